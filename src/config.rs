@@ -1,0 +1,138 @@
+//! The checked configuration: what the rest of the program may rely on.
+//!
+//! Nothing here is read from a file; `config/` turns YAML and environment variables into a [`Config`] or says
+//! what is wrong with them, where, and how to mend it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::hostname::Hostname;
+use crate::networks::Networks;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    /// Whose PROXY header is believed: the load balancer's subnets.
+    pub trusted: Networks,
+    /// The access list, `ipcontrol.yaml`.
+    pub policy: PathBuf,
+    pub policy_refusal: PolicyRefusal,
+    pub dns: Dns,
+    pub upstream: Upstream,
+    pub timeouts: Timeouts,
+    pub drain: Drain,
+    pub workers: NonZeroUsize,
+    /// `/healthz` and `/readyz`.
+    pub health: SocketAddr,
+    /// `/metrics` and the rest of the operator's page.
+    pub admin: SocketAddr,
+    pub access_log: AccessLog,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Shown in logs and metrics: unique, 1 to 32 letters, digits, `-`, `_`.
+    pub name: String,
+    pub bind: SocketAddr,
+    pub protocol: Protocol,
+    /// The port dialled on the upstream address.
+    pub upstream_port: u16,
+    /// The port that clients connect to and may write in a Host field: 443 for tls, 80 for http unless set.
+    pub public_port: u16,
+    pub proxy_protocol: ProxyProtocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tls,
+    Http,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    Required,
+    Off,
+}
+
+/// What a client refused by the access list gets to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyRefusal {
+    /// A TLS alert or an HTTP status.
+    Answer,
+    /// A bare close.
+    Silent,
+}
+
+#[derive(Debug, Clone)]
+pub struct Dns {
+    pub server: SocketAddr,
+    pub ipv6: Ipv6,
+    /// For one question, all its retries included.
+    pub timeout: Duration,
+    /// Bounds for the TTL that an answer tells.
+    pub min_ttl: Duration,
+    pub max_ttl: Duration,
+    /// How long a name that does not exist, or a failure, is remembered.
+    pub negative_ttl: Duration,
+    /// How long past its TTL an answer may serve while the resolver does not answer.
+    pub max_stale: Duration,
+    /// Names held in the cache at most.
+    pub cache_size: NonZeroUsize,
+}
+
+/// Whether AAAA is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// Where a route leads to an IPv6 network of `upstream.allowed_networks`.
+    Auto,
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The only networks that are ever dialled.
+    pub allowed_networks: Networks,
+    /// Asked name → name to resolve instead.
+    pub names: HashMap<Hostname, Hostname>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// PROXY header and ClientHello or request head together, from accept.
+    pub handshake: Duration,
+    /// All attempts to reach the upstream together.
+    pub connect: Duration,
+    /// A relayed connection on which no byte moved either way.
+    pub idle: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Drain {
+    /// After SIGTERM, how long connections are still accepted while the load balancer notices.
+    pub delay: Duration,
+    /// After that, how long live connections may take to end by themselves.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    pub format: LogFormat,
+    pub output: LogOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    /// The incumbent's nginx line.
+    Nginx,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutput {
+    Stdout,
+    File(PathBuf),
+}
