@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client; // pure: who is at the other end
 pub mod config; // pure: the checked configuration
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod networks; // pure: a set of CIDR networks
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
+pub mod verdict; // pure: what a parser answers
