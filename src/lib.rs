@@ -11,3 +11,9 @@ pub mod hostname; // pure: the one normal form of a DNS name
 pub mod networks; // pure: a set of CIDR networks
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
 pub mod verdict; // pure: what a parser answers
+
+// Around the path.
+pub mod cli;
+pub mod policy; // pure: the access list, and which addresses may be dialled
+pub mod problem; // pure: what is wrong with an operator's file, where, and how to mend it
+pub mod yaml; // pure: YAML text to typed values that know their places // the verbs and their help
