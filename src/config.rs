@@ -178,3 +178,6 @@ pub enum LogOutput {
     Stdout,
     File(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;

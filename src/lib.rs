@@ -10,10 +10,10 @@ pub mod config; // pure: the checked configuration
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod networks; // pure: a set of CIDR networks
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
+pub mod policy; // pure: the access list, and which addresses may be dialled
 pub mod verdict; // pure: what a parser answers
 
-// Around the path.
-pub mod cli;
-pub mod policy; // pure: the access list, and which addresses may be dialled
+// For the operator.
+pub mod cli; // the verbs and their help
 pub mod problem; // pure: what is wrong with an operator's file, where, and how to mend it
-pub mod yaml; // pure: YAML text to typed values that know their places // the verbs and their help
+pub mod yaml; // pure: YAML text to typed values that know their places

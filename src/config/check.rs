@@ -16,7 +16,7 @@ use super::values::Workers;
 use super::{AccessLog, Config, Dns, Drain, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
 use crate::yaml::{Document, Path, Read};
 
 /// The document under examination and what was found so far.
@@ -153,6 +153,9 @@ impl Check<'_> {
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
             let mut problem = self.document.problem(listener, message, mend);
             (problem.key, problem.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
+                (problem.origin, problem.at) = (Origin::file(file), None);
+            }
             self.problems.push(problem);
         }
     }
