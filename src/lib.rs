@@ -10,4 +10,6 @@ pub mod config; // pure: the checked configuration
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod networks; // pure: a set of CIDR networks
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
+pub mod relay; // bytes both ways
+pub mod resolve; // from a name to addresses
 pub mod verdict; // pure: what a parser answers
