@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::outcome::{Failure, Outcome, RefuseReason};
-use crate::reach::Reach;
+use crate::policy::reach::Reach;
 use crate::socket;
 
 /// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").

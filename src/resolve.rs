@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use self::cache::{Cache, Limits};
+pub use self::cache::{Cache, Limits, Observer};
 pub use self::wire::Wire;
 use crate::hostname::Hostname;
 
