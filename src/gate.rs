@@ -59,17 +59,17 @@ pub struct Gate {
 #[derive(Debug)]
 pub enum StartError {
     Bind(BindError),
-    Io(&'static str, io::Error),
+    Io(String, io::Error),
     Metrics(BuildError),
     Resolver(String),
 }
 
 impl Gate {
-    pub fn start(config: Config, policy: Policy, sink: Sink) -> Result<Self, StartError> {
+    pub fn start(mut config: Config, policy: Policy, sink: Sink) -> Result<Self, StartError> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
-            .map_err(|error| StartError::Io("cannot start the runtime", error))?;
+            .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::new().map_err(StartError::Metrics)?;
         let port = |name: &str, address| {
             let fail = |error| StartError::Bind(BindError { listener: name.into(), address, error });
@@ -79,6 +79,7 @@ impl Gate {
         };
         let (health, health_address) = port("health", config.health)?;
         let (admin, admin_address) = port("admin", config.admin)?;
+        (config.health, config.admin) = (health_address, admin_address);
         let sockets = server::bind(&config).map_err(StartError::Bind)?;
         let listeners: Vec<Listener> =
             sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
@@ -92,7 +93,7 @@ impl Gate {
             config.dns.server,
         );
         let (writer, written) =
-            Writer::start(sink).map_err(|error| StartError::Io("cannot start the access log's thread", error))?;
+            Writer::start(sink).map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, metrics });
         let (phase, _) = watch::channel(Phase::Serving);
@@ -109,7 +110,7 @@ impl Gate {
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
             };
             let worker = server::start_worker(number, setup)
-                .map_err(|error| StartError::Io("cannot start a worker thread", error))?;
+                .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
             workers.push(worker);
         }
         let status = Arc::new(Status::default());
@@ -122,12 +123,17 @@ impl Gate {
         &self.listeners
     }
 
-    pub fn health_address(&self) -> io::Result<SocketAddr> {
-        self.health.local_addr()
+    pub fn health_address(&self) -> SocketAddr {
+        self.shared.config.health
     }
 
-    pub fn admin_address(&self) -> io::Result<SocketAddr> {
-        self.admin.local_addr()
+    pub fn admin_address(&self) -> SocketAddr {
+        self.shared.config.admin
+    }
+
+    /// Runs a task beside the gate, on its control thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.runtime.spawn_local(task);
     }
 
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
@@ -140,7 +146,7 @@ impl Gate {
             let observer = Told { metrics: shared.metrics.dns.clone(), status: Arc::clone(&status) };
             spawn_local(Cache::new(wire, observer, Limits::from(dns)).run(asks));
             spawn_local(first_question(resolvers, Arc::clone(&status)));
-            let listener = |socket| TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port", error));
+            let listener = |socket| TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error));
             spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
             let handle = shared.metrics.handle();
             let upkeep = handle.clone();

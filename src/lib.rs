@@ -7,12 +7,14 @@
 
 // Around the path.
 pub mod config; // pure: the checked configuration
+pub mod run; // the process as a service
 pub mod gate; // everything put together, from start to drain
 
 // The path of a connection.
 pub mod server; // workers, listeners, accept
 pub mod session; // one connection from accept to close
-pub mod peek; // the only read-ahead loop
+pub mod peek;
+pub mod policy; pub mod problem; pub mod yaml; pub mod host; pub mod proxy_header; pub mod sni; // the only read-ahead loop
 pub mod verdict; // pure: what a parser answers
 pub mod client; // pure: who is at the other end
 pub mod hostname; // pure: the one normal form of a DNS name

@@ -16,6 +16,7 @@ use crate::config;
 use crate::metrics::ListenerMetrics;
 use crate::outcome::{Close, Outcome, Unfinished};
 use crate::relay::{Side, Tally};
+use crate::sni::{Alpn, Group, Hello};
 
 /// Where the records of one listener on one worker go.
 pub struct Teller {
@@ -51,11 +52,18 @@ pub struct Record {
 /// What the log tells about a ClientHello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelloFacts {
-    pub bytes: u16,
+    pub size: u16,
     pub records: u8,
-    pub h2: bool,
+    pub alpn: Option<Alpn>,
     pub ech: bool,
-    pub post_quantum: bool,
+    pub key_share: Option<Group>,
+}
+
+impl From<&Hello> for HelloFacts {
+    fn from(hello: &Hello) -> Self {
+        let &Hello { name: _, size, records, alpn, ech, key_share } = hello;
+        Self { size, records, alpn, ech, key_share }
+    }
 }
 
 /// When each step was done, counted from accept.

@@ -1,5 +1,6 @@
 //! The life of one connection, from accept to close.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use crate::dial::dial;
 use crate::hostname::Hostname;
 use crate::outcome::{Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
+use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, Policy, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
@@ -157,7 +159,7 @@ impl Session<'_> {
             Err(error) => {
                 self.record.upstream = error.address();
                 if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
-                    self.record.detail = Some(worker.reach().explain(name, address, reason).into());
+                    self.record.detail = Some(advice(worker.reach(), name, address, reason));
                 }
                 Err(error.outcome())
             }
@@ -189,6 +191,20 @@ impl Session<'_> {
     fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
         self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
     }
+}
+
+/// What the operator should look at when a destination was refused.
+fn advice(reach: &Reach, name: &Hostname, address: SocketAddr, reason: RefuseReason) -> Box<str> {
+    // Whoever asks for the load balancer by its own name has not said which service is meant.
+    if name.as_str().ends_with(".amazonaws.com") && name.as_str().contains(".elb.") {
+        let name = name.as_str();
+        return format!(
+            "the client asked for the load balancer's own name; it has to ask for a service: \
+             curl --connect-to orders.example.com:443:{name}:443 https://orders.example.com"
+        )
+        .into();
+    }
+    reach.explain(address, reason).into()
 }
 
 /// Why reading ahead ended, as an outcome: who closes without a byte was a probe.

@@ -9,7 +9,16 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpSocket;
 
-nix::setsockopt_impl!(DeferAccept, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32, nix::sys::socket::sockopt::SetU32);
+/// TCP_DEFER_ACCEPT, for which no crate has a function (tcp(7)).
+#[derive(Debug, Clone, Copy)]
+struct DeferAccept;
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    usize,
+    nix::sys::socket::sockopt::SetUsize
+);
 
 /// An NLB, a NAT gateway and Lattice all forget an idle connection after 350 s at the earliest; a probe a
 /// minute finds out about a peer that vanished long before.
@@ -56,7 +65,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 /// Leaves a connection in the kernel until its first byte has come, or `patience` is over: a silent client
 /// costs no fd, and accept is followed by a read that succeeds. Zero turns it off.
 pub fn defer_accept(listener: &std::net::TcpListener, patience: Duration) -> io::Result<()> {
-    let seconds = u32::try_from(patience.as_secs()).unwrap_or(u32::MAX);
+    let seconds = usize::try_from(patience.as_secs()).unwrap_or(usize::MAX);
     nix::sys::socket::setsockopt(listener, DeferAccept, &seconds).map_err(io::Error::from)
 }
 

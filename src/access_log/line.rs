@@ -11,6 +11,7 @@ use crate::config;
 use crate::outcome::{Close, Failure, Outcome, RefuseReason};
 use crate::record::Record;
 use crate::relay::Side;
+use crate::sni::Alpn;
 
 /// The log's time has no use for less than a millisecond.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
@@ -62,9 +63,11 @@ struct Line<'a> {
 struct Hello {
     bytes: u16,
     records: u8,
-    h2: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpn: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     ech: bool,
-    pq: bool,
 }
 
 pub(super) fn json(out: &mut Vec<u8>, listener: &config::Listener, record: &Record, outcome: Outcome) {
@@ -97,11 +100,11 @@ pub(super) fn json(out: &mut Vec<u8>, listener: &config::Listener, record: &Reco
         }),
         dns_stale: record.stale,
         hello: record.hello.map(|hello| Hello {
-            bytes: hello.bytes,
+            bytes: hello.size,
             records: hello.records,
-            h2: hello.h2,
+            alpn: hello.alpn.map(Alpn::word),
+            group: hello.key_share.map(|group| group.to_string()),
             ech: hello.ech,
-            pq: hello.post_quantum,
         }),
     };
     // Strings, numbers and addresses always have a JSON form, and a Vec takes every byte.
