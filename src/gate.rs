@@ -92,8 +92,8 @@ impl Gate {
             own_addresses(),
             config.dns.server,
         );
-        let (writer, written) =
-            Writer::start(sink).map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
+        let (writer, written) = Writer::start(sink)
+            .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, metrics });
         let (phase, _) = watch::channel(Phase::Serving);
@@ -146,7 +146,9 @@ impl Gate {
             let observer = Told { metrics: shared.metrics.dns.clone(), status: Arc::clone(&status) };
             spawn_local(Cache::new(wire, observer, Limits::from(dns)).run(asks));
             spawn_local(first_question(resolvers, Arc::clone(&status)));
-            let listener = |socket| TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error));
+            let listener = |socket| {
+                TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
+            };
             spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
             let handle = shared.metrics.handle();
             let upkeep = handle.clone();

@@ -140,9 +140,11 @@ impl Told {
                 R::NotHttp => (A::UnexpectedMessage, "400 Bad Request", "This port speaks HTTP/1."),
                 R::TlsOnHttp => (A::UnexpectedMessage, "400 Bad Request", "This port speaks plain HTTP, not TLS."),
                 R::Http09 => (A::DecodeError, "400 Bad Request", "HTTP/0.9 is not spoken here."),
-                R::Http2Preface => {
-                    (A::DecodeError, "400 Bad Request", "HTTP/2 without TLS is not spoken here; use HTTP/1.1 or https://.")
-                }
+                R::Http2Preface => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "HTTP/2 without TLS is not spoken here; use HTTP/1.1 or https://.",
+                ),
                 R::ConnectMethod => {
                     (A::DecodeError, "405 Method Not Allowed", "This is not a forward proxy: CONNECT is not allowed.")
                 }
@@ -212,7 +214,9 @@ mod tests {
                 if bytes.starts_with(b"HTTP") {
                     let mut headers = [httparse::EMPTY_HEADER; 8];
                     let mut response = httparse::Response::new(&mut headers);
-                    let httparse::Status::Complete(head) = response.parse(&bytes).unwrap() else { panic!("{outcome:?}") };
+                    let httparse::Status::Complete(head) = response.parse(&bytes).unwrap() else {
+                        panic!("{outcome:?}")
+                    };
                     let length = response.headers.iter().find(|h| h.name == "Content-Length").unwrap().value;
                     assert_eq!(std::str::from_utf8(length).unwrap(), (bytes.len() - head).to_string());
                     let body = std::str::from_utf8(&bytes[head..]).unwrap();

@@ -116,11 +116,13 @@ impl Pair {
         tools: &Tools,
         tally: &mut Tally,
     ) -> Poll<End> {
-        if let Poll::Ready(Some(ended)) = self.up.poll(cx, client, upstream, tools, &mut tally.up, self.down.is_closed())
+        if let Poll::Ready(Some(ended)) =
+            self.up.poll(cx, client, upstream, tools, &mut tally.up, self.down.is_closed())
         {
             self.note(ended, Side::Client, Side::Upstream);
         }
-        if let Poll::Ready(Some(ended)) = self.down.poll(cx, upstream, client, tools, &mut tally.down, self.up.is_closed())
+        if let Poll::Ready(Some(ended)) =
+            self.down.poll(cx, upstream, client, tools, &mut tally.down, self.up.is_closed())
         {
             self.note(ended, Side::Upstream, Side::Client);
         }

@@ -231,7 +231,8 @@ pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpL
         let mut sockets = Vec::new();
         for listener in &mut listeners {
             let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
-            let (socket, fell_back) = socket::listen_any(listener.bind, Some(config.timeouts.handshake)).map_err(fail)?;
+            let (socket, fell_back) =
+                socket::listen_any(listener.bind, Some(config.timeouts.handshake)).map_err(fail)?;
             let bound = socket.local_addr().map_err(fail)?;
             if fell_back {
                 tracing::warn!(listener = %listener.name, address = %bound, "no IPv6 here: listening on IPv4 alone");
@@ -257,7 +258,9 @@ impl std::fmt::Display for BindError {
         write!(f, "listener {}: cannot listen on {}: {}", self.listener, self.address, self.error)?;
         f.write_str(match self.error.kind() {
             io::ErrorKind::AddrInUse => "; another process listens there (find it with: ss -ltnp)",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need root: use 8443 and 8080, the NLB maps 443 and 80",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root: use 8443 and 8080, the NLB maps 443 and 80"
+            }
             io::ErrorKind::AddrNotAvailable => "; no interface has this address: use [::] for all",
             _ => "",
         })

@@ -181,11 +181,7 @@ impl Session<'_> {
     }
 
     fn view(&self) -> ListenerView<'_> {
-        ListenerView {
-            name: &self.listener.name,
-            public_port: self.listener.public_port,
-            now: SystemTime::now(),
-        }
+        ListenerView { name: &self.listener.name, public_port: self.listener.public_port, now: SystemTime::now() }
     }
 
     fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {

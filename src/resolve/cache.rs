@@ -95,7 +95,9 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         entry.last_used = now;
         let reply = match (&entry.answer, entry.failed) {
             (Some(answer), _) if now < answer.expires => Some(Ok(Arc::clone(answer))),
-            (_, Some((error, retry_at))) if now < retry_at => Some(entry.stale(now, retry_at, &self.limits).ok_or(error)),
+            (_, Some((error, retry_at))) if now < retry_at => {
+                Some(entry.stale(now, retry_at, &self.limits).ok_or(error))
+            }
             _ => None,
         };
         let Some(reply) = reply else {

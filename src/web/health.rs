@@ -37,9 +37,7 @@ impl Site for Health {
 
 /// The stream behind a PROXY v2 header, or the whole stream where there is none. None where the header is
 /// broken or the peer says nothing for too long.
-pub(super) async fn skip_proxy_header(
-    mut stream: TcpStream,
-) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
+pub(super) async fn skip_proxy_header(mut stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
     let read_ahead = async {
         let mut bytes = Vec::new();
         loop {
