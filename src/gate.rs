@@ -198,11 +198,10 @@ async fn leave(
         sleep(config.drain.timeout).await;
     };
     let again = async {
-        while let Some(stop) = stop.recv().await {
-            tracing::info!(?stop, "stopped again: cutting");
-            return;
+        if stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
-        std::future::pending().await
+        tracing::info!("stopped again: cutting");
     };
     let mut ended = std::pin::pin!(ended);
     tokio::select! {

@@ -164,12 +164,22 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener) {
+    async fn run(self, listener: TcpListener) {
         let mut phase = self.phase.clone();
+        let closing = async {
+            // The phase's sender is dropped only when the process is ending anyhow.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Leaving).await;
+            // A client that has not sent a byte yet waits in the kernel, where closing the listener would reset
+            // it: let it in while there is time.
+            if let Err(error) = socket::defer_accept(&listener, Duration::ZERO) {
+                tracing::warn!(%error, "clients that are silent now may be reset");
+            }
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        };
         tokio::select! {
             biased;
             () = self.accept_all(&listener) => {}
-            _ = phase.wait_for(|phase| *phase >= Phase::Closing) => {}
+            () = closing => {}
         }
         // The kernel has completed these handshakes: whoever waits there believes to be connected.
         while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
@@ -177,7 +187,7 @@ impl Acceptor {
         }
     }
 
-    async fn accept_all(&mut self, listener: &TcpListener) {
+    async fn accept_all(&self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer),

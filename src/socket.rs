@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_quickack;
@@ -64,7 +65,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 /// Leaves a connection in the kernel until its first byte has come, or `patience` is over: a silent client
 /// costs no fd, and accept is followed by a read that succeeds. Zero turns it off.
-pub fn defer_accept(listener: &std::net::TcpListener, patience: Duration) -> io::Result<()> {
+pub fn defer_accept(listener: &impl AsFd, patience: Duration) -> io::Result<()> {
     let seconds = usize::try_from(patience.as_secs()).unwrap_or(usize::MAX);
     nix::sys::socket::setsockopt(listener, DeferAccept, &seconds).map_err(io::Error::from)
 }
