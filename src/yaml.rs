@@ -43,10 +43,17 @@ impl Document {
 
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let document = Self::parse_any(text, origin.clone())?;
-        if matches!(document.root.kind, Kind::Null) {
-            return Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")]);
+        match document.root.kind {
+            Kind::Map(_) => Ok(document),
+            Kind::Null => {
+                Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
+            }
+            Kind::List(_) | Kind::Scalar => {
+                let mend = "begin with a key, like `rules:` or `listeners:`";
+                let problem = Problem::whole(origin, "has no keys at its top level", mend);
+                Err(vec![Problem { at: document.root.at.position(), ..problem }])
+            }
         }
-        Ok(document)
     }
 
     fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {

@@ -195,7 +195,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "latticegate.yaml:1:6: dns: has an anchor (`&`); write the value out where it is needed",
     ),
     ("", "latticegate.yaml: is empty; write its keys, or start from the file in conf/"),
-    ("- listeners\n", "latticegate.yaml:1:1: found a list; write keys such as `listeners:` and `policy:`"),
+    (
+        "- listeners\n",
+        "latticegate.yaml:1:1: has no keys at its top level; begin with a key, like `rules:` or `listeners:`",
+    ),
 ];
 
 #[test]

@@ -1,8 +1,10 @@
 //! `latticegate run`: configuration and access list, then the server.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
+use tracing_subscriber::EnvFilter;
 
 use super::Source;
 use super::check::tell;
@@ -19,7 +21,7 @@ impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let loaded = Config::load(self.source.config.as_deref(), env::of_process())
             .and_then(|(config, warnings)| Ok((Policy::load(&config.policy)?, config, warnings)));
-        let (_policy, _config, warnings) = match loaded {
+        let (policy, config, warnings) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
                 tell("error", &problems)?;
@@ -27,7 +29,12 @@ impl Run {
             }
         };
         tell("warning", &warnings)?;
-        // MERGE: the server starts here, `crate::run::run(config, policy)`.
-        anyhow::bail!("this build has no server yet")
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+        crate::run::run(config, policy)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
