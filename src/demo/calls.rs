@@ -1,6 +1,6 @@
 //! The requests that the demo offers: what each shows, its curl command, and what must come of it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -52,6 +52,20 @@ pub(super) enum Told {
     Status(u16),
     /// A bare close.
     Nothing,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // As RFC 8446 writes them, and curl with spaces.
+            Self::Alert(AlertDescription::AccessDenied) => f.write_str("TLS alert access_denied"),
+            Self::Alert(AlertDescription::UnrecognisedName) => f.write_str("TLS alert unrecognized_name"),
+            Self::Alert(AlertDescription::MissingExtension) => f.write_str("TLS alert missing_extension"),
+            Self::Alert(alert) => write!(f, "TLS alert {alert:?}"),
+            Self::Status(status) => write!(f, "HTTP {status}"),
+            Self::Nothing => f.write_str("closed without a word"),
+        }
+    }
 }
 
 /// In the order in which the demo prints them.

@@ -115,11 +115,6 @@ fn refused(reason: RefuseReason, told: Told, answer: &Answer, seen: &Seen, cost:
         let rule = seen.rule.as_deref().unwrap_or_default();
         same("the log names the rule", rule.starts_with("ipcontrol.yaml:"), true)?;
     }
-    let told = match told {
-        Told::Alert(alert) => format!("TLS alert {alert:?}"),
-        Told::Status(status) => format!("HTTP {status}"),
-        Told::Nothing => "closed without a word".into(),
-    };
     Ok(format!("{told}; the log says {}", reason.word()))
 }
 

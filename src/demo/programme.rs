@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use super::calls::{CALLS, Call, Expect, Told};
+use super::calls::{CALLS, Call, Expect};
 use super::show::{BOLD, DIM, styled};
 use super::stage::Stage;
 
@@ -50,10 +50,8 @@ pub(super) fn print(stage: &Stage, out: &mut impl Write) -> io::Result<()> {
 
 fn outcome(call: &Call) -> String {
     match call.expect {
-        Expect::Served(status) => status.to_string(),
-        Expect::Refused(_, Told::Status(status)) => status.to_string(),
-        Expect::Refused(_, Told::Alert(_)) => "a TLS alert".into(),
-        Expect::Refused(_, Told::Nothing) => "closed".into(),
+        Expect::Served(status) => format!("HTTP {status}"),
+        Expect::Refused(_, told) => told.to_string(),
     }
 }
 

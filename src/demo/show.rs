@@ -5,7 +5,7 @@
 use anstyle::{AnsiColor, Style};
 
 use super::seen::Seen;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RefuseReason};
 
 pub(super) const DIM: Style = Style::new().dimmed();
 pub(super) const BOLD: Style = Style::new().bold();
@@ -37,7 +37,9 @@ pub(super) fn line(seen: &Seen) -> String {
             outcome.reason()
         ),
         _ => {
-            let rule = seen.rule.as_deref().map(|rule| format!(" ({rule})")).unwrap_or_default();
+            // Elsewhere the rule in the record is the one that let the client in.
+            let by_rule = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+            let rule = seen.rule.as_deref().filter(|_| by_rule).map(|rule| format!(" ({rule})")).unwrap_or_default();
             let detail = seen.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
             format!("{}{rule}{detail}", styled(colour, outcome.reason()))
         }
@@ -77,6 +79,13 @@ mod tests {
         );
         let coloured = line(&Seen::read(json.as_bytes()).unwrap());
         assert!(coloured.contains("\u{1b}[1m\u{1b}[32mrelayed"), "{coloured:?}");
+    }
+
+    #[test]
+    fn rule_that_let_a_client_in_is_not_blamed() {
+        let json = r#"{"time":"2026-11-21T10:15:22.123Z","listener":"tls","peer":"127.0.0.1:9","outcome":"refused",
+            "reason":"name_unknown","rule":"ipcontrol.yaml:3","bytes_up":0,"bytes_down":0,"total_ms":1}"#;
+        assert_eq!(plain(json), "10:15:22  refused  127.0.0.1:9 → tls  name_unknown");
     }
 
     #[test]
