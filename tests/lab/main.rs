@@ -111,13 +111,14 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// Tells that a whole test, or a part of one, did not run, where nobody can overlook it: `tests/run` repeats it.
-fn skip(what: Skipped, reason: &str) {
+fn skip(what: Skipped<'_>, reason: &str) {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     let line = match what {
         Skipped::Test => format!("test {test}: {reason}\n"),
         Skipped::Part(part) => format!("part {test}: {part}: {reason}\n"),
     };
-    eprint!("SKIPPED {line}");
+    // Not eprint!, which the test runner would hold back.
+    let _ = std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes());
     if let Some(path) = std::env::var_os("LATTICEGATE_SKIPPED") {
         // One write of one line: other tests append to the same file.
         let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
