@@ -2,7 +2,7 @@
 //! real clients, in network namespaces joined by veth, on the addresses that AWS uses.
 //!
 //! Needs root and what `tests/setup` installs. Where that lacks, every test here says SKIPPED with the reason, and
-//! fails instead if `LATTICEGATE_LAB=required`. `LATTICEGATE_LAB_PROXY=incumbent` puts nginx, configured as the
+//! fails instead if `LAB_REQUIRED` is set. `LAB_PROXY=incumbent` puts nginx, configured as the
 //! guidance that we replace, in latticegate's place: it proves the lab, and shows what the incumbent does.
 #![allow(clippy::disallowed_methods, reason = "these tests are plain threads beside real programs, not a runtime")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test talks to the person who runs it")]
@@ -50,7 +50,7 @@ impl Lab {
 
     fn up_with(targets: balancer::Targets) -> Option<Self> {
         if let Err(reason) = able() {
-            let required = std::env::var("LATTICEGATE_LAB").as_deref() == Ok("required");
+            let required = std::env::var_os("LAB_REQUIRED").is_some();
             assert!(!required, "the lab is required, but {reason}");
             skip(Skipped::Test, &reason);
             return None;
@@ -119,7 +119,7 @@ fn skip(what: Skipped<'_>, reason: &str) {
     };
     // Not eprint!, which the test runner would hold back.
     let _ = std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes());
-    if let Some(path) = std::env::var_os("LATTICEGATE_SKIPPED") {
+    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
         // One write of one line: other tests append to the same file.
         let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         file.write_all(line.as_bytes()).unwrap();

@@ -90,6 +90,7 @@ const ROWS: &[Row] = &[
     row(Tool::Java, "HttpClient, HTTP/2", "200 200", |on| on.java("https", "HTTP_2")),
     row(Tool::Java, "HttpClient on 80", "200 200", |on| on.java("http", "HTTP_1_1")),
     row(Tool::Balancer, "health checks: empty, LOCAL with TLVs", "no byte, no log line", rows::health_checks),
+    row(Tool::Balancer, "health port, with and without header", "200", rows::health_port),
 ];
 
 const fn row(tool: Tool, what: &'static str, expect: &'static str, run: fn(&Route<'_>) -> Result<()>) -> Row {

@@ -163,14 +163,15 @@ fn echoed(out: &Output) -> Value {
 }
 
 fn assert_relayed(record: &Value, listener: &str, name: &str) {
-    assert_eq!((&record["outcome"], &record["reason"]), (&"relayed".into(), &"done".into()), "{record}");
-    assert_eq!((&record["listener"], &record["name"]), (&listener.into(), &name.into()), "{record}");
-    assert_eq!(record["client"], "10.1.0.2", "{record}");
+    assert_eq!((&record["outcome"], &record["listener"]), (&"relayed".into(), &listener.into()), "{record}");
+    assert_eq!((&record["name"], &record["client"]), (&name.into(), &"10.1.0.2".into()), "{record}");
+    // curl closes without waiting for the service's close_notify, which then meets a closed port and causes a reset.
+    assert!(["done", "client_reset"].map(Value::from).contains(&record["reason"]), "{record}");
 }
 
 fn assert_refused(record: &Value, reason: &str) {
     assert_eq!((&record["outcome"], &record["reason"]), (&"refused".into(), &reason.into()), "{record}");
-    assert_eq!(record.get("upstream"), None, "{record}");
+    assert_eq!(record["bytes_up"], 0, "{record}");
 }
 
 fn at_lattice(record: &Value, port: u16) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::namespace::Namespace;
 use crate::network::TASK;
 use crate::process::DEADLINE;
+use crate::proxy::get;
 
 /// Opens one connection of each kind to `port` of the task, from the load balancer.
 pub(crate) fn probe(balancer: &Namespace, port: u16) -> std::io::Result<()> {
@@ -35,6 +36,19 @@ pub(crate) fn probe(balancer: &Namespace, port: u16) -> std::io::Result<()> {
         stream.write_all(&header[20..])?;
         stream.shutdown(Shutdown::Write)?;
         silent(stream)
+    })
+}
+
+/// How many silent connections, and how many LOCAL ones, one call of [`probe`] makes.
+pub(crate) const OF_EACH_KIND: u64 = 2;
+
+/// What the health port answers the load balancer, with `header` in front of the request.
+pub(crate) fn readiness(balancer: &Namespace, header: &[u8]) -> std::io::Result<String> {
+    let address = SocketAddr::new(TASK.parse::<Ipv4Addr>().unwrap().into(), 9901);
+    balancer.enter(|| {
+        let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        stream.write_all(header)?;
+        Ok(get(stream, "/readyz"))
     })
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -68,10 +68,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn chosen() -> Self {
-        match std::env::var("LATTICEGATE_LAB_PROXY").as_deref() {
+        match std::env::var("LAB_PROXY").as_deref() {
             Err(_) | Ok("latticegate") => Self::Latticegate,
             Ok("incumbent") => Self::Incumbent,
-            Ok(other) => panic!("LATTICEGATE_LAB_PROXY is latticegate or incumbent, not {other}"),
+            Ok(other) => panic!("LAB_PROXY is latticegate or incumbent, not {other}"),
         }
     }
 }
@@ -104,6 +104,10 @@ impl Proxy {
                 command
             }
         };
+        // Only what the test says configures it.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LATTICEGATE_")) {
+            command.env_remove(name);
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Said::default());
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -137,6 +141,11 @@ impl Proxy {
 
     pub(crate) fn stderr(&self) -> String {
         self.said.stderr.lock().unwrap().clone()
+    }
+
+    /// What `/metrics` tells; nothing from the incumbent.
+    pub(crate) fn metrics(&self, network: &Network) -> String {
+        network.task.enter(|| local(9900).map_or(String::new(), |admin| get(admin, "/metrics")))
     }
 
     fn ended(&mut self) -> bool {
@@ -175,20 +184,20 @@ impl Said {
 
 /// Asked from inside the task's namespace.
 fn ready() -> bool {
-    let connect = |port: u16| {
-        let address = SocketAddr::new([127, 0, 0, 1].into(), port);
-        TcpStream::connect_timeout(&address, Duration::from_secs(1))
-    };
     match Kind::chosen() {
-        Kind::Latticegate => connect(9901).is_ok_and(|health| get(health, "/readyz").starts_with("HTTP/1.1 200")),
-        Kind::Incumbent => connect(8443).is_ok() && connect(8080).is_ok(),
+        Kind::Latticegate => local(9901).is_ok_and(|health| get(health, "/readyz").starts_with("HTTP/1.1 200")),
+        Kind::Incumbent => local(8443).is_ok() && local(8080).is_ok(),
     }
+}
+
+fn local(port: u16) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::new([127, 0, 0, 1].into(), port), DEADLINE)
 }
 
 /// A bare GET, bounded: whatever was answered, or nothing.
 pub(crate) fn get(mut stream: TcpStream, path: &str) -> String {
     let start = Instant::now();
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let _ = stream.set_read_timeout(Some(DEADLINE));
     let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
