@@ -138,6 +138,11 @@ impl Gate {
         self.runtime.spawn_local(task);
     }
 
+    /// What the workers share: a policy put here holds from the next connection on.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
     pub fn run(self, stop: mpsc::UnboundedReceiver<Stop>) -> Result<(), StartError> {
         let Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, .. } = self;

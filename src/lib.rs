@@ -32,6 +32,8 @@ pub mod metrics; // every metric's name, help and handle
 pub mod cli; // the verbs and their help
 pub mod run; // the process as a service
 pub mod gate; // everything put together, from start to drain
+#[cfg(feature = "demo")]
+pub mod demo; // the stand-ins of `latticegate demo`
 pub mod config; // pure: the checked configuration
 pub mod yaml; // pure: YAML text to typed values that know their places
 pub mod problem; // pure: what is wrong with an operator's file, where, and how to mend it
