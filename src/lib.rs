@@ -31,6 +31,7 @@ pub mod metrics; // every metric's name, help and handle
 // Around the path.
 pub mod cli; // the verbs and their help
 pub mod run; // the process as a service
+pub mod reload; // the access list as a living thing
 pub mod gate; // everything put together, from start to drain
 #[cfg(feature = "demo")]
 pub mod demo; // the stand-ins of `latticegate demo`

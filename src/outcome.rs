@@ -80,6 +80,8 @@ reasons! {
         Idle = "idle",
         ClientReset = "client_reset",
         UpstreamReset = "upstream_reset",
+        /// A new access list forbids it, and `on_reload` is `close`.
+        Forbidden = "forbidden",
         /// Cut at the end of `drain.timeout`, or by a second signal.
         Drained = "drained",
     }

@@ -1,6 +1,7 @@
 //! The life of one connection, from accept to close.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,17 +10,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::config::{self, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::dial;
 use crate::hostname::Hostname;
 use crate::limits::{ClientKey, Held};
-use crate::outcome::{Failure, Outcome, Probe, RefuseReason, Unfinished};
+use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, Policy, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
 use crate::relay::{End, relay};
+use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::Worker;
 use crate::{host, refuse, sni};
@@ -54,10 +56,31 @@ impl Session<'_> {
         let mut ahead = ReadAhead::default();
         let name = self.introduce(&mut ahead).await?;
         let answer = self.resolve(&name).await?;
-        let mut upstream = self.dial(&name, &answer).await?;
-        let idle = self.worker.config().timeouts.idle;
-        let tools = &self.worker.tools;
-        Ok(relay(self.stream, &mut upstream, ahead.into_pending(), idle, tools, &mut self.record.tally).await)
+        let upstream = self.dial(&name, &answer).await?;
+        Ok(self.relay(upstream, ahead.into_pending(), &name).await)
+    }
+
+    /// Until both sides have ended, or a new access list ends it.
+    async fn relay(&mut self, mut upstream: TcpStream, ahead: Vec<u8>, name: &Hostname) -> End {
+        let Self { stream, worker, record, .. } = self;
+        let view = view(self.listener);
+        let idle = worker.config().timeouts.idle;
+        let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally));
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut relay => return end,
+                () = worker.reloaded.notified() => {}
+            }
+            let allowed = |client| worker.policy().policy.route(client, &view, name).allowed;
+            if record.client.as_ref().is_some_and(allowed) {
+                continue;
+            }
+            worker.note_forbidden();
+            if worker.config().on_reload == OnReload::Close {
+                return End { close: Close::Forbidden, first: None };
+            }
+        }
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
@@ -66,9 +89,9 @@ impl Session<'_> {
         let waiting = self.worker.half_open.wait();
         let preface = async {
             let client = self.identify(ahead).await?;
-            let policy = self.admit(client)?;
+            let loaded = self.admit(client)?;
             let name = self.read_name(ahead).await?;
-            self.route(&policy, &name)?;
+            self.route(&loaded.policy, &name)?;
             Ok(name)
         };
         let preface = async {
@@ -110,21 +133,22 @@ impl Session<'_> {
     }
 
     /// A client that no rule can let in goes no further.
-    fn admit(&mut self, client: Client) -> Result<Arc<Policy>, Outcome> {
-        let policy = self.worker.policy();
-        let admission = policy.admit(&client, &self.view());
+    fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
+        let loaded = self.worker.policy();
+        let policy = &loaded.policy;
+        let admission = policy.admit(&client, &view(self.listener));
         self.record.client = Some(client);
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
-                self.note_rule(&policy, rule);
+                self.note_rule(policy, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
             }
         }
         if let Some(client) = &self.record.client {
             self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
         }
-        Ok(policy)
+        Ok(loaded)
     }
 
     /// Whether a client whose hello is not complete may take more time.
@@ -168,7 +192,7 @@ impl Session<'_> {
 
     fn route(&mut self, policy: &Policy, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = policy.route(client, &self.view(), name);
+        let decision = policy.route(client, &view(self.listener), name);
         self.note_rule(policy, decision.rule);
         if !decision.allowed {
             return Err(Outcome::Refused(RefuseReason::NameDenied));
@@ -224,13 +248,13 @@ impl Session<'_> {
         }
     }
 
-    fn view(&self) -> ListenerView<'_> {
-        ListenerView { name: &self.listener.name, public_port: self.listener.public_port, now: SystemTime::now() }
-    }
-
     fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
         self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
     }
+}
+
+fn view(listener: &config::Listener) -> ListenerView<'_> {
+    ListenerView { name: &listener.name, public_port: listener.public_port, now: SystemTime::now() }
 }
 
 /// What the operator should look at when a destination was refused.
