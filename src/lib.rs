@@ -17,6 +17,7 @@ pub mod sni; // pure: the name in a ClientHello
 pub mod host; // pure: the name in an HTTP/1 request head
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod resolve; // from a name to addresses
+pub mod limits; // how much a client, a name or everybody may take
 pub mod dial; // from addresses to a connected stream
 pub mod relay; // bytes both ways
 pub mod refuse; // what a refused client is told
