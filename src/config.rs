@@ -200,3 +200,6 @@ pub enum LogOutput {
     Stdout,
     File(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;

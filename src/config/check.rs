@@ -17,7 +17,7 @@ use super::{AccessLog, Config, Dns, Drain, Limits, Listener, Protocol, ProxyProt
 use crate::hostname::Hostname;
 use crate::limits::Quota;
 use crate::networks::Networks;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
 use crate::socket;
 use crate::yaml::{Document, Path, Read};
 
@@ -157,6 +157,9 @@ impl Check<'_> {
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
             let mut problem = self.document.problem(listener, message, mend);
             (problem.key, problem.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
+                (problem.origin, problem.at) = (Origin::file(file), None);
+            }
             self.problems.push(problem);
         }
     }
