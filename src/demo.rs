@@ -105,13 +105,15 @@ async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut impl 
     }
 }
 
-/// Ends with the first SIGINT or SIGTERM.
+/// Ends with the first SIGINT, SIGTERM, or SIGHUP of a closed terminal: the temporary directory must go.
 fn stopped() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }
