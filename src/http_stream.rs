@@ -260,8 +260,8 @@ fn more_behind(behind: usize, body: Body) -> bool {
     }
 }
 
-/// Longest line of a chunk's size with its extensions. No client is known to send any; nginx bounds the line by
-/// its buffer, Go by 4 KiB.
+/// Longest line of a chunk's size with its extensions, which hardly any client sends. What is held back for it is
+/// small on purpose.
 const MAX_CHUNK_LINE: usize = 256;
 /// Digits of a 64-bit number.
 const MAX_SIZE_DIGITS: usize = 16;
