@@ -3,14 +3,23 @@
 //! Nothing here is read from a file; `config/` turns YAML and environment variables into a [`Config`] or says
 //! what is wrong with them, where, and how to mend it.
 
+mod check;
+mod defaults;
+pub mod env;
+mod shape;
+mod values;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
 use crate::networks::Networks;
+use crate::problem::{Origin, Problem};
+use crate::yaml::{self, Document};
+use check::Check;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -30,6 +39,39 @@ pub struct Config {
     /// `/metrics` and the rest of the operator's page.
     pub admin: SocketAddr,
     pub access_log: AccessLog,
+}
+
+impl Config {
+    /// Reads the file (none: defaults alone), lets the environment override it, and checks the whole.
+    ///
+    /// With the configuration come warnings; without it, every problem that was found.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let document = match file {
+            Some(file) => Document::load(file)?,
+            None => Document::empty(),
+        };
+        Self::read(document, file, env)
+    }
+
+    fn read(
+        mut document: Document,
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = Vec::new();
+        // Before the environment, so that it can change one key of a default listener.
+        if !document.has(&yaml::Path::root().key("listeners")) {
+            document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults)?;
+        }
+        env::apply(&mut document, env, &mut problems);
+        let raw = document.read(&mut problems);
+        let mut check = Check { document: &document, file, problems, warnings: Vec::new() };
+        let config = check.config(raw);
+        if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

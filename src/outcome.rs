@@ -4,7 +4,7 @@
 //! the table in that file in step with the lists below.
 
 /// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// An upstream was reached and bytes were relayed.
     Relayed(Close),
