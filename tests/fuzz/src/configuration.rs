@@ -13,6 +13,8 @@ use super::problems;
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (text, variables) = text.split_once('\0').unwrap_or((text, ""));
+    // The system ends a variable at NUL.
+    let variables = variables.split('\0').next().unwrap_or_default();
     let variables = || {
         let pairs = variables.lines().filter_map(|line| line.split_once('='));
         pairs.map(|(key, value)| (format!("LATTICEGATE_{key}"), value.to_owned()))
