@@ -149,6 +149,10 @@ reasons! {
         HostAmbiguous = "host_ambiguous",
         /// The port in Host is not the listener's public port.
         HostPort = "host_port",
+        /// A later request on the connection names another host than the first.
+        HostChanged = "host_changed",
+        /// A chunked body that two readers could understand differently, or bytes where no body may be.
+        BodyMalformed = "body_malformed",
         /// The access list denies this client this name.
         NameDenied = "name_denied",
         /// The name does not exist, or has no address.
