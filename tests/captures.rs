@@ -8,10 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use latticegate::hostname::Hostname;
+use latticegate::outcome::RefuseReason;
 use latticegate::proxy_header::Header;
 use latticegate::verdict::Verdict;
 use latticegate::{host, proxy_header, sni};
 
+#[allow(unreachable_pub, reason = "tests/fuzz builds it as a library")]
 #[path = "fuzz/src/lib.rs"]
 mod holds;
 
@@ -103,6 +105,23 @@ fn every_header_tells_the_address_that_the_client_had() {
         assert_eq!(&told(&verdict, told_of_header), expected, "{file}");
     }
     assert!(headers.len() >= 14, "only {} headers", headers.len());
+}
+
+/// A second host on the same connection is refused before a byte of its request goes on; all else goes through.
+#[test]
+fn every_stream_is_forwarded_up_to_a_change_of_host() {
+    let streams = captures("streams/");
+    for Capture { file, expected, records, bytes } in &streams {
+        let seen = holds::request_stream::holds(bytes).unwrap();
+        if expected.contains(' ') {
+            assert_eq!((seen.requests.len(), seen.refused), (1, Some(RefuseReason::HostChanged)), "{file}");
+            assert!(seen.forwarded < bytes.len(), "{file}");
+        } else {
+            assert_eq!((&seen.requests.len().to_string(), seen.refused), (records, None), "{file}");
+            assert_eq!(seen.forwarded, bytes.len(), "{file}");
+        }
+    }
+    assert!(streams.len() >= 11, "only {} streams", streams.len());
 }
 
 /// Flipping any bit, or writing an extreme, must neither panic nor let a name through that is none.

@@ -7,4 +7,5 @@ pub mod http_head;
 pub mod policy;
 mod problems;
 pub mod proxy_header;
+pub mod request_stream;
 mod verdict;

@@ -30,7 +30,10 @@ pub fn holds(bytes: &[u8]) -> Option<Seen> {
     if let Some(&last) = whole.requests.last() {
         let end = end_of_request(bytes, last).unwrap_or(bytes.len());
         assert!(whole.forwarded <= end, "{} bytes forwarded, the last request ends at {end}", whole.forwarded);
-        assert!(whole.refused.is_some() || whole.forwarded == end || end == bytes.len(), "a whole request is held back");
+        assert!(
+            whole.refused.is_some() || whole.forwarded == end || end == bytes.len(),
+            "a whole request is held back"
+        );
     }
     Some(whole)
 }
@@ -54,7 +57,8 @@ fn feed(bytes: &[u8], step: usize, in_bulk: bool) -> Option<Seen> {
                 seen.forwarded += len;
             }
             Progress::Request { len } => {
-                let Verdict::Found { value: head, len: again } = host::parse(&bytes[seen.forwarded..], PUBLIC_PORT) else {
+                let Verdict::Found { value: head, len: again } = host::parse(&bytes[seen.forwarded..], PUBLIC_PORT)
+                else {
                     panic!("asked about what is no head");
                 };
                 assert_eq!((&head.name, again), (&name, len), "another host was not refused");
