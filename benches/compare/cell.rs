@@ -60,7 +60,6 @@ impl Bench {
         let pids = running.pids();
         ensure!(peer.is_direct() || !pids.is_empty(), "the peer has no process");
         let (memory_empty, descriptors_empty) = (machine::memory(&pids), machine::descriptors(&pids));
-        let asked = self.dns.load(Ordering::Relaxed);
 
         let tally = Rc::new(Tally::default());
         let load = LocalSet::new();
@@ -72,12 +71,12 @@ impl Bench {
             })
             .await?;
         let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
-        let dns_queries = self.dns.load(Ordering::Relaxed) - asked;
         drop(load);
         drop(running);
+        ensure!(window.units > 0, "not one unit in {:?}; {} failed", window.wall, tally.failures());
 
         let latencies = tally.latencies();
-        let per_unit = |time: Duration| time.as_secs_f64() * 1e6 * workload.unit.size / window.units.max(1) as f64;
+        let per_unit = |time: Duration| time.as_secs_f64() * 1e6 * workload.unit.size / window.units as f64;
         let scale = if workload.unit.size > 1.0 { 1_073_741_824.0 } else { 1.0 };
         let wall = window.wall.as_secs_f64();
         let foreign = window.busy.saturating_sub(window.peer_cpu + window.own_cpu).as_secs_f64();
@@ -92,7 +91,7 @@ impl Bench {
             p99_micros: percentile(&latencies, 0.99),
             units: window.units,
             failures: tally.failures(),
-            dns_queries,
+            dns_queries: window.dns_queries,
             memory_empty,
             memory_loaded,
             descriptors_empty,
@@ -108,7 +107,7 @@ impl Bench {
             Extent::Units(_) => {}
         }
         tally.record();
-        let start = Moment::now(pids, tally)?;
+        let start = self.moment(pids, tally)?;
         match extent {
             Extent::Window => sleep(self.window).await,
             Extent::Long(times, _) => sleep(self.window * times).await,
@@ -125,7 +124,7 @@ impl Bench {
                 );
             }
         }
-        let end = Moment::now(pids, tally)?;
+        let end = self.moment(pids, tally)?;
         if matches!(extent, Extent::Units(_)) {
             sleep(SETTLE).await;
         }
@@ -135,6 +134,18 @@ impl Bench {
             own_cpu: end.own_cpu.saturating_sub(start.own_cpu),
             busy: end.busy.saturating_sub(start.busy),
             units: end.units - start.units,
+            dns_queries: end.dns_queries - start.dns_queries,
+        })
+    }
+
+    fn moment(&self, pids: &[u32], tally: &Tally) -> Result<Moment> {
+        Ok(Moment {
+            at: Instant::now(),
+            peer_cpu: machine::cpu_time(pids),
+            own_cpu: machine::cpu_time(&[std::process::id()]),
+            busy: machine::busy_time().context("how busy the machine is")?,
+            units: tally.units(),
+            dns_queries: self.dns.load(Ordering::Relaxed),
         })
     }
 }
@@ -145,18 +156,7 @@ struct Moment {
     own_cpu: Duration,
     busy: Duration,
     units: u64,
-}
-
-impl Moment {
-    fn now(pids: &[u32], tally: &Tally) -> Result<Self> {
-        Ok(Self {
-            at: Instant::now(),
-            peer_cpu: machine::cpu_time(pids),
-            own_cpu: machine::cpu_time(&[std::process::id()]),
-            busy: machine::busy_time().context("how busy the machine is")?,
-            units: tally.units(),
-        })
-    }
+    dns_queries: u64,
 }
 
 struct Window {
@@ -165,6 +165,7 @@ struct Window {
     own_cpu: Duration,
     busy: Duration,
     units: u64,
+    dns_queries: u64,
 }
 
 fn percentile(sorted: &[u32], share: f64) -> u32 {

@@ -151,6 +151,9 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
             // Another peer begins each round, so that none always runs on a machine warmed by the same neighbour.
             for turn in 0..peers.len() {
                 let peer = &peers[(round + turn) % peers.len()];
+                if peer.is_direct() && workload.is_about_refusal() {
+                    continue;
+                }
                 let may_repeat = || began.elapsed() < arguments.budget();
                 match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
                     Ok(cell) => report.cells.push(cell),

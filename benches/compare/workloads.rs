@@ -147,7 +147,7 @@ pub fn all() -> Vec<Workload> {
         ),
         workload(
             "refused-name",
-            "a name that does not exist; 64 at a time, 1 000 names",
+            "a name that does not exist; 64 at a time, 100 names",
             CONNECTION,
             Window,
             Kind::RefusedByName,
@@ -180,6 +180,11 @@ pub fn all() -> Vec<Workload> {
 }
 
 impl Workload {
+    /// Whether there is anything to do without a proxy.
+    pub fn is_about_refusal(&self) -> bool {
+        matches!(self.kind, Kind::RefusedByList | Kind::RefusedByName)
+    }
+
     /// Starts the load on the current `LocalSet`.
     pub fn start(&self, target: Target, tally: Rc<Tally>) -> anyhow::Result<()> {
         let hello = match self.kind {
@@ -341,7 +346,7 @@ impl Load {
     }
 
     async fn refused_by_name(&self) -> Result<()> {
-        let name = unknown_name(self.next.get() % 1000);
+        let name = unknown_name(self.next.get() % 100);
         let stream = open(self.target.tls, &self.opening(ALLOWED_CLIENT, &name)).await?;
         refused(drain(&stream).await?)
     }
