@@ -11,11 +11,12 @@ mod values;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
+use crate::limits::Quota;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{self, Document};
@@ -32,6 +33,7 @@ pub struct Config {
     pub dns: Dns,
     pub upstream: Upstream,
     pub timeouts: Timeouts,
+    pub limits: Limits,
     pub drain: Drain,
     pub workers: NonZeroUsize,
     /// `/healthz` and `/readyz`.
@@ -152,6 +154,26 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+/// How much may be taken; what a limit does when it is reached is told by its reason word in `outcome.rs`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at a time, on all listeners together.
+    pub connections: usize,
+    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go. Each
+    /// may hold 18 KiB that it has sent, so this times 20 KiB bounds their memory.
+    pub half_open: NonZeroUsize,
+    /// Of these, those whose client is known.
+    pub half_open_per_client: NonZeroU32,
+    /// Bytes of hello a second, on average, from 3 s after the first byte on.
+    pub handshake_rate: u32,
+    pub per_client: Quota,
+    pub per_name: Quota,
+    /// Names asked of the resolver because no answer was known, a second; renewals of names in use come on top.
+    pub lookups_per_second: NonZeroU32,
+    /// Of them, those that one client may cause.
+    pub lookups_per_client: NonZeroU32,
+}
+
 #[derive(Debug, Clone)]
 pub struct Drain {
     /// After SIGTERM, how long connections are still accepted while the load balancer notices.
@@ -178,3 +200,6 @@ pub enum LogOutput {
     Stdout,
     File(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::access_log::{Sink, Writer, Written};
 use crate::config::{Config, Ipv6, Listener};
 use crate::hostname::Hostname;
+use crate::limits;
 use crate::metrics::{DnsMetrics, Metrics};
 use crate::policy::Policy;
 use crate::policy::reach::Reach;
@@ -95,7 +96,8 @@ impl Gate {
         let (writer, written) = Writer::start(sink)
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
-        let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, metrics });
+        let limits = limits::Limits::new(&config.limits);
+        let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, limits, metrics });
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
         let first_id = RandomState::new().hash_one("connection ids");
@@ -136,6 +138,11 @@ impl Gate {
         self.runtime.spawn_local(task);
     }
 
+    /// What the workers share: a policy put here holds from the next connection on.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
     pub fn run(self, stop: mpsc::UnboundedReceiver<Stop>) -> Result<(), StartError> {
         let Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, .. } = self;
@@ -144,7 +151,7 @@ impl Gate {
             let wire = Wire::new(dns.server, ask_ipv6(&shared.config), dns.timeout)
                 .map_err(|error| StartError::Resolver(error.to_string()))?;
             let observer = Told { metrics: shared.metrics.dns.clone(), status: Arc::clone(&status) };
-            spawn_local(Cache::new(wire, observer, Limits::from(dns)).run(asks));
+            spawn_local(Cache::new(wire, observer, Limits::from(&shared.config)).run(asks));
             spawn_local(first_question(resolvers, Arc::clone(&status)));
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
@@ -236,7 +243,7 @@ impl Observer for Told {
 async fn first_question(resolvers: ResolverFactory, status: Arc<Status>) {
     let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
     while !status.dns_answered() {
-        let result = resolvers.resolver().resolve(&name).await;
+        let result = resolvers.resolver().resolve(&name, None).await;
         if let Err(error @ (LookupError::Timeout | LookupError::Failed)) = result {
             tracing::warn!(?error, "dns.server does not answer; not ready until it does");
             sleep(Duration::from_secs(1)).await;

@@ -145,7 +145,7 @@ impl DnsMetrics {
             Ok(_) => &self.found,
             Err(LookupError::Unknown) => &self.unknown,
             Err(LookupError::Timeout) => &self.timeout,
-            Err(LookupError::Failed) => &self.failed,
+            Err(LookupError::Failed | LookupError::Limited) => &self.failed,
         }
         .increment(1);
     }

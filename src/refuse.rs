@@ -120,6 +120,13 @@ impl Told {
                 R::HandshakeTimeout => {
                     (A::HandshakeFailure, "408 Request Timeout", "The request did not arrive in time.")
                 }
+                R::HandshakeSlow => (A::HandshakeFailure, "408 Request Timeout", "The request arrived too slowly."),
+                R::Overloaded | R::ClientHalfOpen | R::ClientConnections | R::NameConnections | R::NameRate => {
+                    (A::InternalError, "503 Service Unavailable", "There are too many connections; try again later.")
+                }
+                R::ClientRate | R::LookupRate => {
+                    (A::InternalError, "503 Service Unavailable", "Your connections come too fast; try again later.")
+                }
                 R::NotTls => (A::UnexpectedMessage, "400 Bad Request", "This port speaks TLS."),
                 R::PlainHttp => (
                     A::UnexpectedMessage,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::config::{self, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::dial;
 use crate::hostname::Hostname;
+use crate::limits::{ClientKey, Held};
 use crate::outcome::{Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::reach::Reach;
@@ -25,7 +26,8 @@ use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
-    let mut session = Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record };
+    let mut session =
+        Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record, held: Held::default() };
     match session.pass().await {
         Ok(end) => {
             session.record.closed_by = end.first;
@@ -35,11 +37,15 @@ pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Tell
     }
 }
 
+/// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
+const GRACE: Duration = Duration::from_secs(3);
+
 struct Session<'a> {
     stream: &'a mut TcpStream,
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: Record,
+    held: Held,
 }
 
 impl Session<'_> {
@@ -57,6 +63,7 @@ impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
     async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
+        let waiting = self.worker.half_open.wait();
         let preface = async {
             let client = self.identify(ahead).await?;
             let policy = self.admit(client)?;
@@ -64,9 +71,16 @@ impl Session<'_> {
             self.route(&policy, &name)?;
             Ok(name)
         };
+        let preface = async {
+            tokio::select! {
+                biased;
+                result = preface => result,
+                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            }
+        };
         match timeout(deadline, preface).await {
             Ok(result) => result,
-            Err(_) if ahead.is_untouched() => Err(Outcome::Probe(Probe::Empty)),
+            Err(_) if ahead.is_empty() => Err(Outcome::Probe(Probe::Empty)),
             Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
         }
     }
@@ -81,7 +95,11 @@ impl Session<'_> {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyTooLong);
-        let header = ahead.until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse).await;
+        let header = ahead
+            .until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse, |ahead| {
+                self.pace(ahead)
+            })
+            .await;
         let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
@@ -97,20 +115,41 @@ impl Session<'_> {
         let admission = policy.admit(&client, &self.view());
         self.record.client = Some(client);
         match admission {
-            Admission::Possible => Ok(policy),
+            Admission::Possible => {}
             Admission::Denied(rule) => {
                 self.note_rule(&policy, rule);
-                Err(Outcome::Refused(RefuseReason::ClientDenied))
+                return Err(Outcome::Refused(RefuseReason::ClientDenied));
             }
         }
+        if let Some(client) = &self.record.client {
+            self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
+        }
+        Ok(policy)
+    }
+
+    /// Whether a client whose hello is not complete may take more time.
+    fn pace(&self, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+        let late = self.record.times.elapsed().saturating_sub(GRACE).as_secs();
+        let owed = late.saturating_mul(u64::from(self.worker.config().limits.handshake_rate));
+        if u64::try_from(ahead.len()).is_ok_and(|len| len < owed) {
+            return Err(RefuseReason::HandshakeSlow);
+        }
+        Ok(())
     }
 
     async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
         let scratch = self.worker.tools.scratch();
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| {
+            if let (None, Some(client)) = (&late, &self.record.client) {
+                late = Some(self.worker.limits().wait_for_hello(client)?);
+            }
+            self.pace(ahead)
+        };
         let name = match self.listener.protocol {
             Protocol::Tls => {
                 let too_long = RefuseReason::HelloTooLong;
-                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse).await;
+                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse, wait).await;
                 let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
                 self.record.hello = Some((&hello).into());
                 hello.name
@@ -118,7 +157,7 @@ impl Session<'_> {
             Protocol::Http => {
                 let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
-                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse).await;
+                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 head.map_err(|stop| ended(stop, ahead))?.0.name
             }
         };
@@ -131,15 +170,20 @@ impl Session<'_> {
         let Some(client) = &self.record.client else { return Ok(()) };
         let decision = policy.route(client, &self.view(), name);
         self.note_rule(policy, decision.rule);
-        if decision.allowed { Ok(()) } else { Err(Outcome::Refused(RefuseReason::NameDenied)) }
+        if !decision.allowed {
+            return Err(Outcome::Refused(RefuseReason::NameDenied));
+        }
+        self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
     }
 
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
-        let result = self.worker.resolver.resolve(name).await;
+        let client = self.record.client.as_ref().map(ClientKey::from);
+        let result = self.worker.resolver.resolve(name, client).await;
         self.record.times.dns = Some(self.record.times.elapsed());
         let answer = result.map_err(|error| match error {
             LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),
+            LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
             LookupError::Timeout => Outcome::Failed(Failure::DnsTimeout),
             LookupError::Failed => Outcome::Failed(Failure::DnsFailed),
         })?;
@@ -207,7 +251,7 @@ fn advice(reach: &Reach, name: &Hostname, address: SocketAddr, reason: RefuseRea
 fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
     match stop {
         Stop::Refuse(reason) => Outcome::Refused(reason),
-        Stop::Left if ahead.is_untouched() => Outcome::Probe(Probe::Empty),
+        Stop::Left if ahead.is_empty() => Outcome::Probe(Probe::Empty),
         Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
     }
 }

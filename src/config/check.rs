@@ -9,14 +9,16 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use super::shape::{
-    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawListener, RawProxyProtocol, RawTimeouts,
-    RawUpstream,
+    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawLimits, RawListener, RawProxyProtocol, RawQuota,
+    RawTimeouts, RawUpstream,
 };
-use super::values::Workers;
-use super::{AccessLog, Config, Dns, Drain, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
+use super::values::{Connections, Workers};
+use super::{AccessLog, Config, Dns, Drain, Limits, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
 use crate::hostname::Hostname;
+use crate::limits::Quota;
 use crate::networks::Networks;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
+use crate::socket;
 use crate::yaml::{Document, Path, Read};
 
 /// The document under examination and what was found so far.
@@ -39,6 +41,7 @@ impl Check<'_> {
             dns,
             upstream,
             timeouts,
+            limits,
             drain,
             workers,
             health,
@@ -63,6 +66,7 @@ impl Check<'_> {
             dns: self.dns(dns.unwrap_or_default()),
             upstream: self.upstream(upstream.unwrap_or_default()),
             timeouts: self.timeouts(timeouts.unwrap_or_default()),
+            limits: self.limits(limits.unwrap_or_default()),
             drain: self.drain(drain.unwrap_or_default()),
             workers: match or(workers, Workers::Auto) {
                 Workers::Number(number) => number,
@@ -153,6 +157,9 @@ impl Check<'_> {
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
             let mut problem = self.document.problem(listener, message, mend);
             (problem.key, problem.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
+                (problem.origin, problem.at) = (Origin::file(file), None);
+            }
             self.problems.push(problem);
         }
     }
@@ -263,6 +270,41 @@ impl Check<'_> {
         }
     }
 
+    fn limits(&mut self, raw: RawLimits) -> Limits {
+        let path = Path::root().key("limits");
+        let RawLimits {
+            connections,
+            half_open,
+            half_open_per_client,
+            handshake_rate,
+            per_client,
+            per_name,
+            lookups_per_second,
+            lookups_per_client,
+        } = raw;
+        let fds = socket::fd_limit();
+        let fit = fds.saturating_sub(defaults::FDS_RESERVED) / defaults::FDS_PER_CONNECTION;
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+        let connections = match or(connections, Connections::Auto) {
+            Connections::Auto => fit.min(usize::try_from(defaults::CONNECTIONS_AT_MOST).unwrap_or(usize::MAX)),
+            Connections::Number(number) => number.get(),
+        };
+        if connections > fit {
+            let message = format!("takes more than the {fds} open files that this process may have; {fit} fit");
+            self.warning(&path.key("connections"), message, "raise the limit (ulimit -n, nofile of the task)");
+        }
+        Limits {
+            connections,
+            half_open: or(half_open, defaults::HALF_OPEN),
+            half_open_per_client: or(half_open_per_client, defaults::HALF_OPEN_PER_CLIENT),
+            handshake_rate: or(handshake_rate, defaults::HANDSHAKE_RATE),
+            per_client: quota(per_client),
+            per_name: quota(per_name),
+            lookups_per_second: or(lookups_per_second, defaults::LOOKUPS_PER_SECOND),
+            lookups_per_client: or(lookups_per_client, defaults::LOOKUPS_PER_CLIENT),
+        }
+    }
+
     fn drain(&mut self, raw: RawDrain) -> Drain {
         /// ECS sends SIGKILL at most this long after SIGTERM (`stopTimeout` on Fargate).
         const STOP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -311,6 +353,12 @@ impl Check<'_> {
         let warning = self.document.problem(path, message, mend);
         self.warnings.push(Problem { value: None, ..warning });
     }
+}
+
+/// Off unless written: many clients may stand behind one address.
+fn quota(raw: Option<RawQuota>) -> Quota {
+    let RawQuota { connections, per_second } = raw.unwrap_or_default();
+    Quota { concurrent: connections.map(|read| read.0.get()), per_second: per_second.map(|read| read.0) }
 }
 
 fn or<T>(value: Option<Read<T>>, default: T) -> T {

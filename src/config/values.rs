@@ -1,7 +1,7 @@
 //! Single values as an operator writes them: addresses, ports, durations, networks, fixed words.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +81,40 @@ impl FromScalar for NonZeroUsize {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number above 0", "write one"))
+    }
+}
+
+impl FromScalar for NonZeroU32 {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a number above 0", "write one, or remove the key"))
+    }
+}
+
+impl FromScalar for u32 {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a number", "write 0 or more"))
+    }
+}
+
+/// `limits.connections`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Connections {
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl FromScalar for Connections {
+    const EXPECTED: &'static str = "`auto` or a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Number).map_err(|_| Fault::new("is not a number above 0", "write `auto` or a number"))
     }
 }
 
