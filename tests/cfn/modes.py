@@ -25,9 +25,9 @@ ALWAYS = {
 }
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1d")
 EXISTING = {
-    "Public": (("subnet-0a01", "subnet-0a02", "subnet-0a03"), ("10.20.0.0/24", "10.20.1.0/24", "10.20.2.0/24")),
-    "Private": (("subnet-0b01", "subnet-0b02", "subnet-0b03"), ("10.20.16.0/24", "10.20.17.0/24", "10.20.18.0/24")),
-    "Endpoint": (("subnet-0c01", "subnet-0c02", "subnet-0c03"), ("10.20.32.0/26", "10.20.32.64/26", "10.20.32.128/26")),
+    "Public": (("subnet-0a010000000000000", "subnet-0a020000000000000", "subnet-0a030000000000000"), ("10.20.0.0/24", "10.20.1.0/24", "10.20.2.0/24")),
+    "Private": (("subnet-0b010000000000000", "subnet-0b020000000000000", "subnet-0b030000000000000"), ("10.20.16.0/24", "10.20.17.0/24", "10.20.18.0/24")),
+    "Endpoint": (("subnet-0c010000000000000", "subnet-0c020000000000000", "subnet-0c030000000000000"), ("10.20.32.0/26", "10.20.32.64/26", "10.20.32.128/26")),
 }
 
 
@@ -74,7 +74,7 @@ class Mode:
                 given[f"AvailabilityZone{i}"] = zone
         else:
             given["ExistingVpcId"] = "vpc-0fedcba9876543210"
-            given["ExistingPrivateRouteTableIds"] = "rtb-0d01,rtb-0d02"
+            given["ExistingPrivateRouteTableIds"] = "rtb-0d010000000000000,rtb-0d020000000000000"
             for kind, (ids, cidrs) in EXISTING.items():
                 if (kind == "Public" and not self.public) or (kind == "Endpoint" and not self.endpoints):
                     continue

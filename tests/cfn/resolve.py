@@ -10,6 +10,7 @@ ignores Rules, and does not object to a reference to a resource that a condition
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import re
@@ -134,16 +135,21 @@ class Stack:
         return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
 
 
+@functools.cache
+def _read(path: Path) -> dict[str, Any]:
+    template, problems = decode(str(path))
+    if problems:
+        raise TemplateError(f"{path}: {problems}")
+    return template
+
+
 def resolve(path: Path, parameters: dict[str, str], name: str = "latticegate") -> Stack:
     return _Evaluator(Path(path), dict(parameters), name).run()
 
 
 class _Evaluator:
     def __init__(self, path: Path, given: dict[str, Any], name: str) -> None:
-        template, problems = decode(str(path))
-        if problems:
-            raise TemplateError(f"{path}: {problems}")
-        self.template = template
+        self.template = _read(path)
         self.stack = Stack(name, path)
         self.conditions: dict[str, bool] = {}
         self.done: dict[str, Resource] = {}
