@@ -3,14 +3,24 @@
 //! Nothing here is read from a file; `config/` turns YAML and environment variables into a [`Config`] or says
 //! what is wrong with them, where, and how to mend it.
 
+mod check;
+mod defaults;
+pub mod env;
+mod shape;
+mod values;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
+use crate::limits::Quota;
 use crate::networks::Networks;
+use crate::problem::{Origin, Problem};
+use crate::yaml::{self, Document};
+use check::Check;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,6 +33,7 @@ pub struct Config {
     pub dns: Dns,
     pub upstream: Upstream,
     pub timeouts: Timeouts,
+    pub limits: Limits,
     pub drain: Drain,
     pub workers: NonZeroUsize,
     /// `/healthz` and `/readyz`.
@@ -30,6 +41,39 @@ pub struct Config {
     /// `/metrics` and the rest of the operator's page.
     pub admin: SocketAddr,
     pub access_log: AccessLog,
+}
+
+impl Config {
+    /// Reads the file (none: defaults alone), lets the environment override it, and checks the whole.
+    ///
+    /// With the configuration come warnings; without it, every problem that was found.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let document = match file {
+            Some(file) => Document::load(file)?,
+            None => Document::empty(),
+        };
+        Self::read(document, file, env)
+    }
+
+    fn read(
+        mut document: Document,
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = Vec::new();
+        // Before the environment, so that it can change one key of a default listener.
+        if !document.has(&yaml::Path::root().key("listeners")) {
+            document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults)?;
+        }
+        env::apply(&mut document, env, &mut problems);
+        let raw = document.read(&mut problems);
+        let mut check = Check { document: &document, file, problems, warnings: Vec::new() };
+        let config = check.config(raw);
+        if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +152,26 @@ pub struct Timeouts {
     pub connect: Duration,
     /// A relayed connection on which no byte moved either way.
     pub idle: Duration,
+}
+
+/// How much may be taken; what a limit does when it is reached is told by its reason word in `outcome.rs`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at a time, on all listeners together.
+    pub connections: usize,
+    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go. Each
+    /// may hold 18 KiB that it has sent, so this times 20 KiB bounds their memory.
+    pub half_open: NonZeroUsize,
+    /// Of these, those whose client is known.
+    pub half_open_per_client: NonZeroU32,
+    /// Bytes of hello a second, on average, from 3 s after the first byte on.
+    pub handshake_rate: u32,
+    pub per_client: Quota,
+    pub per_name: Quota,
+    /// Names asked of the resolver because no answer was known, a second; renewals of names in use come on top.
+    pub lookups_per_second: NonZeroU32,
+    /// Of them, those that one client may cause.
+    pub lookups_per_client: NonZeroU32,
 }
 
 #[derive(Debug, Clone)]

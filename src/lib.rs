@@ -5,9 +5,39 @@
 
 #![forbid(unsafe_code)]
 
-pub mod client; // pure: who is at the other end
-pub mod config; // pure: the checked configuration
-pub mod hostname; // pure: the one normal form of a DNS name
-pub mod networks; // pure: a set of CIDR networks
-pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
+// The path of a connection.
+pub mod server; // workers, listeners, accept
+pub mod session; // one connection from accept to close
+pub mod peek; // the only read-ahead loop
 pub mod verdict; // pure: what a parser answers
+pub mod proxy_header; // pure: who the client is
+pub mod client; // pure: the client, as the header tells it
+pub mod policy; // pure: the access list, and which addresses may be dialled
+pub mod sni; // pure: the name in a ClientHello
+pub mod host; // pure: the name in an HTTP/1 request head
+pub mod hostname; // pure: the one normal form of a DNS name
+pub mod resolve; // from a name to addresses
+pub mod limits; // how much a client, a name or everybody may take
+pub mod dial; // from addresses to a connected stream
+pub mod relay; // bytes both ways
+pub mod refuse; // what a refused client is told
+
+// What is told.
+pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
+pub mod record; // the one record of a connection
+pub mod access_log; // record → a line, without ever blocking a worker
+pub mod metrics; // every metric's name, help and handle
+
+// Around the path.
+pub mod cli; // the verbs and their help
+pub mod run; // the process as a service
+pub mod gate; // everything put together, from start to drain
+#[cfg(feature = "demo")]
+pub mod demo; // the stand-ins of `latticegate demo`
+pub mod config; // pure: the checked configuration
+pub mod yaml; // pure: YAML text to typed values that know their places
+pub mod problem; // pure: what is wrong with an operator's file, where, and how to mend it
+pub mod networks; // pure: a set of CIDR networks
+pub mod status; // alive, ready, leaving
+pub mod web; // the health port and the admin port
+pub mod socket; // socket options and process limits

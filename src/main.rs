@@ -1,1 +1,10 @@
-fn main() {}
+//! Arguments → verb → exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use latticegate::cli::Cli;
+
+fn main() -> anyhow::Result<ExitCode> {
+    Cli::parse().run()
+}

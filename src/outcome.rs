@@ -4,7 +4,7 @@
 //! the table in that file in step with the lists below.
 
 /// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// An upstream was reached and bytes were relayed.
     Relayed(Close),
@@ -105,6 +105,22 @@ reasons! {
         ClientDenied = "client_denied",
         /// Header and hello were not complete within `timeouts.handshake`.
         HandshakeTimeout = "handshake_timeout",
+        /// The hello came slower than `limits.handshake_rate`.
+        HandshakeSlow = "handshake_slow",
+        /// `limits.connections` is reached, or there was no fd or memory left for one more half-open connection.
+        Overloaded = "overloaded",
+        /// `limits.half_open_per_client`.
+        ClientHalfOpen = "client_half_open",
+        /// `limits.per_client.connections`.
+        ClientConnections = "client_connections",
+        /// `limits.per_client.per_second`.
+        ClientRate = "client_rate",
+        /// `limits.per_name.connections`.
+        NameConnections = "name_connections",
+        /// `limits.per_name.per_second`.
+        NameRate = "name_rate",
+        /// Too many names that are not in the cache: `limits.lookups_per_second` or `lookups_per_client`.
+        LookupRate = "lookup_rate",
         NotTls = "not_tls",
         /// An HTTP request on a TLS listener.
         PlainHttp = "plain_http",

@@ -1,0 +1,76 @@
+//! Record → one line. Lines gather in a buffer of the worker's own and leave for a writer thread in pieces, so
+//! that neither a full disk nor a stuck reader of stdout ever stops a worker: what the writer cannot take is
+//! dropped and counted.
+
+mod line;
+mod writer;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use metrics::Counter;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+pub use self::writer::{Sink, Writer, Written};
+use crate::config::{self, LogFormat};
+use crate::outcome::Outcome;
+use crate::record::Record;
+
+/// One worker's end of the access log.
+pub struct Log {
+    format: LogFormat,
+    buffer: RefCell<Vec<u8>>,
+    first_line: Notify,
+    writer: Writer,
+    dropped: Counter,
+}
+
+impl Log {
+    /// A buffer of this size leaves at once.
+    const PIECE: usize = 32 * 1024;
+    /// A smaller one leaves after this time: a line is seen a moment later, and the writer wakes ten times a
+    /// second at most.
+    const DELAY: Duration = Duration::from_millis(100);
+
+    pub fn new(format: LogFormat, writer: Writer, dropped: Counter) -> Rc<Self> {
+        Rc::new(Self { format, buffer: RefCell::default(), first_line: Notify::new(), writer, dropped })
+    }
+
+    pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
+        let mut buffer = self.buffer.borrow_mut();
+        let was_empty = buffer.is_empty();
+        match self.format {
+            LogFormat::Json => line::json(&mut buffer, listener, record, outcome),
+            LogFormat::Nginx => line::nginx(&mut buffer, listener, record, outcome),
+        }
+        let full = buffer.len() >= Self::PIECE;
+        drop(buffer);
+        if full {
+            self.flush();
+        } else if was_empty {
+            self.first_line.notify_one();
+        }
+    }
+
+    /// Flushes a little after each first line, for ever.
+    pub async fn keep_flushing(&self) {
+        loop {
+            self.first_line.notified().await;
+            sleep(Self::DELAY).await;
+            self.flush();
+        }
+    }
+
+    pub fn flush(&self) {
+        let piece = std::mem::take(&mut *self.buffer.borrow_mut());
+        if piece.is_empty() {
+            return;
+        }
+        if let Err(lost) = self.writer.send(piece) {
+            let lines = memchr::memchr_iter(b'\n', &lost).count();
+            self.dropped.increment(u64::try_from(lines).unwrap_or(u64::MAX));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `latticegate run`: configuration and access list, then the server.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::Source;
+use super::check::tell;
+use crate::config::{Config, env};
+use crate::policy::Policy;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    source: Source,
+}
+
+impl Run {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let loaded = Config::load(self.source.config.as_deref(), env::of_process())
+            .and_then(|(config, warnings)| Ok((Policy::load(&config.policy)?, config, warnings)));
+        let (policy, config, warnings) = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                tell("error", &problems)?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        tell("warning", &warnings)?;
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+        crate::run::run(config, policy)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

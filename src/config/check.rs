@@ -1,0 +1,378 @@
+//! From the written shape to a [`Config`]: defaults, and everything that concerns more than one key.
+//!
+//! Every mistake is noted with its place and the reading goes on, so that an operator sees them all at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
+
+use super::shape::{
+    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawLimits, RawListener, RawProxyProtocol, RawQuota,
+    RawTimeouts, RawUpstream,
+};
+use super::values::{Connections, Workers};
+use super::{AccessLog, Config, Dns, Drain, Limits, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
+use crate::hostname::Hostname;
+use crate::limits::Quota;
+use crate::networks::Networks;
+use crate::problem::Problem;
+use crate::socket;
+use crate::yaml::{Document, Path, Read};
+
+/// The document under examination and what was found so far.
+pub(super) struct Check<'a> {
+    pub(super) document: &'a Document,
+    /// The configuration file, where there is one: relative paths start beside it.
+    pub(super) file: Option<&'a FilePath>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Worth something only if `problems` is empty afterwards.
+    pub(super) fn config(&mut self, raw: RawConfig) -> Config {
+        let RawConfig {
+            listeners,
+            proxy_protocol,
+            policy,
+            policy_refusal,
+            dns,
+            upstream,
+            timeouts,
+            limits,
+            drain,
+            workers,
+            health,
+            admin,
+            access_log,
+        } = raw;
+        let RawProxyProtocol { trusted } = proxy_protocol.unwrap_or_default();
+        let RawHealth { bind: health } = health.unwrap_or_default();
+        let RawAdmin { bind: admin } = admin.unwrap_or_default();
+        let RawAccessLog { format, output } = access_log.unwrap_or_default();
+
+        let listeners = self.listeners(listeners.unwrap_or_default());
+        let (health, admin) = (or(health, defaults::HEALTH), or(admin, defaults::ADMIN));
+        let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
+        self.trusted(&listeners, &trusted);
+        self.addresses_are_distinct(&listeners, health, admin);
+        Config {
+            listeners: listeners.into_iter().filter_map(|(_, listener)| listener).collect(),
+            trusted,
+            policy: self.policy(policy.map(|read| read.0)),
+            policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
+            dns: self.dns(dns.unwrap_or_default()),
+            upstream: self.upstream(upstream.unwrap_or_default()),
+            timeouts: self.timeouts(timeouts.unwrap_or_default()),
+            limits: self.limits(limits.unwrap_or_default()),
+            drain: self.drain(drain.unwrap_or_default()),
+            workers: match or(workers, Workers::Auto) {
+                Workers::Number(number) => number,
+                Workers::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            },
+            health,
+            admin,
+            access_log: AccessLog {
+                format: or(format, defaults::LOG_FORMAT),
+                output: output.map_or(defaults::LOG_OUTPUT, |read| read.0),
+            },
+        }
+    }
+
+    /// Each with its path in the document; one that lacks something is `None`, so that the rest can be checked.
+    fn listeners(&mut self, raw: Vec<RawListener>) -> Vec<(Path, Option<Listener>)> {
+        let section = Path::root().key("listeners");
+        if raw.is_empty() && self.document.is_empty_list(&section) {
+            self.problem(&section, "there is no listener", "write at least one, or remove the key for tls and http");
+        }
+        if !self.problems.is_empty() && raw.len() != self.document.lines(&section).len() {
+            // A listener that is none was left out and told; the others cannot be placed without it.
+            return Vec::new();
+        }
+        let mut listeners = Vec::new();
+        for (index, raw) in raw.into_iter().enumerate() {
+            let path = section.index(index);
+            let listener = self.listener(raw, &path);
+            listeners.push((path, listener));
+        }
+        self.names_are_distinct(&listeners);
+        listeners
+    }
+
+    fn listener(&mut self, raw: RawListener, path: &Path) -> Option<Listener> {
+        let RawListener { name, bind, protocol, upstream_port, public_port, proxy_protocol } = raw;
+        let name = self.required(name, path, "name", "add a name for logs and metrics, like `name: tls`");
+        let bind = self.required(bind, path, "bind", "add where to listen, like `bind: \"[::]:8443\"`");
+        let protocol = self.required(protocol, path, "protocol", "add `protocol: tls` or `protocol: http`");
+        let protocol = protocol?;
+        let usual = match protocol {
+            Protocol::Tls => 443,
+            Protocol::Http => 80,
+        };
+        let port = |port: Option<Read<NonZeroU16>>| port.map_or(usual, |read| read.0.get());
+        Some(Listener {
+            name: name?.0,
+            bind: bind?,
+            protocol,
+            upstream_port: port(upstream_port),
+            public_port: port(public_port),
+            proxy_protocol: or(proxy_protocol, defaults::PROXY_PROTOCOL),
+        })
+    }
+
+    fn names_are_distinct(&mut self, listeners: &[(Path, Option<Listener>)]) {
+        let mut seen: HashMap<&str, &Path> = HashMap::new();
+        for (path, listener) in listeners {
+            let Some(Listener { name, .. }) = listener else { continue };
+            match seen.get(name.as_str()) {
+                Some(first) => {
+                    let message = format!("is also the name of {first}");
+                    self.problem(&path.key("name"), message, "give each listener its own name");
+                }
+                None => drop(seen.insert(name, path)),
+            }
+        }
+    }
+
+    /// Who may tell the client's address must be said: a default would be wrong somewhere, and believed there.
+    fn trusted(&mut self, listeners: &[(Path, Option<Listener>)], trusted: &Networks) {
+        let path = Path::root().key("proxy_protocol").key("trusted");
+        for network in trusted.iter().filter(|network| network.prefix_len() == 0) {
+            let message = format!("contains {network}: anyone who reaches a listener can pretend any client address");
+            self.warning(&path, message, "write the load balancer's subnets");
+        }
+        let refused_before = self.document.has(&path) && !self.document.is_empty_list(&path);
+        let requires = |listener: &Option<Listener>| {
+            listener.as_ref().is_some_and(|l| l.proxy_protocol == ProxyProtocol::Required)
+        };
+        if trusted.iter().next().is_some() || refused_before {
+            return;
+        }
+        if let Some((listener, _)) = listeners.iter().find(|(_, listener)| requires(listener)) {
+            let message = format!("is missing or empty, but {listener} requires the PROXY header");
+            let mend = "write the CIDRs of the load balancer's subnets, like \
+                        `proxy_protocol: { trusted: [192.168.0.0/16] }` or \
+                        LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
+            let mut problem = self.document.problem(listener, message, mend);
+            (problem.key, problem.value) = (path.to_string().into(), None);
+            self.problems.push(problem);
+        }
+    }
+
+    fn addresses_are_distinct(
+        &mut self,
+        listeners: &[(Path, Option<Listener>)],
+        health: SocketAddr,
+        admin: SocketAddr,
+    ) {
+        let root = Path::root();
+        let mut binds: Vec<(Path, SocketAddr)> =
+            listeners.iter().filter_map(|(path, listener)| Some((path.key("bind"), listener.as_ref()?.bind))).collect();
+        binds.push((root.key("health").key("bind"), health));
+        binds.push((root.key("admin").key("bind"), admin));
+        for (index, (path, bind)) in binds.iter().enumerate() {
+            let earlier = binds.iter().take(index).find(|(_, other)| overlap(*bind, *other));
+            if let Some((other_path, other)) = earlier {
+                // Told about the one that the operator wrote; the other may be a default.
+                let later = (path, other_path, other);
+                let (path, other_path, other) = if self.document.has(path) { later } else { (other_path, path, bind) };
+                let message = format!("collides with {other_path} ({other})");
+                self.problem(path, message, "give each its own port");
+            }
+        }
+    }
+
+    fn policy(&self, policy: Option<PathBuf>) -> PathBuf {
+        let beside = |path: &FilePath| match self.file.and_then(FilePath::parent) {
+            Some(directory) => directory.join(path),
+            None => path.to_owned(),
+        };
+        match (policy, self.file) {
+            (Some(path), _) => beside(&path),
+            (None, Some(_)) => beside(FilePath::new(defaults::POLICY)),
+            (None, None) => defaults::POLICY_WITHOUT_FILE.into(),
+        }
+    }
+
+    fn dns(&mut self, raw: RawDns) -> Dns {
+        let path = Path::root().key("dns");
+        let RawDns { server, ipv6, timeout, min_ttl, max_ttl, negative_ttl, max_stale, cache_size } = raw;
+        let dns = Dns {
+            server: or(server, defaults::DNS_SERVER),
+            ipv6: or(ipv6, defaults::DNS_IPV6),
+            timeout: self.above_zero(timeout, &path.key("timeout"), defaults::DNS_TIMEOUT),
+            min_ttl: or(min_ttl, defaults::DNS_MIN_TTL),
+            max_ttl: or(max_ttl, defaults::DNS_MAX_TTL),
+            negative_ttl: or(negative_ttl, defaults::DNS_NEGATIVE_TTL),
+            max_stale: or(max_stale, defaults::DNS_MAX_STALE),
+            cache_size: or(cache_size, defaults::DNS_CACHE_SIZE),
+        };
+        if dns.server.port() == 0 || dns.server.ip().is_unspecified() {
+            self.problem(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
+        }
+        if dns.min_ttl > dns.max_ttl {
+            let key = if self.document.has(&path.key("min_ttl")) { "min_ttl" } else { "max_ttl" };
+            let message = format!("min_ttl ({:?}) is above max_ttl ({:?})", dns.min_ttl, dns.max_ttl);
+            self.plain_problem(&path.key(key), message, "lower min_ttl or raise max_ttl");
+        }
+        dns
+    }
+
+    fn upstream(&mut self, raw: RawUpstream) -> Upstream {
+        let path = Path::root().key("upstream");
+        let RawUpstream { allowed_networks, names } = raw;
+        let networks = path.key("allowed_networks");
+        let allowed = allowed_networks.map_or_else(defaults::allowed_networks, |list| list.0);
+        if allowed.is_empty() && self.document.is_empty_list(&networks) {
+            self.problem(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
+        }
+        for network in allowed.iter().filter(|network| network.prefix_len() == 0) {
+            let message = format!("contains {network}: every name leads everywhere, like an open relay");
+            self.warning(&networks, message, "write the networks that your services are in");
+        }
+        Upstream {
+            allowed_networks: Networks::new(allowed),
+            names: self.names(names.unwrap_or_default(), &path.key("names")),
+        }
+    }
+
+    fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> HashMap<Hostname, Hostname> {
+        let mut names = HashMap::new();
+        for (asked, Read(instead)) in raw {
+            match Hostname::parse(asked.as_bytes()) {
+                Err(error) => {
+                    let message = format!("the key is not a DNS name: {error}");
+                    self.plain_problem(&path.key(&asked), message, "write it like orders.example.com");
+                }
+                Ok(name) => {
+                    if names.insert(name, instead).is_some() {
+                        let message = "the same name stands twice, in different spellings";
+                        self.plain_problem(&path.key(&asked), message, "remove one of the two");
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
+        let path = Path::root().key("timeouts");
+        let RawTimeouts { handshake, connect, idle } = raw;
+        Timeouts {
+            handshake: self.above_zero(handshake, &path.key("handshake"), defaults::HANDSHAKE),
+            connect: self.above_zero(connect, &path.key("connect"), defaults::CONNECT),
+            idle: self.above_zero(idle, &path.key("idle"), defaults::IDLE),
+        }
+    }
+
+    fn limits(&mut self, raw: RawLimits) -> Limits {
+        let path = Path::root().key("limits");
+        let RawLimits {
+            connections,
+            half_open,
+            half_open_per_client,
+            handshake_rate,
+            per_client,
+            per_name,
+            lookups_per_second,
+            lookups_per_client,
+        } = raw;
+        let fds = socket::fd_limit();
+        let fit = fds.saturating_sub(defaults::FDS_RESERVED) / defaults::FDS_PER_CONNECTION;
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+        let connections = match or(connections, Connections::Auto) {
+            Connections::Auto => fit.min(usize::try_from(defaults::CONNECTIONS_AT_MOST).unwrap_or(usize::MAX)),
+            Connections::Number(number) => number.get(),
+        };
+        if connections > fit {
+            let message = format!("takes more than the {fds} open files that this process may have; {fit} fit");
+            self.warning(&path.key("connections"), message, "raise the limit (ulimit -n, nofile of the task)");
+        }
+        Limits {
+            connections,
+            half_open: or(half_open, defaults::HALF_OPEN),
+            half_open_per_client: or(half_open_per_client, defaults::HALF_OPEN_PER_CLIENT),
+            handshake_rate: or(handshake_rate, defaults::HANDSHAKE_RATE),
+            per_client: quota(per_client),
+            per_name: quota(per_name),
+            lookups_per_second: or(lookups_per_second, defaults::LOOKUPS_PER_SECOND),
+            lookups_per_client: or(lookups_per_client, defaults::LOOKUPS_PER_CLIENT),
+        }
+    }
+
+    fn drain(&mut self, raw: RawDrain) -> Drain {
+        /// ECS sends SIGKILL at most this long after SIGTERM (`stopTimeout` on Fargate).
+        const STOP_TIMEOUT: Duration = Duration::from_secs(120);
+        let RawDrain { delay, timeout } = raw;
+        let drain = Drain { delay: or(delay, defaults::DRAIN_DELAY), timeout: or(timeout, defaults::DRAIN_TIMEOUT) };
+        let total = drain.delay.saturating_add(drain.timeout);
+        if total >= STOP_TIMEOUT {
+            let message = format!("delay and timeout together are {total:?}; ECS kills a task 120 s after SIGTERM");
+            self.plain_warning(&Path::root().key("drain"), message, "keep the sum below 120 s on Fargate");
+        }
+        drain
+    }
+
+    fn required<T>(&mut self, value: Option<Read<T>>, path: &Path, key: &str, mend: &str) -> Option<T> {
+        let path = path.key(key);
+        // What stands there but could not be read has been told already.
+        if value.is_none() && !self.document.has(&path) {
+            self.problem(&path, "is missing", mend);
+        }
+        value.map(|read| read.0)
+    }
+
+    fn above_zero(&mut self, value: Option<Read<Duration>>, path: &Path, default: Duration) -> Duration {
+        let duration = or(value, default);
+        if duration.is_zero() {
+            self.problem(path, "is no time at all", "write how long to wait, or remove the key for the default");
+        }
+        duration
+    }
+
+    fn problem(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
+        self.problems.push(self.document.problem(path, message, mend));
+    }
+
+    /// A problem whose message is a sentence of its own, not one about the value.
+    fn plain_problem(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
+        let problem = self.document.problem(path, message, mend);
+        self.problems.push(Problem { value: None, ..problem });
+    }
+
+    fn warning(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
+        self.warnings.push(self.document.problem(path, message, mend));
+    }
+
+    fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
+        let warning = self.document.problem(path, message, mend);
+        self.warnings.push(Problem { value: None, ..warning });
+    }
+}
+
+/// Off unless written: many clients may stand behind one address.
+fn quota(raw: Option<RawQuota>) -> Quota {
+    let RawQuota { connections, per_second } = raw.unwrap_or_default();
+    Quota { concurrent: connections.map(|read| read.0.get()), per_second: per_second.map(|read| read.0) }
+}
+
+fn or<T>(value: Option<Read<T>>, default: T) -> T {
+    value.map_or(default, |read| read.0)
+}
+
+/// Whether both cannot be bound: the same port, and one address or a wildcard that covers the other's.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    // Port 0 is a free port of the kernel's choice, never the same twice.
+    if a.port() != b.port() || a.port() == 0 {
+        return false;
+    }
+    let covers = |wide: IpAddr, other: IpAddr| match wide {
+        // `[::]` is dual-stack: it takes IPv4 too.
+        IpAddr::V6(address) => address.is_unspecified(),
+        IpAddr::V4(address) => address.is_unspecified() && (other.is_ipv4() || other.is_unspecified()),
+    };
+    let (a, b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    a == b || covers(a, b) || covers(b, a)
+}

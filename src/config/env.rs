@@ -1,0 +1,61 @@
+//! Environment variables as further lines of the configuration: `LATTICEGATE_DNS__TIMEOUT=1s` is `dns: { timeout: 1s }`.
+//!
+//! `__` stands between levels, list elements have their number, the value is YAML. A variable is put into the
+//! document before it is read, so its mistakes are found by the same code and told under the variable's name.
+
+use crate::problem::{Origin, Problem};
+use crate::yaml::Document;
+
+const PREFIX: &str = "LATTICEGATE_";
+/// Filters our own log (`tracing`); it must work before, and without, a valid configuration.
+const LOG_FILTER: &str = "LATTICEGATE_LOG";
+
+/// What the process was started with.
+pub fn of_process() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+}
+
+/// Puts every `LATTICEGATE_…` variable into `document`.
+pub(super) fn apply(
+    document: &mut Document,
+    variables: impl Iterator<Item = (String, String)>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut variables: Vec<Variable> = variables.filter_map(|(name, value)| Variable::new(name, value)).collect();
+    // A section before its keys, element 2 before element 10: what is said of a part holds.
+    variables.sort_by_key(|variable| {
+        let depth = variable.path.len();
+        let number = |step: &String| step.parse::<u64>().unwrap_or(u64::MAX);
+        (depth, variable.path.iter().map(|step| (number(step), step.clone())).collect::<Vec<_>>())
+    });
+    for Variable { name, path, value } in variables {
+        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+        let origin = Origin::Variable(name.into());
+        if let Err(found) = document.set(&steps, &as_yaml(&value), origin) {
+            problems.extend(found);
+        }
+    }
+}
+
+struct Variable {
+    name: String,
+    path: Vec<String>,
+    value: String,
+}
+
+impl Variable {
+    fn new(name: String, value: String) -> Option<Self> {
+        let path = name.strip_prefix(PREFIX).filter(|_| name != LOG_FILTER)?;
+        let path = path.split("__").map(str::to_lowercase).collect();
+        Some(Self { name, path, value })
+    }
+}
+
+/// The value as YAML. `[::]:8443` would be a broken list, but can only be meant as an address.
+fn as_yaml(value: &str) -> String {
+    let value = value.trim();
+    if value.starts_with('[') && !value.ends_with(']') {
+        return format!("{value:?}");
+    }
+    value.to_owned()
+}

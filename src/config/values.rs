@@ -1,0 +1,289 @@
+//! Single values as an operator writes them: addresses, ports, durations, networks, fixed words.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::SignedDuration;
+
+use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::hostname::Hostname;
+use crate::networks::{NetworkError, parse_network};
+use crate::yaml::{Fault, FromScalar, word};
+
+/// Longest duration taken: whoever writes more has mistyped the unit.
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// More threads than any machine that Fargate offers; more is a typing error.
+const MAX_WORKERS: usize = 1024;
+/// Listener names stand in every log line and metric.
+const MAX_NAME: usize = 32;
+
+/// Zero is a duration too; whether it makes sense is for [`super::check`] to say.
+impl FromScalar for Duration {
+    const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text.parse::<f64>().is_ok() {
+            let mend = format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
+            return Err(Fault::new("has no unit", mend.replace("\"-", "\"")));
+        }
+        let read: SignedDuration =
+            text.parse().map_err(|_| Fault::new("is not a duration", "write it like \"10s\", \"500ms\" or \"2m\""))?;
+        let duration = Self::try_from(read).map_err(|_| Fault::new("is negative", "write how long to wait"))?;
+        if duration > MAX_DURATION {
+            return Err(Fault::new("is longer than a day", "check the unit: s, m or h"));
+        }
+        Ok(duration)
+    }
+}
+
+impl FromScalar for SocketAddr {
+    const EXPECTED: &'static str = "an address and port, like \"[::]:8443\"";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not an address and port", address_mend(text)))
+    }
+}
+
+/// What was meant by something that is almost an address and port.
+fn address_mend(text: &str) -> String {
+    let port = text.strip_prefix("*:").or(text.strip_prefix(':')).unwrap_or(text);
+    if port.parse::<u16>().is_ok() {
+        return format!("write \"[::]:{port}\"");
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+        && let Ok(IpAddr::V6(address)) = host.parse()
+    {
+        return format!("write \"[{address}]:{port}\"");
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return match address {
+            IpAddr::V4(address) => format!("add the port, like \"{address}:53\""),
+            IpAddr::V6(address) => format!("add the port, like \"[{address}]:53\""),
+        };
+    }
+    "write an IP address and a port, like \"[::]:8443\" or \"127.0.0.1:9900\"".to_owned()
+}
+
+impl FromScalar for NonZeroU16 {
+    const EXPECTED: &'static str = "a port number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a port", "write a number from 1 to 65535"))
+    }
+}
+
+impl FromScalar for NonZeroUsize {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a number above 0", "write one"))
+    }
+}
+
+impl FromScalar for NonZeroU32 {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a number above 0", "write one, or remove the key"))
+    }
+}
+
+impl FromScalar for u32 {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is not a number", "write 0 or more"))
+    }
+}
+
+/// `limits.connections`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Connections {
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl FromScalar for Connections {
+    const EXPECTED: &'static str = "`auto` or a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Number).map_err(|_| Fault::new("is not a number above 0", "write `auto` or a number"))
+    }
+}
+
+impl FromScalar for IpNet {
+    const EXPECTED: &'static str = "a network, like 10.0.0.0/8";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        parse_network(text).map_err(|error| match error {
+            NetworkError::HostBits(network) => {
+                let address = text.split('/').next().unwrap_or(text);
+                let mend = format!("write \"{network}\", or \"{address}\" for the one address");
+                Fault::new("has bits set after its prefix", mend)
+            }
+            NetworkError::NotANetwork if text == "all" => {
+                Fault::new("is not a network", "write \"0.0.0.0/0\" and \"::/0\" if you mean every address")
+            }
+            NetworkError::NotANetwork => {
+                Fault::new("is not a network", "write a CIDR or an address, like 10.0.0.0/8 or \"2001:db8::/32\"")
+            }
+        })
+    }
+}
+
+impl FromScalar for Hostname {
+    const EXPECTED: &'static str = "a DNS name";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        Self::parse(text.as_bytes())
+            .map_err(|error| Fault::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
+    }
+}
+
+/// A listener's name: unique, and harmless in a log line and a metric's label.
+#[derive(Debug, Clone)]
+pub(super) struct ListenerName(pub(super) String);
+
+impl FromScalar for ListenerName {
+    const EXPECTED: &'static str = "a listener's name";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
+            return Err(Fault::new("is not a listener's name", "use 1 to 32 letters, digits, `-` or `_`"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Workers {
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl FromScalar for Workers {
+    const EXPECTED: &'static str = "auto, or a number";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse::<NonZeroUsize>() {
+            Ok(number) if number.get() <= MAX_WORKERS => Ok(Self::Number(number)),
+            _ => Err(Fault::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
+        }
+    }
+}
+
+impl FromScalar for PathBuf {
+    const EXPECTED: &'static str = "a file's path";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() || text.contains('\0') {
+            return Err(Fault::new("is not a path", "write a file's path, like ipcontrol.yaml"));
+        }
+        Ok(Self::from(text))
+    }
+}
+
+impl FromScalar for LogOutput {
+    const EXPECTED: &'static str = "stdout, or a file's path";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        match text {
+            "stdout" => Ok(Self::Stdout),
+            // A bare word is more likely a mistyped `stdout` than a file in a directory nobody knows.
+            path if path.contains('/') => PathBuf::from_scalar(path).map(Self::File),
+            _ => Err(Fault::new("is neither stdout nor a path", format!("write stdout, or \"./{text}\" for a file"))),
+        }
+    }
+}
+
+impl FromScalar for Protocol {
+    const EXPECTED: &'static str = "tls or http";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("tls", Self::Tls), ("http", Self::Http)])
+    }
+}
+
+impl FromScalar for ProxyProtocol {
+    const EXPECTED: &'static str = "required or off";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("required", Self::Required), ("off", Self::Off)])
+    }
+}
+
+impl FromScalar for PolicyRefusal {
+    const EXPECTED: &'static str = "answer or silent";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("answer", Self::Answer), ("silent", Self::Silent)])
+    }
+}
+
+impl FromScalar for Ipv6 {
+    const EXPECTED: &'static str = "auto, on or off";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
+    }
+}
+
+impl FromScalar for LogFormat {
+    const EXPECTED: &'static str = "json or nginx";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("json", Self::Json), ("nginx", Self::Nginx)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_a_sign_and_a_bound() {
+        assert_eq!(Duration::from_scalar("610s"), Ok(Duration::from_secs(610)));
+        assert_eq!(Duration::from_scalar("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(Duration::from_scalar("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(Duration::from_scalar("0s"), Ok(Duration::ZERO));
+        for (text, message, mend) in [
+            ("3", "has no unit", "\"3s\""),
+            ("-3s", "is negative", "how long"),
+            ("25h", "is longer than a day", "unit"),
+            ("soon", "is not a duration", "\"10s\""),
+            ("", "is not a duration", "\"10s\""),
+        ] {
+            let fault = Duration::from_scalar(text).unwrap_err();
+            assert!(fault.message == message && fault.mend.contains(mend), "{text}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_almost_right_is_shown_right() {
+        for (text, mend) in [
+            ("8443", "\"[::]:8443\""),
+            (":8443", "\"[::]:8443\""),
+            ("*:8443", "\"[::]:8443\""),
+            (":::8443", "\"[::]:8443\""),
+            ("fd00::1:99999", "\"[fd00::1:99999]"),
+            ("10.0.0.2", "\"10.0.0.2:53\""),
+            ("[fd00:ec2::253]", "\"[fd00:ec2::253]:53\""),
+            ("localhost:53", "\"127.0.0.1:9900\""),
+        ] {
+            let fault = SocketAddr::from_scalar(text).unwrap_err();
+            let general = "write an IP address and a port";
+            assert!(fault.mend.contains(mend) || fault.mend.starts_with(general), "{text}: {}", fault.mend);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The whole gate put together: workers, the control thread's tasks, and the way to its end.
+//!
+//! [`Gate::start`] binds everything and returns; [`Gate::run`] serves until told to stop. Both `run` and `demo`
+//! and the tests use it: the shutdown and the log's sink are passed in.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::BuildError;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::access_log::{Sink, Writer, Written};
+use crate::config::{Config, Ipv6, Listener};
+use crate::hostname::Hostname;
+use crate::limits;
+use crate::metrics::{DnsMetrics, Metrics};
+use crate::policy::Policy;
+use crate::policy::reach::Reach;
+use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, ResolverFactory, Wire};
+use crate::server::{self, BindError, Phase, Setup, Shared};
+use crate::socket;
+use crate::status::Status;
+use crate::web::{self, Admin, Health};
+
+/// What stops the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Drain, then end.
+    Drain,
+    /// End now.
+    Cut,
+}
+
+/// A gate that has bound its listeners and started its workers.
+pub struct Gate {
+    runtime: LocalRuntime,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    resolvers: ResolverFactory,
+    asks: Asks,
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    written: Written,
+    health: std::net::TcpListener,
+    admin: std::net::TcpListener,
+    listeners: Vec<Listener>,
+}
+
+/// Why a gate could not start.
+#[derive(Debug)]
+pub enum StartError {
+    Bind(BindError),
+    Io(String, io::Error),
+    Metrics(BuildError),
+    Resolver(String),
+}
+
+impl Gate {
+    pub fn start(mut config: Config, policy: Policy, sink: Sink) -> Result<Self, StartError> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
+        let metrics = Metrics::new().map_err(StartError::Metrics)?;
+        let port = |name: &str, address| {
+            let fail = |error| StartError::Bind(BindError { listener: name.into(), address, error });
+            let (socket, _) = socket::listen_any(address, None).map_err(fail)?;
+            let bound = socket.local_addr().map_err(fail)?;
+            Ok((socket, bound))
+        };
+        let (health, health_address) = port("health", config.health)?;
+        let (admin, admin_address) = port("admin", config.admin)?;
+        (config.health, config.admin) = (health_address, admin_address);
+        let sockets = server::bind(&config).map_err(StartError::Bind)?;
+        let listeners: Vec<Listener> =
+            sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
+        let mut own_listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.bind).collect();
+        own_listeners.extend([health_address, admin_address]);
+        let reach = Reach::new(
+            config.upstream.allowed_networks.clone(),
+            config.trusted.clone(),
+            own_listeners,
+            own_addresses(),
+            config.dns.server,
+        );
+        let (writer, written) = Writer::start(sink)
+            .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
+        let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
+        let limits = limits::Limits::new(&config.limits);
+        let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, limits, metrics });
+        let (phase, _) = watch::channel(Phase::Serving);
+        let mut workers = Vec::new();
+        let first_id = RandomState::new().hash_one("connection ids");
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let setup = Setup {
+                shared: Arc::clone(&shared),
+                resolvers: resolvers.clone(),
+                writer: writer.clone(),
+                phase: phase.subscribe(),
+                sockets,
+                // 2^40 connections apart.
+                first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
+            };
+            let worker = server::start_worker(number, setup)
+                .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
+            workers.push(worker);
+        }
+        let status = Arc::new(Status::default());
+        status.set_listening();
+        Ok(Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, listeners })
+    }
+
+    /// The listeners as bound: a port of 0 has become a real one.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    pub fn health_address(&self) -> SocketAddr {
+        self.shared.config.health
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.shared.config.admin
+    }
+
+    /// Runs a task beside the gate, on its control thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.runtime.spawn_local(task);
+    }
+
+    /// What the workers share: a policy put here holds from the next connection on.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
+    pub fn run(self, stop: mpsc::UnboundedReceiver<Stop>) -> Result<(), StartError> {
+        let Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, .. } = self;
+        runtime.block_on(async {
+            let dns = &shared.config.dns;
+            let wire = Wire::new(dns.server, ask_ipv6(&shared.config), dns.timeout)
+                .map_err(|error| StartError::Resolver(error.to_string()))?;
+            let observer = Told { metrics: shared.metrics.dns.clone(), status: Arc::clone(&status) };
+            spawn_local(Cache::new(wire, observer, Limits::from(&shared.config)).run(asks));
+            spawn_local(first_question(resolvers, Arc::clone(&status)));
+            let listener = |socket| {
+                TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
+            };
+            spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
+            let handle = shared.metrics.handle();
+            let upkeep = handle.clone();
+            spawn_local(async move {
+                // Histograms gather samples until they are folded.
+                let mut tick = interval(Duration::from_secs(5));
+                loop {
+                    tick.tick().await;
+                    upkeep.run_upkeep();
+                }
+            });
+            let admin_site = Admin { metrics: shared.metrics.clone(), handle, status: Arc::clone(&status) };
+            spawn_local(web::serve(listener(admin)?, admin_site));
+            leave(&shared.config, &status, &phase, workers, stop).await;
+            Ok(())
+        })?;
+        written.wait(Duration::from_secs(1));
+        Ok(())
+    }
+}
+
+/// From the first signal to the end of the last worker.
+async fn leave(
+    config: &Config,
+    status: &Status,
+    phase: &watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    mut stop: mpsc::UnboundedReceiver<Stop>,
+) {
+    let first = stop.recv().await;
+    status.set_leaving();
+    let ended = tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            // A worker that panicked has nothing more to wait for.
+            let _ = worker.join();
+        }
+    });
+    let drain = async {
+        if first == Some(Stop::Cut) {
+            return;
+        }
+        tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
+        phase.send_replace(Phase::Leaving);
+        sleep(config.drain.delay).await;
+        tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
+        phase.send_replace(Phase::Closing);
+        sleep(config.drain.timeout).await;
+    };
+    let again = async {
+        if stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("stopped again: cutting");
+    };
+    let mut ended = std::pin::pin!(ended);
+    tokio::select! {
+        _ = &mut ended => return,
+        () = drain => {}
+        () = again => {}
+    }
+    phase.send_replace(Phase::Cut);
+    let _ = timeout(Duration::from_secs(5), ended).await;
+}
+
+/// Tells what the resolver's cache sees.
+struct Told {
+    metrics: DnsMetrics,
+    status: Arc<Status>,
+}
+
+impl Observer for Told {
+    fn looked_up(&self, result: &Result<Found, LookupError>) {
+        self.metrics.looked_up(result);
+        if matches!(result, Ok(_) | Err(LookupError::Unknown)) {
+            self.status.set_dns_answered();
+        }
+    }
+
+    fn served_stale(&self) {
+        self.metrics.served_stale();
+    }
+}
+
+/// Asks the resolver until it has answered once; that the name does not exist is an answer.
+async fn first_question(resolvers: ResolverFactory, status: Arc<Status>) {
+    let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
+    while !status.dns_answered() {
+        let result = resolvers.resolver().resolve(&name, None).await;
+        if let Err(error @ (LookupError::Timeout | LookupError::Failed)) = result {
+            tracing::warn!(?error, "dns.server does not answer; not ready until it does");
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
+fn ask_ipv6(config: &Config) -> bool {
+    let routed = |network: &ipnet::IpNet| {
+        let target = SocketAddr::new(network.addr(), 443);
+        UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
+    };
+    match config.dns.ipv6 {
+        Ipv6::On => true,
+        Ipv6::Off => false,
+        Ipv6::Auto => config.upstream.allowed_networks.iter().filter(|network| network.addr().is_ipv6()).any(routed),
+    }
+}
+
+/// The addresses of this machine's interfaces.
+fn own_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let addresses = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    addresses.collect()
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Metrics(error) => write!(f, "cannot set up metrics: {error}"),
+            Self::Resolver(error) => write!(f, "cannot set up the resolver: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,306 @@
+//! The rules compiled: a prefix trie leads from an address to the rules that could be about it.
+//!
+//! A client's address is covered by few of the prefixes that occur in a list, however long the list is. Each
+//! prefix keeps the ids of its rules in order; those with names or endpoints are found by hashing what the client
+//! asks for. The first match overall is the lowest id among them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use super::{Action, Admission, Decision, ListenerView, NamePattern, Rule, RuleId, Sources};
+use crate::client::{Client, EndpointId};
+use crate::hostname::Hostname;
+
+/// Named allow rules tried for one client before a name is known. Beyond that the client is let in to ask, which
+/// is always safe: [`Index::route`] decides.
+const MAX_TRIED: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    v4: PrefixMap<Ipv4Net, Bucket>,
+    v6: PrefixMap<Ipv6Net, Bucket>,
+    /// The lists of all buckets, one after the other.
+    ids: Vec<RuleId>,
+    keyed: Vec<HashMap<Key, Span>>,
+    names: Names,
+    endpoints: HashMap<EndpointId, Term>,
+}
+
+/// What is known about one prefix.
+#[derive(Debug, Default, Clone, Copy)]
+struct Bucket {
+    /// Rules without names and endpoints.
+    plain: Span,
+    /// Which of `keyed` holds the others.
+    keyed: Option<u32>,
+    /// Allow rules with names.
+    named_allows: Span,
+}
+
+/// A part of `ids`, ascending.
+#[derive(Debug, Default, Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u32,
+}
+
+/// A name pattern or endpoint that occurs in the list, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Term(u32);
+
+/// None: the rule asks for no name, or no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    name: Option<Term>,
+    endpoint: Option<Term>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    exact: HashMap<Hostname, Term>,
+    /// By the name below which they match.
+    below: HashMap<Box<str>, Term>,
+    /// Labels of the longest key in `below`.
+    depth: usize,
+}
+
+impl Index {
+    pub(super) fn new(rules: &[Rule]) -> Self {
+        let mut index = Self::default();
+        let mut drafts: HashMap<IpNet, Draft> = HashMap::new();
+        for (number, rule) in rules.iter().enumerate() {
+            let keys = index.keys(rule);
+            let everything = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+            let networks = match &rule.sources {
+                Sources::All => everything.as_slice(),
+                Sources::Networks(networks) => networks,
+            };
+            for network in networks {
+                drafts.entry(*network).or_default().add(rule, RuleId::new(number), &keys);
+            }
+        }
+        for (network, draft) in drafts {
+            let bucket = index.bucket(draft);
+            match network {
+                IpNet::V4(network) => drop(index.v4.insert(network, bucket)),
+                IpNet::V6(network) => drop(index.v6.insert(network, bucket)),
+            }
+        }
+        index
+    }
+
+    pub(super) fn route(
+        &self,
+        rules: &[Rule],
+        client: &Client,
+        listener: &ListenerView<'_>,
+        name: &Hostname,
+    ) -> Decision {
+        let asked = Asked { rules, client, listener };
+        decision(rules, self.first(&asked, &self.names.of(name)))
+    }
+
+    pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
+        let asked = Asked { rules, client, listener };
+        // The rule that decides about every name that the list does not mention.
+        let nameless = self.first(&asked, &[]);
+        if decision(rules, nameless).allowed || self.some_name_is_allowed(&asked, nameless) {
+            return Admission::Possible;
+        }
+        Admission::Denied(nameless)
+    }
+
+    /// Whether an allow rule with names, before `end`, is the first match for one of its names.
+    fn some_name_is_allowed(&self, asked: &Asked<'_>, end: Option<RuleId>) -> bool {
+        let mut tried = 0;
+        for bucket in self.buckets(asked.client.addr.ip()) {
+            let before_end = |id: &&RuleId| end.is_none_or(|end| **id < end);
+            for id in self.span(bucket.named_allows).iter().take_while(before_end) {
+                let Some(rule) = asked.rules.get(id.index()).filter(|rule| asked.holds(rule)) else { continue };
+                for pattern in &rule.to {
+                    // Every name below a wildcard is matched by what matches the wildcard as a whole.
+                    let terms = self.names.of_pattern(pattern);
+                    tried += 1;
+                    if tried > MAX_TRIED || decision(asked.rules, self.first(asked, &terms)).allowed {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The lowest rule about this client with no name or one of `names`.
+    fn first(&self, asked: &Asked<'_>, names: &[Term]) -> Option<RuleId> {
+        let endpoint = asked.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
+        let mut best = None;
+        for bucket in self.buckets(asked.client.addr.ip()) {
+            self.lower(asked, bucket.plain, &mut best);
+            let Some(keyed) = bucket.keyed.and_then(|at| self.keyed.get(usize::try_from(at).ok()?)) else { continue };
+            for name in std::iter::once(None).chain(names.iter().copied().map(Some)) {
+                for endpoint in std::iter::once(None).chain(endpoint.map(Some)) {
+                    if let Some(span) = keyed.get(&Key { name, endpoint }) {
+                        self.lower(asked, *span, &mut best);
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// Lowers `best` to the first rule of `span` that is open.
+    fn lower(&self, asked: &Asked<'_>, span: Span, best: &mut Option<RuleId>) {
+        for id in self.span(span) {
+            if best.is_some_and(|best| best <= *id) {
+                return;
+            }
+            if asked.rules.get(id.index()).is_some_and(|rule| rule.is_open(asked.listener)) {
+                *best = Some(*id);
+                return;
+            }
+        }
+    }
+
+    fn span(&self, span: Span) -> &[RuleId] {
+        let at = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        self.ids.get(at(span.start)..at(span.start).saturating_add(at(span.len))).unwrap_or_default()
+    }
+
+    /// What is known about every prefix that covers `address`.
+    fn buckets(&self, address: IpAddr) -> impl Iterator<Item = &Bucket> {
+        let (v4, v6) = match IpNet::from(address.to_canonical()) {
+            IpNet::V4(address) => (Some(self.v4.cover_values(&address)), None),
+            IpNet::V6(address) => (None, Some(self.v6.cover_values(&address))),
+        };
+        v4.into_iter().flatten().chain(v6.into_iter().flatten())
+    }
+
+    /// Under which keys a rule is found.
+    fn keys(&mut self, rule: &Rule) -> Vec<Key> {
+        let names: Vec<Option<Term>> = match &*rule.to {
+            [] => vec![None],
+            names => names.iter().map(|name| Some(self.names.term(name))).collect(),
+        };
+        let endpoints: Vec<Option<Term>> = match &*rule.via {
+            [] => vec![None],
+            ids => ids.iter().map(|id| Some(number(&mut self.endpoints, *id))).collect(),
+        };
+        let pairs = names.iter().flat_map(|name| endpoints.iter().map(|endpoint| (*name, *endpoint)));
+        pairs.map(|(name, endpoint)| Key { name, endpoint }).collect()
+    }
+
+    fn bucket(&mut self, draft: Draft) -> Bucket {
+        let Draft { plain, keyed, named_allows } = draft;
+        let (plain, named_allows) = (self.store(&plain), self.store(&named_allows));
+        let keyed = (!keyed.is_empty()).then(|| {
+            let spans = keyed.into_iter().map(|(key, ids)| (key, self.store(&ids))).collect();
+            self.keyed.push(spans);
+            to_u32(self.keyed.len() - 1)
+        });
+        Bucket { plain, keyed, named_allows }
+    }
+
+    fn store(&mut self, ids: &[RuleId]) -> Span {
+        let start = to_u32(self.ids.len());
+        self.ids.extend_from_slice(ids);
+        Span { start, len: to_u32(ids.len()) }
+    }
+}
+
+/// Who asks, and whom.
+struct Asked<'a> {
+    rules: &'a [Rule],
+    client: &'a Client,
+    listener: &'a ListenerView<'a>,
+}
+
+impl Asked<'_> {
+    /// Whether everything but source and name holds.
+    fn holds(&self, rule: &Rule) -> bool {
+        let via = rule.via.is_empty() || self.client.endpoint.is_some_and(|id| rule.via.contains(&id));
+        via && rule.is_open(self.listener)
+    }
+}
+
+fn decision(rules: &[Rule], first: Option<RuleId>) -> Decision {
+    let allowed = first.and_then(|id| rules.get(id.index())).is_some_and(|rule| rule.action == Action::Allow);
+    Decision { allowed, rule: first }
+}
+
+/// A prefix's rules while they are collected.
+#[derive(Default)]
+struct Draft {
+    plain: Vec<RuleId>,
+    keyed: HashMap<Key, Vec<RuleId>>,
+    named_allows: Vec<RuleId>,
+}
+
+impl Draft {
+    fn add(&mut self, rule: &Rule, id: RuleId, keys: &[Key]) {
+        for key in keys {
+            let unconditional = *key == Key { name: None, endpoint: None };
+            let list = if unconditional { &mut self.plain } else { self.keyed.entry(*key).or_default() };
+            if list.last() != Some(&id) {
+                list.push(id);
+            }
+        }
+        if rule.action == Action::Allow && !rule.to.is_empty() && self.named_allows.last() != Some(&id) {
+            self.named_allows.push(id);
+        }
+    }
+}
+
+impl Names {
+    fn term(&mut self, pattern: &NamePattern) -> Term {
+        // One numbering for both maps: a name is never asked for as a pattern.
+        let next = Term(to_u32(self.exact.len() + self.below.len()));
+        match pattern {
+            NamePattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),
+            NamePattern::Below(parent) => {
+                self.depth = self.depth.max(labels(parent.as_str()));
+                *self.below.entry(parent.as_str().into()).or_insert(next)
+            }
+        }
+    }
+
+    /// Every pattern that matches `name`.
+    fn of(&self, name: &Hostname) -> Vec<Term> {
+        let mut terms: Vec<Term> = self.exact.get(name).copied().into_iter().collect();
+        terms.extend(self.below(name.as_str()));
+        terms
+    }
+
+    /// Every pattern that covers `pattern`.
+    fn of_pattern(&self, pattern: &NamePattern) -> Vec<Term> {
+        match pattern {
+            NamePattern::Exact(name) => self.of(name),
+            NamePattern::Below(parent) => {
+                let mut terms: Vec<Term> = self.below.get(parent.as_str()).copied().into_iter().collect();
+                terms.extend(self.below(parent.as_str()));
+                terms
+            }
+        }
+    }
+
+    /// The wildcards above `name`, from the last label on and no deeper than the list goes.
+    fn below(&self, name: &str) -> impl Iterator<Item = Term> {
+        let dots = memchr::memrchr_iter(b'.', name.as_bytes()).take(self.depth);
+        dots.filter_map(|dot| self.below.get(name.get(dot + 1..)?).copied())
+    }
+}
+
+fn labels(name: &str) -> usize {
+    name.split('.').count()
+}
+
+fn number(terms: &mut HashMap<EndpointId, Term>, id: EndpointId) -> Term {
+    let next = Term(to_u32(terms.len()));
+    *terms.entry(id).or_insert(next)
+}
+
+fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).expect("a file of 4 MiB and a million networks have less than 2^32 entries")
+}

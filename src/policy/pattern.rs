@@ -1,0 +1,109 @@
+//! A name in a rule: one name, or all names below one.
+
+use std::fmt;
+
+use crate::hostname::Hostname;
+use crate::yaml::{Fault, FromScalar};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NamePattern {
+    Exact(Hostname),
+    /// `*.example.com`: any depth below, not the name itself.
+    Below(Hostname),
+}
+
+impl NamePattern {
+    pub fn matches(&self, name: &Hostname) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Below(parent) => is_below(name.as_str(), parent.as_str()),
+        }
+    }
+
+    /// Whether every name that `other` matches is matched by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Exact(_), Self::Below(_)) => false,
+            (Self::Below(wide), Self::Below(narrow)) => wide == narrow || is_below(narrow.as_str(), wide.as_str()),
+        }
+    }
+}
+
+fn is_below(name: &str, parent: &str) -> bool {
+    name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+}
+
+impl FromScalar for NamePattern {
+    const EXPECTED: &'static str = "a DNS name or *.name";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        let (wildcard, name) = match text.strip_prefix("*.") {
+            Some(parent) => (true, parent),
+            None => (false, text),
+        };
+        if name.contains('*') {
+            let mend = "write one whole name, or `*.` in front of it: \"*.example.com\"";
+            return Err(Fault::new("has a `*` elsewhere than as the whole first label", mend));
+        }
+        let name = Hostname::from_scalar(name)?;
+        Ok(if wildcard { Self::Below(name) } else { Self::Exact(name) })
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> NamePattern {
+        NamePattern::from_scalar(text).unwrap()
+    }
+
+    #[test]
+    fn a_wildcard_is_any_depth_below_but_not_the_name_itself() {
+        for (name, matches) in [
+            ("a.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            ("badexample.com", false),
+            ("example.com.evil.test", false),
+        ] {
+            assert_eq!(
+                pattern("*.Example.com.").matches(&Hostname::parse(name.as_bytes()).unwrap()),
+                matches,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn covering_is_about_all_names() {
+        for (wide, narrow, covers) in [
+            ("*.example.com", "*.example.com", true),
+            ("*.example.com", "*.a.example.com", true),
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.a.example.com", "*.example.com", false),
+            ("a.example.com", "*.a.example.com", false),
+            ("a.example.com", "A.example.com", true),
+        ] {
+            assert_eq!(pattern(wide).covers(&pattern(narrow)), covers, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn no_name_is_told_with_the_reason() {
+        for (text, part) in [("a.*.com", "`*`"), ("10.0.0.1", "IP address"), ("*", "`*`"), ("a b", "character")] {
+            assert!(NamePattern::from_scalar(text).unwrap_err().message.contains(part), "{text}");
+        }
+    }
+}

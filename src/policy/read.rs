@@ -1,0 +1,295 @@
+//! The access list's text → rules, or everything that is wrong with it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::shape::{RawPolicy, RawRule};
+use super::{Action, NamePattern, Rule, Sources};
+use crate::client::EndpointId;
+use crate::problem::{Origin, Problem, nearest};
+use crate::yaml::{Document, Fault, FromScalar, Many, Path};
+
+/// Problems told at most: an operator mends a few and asks again.
+const MAX_PROBLEMS: usize = 25;
+/// Networks of all rules with their groups written out: ten times what we promise to be fast for.
+const MAX_NETWORKS: usize = 1_000_000;
+/// A rule's name stands in metrics.
+const MAX_NAME: usize = 64;
+/// Longest text of a rule kept for logs, in characters.
+const MAX_TEXT: usize = 160;
+
+pub(super) fn rules(text: &str, origin: Origin) -> Result<Vec<Rule>, Vec<Problem>> {
+    let document = Document::parse(text, origin)?;
+    let mut problems = Vec::new();
+    let raw: RawPolicy = document.read(&mut problems);
+    let reader = Reader { document: &document, problems, groups: HashMap::new(), networks: 0 };
+    reader.rules(raw, &text.lines().collect::<Vec<_>>())
+}
+
+struct Reader<'a> {
+    document: &'a Document,
+    problems: Vec<Problem>,
+    groups: HashMap<String, Vec<IpNet>>,
+    networks: usize,
+}
+
+impl Reader<'_> {
+    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<Vec<Rule>, Vec<Problem>> {
+        let RawPolicy { groups, rules } = raw;
+        for (name, Many(members)) in groups.unwrap_or_default() {
+            self.group(name, &members);
+        }
+        let section = Path::root().key("rules");
+        if !self.document.has(&section) {
+            let mend = "add `rules:` and a list; `rules: []` denies everyone";
+            self.problem(&section, Fault::new("is missing", mend));
+        }
+        let places = self.document.lines(&section);
+        if rules.as_ref().map_or(0, Vec::len) != places.len() {
+            // A rule that is none was left out and told; the others cannot be placed without it.
+            return Err(self.problems);
+        }
+        let mut read = Vec::with_capacity(places.len());
+        for (index, raw) in rules.unwrap_or_default().into_iter().enumerate() {
+            let place = places.get(index).copied().unwrap_or_default();
+            if let Some(rule) = self.rule(raw, index, place, lines) {
+                read.push(rule);
+            }
+            if self.problems.len() >= MAX_PROBLEMS {
+                break;
+            }
+        }
+        if self.problems.is_empty() { Ok(read) } else { Err(self.problems) }
+    }
+
+    fn group(&mut self, name: String, members: &[String]) {
+        let path = Path::root().key("groups").key(&name);
+        if let Err(fault) = group_name(&name) {
+            let problem = self.document.problem(&path, fault.message, fault.mend);
+            return self.problems.push(Problem { value: None, ..problem });
+        }
+        let mut networks = Vec::with_capacity(members.len());
+        for (index, member) in members.iter().enumerate() {
+            match IpNet::from_scalar(member) {
+                Ok(network) => networks.push(network),
+                Err(fault) => self.element_problem(&path, index, fault),
+            }
+        }
+        if members.is_empty() {
+            self.problem(&path, Fault::new("is empty", "write the networks that the name stands for"));
+        }
+        self.groups.insert(name, networks);
+    }
+
+    fn rule(&mut self, raw: RawRule, index: usize, (first, last): (u32, u32), lines: &[&str]) -> Option<Rule> {
+        let RawRule { allow, deny, to, listener, port, via, name, until } = raw;
+        let at = RulePath(index);
+        let (action, key, sources) = match (allow, deny) {
+            (Some(sources), None) => (Action::Allow, "allow", sources),
+            (None, Some(sources)) => (Action::Deny, "deny", sources),
+            (Some(_), Some(_)) => {
+                self.problem(
+                    &at.path(),
+                    Fault::new("has both allow and deny", "make two rules of it; the first decides"),
+                );
+                return None;
+            }
+            // What stands there but could not be read, or is misspelled, has been told already.
+            (None, None) if self.is_told(at) => return None,
+            (None, None) => {
+                self.problem(
+                    &at.path(),
+                    Fault::new("has neither allow nor deny", "write `allow:` or `deny:`, then `all` or networks"),
+                );
+                return None;
+            }
+        };
+        Some(Rule {
+            action,
+            sources: self.sources(&sources.0, at, key),
+            to: self.names(to, at),
+            listeners: self.each(listener, at, "listener", |text| Ok(text.into())),
+            ports: self.each(port, at, "port", |text| NonZeroU16::from_scalar(text).map(NonZeroU16::get)),
+            via: self.each(via, at, "via", endpoint),
+            until: until.and_then(|until| self.single(at, "until", end(&until.0))),
+            name: name.and_then(|name| self.single(at, "name", rule_name(&name.0))),
+            line: first,
+            text: source_text(lines, first, last),
+        })
+    }
+
+    fn sources(&mut self, written: &[String], at: RulePath, key: &str) -> Sources {
+        let mut networks = Vec::with_capacity(written.len());
+        let mut all = false;
+        for (index, text) in written.iter().enumerate() {
+            if text == "all" {
+                all = true;
+            } else if let Some(group) = self.groups.get(text) {
+                networks.extend_from_slice(group);
+            } else {
+                match IpNet::from_scalar(text) {
+                    Ok(network) => networks.push(network),
+                    Err(fault) => {
+                        let fault = self.unknown_source(text, fault);
+                        self.element_problem(&at.key(key), index, fault);
+                    }
+                }
+            }
+        }
+        self.networks += networks.len();
+        if self.networks > MAX_NETWORKS {
+            let mend = "join neighbouring networks, or use the group in fewer rules";
+            self.problem(&at.key(key), Fault::new("brings the list to more than a million networks", mend));
+        }
+        if written.is_empty() {
+            self.problem(&at.key(key), Fault::new("is empty", "write `all`, or networks, or a group's name"));
+        }
+        if all { Sources::All } else { Sources::Networks(networks.into()) }
+    }
+
+    /// A word that is neither a network nor a group.
+    fn unknown_source(&self, text: &str, fault: Fault) -> Fault {
+        if text.eq_ignore_ascii_case("any") || text == "*" || text.eq_ignore_ascii_case("all") {
+            return Fault::new("is not a network", "write `all` for every client");
+        }
+        if group_name(text).is_err() {
+            return fault;
+        }
+        let known = self.groups.keys().map(String::as_str).chain(["all"]);
+        let mend = match nearest(text, known) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("write a network or `all`, or define the group: `groups: {{ {text}: [10.0.0.0/8] }}`"),
+        };
+        Fault::new("is neither a network nor a group of this file", mend)
+    }
+
+    /// `*` among the names stands for any name, which is what no condition says.
+    fn names(&mut self, to: Option<Many<String>>, at: RulePath) -> Box<[NamePattern]> {
+        match to {
+            Some(Many(names)) if names.iter().any(|name| name == "*") => Box::default(),
+            to => self.each(to, at, "to", NamePattern::from_scalar),
+        }
+    }
+
+    fn each<T>(
+        &mut self,
+        written: Option<Many<String>>,
+        at: RulePath,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Box<[T]> {
+        let Some(Many(written)) = written else { return Box::default() };
+        if written.is_empty() {
+            self.problem(&at.key(key), Fault::new("is empty", "remove the key if the rule is for any"));
+        }
+        let mut values = Vec::with_capacity(written.len());
+        for (index, text) in written.iter().enumerate() {
+            match read(text) {
+                Ok(value) => values.push(value),
+                Err(fault) => self.element_problem(&at.key(key), index, fault),
+            }
+        }
+        values.into()
+    }
+
+    fn single<T>(&mut self, at: RulePath, key: &str, read: Result<T, Fault>) -> Option<T> {
+        read.map_err(|fault| self.problem(&at.key(key), fault)).ok()
+    }
+
+    fn is_told(&self, at: RulePath) -> bool {
+        let below = format!("{}.", at.path());
+        self.problems.iter().any(|problem| problem.key.starts_with(&below))
+    }
+
+    /// The element may stand in a list, or alone.
+    fn element_problem(&mut self, path: &Path, index: usize, fault: Fault) {
+        let element = path.index(index);
+        self.problem(if self.document.has(&element) { &element } else { path }, fault);
+    }
+
+    fn problem(&mut self, path: &Path, fault: Fault) {
+        self.problems.push(self.document.problem(path, fault.message, fault.mend));
+    }
+}
+
+/// The path of a rule, made only where it is needed: for a problem.
+#[derive(Clone, Copy)]
+struct RulePath(usize);
+
+impl RulePath {
+    fn path(self) -> Path {
+        Path::root().key("rules").index(self.0)
+    }
+
+    fn key(self, key: &str) -> Path {
+        self.path().key(key)
+    }
+}
+
+/// A group's name must not be mistakable for an address.
+fn group_name(name: &str) -> Result<(), Fault> {
+    let word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !word || name == "all" || name.parse::<IpAddr>().is_ok() {
+        return Err(Fault::new(
+            "is not a group's name",
+            "begin with a letter; use letters, digits, `-` and `_`; not `all`",
+        ));
+    }
+    Ok(())
+}
+
+fn endpoint(text: &str) -> Result<EndpointId, Fault> {
+    // `vpce-svc-…` is the service's id, which no client comes through.
+    let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
+    id.and_then(|_| EndpointId::parse(text.as_bytes()))
+        .ok_or_else(|| Fault::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
+}
+
+fn rule_name(text: &str) -> Result<Box<str>, Fault> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b" -_./".contains(&b);
+    if text.trim().is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
+        return Err(Fault::new("is not a rule's name", "use 1 to 64 letters, digits, spaces, `-`, `_`, `.` or `/`"));
+    }
+    Ok(text.into())
+}
+
+/// A moment (RFC 3339), or a date, whose whole day in UTC still counts.
+fn end(text: &str) -> Result<SystemTime, Fault> {
+    let not_a_time = |_| Fault::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
+    if text.contains(['T', 't', ' ']) {
+        return text.parse::<Timestamp>().map(SystemTime::from).map_err(not_a_time);
+    }
+    let next_day = text.parse::<Date>().and_then(Date::tomorrow);
+    next_day.and_then(|day| day.to_zoned(TimeZone::UTC)).map(|end| end.timestamp().into()).map_err(not_a_time)
+}
+
+/// The rule's lines joined, without its dash and comments.
+fn source_text(lines: &[&str], first: u32, last: u32) -> Box<str> {
+    let number = |line: u32| usize::try_from(line).unwrap_or(usize::MAX);
+    let span = lines.get(number(first).saturating_sub(1)..number(last).min(lines.len())).unwrap_or_default();
+    let parts = span.iter().map(|line| {
+        let line = line.split(" #").next().unwrap_or(line).trim();
+        line.strip_prefix("- ").unwrap_or(line).trim()
+    });
+    let mut text = String::new();
+    for part in parts.filter(|part| !part.is_empty() && !part.starts_with('#')) {
+        match text.chars().last() {
+            None => {}
+            Some(',' | ':' | '[' | '{') => text.push(' '),
+            Some(_) => text.push_str(", "),
+        }
+        text.push_str(part);
+    }
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}

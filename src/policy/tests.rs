@@ -1,0 +1,294 @@
+//! The compiled list against the plain reading of its rules, and the rules of the language.
+
+use std::time::Duration;
+
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(text, Origin::file("conf/ipcontrol.yaml")).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let problems = Policy::parse(text, Origin::file("ipcontrol.yaml")).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn client(ip: &str) -> Client {
+    let addr = SocketAddr::new(ip.parse().unwrap(), 40000);
+    Client { peer: "192.168.1.5:30000".parse().unwrap(), addr, endpoint: None }
+}
+
+fn client_via(ip: &str, endpoint: &str) -> Client {
+    Client { endpoint: EndpointId::parse(endpoint.as_bytes()), ..client(ip) }
+}
+
+fn name(text: &str) -> Hostname {
+    Hostname::parse(text.as_bytes()).unwrap()
+}
+
+const TLS: ListenerView<'_> = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
+const HTTP: ListenerView<'_> = ListenerView { name: "http", public_port: 80, now: SystemTime::UNIX_EPOCH };
+
+/// The line of the deciding rule, and its answer.
+fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &str) -> (bool, Option<u32>) {
+    let decision = policy.route(client, listener, &name(to));
+    (decision.allowed, decision.rule.and_then(|id| policy.rule(id)).map(|rule| rule.line))
+}
+
+#[test]
+fn the_shipped_list_is_the_incumbents() {
+    let policy = policy(include_str!("../../conf/ipcontrol.yaml"));
+    for (ip, allowed) in [
+        ("192.168.0.1", true),
+        ("172.16.0.1", true),
+        ("172.32.0.1", false),
+        ("10.255.255.255", true),
+        ("11.0.0.0", false),
+        ("203.0.113.9", false),
+        ("2001:db8::1", false),
+        ("::ffff:10.1.2.3", true),
+        ("::ffff:203.0.113.9", false),
+    ] {
+        assert_eq!(decided(&policy, &client(ip), &TLS, "a.test").0, allowed, "{ip}");
+        let possible = matches!(policy.admit(&client(ip), &TLS), Admission::Possible);
+        assert_eq!(possible, allowed, "{ip}");
+    }
+    let Admission::Denied(Some(rule)) = policy.admit(&client("203.0.113.9"), &TLS) else { panic!("let in") };
+    assert!(policy.label(rule).to_string().starts_with("ipcontrol.yaml:"));
+    assert_eq!(&*policy.rule(rule).unwrap().text, "deny: all");
+}
+
+#[test]
+fn the_first_match_decides_even_if_a_later_one_is_narrower() {
+    let policy = policy("rules:\n- deny: 10.1.0.0/16\n- allow: 10.0.0.0/8\n- deny: 10.2.3.4\n- allow: \"::/0\"\n");
+    assert_eq!(decided(&policy, &client("10.1.2.3"), &TLS, "a.test"), (false, Some(2)));
+    assert_eq!(decided(&policy, &client("10.2.3.4"), &TLS, "a.test"), (true, Some(3)));
+    assert_eq!(decided(&policy, &client("2001:db8::1"), &TLS, "a.test"), (true, Some(5)));
+    assert_eq!(decided(&policy, &client("192.0.2.1"), &TLS, "a.test"), (false, None));
+}
+
+#[test]
+fn an_empty_list_denies_and_a_missing_one_is_refused() {
+    assert_eq!(policy("rules: []").admit(&client("10.0.0.1"), &TLS), Admission::Denied(None));
+    assert!(problems("groups: {}")[0].contains("rules: is missing"));
+    assert!(problems("")[0].contains("is empty"));
+    assert!(problems("rules:\n")[0].contains("1:6: rules: has no value"), "{:?}", problems("rules:\n"));
+}
+
+#[test]
+fn conditions_must_all_hold() {
+    let policy = policy(
+        "groups:
+  partners: [203.0.113.0/24, 198.51.100.7]
+rules:
+  - { allow: partners, to: [orders.example.com, '*.api.example.com'], port: 443, name: partners }
+  - { allow: 10.0.0.0/8, listener: http }
+  - { allow: all, via: vpce-0a }
+  - { deny: 192.0.2.0/24, to: 'secret.example.com' }
+  - { allow: 192.0.2.0/24, until: 1970-01-02 }
+",
+    );
+    for (ip, listener, to, expected) in [
+        ("203.0.113.9", TLS, "orders.example.com", (true, Some(4))),
+        ("198.51.100.7", TLS, "a.b.api.example.com", (true, Some(4))),
+        ("203.0.113.9", TLS, "api.example.com", (false, None)),
+        ("203.0.113.9", HTTP, "orders.example.com", (false, None)),
+        ("10.1.1.1", HTTP, "x.test", (true, Some(5))),
+        ("10.1.1.1", TLS, "x.test", (false, None)),
+        ("192.0.2.1", TLS, "secret.example.com", (false, Some(7))),
+        ("192.0.2.1", TLS, "open.example.com", (true, Some(8))),
+    ] {
+        assert_eq!(decided(&policy, &client(ip), &listener, to), expected, "{ip} {to}");
+    }
+    assert_eq!(decided(&policy, &client_via("10.1.1.1", "vpce-0a"), &TLS, "x.test"), (true, Some(6)));
+    assert_eq!(decided(&policy, &client_via("10.1.1.1", "vpce-0b"), &TLS, "x.test"), (false, None));
+    let later = ListenerView { now: SystemTime::UNIX_EPOCH + Duration::from_secs(2 * 86_400), ..TLS };
+    let last_second = ListenerView { now: later.now - Duration::from_secs(1), ..TLS };
+    assert!(decided(&policy, &client("192.0.2.1"), &last_second, "open.example.com").0);
+    assert!(!decided(&policy, &client("192.0.2.1"), &later, "open.example.com").0);
+}
+
+#[test]
+fn a_client_without_any_name_is_refused_before_it_names_one() {
+    let policy = policy(
+        "rules:
+  - { deny: 10.0.0.0/8, to: '*.example.com' }
+  - { allow: 10.0.0.0/8, to: [a.example.com, '*.b.example.com'] }
+  - { allow: 10.1.0.0/16, to: c.example.org }
+  - { allow: 192.0.2.0/24, to: d.example.com, port: 80 }
+  - deny: all
+",
+    );
+    // Its only allow rule stands behind a deny that covers every name of it.
+    assert!(matches!(policy.admit(&client("10.2.0.1"), &TLS), Admission::Denied(Some(_))));
+    assert_eq!(policy.admit(&client("10.1.0.1"), &TLS), Admission::Possible);
+    assert!(matches!(policy.admit(&client("192.0.2.1"), &TLS), Admission::Denied(Some(_))));
+    assert_eq!(policy.admit(&client("192.0.2.1"), &HTTP), Admission::Possible);
+}
+
+#[test]
+fn a_rule_keeps_its_text_without_comments() {
+    let policy = policy(
+        "rules:
+  # before
+  - allow: [10.0.0.0/8, # why
+            192.0.2.1]
+    to: a.test   # and why
+    # within
+    name: office
+  # after
+  - deny: all
+",
+    );
+    let texts: Vec<(u32, &str)> = policy.rules().map(|(_, rule)| (rule.line, &*rule.text)).collect();
+    assert_eq!(texts, [(3, "allow: [10.0.0.0/8, 192.0.2.1], to: a.test, name: office"), (9, "deny: all")]);
+}
+
+#[test]
+fn mistakes_are_told_with_place_and_mend() {
+    for (text, expected) in [
+        (
+            "rules:\n- allow: 10.1.0.0/8",
+            ":2:10: rules[0].allow: \"10.1.0.0/8\" has bits set after its prefix; write \"10.0.0.0/8\"",
+        ),
+        (
+            "rules:\n- allow: [10.0.0.0/8, ofice]\ngroups: {office: 10.0.0.0/8}",
+            ":2:23: rules[0].allow[1]: \"ofice\" is neither a network nor a group of this file; did you mean \"office\"?",
+        ),
+        ("rules:\n- alow: all", ":2:3: rules[0].alow: unknown key; did you mean \"allow\"?"),
+        ("rules:\n- allow: all\n  deny: all", ":2:3: rules[0]: has both"),
+        ("rules:\n- to: a.test", ":2:3: rules[0]: has neither"),
+        ("rules:\n- allow: any", "write `all` for every client"),
+        ("rules:\n- {allow: all, to: 10.0.0.1}", "it is an IP address"),
+        ("rules:\n- {allow: all, port: 70000}", "\"70000\" is not a port"),
+        ("rules:\n- {allow: all, via: vpce-svc-1}", "is not a VPC endpoint's id"),
+        ("rules:\n- {allow: all, until: 2026-02-30}", "is not a time"),
+        ("rules:\n- {allow: all, until: tomorrow}", "is not a time"),
+        ("rules:\n- {allow: []}", "rules[0].allow: is empty"),
+        ("rules:\n- allow", "found string \"allow\"; write a rule"),
+        ("rules: all", "found string \"all\"; write"),
+        ("groups: {all: 10.0.0.0/8}\nrules: []", "groups.all: is not a group's name"),
+        ("groups: {a: [b]}\nrules: []", "groups.a[0]: \"b\" is not a network"),
+        ("rules:\n- allow: no", "\"no\" is neither a network nor a group"),
+    ] {
+        let told = problems(text);
+        assert!(told.iter().any(|line| line.contains(expected)), "{text}\n{told:#?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_up_to_a_bound() {
+    assert_eq!(problems("rules:\n- allow: x1\n- alow: all\n- {deny: all, port: 0}\n").len(), 3);
+    let many = "- allow: 300.0.0.0/8\n".repeat(5000);
+    assert_eq!(problems(&format!("rules:\n{many}")).len(), 25);
+    let many = "- alow: all\n".repeat(5000);
+    assert_eq!(problems(&format!("rules:\n{many}")).len(), 25);
+}
+
+/// What the language means, without any index.
+fn naive(rules: &[Rule], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Option<usize> {
+    rules.iter().position(|rule| {
+        let source = match &rule.sources {
+            Sources::All => true,
+            Sources::Networks(networks) => networks.iter().any(|n| n.contains(&client.addr.ip().to_canonical())),
+        };
+        source
+            && (rule.to.is_empty() || rule.to.iter().any(|pattern| pattern.matches(name)))
+            && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
+            && (rule.listeners.is_empty() || rule.listeners.iter().any(|l| **l == *listener.name))
+            && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
+            && rule.until.is_none_or(|end| listener.now < end)
+    })
+}
+
+/// Names and patterns from so few labels that they meet.
+const NAMES: &[&str] = &["a", "b.a", "c.b.a", "d.c.b.a", "c.a", "x.y"];
+const ENDPOINTS: &[&str] = &["vpce-1", "vpce-2"];
+
+fn network() -> impl Strategy<Value = IpNet> {
+    // Few addresses and all lengths: prefixes nest and collide.
+    let v4 = (0u32..8, 0u8..=32)
+        .prop_map(|(n, len)| ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::from(n << 28 | n), len).trunc().into());
+    let v6 = (0u128..4, 0u8..=128)
+        .prop_map(|(n, len)| ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::from(n << 120 | n), len).trunc().into());
+    prop_oneof![3 => v4, 1 => v6]
+}
+
+fn pattern() -> impl Strategy<Value = NamePattern> {
+    (prop::sample::select(NAMES), any::<bool>())
+        .prop_map(|(text, below)| if below { NamePattern::Below(name(text)) } else { NamePattern::Exact(name(text)) })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let sources = prop_oneof![
+        1 => Just(Sources::All),
+        4 => prop::collection::vec(network(), 1..4).prop_map(|networks| Sources::Networks(networks.into())),
+    ];
+    (
+        any::<bool>(),
+        sources,
+        prop::option::weighted(0.4, prop::collection::vec(pattern(), 1..3)),
+        prop::option::weighted(0.2, prop::sample::select(&["tls", "http"][..])),
+        prop::option::weighted(0.2, prop::sample::select(&[80u16, 443][..])),
+        prop::option::weighted(0.2, prop::sample::select(ENDPOINTS)),
+        prop::option::weighted(0.2, 0u64..3),
+    )
+        .prop_map(|(allow, sources, to, listener, port, via, until)| Rule {
+            action: if allow { Action::Allow } else { Action::Deny },
+            sources,
+            to: to.unwrap_or_default().into(),
+            listeners: listener.map(Box::from).into_iter().collect(),
+            ports: port.into_iter().collect(),
+            via: via.and_then(|id| EndpointId::parse(id.as_bytes())).into_iter().collect(),
+            until: until.map(|day| SystemTime::UNIX_EPOCH + Duration::from_secs(day)),
+            name: None,
+            line: 0,
+            text: Box::default(),
+        })
+}
+
+fn asking() -> impl Strategy<Value = (Client, &'static str, u16, u64)> {
+    let v4 = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n)));
+    let mapped = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n).to_ipv6_mapped()));
+    let v6 = (0u128..4).prop_map(|n| IpAddr::from(std::net::Ipv6Addr::from(n << 120 | n)));
+    let ip = prop_oneof![3 => v4, 1 => mapped, 1 => v6];
+    let endpoint = prop::option::of(prop::sample::select(&["vpce-1", "vpce-2", "vpce-3"][..]));
+    let listener = prop::sample::select(&["tls", "http"][..]);
+    (ip, endpoint, listener, prop::sample::select(&[80u16, 443][..]), 0u64..3).prop_map(
+        |(ip, endpoint, listener, port, now)| {
+            let endpoint = endpoint.and_then(|id| EndpointId::parse(id.as_bytes()));
+            let addr = SocketAddr::new(ip, 1);
+            (Client { peer: addr, addr, endpoint }, listener, port, now)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_decides_like_the_plain_loop(
+        rules in prop::collection::vec(rule(), 0..24),
+        (client, listener, public_port, now) in asking(),
+    ) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+        let listener = ListenerView { name: listener, public_port, now };
+        let policy = Policy::new("test".into(), rules.clone());
+        let is_allow = |found: Option<usize>| found.is_some_and(|at| rules[at].action == Action::Allow);
+        let mut some_name = false;
+        // A name below each pattern, and one that no pattern knows, stand for all names there are.
+        let fresh = NAMES.iter().map(|known| name(&format!("fresh.{known}")));
+        for asked in NAMES.iter().map(|text| name(text)).chain(fresh).chain([name("unheard.of")]) {
+            let expected = naive(&rules, &client, &listener, &asked);
+            let decision = policy.route(&client, &listener, &asked);
+            prop_assert_eq!(decision.rule.map(RuleId::index), expected, "{}", asked);
+            prop_assert_eq!(decision.allowed, is_allow(expected));
+            some_name |= decision.allowed;
+        }
+        prop_assert_eq!(policy.admit(&client, &listener) == Admission::Possible, some_name);
+    }
+}

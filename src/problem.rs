@@ -1,0 +1,166 @@
+//! What is wrong with an operator's file or environment variable, where it stands and how to mend it.
+//!
+//! One shape for configuration, access list and lints, so that `check` prints them all alike and an editor can
+//! jump to `file:line:column`.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Longest value shown in a message, in characters: enough to recognise it in the file.
+const MAX_SHOWN: usize = 80;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub origin: Origin,
+    /// Where the value (or the unknown key) starts; none for the file as a whole or an environment variable.
+    pub at: Option<Position>,
+    /// The path of the key, `listeners[0].bind`; empty for the file as a whole.
+    pub key: Box<str>,
+    /// The value as it was read, where it is a single one.
+    pub value: Option<Box<str>>,
+    /// What is wrong, as a sentence about the value.
+    pub message: Box<str>,
+    /// What to write instead, or to do.
+    pub mend: Box<str>,
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    File(Arc<Path>),
+    /// An environment variable, by its name.
+    Variable(Arc<str>),
+    /// Nowhere: the program's own defaults.
+    Defaults,
+}
+
+/// Line and column, both counted from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Problem {
+    /// A problem with a file as a whole.
+    pub fn whole(origin: Origin, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Self {
+        Self { origin, at: None, key: Box::default(), value: None, message: message.into(), mend: mend.into() }
+    }
+
+    pub fn at(mut self, at: Position) -> Self {
+        self.at = Some(at);
+        self
+    }
+}
+
+impl Origin {
+    pub fn file(path: impl AsRef<Path>) -> Self {
+        Self::File(Arc::from(path.as_ref()))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        if let (Some(at), Origin::File(_)) = (self.at, &self.origin) {
+            write!(f, ":{}:{}", at.line, at.column)?;
+        }
+        f.write_str(": ")?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        if let Some(value) = &self.value {
+            write!(f, "{} ", shown(value))?;
+        }
+        f.write_str(&self.message)?;
+        if !self.mend.is_empty() {
+            write!(f, "; {}", self.mend)?;
+        }
+        Ok(())
+    }
+}
+
+/// The value in quotes, control characters escaped, cut where it is long.
+fn shown(value: &str) -> String {
+    if value.chars().nth(MAX_SHOWN).is_none() {
+        return format!("{value:?}");
+    }
+    let start: String = value.chars().take(MAX_SHOWN).collect();
+    format!("{start:?}…")
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Defaults => f.write_str("configuration"),
+        }
+    }
+}
+
+/// The one of `known` that was probably meant by `written`, if any is near.
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Jaro-Winkler similarity from which a word counts as a typing error of another; found by trying.
+    const NEAR: f64 = 0.8;
+    let written = written.to_lowercase();
+    // Two letters changed places: little to Jaro-Winkler in a word as short as `tls`.
+    let swapped = |word: &str| word.len() > 2 && strsim::osa_distance(&written, word) == 1;
+    known
+        .into_iter()
+        .map(|word| (strsim::jaro_winkler(&written, word), word))
+        .filter(|(similarity, word)| *similarity >= NEAR || swapped(word))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(origin: Origin) -> Problem {
+        Problem {
+            origin,
+            at: Some(Position { line: 3, column: 12 }),
+            key: "listeners[0].bind".into(),
+            value: Some("8443".into()),
+            message: "is not an address and port".into(),
+            mend: "write \"[::]:8443\"".into(),
+        }
+    }
+
+    #[test]
+    fn reads_as_one_line_that_an_editor_can_jump_to() {
+        assert_eq!(
+            problem(Origin::file("conf/latticegate.yaml")).to_string(),
+            "conf/latticegate.yaml:3:12: listeners[0].bind: \"8443\" is not an address and port; write \"[::]:8443\""
+        );
+    }
+
+    #[test]
+    fn names_the_variable_instead_of_a_line() {
+        assert_eq!(
+            problem(Origin::Variable("LATTICEGATE_LISTENERS".into())).to_string(),
+            "environment variable LATTICEGATE_LISTENERS: listeners[0].bind: \"8443\" is not an address and port; \
+             write \"[::]:8443\""
+        );
+    }
+
+    #[test]
+    fn long_and_odd_values_are_cut_and_escaped() {
+        let text =
+            Problem { value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()), ..problem(Origin::Defaults) }
+                .to_string();
+        assert!(text.len() < 250 && text.contains("\\u{1b}[31m") && text.contains("…"), "{text}");
+    }
+
+    #[test]
+    fn only_a_near_word_is_suggested() {
+        let known = ["bind", "name", "protocol", "proxy_protocol"];
+        assert_eq!(nearest("bnd", known), Some("bind"));
+        assert_eq!(nearest("Proxy-Protocol", known), Some("proxy_protocol"));
+        assert_eq!(nearest("zzz", known), None);
+        assert_eq!(nearest("tsl", ["tls", "http"]), Some("tls"));
+    }
+}

@@ -1,0 +1,239 @@
+//! What a refused client is told: a TLS alert or an HTTP response with one plain sentence, then FIN.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Protocol;
+use crate::outcome::{Failure, Outcome, RefuseReason, Unfinished};
+
+/// How long, and for how many bytes, we go on reading what a refused client still sends: closing with bytes
+/// unread would be a reset, which can destroy the answer before the client has read it.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// The answer to a connection that ended so; none where nobody is there to read it, or it would tell a
+/// stranger that there is something to talk to.
+pub fn answer(outcome: Outcome, protocol: Protocol, connection: u64) -> Option<Vec<u8>> {
+    let told = Told::of(outcome)?;
+    // A client that spoke the other protocol is answered in its own.
+    let spoken = match outcome {
+        Outcome::Refused(RefuseReason::PlainHttp) => Protocol::Http,
+        Outcome::Refused(RefuseReason::TlsOnHttp) => Protocol::Tls,
+        _ => protocol,
+    };
+    Some(match spoken {
+        Protocol::Tls => told.alert.record().to_vec(),
+        Protocol::Http => told.response(outcome.reason(), connection),
+    })
+}
+
+/// Sends the answer and FIN. What does not fit into the socket's buffer at once is not sent: an answer is
+/// smaller than any send buffer.
+pub fn send(stream: &TcpStream, answer: &[u8]) {
+    // The client may be gone; its record has been told.
+    let _ = stream.try_write(answer);
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
+/// Reads and throws away what the client still sends, until it closes or a bound is reached.
+pub async fn linger(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+    let discard = async {
+        let mut rest = LINGER_BYTES;
+        while rest > 0 && stream.readable().await.is_ok() {
+            match stream.try_read(&mut scratch.borrow_mut()) {
+                Ok(0) => return,
+                Ok(n) => rest = rest.saturating_sub(n),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(LINGER, discard).await;
+}
+
+/// TLS alert descriptions (RFC 8446 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alert {
+    UnexpectedMessage = 10,
+    RecordOverflow = 22,
+    HandshakeFailure = 40,
+    IllegalParameter = 47,
+    AccessDenied = 49,
+    DecodeError = 50,
+    ProtocolVersion = 70,
+    InternalError = 80,
+    MissingExtension = 109,
+    UnrecognizedName = 112,
+}
+
+impl Alert {
+    /// A fatal alert in a plaintext record, as it is sent before any key is agreed (RFC 8446 §5.1).
+    fn record(self) -> [u8; 7] {
+        const ALERT: u8 = 21;
+        const FATAL: u8 = 2;
+        [ALERT, 3, 3, 0, 2, FATAL, self.code()]
+    }
+
+    #[expect(clippy::as_conversions, reason = "the discriminants are the codes and fit")]
+    fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+struct Told {
+    alert: Alert,
+    status: &'static str,
+    sentence: &'static str,
+}
+
+impl Told {
+    fn of(outcome: Outcome) -> Option<Self> {
+        use Alert as A;
+        use RefuseReason as R;
+        let (alert, status, sentence) = match outcome {
+            Outcome::Relayed(_) | Outcome::Probe(_) => return None,
+            Outcome::Unfinished(Unfinished::Stopped) => {
+                (A::InternalError, "503 Service Unavailable", "This gateway is shutting down; try again.")
+            }
+            Outcome::Unfinished(_) => return None,
+            Outcome::Failed(failure) => Self::of_failure(failure),
+            Outcome::Refused(reason) => match reason {
+                R::UntrustedPeer
+                | R::ProxyMissing
+                | R::ProxyV1
+                | R::ProxyMalformed
+                | R::ProxyTooLong
+                | R::ProxyUnsupported
+                | R::ProxyChecksum => return None,
+                R::ClientDenied => {
+                    (A::AccessDenied, "403 Forbidden", "Your address is not allowed to use this gateway.")
+                }
+                R::NameDenied => {
+                    (A::AccessDenied, "403 Forbidden", "Your address is not allowed to reach this host name.")
+                }
+                R::HandshakeTimeout => {
+                    (A::HandshakeFailure, "408 Request Timeout", "The request did not arrive in time.")
+                }
+                R::HandshakeSlow => (A::HandshakeFailure, "408 Request Timeout", "The request arrived too slowly."),
+                R::Overloaded | R::ClientHalfOpen | R::ClientConnections | R::NameConnections | R::NameRate => {
+                    (A::InternalError, "503 Service Unavailable", "There are too many connections; try again later.")
+                }
+                R::ClientRate | R::LookupRate => {
+                    (A::InternalError, "503 Service Unavailable", "Your connections come too fast; try again later.")
+                }
+                R::NotTls => (A::UnexpectedMessage, "400 Bad Request", "This port speaks TLS."),
+                R::PlainHttp => (
+                    A::UnexpectedMessage,
+                    "400 Bad Request",
+                    "This port speaks TLS, but the request was plain HTTP; use https://.",
+                ),
+                R::Sslv2 => (A::ProtocolVersion, "400 Bad Request", "SSL 2.0 is not spoken here."),
+                R::HelloMalformed => (A::DecodeError, "400 Bad Request", "The ClientHello is malformed."),
+                R::HelloTooLong => (A::RecordOverflow, "400 Bad Request", "The ClientHello is too long."),
+                R::SniMissing => {
+                    (A::MissingExtension, "400 Bad Request", "The ClientHello names no server (SNI is required).")
+                }
+                R::SniInvalid => (A::UnrecognizedName, "400 Bad Request", "The server name is not a host name."),
+                R::SniIpAddress => {
+                    (A::UnrecognizedName, "400 Bad Request", "The server name is an IP address; a host name is needed.")
+                }
+                R::SniAmbiguous => (A::IllegalParameter, "400 Bad Request", "The ClientHello names two servers."),
+                R::NotHttp => (A::UnexpectedMessage, "400 Bad Request", "This port speaks HTTP/1."),
+                R::TlsOnHttp => (A::UnexpectedMessage, "400 Bad Request", "This port speaks plain HTTP, not TLS."),
+                R::Http09 => (A::DecodeError, "400 Bad Request", "HTTP/0.9 is not spoken here."),
+                R::Http2Preface => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "HTTP/2 without TLS is not spoken here; use HTTP/1.1 or https://.",
+                ),
+                R::ConnectMethod => {
+                    (A::DecodeError, "405 Method Not Allowed", "This is not a forward proxy: CONNECT is not allowed.")
+                }
+                R::HeadMalformed => (A::DecodeError, "400 Bad Request", "The request head is malformed."),
+                R::HeadTooLong => {
+                    (A::DecodeError, "431 Request Header Fields Too Large", "The request head is too long.")
+                }
+                R::HostMissing => (A::DecodeError, "400 Bad Request", "The request has no Host field."),
+                R::HostInvalid => (A::DecodeError, "400 Bad Request", "The Host field is not a host name."),
+                R::HostIpAddress => {
+                    (A::DecodeError, "400 Bad Request", "The Host field is an IP address; a host name is needed.")
+                }
+                R::HostAmbiguous => (A::DecodeError, "400 Bad Request", "The request names two hosts."),
+                R::HostPort => {
+                    (A::DecodeError, "421 Misdirected Request", "The port in the Host field is not served here.")
+                }
+                R::NameUnknown => {
+                    (A::UnrecognizedName, "404 Not Found", "There is no such host name behind this gateway.")
+                }
+                R::DestinationForbidden => {
+                    (A::AccessDenied, "403 Forbidden", "This host name leads where this gateway may not go.")
+                }
+                R::PointsToSelf => {
+                    (A::UnrecognizedName, "421 Misdirected Request", "This host name leads back to this gateway.")
+                }
+            },
+        };
+        Some(Self { alert, status, sentence })
+    }
+
+    fn of_failure(failure: Failure) -> (Alert, &'static str, &'static str) {
+        let (status, sentence) = match failure {
+            Failure::DnsTimeout => ("504 Gateway Timeout", "The host name could not be resolved in time."),
+            Failure::DnsFailed => ("502 Bad Gateway", "The host name could not be resolved."),
+            Failure::ConnectTimeout => ("504 Gateway Timeout", "The service did not answer in time."),
+            Failure::ConnectRefused => ("502 Bad Gateway", "The service refused the connection."),
+            Failure::ConnectUnreachable => ("502 Bad Gateway", "The service cannot be reached."),
+            Failure::NoLocalPort => ("503 Service Unavailable", "This gateway has no port left; try again."),
+            Failure::ConnectFailed => ("502 Bad Gateway", "The connection to the service failed."),
+        };
+        (Alert::InternalError, status, sentence)
+    }
+
+    fn response(&self, reason: &str, connection: u64) -> Vec<u8> {
+        let body = format!("latticegate: {} (reason: {reason}, connection: {connection:016x})\n", self.sentence);
+        let mut response = Vec::with_capacity(256);
+        // Writing to a Vec cannot fail.
+        let _ = write!(
+            response,
+            "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+            self.status,
+            body.len()
+        );
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_well_formed() {
+        for outcome in Outcome::all() {
+            for protocol in [Protocol::Tls, Protocol::Http] {
+                let Some(bytes) = answer(outcome, protocol, 7) else { continue };
+                if bytes.starts_with(b"HTTP") {
+                    let mut headers = [httparse::EMPTY_HEADER; 8];
+                    let mut response = httparse::Response::new(&mut headers);
+                    let httparse::Status::Complete(head) = response.parse(&bytes).unwrap() else {
+                        panic!("{outcome:?}")
+                    };
+                    let length = response.headers.iter().find(|h| h.name == "Content-Length").unwrap().value;
+                    assert_eq!(std::str::from_utf8(length).unwrap(), (bytes.len() - head).to_string());
+                    let body = std::str::from_utf8(&bytes[head..]).unwrap();
+                    assert!(body.contains(outcome.reason()) && body.contains("0000000000000007"), "{body}");
+                } else {
+                    let (rest, record) = tls_parser::parse_tls_plaintext(&bytes).unwrap();
+                    assert!(rest.is_empty());
+                    assert!(matches!(record.msg[..], [tls_parser::TlsMessage::Alert(_)]));
+                }
+            }
+        }
+    }
+}

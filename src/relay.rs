@@ -1,0 +1,170 @@
+//! Bytes both ways between client and upstream until both have ended: half-close, back-pressure, an idle
+//! limit and exact counts.
+//!
+//! A relayed connection on which nothing moves holds no buffer at all. See `relay/direction.rs` for one way,
+//! `relay/pipe.rs` for the pipes through which bulk is moved without copying it.
+
+mod direction;
+mod pipe;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use self::direction::{Direction, Ended};
+use self::pipe::PipePool;
+use crate::outcome::Close;
+
+/// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
+pub struct Tools {
+    scratch: RefCell<Box<[u8]>>,
+    pipes: PipePool,
+}
+
+impl Tools {
+    /// One read moves at most this many bytes. 64 KiB holds what a socket usually has; more only helps bulk,
+    /// and bulk goes through a pipe.
+    const SCRATCH: usize = 64 * 1024;
+
+    pub fn new() -> Self {
+        Self { scratch: RefCell::new(vec![0; Self::SCRATCH].into_boxed_slice()), pipes: PipePool::default() }
+    }
+
+    pub fn scratch(&self) -> &RefCell<Box<[u8]>> {
+        &self.scratch
+    }
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes handed to the receiving socket's kernel buffer, each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub up: u64,
+    pub down: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Upstream,
+}
+
+/// How a relay ended, and who ended first (none: we did).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    pub close: Close,
+    pub first: Option<Side>,
+}
+
+/// Relays until both directions have ended, or no byte moved for `idle`. `ahead` is what was read from the
+/// client before: it is sent first, unchanged. `tally` is exact at every moment, also when this is dropped.
+pub async fn relay(
+    client: &mut TcpStream,
+    upstream: &mut TcpStream,
+    ahead: Vec<u8>,
+    idle: Duration,
+    tools: &Tools,
+    tally: &mut Tally,
+) -> End {
+    let mut pair = Pair { up: Direction::starting_with(ahead), down: Direction::default(), first: None, reset: None };
+    let mut last_move = Instant::now();
+    let mut timer = pin!(sleep(idle));
+    poll_fn(|cx| {
+        let before = *tally;
+        if let Poll::Ready(end) = pair.poll(cx, client, upstream, tools, tally) {
+            return Poll::Ready(end);
+        }
+        if *tally != before {
+            last_move = Instant::now();
+        }
+        // The timer is not moved at each byte; when it fires it looks how long ago the last one was.
+        while timer.as_mut().poll(cx).is_ready() {
+            let limit = last_move + idle;
+            if limit <= Instant::now() {
+                return Poll::Ready(End { close: Close::Idle, first: None });
+            }
+            timer.as_mut().reset(limit);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+struct Pair {
+    up: Direction,
+    down: Direction,
+    first: Option<Side>,
+    reset: Option<Side>,
+}
+
+impl Pair {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut TcpStream,
+        upstream: &mut TcpStream,
+        tools: &Tools,
+        tally: &mut Tally,
+    ) -> Poll<End> {
+        if let Poll::Ready(Some(ended)) =
+            self.up.poll(cx, client, upstream, tools, &mut tally.up, self.down.is_closed())
+        {
+            self.note(ended, Side::Client, Side::Upstream);
+        }
+        if let Poll::Ready(Some(ended)) =
+            self.down.poll(cx, upstream, client, tools, &mut tally.down, self.up.is_closed())
+        {
+            self.note(ended, Side::Upstream, Side::Client);
+        }
+        if !(self.up.is_closed() && self.down.is_closed()) {
+            return Poll::Pending;
+        }
+        let close = match self.reset {
+            None => Close::Done,
+            Some(Side::Client) => Close::ClientReset,
+            Some(Side::Upstream) => Close::UpstreamReset,
+        };
+        Poll::Ready(End { close, first: self.first })
+    }
+
+    /// A direction from `source` to `sink` has ended.
+    fn note(&mut self, ended: Ended, source: Side, sink: Side) {
+        match ended {
+            Ended::Eof => {
+                self.first.get_or_insert(source);
+            }
+            // All that the source had sent was read before its reset was seen, so the other direction, which
+            // writes to it, is pointless at once.
+            Ended::SourceReset => {
+                self.first.get_or_insert(source);
+                self.reset.get_or_insert(source);
+                self.towards(source).close();
+            }
+            // What the sink sent before its reset is still in our receive buffer: the other direction reads it.
+            Ended::SinkReset => {
+                self.first.get_or_insert(sink);
+                self.reset.get_or_insert(sink);
+            }
+        }
+    }
+
+    fn towards(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.down,
+            Side::Upstream => &mut self.up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! One direction of a relay: read what the source has, write it to the sink, own memory only for what the
+//! sink could not take.
+//!
+//! Small exchanges are copied through the worker's scratch buffer. A source that keeps sending large pieces
+//! is moved through a pipe with splice(2), which costs more per call and nothing per byte.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Tools;
+use super::pipe::Lease;
+
+/// Why a direction is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The source sent its FIN; everything before it was passed on, and the FIN too.
+    Eof,
+    SourceReset,
+    SinkReset,
+}
+
+#[derive(Default)]
+pub(super) struct Direction {
+    state: State,
+    /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
+    held: Vec<u8>,
+    sent: usize,
+    pipe: Option<Lease>,
+    bulk: Bulk,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// The source has ended so; what is held still has to reach the sink.
+    Draining(Ended),
+    Closed,
+}
+
+impl Direction {
+    /// Bytes moved in one turn before other connections get theirs.
+    const TURN: u64 = 1 << 20;
+
+    pub(super) fn starting_with(held: Vec<u8>) -> Self {
+        Self { held, ..Self::default() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Ends this direction without passing anything on.
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+        self.held = Vec::new();
+        self.pipe = None;
+    }
+
+    /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
+    /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        tools: &Tools,
+        tally: &mut u64,
+        last: bool,
+    ) -> Poll<Option<Ended>> {
+        let turn_ends = tally.saturating_add(Self::TURN);
+        loop {
+            if self.state == State::Closed {
+                return Poll::Ready(None);
+            }
+            if ready!(self.poll_flush(cx, sink, tally)).is_err() {
+                self.close();
+                return Poll::Ready(Some(Ended::SinkReset));
+            }
+            if let State::Draining(ended) = self.state {
+                if !last {
+                    // An error says that the sink is gone, which the other direction will meet by itself.
+                    let _ = SockRef::from(&*sink).shutdown(Shutdown::Write);
+                }
+                self.close();
+                return Poll::Ready(Some(ended));
+            }
+            if *tally >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // Nothing is read that could not be passed on: this is the back-pressure.
+            let _ = ready!(sink.poll_write_ready(cx));
+            match self.poll_move(cx, source, sink, tools, tally) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => self.state = State::Draining(Ended::Eof),
+                Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
+                Poll::Ready(Err(Broken::Sink)) => {
+                    self.close();
+                    return Poll::Ready(Some(Ended::SinkReset));
+                }
+                Poll::Pending => {
+                    // An idle direction keeps no pipe.
+                    self.pipe = None;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Gives the sink what it could not take before.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream, tally: &mut u64) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let n = ready!(Pin::new(&mut *sink).poll_write(cx, rest))?;
+            self.sent = self.sent.saturating_add(n);
+            *tally = tally.saturating_add(count(n));
+        }
+        self.held = Vec::new();
+        self.sent = 0;
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            ready!(sink.poll_write_ready(cx))?;
+            match sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*sink)) {
+                Ok(n) => *tally = tally.saturating_add(count(n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once and writes once. `false`: the source has sent its FIN.
+    fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        tools: &Tools,
+        tally: &mut u64,
+    ) -> Poll<Result<bool, Broken>> {
+        if self.bulk.is_on() && self.pipe.is_none() {
+            self.pipe = tools.pipes.lease();
+        }
+        if self.pipe.is_some() { self.poll_splice(cx, source) } else { self.poll_copy(cx, source, sink, tools, tally) }
+    }
+
+    /// From the source into the pipe; the next flush takes it out.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, source: &mut TcpStream) -> Poll<Result<bool, Broken>> {
+        let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
+        loop {
+            ready!(source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
+            // The pipe is empty here, so EAGAIN can only mean that the source is.
+            match source.try_io(Interest::READABLE, || pipe.fill_from(&*source)) {
+                Ok(0) => return Poll::Ready(Ok(false)),
+                Ok(n) => {
+                    self.bulk.note(n);
+                    return Poll::Ready(Ok(true));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(Err(Broken::Source)),
+            }
+        }
+    }
+
+    /// Through the scratch buffer; what the sink does not take is kept.
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        tools: &Tools,
+        tally: &mut u64,
+    ) -> Poll<Result<bool, Broken>> {
+        let mut scratch = tools.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.bulk.note(read.len());
+        let taken = match Pin::new(sink).poll_write(cx, read) {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+            Poll::Pending => 0,
+        };
+        *tally = tally.saturating_add(count(taken));
+        if let Some(rest) = read.get(taken..).filter(|rest| !rest.is_empty()) {
+            self.held = rest.to_vec();
+        }
+        Poll::Ready(Ok(true))
+    }
+}
+
+enum Broken {
+    Source,
+    Sink,
+}
+
+/// Whether the source sends so much at once that a pipe pays.
+#[derive(Default)]
+struct Bulk {
+    score: u8,
+    on: bool,
+}
+
+impl Bulk {
+    /// A piece from this size on is cheaper through a pipe than through memory (docs/performance.md).
+    const LARGE: usize = 16 * 1024;
+    /// This many large pieces in a row start it, as many small ones end it.
+    const RUN: u8 = 4;
+
+    fn note(&mut self, piece: usize) {
+        if piece >= Self::LARGE {
+            self.score = self.score.saturating_add(1).min(Self::RUN);
+            self.on |= self.score == Self::RUN;
+        } else {
+            self.score = self.score.saturating_sub(1);
+            self.on &= self.score > 0;
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        self.on
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,152 @@
+//! From a name to the addresses behind it.
+//!
+//! Each worker holds a [`Resolver`]: a small map of the answers it has used, so that a name in use costs no lock
+//! and no hop to another thread. Behind all of them stands one cache (`resolve/cache.rs`) on the control thread,
+//! which asks each question once however many connections wait for it, renews what is in use before it expires
+//! and serves stale answers while the resolver is silent. `resolve/wire.rs` speaks DNS, by way of hickory.
+
+mod cache;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+pub use self::cache::{Cache, Limits, Observer};
+pub use self::wire::Wire;
+use crate::hostname::Hostname;
+use crate::limits::ClientKey;
+
+/// The addresses of one name, at least one, in the order in which the resolver told them, IPv4 first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub addresses: Box<[IpAddr]>,
+    /// From here on the answer is not used without asking again.
+    pub expires: Instant,
+    /// From here on whoever uses the answer has it renewed.
+    pub renew_at: Instant,
+    /// The resolver did not answer when this had expired.
+    pub stale: bool,
+}
+
+/// What one lookup brought: addresses and the smallest TTL on the way to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub addresses: Vec<IpAddr>,
+    pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupError {
+    /// The name does not exist, or has no address.
+    Unknown,
+    Timeout,
+    /// Not asked: too many names that nothing is known about.
+    Limited,
+    /// SERVFAIL, REFUSED, garbage, or a resolver that cannot be reached.
+    Failed,
+}
+
+/// One question to the resolver; the cache asks through it, and tests script it.
+pub trait Lookup {
+    fn lookup(&self, name: &Hostname) -> impl Future<Output = Result<Found, LookupError>> + 'static;
+}
+
+/// What a worker asks of the cache.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Resolve {
+        name: Hostname,
+        /// On whose account, if it is a client's.
+        client: Option<ClientKey>,
+        reply: oneshot::Sender<Result<Arc<Answer>, LookupError>>,
+    },
+    /// The answer is in use and will soon expire.
+    Renew(Hostname),
+}
+
+/// The far end of every worker's [`Resolver`], for the cache to read from.
+pub struct Asks(pub(crate) mpsc::UnboundedReceiver<Ask>);
+
+/// Makes [`Resolver`]s, one for each worker.
+#[derive(Debug, Clone)]
+pub struct ResolverFactory {
+    asks: mpsc::UnboundedSender<Ask>,
+    capacity: usize,
+}
+
+impl ResolverFactory {
+    /// `capacity`: names that one worker remembers.
+    pub fn new(capacity: usize) -> (Self, Asks) {
+        // Unbounded, and yet bounded: each connection asks at most once at a time.
+        let (asks, far_end) = mpsc::unbounded_channel();
+        (Self { asks, capacity }, Asks(far_end))
+    }
+
+    pub fn resolver(&self) -> Resolver {
+        Resolver { asks: self.asks.clone(), capacity: self.capacity, known: RefCell::default() }
+    }
+}
+
+/// One worker's view of the cache.
+#[derive(Debug)]
+pub struct Resolver {
+    asks: mpsc::UnboundedSender<Ask>,
+    capacity: usize,
+    known: RefCell<HashMap<Hostname, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    answer: Arc<Answer>,
+    renewing: Cell<bool>,
+}
+
+impl Resolver {
+    /// `client`: who caused the question, if it has to be asked.
+    pub async fn resolve(&self, name: &Hostname, client: Option<ClientKey>) -> Result<Arc<Answer>, LookupError> {
+        if let Some(answer) = self.recall(name) {
+            return Ok(answer);
+        }
+        let (reply, answer) = oneshot::channel();
+        let sent = self.asks.send(Ask::Resolve { name: name.clone(), client, reply });
+        // The cache is gone only when the process ends.
+        let answer = match sent {
+            Ok(()) => answer.await.unwrap_or(Err(LookupError::Failed))?,
+            Err(_) => return Err(LookupError::Failed),
+        };
+        self.remember(name, &answer);
+        Ok(answer)
+    }
+
+    fn recall(&self, name: &Hostname) -> Option<Arc<Answer>> {
+        let known = self.known.borrow();
+        let entry = known.get(name)?;
+        let now = Instant::now();
+        if now >= entry.answer.expires {
+            return None;
+        }
+        if now >= entry.answer.renew_at && !entry.renewing.replace(true) {
+            let _ = self.asks.send(Ask::Renew(name.clone()));
+        }
+        Some(Arc::clone(&entry.answer))
+    }
+
+    fn remember(&self, name: &Hostname, answer: &Arc<Answer>) {
+        let mut known = self.known.borrow_mut();
+        if known.len() >= self.capacity {
+            let now = Instant::now();
+            known.retain(|_, entry| entry.answer.expires > now);
+        }
+        // Still full: all of it can be had again from the cache for one hop each.
+        if known.len() >= self.capacity {
+            known.clear();
+        }
+        known.insert(name.clone(), Known { answer: Arc::clone(answer), renewing: Cell::new(false) });
+    }
+}

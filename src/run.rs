@@ -1,0 +1,51 @@
+//! `latticegate run`: this process as a service, from the fd limit to the last signal.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::access_log::Sink;
+use crate::config::{Config, LogOutput};
+use crate::gate::{Gate, StartError, Stop};
+use crate::policy::Policy;
+use crate::socket;
+
+/// Serves until SIGTERM or SIGINT and the drain that follows it.
+pub fn run(config: Config, policy: Policy) -> Result<(), StartError> {
+    match socket::raise_fd_limit() {
+        Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
+        Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
+    }
+    let sink = Sink::open(&config.access_log.output).map_err(|error| match &config.access_log.output {
+        LogOutput::Stdout => StartError::Io("cannot write to stdout".into(), error),
+        LogOutput::File(path) => StartError::Io(format!("cannot open access_log.output {}", path.display()), error),
+    })?;
+    let workers = config.workers;
+    let gate = Gate::start(config, policy, sink)?;
+    for listener in gate.listeners() {
+        tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
+    }
+    tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");
+    let (stop, stopped) = mpsc::unbounded_channel();
+    gate.spawn(async move {
+        if let Err(error) = watch_signals(stop).await {
+            tracing::error!(%error, "signals cannot be watched: SIGTERM will cut connections");
+        }
+    });
+    gate.run(stopped)?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// The first signal drains, each further one cuts.
+async fn watch_signals(stop: mpsc::UnboundedSender<Stop>) -> std::io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        // The receiver is gone only when the process is ending.
+        let _ = stop.send(Stop::Drain);
+    }
+}

@@ -1,0 +1,326 @@
+//! Workers and their listeners: accept, back off when accept fails, stop when told.
+//!
+//! Each worker is a thread with a runtime and listening sockets of its own; a connection lives and dies on it.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+
+use crate::access_log::{Log, Writer};
+use crate::config::{self, Config};
+use crate::dial::Failing;
+use crate::limits::{HalfOpen, Limits};
+use crate::metrics::Metrics;
+use crate::outcome::{Outcome, RefuseReason};
+use crate::policy::Policy;
+use crate::policy::reach::Reach;
+use crate::record::{Record, Teller};
+use crate::relay::Tools;
+use crate::resolve::{Resolver, ResolverFactory};
+use crate::{session, socket};
+
+/// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
+/// stay in the kernel's queue; a loop without a pause would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections above `limits.connections` wait in the kernel's queue before they are closed.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+/// Half-open connections that make room when the machine is short of something.
+const EVICTED_AT_ONCE: usize = 16;
+
+/// How far the end of the process has come; each step includes those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Not ready any more, but still accepting while the load balancer notices.
+    Leaving,
+    /// Take what the queues still hold, then accept no more.
+    Closing,
+    /// End what is still open.
+    Cut,
+}
+
+/// What all workers share.
+pub struct Shared {
+    pub config: Config,
+    pub policy: ArcSwap<Policy>,
+    pub reach: Reach,
+    pub limits: Limits,
+    pub metrics: Metrics,
+}
+
+/// What one worker's connections share.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    pub(crate) resolver: Resolver,
+    pub(crate) failing: Failing,
+    pub(crate) tools: Tools,
+    pub(crate) half_open: Rc<HalfOpen>,
+    next_id: Cell<u64>,
+    open: Cell<usize>,
+    /// The kernel's queue had its chance: what is above `limits.connections` is closed at once.
+    refusing: Cell<bool>,
+    all_closed: Notify,
+}
+
+impl Worker {
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.shared.policy.load_full()
+    }
+
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.shared.reach
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    fn next_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        id
+    }
+}
+
+/// Everything a worker thread is started with.
+pub struct Setup {
+    pub shared: Arc<Shared>,
+    pub resolvers: ResolverFactory,
+    pub writer: Writer,
+    pub phase: watch::Receiver<Phase>,
+    /// This worker's own sockets.
+    pub sockets: Vec<(config::Listener, std::net::TcpListener)>,
+    /// Where this worker's connection ids begin; far from the others'.
+    pub first_id: u64,
+}
+
+/// Starts one worker; the thread ends after [`Phase::Closing`], when its connections have.
+pub fn start_worker(number: usize, setup: Setup) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || match run(setup) {
+        Ok(()) => {}
+        Err(error) => tracing::error!(%error, "a worker could not start"),
+    })
+}
+
+fn run(setup: Setup) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let stopping = Rc::new(Cell::new(false));
+    let Setup { shared, resolvers, writer, phase, sockets, first_id } = setup;
+    let log = Log::new(shared.config.access_log.format, writer, shared.metrics.lines_dropped.clone());
+    let worker = Rc::new(Worker {
+        resolver: resolvers.resolver(),
+        failing: Failing::default(),
+        tools: Tools::new(),
+        half_open: Rc::default(),
+        next_id: Cell::new(first_id),
+        open: Cell::new(0),
+        refusing: Cell::new(false),
+        all_closed: Notify::new(),
+        shared,
+    });
+    runtime.block_on(async {
+        let flusher = Rc::clone(&log);
+        spawn_local(async move { flusher.keep_flushing().await });
+        let mut loops = Vec::new();
+        for (listener, socket) in sockets {
+            let metrics = worker.shared.metrics.listener(&listener.name);
+            let teller = Teller { listener, log: Rc::clone(&log), metrics, stopping: Rc::clone(&stopping) };
+            let acceptor = Acceptor { teller: Rc::new(teller), worker: Rc::clone(&worker), phase: phase.clone() };
+            loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
+        }
+        for accept_loop in loops {
+            // A defect in one loop must not keep the others from draining.
+            let _ = accept_loop.await;
+        }
+        worker.drained(phase).await;
+        Ok::<_, io::Error>(())
+    })?;
+    // What is still open is dropped with the runtime, and each tells its record.
+    stopping.set(true);
+    drop(runtime);
+    log.flush();
+    Ok(())
+}
+
+impl Worker {
+    /// Returns when no connection is open, or they are to be cut.
+    async fn drained(&self, mut phase: watch::Receiver<Phase>) {
+        let all_closed = async {
+            while self.open.get() > 0 {
+                self.all_closed.notified().await;
+            }
+        };
+        tokio::select! {
+            () = all_closed => {}
+            // The sender is dropped only when the process is ending anyhow.
+            _ = phase.wait_for(|phase| *phase >= Phase::Cut) => {}
+        }
+    }
+}
+
+struct Acceptor {
+    teller: Rc<Teller>,
+    worker: Rc<Worker>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Acceptor {
+    async fn run(self, listener: TcpListener) {
+        let mut phase = self.phase.clone();
+        let closing = async {
+            // The phase's sender is dropped only when the process is ending anyhow.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Leaving).await;
+            // A client that has not sent a byte yet waits in the kernel, where closing the listener would reset
+            // it: let it in while there is time.
+            if let Err(error) = socket::defer_accept(&listener, Duration::ZERO) {
+                tracing::warn!(%error, "clients that are silent now may be reset");
+            }
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.accept_all(&listener) => {}
+            () = closing => {}
+        }
+        // The kernel has completed these handshakes: whoever waits there believes to be connected.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.serve(stream, peer);
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) {
+        loop {
+            self.make_room().await;
+            match listener.accept().await {
+                Ok((stream, peer)) => self.serve(stream, peer),
+                // The client gave up while it waited in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.worker.shared.metrics.accept_errors.increment(1);
+                    tracing::warn!(%error, listener = %self.teller.listener.name, "accept failed; pausing");
+                    // fds or memory are short: whoever has asked for nothing yet has to go first.
+                    self.worker.half_open.evict(EVICTED_AT_ONCE);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// At the limit of connections, leaves new ones in the kernel's queue for a while.
+    async fn make_room(&self) {
+        let limits = self.worker.limits();
+        let patience = Instant::now() + QUEUE_PATIENCE;
+        while limits.is_full() && !self.worker.refusing.get() {
+            if Instant::now() >= patience {
+                self.worker.refusing.set(true);
+                tracing::warn!("limits.connections is reached; new connections are closed as overloaded");
+            } else {
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        if !limits.is_full() && self.worker.refusing.replace(false) {
+            tracing::warn!("below limits.connections again");
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
+        let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let mut record = Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer);
+        if self.worker.limits().is_full() {
+            record.detail = Some("limits.connections".into());
+            return record.close(Outcome::Refused(RefuseReason::Overloaded));
+        }
+        let limits = &self.worker.shared.config.limits;
+        if self.worker.half_open.len() >= limits.half_open.get() / self.worker.shared.config.workers {
+            self.worker.half_open.evict(1);
+        }
+        let open = Open::new(&self.worker);
+        let session = session::serve(stream, record, Rc::clone(&self.teller), Rc::clone(&self.worker));
+        spawn_local(async move {
+            session.await;
+            drop(open);
+        });
+    }
+}
+
+/// Counts one open connection for as long as it is held.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get().saturating_add(1));
+        worker.limits().opened();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.limits().closed();
+        if self.0.open.get() == 0 {
+            self.0.all_closed.notify_one();
+        }
+    }
+}
+
+/// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
+pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
+    let mut listeners = config.listeners.clone();
+    let mut workers = Vec::new();
+    for _ in 0..config.workers.get() {
+        let mut sockets = Vec::new();
+        for listener in &mut listeners {
+            let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
+            let (socket, fell_back) =
+                socket::listen_any(listener.bind, Some(config.timeouts.handshake)).map_err(fail)?;
+            let bound = socket.local_addr().map_err(fail)?;
+            if fell_back {
+                tracing::warn!(listener = %listener.name, address = %bound, "no IPv6 here: listening on IPv4 alone");
+            }
+            listener.bind = bound;
+            sockets.push((listener.clone(), socket));
+        }
+        workers.push(sockets);
+    }
+    Ok(workers)
+}
+
+/// A listener whose address cannot be had.
+#[derive(Debug)]
+pub struct BindError {
+    pub listener: String,
+    pub address: std::net::SocketAddr,
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listener {}: cannot listen on {}: {}", self.listener, self.address, self.error)?;
+        f.write_str(match self.error.kind() {
+            io::ErrorKind::AddrInUse => "; another process listens there (find it with: ss -ltnp)",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root: use 8443 and 8080, the NLB maps 443 and 80"
+            }
+            io::ErrorKind::AddrNotAvailable => "; no interface has this address: use [::] for all",
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for BindError {}

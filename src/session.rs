@@ -1,0 +1,257 @@
+//! The life of one connection, from accept to close.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::client::Client;
+use crate::config::{self, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::dial::dial;
+use crate::hostname::Hostname;
+use crate::limits::{ClientKey, Held};
+use crate::outcome::{Failure, Outcome, Probe, RefuseReason, Unfinished};
+use crate::peek::{ReadAhead, Stop};
+use crate::policy::reach::Reach;
+use crate::policy::{Admission, ListenerView, Policy, RuleId};
+use crate::proxy_header::{self, Header};
+use crate::record::{Record, Teller};
+use crate::relay::{End, relay};
+use crate::resolve::{Answer, LookupError};
+use crate::server::Worker;
+use crate::{host, refuse, sni};
+
+/// Serves one accepted connection; it ends in exactly one record.
+pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+    let mut session =
+        Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record, held: Held::default() };
+    match session.pass().await {
+        Ok(end) => {
+            session.record.closed_by = end.first;
+            session.record.close(Outcome::Relayed(end.close));
+        }
+        Err(outcome) => session.turn_away(outcome).await,
+    }
+}
+
+/// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
+const GRACE: Duration = Duration::from_secs(3);
+
+struct Session<'a> {
+    stream: &'a mut TcpStream,
+    listener: &'a config::Listener,
+    worker: &'a Worker,
+    record: Record,
+    held: Held,
+}
+
+impl Session<'_> {
+    /// The whole way of a connection that is let through.
+    async fn pass(&mut self) -> Result<End, Outcome> {
+        let mut ahead = ReadAhead::default();
+        let name = self.introduce(&mut ahead).await?;
+        let answer = self.resolve(&name).await?;
+        let mut upstream = self.dial(&name, &answer).await?;
+        let idle = self.worker.config().timeouts.idle;
+        let tools = &self.worker.tools;
+        Ok(relay(self.stream, &mut upstream, ahead.into_pending(), idle, tools, &mut self.record.tally).await)
+    }
+
+    /// Who it is and where it wants to go, both allowed; all of it under one deadline.
+    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
+        let deadline = self.worker.config().timeouts.handshake;
+        let waiting = self.worker.half_open.wait();
+        let preface = async {
+            let client = self.identify(ahead).await?;
+            let policy = self.admit(client)?;
+            let name = self.read_name(ahead).await?;
+            self.route(&policy, &name)?;
+            Ok(name)
+        };
+        let preface = async {
+            tokio::select! {
+                biased;
+                result = preface => result,
+                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            }
+        };
+        match timeout(deadline, preface).await {
+            Ok(result) => result,
+            Err(_) if ahead.is_empty() => Err(Outcome::Probe(Probe::Empty)),
+            Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
+        }
+    }
+
+    /// The client's address: from the PROXY header of a trusted peer, or the peer's own.
+    async fn identify(&mut self, ahead: &mut ReadAhead) -> Result<Client, Outcome> {
+        let peer = self.record.peer;
+        if self.listener.proxy_protocol == ProxyProtocol::Off {
+            return Ok(Client { peer, addr: peer, endpoint: None });
+        }
+        if !self.worker.config().trusted.contains(peer.ip()) {
+            return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
+        }
+        let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyTooLong);
+        let header = ahead
+            .until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse, |ahead| {
+                self.pace(ahead)
+            })
+            .await;
+        let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
+        ahead.consume(len);
+        self.record.times.header = Some(self.record.times.elapsed());
+        match header {
+            Header::Local => Err(Outcome::Probe(Probe::Local)),
+            Header::Proxy { source, endpoint, .. } => Ok(Client { peer, addr: source, endpoint }),
+        }
+    }
+
+    /// A client that no rule can let in goes no further.
+    fn admit(&mut self, client: Client) -> Result<Arc<Policy>, Outcome> {
+        let policy = self.worker.policy();
+        let admission = policy.admit(&client, &self.view());
+        self.record.client = Some(client);
+        match admission {
+            Admission::Possible => {}
+            Admission::Denied(rule) => {
+                self.note_rule(&policy, rule);
+                return Err(Outcome::Refused(RefuseReason::ClientDenied));
+            }
+        }
+        if let Some(client) = &self.record.client {
+            self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
+        }
+        Ok(policy)
+    }
+
+    /// Whether a client whose hello is not complete may take more time.
+    fn pace(&self, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+        let late = self.record.times.elapsed().saturating_sub(GRACE).as_secs();
+        let owed = late.saturating_mul(u64::from(self.worker.config().limits.handshake_rate));
+        if u64::try_from(ahead.len()).is_ok_and(|len| len < owed) {
+            return Err(RefuseReason::HandshakeSlow);
+        }
+        Ok(())
+    }
+
+    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
+        let scratch = self.worker.tools.scratch();
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| {
+            if let (None, Some(client)) = (&late, &self.record.client) {
+                late = Some(self.worker.limits().wait_for_hello(client)?);
+            }
+            self.pace(ahead)
+        };
+        let name = match self.listener.protocol {
+            Protocol::Tls => {
+                let too_long = RefuseReason::HelloTooLong;
+                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse, wait).await;
+                let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
+                self.record.hello = Some((&hello).into());
+                hello.name
+            }
+            Protocol::Http => {
+                let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
+                let parse = |bytes: &[u8]| host::parse(bytes, port);
+                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
+                head.map_err(|stop| ended(stop, ahead))?.0.name
+            }
+        };
+        self.record.times.hello = Some(self.record.times.elapsed());
+        self.record.name = Some(name.as_str().into());
+        Ok(name)
+    }
+
+    fn route(&mut self, policy: &Policy, name: &Hostname) -> Result<(), Outcome> {
+        let Some(client) = &self.record.client else { return Ok(()) };
+        let decision = policy.route(client, &self.view(), name);
+        self.note_rule(policy, decision.rule);
+        if !decision.allowed {
+            return Err(Outcome::Refused(RefuseReason::NameDenied));
+        }
+        self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
+    }
+
+    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
+        let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
+        let client = self.record.client.as_ref().map(ClientKey::from);
+        let result = self.worker.resolver.resolve(name, client).await;
+        self.record.times.dns = Some(self.record.times.elapsed());
+        let answer = result.map_err(|error| match error {
+            LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),
+            LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
+            LookupError::Timeout => Outcome::Failed(Failure::DnsTimeout),
+            LookupError::Failed => Outcome::Failed(Failure::DnsFailed),
+        })?;
+        self.record.stale = answer.stale;
+        Ok(answer)
+    }
+
+    async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<TcpStream, Outcome> {
+        let (worker, port) = (self.worker, self.listener.upstream_port);
+        let deadline = worker.config().timeouts.connect;
+        match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
+            Ok((stream, address)) => {
+                self.record.upstream = Some(address);
+                self.record.times.connect = Some(self.record.times.elapsed());
+                Ok(stream)
+            }
+            Err(error) => {
+                self.record.upstream = error.address();
+                if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
+                    self.record.detail = Some(advice(worker.reach(), name, address, reason));
+                }
+                Err(error.outcome())
+            }
+        }
+    }
+
+    /// Tells the client why, tells the record, and closes so that the client can read the answer.
+    async fn turn_away(self, outcome: Outcome) {
+        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
+        let answer = refuse::answer(outcome, self.listener.protocol, self.record.id).filter(|_| !silent);
+        let Some(answer) = answer else { return self.record.close(outcome) };
+        refuse::send(self.stream, &answer);
+        self.record.close(outcome);
+        // Clients on the list of the denied get no more of our time than the answer.
+        if outcome != Outcome::Refused(RefuseReason::ClientDenied) {
+            refuse::linger(self.stream, self.worker.tools.scratch()).await;
+        }
+    }
+
+    fn view(&self) -> ListenerView<'_> {
+        ListenerView { name: &self.listener.name, public_port: self.listener.public_port, now: SystemTime::now() }
+    }
+
+    fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
+        self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
+    }
+}
+
+/// What the operator should look at when a destination was refused.
+fn advice(reach: &Reach, name: &Hostname, address: SocketAddr, reason: RefuseReason) -> Box<str> {
+    // Whoever asks for the load balancer by its own name has not said which service is meant.
+    if name.as_str().ends_with(".amazonaws.com") && name.as_str().contains(".elb.") {
+        let name = name.as_str();
+        return format!(
+            "the client asked for the load balancer's own name; it has to ask for a service: \
+             curl --connect-to orders.example.com:443:{name}:443 https://orders.example.com"
+        )
+        .into();
+    }
+    reach.explain(address, reason).into()
+}
+
+/// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
+fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
+    match stop {
+        Stop::Refuse(reason) => Outcome::Refused(reason),
+        Stop::Left if ahead.is_empty() => Outcome::Probe(Probe::Empty),
+        Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
+    }
+}

@@ -1,0 +1,98 @@
+//! Socket options and process limits, in one place, each with its reason.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_tcp_quickack;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpSocket;
+
+/// TCP_DEFER_ACCEPT, for which no crate has a function (tcp(7)).
+#[derive(Debug, Clone, Copy)]
+struct DeferAccept;
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    usize,
+    nix::sys::socket::sockopt::SetUsize
+);
+
+/// An NLB, a NAT gateway and Lattice all forget an idle connection after 350 s at the earliest; a probe a
+/// minute finds out about a peer that vanished long before.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Connections that wait for accept. The kernel cuts it down to `net.core.somaxconn` (4096 by default).
+const BACKLOG: i32 = 4096;
+
+/// A listening socket. Several may share one address, one for each worker: the kernel spreads connections
+/// over them. What is set here is inherited by each accepted socket and costs nothing per connection.
+pub fn listen(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    set_keepalive(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
+    if let Some(patience) = wait_for_data {
+        defer_accept(&listener, patience)?;
+    }
+    Ok(listener)
+}
+
+/// `listen`, but `[::]` falls back to `0.0.0.0` where there is no IPv6. Says whether it did.
+pub fn listen_any(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Result<(std::net::TcpListener, bool)> {
+    match listen(address, wait_for_data) {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && lacks_ipv6(&error) => {
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            Ok((listen(v4, wait_for_data)?, true))
+        }
+        other => Ok((other?, false)),
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// Leaves a connection in the kernel until its first byte has come, or `patience` is over: a silent client
+/// costs no fd, and accept is followed by a read that succeeds. Zero turns it off.
+pub fn defer_accept(listener: &impl AsFd, patience: Duration) -> io::Result<()> {
+    let seconds = usize::try_from(patience.as_secs()).unwrap_or(usize::MAX);
+    nix::sys::socket::setsockopt(listener, DeferAccept, &seconds).map_err(io::Error::from)
+}
+
+/// A socket to connect with. The handshake's last ACK waits for the ClientHello and rides on it.
+pub fn to_upstream(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_nodelay(true)?;
+    set_keepalive(&SockRef::from(&socket))?;
+    set_tcp_quickack(&socket, false)?;
+    Ok(socket)
+}
+
+fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+/// The hard limit of open files, which the process raises its own to.
+pub fn fd_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// Raises the soft limit of open files to the hard one. Gives the limit before and after.
+pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current.unwrap_or(u64::MAX);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok((before, limit.current.unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,132 @@
+//! The only module that knows a YAML crate: text in, typed values and the place of each out.
+//!
+//! Two readers go over the same bytes. `saphyr-parser` gives positions, and with them every limit and refusal
+//! (`events`); `serde_yaml` gives the values. Both must see the same structure, or the file is refused.
+//! Anchors, aliases, tags and further documents are refused before the second reader starts: there is no bomb left.
+
+mod events;
+mod read;
+mod scalar;
+mod source;
+mod tree;
+
+use serde_yaml::Value;
+
+pub use scalar::{Fault, FromScalar, Many, Read, word};
+pub use source::{MAX_BYTES, load};
+pub use tree::{Path, Step};
+
+use crate::problem::{Origin, Position, Problem};
+use tree::{Kind, Node, Place};
+
+/// A YAML document: its values and where each was written, possibly in several origins.
+#[derive(Debug)]
+pub struct Document {
+    origins: Vec<Origin>,
+    root: Node,
+    value: Value,
+}
+
+impl Document {
+    /// A document without a line, to which [`Document::set`] adds.
+    pub fn empty() -> Self {
+        let root = Node { at: Place::default(), kind: Kind::Map(Vec::new()) };
+        Self { origins: vec![Origin::Defaults], root, value: Value::Mapping(serde_yaml::Mapping::new()) }
+    }
+
+    /// Reads a file; everything that is wrong with its form is told, not only the first.
+    pub fn load(path: &std::path::Path) -> Result<Self, Vec<Problem>> {
+        let origin = Origin::file(path);
+        let text = load(path).map_err(|problem| vec![problem])?;
+        Self::parse(&text, origin)
+    }
+
+    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let document = Self::parse_any(text, origin.clone())?;
+        if matches!(document.root.kind, Kind::Null) {
+            return Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")]);
+        }
+        Ok(document)
+    }
+
+    fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let root = events::tree(text, &origin)?;
+        let value = serde_yaml::from_str(text).map_err(|error| vec![disagreement(&error, &origin)])?;
+        let document = Self { origins: vec![origin.clone()], root, value };
+        if !document.root.same_shape_as(&document.value) {
+            let mend = "put names and addresses in quotes, and write one key a line";
+            return Err(vec![Problem::whole(origin, "can be read in two ways", mend)]);
+        }
+        Ok(document)
+    }
+
+    /// Puts `text`, a YAML value, at `path`, as if it had been written there.
+    pub fn set(&mut self, path: &[&str], text: &str, origin: Origin) -> Result<(), Vec<Problem>> {
+        let start = Path::of_words(path);
+        let mut new = Self::parse_any(text, origin.clone()).map_err(|mut problems| {
+            problems.iter_mut().for_each(|problem| problem.key = start.joined(&problem.key).into());
+            problems
+        })?;
+        let source = u16::try_from(self.origins.len()).unwrap_or(u16::MAX);
+        new.root.set_source(source);
+        if matches!(new.root.kind, Kind::Null) {
+            let problem = Problem::whole(origin, "has no value", "write one, or unset the variable");
+            return Err(vec![Problem { key: start.to_string().into(), ..problem }]);
+        }
+        let place = Place { source, ..Place::default() };
+        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), place).map_err(|message| {
+            let problem = Problem::whole(origin.clone(), message, "compare it with the configuration file");
+            vec![Problem { key: start.to_string().into(), ..problem }]
+        })?;
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    /// Whether something stands at `path`, right or wrong.
+    pub fn has(&self, path: &Path) -> bool {
+        self.root.find(path).is_some()
+    }
+
+    pub fn is_empty_list(&self, path: &Path) -> bool {
+        self.root.find(path).is_some_and(|node| matches!(&node.kind, Kind::List(items) if items.is_empty()))
+    }
+
+    /// A problem with what stands at `path`, or with the nearest thing around it that does exist.
+    pub fn problem(&self, path: &Path, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Problem {
+        let (place, found) = self.root.find_nearest(path);
+        let value = if found { tree::scalar_text(&self.value, path) } else { None };
+        let mut problem = Problem::whole(self.origin(place), message, mend);
+        (problem.key, problem.at, problem.value) = (path.to_string().into(), place.position(), value.map(Into::into));
+        problem
+    }
+
+    /// Where the value at `path` starts; for what came from a file only.
+    pub fn position(&self, path: &Path) -> Option<Position> {
+        self.root.find(path).and_then(|node| node.at.position())
+    }
+
+    /// The elements of the list at `path`, each with its first and last line.
+    pub fn lines(&self, path: &Path) -> Vec<(u32, u32)> {
+        match self.root.find(path).map(|node| &node.kind) {
+            Some(Kind::List(items)) => items.iter().map(|item| (item.at.line, item.last_line())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn origin(&self, place: Place) -> Origin {
+        self.origins.get(usize::from(place.source)).cloned().unwrap_or(Origin::Defaults)
+    }
+}
+
+/// The first reader took the text, the second did not: rare, and told where the second stopped.
+fn disagreement(error: &serde_yaml::Error, origin: &Origin) -> Problem {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    let problem =
+        Problem::whole(origin.clone(), format!("is not clear YAML: {message}"), "put the value there in quotes");
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    match error.location() {
+        Some(at) => problem.at(Position { line: number(at.line()), column: number(at.column()) }),
+        None => problem,
+    }
+}

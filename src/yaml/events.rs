@@ -1,0 +1,197 @@
+//! Text → tree of positions, by the events of `saphyr-parser`; every limit and refusal of form is here.
+
+use std::collections::HashSet;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+
+use super::tree::{Entry, Kind, Node, Path, Place, Step};
+use crate::problem::{Origin, Position, Problem};
+
+/// Deepest nesting; the deepest of ours is 4.
+const MAX_DEPTH: usize = 16;
+/// Most keys and values; 100 000 one-line rules have 300 002.
+const MAX_NODES: usize = 1_000_000;
+/// Problems told at most: an operator mends a few and asks again.
+pub(super) const MAX_PROBLEMS: usize = 25;
+
+/// The tree, or all that is wrong with the text's form.
+pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
+    if let Some(problem) = leading_tab(text, origin) {
+        return Err(vec![problem]);
+    }
+    let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, problems: Vec::new() };
+    for event in Parser::new_from_str(text) {
+        let step = match event {
+            Ok((event, span)) => builder.take(event, span),
+            Err(error) => Err(builder.syntax(&error, text)),
+        };
+        if let Err(problem) = step {
+            builder.problems.push(problem);
+            break;
+        }
+        if builder.problems.len() >= MAX_PROBLEMS {
+            break;
+        }
+    }
+    if !builder.problems.is_empty() {
+        return Err(builder.problems);
+    }
+    Ok(builder.root.unwrap_or(Node { at: Place::default(), kind: Kind::Null }))
+}
+
+struct Builder<'a> {
+    origin: &'a Origin,
+    open: Vec<Open>,
+    root: Option<Node>,
+    nodes: usize,
+    problems: Vec<Problem>,
+}
+
+/// A list or map whose end has not come yet.
+enum Open {
+    List(Place, Vec<Node>),
+    Map { at: Place, entries: Vec<Entry>, seen: HashSet<Box<str>>, key: Option<(Box<str>, Place)> },
+}
+
+impl Builder<'_> {
+    /// An `Err` ends the reading; what can be read on after goes to `problems`.
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        let at = place(span.start);
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            Event::DocumentStart(_) if self.root.is_some() => {
+                return Err(self.refuse(
+                    at,
+                    "starts a second YAML document",
+                    "keep one document a file; remove the `---`",
+                ));
+            }
+            Event::DocumentStart(_) => {}
+            Event::Alias(_) => return Err(self.refuse(at, "is an alias (`*`)", "write the value out")),
+            Event::Scalar(_, _, anchor, ref tag) => self.plain(at, anchor, tag.is_some())?,
+            Event::SequenceStart(anchor, ref tag) | Event::MappingStart(anchor, ref tag) => {
+                self.plain(at, anchor, tag.is_some())?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {}
+        }
+        match event {
+            Event::Scalar(text, style, _, _) => self.scalar(&text, style, at),
+            Event::SequenceStart(..) => self.open(at, Open::List(at, Vec::new())),
+            Event::MappingStart(..) => {
+                self.open(at, Open::Map { at, entries: Vec::new(), seen: HashSet::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                match self.open.pop() {
+                    Some(Open::List(at, items)) => self.add(Node { at, kind: Kind::List(items) }),
+                    Some(Open::Map { at, entries, .. }) => self.add(Node { at, kind: Kind::Map(entries) }),
+                    None => {}
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn plain(&mut self, at: Place, anchor: usize, tag: bool) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.refuse(at, "is more than a million keys and values", "join neighbouring networks"));
+        }
+        if anchor != 0 {
+            return Err(self.refuse(at, "has an anchor (`&`)", "write the value out where it is needed"));
+        }
+        if tag {
+            return Err(self.refuse(at, "has a tag (`!`)", "put the value in quotes, or remove the `!`"));
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, at: Place, open: Open) -> Result<(), Problem> {
+        if let Some(Open::Map { key: None, .. }) = self.open.last() {
+            return Err(self.refuse(at, "is a list or map used as a key", "put the key in quotes"));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            return Err(self.refuse(at, "is nested deeper than 16 levels", "remove brackets or indentation"));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Problem> {
+        if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
+            *key = Some((text.into(), at));
+            if !seen.insert(text.into()) {
+                let problem = self.refuse(at, "stands twice", "remove one of the two");
+                self.problems.push(problem);
+            }
+            return Ok(());
+        }
+        let null = style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        if null && !self.open.is_empty() {
+            let problem = self.refuse(at, "has no value", "write one, or remove the key");
+            self.problems.push(problem);
+        }
+        self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar } });
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node) {
+        match self.open.last_mut() {
+            Some(Open::List(_, items)) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => {
+                if let Some((key, key_at)) = key.take() {
+                    entries.push(Entry { key, key_at, node });
+                }
+            }
+            None => self.root = Some(node),
+        }
+    }
+
+    fn refuse(&self, at: Place, message: &str, mend: &str) -> Problem {
+        let mut problem = Problem::whole(self.origin.clone(), message, mend);
+        (problem.at, problem.key) = (at.position(), self.path().to_string().into());
+        problem
+    }
+
+    /// The way to the value that is being read.
+    fn path(&self) -> Path {
+        let steps = self.open.iter().filter_map(|open| match open {
+            Open::List(_, items) => Some(Step::Index(items.len())),
+            Open::Map { key, .. } => key.as_ref().map(|(key, _)| Step::Key(key.to_string())),
+        });
+        Path(steps.collect())
+    }
+
+    fn syntax(&self, error: &ScanError, text: &str) -> Problem {
+        let at = place(*error.marker());
+        let line = usize::try_from(at.line).unwrap_or(usize::MAX);
+        let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let mend = if source.contains("::") {
+            "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\""
+        } else if source.contains('\t') {
+            "use spaces instead of tabs"
+        } else {
+            "look for a missing quote, bracket, colon or space in this line or the one above"
+        };
+        self.refuse(at, &format!("is not YAML: {}", error.info()), mend)
+    }
+}
+
+/// YAML forbids tabs in indentation, and parsers tell it in riddles.
+fn leading_tab(text: &str, origin: &Origin) -> Option<Problem> {
+    let (line, column) = text.lines().zip(1..).find_map(|(line, number)| {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let tab = line.get(..indentation)?.find('\t')?;
+        (indentation < line.trim_end().len()).then_some((number, tab))
+    })?;
+    let problem = Problem::whole(origin.clone(), "is indented with a tab", "use spaces, as YAML demands");
+    Some(problem.at(Position { line, column: number(column) + 1 }))
+}
+
+fn place(mark: Marker) -> Place {
+    Place { source: 0, line: number(mark.line()), column: number(mark.col()) + 1 }
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX - 1)
+}

@@ -1,0 +1,152 @@
+//! Typed single values and lists of them, with errors that say what to write instead.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+
+use crate::problem;
+
+/// Stands between message and mend in the text of a serde error, which is all that serde carries through.
+const SEPARATOR: char = '\u{1e}';
+
+/// What is wrong with a value (as a sentence about it) and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub message: String,
+    pub mend: String,
+}
+
+/// A value that is written as one YAML scalar.
+pub trait FromScalar: Sized {
+    /// What is expected, for a message about a list or map in its place.
+    const EXPECTED: &'static str;
+
+    fn from_scalar(text: &str) -> Result<Self, Fault>;
+}
+
+/// Deserialises what [`FromScalar`] reads; numbers and truth values are taken as they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read<T>(pub T);
+
+/// A list, or one value, or several in one text with commas between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Many<T>(pub Vec<T>);
+
+impl Fault {
+    pub fn new(message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { message: message.into(), mend: mend.into() }
+    }
+
+    pub(super) fn split(text: &str) -> Option<Self> {
+        text.split_once(SEPARATOR).map(|(message, mend)| Self::new(message, mend))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{SEPARATOR}{}", self.message, self.mend)
+    }
+}
+
+impl FromScalar for String {
+    const EXPECTED: &'static str = "a single value";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        Ok(text.to_owned())
+    }
+}
+
+/// One of a few fixed words.
+pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Fault> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let known = words.iter().map(|(word, _)| *word);
+    let list = known.clone().collect::<Vec<_>>().join(", ");
+    let mend = match problem::nearest(text, known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => "write one of these".to_owned(),
+    };
+    Err(Fault::new(format!("is none of {list}"), mend))
+}
+
+impl<'de, T: FromScalar> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: FromScalar> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ManyVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ScalarVisitor<T>(PhantomData<T>);
+
+impl<T: FromScalar> Visitor<'_> for ScalarVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_scalar(text).map_err(E::custom)
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<T, E> {
+        self.visit_str(if flag { "true" } else { "false" })
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+struct ManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or a list of them", T::EXPECTED)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Read(value)) = elements.next_element()? {
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        text.split(',').map(|part| T::from_scalar(part.trim()).map_err(E::custom)).collect()
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Vec<T>, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Vec<T>, E> {
+        self.visit_str(if flag { "true" } else { "false" })
+    }
+}
