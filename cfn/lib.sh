@@ -49,18 +49,20 @@ account() {
 # stack_status NAME: its status, or nothing.
 stack_status() { aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null || true; }
 
-# output NAME KEY: an output of a stack, or nothing.
-output() {
-    local found
-    found=$(aws cloudformation describe-stacks --stack-name "$1" --query "Stacks[0].Outputs[?OutputKey=='$2'].OutputValue | [0]" --output text 2>/dev/null || true)
-    [ "$found" = None ] || printf '%s' "$found"
+# describe NAME: the stack as JSON, asked once; {} where there is none.
+declare -A DESCRIBED=()
+describe() {
+    [ -n "${DESCRIBED[$1]:-}" ] || DESCRIBED[$1]=$(aws cloudformation describe-stacks --stack-name "$1" --output json 2>/dev/null || echo '{}')
 }
 
-# parameter NAME KEY: a parameter of a stack, or nothing.
+# output NAME KEY, parameter NAME KEY: of a stack, or nothing.
+output() {
+    describe "$1"
+    jq -r --arg key "$2" '.Stacks[0].Outputs[]? | select(.OutputKey == $key) | .OutputValue' <<<"${DESCRIBED[$1]}"
+}
 parameter() {
-    local found
-    found=$(aws cloudformation describe-stacks --stack-name "$1" --query "Stacks[0].Parameters[?ParameterKey=='$2'].ParameterValue | [0]" --output text 2>/dev/null || true)
-    [ "$found" = None ] || printf '%s' "$found"
+    describe "$1"
+    jq -r --arg key "$2" '.Stacks[0].Parameters[]? | select(.ParameterKey == $key) | .ParameterValue' <<<"${DESCRIBED[$1]}"
 }
 
 must_output() {
@@ -84,15 +86,15 @@ why_failed() {
 
 # The binary that lints lists: told, built, installed, or taken out of the image that runs.
 latticegate() {
-    if [ -z "${LATTICEGATE_BINARY:-}" ]; then
+    if [ -z "${GATE_BINARY:-}" ]; then
         local candidate
         for candidate in "$REPO/target/release/latticegate" "$REPO/target/debug/latticegate" "$(type -P latticegate || true)"; do
-            [ -z "$candidate" ] || [ ! -x "$candidate" ] || LATTICEGATE_BINARY=$candidate
-            [ -z "${LATTICEGATE_BINARY:-}" ] || break
+            [ -z "$candidate" ] || [ ! -x "$candidate" ] || GATE_BINARY=$candidate
+            [ -z "${GATE_BINARY:-}" ] || break
         done
     fi
-    [ -n "${LATTICEGATE_BINARY:-}" ] || binary_from_image
-    "$LATTICEGATE_BINARY" "$@"
+    [ -n "${GATE_BINARY:-}" ] || binary_from_image
+    "$GATE_BINARY" "$@"
 }
 
 binary_from_image() {
@@ -100,7 +102,7 @@ binary_from_image() {
     image=$(parameter "$STACK" Image)
     engine=$(type -P docker || type -P podman || true)
     if [ -z "$image" ] || [ -z "$engine" ]; then
-        fail "no latticegate binary to check the list with" "cargo build --release, or install docker so that it can be taken from the running image, or export LATTICEGATE_BINARY"
+        fail "no latticegate binary to check the list with" "cargo build --release, or install docker so that it can be taken from the running image, or export GATE_BINARY"
     fi
     say "taking the binary out of $image"
     aws ecr get-login-password | "$engine" login --username AWS --password-stdin "${image%%/*}" >&2
@@ -108,7 +110,7 @@ binary_from_image() {
     container=$("$engine" create "$image" /latticegate)
     "$engine" cp "$container:/latticegate" "$directory/latticegate" >&2
     "$engine" rm "$container" >/dev/null
-    LATTICEGATE_BINARY=$directory/latticegate
+    GATE_BINARY=$directory/latticegate
 }
 
 # check_policy FILE: the linter's own words; its exit code.
