@@ -1,0 +1,363 @@
+//! The pure parsers of network bytes: header, hello and head. Whatever comes, and however it is split, each says
+//! NeedMore until it can tell, and from then on always the same.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use latticegate::host::{self, Body, Head};
+use latticegate::hostname::Hostname;
+use latticegate::outcome::RefuseReason;
+use latticegate::proxy_header::{self, Header};
+use latticegate::sni::{self, Alpn, Group};
+use latticegate::verdict::Verdict;
+use proptest::prelude::*;
+
+use malformed::{Malformed, Stage};
+use wire::{Hello, ORDERS};
+
+mod malformed;
+mod wire;
+
+/// What the test needs of any parser's verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Found { value: String, len: usize, name: Option<Hostname> },
+    NeedMore,
+    Refuse(RefuseReason),
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Proxy, Self::Tls, Self::Http];
+
+    fn parse(self, bytes: &[u8]) -> Seen {
+        match self {
+            Self::Proxy => see(proxy_header::parse(bytes), |_| None),
+            Self::Tls => see(sni::parse(bytes), |hello| Some(hello.name.clone())),
+            Self::Http => see(host::parse(bytes, 80), |head| Some(head.name.clone())),
+        }
+    }
+
+    /// The longest input about which the parser may still be undecided.
+    fn bound(self) -> usize {
+        match self {
+            Self::Proxy => proxy_header::MAX_HEADER,
+            Self::Tls => sni::MAX_BYTES,
+            Self::Http => host::MAX_HEAD,
+        }
+    }
+}
+
+fn see<T: Debug>(verdict: Verdict<T>, name: fn(&T) -> Option<Hostname>) -> Seen {
+    match verdict {
+        Verdict::Found { value, len } => Seen::Found { name: name(&value), value: format!("{value:?}"), len },
+        Verdict::NeedMore => Seen::NeedMore,
+        Verdict::Refuse(reason) => Seen::Refuse(reason),
+    }
+}
+
+/// NeedMore up to some byte, then one verdict for ever, which the last byte that it needs brings.
+fn decides_once(stage: Stage, bytes: &[u8]) -> Seen {
+    let mut decided: Option<Seen> = None;
+    // Of long inputs every prefix near the ends, and a sample of those between.
+    let telling = |len: &usize| *len < 2048 || len.is_multiple_of(97) || len + 64 > bytes.len();
+    for len in (0..=bytes.len()).filter(telling) {
+        let seen = stage.parse(&bytes[..len]);
+        match &decided {
+            Some(decided) => assert_eq!(&seen, decided, "after {len} bytes of {}", bytes.escape_ascii()),
+            None if seen != Seen::NeedMore => decided = Some(seen),
+            None => assert!(len < stage.bound(), "undecided after {len} bytes"),
+        }
+    }
+    if let Some(Seen::Found { len, .. }) = decided {
+        assert!(len <= bytes.len());
+        assert_eq!(stage.parse(&bytes[..len - 1]), Seen::NeedMore, "{}", bytes.escape_ascii());
+    }
+    decided.unwrap_or(Seen::NeedMore)
+}
+
+/// Everything that must be accepted.
+fn valid() -> Vec<(Stage, Vec<u8>)> {
+    let hello = Hello::to(ORDERS);
+    let browser = Hello::browser(ORDERS);
+    let mut all = vec![
+        (Stage::Proxy, wire::captured_nlb()),
+        (Stage::Proxy, wire::nlb_health_check()),
+        (Stage::Proxy, wire::proxy(wire::LOCAL, 0x00, &[])),
+        (Stage::Proxy, wire::proxy(wire::LOCAL, 0xff, b"not even TLVs")),
+        (Stage::Proxy, wire::tcp4(&[])),
+        (Stage::Proxy, wire::tcp6(&[])),
+        (Stage::Proxy, wire::tcp4(&wire::tlv(4, &[0; 2017]))),
+        (Stage::Proxy, wire::with_checksum(wire::tcp6(&wire::tlv(3, &[0; 4])))),
+        (Stage::Proxy, wire::tcp4(&[wire::tlv(0xea, &[]), wire::tlv(0xea, b"\x02other")].concat())),
+        (Stage::Tls, hello.record()),
+        (Stage::Tls, browser.record()),
+        (Stage::Tls, wire::records(&hello.message(), 3)),
+        (Stage::Tls, wire::records(&browser.message(), 512)),
+        (Stage::Tls, wire::records(&browser.message(), 1000)),
+        (Stage::Tls, [wire::records(&browser.message()[..4], 1), wire::record(&browser.message()[4..])].concat()),
+        (Stage::Tls, wire::records(&malformed::padded_hello(64 * 20), 20)),
+    ];
+    for version in [[3, 0], [3, 1], [3, 2], [3, 3], [3, 4]] {
+        let mut record = Hello { version, ..hello.clone() }.record();
+        record[1..3].copy_from_slice(&version);
+        all.push((Stage::Tls, record));
+    }
+    for name in [&b"ORDERS.Example.Com."[..], b"_dmarc.a-b.example", b"a", b"xn--bcher-kva.example"] {
+        all.push((Stage::Tls, Hello::to(name).record()));
+    }
+    let heads: [&str; 16] = [
+        "GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        "GET / HTTP/1.1\r\nhOsT:ORDERS.example.COM.\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: \t orders.example.com:80 \t\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: orders.example.com\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: orders.example.com\r\nConnection: Keep-Alive\r\n\r\n",
+        "GET http://orders.example.com/x?y#z HTTP/1.1\r\nHost: Orders.Example.com\r\n\r\n",
+        "GET HTTP://ORDERS.example.com:80 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        "GET http://orders.example.com?x HTTP/1.1\r\nHost: orders.example.com:80\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        "GET //evil.example/x HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: orders.example.com\r\nContent-Length: 9223372036854775807\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n",
+        "TRACE / HTTP/1.1\r\nHost: orders.example.com\r\nContent-Length: 0\r\n\r\n",
+        "PRIVATE / HTTP/1.1\r\nHost: orders.example.com\r\nX:\r\nY: \u{fc}\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: a, Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ];
+    all.extend(heads.map(|head| (Stage::Http, head.into())));
+    all.push((
+        Stage::Http,
+        format!("{}Host: a.example\r\n\r\n", "GET / HTTP/1.1\r\n".to_owned() + &"X: y\r\n".repeat(99)).into(),
+    ));
+    all
+}
+
+#[test]
+fn every_prefix_of_a_valid_input_needs_more_and_then_nothing_changes_it() {
+    for (stage, bytes) in valid() {
+        let taken = bytes.len();
+        for after in
+            [&b""[..], b"\0", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", b"\x17\x03\x03\0\x01x", b"GET / HTTP/1.1\r\n\r\n"]
+        {
+            match decides_once(stage, &[&bytes, after].concat()) {
+                Seen::Found { len, .. } => assert_eq!(len, taken, "{}", bytes.escape_ascii()),
+                other => panic!("{stage:?} {other:?}: {}", bytes.escape_ascii()),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_malformed_input_is_refused_with_its_word() {
+    let all = malformed::all();
+    let mut names = HashSet::new();
+    for Malformed { name, stage, bytes, reason } in &all {
+        assert!(names.insert((format!("{stage:?}"), name)), "{name} stands twice");
+        match decides_once(*stage, bytes) {
+            Seen::Refuse(refused) => assert_eq!(refused.word(), *reason, "{stage:?}: {name}"),
+            other => panic!("{stage:?}: {name}: {other:?}"),
+        }
+    }
+    assert!(all.len() >= 150, "{}", all.len());
+    for stage in Stage::ALL {
+        assert!(all.iter().filter(|row| row.stage == stage).count() >= 50, "{stage:?}");
+    }
+}
+
+/// Every reason that the three parsers import is one that the table causes.
+#[test]
+fn every_reason_of_the_parsers_is_in_the_table() {
+    let sources =
+        [include_str!("../src/proxy_header.rs"), include_str!("../src/sni.rs"), include_str!("../src/host.rs")];
+    let imported = |source: &'static str| source.split("RefuseReason::{").nth(1).unwrap().split("};").next().unwrap();
+    let used: HashSet<_> = sources.into_iter().flat_map(|source| imported(source).split(',')).map(str::trim).collect();
+    let caused: HashSet<_> = malformed::all().iter().map(|row| row.reason).collect();
+    let mut ran = 0;
+    for reason in RefuseReason::ALL.iter().filter(|reason| used.contains(format!("{reason:?}").as_str())) {
+        assert!(caused.contains(reason.word()), "{reason:?} is caused by no row");
+        ran += 1;
+    }
+    assert!(ran >= 27, "{ran}");
+}
+
+#[test]
+fn no_changed_byte_makes_a_bad_name() {
+    let mut ran = 0;
+    for (stage, bytes) in valid().into_iter().filter(|(_, bytes)| bytes.len() < 2500) {
+        for at in 0..bytes.len() {
+            for value in
+                [0, b'\n', b'\r', b' ', b'.', b':', b'A', 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at].wrapping_add(1)]
+            {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                no_bad_name(&stage.parse(&changed));
+                ran += 1;
+            }
+        }
+    }
+    assert!(ran > 100_000, "{ran}");
+}
+
+fn no_bad_name(seen: &Seen) {
+    if let Seen::Found { name: Some(name), .. } = seen {
+        assert_eq!(Hostname::parse(name.as_str().as_bytes()).as_ref(), Ok(name));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_decided_once(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for stage in Stage::ALL {
+            no_bad_name(&decides_once(stage, &bytes));
+        }
+    }
+
+    /// Bytes near to valid ones reach deeper than any bytes.
+    #[test]
+    fn mangled_input_is_decided_once(
+        fixture in any::<prop::sample::Index>(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..6),
+    ) {
+        let all = valid();
+        let (stage, mut bytes) = all[fixture.index(all.len())].clone();
+        for (at, value, edit) in edits {
+            let at = at.index(bytes.len());
+            match edit {
+                0 => bytes[at] = value,
+                1 => bytes.insert(at, value),
+                2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                _ => bytes.extend_from_within(at..),
+            }
+        }
+        no_bad_name(&decides_once(stage, &bytes));
+    }
+}
+
+#[test]
+fn header_tells_addresses_and_endpoint() {
+    let Verdict::Found { value, len: 100 } = proxy_header::parse(&wire::captured_nlb()) else { panic!() };
+    let Header::Proxy { source, destination, endpoint } = value else { panic!("{value:?}") };
+    assert_eq!(source, "172.31.7.113:51442".parse().unwrap());
+    assert_eq!(destination, "172.31.10.31:80".parse().unwrap());
+    assert_eq!(endpoint.unwrap().as_str(), "vpce-08d2bf15fac5001c9");
+
+    let Verdict::Found { value, .. } = proxy_header::parse(&wire::tcp6(&[])) else { panic!() };
+    let (source, destination) = ("[2001:db8::1]:40000".parse().unwrap(), "[2001:db8::2]:443".parse().unwrap());
+    assert_eq!(value, Header::Proxy { source, destination, endpoint: None });
+}
+
+#[test]
+fn header_tells_a_mapped_address_as_ipv4() {
+    let mut header = wire::tcp6(&[]);
+    header[16..32].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
+    let Verdict::Found { value: Header::Proxy { source, .. }, .. } = proxy_header::parse(&header) else { panic!() };
+    assert_eq!(source, "10.1.2.3:40000".parse().unwrap());
+}
+
+#[test]
+fn local_header_is_skipped_by_its_length_alone() {
+    for header in [
+        wire::nlb_health_check(),
+        wire::proxy(wire::LOCAL, wire::TCP6, b"xyz"),
+        wire::proxy(wire::LOCAL, 0x00, &wire::tlv(3, b"bad!")),
+    ] {
+        assert_eq!(proxy_header::parse(&header), Verdict::Found { value: Header::Local, len: header.len() });
+    }
+}
+
+fn hello(bytes: &[u8]) -> sni::Hello {
+    match sni::parse(bytes) {
+        Verdict::Found { value, .. } => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn hello_tells_what_the_log_wants() {
+    let message = Hello::browser(b"Orders.Example.COM.").message();
+    let told = hello(&wire::records(&message, 600));
+    assert_eq!(told.name.as_str(), "orders.example.com");
+    assert_eq!(usize::from(told.size), message.len());
+    assert_eq!(usize::from(told.records), message.len().div_ceil(600));
+    assert_eq!(told.alpn, Some(Alpn::H2));
+    assert!(told.ech);
+    let group = told.key_share.unwrap();
+    assert!(group.is_post_quantum());
+    assert_eq!(group.to_string(), "x25519mlkem768");
+
+    let plain = hello(&Hello::default().with(0, wire::sni(ORDERS)).record());
+    assert_eq!((plain.records, plain.alpn, plain.ech, plain.key_share), (1, None, false, None));
+    let other = hello(&Hello::to(ORDERS).with(16, wire::alpn(&[b"acme-tls/1", b"h2"])).record());
+    assert_eq!((other.alpn, other.key_share), (Some(Alpn::Other), Some(Group(0x1d))));
+    assert!(!Group(0x1d).is_post_quantum());
+}
+
+/// What is only for the log never refuses a client.
+#[test]
+fn broken_facts_are_left_to_the_server() {
+    for data in [&b""[..], b"\0", b"\xff\xff\x02h2", b"\0\x03\xffh2"] {
+        let told =
+            hello(&Hello::default().with(16, data.into()).with(51, data.into()).with(0, wire::sni(ORDERS)).record());
+        assert_eq!((told.alpn, told.key_share), (None, None), "{data:?}");
+    }
+}
+
+#[test]
+fn name_is_found_wherever_its_extension_stands() {
+    let list = Hello::browser(ORDERS).extensions.unwrap();
+    for turn in 0..list.len() {
+        let mut extensions = list.clone();
+        extensions.rotate_left(turn);
+        for each in [1 << 14, 512, 100] {
+            let message = Hello { extensions: Some(extensions.clone()), ..Hello::default() }.message();
+            assert_eq!(hello(&wire::records(&message, each)).name.as_str(), "orders.example.com");
+        }
+    }
+}
+
+#[test]
+fn longest_hello_fits_the_bound_and_no_longer_one() {
+    let message = malformed::padded_hello(sni::MAX_HELLO);
+    let each = message.len().div_ceil(sni::MAX_RECORDS);
+    for bytes in [wire::record(&message), wire::records(&message, each)] {
+        assert!(bytes.len() <= sni::MAX_BYTES);
+        assert_eq!(usize::from(hello(&bytes).size), sni::MAX_HELLO);
+    }
+}
+
+fn head(text: &str) -> Head {
+    match host::parse(text.as_bytes(), 80) {
+        Verdict::Found { value, .. } => value,
+        other => panic!("{other:?}: {text}"),
+    }
+}
+
+#[test]
+fn head_tells_the_body_and_whether_more_may_follow() {
+    let post = |version: &str, fields: &str| head(&format!("POST / HTTP/{version}\r\nHost: a.example\r\n{fields}\r\n"));
+    assert_eq!(post("1.1", "").body, Body::None);
+    assert_eq!(post("1.1", "Content-Length: 0\r\n").body, Body::Length(0));
+    assert_eq!(post("1.0", "Content-Length: 007\r\n").body, Body::Length(7));
+    assert_eq!(post("1.1", "transfer-encoding: CHUNKED\r\n").body, Body::Chunked);
+
+    assert!(!post("1.1", "").last);
+    assert!(post("1.1", "Connection: Foo, Close\r\n").last);
+    assert!(post("1.1", "Connection: keep-alive\r\nConnection: close\r\n").last);
+    assert!(post("1.0", "").last);
+    assert!(!post("1.0", "Connection: keep-alive\r\n").last);
+    assert!(post("1.1", "Connection: upgrade\r\nUpgrade: h2c\r\n").upgrade);
+    assert!(!post("1.1", "").upgrade);
+}
+
+#[test]
+fn head_may_name_only_the_public_port() {
+    let bytes = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let parse = |host: &str, port| see(host::parse(bytes(host).as_bytes(), port), |_| None);
+    assert!(matches!(parse("a.example:8080", 8080), Seen::Found { .. }));
+    assert!(matches!(parse("a.example", 8080), Seen::Found { .. }));
+    assert_eq!(parse("a.example:80", 8080), Seen::Refuse(RefuseReason::HostPort));
+    assert_eq!(parse("a.example:8080", 80), Seen::Refuse(RefuseReason::HostPort));
+}
