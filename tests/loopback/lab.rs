@@ -68,7 +68,7 @@ pub struct Lab {
     pub upstream: Upstream,
     pub health: SocketAddr,
     pub admin: SocketAddr,
-    pub files: TempDir,
+    _files: TempDir,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<Stop>,
@@ -92,7 +92,10 @@ impl Lab {
     }
 
     pub fn with(setup: Setup) -> Self {
-        let parts = Parts::make(&setup);
+        Self::of(Parts::make(&setup))
+    }
+
+    pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
         let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
         let policy = Policy::load(&config.policy).unwrap();
@@ -107,7 +110,7 @@ impl Lab {
         let (listeners, health, admin) = started.recv().unwrap();
         let Parts { network, dns, upstream, files } = parts;
         let (records, unread) = Default::default();
-        Self { dns, upstream, health, admin, files, network, listeners, stop, gate, lines, records, unread }
+        Self { dns, upstream, health, admin, _files: files, network, listeners, stop, gate, lines, records, unread }
     }
 
     /// An address of this lab alone: 1 is the gate's, 53 the resolver's, 10 the upstream's.
@@ -150,6 +153,14 @@ impl Lab {
             self.take(&piece);
         }
         self.unread.remove(0)
+    }
+
+    /// The next record, if there is one already.
+    pub fn try_record(&mut self) -> Option<Value> {
+        while let Ok(piece) = self.lines.try_recv() {
+            self.take(&piece);
+        }
+        (!self.unread.is_empty()).then(|| self.unread.remove(0))
     }
 
     fn take(&mut self, piece: &[u8]) {

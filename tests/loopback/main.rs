@@ -20,15 +20,24 @@ mod dns;
 mod lab;
 mod namespace;
 mod peer;
+mod process;
 mod upstream;
 
+#[allow(unused_imports, reason = "some of it is for the tests of the parsers")]
 #[path = "../malformed/mod.rs"]
 mod malformed;
 #[path = "../wire/mod.rs"]
 mod wire;
 
 // The tests.
+mod answers;
+mod dialing;
+mod drain;
+mod environment;
+mod health;
+mod hostile;
 mod reasons;
+mod relaying;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -28,6 +29,18 @@ impl Upstream {
     /// The next connection.
     pub fn accept(&self) -> Peer {
         Peer::new(self.accepted.lock().unwrap().recv_timeout(PATIENCE).expect("a connection to the upstream"))
+    }
+
+    /// The next connection, if one comes in that time.
+    pub fn accept_within(&self, patience: Duration) -> Option<Peer> {
+        self.accepted.lock().unwrap().recv_timeout(patience).ok().map(Peer::new)
+    }
+
+    /// Closes what has come so far.
+    pub fn close_all(&self) {
+        while let Ok(stream) = self.accepted.lock().unwrap().try_recv() {
+            drop(stream);
+        }
     }
 
     /// No connection has come that was not asked for.
