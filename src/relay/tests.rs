@@ -72,6 +72,10 @@ fn pattern(at: usize, n: usize) -> Vec<u8> {
     (at..at + n).map(|i| i.wrapping_mul(31).wrapping_add(i >> 8).to_le_bytes()[0]).collect()
 }
 
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap()
+}
+
 async fn wait(turns: u8) {
     for _ in 0..turns {
         yield_now().await;
@@ -118,7 +122,7 @@ fn exchange(client: &Player, upstream: &Player, ahead: &[u8], tools: &Tools) -> 
     assert!(end.first.is_some());
     assert!(at_upstream == [ahead, &pattern(0, client.total())].concat(), "upstream got {}", at_upstream.len());
     assert!(at_client == pattern(0, upstream.total()), "client got {}", at_client.len());
-    assert_eq!(tally, Tally { up: at_upstream.len() as u64, down: at_client.len() as u64 });
+    assert_eq!(tally, Tally { up: length(&at_upstream), down: length(&at_client) });
     assert_eq!(tools.pipes.leased(), 0);
     tally
 }
@@ -222,7 +226,7 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
         drop(to_client);
         let mut got = Vec::new();
         far_client.read_to_end(&mut got).await.unwrap();
-        assert_eq!(tally.down, got.len() as u64);
+        assert_eq!(tally.down, length(&got));
         assert!(got == pattern(0, got.len()));
     });
 }

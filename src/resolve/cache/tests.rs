@@ -29,8 +29,8 @@ struct Script {
 
 impl Script {
     fn new(behaviour: impl FnMut(&str, usize) -> (Duration, Outcome) + 'static) -> Self {
-        let behaviour = Rc::new(RefCell::new(Box::new(behaviour) as Box<Behaviour>));
-        Self { behaviour, asked: Rc::default(), in_flight: Rc::default() }
+        let behaviour: Box<Behaviour> = Box::new(behaviour);
+        Self { behaviour: Rc::new(RefCell::new(behaviour)), asked: Rc::default(), in_flight: Rc::default() }
     }
 
     fn asked(&self, name: &str) -> usize {
@@ -395,6 +395,9 @@ impl Random {
     }
 }
 
+/// Each answer of the resolver about a name, with the moment at which it arrives.
+type History = Vec<(Instant, Outcome)>;
+
 /// A success for a name: which address, and until when it may serve as fresh.
 #[derive(Clone, Copy)]
 struct Truth {
@@ -409,7 +412,7 @@ fn simulate(seed: u64) {
     const LONGEST_LOOKUP: Duration = Duration::from_secs(3);
     let limits = Limits { max_stale: 40 * SECOND, ..limits() };
     // What the resolver has said, in the order in which it arrives.
-    let said: Rc<RefCell<HashMap<String, Vec<(Instant, Outcome)>>>> = Rc::default();
+    let said: Rc<RefCell<HashMap<String, History>>> = Rc::default();
     let mut random = Random(seed);
     let telling = Rc::clone(&said);
     let script = Script::new(move |name, before| {
