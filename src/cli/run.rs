@@ -10,6 +10,7 @@ use super::Source;
 use super::check::tell;
 use crate::config::{Config, env};
 use crate::policy::Policy;
+use crate::problem::Severity;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -24,11 +25,11 @@ impl Run {
         let (policy, config, warnings) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
-                tell("error", &problems)?;
+                tell(Severity::Error, &problems)?;
                 return Ok(ExitCode::FAILURE);
             }
         };
-        tell("warning", &warnings)?;
+        tell(Severity::Warning, &warnings)?;
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
             .with_writer(std::io::stderr)
