@@ -25,6 +25,13 @@ pub struct Problem {
     pub mend: Box<str>,
 }
 
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -46,6 +53,27 @@ impl Problem {
     /// A problem with a file as a whole.
     pub fn whole(origin: Origin, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Self {
         Self { origin, at: None, key: Box::default(), value: None, message: message.into(), mend: mend.into() }
+    }
+
+    /// The same for programs: one object with fixed keys, null where there is nothing to say.
+    pub fn to_json(&self, severity: Severity) -> serde_json::Value {
+        let (file, variable) = match &self.origin {
+            Origin::File(path) => (Some(path.to_string_lossy()), None),
+            Origin::Variable(name) => (None, Some(name.as_ref())),
+            Origin::Defaults => (None, None),
+        };
+        let at = self.at.filter(|_| file.is_some());
+        serde_json::json!({
+            "severity": severity.to_string(),
+            "file": file,
+            "line": at.map(|at| at.line),
+            "column": at.map(|at| at.column),
+            "variable": variable,
+            "key": self.key,
+            "value": self.value,
+            "message": self.message,
+            "mend": self.mend,
+        })
     }
 
     pub fn at(mut self, at: Position) -> Self {
@@ -79,6 +107,15 @@ impl fmt::Display for Problem {
             write!(line, "; {}", self.mend)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
     }
 }
 
