@@ -32,6 +32,7 @@ pub(super) struct RawConfig {
     pub(super) drain: Option<RawDrain>,
     pub(super) workers: Option<Read<Workers>>,
     pub(super) health: Option<RawHealth>,
+    pub(super) readiness: Option<RawReadiness>,
     pub(super) admin: Option<RawAdmin>,
     pub(super) access_log: Option<RawAccessLog>,
 }
@@ -112,6 +113,12 @@ pub(super) struct RawDrain {
 #[serde(deny_unknown_fields, expecting = "{ bind: \"[::]:9901\" }")]
 pub(super) struct RawHealth {
     pub(super) bind: Option<Read<SocketAddr>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "{ fail_on_dns: false }")]
+pub(super) struct RawReadiness {
+    pub(super) fail_on_dns: Option<Read<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
