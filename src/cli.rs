@@ -1,6 +1,8 @@
 //! The verbs and their help. Each verb's work is in a file of its own.
 
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod run;
 
 use std::path::PathBuf;
@@ -26,6 +28,9 @@ enum Verb {
     Run(run::Run),
     /// Say everything that is wrong with the configuration and the access list; bind nothing.
     Check(check::Check),
+    /// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
 }
 
 /// Where the configuration is.
@@ -47,6 +52,8 @@ impl Cli {
         match self.verb {
             Verb::Run(run) => run.run(),
             Verb::Check(check) => check.run(),
+            #[cfg(feature = "demo")]
+            Verb::Demo(demo) => demo.run(),
         }
     }
 }

@@ -11,11 +11,12 @@ mod values;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
+use crate::limits::Quota;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{self, Document};
@@ -27,11 +28,17 @@ pub struct Config {
     /// Whose PROXY header is believed: the load balancer's subnets.
     pub trusted: Networks,
     /// The access list, `ipcontrol.yaml`.
-    pub policy: PathBuf,
+    pub policy: PolicySource,
+    /// How often the source is looked at for a new list.
+    pub policy_poll: Duration,
+    /// The list to start with where a remote source does not answer.
+    pub policy_fallback: Option<PathBuf>,
+    pub on_reload: OnReload,
     pub policy_refusal: PolicyRefusal,
     pub dns: Dns,
     pub upstream: Upstream,
     pub timeouts: Timeouts,
+    pub limits: Limits,
     pub drain: Drain,
     pub workers: NonZeroUsize,
     /// `/healthz` and `/readyz`.
@@ -99,6 +106,38 @@ pub enum ProxyProtocol {
     Off,
 }
 
+/// Where the access list is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicySource {
+    File(PathBuf),
+    Http(LoopbackUrl),
+    S3(S3Object),
+}
+
+/// `http://127.0.0.1:2772/…`: plain HTTP never leaves this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopbackUrl {
+    pub address: SocketAddr,
+    /// With its `/` and query.
+    pub path: Box<str>,
+}
+
+/// `s3://bucket/key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Object {
+    pub bucket: Box<str>,
+    pub key: Box<str>,
+    /// The account that must own the bucket, 12 digits: a bucket of the same name in other hands is refused.
+    pub owner: Option<Box<str>>,
+}
+
+/// What happens to live connections that a new list forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReload {
+    Keep,
+    Close,
+}
+
 /// What a client refused by the access list gets to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyRefusal {
@@ -152,6 +191,26 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+/// How much may be taken; what a limit does when it is reached is told by its reason word in `outcome.rs`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at a time, on all listeners together.
+    pub connections: usize,
+    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go. Each
+    /// may hold 18 KiB that it has sent, so this times 20 KiB bounds their memory.
+    pub half_open: NonZeroUsize,
+    /// Of these, those whose client is known.
+    pub half_open_per_client: NonZeroU32,
+    /// Bytes of hello a second, on average, from 3 s after the first byte on.
+    pub handshake_rate: u32,
+    pub per_client: Quota,
+    pub per_name: Quota,
+    /// Names asked of the resolver because no answer was known, a second; renewals of names in use come on top.
+    pub lookups_per_second: NonZeroU32,
+    /// Of them, those that one client may cause.
+    pub lookups_per_client: NonZeroU32,
+}
+
 #[derive(Debug, Clone)]
 pub struct Drain {
     /// After SIGTERM, how long connections are still accepted while the load balancer notices.
@@ -177,4 +236,17 @@ pub enum LogFormat {
 pub enum LogOutput {
     Stdout,
     File(PathBuf),
+}
+
+#[cfg(test)]
+mod tests;
+
+impl std::fmt::Display for PolicySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Http(url) => write!(f, "http://{}{}", url.address, url.path),
+            Self::S3(object) => write!(f, "s3://{}/{}", object.bucket, object.key),
+        }
+    }
 }

@@ -80,6 +80,8 @@ reasons! {
         Idle = "idle",
         ClientReset = "client_reset",
         UpstreamReset = "upstream_reset",
+        /// A new access list forbids it, and `on_reload` is `close`.
+        Forbidden = "forbidden",
         /// Cut at the end of `drain.timeout`, or by a second signal.
         Drained = "drained",
     }
@@ -105,6 +107,22 @@ reasons! {
         ClientDenied = "client_denied",
         /// Header and hello were not complete within `timeouts.handshake`.
         HandshakeTimeout = "handshake_timeout",
+        /// The hello came slower than `limits.handshake_rate`.
+        HandshakeSlow = "handshake_slow",
+        /// `limits.connections` is reached, or there was no fd or memory left for one more half-open connection.
+        Overloaded = "overloaded",
+        /// `limits.half_open_per_client`.
+        ClientHalfOpen = "client_half_open",
+        /// `limits.per_client.connections`.
+        ClientConnections = "client_connections",
+        /// `limits.per_client.per_second`.
+        ClientRate = "client_rate",
+        /// `limits.per_name.connections`.
+        NameConnections = "name_connections",
+        /// `limits.per_name.per_second`.
+        NameRate = "name_rate",
+        /// Too many names that are not in the cache: `limits.lookups_per_second` or `lookups_per_client`.
+        LookupRate = "lookup_rate",
         NotTls = "not_tls",
         /// An HTTP request on a TLS listener.
         PlainHttp = "plain_http",
@@ -133,6 +151,10 @@ reasons! {
         HostAmbiguous = "host_ambiguous",
         /// The port in Host is not the listener's public port.
         HostPort = "host_port",
+        /// A later request on the connection names another host than the first.
+        HostChanged = "host_changed",
+        /// A chunked body that two readers could understand differently, or bytes where no body may be.
+        BodyMalformed = "body_malformed",
         /// The access list denies this client this name.
         NameDenied = "name_denied",
         /// The name does not exist, or has no address.

@@ -28,8 +28,14 @@ pub enum Stop {
 }
 
 impl ReadAhead {
+    /// Bytes read so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Reads until the parser has found its value, from the first byte not yet consumed. `bound`: how many
-    /// bytes the parser may look at; a parser refuses before it asks for more.
+    /// bytes the parser may look at; a parser refuses before it asks for more. `wait` is asked each time when more
+    /// has to be waited for.
     pub async fn until<T>(
         &mut self,
         stream: &TcpStream,
@@ -37,6 +43,7 @@ impl ReadAhead {
         bound: usize,
         too_long: RefuseReason,
         parse: impl Fn(&[u8]) -> Verdict<T>,
+        mut wait: impl FnMut(&Self) -> Result<(), RefuseReason>,
     ) -> Result<(T, usize), Stop> {
         loop {
             let pending = self.pending();
@@ -45,7 +52,7 @@ impl ReadAhead {
                     Verdict::Found { value, len } => return Ok((value, len)),
                     Verdict::Refuse(reason) => return Err(Stop::Refuse(reason)),
                     Verdict::NeedMore if pending.len() >= bound => return Err(Stop::Refuse(too_long)),
-                    Verdict::NeedMore => {}
+                    Verdict::NeedMore => wait(self).map_err(Stop::Refuse)?,
                 }
             }
             let room = bound.saturating_sub(pending.len());
@@ -63,7 +70,7 @@ impl ReadAhead {
     }
 
     /// True until the first byte has come.
-    pub fn is_untouched(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 

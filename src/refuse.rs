@@ -120,6 +120,13 @@ impl Told {
                 R::HandshakeTimeout => {
                     (A::HandshakeFailure, "408 Request Timeout", "The request did not arrive in time.")
                 }
+                R::HandshakeSlow => (A::HandshakeFailure, "408 Request Timeout", "The request arrived too slowly."),
+                R::Overloaded | R::ClientHalfOpen | R::ClientConnections | R::NameConnections | R::NameRate => {
+                    (A::InternalError, "503 Service Unavailable", "There are too many connections; try again later.")
+                }
+                R::ClientRate | R::LookupRate => {
+                    (A::InternalError, "503 Service Unavailable", "Your connections come too fast; try again later.")
+                }
                 R::NotTls => (A::UnexpectedMessage, "400 Bad Request", "This port speaks TLS."),
                 R::PlainHttp => (
                     A::UnexpectedMessage,
@@ -161,6 +168,12 @@ impl Told {
                 R::HostPort => {
                     (A::DecodeError, "421 Misdirected Request", "The port in the Host field is not served here.")
                 }
+                R::HostChanged => (
+                    A::DecodeError,
+                    "421 Misdirected Request",
+                    "A connection serves one host name; open another one for this Host.",
+                ),
+                R::BodyMalformed => (A::DecodeError, "400 Bad Request", "The request body is malformed."),
                 R::NameUnknown => {
                     (A::UnrecognizedName, "404 Not Found", "There is no such host name behind this gateway.")
                 }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub use self::cache::{Cache, Limits, Observer};
 pub use self::wire::Wire;
 use crate::hostname::Hostname;
+use crate::limits::ClientKey;
 
 /// The addresses of one name, at least one, in the order in which the resolver told them, IPv4 first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum LookupError {
     /// The name does not exist, or has no address.
     Unknown,
     Timeout,
+    /// Not asked: too many names that nothing is known about.
+    Limited,
     /// SERVFAIL, REFUSED, garbage, or a resolver that cannot be reached.
     Failed,
 }
@@ -57,7 +60,12 @@ pub trait Lookup {
 /// What a worker asks of the cache.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Resolve(Hostname, oneshot::Sender<Result<Arc<Answer>, LookupError>>),
+    Resolve {
+        name: Hostname,
+        /// On whose account, if it is a client's.
+        client: Option<ClientKey>,
+        reply: oneshot::Sender<Result<Arc<Answer>, LookupError>>,
+    },
     /// The answer is in use and will soon expire.
     Renew(Hostname),
 }
@@ -100,12 +108,13 @@ struct Known {
 }
 
 impl Resolver {
-    pub async fn resolve(&self, name: &Hostname) -> Result<Arc<Answer>, LookupError> {
+    /// `client`: who caused the question, if it has to be asked.
+    pub async fn resolve(&self, name: &Hostname, client: Option<ClientKey>) -> Result<Arc<Answer>, LookupError> {
         if let Some(answer) = self.recall(name) {
             return Ok(answer);
         }
         let (reply, answer) = oneshot::channel();
-        let sent = self.asks.send(Ask::Resolve(name.clone(), reply));
+        let sent = self.asks.send(Ask::Resolve { name: name.clone(), client, reply });
         // The cache is gone only when the process ends.
         let answer = match sent {
             Ok(()) => answer.await.unwrap_or(Err(LookupError::Failed))?,

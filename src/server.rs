@@ -9,28 +9,33 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::access_log::{Log, Writer};
 use crate::config::{self, Config};
 use crate::dial::Failing;
+use crate::limits::{HalfOpen, Limits};
 use crate::metrics::Metrics;
-use crate::policy::Policy;
+use crate::outcome::{Outcome, RefuseReason};
 use crate::policy::reach::Reach;
 use crate::record::{Record, Teller};
 use crate::relay::Tools;
+use crate::reload::{Current, Loaded, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
 use crate::{session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections above `limits.connections` wait in the kernel's queue before they are closed.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+/// Half-open connections that make room when the machine is short of something.
+const EVICTED_AT_ONCE: usize = 16;
 
 /// How far the end of the process has come; each step includes those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,8 +52,9 @@ pub enum Phase {
 /// What all workers share.
 pub struct Shared {
     pub config: Config,
-    pub policy: ArcSwap<Policy>,
+    pub policy: Arc<Current>,
     pub reach: Reach,
+    pub limits: Limits,
     pub metrics: Metrics,
 }
 
@@ -58,8 +64,13 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) failing: Failing,
     pub(crate) tools: Tools,
+    pub(crate) half_open: Rc<HalfOpen>,
+    /// There is a new access list.
+    pub(crate) reloaded: Rc<Notify>,
     next_id: Cell<u64>,
     open: Cell<usize>,
+    /// The kernel's queue had its chance: what is above `limits.connections` is closed at once.
+    refusing: Cell<bool>,
     all_closed: Notify,
 }
 
@@ -68,12 +79,20 @@ impl Worker {
         &self.shared.config
     }
 
-    pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.shared.policy.load_full()
+    pub(crate) fn policy(&self) -> Arc<Loaded> {
+        self.shared.policy.load()
+    }
+
+    pub(crate) fn note_forbidden(&self) {
+        self.shared.policy.note_forbidden();
     }
 
     pub(crate) fn reach(&self) -> &Reach {
         &self.shared.reach
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     fn next_id(&self) -> u64 {
@@ -112,14 +131,18 @@ fn run(setup: Setup) -> io::Result<()> {
         resolver: resolvers.resolver(),
         failing: Failing::default(),
         tools: Tools::new(),
+        half_open: Rc::default(),
+        reloaded: Rc::default(),
         next_id: Cell::new(first_id),
         open: Cell::new(0),
+        refusing: Cell::new(false),
         all_closed: Notify::new(),
         shared,
     });
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
+        spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.shared.metrics.listener(&listener.name);
@@ -189,6 +212,7 @@ impl Acceptor {
 
     async fn accept_all(&self, listener: &TcpListener) {
         loop {
+            self.make_room().await;
             match listener.accept().await {
                 Ok((stream, peer)) => self.serve(stream, peer),
                 // The client gave up while it waited in the queue.
@@ -196,15 +220,42 @@ impl Acceptor {
                 Err(error) => {
                     self.worker.shared.metrics.accept_errors.increment(1);
                     tracing::warn!(%error, listener = %self.teller.listener.name, "accept failed; pausing");
+                    // fds or memory are short: whoever has asked for nothing yet has to go first.
+                    self.worker.half_open.evict(EVICTED_AT_ONCE);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
+    /// At the limit of connections, leaves new ones in the kernel's queue for a while.
+    async fn make_room(&self) {
+        let limits = self.worker.limits();
+        let patience = Instant::now() + QUEUE_PATIENCE;
+        while limits.is_full() && !self.worker.refusing.get() {
+            if Instant::now() >= patience {
+                self.worker.refusing.set(true);
+                tracing::warn!("limits.connections is reached; new connections are closed as overloaded");
+            } else {
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        if !limits.is_full() && self.worker.refusing.replace(false) {
+            tracing::warn!("below limits.connections again");
+        }
+    }
+
     fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
         let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let record = Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer);
+        let mut record = Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer);
+        if self.worker.limits().is_full() {
+            record.detail = Some("limits.connections".into());
+            return record.close(Outcome::Refused(RefuseReason::Overloaded));
+        }
+        let limits = &self.worker.shared.config.limits;
+        if self.worker.half_open.len() >= limits.half_open.get() / self.worker.shared.config.workers {
+            self.worker.half_open.evict(1);
+        }
         let open = Open::new(&self.worker);
         let session = session::serve(stream, record, Rc::clone(&self.teller), Rc::clone(&self.worker));
         spawn_local(async move {
@@ -220,6 +271,7 @@ struct Open(Rc<Worker>);
 impl Open {
     fn new(worker: &Rc<Worker>) -> Self {
         worker.open.set(worker.open.get().saturating_add(1));
+        worker.limits().opened();
         Self(Rc::clone(worker))
     }
 }
@@ -227,6 +279,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.limits().closed();
         if self.0.open.get() == 0 {
             self.0.all_closed.notify_one();
         }

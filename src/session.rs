@@ -1,31 +1,35 @@
 //! The life of one connection, from accept to close.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::config::{self, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::dial;
 use crate::hostname::Hostname;
-use crate::outcome::{Failure, Outcome, Probe, RefuseReason, Unfinished};
+use crate::limits::{ClientKey, Held};
+use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, Policy, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
 use crate::relay::{End, relay};
+use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::Worker;
 use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
-    let mut session = Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record };
+    let mut session =
+        Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record, held: Held::default() };
     match session.pass().await {
         Ok(end) => {
             session.record.closed_by = end.first;
@@ -35,11 +39,15 @@ pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Tell
     }
 }
 
+/// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
+const GRACE: Duration = Duration::from_secs(3);
+
 struct Session<'a> {
     stream: &'a mut TcpStream,
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: Record,
+    held: Held,
 }
 
 impl Session<'_> {
@@ -48,25 +56,54 @@ impl Session<'_> {
         let mut ahead = ReadAhead::default();
         let name = self.introduce(&mut ahead).await?;
         let answer = self.resolve(&name).await?;
-        let mut upstream = self.dial(&name, &answer).await?;
-        let idle = self.worker.config().timeouts.idle;
-        let tools = &self.worker.tools;
-        Ok(relay(self.stream, &mut upstream, ahead.into_pending(), idle, tools, &mut self.record.tally).await)
+        let upstream = self.dial(&name, &answer).await?;
+        Ok(self.relay(upstream, ahead.into_pending(), &name).await)
+    }
+
+    /// Until both sides have ended, or a new access list ends it.
+    async fn relay(&mut self, mut upstream: TcpStream, ahead: Vec<u8>, name: &Hostname) -> End {
+        let Self { stream, worker, record, .. } = self;
+        let view = view(self.listener);
+        let idle = worker.config().timeouts.idle;
+        let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally));
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut relay => return end,
+                () = worker.reloaded.notified() => {}
+            }
+            let allowed = |client| worker.policy().policy.route(client, &view, name).allowed;
+            if record.client.as_ref().is_some_and(allowed) {
+                continue;
+            }
+            worker.note_forbidden();
+            if worker.config().on_reload == OnReload::Close {
+                return End { close: Close::Forbidden, first: None };
+            }
+        }
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
     async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
+        let waiting = self.worker.half_open.wait();
         let preface = async {
             let client = self.identify(ahead).await?;
-            let policy = self.admit(client)?;
+            let loaded = self.admit(client)?;
             let name = self.read_name(ahead).await?;
-            self.route(&policy, &name)?;
+            self.route(&loaded.policy, &name)?;
             Ok(name)
+        };
+        let preface = async {
+            tokio::select! {
+                biased;
+                result = preface => result,
+                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            }
         };
         match timeout(deadline, preface).await {
             Ok(result) => result,
-            Err(_) if ahead.is_untouched() => Err(Outcome::Probe(Probe::Empty)),
+            Err(_) if ahead.is_empty() => Err(Outcome::Probe(Probe::Empty)),
             Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
         }
     }
@@ -81,7 +118,11 @@ impl Session<'_> {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyTooLong);
-        let header = ahead.until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse).await;
+        let header = ahead
+            .until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse, |ahead| {
+                self.pace(ahead)
+            })
+            .await;
         let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
@@ -92,25 +133,47 @@ impl Session<'_> {
     }
 
     /// A client that no rule can let in goes no further.
-    fn admit(&mut self, client: Client) -> Result<Arc<Policy>, Outcome> {
-        let policy = self.worker.policy();
-        let admission = policy.admit(&client, &self.view());
+    fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
+        let loaded = self.worker.policy();
+        let policy = &loaded.policy;
+        let admission = policy.admit(&client, &view(self.listener));
         self.record.client = Some(client);
         match admission {
-            Admission::Possible => Ok(policy),
+            Admission::Possible => {}
             Admission::Denied(rule) => {
-                self.note_rule(&policy, rule);
-                Err(Outcome::Refused(RefuseReason::ClientDenied))
+                self.note_rule(policy, rule);
+                return Err(Outcome::Refused(RefuseReason::ClientDenied));
             }
         }
+        if let Some(client) = &self.record.client {
+            self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
+        }
+        Ok(loaded)
+    }
+
+    /// Whether a client whose hello is not complete may take more time.
+    fn pace(&self, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+        let late = self.record.times.elapsed().saturating_sub(GRACE).as_secs();
+        let owed = late.saturating_mul(u64::from(self.worker.config().limits.handshake_rate));
+        if u64::try_from(ahead.len()).is_ok_and(|len| len < owed) {
+            return Err(RefuseReason::HandshakeSlow);
+        }
+        Ok(())
     }
 
     async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
         let scratch = self.worker.tools.scratch();
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| {
+            if let (None, Some(client)) = (&late, &self.record.client) {
+                late = Some(self.worker.limits().wait_for_hello(client)?);
+            }
+            self.pace(ahead)
+        };
         let name = match self.listener.protocol {
             Protocol::Tls => {
                 let too_long = RefuseReason::HelloTooLong;
-                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse).await;
+                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse, wait).await;
                 let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
                 self.record.hello = Some((&hello).into());
                 hello.name
@@ -118,7 +181,7 @@ impl Session<'_> {
             Protocol::Http => {
                 let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
-                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse).await;
+                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 head.map_err(|stop| ended(stop, ahead))?.0.name
             }
         };
@@ -129,17 +192,22 @@ impl Session<'_> {
 
     fn route(&mut self, policy: &Policy, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = policy.route(client, &self.view(), name);
+        let decision = policy.route(client, &view(self.listener), name);
         self.note_rule(policy, decision.rule);
-        if decision.allowed { Ok(()) } else { Err(Outcome::Refused(RefuseReason::NameDenied)) }
+        if !decision.allowed {
+            return Err(Outcome::Refused(RefuseReason::NameDenied));
+        }
+        self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
     }
 
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
-        let result = self.worker.resolver.resolve(name).await;
+        let client = self.record.client.as_ref().map(ClientKey::from);
+        let result = self.worker.resolver.resolve(name, client).await;
         self.record.times.dns = Some(self.record.times.elapsed());
         let answer = result.map_err(|error| match error {
             LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),
+            LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
             LookupError::Timeout => Outcome::Failed(Failure::DnsTimeout),
             LookupError::Failed => Outcome::Failed(Failure::DnsFailed),
         })?;
@@ -180,13 +248,13 @@ impl Session<'_> {
         }
     }
 
-    fn view(&self) -> ListenerView<'_> {
-        ListenerView { name: &self.listener.name, public_port: self.listener.public_port, now: SystemTime::now() }
-    }
-
     fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
         self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
     }
+}
+
+fn view(listener: &config::Listener) -> ListenerView<'_> {
+    ListenerView { name: &listener.name, public_port: listener.public_port, now: SystemTime::now() }
 }
 
 /// What the operator should look at when a destination was refused.
@@ -207,7 +275,7 @@ fn advice(reach: &Reach, name: &Hostname, address: SocketAddr, reason: RefuseRea
 fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
     match stop {
         Stop::Refuse(reason) => Outcome::Refused(reason),
-        Stop::Left if ahead.is_untouched() => Outcome::Probe(Probe::Empty),
+        Stop::Left if ahead.is_empty() => Outcome::Probe(Probe::Empty),
         Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
     }
 }

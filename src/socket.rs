@@ -83,6 +83,11 @@ fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
+/// The hard limit of open files, which the process raises its own to.
+pub fn fd_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// Raises the soft limit of open files to the hard one. Gives the limit before and after.
 pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
     let mut limit = getrlimit(Resource::Nofile);

@@ -9,14 +9,19 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use super::shape::{
-    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawListener, RawProxyProtocol, RawTimeouts,
-    RawUpstream,
+    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawLimits, RawListener, RawProxyProtocol, RawQuota,
+    RawTimeouts, RawUpstream,
 };
-use super::values::Workers;
-use super::{AccessLog, Config, Dns, Drain, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
+use super::values::{AccountId, Connections, Workers};
+use super::{
+    AccessLog, Config, Dns, Drain, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
+    Upstream, defaults,
+};
 use crate::hostname::Hostname;
+use crate::limits::Quota;
 use crate::networks::Networks;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
+use crate::socket;
 use crate::yaml::{Document, Path, Read};
 
 /// The document under examination and what was found so far.
@@ -35,10 +40,15 @@ impl Check<'_> {
             listeners,
             proxy_protocol,
             policy,
+            policy_poll,
+            policy_fallback,
+            policy_owner,
+            on_reload,
             policy_refusal,
             dns,
             upstream,
             timeouts,
+            limits,
             drain,
             workers,
             health,
@@ -50,6 +60,12 @@ impl Check<'_> {
         let RawAdmin { bind: admin } = admin.unwrap_or_default();
         let RawAccessLog { format, output } = access_log.unwrap_or_default();
 
+        let policy = self.policy(policy, policy_owner);
+        let usual = match policy {
+            PolicySource::File(_) => defaults::POLICY_POLL_FILE,
+            PolicySource::Http(_) | PolicySource::S3(_) => defaults::POLICY_POLL_REMOTE,
+        };
+        let policy_poll = self.above_zero(policy_poll, &Path::root().key("policy_poll"), usual);
         let listeners = self.listeners(listeners.unwrap_or_default());
         let (health, admin) = (or(health, defaults::HEALTH), or(admin, defaults::ADMIN));
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
@@ -58,11 +74,15 @@ impl Check<'_> {
         Config {
             listeners: listeners.into_iter().filter_map(|(_, listener)| listener).collect(),
             trusted,
-            policy: self.policy(policy.map(|read| read.0)),
+            policy,
+            policy_poll,
+            policy_fallback: policy_fallback.map(|read| self.beside(&read.0)),
+            on_reload: or(on_reload, defaults::ON_RELOAD),
             policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
             dns: self.dns(dns.unwrap_or_default()),
             upstream: self.upstream(upstream.unwrap_or_default()),
             timeouts: self.timeouts(timeouts.unwrap_or_default()),
+            limits: self.limits(limits.unwrap_or_default()),
             drain: self.drain(drain.unwrap_or_default()),
             workers: match or(workers, Workers::Auto) {
                 Workers::Number(number) => number,
@@ -153,6 +173,9 @@ impl Check<'_> {
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
             let mut problem = self.document.problem(listener, message, mend);
             (problem.key, problem.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
+                (problem.origin, problem.at) = (Origin::file(file), None);
+            }
             self.problems.push(problem);
         }
     }
@@ -180,15 +203,23 @@ impl Check<'_> {
         }
     }
 
-    fn policy(&self, policy: Option<PathBuf>) -> PathBuf {
-        let beside = |path: &FilePath| match self.file.and_then(FilePath::parent) {
+    fn policy(&self, policy: Option<Read<PolicySource>>, owner: Option<Read<AccountId>>) -> PolicySource {
+        match policy.map(|read| read.0) {
+            Some(PolicySource::File(path)) => PolicySource::File(self.beside(&path)),
+            Some(PolicySource::S3(object)) => {
+                PolicySource::S3(S3Object { owner: owner.map(|read| read.0.0), ..object })
+            }
+            Some(url @ PolicySource::Http(_)) => url,
+            None if self.file.is_some() => PolicySource::File(self.beside(FilePath::new(defaults::POLICY))),
+            None => PolicySource::File(defaults::POLICY_WITHOUT_FILE.into()),
+        }
+    }
+
+    /// A relative path starts where the configuration file is.
+    fn beside(&self, path: &FilePath) -> PathBuf {
+        match self.file.and_then(FilePath::parent) {
             Some(directory) => directory.join(path),
             None => path.to_owned(),
-        };
-        match (policy, self.file) {
-            (Some(path), _) => beside(&path),
-            (None, Some(_)) => beside(FilePath::new(defaults::POLICY)),
-            (None, None) => defaults::POLICY_WITHOUT_FILE.into(),
         }
     }
 
@@ -263,6 +294,41 @@ impl Check<'_> {
         }
     }
 
+    fn limits(&mut self, raw: RawLimits) -> Limits {
+        let path = Path::root().key("limits");
+        let RawLimits {
+            connections,
+            half_open,
+            half_open_per_client,
+            handshake_rate,
+            per_client,
+            per_name,
+            lookups_per_second,
+            lookups_per_client,
+        } = raw;
+        let fds = socket::fd_limit();
+        let fit = fds.saturating_sub(defaults::FDS_RESERVED) / defaults::FDS_PER_CONNECTION;
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+        let connections = match or(connections, Connections::Auto) {
+            Connections::Auto => fit.min(usize::try_from(defaults::CONNECTIONS_AT_MOST).unwrap_or(usize::MAX)),
+            Connections::Number(number) => number.get(),
+        };
+        if connections > fit {
+            let message = format!("takes more than the {fds} open files that this process may have; {fit} fit");
+            self.warning(&path.key("connections"), message, "raise the limit (ulimit -n, nofile of the task)");
+        }
+        Limits {
+            connections,
+            half_open: or(half_open, defaults::HALF_OPEN),
+            half_open_per_client: or(half_open_per_client, defaults::HALF_OPEN_PER_CLIENT),
+            handshake_rate: or(handshake_rate, defaults::HANDSHAKE_RATE),
+            per_client: quota(per_client),
+            per_name: quota(per_name),
+            lookups_per_second: or(lookups_per_second, defaults::LOOKUPS_PER_SECOND),
+            lookups_per_client: or(lookups_per_client, defaults::LOOKUPS_PER_CLIENT),
+        }
+    }
+
     fn drain(&mut self, raw: RawDrain) -> Drain {
         /// ECS sends SIGKILL at most this long after SIGTERM (`stopTimeout` on Fargate).
         const STOP_TIMEOUT: Duration = Duration::from_secs(120);
@@ -311,6 +377,12 @@ impl Check<'_> {
         let warning = self.document.problem(path, message, mend);
         self.warnings.push(Problem { value: None, ..warning });
     }
+}
+
+/// Off unless written: many clients may stand behind one address.
+fn quota(raw: Option<RawQuota>) -> Quota {
+    let RawQuota { connections, per_second } = raw.unwrap_or_default();
+    Quota { concurrent: connections.map(|read| read.0.get()), per_second: per_second.map(|read| read.0) }
 }
 
 fn or<T>(value: Option<Read<T>>, default: T) -> T {

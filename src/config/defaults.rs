@@ -1,12 +1,12 @@
 //! Every default, once, with its reason. All are meant for Fargate behind a Network Load Balancer.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, ProxyProtocol};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, ProxyProtocol};
 
 /// 8443 and 8080 because a container that is not root cannot bind below 1024; the load balancer maps 443 and 80.
 pub(super) const LISTENERS: &str = "
@@ -20,6 +20,12 @@ pub(super) const POLICY: &str = "ipcontrol.yaml";
 
 /// Behind a load balancer the peer is never the client: judging it would let everyone in.
 pub(super) const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::Required;
+
+/// A file is one stat(2); a remote source is asked over the network.
+pub(super) const POLICY_POLL_FILE: Duration = Duration::from_millis(500);
+pub(super) const POLICY_POLL_REMOTE: Duration = Duration::from_secs(10);
+/// An edit of the list must not cut who is working, unless the operator says so.
+pub(super) const ON_RELOAD: OnReload = OnReload::Keep;
 
 /// A refused user should read why; `silent` is for those who hide.
 pub(super) const POLICY_REFUSAL: PolicyRefusal = PolicyRefusal::Answer;
@@ -54,6 +60,22 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// Above the longest idle timeout of a Lattice service (600 s), so that Lattice, which knows, ends it first.
 pub(super) const IDLE: Duration = Duration::from_secs(610);
+
+/// Each connection takes two fds, client and upstream; some are needed for pipes, logs and ports.
+pub(super) const FDS_PER_CONNECTION: u64 = 2;
+pub(super) const FDS_RESERVED: u64 = 256;
+/// A relayed connection costs about 10 KB, kernel included: this many fit a task of 4 GB.
+pub(super) const CONNECTIONS_AT_MOST: u64 = 200_000;
+/// 400 MB if every one of them holds all it may; slow hellos hold some hundred bytes.
+pub(super) const HALF_OPEN: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not 0");
+/// Many users may stand behind one address, but their hellos are seldom late.
+pub(super) const HALF_OPEN_PER_CLIENT: NonZeroU32 = NonZeroU32::new(512).expect("it is not 0");
+/// A modem is fifty times faster; a client that sends a byte now and then is none.
+pub(super) const HANDSHAKE_RATE: u32 = 100;
+/// With A and AAAA 400 of the resolver's 1024 packets/s: as many are left for renewals and retries.
+pub(super) const LOOKUPS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("it is not 0");
+/// More new names a second than a client of real services asks for.
+pub(super) const LOOKUPS_PER_CLIENT: NonZeroU32 = NonZeroU32::new(20).expect("it is not 0");
 
 /// The load balancer goes on sending new connections for some seconds after it was told.
 pub(super) const DRAIN_DELAY: Duration = Duration::from_secs(10);

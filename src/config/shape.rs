@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::values::{ListenerName, Workers};
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::values::{AccountId, Connections, ListenerName, Workers};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -19,11 +19,16 @@ use crate::yaml::{Many, Read};
 pub(super) struct RawConfig {
     pub(super) listeners: Option<Vec<RawListener>>,
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
-    pub(super) policy: Option<Read<PathBuf>>,
+    pub(super) policy: Option<Read<PolicySource>>,
+    pub(super) policy_poll: Option<Read<Duration>>,
+    pub(super) policy_fallback: Option<Read<PathBuf>>,
+    pub(super) policy_owner: Option<Read<AccountId>>,
+    pub(super) on_reload: Option<Read<OnReload>>,
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
     pub(super) dns: Option<RawDns>,
     pub(super) upstream: Option<RawUpstream>,
     pub(super) timeouts: Option<RawTimeouts>,
+    pub(super) limits: Option<RawLimits>,
     pub(super) drain: Option<RawDrain>,
     pub(super) workers: Option<Read<Workers>>,
     pub(super) health: Option<RawHealth>,
@@ -74,6 +79,26 @@ pub(super) struct RawTimeouts {
     pub(super) handshake: Option<Read<Duration>>,
     pub(super) connect: Option<Read<Duration>>,
     pub(super) idle: Option<Read<Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "keys such as `connections:` and `per_client:`")]
+pub(super) struct RawLimits {
+    pub(super) connections: Option<Read<Connections>>,
+    pub(super) half_open: Option<Read<NonZeroUsize>>,
+    pub(super) half_open_per_client: Option<Read<NonZeroU32>>,
+    pub(super) handshake_rate: Option<Read<u32>>,
+    pub(super) per_client: Option<RawQuota>,
+    pub(super) per_name: Option<RawQuota>,
+    pub(super) lookups_per_second: Option<Read<NonZeroU32>>,
+    pub(super) lookups_per_client: Option<Read<NonZeroU32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "{ connections: 100, per_second: 20 }")]
+pub(super) struct RawQuota {
+    pub(super) connections: Option<Read<NonZeroU32>>,
+    pub(super) per_second: Option<Read<NonZeroU32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Answer, Ask, Asks, Found, Lookup, LookupError};
-use crate::config;
+use crate::config::Config;
 use crate::hostname::Hostname;
+use crate::limits::{ClientKey, Quota, Rate, Table};
 
 /// Bounds of the cache; see `config::Dns` for their meaning.
 #[derive(Debug, Clone)]
@@ -25,11 +26,18 @@ pub struct Limits {
     pub negative_ttl: Duration,
     pub max_stale: Duration,
     pub capacity: usize,
+    /// Names looked up for connections, in total and for one client. Renewals are not counted: names in use
+    /// keep their share of what the resolver gives.
+    pub lookups: Rate,
+    pub per_client: Quota,
 }
 
-impl From<&config::Dns> for Limits {
-    fn from(dns: &config::Dns) -> Self {
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let Config { dns, limits, .. } = config;
         Self {
+            lookups: Rate::per_second(limits.lookups_per_second),
+            per_client: Quota { concurrent: None, per_second: Some(limits.lookups_per_client) },
             min_ttl: dns.min_ttl,
             max_ttl: dns.max_ttl,
             negative_ttl: dns.negative_ttl,
@@ -53,6 +61,8 @@ pub struct Cache<L, O> {
     limits: Limits,
     entries: HashMap<Hostname, Entry>,
     flights: FuturesUnordered<Flight>,
+    lookups: Option<Instant>,
+    clients: Arc<Table<ClientKey>>,
 }
 
 type Flight = Pin<Box<dyn Future<Output = (Hostname, Result<Found, LookupError>)>>>;
@@ -69,7 +79,9 @@ struct Entry {
 
 impl<L: Lookup, O: Observer> Cache<L, O> {
     pub fn new(lookup: L, observer: O, limits: Limits) -> Self {
-        Self { lookup, observer, limits, entries: HashMap::new(), flights: FuturesUnordered::new() }
+        let clients = Table::new(limits.per_client, limits.capacity);
+        let (entries, flights) = (HashMap::new(), FuturesUnordered::new());
+        Self { lookup, observer, limits, entries, flights, lookups: None, clients }
     }
 
     /// Answers until every asker is gone.
@@ -77,7 +89,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         loop {
             tokio::select! {
                 ask = asks.0.recv() => match ask {
-                    Some(Ask::Resolve(name, waiter)) => self.resolve(name, waiter),
+                    Some(Ask::Resolve { name, client, reply }) => self.resolve(name, client, reply),
                     Some(Ask::Renew(name)) => self.renew(&name),
                     None => return,
                 },
@@ -86,8 +98,11 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
     }
 
-    fn resolve(&mut self, name: Hostname, waiter: Waiter) {
+    fn resolve(&mut self, name: Hostname, client: Option<ClientKey>, waiter: Waiter) {
         let now = Instant::now();
+        if !self.may_ask(&name, client, now) {
+            return self.tell(Err(LookupError::Limited), waiter);
+        }
         if !self.entries.contains_key(&name) {
             self.make_room(now);
         }
@@ -109,6 +124,20 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         };
         self.tell(reply, waiter);
         self.renew(&name);
+    }
+
+    /// Whether a name about which nothing is known may be asked for.
+    fn may_ask(&mut self, name: &Hostname, client: Option<ClientKey>, now: Instant) -> bool {
+        if self.entries.get(name).is_some_and(|entry| entry.in_flight || entry.is_known(now, &self.limits)) {
+            return true;
+        }
+        let Some(client) = client else { return true };
+        let Some(next) = self.limits.lookups.take(self.lookups, now) else { return false };
+        if self.clients.enter(client).is_err() {
+            return false;
+        }
+        self.lookups = Some(next);
+        true
     }
 
     /// Asks again for a name whose answer is in its last part, unless that failed a moment ago.
@@ -204,6 +233,11 @@ impl Entry {
         }
         let usable = now < answer.expires + limits.max_stale;
         usable.then(|| Arc::new(Answer { expires: retry_at, renew_at: retry_at, stale: true, ..Answer::clone(answer) }))
+    }
+
+    /// Something can be said about the name, or it was in use lately.
+    fn is_known(&self, now: Instant, limits: &Limits) -> bool {
+        self.is_of_use(now) || self.answer.as_ref().is_some_and(|answer| now < answer.expires + limits.max_stale)
     }
 
     fn is_of_use(&self, now: Instant) -> bool {

@@ -1,0 +1,28 @@
+//! `latticegate demo`: the whole path on this machine, or a check of it.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::demo::{self, Options};
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        // The connections tell the story; of the rest only what goes wrong.
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+        let well = demo::run(&self.options)?;
+        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

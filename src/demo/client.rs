@@ -1,0 +1,210 @@
+//! A client just good enough to try the demo's requests without curl: one GET over one connection.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::calls::{Addresses, Call, Scheme};
+use super::lattice::{EXPORTER_LABEL, EXPORTER_LINE, hex};
+use super::{scene, sigv4};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+/// More than any answer of the demo.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+/// What the client got to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Http {
+        status: u16,
+        body: String,
+        /// Where TLS was used: the service computed the same exporter value, so both hold one TLS session.
+        end_to_end: Option<bool>,
+    },
+    Alert(AlertDescription),
+    /// Closed or reset without a word.
+    Closed,
+    Odd(String),
+}
+
+/// Makes one call and waits for all of its answer.
+pub(super) async fn make(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> Answer {
+    match tokio::time::timeout(DEADLINE, exchange(call, addresses, tls)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => failed(&error),
+        Err(_) => Answer::Odd(format!("no answer within {} s", DEADLINE.as_secs())),
+    }
+}
+
+async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> io::Result<Answer> {
+    let entrance = addresses.entrance(call);
+    let stream = TcpStream::connect(entrance).await?;
+    // An address as server name goes unsent: that is the call without SNI.
+    let (server_name, host) = match call.name {
+        Some(name) => (ServerName::try_from(name).map_err(io::Error::other)?, name.to_owned()),
+        None => (ServerName::from(entrance.ip()), entrance.to_string()),
+    };
+    let request = request(&host, call.signed)?;
+    match call.scheme {
+        Scheme::Http => speak(stream, &request).await,
+        Scheme::Https => {
+            let stream = TlsConnector::from(tls).connect(server_name, stream).await?;
+            let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None);
+            let exporter = exporter.map_err(io::Error::other)?;
+            let mut answer = speak(stream, &request).await?;
+            if let Answer::Http { body, end_to_end, .. } = &mut answer {
+                *end_to_end = Some(told_exporter(body) == Some(&hex(&exporter)));
+            }
+            Ok(answer)
+        }
+    }
+}
+
+fn request(host: &str, signed: bool) -> io::Result<String> {
+    let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    if signed {
+        let fields = sigv4::fields("GET", host, "/", SystemTime::now(), scene::SECRET_KEY)
+            .ok_or_else(|| io::Error::other("the request cannot be signed"))?;
+        for (name, value) in fields {
+            request.extend([&name, ": ", &value, "\r\n"]);
+        }
+    }
+    request.push_str("\r\n");
+    Ok(request)
+}
+
+async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Answer> {
+    // A refusal may come, and the connection be gone, before all is sent; what matters is what can be read.
+    let sent = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await
+    }
+    .await;
+    let mut bytes = Vec::new();
+    let read = (&mut stream).take(MAX_ANSWER).read_to_end(&mut bytes).await;
+    if bytes.is_empty() {
+        sent.and(read.map(|_| ()))?;
+        return Ok(Answer::Closed);
+    }
+    Ok(parse(&bytes))
+}
+
+fn parse(bytes: &[u8]) -> Answer {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(len)) = head.parse(bytes) else {
+        return Answer::Odd(format!("no HTTP: {}", String::from_utf8_lossy(bytes).escape_debug()));
+    };
+    let body = String::from_utf8_lossy(bytes.get(len..).unwrap_or_default()).into_owned();
+    Answer::Http { status: head.code.unwrap_or_default(), body, end_to_end: None }
+}
+
+fn told_exporter(body: &str) -> Option<&str> {
+    body.lines().find_map(|line| line.trim().strip_prefix(EXPORTER_LINE).map(str::trim))
+}
+
+/// An error of TCP or TLS as what it means to the client.
+fn failed(error: &io::Error) -> Answer {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => Answer::Alert(*alert),
+        Some(other) => Answer::Odd(other.to_string()),
+        None => match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Answer::Closed,
+            _ => Answer::Odd(error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::net::TcpListener;
+
+    use super::super::authority::Authority;
+    use super::super::calls::{CALLS, Doors, Expect};
+    use super::super::lattice::Lattice;
+    use super::*;
+
+    fn straight_to(tls: SocketAddr, http: SocketAddr) -> Addresses {
+        let doors = Doors { tls, http };
+        Addresses { fronts: scene::CALLERS.map(|caller| (caller, doors)).to_vec(), gate: doors }
+    }
+
+    /// The calls that a service answers, made to the services themselves.
+    #[tokio::test]
+    async fn services_answer_as_expected_and_see_one_tls_session() {
+        let authority = Authority::new().unwrap();
+        let lattice = Lattice::start(&authority).await.unwrap();
+        let addresses = straight_to(lattice.tls, lattice.http);
+        let tls = Arc::new(authority.client().unwrap());
+        let mut served = 0;
+        for call in &CALLS {
+            let Expect::Served(expected) = call.expect else { continue };
+            let answer = make(call, &addresses, Arc::clone(&tls)).await;
+            let Answer::Http { status, body, end_to_end } = &answer else { panic!("{}: {answer:?}", call.title) };
+            assert_eq!(*status, expected, "{}: {body}", call.title);
+            assert_eq!(*end_to_end, (call.scheme == Scheme::Https).then_some(true), "{}: {body}", call.title);
+            assert!(body.contains(call.name.unwrap()), "{body}");
+            assert_eq!(body.contains("good, covers host;"), call.signed, "{body}");
+            served += 1;
+        }
+        assert_eq!(served, 6);
+        assert_eq!(lattice.connections(), 6);
+    }
+
+    /// A proxy that ended TLS itself would hold two sessions, and the exporter values would differ.
+    #[tokio::test]
+    async fn terminated_tls_is_seen() {
+        let authority = Authority::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&[scene::ORDERS]).unwrap()));
+        let middle = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = [0; 16];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n  exporter   00ff\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        let tls = Arc::new(authority.client().unwrap());
+        let answer = make(&CALLS[0], &straight_to(address, address), tls).await;
+        assert!(matches!(answer, Answer::Http { status: 200, end_to_end: Some(false), .. }), "{answer:?}");
+        middle.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn alert_close_and_silence_are_told_apart() {
+        let authority = Authority::new().unwrap();
+        let tls = Arc::new(authority.client().unwrap());
+        let no_sni = CALLS.iter().find(|call| call.name.is_none()).unwrap();
+        for (reply, expected) in [
+            (&[0x15, 3, 3, 0, 2, 2, 112][..], Answer::Alert(AlertDescription::UnrecognisedName)),
+            (&[][..], Answer::Closed),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut hello = [0; 4096];
+                let n = stream.read(&mut hello).await.unwrap();
+                stream.write_all(reply).await.unwrap();
+                hello[..n].to_vec()
+            });
+            let answer = make(no_sni, &straight_to(address, address), Arc::clone(&tls)).await;
+            assert_eq!(answer, expected);
+            let hello = server.await.unwrap();
+            let mut acceptor = rustls::server::Acceptor::default();
+            acceptor.read_tls(&mut hello.as_slice()).unwrap();
+            let accepted = acceptor.accept().ok().flatten().expect("a whole ClientHello");
+            assert_eq!(accepted.client_hello().server_name(), None);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! latticegate itself in the demo: the real one, on threads of its own, its access log read back as it is written.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::calls::Doors;
+use super::seen::Seen;
+use super::{Error, scene};
+use crate::access_log::Sink;
+use crate::config::{Config, PolicySource, Protocol};
+use crate::gate::{Gate, StartError, Stop};
+use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::server::Shared;
+
+const PART: &str = "latticegate";
+
+/// The gate while it serves.
+pub(super) struct Running {
+    pub(super) doors: Doors,
+    pub(super) admin: SocketAddr,
+    pub(super) shared: Arc<Shared>,
+    stop: mpsc::UnboundedSender<Stop>,
+    thread: JoinHandle<Result<(), StartError>>,
+}
+
+/// Starts the gate by its configuration file; its records come out of the receiver.
+pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedReceiver<Seen>), Error> {
+    // The environment is left alone: a variable meant for the real one must not turn the demo.
+    let (config, _) = Config::load(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
+    let PolicySource::File(list) = &config.policy else { unreachable!("the demo writes its list to a file") };
+    let policy = Policy::load(list).map_err(all).map_err(Error::of("the access list"))?;
+    let (records, seen) = mpsc::unbounded_channel();
+    let sink = read_back(records).map_err(Error::of(PART))?;
+    let (stop, stopped) = mpsc::unbounded_channel();
+    let (ready, started) = oneshot::channel();
+    let serve = move || {
+        let gate = Gate::start(config, policy, sink)?;
+        // Nobody waits any more where the demo is ending already.
+        let _ = ready.send(describe(&gate));
+        gate.run(stopped)
+    };
+    let thread = thread::Builder::new().name("latticegate".into()).spawn(serve).map_err(Error::of(PART))?;
+    match started.await {
+        Ok(described) => {
+            let (doors, admin, shared) = described.map_err(Error::of(PART))?;
+            Ok((Running { doors, admin, shared, stop, thread }, seen))
+        }
+        Err(_) => Err(ended(thread)),
+    }
+}
+
+impl Running {
+    /// Lets live connections end by themselves for the two seconds that the configuration grants.
+    pub(super) fn stop(&self) {
+        // Gone already: then there is nothing to stop.
+        let _ = self.stop.send(Stop::Drain);
+    }
+
+    pub(super) async fn ended(self) -> Result<(), Error> {
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await.map_err(Error::of(PART))?;
+        joined.map_err(|_| "it panicked").map_err(Error::of(PART))?.map_err(Error::of(PART))
+    }
+}
+
+/// The configuration that the demo runs with, as a file that a reader can look at.
+pub(super) fn config_yaml(dns: SocketAddr, upstream_tls: u16, upstream_http: u16) -> String {
+    let (node, network) = (scene::NODE, scene::LATTICE_NETWORK);
+    format!(
+        "\
+# What this demo runs latticegate with; port 0 is any free port. Made anew at each start.
+listeners:
+  - {{ name: tls, bind: \"127.0.0.1:0\", protocol: tls, upstream_port: {upstream_tls}, public_port: 443 }}
+  - {{ name: http, bind: \"127.0.0.1:0\", protocol: http, upstream_port: {upstream_http}, public_port: 80 }}
+proxy_protocol: {{ trusted: [{node}/32] }}
+policy: ipcontrol.yaml
+dns: {{ server: \"{dns}\", ipv6: \"off\" }}
+upstream: {{ allowed_networks: [{network}] }}
+drain: {{ delay: 0s, timeout: 2s }}
+health: {{ bind: \"127.0.0.1:0\" }}
+admin: {{ bind: \"127.0.0.1:0\" }}
+"
+    )
+}
+
+fn describe(gate: &Gate) -> io::Result<(Doors, SocketAddr, Arc<Shared>)> {
+    let of = |protocol| {
+        let listener = gate.listeners().iter().find(|listener| listener.protocol == protocol);
+        listener.map(|listener| listener.bind).ok_or(io::ErrorKind::NotFound)
+    };
+    let doors = Doors { tls: of(Protocol::Tls)?, http: of(Protocol::Http)? };
+    Ok((doors, gate.admin_address(), Arc::clone(gate.shared())))
+}
+
+/// A sink for the access log that hands each line on as what it tells.
+fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
+    let (sink, pieces) = std::sync::mpsc::channel::<Vec<u8>>();
+    thread::Builder::new().name("demo-log".into()).spawn(move || {
+        for piece in pieces {
+            for line in piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                match Seen::read(line) {
+                    Ok(seen) => {
+                        // Nobody reads any more where the demo is ending.
+                        let _ = records.send(seen);
+                    }
+                    Err(error) => tracing::warn!(%error, "the demo cannot read a line of the access log"),
+                }
+            }
+        }
+    })?;
+    Ok(Sink::Channel(sink))
+}
+
+/// All problems of a file, one a line.
+pub(super) fn all(problems: Vec<Problem>) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn ended(thread: JoinHandle<Result<(), StartError>>) -> Error {
+    match thread.join() {
+        Ok(Ok(())) => Error::of(PART)("it ended at once"),
+        Ok(Err(error)) => Error::of(PART)(error),
+        Err(_) => Error::of(PART)("it panicked"),
+    }
+}

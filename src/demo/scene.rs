@@ -1,0 +1,72 @@
+//! Who is who in the demo: names, addresses and credentials, all made up and each told once.
+//!
+//! Everything is on loopback. `127.0.171.0/24` plays Lattice's `169.254.171.0/24`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A Lattice service that serves everybody who reaches it.
+pub(super) const ORDERS: &str = "orders.example.com";
+/// A Lattice service whose auth policy asks for a SigV4 signature.
+pub(super) const BILLING: &str = "billing.example.com";
+/// A name that somebody pointed at the address where an ECS task fetches its credentials.
+pub(super) const METADATA: &str = "metadata.example.com";
+/// A name that nobody registered.
+pub(super) const UNKNOWN: &str = "nobody.example.com";
+
+/// Where the Lattice stand-in listens; both services share one address, as they may in VPC Lattice.
+pub(super) const LATTICE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 171, 10));
+/// The only network that the demo's latticegate may dial.
+pub(super) const LATTICE_NETWORK: &str = "127.0.171.0/24";
+/// The ECS task metadata and credentials endpoint.
+pub(super) const TASK_METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
+/// The load balancer's node: the source of its connections to latticegate, and the only trusted one.
+pub(super) const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
+/// The load balancer's address as its clients know it, told in the PROXY header.
+pub(super) const VIRTUAL_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 10));
+
+pub(super) const REGION: &str = "us-west-2";
+/// The service name in a SigV4 scope for VPC Lattice.
+pub(super) const SIGNING_NAME: &str = "vpc-lattice-svcs";
+/// Credentials that only the demo's stand-in knows; AWS uses `EXAMPLE` keys like this in its documentation.
+pub(super) const ACCESS_KEY: &str = "AKIDEMOEXAMPLE";
+pub(super) const SECRET_KEY: &str = "latticegate-demo-secret-EXAMPLEKEY";
+
+/// A client that the load balancer stand-in plays on front ports of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Whose the client is, for the reader.
+    pub(super) who: &'static str,
+    pub(super) address: Ipv4Addr,
+    /// The VPC endpoint that it comes through.
+    pub(super) endpoint: Option<&'static str>,
+    /// Preferred front ports on 127.0.0.1.
+    pub(super) tls_port: u16,
+    pub(super) http_port: u16,
+}
+
+pub(super) const OFFICE: Caller = Caller {
+    who: "a client on the company network",
+    address: Ipv4Addr::new(192, 168, 1, 20),
+    endpoint: None,
+    tls_port: 8443,
+    http_port: 8080,
+};
+
+pub(super) const INTERNET: Caller = Caller {
+    who: "a client on the internet",
+    address: Ipv4Addr::new(203, 0, 113, 9),
+    endpoint: None,
+    tls_port: 9443,
+    http_port: 9080,
+};
+
+pub(super) const PARTNER: Caller = Caller {
+    who: "a partner's VPC, through PrivateLink",
+    address: Ipv4Addr::new(10, 20, 30, 40),
+    endpoint: Some("vpce-0a1b2c3d4e5f67890"),
+    tls_port: 7443,
+    http_port: 7080,
+};
+
+pub(super) const CALLERS: [Caller; 3] = [OFFICE, INTERNET, PARTNER];

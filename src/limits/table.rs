@@ -1,0 +1,171 @@
+//! A bounded table that counts, for each key, what is open now and how often something new came.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What one key may have; none: as much as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    pub concurrent: Option<u32>,
+    pub per_second: Option<NonZeroU32>,
+}
+
+impl Quota {
+    pub fn is_some(&self) -> bool {
+        self.concurrent.is_some() || self.per_second.is_some()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    Concurrent,
+    Rate,
+    /// The table holds as many keys as it may, all of them in use.
+    Full,
+}
+
+/// So many events a second, and as many at once after a quiet second: the generic cell rate algorithm, which
+/// needs one point in time as its whole state.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    interval: Duration,
+    burst: Duration,
+}
+
+impl Rate {
+    pub fn per_second(events: NonZeroU32) -> Self {
+        Self { interval: Duration::from_secs(1) / events.get(), burst: Duration::from_secs(1) }
+    }
+
+    /// Whether one more may happen now; if so, the new state.
+    pub fn take(&self, state: Option<Instant>, now: Instant) -> Option<Instant> {
+        let next = state.map_or(now, |state| state.max(now)) + self.interval;
+        (next <= now + self.burst).then_some(next)
+    }
+}
+
+#[derive(Debug)]
+pub struct Table<K> {
+    quota: Quota,
+    rate: Option<Rate>,
+    capacity_per_shard: usize,
+    shards: [Mutex<HashMap<K, Entry>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// Workers seldom meet in the same of so many.
+const SHARDS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Entry {
+    open: u32,
+    rate: Option<Instant>,
+}
+
+impl<K: Hash + Eq + Clone> Table<K> {
+    pub fn new(quota: Quota, capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            quota,
+            rate: quota.per_second.map(Rate::per_second),
+            capacity_per_shard: (capacity / SHARDS).max(1),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Counts one more for this key until the permit is dropped.
+    pub fn enter(self: &Arc<Self>, key: K) -> Result<Permit<K>, Exceeded> {
+        let now = Instant::now();
+        let mut shard = self.shard(&key);
+        if shard.len() >= self.capacity_per_shard && !shard.contains_key(&key) {
+            shard.retain(|_, entry| entry.open > 0 || entry.rate.is_some_and(|until| until > now));
+            if shard.len() >= self.capacity_per_shard {
+                return Err(Exceeded::Full);
+            }
+        }
+        let entry = shard.entry(key.clone()).or_default();
+        if self.quota.concurrent.is_some_and(|most| entry.open >= most) {
+            return Err(Exceeded::Concurrent);
+        }
+        if let Some(rate) = self.rate {
+            entry.rate = Some(rate.take(entry.rate, now).ok_or(Exceeded::Rate)?);
+        }
+        entry.open = entry.open.saturating_add(1);
+        drop(shard);
+        Ok(Permit { table: Arc::clone(self), key })
+    }
+
+    fn leave(&self, key: &K) {
+        let mut shard = self.shard(key);
+        let Some(entry) = shard.get_mut(key) else { return };
+        entry.open = entry.open.saturating_sub(1);
+        // With a rate the entry must outlive the connection; it goes when the table is swept.
+        if entry.open == 0 && entry.rate.is_none() {
+            shard.remove(key);
+        }
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Entry>> {
+        let hash = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or(0);
+        let shard = self.shards.get(hash).unwrap_or(&self.shards[0]);
+        // Counters are whole at every moment, whoever panicked.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of what a key may have.
+#[derive(Debug)]
+pub struct Permit<K: Hash + Eq + Clone> {
+    table: Arc<Table<K>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Drop for Permit<K> {
+    fn drop(&mut self) {
+        self.table.leave(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota(concurrent: Option<u32>, per_second: u32) -> Quota {
+        Quota { concurrent, per_second: NonZeroU32::new(per_second) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_what_is_open() {
+        let table = Table::new(quota(Some(2), 0), 1024);
+        let first = table.enter(1).unwrap();
+        let _second = table.enter(1).unwrap();
+        assert_eq!(table.enter(1).unwrap_err(), Exceeded::Concurrent);
+        assert!(table.enter(2).is_ok());
+        drop(first);
+        assert!(table.enter(1).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn allows_a_burst_of_one_second_and_then_the_rate() {
+        let table = Table::new(quota(None, 10), 1024);
+        assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 10);
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forgets_who_is_gone_before_it_is_full() {
+        let table = Table::new(quota(None, 10), SHARDS);
+        for key in 0..10_000 {
+            let _ = table.enter(key);
+        }
+        assert!(table.shards.iter().all(|shard| shard.lock().unwrap().len() <= 1));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(table.enter(10_001).is_ok());
+    }
+}

@@ -1,0 +1,215 @@
+//! `latticegate demo` as a user meets it: the check, the printed commands pasted into a shell, an edited list, Ctrl-C.
+
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it skipped")]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// For anything that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Part of a command's comment; curl's exit codes; what curl prints; what the demo shows.
+const EXPECTED: [(&str, &[i32], &str, &str); 12] = [
+    ("allowed, TLS", &[0], "server name orders.example.com", "relayed 192.168.1.20 → tls orders.example.com"),
+    ("allowed, plain HTTP", &[0], "hello from orders", "relayed 192.168.1.20 → http orders.example.com"),
+    ("SigV4: not a byte", &[0], "your signature is good", "relayed 192.168.1.20 → tls billing.example.com"),
+    ("SigV4, plain HTTP", &[0], "your signature is good", "relayed 192.168.1.20 → http billing.example.com"),
+    ("not signed", &[0], "takes signed requests only", "relayed 192.168.1.20 → tls billing.example.com"),
+    ("PrivateLink", &[0], "hello from orders", "relayed 10.20.30.40 via vpce-0a1b2c3d4e5f67890 → tls orders"),
+    ("access list, TLS", &[35], "access denied", "refused 203.0.113.9 → tls client_denied (ipcontrol.yaml:8)"),
+    ("access list, plain HTTP", &[0], "client_denied", "refused 203.0.113.9 → http client_denied (ipcontrol.yaml:8)"),
+    ("does not exist", &[35], "unrecognized name", "refused 192.168.1.20 → tls nobody.example.com name_unknown"),
+    ("forbidden destination", &[0], "destination_forbidden", "destination_forbidden: 169.254.170.2 leads to ECS task"),
+    ("no SNI", &[35], "missing extension", "refused 192.168.1.20 → tls sni_missing"),
+    // 52: closed; 56: reset, because our request was never read.
+    ("past the load balancer", &[52, 56], "curl: (5", "refused 127.0.0.1 → http untrusted_peer"),
+];
+
+#[test]
+fn check_passes_and_says_so_without_colours_in_a_pipe() {
+    let output = Command::new(env!("CARGO_BIN_EXE_latticegate")).args(["demo", "--check"]).output().unwrap();
+    let text = all_text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("pass  ")).count(), 13, "{text}");
+    assert!(text.ends_with("13 of 13 passed\n"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn every_printed_curl_command_prints_what_it_should() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no curl here, so the demo's commands were not tried");
+        return;
+    }
+    let mut demo = Demo::start(&[]);
+    let commands = demo.commands();
+    assert_eq!(commands.len(), EXPECTED.len(), "{commands:?}");
+    for ((comment, command), (title, codes, printed, shown)) in commands.iter().zip(EXPECTED) {
+        assert!(comment.contains(title), "{comment} is not about {title}");
+        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        let text = all_text(&output);
+        assert!(codes.contains(&output.status.code().unwrap()), "{command}\n{:?}\n{text}", output.status);
+        assert!(text.contains(printed), "{command}\n{text}\ndoes not say: {printed}");
+        demo.shows(shown);
+    }
+    demo.stop();
+}
+
+#[test]
+fn edited_list_holds_from_the_next_connection_on() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("a demo's directory");
+    let mut demo = Demo::start(&["--dir", directory.to_str().unwrap()]);
+    let list = directory.join("ipcontrol.yaml");
+    let shipped = std::fs::read_to_string(&list).unwrap();
+    let port = demo.port_of("203.0.113.9");
+
+    assert!(get(port).contains("client_denied"));
+    demo.shows("client_denied");
+    std::fs::write(&list, shipped.replace("# - allow: 203.0.113.9", "- allow: 203.0.113.9")).unwrap();
+    demo.shows("new access list: 5 rules");
+    assert!(get(port).contains("hello from orders"));
+
+    std::fs::write(&list, shipped.replace("deny: all", "denny: all")).unwrap();
+    demo.shows("the old access list stays:");
+    demo.shows("ipcontrol.yaml:8:");
+    assert!(get(port).contains("hello from orders"));
+    demo.stop();
+    assert!(list.exists(), "a directory of the user's stays");
+}
+
+#[test]
+fn second_demo_takes_other_ports_and_each_clears_its_directory_away() {
+    let (first, second) = (Demo::start(&[]), Demo::start(&[]));
+    assert_eq!(first.ports().len(), 6, "{:?}", first.introduction);
+    assert!(first.ports().is_disjoint(&second.ports()), "{:?} {:?}", first.ports(), second.ports());
+    for demo in [first, second] {
+        let directory = demo.directory();
+        assert!(directory.join("ca.pem").exists());
+        demo.stop();
+        assert!(!directory.exists());
+    }
+}
+
+/// A running demo, its introduction read.
+struct Demo {
+    process: Child,
+    introduction: Vec<String>,
+    lines: Receiver<String>,
+}
+
+impl Demo {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+        command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut process = command.spawn().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut demo = Self { process, introduction: Vec::new(), lines };
+        while !demo.introduction.iter().any(|line| line.contains("Ctrl-C stops")) {
+            let line = demo.lines.recv_timeout(PATIENCE).expect("the introduction is printed");
+            demo.introduction.push(line);
+        }
+        demo
+    }
+
+    /// Each command with the comment above it.
+    fn commands(&self) -> Vec<(String, String)> {
+        let pairs = self.introduction.iter().zip(self.introduction.iter().skip(1));
+        let commands = pairs.filter(|(_, line)| line.starts_with("  curl "));
+        commands.map(|(comment, line)| (comment.clone(), line.clone())).collect()
+    }
+
+    /// Waits for a connection's line with these words, whatever its port and its spaces.
+    fn shows(&mut self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no line shows: {words}"));
+            if without_port(&line).contains(words) {
+                return;
+            }
+        }
+    }
+
+    /// The HTTP front port on which the load balancer plays this client.
+    fn port_of(&self, client: &str) -> u16 {
+        let line = self.introduction.iter().find(|line| line.trim().starts_with(client)).unwrap();
+        let mut words = line.split_whitespace().skip_while(|word| *word != "http");
+        words.nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The load balancer's ports, two for each client.
+    fn ports(&self) -> HashSet<u16> {
+        let fronts = self.introduction.iter().filter(|line| line.starts_with("  ") && line.contains(" https "));
+        fronts.flat_map(|line| line.split_whitespace()).filter_map(|word| word.parse().ok()).collect()
+    }
+
+    fn directory(&self) -> PathBuf {
+        let list = self.introduction.iter().find(|line| line.ends_with("ipcontrol.yaml")).unwrap();
+        Path::new(list.trim()).parent().unwrap().to_owned()
+    }
+
+    /// Ctrl-C: ends with 0.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the demo does not end");
+            // Take what it still prints, so that it is never stuck on a full pipe.
+            let _ = self.lines.recv_timeout(Duration::from_millis(20));
+        };
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // After a failed assertion; a demo that has ended is left alone by the kernel.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `relayed  192.168.1.20:51234 → tls` → `relayed 192.168.1.20 → tls`
+fn without_port(line: &str) -> String {
+    let words = line.split_whitespace().map(|word| match word.split_once(':') {
+        Some((address, port))
+            if !port.is_empty()
+                && port.bytes().all(|b| b.is_ascii_digit())
+                && address.contains('.')
+                && !address.ends_with(".yaml") =>
+        {
+            address
+        }
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn get(port: u16) -> String {
+    use std::io::{Read, Write};
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = std::net::TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // A refused client may be reset after its answer.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn all_text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

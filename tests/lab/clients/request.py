@@ -1,0 +1,17 @@
+"""Two requests on one connection with Python's own client. Arguments: URL, CA file."""
+
+import http.client
+import json
+import ssl
+import sys
+from urllib.parse import urlsplit
+
+url = urlsplit(sys.argv[1])
+if url.scheme == "https":
+    context = ssl.create_default_context(cafile=sys.argv[2])
+    connection = http.client.HTTPSConnection(url.netloc, timeout=30, context=context)
+else:
+    connection = http.client.HTTPConnection(url.netloc, timeout=30)
+for body in ("first", "second"):
+    connection.request("POST", url.path, body)
+    print(json.load(connection.getresponse())["body"])
