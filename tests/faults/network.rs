@@ -95,7 +95,7 @@ fn behind_a_hole_for_large_packets_a_connection_ends_at_the_idle_limit() {
         assert_eq!(client.hear(5), b"small");
         // No ICMP tells the upstream, which is how such holes are.
         let port = upstream.address().port();
-        run(&format!("iptables -A OUTPUT -p tcp --sport {port} -m length --length 1000:65535 -j DROP"));
+        run(&format!("iptables -A INPUT -p tcp --sport {port} -m length --length 1000:65535 -j DROP"));
         upstream.say(pattern(20_000));
         assert_eq!(client.hear_all().0, b"");
         drop((client, upstream));
@@ -113,7 +113,7 @@ fn with_mtu_probing_our_own_packets_get_around_the_hole() {
         let lab = Lab::with(patient());
         let (mut client, mut upstream) = lab.pair();
         let port = lab.address(Port::Tls).port();
-        run(&format!("iptables -A OUTPUT -p tcp --sport {port} -m length --length 1300:65535 -j DROP"));
+        run(&format!("iptables -A INPUT -p tcp --sport {port} -m length --length 1300:65535 -j DROP"));
         upstream.say(pattern(20_000)).finish();
         assert!(client.hear(20_000) == pattern(20_000));
         drop((client, upstream));
@@ -187,9 +187,10 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
     });
 }
 
+/// From outside the range, whose bound ports are not for others to connect from.
 fn connect_from(source: IpAddr, to: SocketAddr) -> Peer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.bind(&SocketAddr::new(source, 40_000).into()).unwrap();
     socket.connect(&to.into()).unwrap();
     Peer::new(socket.into())
 }
