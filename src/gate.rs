@@ -182,7 +182,10 @@ impl Gate {
                     upkeep.run_upkeep();
                     let open = counted.limits.open();
                     if crowding.set_crowded(open) {
-                        tracing::warn!(open, "connections passed the number at which a load balancer runs out of ports");
+                        tracing::warn!(
+                            open,
+                            "connections passed the number at which a load balancer runs out of ports"
+                        );
                     }
                 }
             });

@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may block its own thread, a panic is how it fails, and the parts are shared with other tests"
 )]

@@ -2,8 +2,9 @@
 //! namespace of its own; the kernel's own tools do the damage.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -39,8 +40,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// So much both ways, intact.
-fn exchange(lab: &Lab, len: usize) {
-    let (mut client, mut upstream) = lab.pair();
+fn exchange((mut client, mut upstream): (Peer, Peer), len: usize) {
     let bytes = pattern(len);
     let (up, down) = (bytes.clone(), bytes.clone());
     let mut writer = Peer::new(client.stream.try_clone().unwrap());
@@ -65,7 +65,7 @@ fn loss_delays_and_harms_nothing() {
         let lab = Lab::with(patient());
         run("iptables -A INPUT -i lo -p tcp -m statistic --mode random --probability 0.02 -j DROP");
         for _ in 0..3 {
-            exchange(&lab, 256 * 1024);
+            exchange(lab.pair(), 256 * 1024);
         }
         run("iptables -F");
         let told = lab.end();
@@ -79,7 +79,7 @@ fn a_narrow_link_is_waited_for() {
         let lab = Lab::with(patient());
         real_link();
         run("tc qdisc add dev lo root tbf rate 8mbit burst 16k latency 100ms");
-        exchange(&lab, 256 * 1024);
+        exchange(lab.pair(), 256 * 1024);
         run("tc qdisc del dev lo root");
         lab.end().assert_only("relayed", "done");
     });
@@ -137,6 +137,42 @@ fn a_client_that_vanishes_without_fin_is_let_go_at_the_idle_limit() {
     });
 }
 
+#[test]
+fn delay_disorder_and_duplicates_harm_nothing() {
+    let (near, far) = (Namespace::add("gate"), Namespace::add("far"));
+    let mut forwarder = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/forwarder.py"))
+        .args([near.name(), "10.98.0.1", far.name(), "10.98.0.2,10.98.0.3"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(forwarder.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "ready\n");
+    near.enter(|| {
+        let networks = "[10.98.0.2/32]";
+        let trusted = "[10.98.0.3/32]";
+        let lab = Lab::with(Setup { bind: "0.0.0.0", allowed_networks: networks, trusted, ..patient() });
+        let gate = SocketAddr::new([10, 98, 0, 1].into(), lab.address(Port::Tls).port());
+        let lattice: IpAddr = [10, 98, 0, 2].into();
+        lab.dns.set("orders.example.com", addresses(&[lattice]));
+        far.enter(|| {
+            let upstream = Upstream::start(lattice, lab.upstream.address.port());
+            for port in 40_000..40_003 {
+                let mut client = connect_from([10, 98, 0, 3].into(), port, gate);
+                client.say([tcp4(&[]), hello()].concat());
+                let mut behind = upstream.accept();
+                assert_eq!(behind.hear(hello().len()), hello());
+                exchange((client, behind), 256 * 1024);
+            }
+        });
+        let told = lab.end();
+        assert_eq!(told.counted[&("relayed".into(), "done".into())], 3);
+    });
+    forwarder.kill().unwrap();
+    forwarder.wait().unwrap();
+}
+
 /// Ports towards one address.
 const PORTS: u16 = 50;
 const GATE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -158,7 +194,8 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
         let mut source = 0_u16;
         let mut next = |lab: &mut Lab| {
             source += 1;
-            let mut client = connect_from(Ipv4Addr::new(127, 1, (source >> 8) as u8, source as u8).into(), gate);
+            let mut client =
+                connect_from(Ipv4Addr::new(127, 1, (source >> 8) as u8, source as u8).into(), 40_000, gate);
             client.say([tcp4(&[]), hello()].concat()).finish();
             // The client ends first, so that we close first towards the upstream: TIME_WAIT is ours.
             if let Some(mut upstream) = lattice.accept_within(Duration::from_millis(300)) {
@@ -188,9 +225,9 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
 }
 
 /// From outside the range, whose bound ports are not for others to connect from.
-fn connect_from(source: IpAddr, to: SocketAddr) -> Peer {
+fn connect_from(source: IpAddr, port: u16, to: SocketAddr) -> Peer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source, 40_000).into()).unwrap();
+    socket.bind(&SocketAddr::new(source, port).into()).unwrap();
     socket.connect(&to.into()).unwrap();
     Peer::new(socket.into())
 }

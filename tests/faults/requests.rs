@@ -146,7 +146,9 @@ fn a_chunked_upload_of_100_mb_goes_through_the_pipe_intact() {
     let upload = std::thread::spawn(move || {
         for _ in 0..2 {
             client.say(&line);
-            (0..CHUNK / PIECE).for_each(|_| { client.say(&sent); });
+            (0..CHUNK / PIECE).for_each(|_| {
+                client.say(&sent);
+            });
             client.say(b"\r\n");
         }
         client.say(b"0\r\n\r\n");
