@@ -198,18 +198,7 @@ impl Policy {
 
 /// What the language means, without any index.
 fn naive(rules: &[Rule], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Option<usize> {
-    rules.iter().position(|rule| {
-        let source = match &rule.sources {
-            Sources::All => true,
-            Sources::Networks(networks) => networks.iter().any(|n| n.contains(&client.addr.ip().to_canonical())),
-        };
-        source
-            && (rule.to.is_empty() || rule.to.iter().any(|pattern| pattern.matches(name)))
-            && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
-            && (rule.listeners.is_empty() || rule.listeners.iter().any(|l| **l == *listener.name))
-            && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
-            && rule.until.is_none_or(|end| listener.now < end)
-    })
+    rules.iter().position(|rule| rule.mismatch(client, listener, Some(name)).is_none())
 }
 
 /// Names and patterns from so few labels that they meet.
@@ -441,4 +430,9 @@ proptest! {
         let same = diff::diff(&new, &new, now).unwrap();
         prop_assert!(same.is_empty(), "{same:?}");
     }
+}
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawPolicy>("ipcontrol.schema.json", "latticegate: access list");
 }
