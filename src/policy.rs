@@ -127,6 +127,12 @@ impl Policy {
         Self::parse(&text, Origin::file(path))
     }
 
+    /// The same for a text that came from elsewhere; `origin` names it in messages and in rules' labels.
+    pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let text = yaml::text(bytes, origin.clone()).map_err(|problem| vec![problem])?;
+        Self::parse(&text, origin)
+    }
+
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let source = match &origin {
             Origin::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into(),

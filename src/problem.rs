@@ -3,7 +3,7 @@
 //! One shape for configuration, access list and lints, so that `check` prints them all alike and an editor can
 //! jump to `file:line:column`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,20 +90,21 @@ impl Origin {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.origin)?;
+        let mut line = OneLine(f);
+        write!(line, "{}", self.origin)?;
         if let (Some(at), Origin::File(_)) = (self.at, &self.origin) {
-            write!(f, ":{}:{}", at.line, at.column)?;
+            write!(line, ":{}:{}", at.line, at.column)?;
         }
-        f.write_str(": ")?;
+        line.write_str(": ")?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(line, "{}: ", self.key)?;
         }
         if let Some(value) = &self.value {
-            write!(f, "{} ", shown(value))?;
+            write!(line, "{} ", shown(value))?;
         }
-        f.write_str(&self.message)?;
+        line.write_str(&self.message)?;
         if !self.mend.is_empty() {
-            write!(f, "; {}", self.mend)?;
+            write!(line, "; {}", self.mend)?;
         }
         Ok(())
     }
@@ -115,6 +116,19 @@ impl fmt::Display for Severity {
             Self::Error => "error",
             Self::Warning => "warning",
         })
+    }
+}
+
+/// Escapes control characters: a key or a reader's message may hold what a terminal would obey.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.write_char(c))
+    }
+
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
     }
 }
 
@@ -190,6 +204,12 @@ mod tests {
             Problem { value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()), ..problem(Origin::Defaults) }
                 .to_string();
         assert!(text.len() < 250 && text.contains("\\u{1b}[31m") && text.contains("…"), "{text}");
+    }
+
+    #[test]
+    fn a_key_cannot_steer_the_terminal_or_start_a_line() {
+        let text = Problem { key: "a\u{1b}[31m\nb".into(), ..problem(Origin::Defaults) }.to_string();
+        assert!(text.contains("a\\u{1b}[31m\\nb: ") && !text.contains(char::is_control), "{text:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use serde_yaml::Value;
 
 pub use scalar::{Fault, FromScalar, Many, Read, word};
 pub use source::{MAX_BYTES, load};
+pub(crate) use source::{read as read_file, text, unreadable};
 pub use tree::{Path, Step};
 
 use crate::problem::{Origin, Position, Problem};

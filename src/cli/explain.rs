@@ -12,13 +12,13 @@ use clap::Args;
 use super::Source;
 use super::check::tell;
 use crate::client::EndpointId;
-use crate::config::{Config, Listener, env};
+use crate::config::{Config, Listener, PolicySource, env};
 use crate::explain::{Answer, Explanation, Question, explain};
 use crate::gate;
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Policy, Reach};
-use crate::problem::Severity;
+use crate::problem::{Origin, Problem, Severity};
 use crate::resolve::{Lookup, LookupError, Wire};
 
 /// Follows one connection through the code of the data path, and tells every step: which rules are passed over and
@@ -29,6 +29,9 @@ use crate::resolve::{Lookup, LookupError, Wire};
 pub(super) struct Explain {
     #[command(flatten)]
     source: Source,
+    /// Another access list than the configured one.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The client's address, as the PROXY header would tell it.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
@@ -52,7 +55,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let loaded = Config::load(self.source.config.as_deref(), env::of_process())
-            .and_then(|(config, _)| Ok((Policy::load(&config.policy)?, config)));
+            .and_then(|(config, _)| Ok((Policy::load(&self.policy_file(&config)?)?, config)));
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -70,6 +73,18 @@ impl Explain {
             Some(Answer::Refused(_)) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         })
+    }
+
+    /// The list that is configured, if it is a file.
+    fn policy_file(&self, config: &Config) -> Result<PathBuf, Vec<Problem>> {
+        match (&self.policy, &config.policy) {
+            (Some(path), _) | (None, PolicySource::File(path)) => Ok(path.clone()),
+            (None, source) => {
+                let origin = Origin::file(source.to_string());
+                let mend = "give --policy FILE; a running latticegate explains the list that it has on its admin port";
+                Err(vec![Problem::whole(origin, "is not fetched here", mend)])
+            }
+        }
     }
 
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {

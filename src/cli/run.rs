@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 use super::Source;
 use super::check::tell;
 use crate::config::{Config, env};
-use crate::policy::Policy;
+use crate::gate::StartError;
 use crate::problem::Severity;
+use crate::reload::SourceError;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -20,9 +21,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let loaded = Config::load(self.source.config.as_deref(), env::of_process())
-            .and_then(|(config, warnings)| Ok((Policy::load(&config.policy)?, config, warnings)));
-        let (policy, config, warnings) = match loaded {
+        let (config, warnings) = match Config::load(self.source.config.as_deref(), env::of_process()) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 tell(Severity::Error, &problems)?;
@@ -35,7 +34,13 @@ impl Run {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();
-        crate::run::run(config, policy)?;
-        Ok(ExitCode::SUCCESS)
+        match crate::run::run(config) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(StartError::Policy(SourceError::Problems(problems))) => {
+                tell(Severity::Error, &problems)?;
+                Ok(ExitCode::FAILURE)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

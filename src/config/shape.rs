@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::values::{Connections, ListenerName, Workers};
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::values::{AccountId, Connections, ListenerName, Workers};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -22,8 +22,16 @@ pub(super) struct RawConfig {
     pub(super) listeners: Option<Vec<RawListener>>,
     /// Whose PROXY header is believed.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
-    /// The access list, relative to this file.
-    pub(super) policy: Option<Read<PathBuf>>,
+    /// The access list: a file, relative to this one, or s3://bucket/key, or http://127.0.0.1:PORT/PATH.
+    pub(super) policy: Option<Read<PolicySource>>,
+    /// How often the access list's source is looked at.
+    pub(super) policy_poll: Option<Read<Duration>>,
+    /// The list to start with where a remote source does not answer.
+    pub(super) policy_fallback: Option<Read<PathBuf>>,
+    /// The account that must own the bucket: 12 digits in quotes.
+    pub(super) policy_owner: Option<Read<AccountId>>,
+    /// What happens to live connections that a new list forbids.
+    pub(super) on_reload: Option<Read<OnReload>>,
     /// What a client refused by the access list sees: `answer` (a TLS alert, or 403) or `silent`.
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
     /// Who is asked for addresses, and how long answers hold.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::{
+    Ipv6, LogFormat, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, S3Object,
+};
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
 use crate::yaml::{Fault, FromScalar, word};
@@ -254,6 +256,70 @@ impl FromScalar for PathBuf {
     }
 }
 
+impl FromScalar for PolicySource {
+    const EXPECTED: &'static str = "a file's path, s3://bucket/key or http://127.0.0.1:PORT/PATH";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if let Some(object) = text.strip_prefix("s3://") {
+            let mend = "write it like s3://bucket/ipcontrol.yaml";
+            let (bucket, key) = object.split_once('/').ok_or_else(|| Fault::new("has no key", mend))?;
+            if bucket.is_empty() || key.is_empty() {
+                return Err(Fault::new("has no bucket or no key", mend));
+            }
+            return Ok(Self::S3(S3Object { bucket: bucket.into(), key: key.into(), owner: None }));
+        }
+        if let Some(url) = text.strip_prefix("http://") {
+            return loopback_url(url).map(Self::Http);
+        }
+        if text.contains("://") {
+            return Err(Fault::new("is no source known here", "name a file, s3://bucket/key, or http:// on loopback"));
+        }
+        PathBuf::from_scalar(text).map(Self::File)
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
+}
+
+fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
+    let (authority, path) = url.find('/').map_or((url, "/"), |at| url.split_at(at));
+    let with_port = if authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    let address: SocketAddr = with_port
+        .replace("localhost:", "127.0.0.1:")
+        .parse()
+        .map_err(|_| Fault::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
+    if !address.ip().is_loopback() {
+        return Err(Fault::new("leaves this machine in plain text", "use s3://, a file, or an agent on 127.0.0.1"));
+    }
+    Ok(LoopbackUrl { address, path: path.into() })
+}
+
+/// An AWS account id.
+#[derive(Debug, Clone)]
+pub(super) struct AccountId(pub(super) Box<str>);
+
+impl FromScalar for AccountId {
+    const EXPECTED: &'static str = "an AWS account id in quotes";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Self(text.into()));
+        }
+        Err(Fault::new("is not an account id", "write its 12 digits in quotes"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[0-9]{12}$" })
+    }
+}
+
 impl FromScalar for LogOutput {
     const EXPECTED: &'static str = "stdout, or a file's path";
 
@@ -293,6 +359,7 @@ macro_rules! words {
 words!(Protocol, "tls or http": "tls" => Tls, "http" => Http);
 words!(ProxyProtocol, "required or off": "required" => Required, "off" => Off);
 words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent);
+words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
 words!(Ipv6, "auto, on or off": "auto" => Auto, "on" => On, "off" => Off);
 words!(LogFormat, "json or nginx": "json" => Json, "nginx" => Nginx);
 
