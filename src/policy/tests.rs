@@ -371,6 +371,19 @@ proptest! {
     }
 }
 
+/// Reads a range as `diff` prints it.
+fn range_has(range: &str, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    match (range.split_once(" - "), range.parse::<IpNet>()) {
+        (Some((first, last)), _) => {
+            let (first, last): (IpAddr, IpAddr) = (first.parse().unwrap(), last.parse().unwrap());
+            first.is_ipv4() == ip.is_ipv4() && first <= ip && ip <= last
+        }
+        (None, Ok(network)) => network.contains(&ip),
+        (None, Err(_)) => range == "all" || range.parse::<IpAddr>() == Ok(ip),
+    }
+}
+
 fn diffs(old: &str, new: &str) -> Vec<String> {
     let (old, new) = (policy(&format!("rules:\n{old}\n")), policy(&format!("rules:\n{new}\n")));
     let changes = diff::diff(&old, &new, SystemTime::UNIX_EPOCH).unwrap();
@@ -419,12 +432,13 @@ proptest! {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
         let changes = diff::diff(&old, &new, now).unwrap();
-        // Without a change told, nothing may have changed for anybody.
+        // Whoever gets another answer is in a range that is told.
         let listener = ListenerView { name: listener, public_port: port, now };
         for asked in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
             let before = old.route(&client, &listener, &asked).allowed;
             let after = new.route(&client, &listener, &asked).allowed;
-            let told = changes.iter().any(|change| change.allowed == after);
+            let told = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
+            let told = told.into_iter().any(|range| range_has(range, client.addr.ip()));
             prop_assert!(before == after || told, "{asked} {before} {after} {changes:?}");
         }
         let same = diff::diff(&new, &new, now).unwrap();
