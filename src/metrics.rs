@@ -2,7 +2,6 @@
 //!
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -61,7 +60,8 @@ pub struct PolicyMetrics {
 #[derive(Clone)]
 pub struct ListenerMetrics {
     active: Gauge,
-    closed: Arc<HashMap<Outcome, Counter>>,
+    /// By [`Outcome::index`].
+    closed: Arc<[Counter]>,
     bytes_up: Counter,
     bytes_down: Counter,
     handshake: Histogram,
@@ -100,11 +100,11 @@ impl Metrics {
                     ("outcome", outcome.word().to_owned()),
                     ("reason", outcome.reason().to_owned()),
                 ];
-                (outcome, counter!("latticegate_connections_total", &labels))
+                counter!("latticegate_connections_total", &labels)
             });
             ListenerMetrics {
                 active: gauge!("latticegate_connections_active", "listener" => name.to_owned()),
-                closed: Arc::new(closed.collect()),
+                closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
@@ -126,7 +126,7 @@ impl ListenerMetrics {
 
     pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
         self.active.decrement(1.0);
-        if let Some(counter) = self.closed.get(&outcome) {
+        if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
         let (tally, times) = (&record.tally, &record.times);

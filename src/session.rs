@@ -64,10 +64,17 @@ impl Session<'_> {
     /// The whole way of a connection that is let through.
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
-        let (name, requests) = self.introduce(&mut ahead).await?;
+        // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
+        let (name, requests, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        Ok(self.relay(upstream, ahead.into_pending(), &name, requests).await)
+    }
+
+    /// All that comes before the relay.
+    async fn arrive(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>, TcpStream), Outcome> {
+        let (name, requests) = self.introduce(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
-        Ok(self.relay(upstream, ahead.into_pending(), &name, requests).await)
+        Ok((name, requests, upstream))
     }
 
     /// Until both sides have ended, or a new access list ends it.
@@ -79,7 +86,6 @@ impl Session<'_> {
         requests: Option<HttpStream>,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, .. } = self;
-        let view = view(listener);
         let idle = worker.config().timeouts.idle;
         let mut requests = requests.map(|stream| Requests {
             stream,
@@ -97,7 +103,7 @@ impl Session<'_> {
                 end = &mut relay => return end,
                 () = worker.reloaded.notified() => {}
             }
-            let allowed = |client| worker.policy().policy.route(client, &view, name).allowed;
+            let allowed = |client| worker.policy().policy.route(client, &view(listener), name).allowed;
             if record.client.as_ref().is_some_and(allowed) {
                 continue;
             }
