@@ -379,7 +379,7 @@ mod tests {
             size_of::<F>()
         }
         let bytes = size(serve);
-        // 1944 on x86-64 with tokio 1.54; a little room for other versions.
-        assert!(bytes <= 2048, "{bytes} bytes");
+        // 2256 on x86-64 with tokio 1.54, of which 300 are for judging HTTP requests; a little room for other versions.
+        assert!(bytes <= 2400, "{bytes} bytes");
     }
 }
