@@ -80,6 +80,8 @@ reasons! {
         Idle = "idle",
         ClientReset = "client_reset",
         UpstreamReset = "upstream_reset",
+        /// A new access list forbids it, and `on_reload` is `close`.
+        Forbidden = "forbidden",
         /// Cut at the end of `drain.timeout`, or by a second signal.
         Drained = "drained",
     }
@@ -149,6 +151,10 @@ reasons! {
         HostAmbiguous = "host_ambiguous",
         /// The port in Host is not the listener's public port.
         HostPort = "host_port",
+        /// A later request on the connection names another host than the first.
+        HostChanged = "host_changed",
+        /// A chunked body that two readers could understand differently, or bytes where no body may be.
+        BodyMalformed = "body_malformed",
         /// The access list denies this client this name.
         NameDenied = "name_denied",
         /// The name does not exist, or has no address.

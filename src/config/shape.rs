@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::values::{Connections, ListenerName, Workers};
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::values::{AccountId, Connections, ListenerName, Workers};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -19,7 +19,11 @@ use crate::yaml::{Many, Read};
 pub(super) struct RawConfig {
     pub(super) listeners: Option<Vec<RawListener>>,
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
-    pub(super) policy: Option<Read<PathBuf>>,
+    pub(super) policy: Option<Read<PolicySource>>,
+    pub(super) policy_poll: Option<Read<Duration>>,
+    pub(super) policy_fallback: Option<Read<PathBuf>>,
+    pub(super) policy_owner: Option<Read<AccountId>>,
+    pub(super) on_reload: Option<Read<OnReload>>,
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
     pub(super) dns: Option<RawDns>,
     pub(super) upstream: Option<RawUpstream>,

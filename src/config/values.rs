@@ -8,7 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::{
+    Ipv6, LogFormat, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, S3Object,
+};
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
 use crate::yaml::{Fault, FromScalar, word};
@@ -191,6 +193,68 @@ impl FromScalar for PathBuf {
             return Err(Fault::new("is not a path", "write a file's path, like ipcontrol.yaml"));
         }
         Ok(Self::from(text))
+    }
+}
+
+impl FromScalar for PolicySource {
+    const EXPECTED: &'static str = "a file's path, s3://bucket/key or http://127.0.0.1:PORT/PATH";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if let Some(object) = text.strip_prefix("s3://") {
+            let mend = "write it like s3://bucket/ipcontrol.yaml";
+            let (bucket, key) = object.split_once('/').ok_or_else(|| Fault::new("has no key", mend))?;
+            if bucket.is_empty() || key.is_empty() {
+                return Err(Fault::new("has no bucket or no key", mend));
+            }
+            return Ok(Self::S3(S3Object { bucket: bucket.into(), key: key.into(), owner: None }));
+        }
+        if let Some(url) = text.strip_prefix("http://") {
+            return loopback_url(url).map(Self::Http);
+        }
+        if text.contains("://") {
+            return Err(Fault::new("is no source known here", "name a file, s3://bucket/key, or http:// on loopback"));
+        }
+        PathBuf::from_scalar(text).map(Self::File)
+    }
+}
+
+fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
+    let (authority, path) = url.find('/').map_or((url, "/"), |at| url.split_at(at));
+    let with_port = if authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    let address: SocketAddr = with_port
+        .replace("localhost:", "127.0.0.1:")
+        .parse()
+        .map_err(|_| Fault::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
+    if !address.ip().is_loopback() {
+        return Err(Fault::new("leaves this machine in plain text", "use s3://, a file, or an agent on 127.0.0.1"));
+    }
+    Ok(LoopbackUrl { address, path: path.into() })
+}
+
+/// An AWS account id.
+#[derive(Debug, Clone)]
+pub(super) struct AccountId(pub(super) Box<str>);
+
+impl FromScalar for AccountId {
+    const EXPECTED: &'static str = "an AWS account id in quotes";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Self(text.into()));
+        }
+        Err(Fault::new("is not an account id", "write its 12 digits in quotes"))
+    }
+}
+
+impl FromScalar for OnReload {
+    const EXPECTED: &'static str = "keep or close";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("keep", Self::Keep), ("close", Self::Close)])
     }
 }
 
