@@ -98,7 +98,7 @@ impl Lab {
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
         let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
-        let policy = Policy::load(&config.policy).unwrap();
+        let policy = Policy::load(&parts.files.path().join("ipcontrol.yaml")).unwrap();
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();
         let (tell, started) = channel();
