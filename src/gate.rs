@@ -14,6 +14,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
@@ -148,8 +149,10 @@ impl Gate {
     /// Watches the access list's source from now on.
     pub fn reload_from(&self, source: Source) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
-        let reloader = Reloader { source, current, poll: self.shared.config.policy_poll, metrics };
-        self.spawn(reloader.run());
+        let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
+        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None };
+        let _context = self.runtime.enter();
+        self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
 
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.

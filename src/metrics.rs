@@ -49,6 +49,7 @@ pub struct DnsMetrics {
 pub struct PolicyMetrics {
     loaded: Counter,
     failed: Counter,
+    in_step: Gauge,
     hash: Gauge,
     rules: Gauge,
     /// Seconds since 1970; a scrape turns it into an age.
@@ -151,6 +152,7 @@ impl PolicyMetrics {
         Self {
             loaded: reloads("loaded"),
             failed: reloads("failed"),
+            in_step: gauge!("latticegate_policy_in_step"),
             hash: gauge!("latticegate_policy_hash"),
             rules: gauge!("latticegate_policy_rules"),
             since: Arc::default(),
@@ -159,10 +161,16 @@ impl PolicyMetrics {
     }
 
     pub fn loaded(&self, loaded: &Loaded) {
+        self.in_step(true);
         self.loaded.increment(1);
         self.hash.set(f64::from(loaded.version.hash));
         self.rules.set(u32::try_from(loaded.policy.rules().len()).map_or(f64::INFINITY, f64::from));
         self.since.store(seconds(loaded.since), Ordering::Relaxed);
+    }
+
+    /// Whether the list in force is the one that the source has.
+    pub fn in_step(&self, yes: bool) {
+        self.in_step.set(if yes { 1.0 } else { 0.0 });
     }
 
     pub fn failed(&self) {
@@ -216,6 +224,7 @@ fn describe() {
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
     describe_counter!("latticegate_access_log_dropped_lines_total", "Lines that the log's reader was too slow for.");
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
+    describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");
     describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");
     describe_gauge!("latticegate_policy_rules", "Rules of the list in force.");
     describe_gauge!("latticegate_policy_age_seconds", "Since the list in force was loaded.");

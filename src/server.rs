@@ -86,10 +86,6 @@ impl Worker {
         self.shared.policy.load()
     }
 
-    pub(crate) fn note_forbidden(&self) {
-        self.shared.policy.note_forbidden();
-    }
-
     pub(crate) fn reach(&self) -> &Reach {
         &self.shared.reach
     }
