@@ -76,6 +76,10 @@ impl Limits {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.max_open
     }

@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::reload::Loaded;
 use crate::resolve::{Found, LookupError};
+use crate::status::{Status, Warning};
 
 /// Seconds; from a hit in the same AZ to the connect timeout.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -31,6 +32,7 @@ pub struct Metrics {
     pub policy: PolicyMetrics,
     pub ready: Gauge,
     pub accept_errors: Counter,
+    warnings: [(Warning, Gauge); 3],
     handshake: Histogram,
     connect: Histogram,
 }
@@ -87,6 +89,8 @@ impl Metrics {
                 policy: PolicyMetrics::new(),
                 ready: gauge!("latticegate_ready"),
                 accept_errors: counter!("latticegate_accept_errors_total"),
+                warnings: Warning::ALL
+                    .map(|warning| (warning, gauge!("latticegate_warning", "warning" => warning.word()))),
                 handshake: histogram!("latticegate_handshake_seconds"),
                 connect: histogram!("latticegate_connect_seconds"),
             }
@@ -112,6 +116,13 @@ impl Metrics {
                 connect: self.connect.clone(),
             }
         })
+    }
+
+    /// Before each scrape.
+    pub fn warn(&self, status: &Status) {
+        for (warning, gauge) in &self.warnings {
+            gauge.set(if status.has(*warning) { 1.0 } else { 0.0 });
+        }
     }
 
     /// For rendering and upkeep.
@@ -222,6 +233,7 @@ fn describe() {
     describe_counter!("latticegate_connections_total", "Connections closed, by listener, outcome and reason word.");
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
+    describe_gauge!("latticegate_warning", "1 while something is wrong that does not make the task unready.");
     describe_counter!("latticegate_access_log_dropped_lines_total", "Lines that the log's reader was too slow for.");
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
     describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
-use crate::dial::dial;
+use crate::dial::{DialError, dial};
 use crate::hostname::Hostname;
 use crate::http_stream::{HttpStream, Progress};
 use crate::limits::{ClientKey, Held};
@@ -268,7 +268,10 @@ impl Session<'_> {
             }
             Err(error) => {
                 self.record.upstream = error.address();
-                if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
+                if let DialError::Shortage(_) = error {
+                    worker.make_room();
+                    self.record.detail = Some("no fd or memory for the upstream's socket".into());
+                } else if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
                     self.record.detail = Some(advice(worker.reach(), name, address, reason));
                 }
                 Err(error.outcome())
