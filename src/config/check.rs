@@ -13,7 +13,10 @@ use super::shape::{
     RawTimeouts, RawUpstream,
 };
 use super::values::{AccountId, Connections, Workers};
-use super::{AccessLog, Config, Dns, Drain, Limits, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults, PolicySource, S3Object};
+use super::{
+    AccessLog, Config, Dns, Drain, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
+    Upstream, defaults,
+};
 use crate::hostname::Hostname;
 use crate::limits::Quota;
 use crate::networks::Networks;
@@ -203,7 +206,9 @@ impl Check<'_> {
     fn policy(&self, policy: Option<Read<PolicySource>>, owner: Option<Read<AccountId>>) -> PolicySource {
         match policy.map(|read| read.0) {
             Some(PolicySource::File(path)) => PolicySource::File(self.beside(&path)),
-            Some(PolicySource::S3(object)) => PolicySource::S3(S3Object { owner: owner.map(|read| read.0.0), ..object }),
+            Some(PolicySource::S3(object)) => {
+                PolicySource::S3(S3Object { owner: owner.map(|read| read.0.0), ..object })
+            }
             Some(url @ PolicySource::Http(_)) => url,
             None if self.file.is_some() => PolicySource::File(self.beside(FilePath::new(defaults::POLICY))),
             None => PolicySource::File(defaults::POLICY_WITHOUT_FILE.into()),

@@ -49,9 +49,8 @@ impl FileSource {
     }
 
     pub(super) fn fetch(&mut self) -> Result<Option<Fetched>, SourceError> {
-        let unreadable = |error: io::Error| {
-            SourceError::Problems(vec![yaml::unreadable(&error, Origin::file(&self.path))])
-        };
+        let unreadable =
+            |error: io::Error| SourceError::Problems(vec![yaml::unreadable(&error, Origin::file(&self.path))]);
         let stamp = Stamp::of(&self.path).map_err(unreadable)?;
         if self.read == Some(stamp) {
             return Ok(None);

@@ -31,9 +31,9 @@ impl HttpSource {
 
     pub(super) async fn fetch(&self, known: &Version) -> Result<Option<Fetched>, SourceError> {
         let result = timeout(PATIENCE, self.get(known)).await;
-        result.unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}"))).map_err(|why| {
-            SourceError::Unreachable(format!("{self}: {why}"))
-        })
+        result
+            .unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}")))
+            .map_err(|why| SourceError::Unreachable(format!("{self}: {why}")))
     }
 
     async fn get(&self, known: &Version) -> Result<Option<Fetched>, String> {

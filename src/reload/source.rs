@@ -118,7 +118,11 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.label.is_empty() { write!(f, "{:08x}", self.hash) } else { write!(f, "{} {:08x}", self.label, self.hash) }
+        if self.label.is_empty() {
+            write!(f, "{:08x}", self.hash)
+        } else {
+            write!(f, "{} {:08x}", self.label, self.hash)
+        }
     }
 }
 
