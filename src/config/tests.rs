@@ -31,11 +31,11 @@ fn the_shipped_file_says_what_the_defaults_say() {
     let shipped = taken(with(include_str!("../../conf/latticegate.yaml"), &[]));
     let default = taken(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
     let paths = |mut config: Config| {
-        config.policy = PathBuf::new();
+        config.policy = PolicySource::File(PathBuf::new());
         format!("{config:#?}")
     };
-    assert_eq!(shipped.policy, Path::new("conf/ipcontrol.yaml"));
-    assert_eq!(default.policy, Path::new("/etc/latticegate/ipcontrol.yaml"));
+    assert_eq!(shipped.policy, PolicySource::File("conf/ipcontrol.yaml".into()));
+    assert_eq!(default.policy, PolicySource::File("/etc/latticegate/ipcontrol.yaml".into()));
     assert_eq!(paths(shipped), paths(default));
 }
 

@@ -7,14 +7,10 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::{Fetched, SourceError};
 use crate::problem::Origin;
 use crate::yaml;
-
-/// How often a file is looked at: one stat(2).
-pub const POLL: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct FileSource {
