@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::dial;
 use crate::hostname::Hostname;
+use crate::http_stream::{HttpStream, Progress};
 use crate::limits::{ClientKey, Held};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
@@ -20,7 +21,7 @@ use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, Policy, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
-use crate::relay::{End, relay};
+use crate::relay::{End, Judge, Ruling, relay};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::Worker;
@@ -28,9 +29,16 @@ use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
-    let mut session =
-        Session { stream: &mut stream, listener: &teller.listener, worker: &worker, record, held: Held::default() };
+    let mut session = Session {
+        stream: &mut stream,
+        listener: &teller.listener,
+        worker: &worker,
+        record,
+        held: Held::default(),
+        may_answer: true,
+    };
     match session.pass().await {
+        Ok(End { refused: Some(reason), .. }) => session.turn_away(Outcome::Refused(reason)).await,
         Ok(end) => {
             session.record.closed_by = end.first;
             session.record.close(Outcome::Relayed(end.close));
@@ -48,24 +56,41 @@ struct Session<'a> {
     worker: &'a Worker,
     record: Record,
     held: Held,
+    /// A status sent now would be the answer to what was refused.
+    may_answer: bool,
 }
 
 impl Session<'_> {
     /// The whole way of a connection that is let through.
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
-        let name = self.introduce(&mut ahead).await?;
+        let (name, requests) = self.introduce(&mut ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
-        Ok(self.relay(upstream, ahead.into_pending(), &name).await)
+        Ok(self.relay(upstream, ahead.into_pending(), &name, requests).await)
     }
 
     /// Until both sides have ended, or a new access list ends it.
-    async fn relay(&mut self, mut upstream: TcpStream, ahead: Vec<u8>, name: &Hostname) -> End {
-        let Self { stream, worker, record, .. } = self;
-        let view = view(self.listener);
+    async fn relay(
+        &mut self,
+        mut upstream: TcpStream,
+        ahead: Vec<u8>,
+        name: &Hostname,
+        requests: Option<HttpStream>,
+    ) -> End {
+        let Self { stream, listener, worker, record, may_answer, .. } = self;
+        let view = view(listener);
         let idle = worker.config().timeouts.idle;
-        let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally));
+        let mut requests = requests.map(|stream| Requests {
+            stream,
+            worker,
+            listener,
+            client: &record.client,
+            refused: false,
+            may_answer,
+        });
+        let judge = requests.as_mut().map(|requests| -> &mut dyn Judge { requests });
+        let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally, judge));
         loop {
             tokio::select! {
                 biased;
@@ -78,21 +103,21 @@ impl Session<'_> {
             }
             worker.note_forbidden();
             if worker.config().on_reload == OnReload::Close {
-                return End { close: Close::Forbidden, first: None };
+                return End { close: Close::Forbidden, first: None, refused: None };
             }
         }
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
+    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>), Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
         let waiting = self.worker.half_open.wait();
         let preface = async {
             let client = self.identify(ahead).await?;
             let loaded = self.admit(client)?;
-            let name = self.read_name(ahead).await?;
+            let (name, requests) = self.read_name(ahead).await?;
             self.route(&loaded.policy, &name)?;
-            Ok(name)
+            Ok((name, requests))
         };
         let preface = async {
             tokio::select! {
@@ -161,7 +186,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<Hostname, Outcome> {
+    /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
+    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>), Outcome> {
         let scratch = self.worker.tools.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
@@ -170,24 +196,25 @@ impl Session<'_> {
             }
             self.pace(ahead)
         };
-        let name = match self.listener.protocol {
+        let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
                 let too_long = RefuseReason::HelloTooLong;
                 let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, sni::parse, wait).await;
                 let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
                 self.record.hello = Some((&hello).into());
-                hello.name
+                (hello.name, None)
             }
             Protocol::Http => {
                 let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
                 let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
-                head.map_err(|stop| ended(stop, ahead))?.0.name
+                let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
+                (head.name.clone(), Some(HttpStream::new(head, len, port)))
             }
         };
         self.record.times.hello = Some(self.record.times.elapsed());
         self.record.name = Some(name.as_str().into());
-        Ok(name)
+        Ok((name, requests))
     }
 
     fn route(&mut self, policy: &Policy, name: &Hostname) -> Result<(), Outcome> {
@@ -238,7 +265,8 @@ impl Session<'_> {
     async fn turn_away(self, outcome: Outcome) {
         let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let answer = refuse::answer(outcome, self.listener.protocol, self.record.id).filter(|_| !silent);
+        let answer =
+            refuse::answer(outcome, self.listener.protocol, self.record.id).filter(|_| !silent && self.may_answer);
         let Some(answer) = answer else { return self.record.close(outcome) };
         refuse::send(self.stream, &answer);
         self.record.close(outcome);
@@ -250,6 +278,60 @@ impl Session<'_> {
 
     fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
         self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
+    }
+}
+
+/// Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
+struct Requests<'a> {
+    stream: HttpStream,
+    worker: &'a Worker,
+    listener: &'a config::Listener,
+    client: &'a Option<Client>,
+    refused: bool,
+    /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
+    may_answer: &'a mut bool,
+}
+
+impl Judge for Requests<'_> {
+    fn judge(&mut self, bytes: &[u8]) -> Ruling {
+        loop {
+            match self.stream.advance(bytes) {
+                Progress::Forward(n) => return Ruling::Pass(n),
+                Progress::NeedMore => return Ruling::NeedMore,
+                Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
+                Progress::Request { .. } => return self.refuse(RefuseReason::NameDenied),
+                Progress::Refuse(reason) => return self.refuse(reason),
+            }
+        }
+    }
+
+    fn unseen(&self) -> u64 {
+        self.stream.unseen()
+    }
+
+    fn passed(&mut self, bytes: u64) {
+        self.stream.pass(bytes);
+    }
+
+    fn upstream_spoke(&mut self) {
+        self.stream.upstream_spoke();
+        if self.refused {
+            *self.may_answer = self.stream.may_answer();
+        }
+    }
+}
+
+impl Requests<'_> {
+    fn is_allowed(&self) -> bool {
+        let loaded = self.worker.policy();
+        let name = self.stream.name();
+        self.client.as_ref().is_some_and(|client| loaded.policy.route(client, &view(self.listener), name).allowed)
+    }
+
+    fn refuse(&mut self, reason: RefuseReason) -> Ruling {
+        self.refused = true;
+        *self.may_answer = self.stream.may_answer();
+        Ruling::Refuse(reason)
     }
 }
 

@@ -13,8 +13,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Tools;
 use super::pipe::Lease;
+use super::{Judge, Ruling, Tools};
+use crate::outcome::RefuseReason;
 
 /// Why a direction is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) enum Ended {
     Eof,
     SourceReset,
     SinkReset,
+    /// The judge refused what came next; what it had let through was passed on, but no FIN.
+    Refused(RefuseReason),
 }
 
 #[derive(Default)]
@@ -31,12 +34,16 @@ pub(super) struct Direction {
     /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
     held: Vec<u8>,
     sent: usize,
+    /// Read, but not let through by the judge yet; at first, what was read ahead.
+    unjudged: Vec<u8>,
     pipe: Option<Lease>,
     bulk: Bulk,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// What was read ahead comes first.
+    Starting,
     #[default]
     Open,
     /// The source has ended so; what is held still has to reach the sink.
@@ -45,11 +52,14 @@ enum State {
 }
 
 impl Direction {
+    /// Fewer bytes that the judge need not see are not worth a pipe.
+    const WORTH_A_PIPE: u64 = 64 * 1024;
     /// Bytes moved in one turn before other connections get theirs.
     const TURN: u64 = 1 << 20;
 
-    pub(super) fn starting_with(held: Vec<u8>) -> Self {
-        Self { held, ..Self::default() }
+    /// `ahead` is passed on first.
+    pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
+        Self { unjudged: ahead, state: State::Starting, ..Self::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -60,11 +70,12 @@ impl Direction {
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.held = Vec::new();
+        self.unjudged = Vec::new();
         self.pipe = None;
     }
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
-    /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
+    /// `judge`: asked before anything is passed on. `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -72,6 +83,7 @@ impl Direction {
         sink: &mut TcpStream,
         tools: &Tools,
         tally: &mut u64,
+        mut judge: Option<&mut (dyn Judge + '_)>,
         last: bool,
     ) -> Poll<Option<Ended>> {
         let turn_ends = tally.saturating_add(Self::TURN);
@@ -84,7 +96,7 @@ impl Direction {
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
-                if !last {
+                if !last && !matches!(ended, Ended::Refused(_)) {
                     // An error says that the sink is gone, which the other direction will meet by itself.
                     let _ = SockRef::from(&*sink).shutdown(Shutdown::Write);
                 }
@@ -97,7 +109,7 @@ impl Direction {
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
             let _ = ready!(sink.poll_write_ready(cx));
-            match self.poll_move(cx, source, sink, tools, tally) {
+            match self.poll_move(cx, source, sink, tools, tally, reborrow(&mut judge)) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => self.state = State::Draining(Ended::Eof),
                 Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
@@ -142,23 +154,44 @@ impl Direction {
         sink: &mut TcpStream,
         tools: &Tools,
         tally: &mut u64,
+        judge: Option<&mut (dyn Judge + '_)>,
     ) -> Poll<Result<bool, Broken>> {
-        if self.bulk.is_on() && self.pipe.is_none() {
-            self.pipe = tools.pipes.lease();
+        if self.state == State::Starting {
+            self.state = State::Open;
+            let ahead = std::mem::take(&mut self.unjudged);
+            return Poll::Ready(self.pass_on(cx, &ahead, sink, tally, judge).map(|()| true));
         }
-        if self.pipe.is_some() { self.poll_splice(cx, source) } else { self.poll_copy(cx, source, sink, tools, tally) }
+        let unseen = judge.as_ref().map_or(u64::MAX, |judge| judge.unseen());
+        if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
+            self.pipe = self.pipe.take().or_else(|| tools.pipes.lease());
+            if self.pipe.is_some() {
+                return self.poll_splice(cx, source, judge, unseen);
+            }
+        }
+        self.pipe = None;
+        self.poll_copy(cx, source, sink, tools, tally, judge)
     }
 
     /// From the source into the pipe; the next flush takes it out.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, source: &mut TcpStream) -> Poll<Result<bool, Broken>> {
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TcpStream,
+        judge: Option<&mut (dyn Judge + '_)>,
+        most: u64,
+    ) -> Poll<Result<bool, Broken>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
         loop {
             ready!(source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
             // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match source.try_io(Interest::READABLE, || pipe.fill_from(&*source)) {
+            match source.try_io(Interest::READABLE, || pipe.fill_from(&*source, most)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(n) => {
                     self.bulk.note(n);
+                    if let Some(judge) = judge {
+                        judge.passed(count(n));
+                    }
                     return Poll::Ready(Ok(true));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -175,6 +208,7 @@ impl Direction {
         sink: &mut TcpStream,
         tools: &Tools,
         tally: &mut u64,
+        judge: Option<&mut (dyn Judge + '_)>,
     ) -> Poll<Result<bool, Broken>> {
         let mut scratch = tools.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
@@ -184,16 +218,76 @@ impl Direction {
             return Poll::Ready(Ok(false));
         }
         self.bulk.note(read.len());
-        let taken = match Pin::new(sink).poll_write(cx, read) {
+        Poll::Ready(self.pass_on(cx, read, sink, tally, judge).map(|()| true))
+    }
+
+    /// Writes what the judge lets through, at once as far as the sink takes it.
+    fn pass_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sink: &mut TcpStream,
+        tally: &mut u64,
+        judge: Option<&mut (dyn Judge + '_)>,
+    ) -> Result<(), Broken> {
+        let Some(judge) = judge else { return self.write(cx, bytes, sink, tally) };
+        if self.unjudged.is_empty() {
+            let passed = self.ask(judge, bytes);
+            self.unjudged = bytes.get(passed..).unwrap_or_default().to_vec();
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), sink, tally);
+        }
+        let mut all = std::mem::take(&mut self.unjudged);
+        all.extend_from_slice(bytes);
+        let passed = self.ask(judge, &all);
+        self.unjudged = all.split_off(passed);
+        self.write(cx, &all, sink, tally)
+    }
+
+    /// How many of the bytes the judge lets through; a refusal ends this direction.
+    fn ask(&mut self, judge: &mut (dyn Judge + '_), bytes: &[u8]) -> usize {
+        let mut passed = 0_usize;
+        while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
+            match judge.judge(rest) {
+                Ruling::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                Ruling::NeedMore => break,
+                Ruling::Refuse(reason) => {
+                    self.state = State::Draining(Ended::Refused(reason));
+                    break;
+                }
+            }
+        }
+        passed
+    }
+
+    /// What the sink does not take is kept.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sink: &mut TcpStream,
+        tally: &mut u64,
+    ) -> Result<(), Broken> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let taken = match Pin::new(sink).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+            Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,
         };
         *tally = tally.saturating_add(count(taken));
-        if let Some(rest) = read.get(taken..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.held = rest.to_vec();
         }
-        Poll::Ready(Ok(true))
+        Ok(())
+    }
+}
+
+/// Lends the judge for one call.
+pub(super) fn reborrow<'a>(judge: &'a mut Option<&mut (dyn Judge + '_)>) -> Option<&'a mut (dyn Judge + 'a)> {
+    match judge {
+        Some(judge) => Some(&mut **judge),
+        None => None,
     }
 }
 

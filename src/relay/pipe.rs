@@ -61,9 +61,11 @@ impl Lease {
         self.filled == 0
     }
 
-    pub(super) fn fill_from(&mut self, source: impl AsFd) -> io::Result<usize> {
+    /// Moves at most `most` bytes in.
+    pub(super) fn fill_from(&mut self, source: impl AsFd, most: usize) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else { return Ok(0) };
-        let n = splice(source, None, &pipe.writer, None, PipePool::SIZE, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+        let most = most.min(PipePool::SIZE);
+        let n = splice(source, None, &pipe.writer, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
         self.filled = self.filled.saturating_add(n);
         Ok(n)
     }
