@@ -4,10 +4,16 @@
 //! name is known), and may it go to this name ([`Policy::route`]). The third, may we reach that address, is
 //! [`reach`]. A [`Policy`] never changes; a reload makes another.
 
+pub mod changes;
+pub mod diff;
+pub mod hits;
 mod index;
+mod lint;
 mod pattern;
+pub mod ranges;
 pub mod reach;
 mod read;
+pub mod shadow;
 mod shape;
 
 use std::fmt;
@@ -26,9 +32,12 @@ pub use reach::Reach;
 
 #[derive(Debug)]
 pub struct Policy {
+    origin: Origin,
     /// The file's name, as logs show it: `ipcontrol.yaml`.
     source: Box<str>,
     rules: Vec<Rule>,
+    /// What was found doubtful while reading.
+    notes: Vec<Problem>,
     index: Index,
 }
 
@@ -50,17 +59,18 @@ pub struct Rule {
     /// What the operator calls it.
     pub name: Option<Box<str>>,
     pub line: u32,
+    pub column: u32,
     /// The rule as it is written.
     pub text: Box<str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     Allow,
     Deny,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Sources {
     /// Every client, by IPv4 and IPv6.
     All,
@@ -116,12 +126,9 @@ impl Policy {
             Origin::Variable(name) => name.as_ref().into(),
             Origin::Defaults => "defaults".into(),
         };
-        Ok(Self::new(source, read::rules(text, origin)?))
-    }
-
-    fn new(source: Box<str>, rules: Vec<Rule>) -> Self {
+        let (rules, notes) = read::rules(text, origin.clone())?;
         let index = Index::new(&rules);
-        Self { source, rules, index }
+        Ok(Self { origin, source, rules, notes, index })
     }
 
     /// May this client enter? Asked right after the PROXY header.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use self::direction::{Direction, Ended, reborrow};
+use self::direction::{Direction, Ended, Lane};
 use self::pipe::PipePool;
 use crate::outcome::{Close, RefuseReason};
 
@@ -154,14 +154,17 @@ impl Pair<'_> {
         tools: &Tools,
         tally: &mut Tally,
     ) -> Poll<End> {
-        let last = self.down.is_closed();
-        if let Poll::Ready(Some(ended)) =
-            self.up.poll(cx, client, upstream, tools, &mut tally.up, reborrow(&mut self.judge), last)
-        {
+        let judge: Option<&mut (dyn Judge + '_)> = match &mut self.judge {
+            Some(judge) => Some(&mut **judge),
+            None => None,
+        };
+        let mut lane = Lane { source: client, sink: upstream, tools, tally: &mut tally.up, judge };
+        if let Poll::Ready(Some(ended)) = self.up.poll(cx, &mut lane, self.down.is_closed()) {
             self.note(ended, Side::Client, Side::Upstream);
         }
-        let (before, last) = (tally.down, self.up.is_closed());
-        if let Poll::Ready(Some(ended)) = self.down.poll(cx, upstream, client, tools, &mut tally.down, None, last) {
+        let before = tally.down;
+        let mut lane = Lane { source: upstream, sink: client, tools, tally: &mut tally.down, judge: None };
+        if let Poll::Ready(Some(ended)) = self.down.poll(cx, &mut lane, self.up.is_closed()) {
             self.note(ended, Side::Upstream, Side::Client);
         }
         if let Some(judge) = self.judge.as_mut().filter(|_| tally.down != before) {

@@ -3,7 +3,6 @@
 //! A list that cannot be read, or a source that went away, leaves the last good one in force, with one line in
 //! the log and a count. Connections that the new list forbids are counted, and closed if the operator wants that.
 
-mod diff;
 mod file;
 mod http;
 #[cfg(feature = "s3")]
@@ -144,13 +143,21 @@ impl Reloader {
     }
 
     async fn take(&mut self, old: &Loaded, loaded: Loaded) {
-        let change = diff::Change::between(&old.policy, &loaded.policy);
+        let changes = old.policy.changes_to(&loaded.policy);
+        let (added, removed, moved) = (changes.added.len(), changes.removed.len(), changes.moved.len());
         let version = loaded.version.clone();
         self.metrics.loaded(&loaded);
         self.current.swap(loaded);
         sleep(RECOUNT).await;
         let forbidden = self.current.forbidden.load(Ordering::Relaxed);
-        tracing::info!(%version, %change, live_connections_forbidden = forbidden, "access list reloaded");
+        tracing::info!(
+            %version,
+            added,
+            removed,
+            moved,
+            live_connections_forbidden = forbidden,
+            "access list reloaded"
+        );
     }
 }
 

@@ -113,10 +113,13 @@ impl Document {
         self.root.find(path).and_then(|node| node.at.position())
     }
 
-    /// The elements of the list at `path`, each with its first and last line.
-    pub fn lines(&self, path: &Path) -> Vec<(u32, u32)> {
+    /// The elements of the list at `path`, each with its start and its last line.
+    pub fn lines(&self, path: &Path) -> Vec<(Position, u32)> {
         match self.root.find(path).map(|node| &node.kind) {
-            Some(Kind::List(items)) => items.iter().map(|item| (item.at.line, item.last_line())).collect(),
+            Some(Kind::List(items)) => {
+                let start = |item: &Node| Position { line: item.at.line, column: item.at.column };
+                items.iter().map(|item| (start(item), item.last_line())).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use super::Source;
 use super::check::tell;
 use crate::config::{Config, env};
 use crate::gate::StartError;
+use crate::problem::Severity;
 use crate::reload::SourceError;
 
 #[derive(Debug, Args)]
@@ -23,11 +24,11 @@ impl Run {
         let (config, warnings) = match Config::load(self.source.config.as_deref(), env::of_process()) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                tell("error", &problems)?;
+                tell(Severity::Error, &problems)?;
                 return Ok(ExitCode::FAILURE);
             }
         };
-        tell("warning", &warnings)?;
+        tell(Severity::Warning, &warnings)?;
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
             .with_writer(std::io::stderr)
@@ -36,7 +37,7 @@ impl Run {
         match crate::run::run(config) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(StartError::Policy(SourceError::Problems(problems))) => {
-                tell("error", &problems)?;
+                tell(Severity::Error, &problems)?;
                 Ok(ExitCode::FAILURE)
             }
             Err(error) => Err(error.into()),

