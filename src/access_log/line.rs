@@ -177,3 +177,6 @@ fn seconds(time: Duration) -> String {
 fn step(from: Option<Duration>, to: Option<Duration>) -> Option<f64> {
     Some(millis(to?.saturating_sub(from?)))
 }
+
+#[cfg(test)]
+mod tests;

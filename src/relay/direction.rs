@@ -285,3 +285,36 @@ impl Bulk {
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_large_pieces_starts_bulk_and_as_many_small_ones_end_it() {
+        let mut bulk = Bulk::default();
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE);
+            assert!(!bulk.is_on());
+        }
+        bulk.note(Bulk::LARGE);
+        assert!(bulk.is_on());
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE - 1);
+            assert!(bulk.is_on());
+        }
+        bulk.note(1);
+        assert!(!bulk.is_on());
+    }
+
+    #[test]
+    fn a_small_piece_now_and_then_does_not_end_bulk() {
+        let mut bulk = Bulk::default();
+        for _ in 0..100 {
+            bulk.note(Bulk::LARGE);
+            bulk.note(Bulk::LARGE);
+            bulk.note(7);
+        }
+        assert!(bulk.is_on());
+    }
+}

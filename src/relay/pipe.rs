@@ -41,6 +41,16 @@ impl PipePool {
         Some(Lease { pipe: Some(pipe), filled: 0, shelf: Rc::clone(&self.0) })
     }
 
+    #[cfg(test)]
+    pub(super) fn leased(&self) -> usize {
+        self.0.leased.get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.0.idle.borrow().len()
+    }
+
     fn open() -> Option<Pipe> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // A smaller pipe moves the same bytes in more calls.
