@@ -37,6 +37,9 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 /// Half-open connections that make room when the machine is short of something.
 const EVICTED_AT_ONCE: usize = 16;
 
+/// Handshakes that have begun when no new ones are taken any more end within this: some round trips in one region.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
+
 /// How far the end of the process has come; each step includes those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -198,6 +201,13 @@ impl Acceptor {
                 tracing::warn!(%error, "clients that are silent now may be reset");
             }
             let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        };
+        let closing = async {
+            closing.await;
+            match socket::drop_syns(&listener) {
+                Ok(()) => sleep(LAST_HANDSHAKES).await,
+                Err(error) => tracing::warn!(%error, "clients in the middle of their handshake may be reset"),
+            }
         };
         tokio::select! {
             biased;

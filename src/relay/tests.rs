@@ -110,7 +110,7 @@ fn exchange(client: &Player, upstream: &Player, ahead: &[u8], tools: &Tools) -> 
         let (mut to_upstream, far_upstream) = connection(upstream.small_buffers).await;
         let mut tally = Tally::default();
         let relay = async {
-            let end = relay(&mut to_client, &mut to_upstream, ahead.to_vec(), IDLE, tools, &mut tally).await;
+            let end = relay(&mut to_client, &mut to_upstream, ahead.to_vec(), IDLE, tools, &mut tally, None).await;
             // As the session does; whoever waits for a FIN gets it at the latest now.
             drop((to_client, to_upstream));
             end
@@ -190,7 +190,7 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
         let mut tally = Tally::default();
         let (client, upstream) = (bulk(), bulk());
         let relay = async {
-            relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
+            relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None).await;
             drop((to_client, to_upstream));
         };
         let ((), at_client, at_upstream) = tokio::join!(relay, client.play(far_client), upstream.play(far_upstream));
@@ -209,7 +209,7 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
         let (mut to_upstream, mut far_upstream) = connection(false).await;
         let mut tally = Tally::default();
         {
-            let mut relay = pin!(relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally));
+            let mut relay = pin!(relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None));
             let sent = pattern(0, 64 << 20);
             // The client reads nothing, so at some point the upstream is stopped, with a full pipe between.
             let mut write = pin!(far_upstream.write_all(&sent));
@@ -247,7 +247,7 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
             far_client.read_exact(&mut got).await.unwrap();
             far_client
         };
-        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally);
+        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None);
         let idle = async {
             let (upstream, client) = tokio::join!(script, reading);
             // All has arrived; the relay has seen that nothing more is there once it has given its pipe back.
@@ -269,7 +269,7 @@ fn whoever_ends_first_is_told() {
             let (mut to_upstream, mut far_upstream) = connection(false).await;
             let mut tally = Tally::default();
             let tools = Tools::new();
-            let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally);
+            let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None);
             let ends = async {
                 let (first, second) = if client_first {
                     (&mut far_client, &mut far_upstream)
@@ -282,7 +282,7 @@ fn whoever_ends_first_is_told() {
             };
             let (end, ()) = tokio::join!(relay, ends);
             let first = if client_first { Side::Client } else { Side::Upstream };
-            assert_eq!(end, End { close: Close::Done, first: Some(first) });
+            assert_eq!(end, End { close: Close::Done, first: Some(first), refused: None });
         });
     }
 }
@@ -298,10 +298,10 @@ fn a_reset_ends_both_ways_and_is_told() {
             let (reset, _kept) = if client_resets { (far_client, far_upstream) } else { (far_upstream, far_client) };
             socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
             drop(reset);
-            let end = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
+            let end = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None).await;
             let (close, side) =
                 if client_resets { (Close::ClientReset, Side::Client) } else { (Close::UpstreamReset, Side::Upstream) };
-            assert_eq!(end, End { close, first: Some(side) });
+            assert_eq!(end, End { close, first: Some(side), refused: None });
         });
     }
 }
@@ -323,9 +323,9 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
             }
             Instant::now()
         };
-        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), idle, &tools, &mut tally);
+        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), idle, &tools, &mut tally, None);
         let (end, last_word) = tokio::join!(relay, talk);
-        assert_eq!(end, End { close: Close::Idle, first: None });
+        assert_eq!(end, End { close: Close::Idle, first: None, refused: None });
         assert!(last_word.elapsed() >= idle - Duration::from_millis(40), "after the last word, not the first");
         assert!(start.elapsed() >= Duration::from_millis(400) + idle - Duration::from_millis(40));
         assert_eq!(tally, Tally { up: 5, down: 5 });
@@ -337,7 +337,7 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
 fn the_future_of_a_relay_is_small() {
     async fn sized(client: TcpStream, upstream: TcpStream, tools: &Tools) {
         let (mut client, mut upstream) = (client, upstream);
-        relay(&mut client, &mut upstream, Vec::new(), IDLE, tools, &mut Tally::default()).await;
+        relay(&mut client, &mut upstream, Vec::new(), IDLE, tools, &mut Tally::default(), None).await;
     }
     fn size<F: Future>(_: impl Fn(TcpStream, TcpStream, &'static Tools) -> F) -> usize {
         size_of::<F>()

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use latticegate::access_log::Sink;
 use latticegate::config::{Config, Listener};
 use latticegate::gate::{Gate, Stop};
-use latticegate::policy::Policy;
+use latticegate::reload::Source;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -34,6 +34,8 @@ pub struct Setup {
     pub drain: &'static str,
     pub workers: u8,
     pub log: &'static str,
+    pub limits: &'static str,
+    pub on_reload: &'static str,
 }
 
 impl Default for Setup {
@@ -50,6 +52,8 @@ impl Default for Setup {
             drain: "delay: 0s, timeout: 5s",
             workers: 2,
             log: "format: json",
+            limits: "",
+            on_reload: "keep",
         }
     }
 }
@@ -68,7 +72,7 @@ pub struct Lab {
     pub upstream: Upstream,
     pub health: SocketAddr,
     pub admin: SocketAddr,
-    _files: TempDir,
+    pub files: TempDir,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<Stop>,
@@ -98,19 +102,21 @@ impl Lab {
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
         let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
-        let policy = Policy::load(&config.policy).unwrap();
+        let mut source = Source::new(&config.policy).unwrap();
+        let policy = block_on(source.first()).unwrap();
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();
         let (tell, started) = channel();
         let gate = thread::spawn(move || {
             let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
+            gate.reload_from(source);
             tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address())).unwrap();
             gate.run(stopped).unwrap();
         });
         let (listeners, health, admin) = started.recv().unwrap();
         let Parts { network, dns, upstream, files } = parts;
         let (records, unread) = Default::default();
-        Self { dns, upstream, health, admin, _files: files, network, listeners, stop, gate, lines, records, unread }
+        Self { dns, upstream, health, admin, files, network, listeners, stop, gate, lines, records, unread }
     }
 
     /// An address of this lab alone: 1 is the gate's, 53 the resolver's, 10 the upstream's.
@@ -256,6 +262,21 @@ impl Lab {
 }
 
 impl Told {
+    /// One connection ended so, and others, if any, in good order.
+    #[track_caller]
+    pub fn assert_caused(&self, outcome: &str, reason: &str) {
+        let key = (outcome.to_owned(), reason.to_owned());
+        assert_eq!(self.counted.get(&key), Some(&1), "{:#?}", self.records);
+        let done = ("relayed".to_owned(), "done".to_owned());
+        assert!(self.counted.keys().all(|other| *other == key || *other == done), "{:?}", self.counted);
+    }
+
+    /// The record with this reason.
+    #[track_caller]
+    pub fn record_of(&self, reason: &str) -> &Value {
+        self.records.iter().find(|record| word(record, "reason") == reason).unwrap()
+    }
+
     /// Of a gate that had one connection: it ended so.
     #[track_caller]
     pub fn assert_only(&self, outcome: &str, reason: &str) {
@@ -326,12 +347,18 @@ impl Parts {
             format!("drain: {{ {drain} }}"),
             format!("workers: {workers}"),
             format!("health: {{ bind: \"{bind}:0\" }}\nadmin: {{ bind: \"{gate}:0\" }}"),
-            format!("access_log: {{ {log} }}\n"),
+            format!("access_log: {{ {log} }}"),
+            format!("limits: {{ {} }}", setup.limits),
+            format!("policy_poll: 50ms\non_reload: {}\n", setup.on_reload),
         ];
         std::fs::write(files.path().join("latticegate.yaml"), config.join("\n")).unwrap();
         std::fs::write(files.path().join("ipcontrol.yaml"), format!("rules:\n{}\n", setup.rules)).unwrap();
         Self { network, dns, upstream, files }
     }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 fn ip(network: u16, host: u8) -> IpAddr {

@@ -6,9 +6,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use latticegate::access_log::{Log, Sink, Writer};
 use latticegate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
@@ -34,7 +36,7 @@ macro_rules! caused {
             $(
                 #[test]
                 fn $reason() {
-                    super::$reason().assert_only(stringify!($outcome), stringify!($reason));
+                    super::$reason().assert_caused(stringify!($outcome), stringify!($reason));
                 }
             )+
         })+
@@ -51,12 +53,14 @@ macro_rules! bent {
 }
 
 caused! {
-    relayed { done idle client_reset upstream_reset drained }
+    relayed { done idle client_reset upstream_reset forbidden drained }
     refused {
         untrusted_peer proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum
-        client_denied handshake_timeout not_tls plain_http sslv2 hello_malformed hello_too_long sni_missing sni_invalid
+        client_denied handshake_timeout handshake_slow overloaded client_half_open client_connections client_rate
+        name_connections name_rate lookup_rate not_tls plain_http sslv2 hello_malformed hello_too_long sni_missing sni_invalid
         sni_ip_address sni_ambiguous not_http tls_on_http http09 http2_preface connect_method head_malformed
-        head_too_long host_missing host_invalid host_ip_address host_ambiguous host_port name_denied name_unknown
+        head_too_long host_missing host_invalid host_ip_address host_ambiguous host_port host_changed body_malformed
+        name_denied name_unknown
         destination_forbidden points_to_self
     }
     failed {
@@ -191,6 +195,21 @@ fn drained() -> Told {
     told
 }
 
+fn forbidden() -> Told {
+    let lab = Lab::with(Setup { on_reload: "close", ..Setup::default() });
+    let (mut client, mut upstream) = lab.pair();
+    upstream.say(b"so far");
+    assert_eq!(client.hear(6), b"so far");
+    fs::write(lab.files.path().join("ipcontrol.yaml"), "rules:\n- deny: all\n").unwrap();
+    client.hear_all();
+    upstream.hear_all();
+    let told = lab.end();
+    assert_eq!(told.record()["bytes_down"], 6);
+    // The rule is the one that had let it in.
+    assert_eq!(word(told.record(), "rule"), "ipcontrol.yaml:2");
+    told
+}
+
 fn untrusted_peer() -> Told {
     let lab = Lab::with(Setup { trusted: "[198.51.100.0/24]", ..Setup::default() });
     assert_eq!(lab.client().hear_all().0, b"");
@@ -217,6 +236,116 @@ fn handshake_timeout() -> Told {
     client.hear_all();
     drop(client);
     refused_before_a_name(lab)
+}
+
+fn handshake_slow() -> Told {
+    let lab = Lab::with(Setup { limits: "handshake_rate: 100000", timeouts: "handshake: 15s", ..Setup::default() });
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[]));
+    // A byte now and then, until we have had enough of it.
+    client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut hello = hello().into_iter();
+    crate::until("the slow client is closed", || {
+        let _ = client.stream.write(&[hello.next().unwrap()]);
+        !matches!(client.stream.read(&mut [0; 512]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    drop(client);
+    refused_before_a_name(lab)
+}
+
+fn overloaded() -> Told {
+    let lab = Lab::with(Setup { limits: "connections: 1", ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    assert_eq!(lab.client().hear_all().0, b"");
+    drop((client, upstream));
+    let told = lab.end();
+    assert_eq!(word(told.record_of("overloaded"), "detail"), "limits.connections");
+    told
+}
+
+fn client_half_open() -> Told {
+    let lab = Lab::with(Setup { limits: "half_open_per_client: 1", ..Setup::default() });
+    let mut first = lab.connect(Port::Tls);
+    first.say([&tcp4(&[])[..], &hello()[..20]].concat());
+    until_open(&lab);
+    let mut second = lab.connect(Port::Tls);
+    second.say([&tcp4(&[])[..], &hello()[..20]].concat());
+    second.hear_all();
+    drop(second);
+    // The first is not the worse for it.
+    first.say(&hello()[20..]);
+    let mut upstream = lab.upstream.accept();
+    upstream.hear(hello().len());
+    drop((upstream, first));
+    lab.end()
+}
+
+fn client_connections() -> Told {
+    second_is_refused("per_client: { connections: 1 }")
+}
+
+fn client_rate() -> Told {
+    second_is_refused("per_client: { per_second: 1 }")
+}
+
+fn name_connections() -> Told {
+    second_is_refused("per_name: { connections: 1 }")
+}
+
+fn name_rate() -> Told {
+    second_is_refused("per_name: { per_second: 1 }")
+}
+
+fn second_is_refused(limits: &'static str) -> Told {
+    let lab = Lab::with(Setup { limits, ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    lab.client().hear_all();
+    drop((client, upstream));
+    lab.upstream.assert_untouched();
+    lab.end()
+}
+
+fn lookup_rate() -> Told {
+    let lab = Lab::with(Setup { limits: "lookups_per_client: 1", ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    lab.client_asking(b"other.example.com").hear_all();
+    drop((client, upstream));
+    assert_eq!(lab.dns.asked("other.example.com", crate::dns::A), 0);
+    lab.end()
+}
+
+fn host_changed() -> Told {
+    second_request_is_refused(b"GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n", b"HTTP/1.1 421 ")
+}
+
+fn body_malformed() -> Told {
+    let request = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n";
+    second_request_is_refused(request, b"")
+}
+
+/// On a connection whose first request was answered. What the client is told begins so; the bytes of the first
+/// request and its answer are counted.
+fn second_request_is_refused(request: &[u8], told_client: &[u8]) -> Told {
+    const FIRST: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say(FIRST);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(FIRST.len()), FIRST);
+    upstream.say(ANSWER);
+    assert_eq!(client.hear(ANSWER.len()), ANSWER);
+    client.say(request);
+    let (told, end) = client.hear_all();
+    assert!(told.starts_with(told_client), "{}", told.escape_ascii());
+    assert_eq!(end, End::Fin);
+    let (forwarded, _) = upstream.hear_all();
+    assert!(!forwarded.windows(5).any(|bytes| bytes == b"other" || bytes == b"hello"), "{}", forwarded.escape_ascii());
+    drop((client, upstream));
+    let told = lab.end();
+    assert_eq!(told.record()["bytes_up"], FIRST.len() + forwarded.len());
+    assert_eq!(told.record()["bytes_down"], ANSWER.len());
+    told
 }
 
 fn name_denied() -> Told {

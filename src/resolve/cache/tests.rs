@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -11,6 +12,7 @@ use tokio::time::sleep;
 
 use super::super::{Resolver, ResolverFactory};
 use super::*;
+use crate::client::Client;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,15 @@ impl Observer for Counts {
 }
 
 fn limits() -> Limits {
-    Limits { min_ttl: SECOND, max_ttl: 300 * SECOND, negative_ttl: 5 * SECOND, max_stale: 3600 * SECOND, capacity: 100 }
+    Limits {
+        min_ttl: SECOND,
+        max_ttl: 300 * SECOND,
+        negative_ttl: 5 * SECOND,
+        max_stale: 3600 * SECOND,
+        capacity: 100,
+        lookups: Rate::per_second(NonZeroU32::new(10).unwrap()),
+        per_client: Quota { concurrent: None, per_second: NonZeroU32::new(3) },
+    }
 }
 
 fn name(text: &str) -> Hostname {
@@ -102,7 +112,7 @@ fn run<F: Future<Output = ()>>(script: &Script, limits: Limits, test: impl FnOnc
 }
 
 async fn address(resolver: &Resolver, asked: &str) -> Result<(IpAddr, bool), LookupError> {
-    let answer = resolver.resolve(&name(asked)).await?;
+    let answer = resolver.resolve(&name(asked), None).await?;
     assert!(answer.expires >= Instant::now(), "an expired answer");
     Ok((answer.addresses[0], answer.stale))
 }
@@ -146,7 +156,7 @@ fn a_ttl_is_kept_within_its_bounds() {
         let script = Script::new(move |_, before| (Duration::ZERO, found(before.try_into().unwrap(), told)));
         run(&script, limits(), |factory, _| async move {
             let resolver = factory.resolver();
-            let answer = resolver.resolve(&name("a.example")).await.unwrap();
+            let answer = resolver.resolve(&name("a.example"), None).await.unwrap();
             assert_eq!(answer.expires - Instant::now(), used * SECOND, "{told}");
             sleep(used * SECOND).await;
             assert_eq!(address(&resolver, "a.example").await, Ok((ip(1), false)));
@@ -326,7 +336,7 @@ fn names_that_clients_invent_take_bounded_room() {
         let mut cache = Cache::new(script, Counts::default(), limits());
         for n in 0..10_000 {
             let (waiter, answer) = oneshot::channel();
-            cache.resolve(name(&format!("x{n}.example")), waiter);
+            cache.resolve(name(&format!("x{n}.example")), None, waiter);
             let (landed, result) = cache.flights.next().await.unwrap();
             cache.land(&landed, result);
             assert_eq!(answer.await.unwrap().unwrap_err(), LookupError::Unknown);
@@ -363,6 +373,52 @@ fn a_worker_remembers_no_more_than_it_may() {
             address(&resolver, &format!("x{n}.example")).await.unwrap();
             assert!(resolver.known.borrow().len() <= 100);
         }
+    });
+}
+
+fn client(last: u8) -> Option<ClientKey> {
+    let addr = (Ipv4Addr::new(192, 0, 2, last), 1).into();
+    Some(ClientKey::from(&Client { peer: addr, addr, endpoint: None }))
+}
+
+#[test]
+fn names_that_clients_invent_are_asked_for_at_a_bounded_rate() {
+    let script = Script::new(|_, _| (Duration::ZERO, found(1, 300)));
+    run(&script, limits(), |factory, counts| async move {
+        let resolver = factory.resolver();
+        drop(factory);
+        resolver.resolve(&name("used.example"), client(1)).await.unwrap();
+        // One client has its share, all together have theirs.
+        let mut limited = 0;
+        for n in 0..100_u8 {
+            let invented = name(&format!("x{n}.example"));
+            limited += usize::from(resolver.resolve(&invented, client(n % 5)).await == Err(LookupError::Limited));
+        }
+        assert_eq!(counts.looked_up.get(), 10);
+        assert_eq!(limited, 100 - 9);
+        // What is known costs nothing, and nothing that was limited is remembered as a failure.
+        assert!(resolver.resolve(&name("used.example"), client(1)).await.is_ok());
+        sleep(SECOND).await;
+        assert!(resolver.resolve(&name("x99.example"), client(4)).await.is_ok());
+    });
+}
+
+#[test]
+fn a_name_in_use_is_renewed_whatever_clients_invent() {
+    let script = Script::new(|_, _| (Duration::ZERO, found(1, 10)));
+    let seen = script.clone();
+    run(&script, limits(), |factory, _| async move {
+        let resolver = factory.resolver();
+        drop(factory);
+        resolver.resolve(&name("used.example"), client(1)).await.unwrap();
+        for n in 0..600 {
+            for attempt in 0..5 {
+                let _ = resolver.resolve(&name(&format!("x{n}-{attempt}.example")), client(2)).await;
+            }
+            assert!(resolver.resolve(&name("used.example"), client(1)).await.is_ok());
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(seen.asked("used.example") >= 6);
     });
 }
 
