@@ -261,7 +261,7 @@ async fn first_question(resolvers: ResolverFactory, status: Arc<Status>) {
 }
 
 /// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
-fn ask_ipv6(config: &Config) -> bool {
+pub(crate) fn ask_ipv6(config: &Config) -> bool {
     let routed = |network: &ipnet::IpNet| {
         let target = SocketAddr::new(network.addr(), 443);
         UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
@@ -274,7 +274,7 @@ fn ask_ipv6(config: &Config) -> bool {
 }
 
 /// The addresses of this machine's interfaces.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;
