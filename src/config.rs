@@ -28,7 +28,12 @@ pub struct Config {
     /// Whose PROXY header is believed: the load balancer's subnets.
     pub trusted: Networks,
     /// The access list, `ipcontrol.yaml`.
-    pub policy: PathBuf,
+    pub policy: PolicySource,
+    /// How often the source is looked at for a new list.
+    pub policy_poll: Duration,
+    /// The list to start with where a remote source does not answer.
+    pub policy_fallback: Option<PathBuf>,
+    pub on_reload: OnReload,
     pub policy_refusal: PolicyRefusal,
     pub dns: Dns,
     pub upstream: Upstream,
@@ -99,6 +104,38 @@ pub enum Protocol {
 pub enum ProxyProtocol {
     Required,
     Off,
+}
+
+/// Where the access list is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicySource {
+    File(PathBuf),
+    Http(LoopbackUrl),
+    S3(S3Object),
+}
+
+/// `http://127.0.0.1:2772/…`: plain HTTP never leaves this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopbackUrl {
+    pub address: SocketAddr,
+    /// With its `/` and query.
+    pub path: Box<str>,
+}
+
+/// `s3://bucket/key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Object {
+    pub bucket: Box<str>,
+    pub key: Box<str>,
+    /// The account that must own the bucket, 12 digits: a bucket of the same name in other hands is refused.
+    pub owner: Option<Box<str>>,
+}
+
+/// What happens to live connections that a new list forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnReload {
+    Keep,
+    Close,
 }
 
 /// What a client refused by the access list gets to see.
@@ -199,4 +236,17 @@ pub enum LogFormat {
 pub enum LogOutput {
     Stdout,
     File(PathBuf),
+}
+
+#[cfg(test)]
+mod tests;
+
+impl std::fmt::Display for PolicySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Http(url) => write!(f, "http://{}{}", url.address, url.path),
+            Self::S3(object) => write!(f, "s3://{}/{}", object.bucket, object.key),
+        }
+    }
 }

@@ -24,7 +24,6 @@ mod stage;
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use tokio::runtime::Builder;
@@ -96,7 +95,7 @@ async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut impl 
             changed = list.changed() => match changed {
                 Ok(policy) => {
                     let rules = policy.rules().len();
-                    stage.gate.shared.policy.store(Arc::new(policy));
+                    stage.gate.shared.policy.swap(policy.into());
                     writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?;
                 }
                 Err(problem) => writeln!(out, "{}\n{problem}", styled(RED, "the old access list stays:"))?,
@@ -106,13 +105,15 @@ async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut impl 
     }
 }
 
-/// Ends with the first SIGINT or SIGTERM.
+/// Ends with the first SIGINT, SIGTERM, or SIGHUP of a closed terminal: the temporary directory must go.
 fn stopped() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     })
 }

@@ -143,3 +143,6 @@ impl Failing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
@@ -24,8 +24,8 @@ use crate::config::{Config, Ipv6, Listener};
 use crate::hostname::Hostname;
 use crate::limits;
 use crate::metrics::{DnsMetrics, Metrics};
-use crate::policy::Policy;
 use crate::policy::reach::Reach;
+use crate::reload::{Current, Loaded, Reloader, Source, SourceError};
 use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
@@ -62,11 +62,12 @@ pub enum StartError {
     Bind(BindError),
     Io(String, io::Error),
     Metrics(BuildError),
+    Policy(SourceError),
     Resolver(String),
 }
 
 impl Gate {
-    pub fn start(mut config: Config, policy: Policy, sink: Sink) -> Result<Self, StartError> {
+    pub fn start(mut config: Config, policy: impl Into<Loaded>, sink: Sink) -> Result<Self, StartError> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
@@ -96,8 +97,10 @@ impl Gate {
         let (writer, written) = Writer::start(sink)
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
+        let policy = policy.into();
+        metrics.policy.loaded(&policy);
         let limits = limits::Limits::new(&config.limits);
-        let shared = Arc::new(Shared { config, policy: ArcSwap::from_pointee(policy), reach, limits, metrics });
+        let shared = Arc::new(Shared { config, policy: Current::new(policy), reach, limits, metrics });
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
         let first_id = RandomState::new().hash_one("connection ids");
@@ -141,6 +144,15 @@ impl Gate {
     /// What the workers share: a policy put here holds from the next connection on.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Watches the access list's source from now on.
+    pub fn reload_from(&self, source: Source) {
+        let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
+        let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
+        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None };
+        let _context = self.runtime.enter();
+        self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
 
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
@@ -252,7 +264,7 @@ async fn first_question(resolvers: ResolverFactory, status: Arc<Status>) {
 }
 
 /// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
-fn ask_ipv6(config: &Config) -> bool {
+pub(crate) fn ask_ipv6(config: &Config) -> bool {
     let routed = |network: &ipnet::IpNet| {
         let target = SocketAddr::new(network.addr(), 443);
         UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
@@ -265,7 +277,7 @@ fn ask_ipv6(config: &Config) -> bool {
 }
 
 /// The addresses of this machine's interfaces.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;
@@ -280,6 +292,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Bind(error) => error.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Policy(error) => write!(f, "no access list: {error}"),
             Self::Metrics(error) => write!(f, "cannot set up metrics: {error}"),
             Self::Resolver(error) => write!(f, "cannot set up the resolver: {error}"),
         }

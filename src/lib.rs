@@ -15,6 +15,7 @@ pub mod client; // pure: the client, as the header tells it
 pub mod policy; // pure: the access list, and which addresses may be dialled
 pub mod sni; // pure: the name in a ClientHello
 pub mod host; // pure: the name in an HTTP/1 request head
+pub mod http_stream; // pure: the later requests of a kept-alive HTTP/1 connection
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod resolve; // from a name to addresses
 pub mod limits; // how much a client, a name or everybody may take
@@ -30,7 +31,10 @@ pub mod metrics; // every metric's name, help and handle
 
 // Around the path.
 pub mod cli; // the verbs and their help
+pub mod explain; // pure: why a connection would be let through, or not
+pub mod import; // pure: an nginx access list in our language
 pub mod run; // the process as a service
+pub mod reload; // the access list as a living thing
 pub mod gate; // everything put together, from start to drain
 #[cfg(feature = "demo")]
 pub mod demo; // the stand-ins of `latticegate demo`

@@ -2,8 +2,9 @@
 //!
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -13,6 +14,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::outcome::Outcome;
 use crate::record::Record;
+use crate::reload::Loaded;
 use crate::resolve::{Found, LookupError};
 
 /// Seconds; from a hit in the same AZ to the connect timeout.
@@ -26,6 +28,7 @@ pub struct Metrics {
     pub bytes_down: Counter,
     pub lines_dropped: Counter,
     pub dns: DnsMetrics,
+    pub policy: PolicyMetrics,
     pub ready: Gauge,
     pub accept_errors: Counter,
     handshake: Histogram,
@@ -41,11 +44,25 @@ pub struct DnsMetrics {
     stale: Counter,
 }
 
+/// What is told about the access list's reloads.
+#[derive(Clone)]
+pub struct PolicyMetrics {
+    loaded: Counter,
+    failed: Counter,
+    in_step: Gauge,
+    hash: Gauge,
+    rules: Gauge,
+    /// Seconds since 1970; a scrape turns it into an age.
+    since: Arc<AtomicU64>,
+    age: Gauge,
+}
+
 /// What one listener counts.
 #[derive(Clone)]
 pub struct ListenerMetrics {
     active: Gauge,
-    closed: Arc<HashMap<Outcome, Counter>>,
+    /// By [`Outcome::index`].
+    closed: Arc<[Counter]>,
     bytes_up: Counter,
     bytes_down: Counter,
     handshake: Histogram,
@@ -67,6 +84,7 @@ impl Metrics {
                 bytes_down: counter!("latticegate_bytes_total", "direction" => "down"),
                 lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
                 dns: DnsMetrics::new(),
+                policy: PolicyMetrics::new(),
                 ready: gauge!("latticegate_ready"),
                 accept_errors: counter!("latticegate_accept_errors_total"),
                 handshake: histogram!("latticegate_handshake_seconds"),
@@ -83,11 +101,11 @@ impl Metrics {
                     ("outcome", outcome.word().to_owned()),
                     ("reason", outcome.reason().to_owned()),
                 ];
-                (outcome, counter!("latticegate_connections_total", &labels))
+                counter!("latticegate_connections_total", &labels)
             });
             ListenerMetrics {
                 active: gauge!("latticegate_connections_active", "listener" => name.to_owned()),
-                closed: Arc::new(closed.collect()),
+                closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
@@ -109,7 +127,7 @@ impl ListenerMetrics {
 
     pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
         self.active.decrement(1.0);
-        if let Some(counter) = self.closed.get(&outcome) {
+        if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
         let (tally, times) = (&record.tally, &record.times);
@@ -126,6 +144,48 @@ impl ListenerMetrics {
             self.connect.record(connect.saturating_sub(dns));
         }
     }
+}
+
+impl PolicyMetrics {
+    fn new() -> Self {
+        let reloads = |result: &'static str| counter!("latticegate_policy_reload_total", "result" => result);
+        Self {
+            loaded: reloads("loaded"),
+            failed: reloads("failed"),
+            in_step: gauge!("latticegate_policy_in_step"),
+            hash: gauge!("latticegate_policy_hash"),
+            rules: gauge!("latticegate_policy_rules"),
+            since: Arc::default(),
+            age: gauge!("latticegate_policy_age_seconds"),
+        }
+    }
+
+    pub fn loaded(&self, loaded: &Loaded) {
+        self.in_step(true);
+        self.loaded.increment(1);
+        self.hash.set(f64::from(loaded.version.hash));
+        self.rules.set(u32::try_from(loaded.policy.rules().len()).map_or(f64::INFINITY, f64::from));
+        self.since.store(seconds(loaded.since), Ordering::Relaxed);
+    }
+
+    /// Whether the list in force is the one that the source has.
+    pub fn in_step(&self, yes: bool) {
+        self.in_step.set(if yes { 1.0 } else { 0.0 });
+    }
+
+    pub fn failed(&self) {
+        self.failed.increment(1);
+    }
+
+    /// Before each scrape.
+    pub fn refresh(&self) {
+        let age = seconds(SystemTime::now()).saturating_sub(self.since.load(Ordering::Relaxed));
+        self.age.set(u32::try_from(age).map_or(f64::INFINITY, f64::from));
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl DnsMetrics {
@@ -163,6 +223,11 @@ fn describe() {
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
     describe_counter!("latticegate_access_log_dropped_lines_total", "Lines that the log's reader was too slow for.");
+    describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
+    describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");
+    describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");
+    describe_gauge!("latticegate_policy_rules", "Rules of the list in force.");
+    describe_gauge!("latticegate_policy_age_seconds", "Since the list in force was loaded.");
     describe_counter!("latticegate_dns_lookups_total", "Names asked of the resolver, by result.");
     describe_counter!("latticegate_dns_stale_answers_total", "Expired answers used because the resolver was silent.");
     describe_histogram!("latticegate_handshake_seconds", "From accept to the last byte of hello or request head.");

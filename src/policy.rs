@@ -4,10 +4,16 @@
 //! name is known), and may it go to this name ([`Policy::route`]). The third, may we reach that address, is
 //! [`reach`]. A [`Policy`] never changes; a reload makes another.
 
+pub mod changes;
+pub mod diff;
+pub mod hits;
 mod index;
+mod lint;
 mod pattern;
+pub mod ranges;
 pub mod reach;
 mod read;
+pub mod shadow;
 mod shape;
 
 use std::fmt;
@@ -26,9 +32,12 @@ pub use reach::Reach;
 
 #[derive(Debug)]
 pub struct Policy {
+    origin: Origin,
     /// The file's name, as logs show it: `ipcontrol.yaml`.
     source: Box<str>,
     rules: Vec<Rule>,
+    /// What was found doubtful while reading.
+    notes: Vec<Problem>,
     index: Index,
 }
 
@@ -50,17 +59,18 @@ pub struct Rule {
     /// What the operator calls it.
     pub name: Option<Box<str>>,
     pub line: u32,
+    pub column: u32,
     /// The rule as it is written.
     pub text: Box<str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     Allow,
     Deny,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Sources {
     /// Every client, by IPv4 and IPv6.
     All,
@@ -90,6 +100,19 @@ pub enum Admission {
     Possible,
 }
 
+/// Why a rule is not about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    Source,
+    Name,
+    /// The rule asks for a name, and none is known yet.
+    NameUnknown,
+    Listener,
+    Port,
+    Endpoint,
+    Ended,
+}
+
 /// What is decided about a client and a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
@@ -104,18 +127,21 @@ impl Policy {
         Self::parse(&text, Origin::file(path))
     }
 
+    /// The same for a text that came from elsewhere; `origin` names it in messages and in rules' labels.
+    pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let text = yaml::text(bytes, origin.clone()).map_err(|problem| vec![problem])?;
+        Self::parse(&text, origin)
+    }
+
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let source = match &origin {
             Origin::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into(),
             Origin::Variable(name) => name.as_ref().into(),
             Origin::Defaults => "defaults".into(),
         };
-        Ok(Self::new(source, read::rules(text, origin)?))
-    }
-
-    fn new(source: Box<str>, rules: Vec<Rule>) -> Self {
+        let (rules, notes) = read::rules(text, origin.clone())?;
         let index = Index::new(&rules);
-        Self { source, rules, index }
+        Ok(Self { origin, source, rules, notes, index })
     }
 
     /// May this client enter? Asked right after the PROXY header.
@@ -143,6 +169,32 @@ impl Policy {
 }
 
 impl Rule {
+    /// What the rule lacks to match, condition by condition; for explanations. Decisions come from the index.
+    pub fn mismatch(&self, client: &Client, listener: &ListenerView<'_>, name: Option<&Hostname>) -> Option<Mismatch> {
+        let ip = client.addr.ip().to_canonical();
+        let source = match &self.sources {
+            Sources::All => true,
+            Sources::Networks(networks) => networks.iter().any(|network| network.contains(&ip)),
+        };
+        let any_or = |empty: bool, holds: bool| empty || holds;
+        let checks = [
+            (source, Mismatch::Source),
+            (
+                any_or(self.listeners.is_empty(), self.listeners.iter().any(|l| **l == *listener.name)),
+                Mismatch::Listener,
+            ),
+            (any_or(self.ports.is_empty(), self.ports.contains(&listener.public_port)), Mismatch::Port),
+            (any_or(self.via.is_empty(), client.endpoint.is_some_and(|id| self.via.contains(&id))), Mismatch::Endpoint),
+            (self.until.is_none_or(|end| listener.now < end), Mismatch::Ended),
+            (any_or(self.to.is_empty(), name.is_some()), Mismatch::NameUnknown),
+            (
+                any_or(self.to.is_empty(), name.is_none_or(|name| self.to.iter().any(|p| p.matches(name)))),
+                Mismatch::Name,
+            ),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map(|(_, mismatch)| mismatch)
+    }
+
     /// Whether the conditions hold that concern neither addresses, names nor endpoints.
     fn is_open(&self, listener: &ListenerView<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener.name))
@@ -171,6 +223,20 @@ pub struct RuleLabel<'a> {
 impl fmt::Display for RuleLabel<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.source, self.line)
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "another source",
+            Self::Name => "another name",
+            Self::NameUnknown => "only for some names",
+            Self::Listener => "another listener",
+            Self::Port => "another port",
+            Self::Endpoint => "another VPC endpoint",
+            Self::Ended => "it has ended",
+        })
     }
 }
 

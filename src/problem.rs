@@ -3,7 +3,7 @@
 //! One shape for configuration, access list and lints, so that `check` prints them all alike and an editor can
 //! jump to `file:line:column`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +23,13 @@ pub struct Problem {
     pub message: Box<str>,
     /// What to write instead, or to do.
     pub mend: Box<str>,
+}
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    Warning,
 }
 
 /// Where a value was written.
@@ -48,6 +55,27 @@ impl Problem {
         Self { origin, at: None, key: Box::default(), value: None, message: message.into(), mend: mend.into() }
     }
 
+    /// The same for programs: one object with fixed keys, null where there is nothing to say.
+    pub fn to_json(&self, severity: Severity) -> serde_json::Value {
+        let (file, variable) = match &self.origin {
+            Origin::File(path) => (Some(path.to_string_lossy()), None),
+            Origin::Variable(name) => (None, Some(name.as_ref())),
+            Origin::Defaults => (None, None),
+        };
+        let at = self.at.filter(|_| file.is_some());
+        serde_json::json!({
+            "severity": severity.to_string(),
+            "file": file,
+            "line": at.map(|at| at.line),
+            "column": at.map(|at| at.column),
+            "variable": variable,
+            "key": self.key,
+            "value": self.value,
+            "message": self.message,
+            "mend": self.mend,
+        })
+    }
+
     pub fn at(mut self, at: Position) -> Self {
         self.at = Some(at);
         self
@@ -62,22 +90,45 @@ impl Origin {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.origin)?;
+        let mut line = OneLine(f);
+        write!(line, "{}", self.origin)?;
         if let (Some(at), Origin::File(_)) = (self.at, &self.origin) {
-            write!(f, ":{}:{}", at.line, at.column)?;
+            write!(line, ":{}:{}", at.line, at.column)?;
         }
-        f.write_str(": ")?;
+        line.write_str(": ")?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(line, "{}: ", self.key)?;
         }
         if let Some(value) = &self.value {
-            write!(f, "{} ", shown(value))?;
+            write!(line, "{} ", shown(value))?;
         }
-        f.write_str(&self.message)?;
+        line.write_str(&self.message)?;
         if !self.mend.is_empty() {
-            write!(f, "; {}", self.mend)?;
+            write!(line, "; {}", self.mend)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// Escapes control characters: a key or a reader's message may hold what a terminal would obey.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.write_char(c))
+    }
+
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
     }
 }
 
@@ -153,6 +204,12 @@ mod tests {
             Problem { value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()), ..problem(Origin::Defaults) }
                 .to_string();
         assert!(text.len() < 250 && text.contains("\\u{1b}[31m") && text.contains("…"), "{text}");
+    }
+
+    #[test]
+    fn a_key_cannot_steer_the_terminal_or_start_a_line() {
+        let text = Problem { key: "a\u{1b}[31m\nb".into(), ..problem(Origin::Defaults) }.to_string();
+        assert!(text.contains("a\\u{1b}[31m\\nb: ") && !text.contains(char::is_control), "{text:?}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::outcome::RefuseReason::{
 };
 use crate::verdict::{Stop, Verdict, byte_at, u16_at};
 
-/// Longest header accepted, in bytes. NLB sends 80 to 130; HAProxy with every TLV it knows, a client
-/// certificate's name included, stays far below 1 KiB; the specification wants a header to fit in one segment.
+/// Longest header accepted, in bytes. NLB sends 80 to 130; HAProxy 2.6 with all its options 250, to which the
+/// name in a client's certificate could come. More than one segment holds is no header that a sender would send.
 pub const MAX_HEADER: usize = 2048;
 
 /// What the load balancer says about the connection.

@@ -168,6 +168,12 @@ impl Told {
                 R::HostPort => {
                     (A::DecodeError, "421 Misdirected Request", "The port in the Host field is not served here.")
                 }
+                R::HostChanged => (
+                    A::DecodeError,
+                    "421 Misdirected Request",
+                    "A connection serves one host name; open another one for this Host.",
+                ),
+                R::BodyMalformed => (A::DecodeError, "400 Bad Request", "The request body is malformed."),
                 R::NameUnknown => {
                     (A::UnrecognizedName, "404 Not Found", "There is no such host name behind this gateway.")
                 }

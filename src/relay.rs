@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use self::direction::{Direction, Ended};
+use self::direction::{Direction, Ended, Lane};
 use self::pipe::PipePool;
-use crate::outcome::Close;
+use crate::outcome::{Close, RefuseReason};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
 pub struct Tools {
@@ -64,19 +64,51 @@ pub enum Side {
 pub struct End {
     pub close: Close,
     pub first: Option<Side>,
+    /// The judge refused what the client sent; the upstream has had its say.
+    pub refused: Option<RefuseReason>,
 }
 
+/// Judges what the client sends, byte for byte, before it is passed on.
+pub trait Judge {
+    /// About all bytes that have come and are not passed on yet.
+    fn judge(&mut self, bytes: &[u8]) -> Ruling;
+
+    /// How many bytes may be passed on without being shown.
+    fn unseen(&self) -> u64;
+
+    /// So many were, at most `unseen`.
+    fn passed(&mut self, bytes: u64);
+
+    /// The upstream sent something.
+    fn upstream_spoke(&mut self);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// The first so many bytes may be passed on.
+    Pass(usize),
+    NeedMore,
+    /// Nothing more is passed on.
+    Refuse(RefuseReason),
+}
+
+/// After a refusal the upstream may still be answering earlier requests: it has until it is quiet for this long.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Relays until both directions have ended, or no byte moved for `idle`. `ahead` is what was read from the
-/// client before: it is sent first, unchanged. `tally` is exact at every moment, also when this is dropped.
-pub async fn relay(
+/// client before: it is sent first, unchanged. `judge` sees what the client sends. `tally` is exact at every moment, also when this is dropped.
+pub async fn relay<'j>(
     client: &mut TcpStream,
     upstream: &mut TcpStream,
     ahead: Vec<u8>,
     idle: Duration,
     tools: &Tools,
     tally: &mut Tally,
+    judge: Option<&'j mut (dyn Judge + 'j)>,
 ) -> End {
-    let mut pair = Pair { up: Direction::starting_with(ahead), down: Direction::default(), first: None, reset: None };
+    let (up, down) = (Direction::starting_with(ahead), Direction::default());
+    let mut pair = Pair { up, down, judge, first: None, reset: None, refused: None };
+    let mut patience = idle;
     let mut last_move = Instant::now();
     let mut timer = pin!(sleep(idle));
     poll_fn(|cx| {
@@ -87,11 +119,15 @@ pub async fn relay(
         if *tally != before {
             last_move = Instant::now();
         }
+        if pair.refused.is_some() && patience != QUIET {
+            patience = QUIET;
+            timer.as_mut().reset(last_move + patience);
+        }
         // The timer is not moved at each byte; when it fires it looks how long ago the last one was.
         while timer.as_mut().poll(cx).is_ready() {
-            let limit = last_move + idle;
+            let limit = last_move + patience;
             if limit <= Instant::now() {
-                return Poll::Ready(End { close: Close::Idle, first: None });
+                return Poll::Ready(End { close: Close::Idle, first: None, refused: pair.refused });
             }
             timer.as_mut().reset(limit);
         }
@@ -100,14 +136,16 @@ pub async fn relay(
     .await
 }
 
-struct Pair {
+struct Pair<'a> {
     up: Direction,
     down: Direction,
+    judge: Option<&'a mut (dyn Judge + 'a)>,
     first: Option<Side>,
     reset: Option<Side>,
+    refused: Option<RefuseReason>,
 }
 
-impl Pair {
+impl Pair<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -116,15 +154,21 @@ impl Pair {
         tools: &Tools,
         tally: &mut Tally,
     ) -> Poll<End> {
-        if let Poll::Ready(Some(ended)) =
-            self.up.poll(cx, client, upstream, tools, &mut tally.up, self.down.is_closed())
-        {
+        let judge: Option<&mut (dyn Judge + '_)> = match &mut self.judge {
+            Some(judge) => Some(&mut **judge),
+            None => None,
+        };
+        let mut lane = Lane { source: client, sink: upstream, tools, tally: &mut tally.up, judge };
+        if let Poll::Ready(Some(ended)) = self.up.poll(cx, &mut lane, self.down.is_closed()) {
             self.note(ended, Side::Client, Side::Upstream);
         }
-        if let Poll::Ready(Some(ended)) =
-            self.down.poll(cx, upstream, client, tools, &mut tally.down, self.up.is_closed())
-        {
+        let before = tally.down;
+        let mut lane = Lane { source: upstream, sink: client, tools, tally: &mut tally.down, judge: None };
+        if let Poll::Ready(Some(ended)) = self.down.poll(cx, &mut lane, self.up.is_closed()) {
             self.note(ended, Side::Upstream, Side::Client);
+        }
+        if let Some(judge) = self.judge.as_mut().filter(|_| tally.down != before) {
+            judge.upstream_spoke();
         }
         if !(self.up.is_closed() && self.down.is_closed()) {
             return Poll::Pending;
@@ -134,7 +178,7 @@ impl Pair {
             Some(Side::Client) => Close::ClientReset,
             Some(Side::Upstream) => Close::UpstreamReset,
         };
-        Poll::Ready(End { close, first: self.first })
+        Poll::Ready(End { close, first: self.first, refused: self.refused })
     }
 
     /// A direction from `source` to `sink` has ended.
@@ -143,18 +187,34 @@ impl Pair {
             Ended::Eof => {
                 self.first.get_or_insert(source);
             }
+            Ended::Refused(reason) => self.refused = Some(reason),
             // All that the source had sent was read before its reset was seen, so the other direction, which
             // writes to it, is pointless at once.
             Ended::SourceReset => {
                 self.first.get_or_insert(source);
-                self.reset.get_or_insert(source);
+                self.note_reset(source);
                 self.towards(source).close();
             }
             // What the sink sent before its reset is still in our receive buffer: the other direction reads it.
             Ended::SinkReset => {
                 self.first.get_or_insert(sink);
-                self.reset.get_or_insert(sink);
+                self.note_reset(sink);
             }
+        }
+    }
+
+    /// Who has sent its FIN and closes before it has read everything answers with a reset: that is no fault. curl
+    /// does so when the service's last TLS record comes after its own.
+    fn note_reset(&mut self, side: Side) {
+        if self.first != Some(side) || !self.from(side).has_sent_fin() {
+            self.reset.get_or_insert(side);
+        }
+    }
+
+    fn from(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.up,
+            Side::Upstream => &self.down,
         }
     }
 

@@ -1,16 +1,18 @@
 //! `latticegate run`: this process as a service, from the fd limit to the last signal.
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::access_log::Sink;
-use crate::config::{Config, LogOutput};
+use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError, Stop};
-use crate::policy::Policy;
+use crate::reload::{Loaded, Source, SourceError};
 use crate::socket;
 
 /// Serves until SIGTERM or SIGINT and the drain that follows it.
-pub fn run(config: Config, policy: Policy) -> Result<(), StartError> {
+pub fn run(config: Config) -> Result<(), StartError> {
+    let (source, loaded) = load_policy(&config)?;
     match socket::raise_fd_limit() {
         Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
@@ -20,7 +22,8 @@ pub fn run(config: Config, policy: Policy) -> Result<(), StartError> {
         LogOutput::File(path) => StartError::Io(format!("cannot open access_log.output {}", path.display()), error),
     })?;
     let workers = config.workers;
-    let gate = Gate::start(config, policy, sink)?;
+    let gate = Gate::start(config, loaded, sink)?;
+    gate.reload_from(source);
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }
@@ -34,6 +37,27 @@ pub fn run(config: Config, policy: Policy) -> Result<(), StartError> {
     gate.run(stopped)?;
     tracing::info!("ended");
     Ok(())
+}
+
+/// The list to start with: from its source, or from the fallback where a remote source does not answer.
+fn load_policy(config: &Config) -> Result<(Source, Loaded), StartError> {
+    let io = |error| StartError::Io("cannot start the runtime".into(), error);
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(io)?;
+    let mut source = Source::new(&config.policy).map_err(StartError::Policy)?;
+    match (runtime.block_on(source.first()), &config.policy_fallback) {
+        (Ok(loaded), _) => {
+            tracing::info!(source = %config.policy, version = %loaded.version, "access list loaded");
+            Ok((source, loaded))
+        }
+        (Err(SourceError::Unreachable(why)), Some(path)) => {
+            tracing::warn!(fallback = %path.display(), "the access list's source does not answer: {why}");
+            let mut fallback = Source::new(&PolicySource::File(path.clone())).map_err(StartError::Policy)?;
+            let loaded = runtime.block_on(fallback.first()).map_err(StartError::Policy)?;
+            // The source's own label is not known: whatever it has, it is news.
+            Ok((source, loaded))
+        }
+        (Err(error), _) => Err(StartError::Policy(error)),
+    }
 }
 
 /// The first signal drains, each further one cuts.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -23,10 +22,10 @@ use crate::dial::Failing;
 use crate::limits::{HalfOpen, Limits};
 use crate::metrics::Metrics;
 use crate::outcome::{Outcome, RefuseReason};
-use crate::policy::Policy;
 use crate::policy::reach::Reach;
 use crate::record::{Record, Teller};
 use crate::relay::Tools;
+use crate::reload::{Current, Loaded, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
 use crate::{session, socket};
 
@@ -37,6 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 /// Half-open connections that make room when the machine is short of something.
 const EVICTED_AT_ONCE: usize = 16;
+
+/// Handshakes that have begun when no new ones are taken any more end within this: some round trips in one region.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 
 /// How far the end of the process has come; each step includes those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,7 @@ pub enum Phase {
 /// What all workers share.
 pub struct Shared {
     pub config: Config,
-    pub policy: ArcSwap<Policy>,
+    pub policy: Arc<Current>,
     pub reach: Reach,
     pub limits: Limits,
     pub metrics: Metrics,
@@ -66,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) failing: Failing,
     pub(crate) tools: Tools,
     pub(crate) half_open: Rc<HalfOpen>,
+    /// There is a new access list.
+    pub(crate) reloaded: Rc<Notify>,
     next_id: Cell<u64>,
     open: Cell<usize>,
     /// The kernel's queue had its chance: what is above `limits.connections` is closed at once.
@@ -78,8 +82,8 @@ impl Worker {
         &self.shared.config
     }
 
-    pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.shared.policy.load_full()
+    pub(crate) fn policy(&self) -> Arc<Loaded> {
+        self.shared.policy.load()
     }
 
     pub(crate) fn reach(&self) -> &Reach {
@@ -127,6 +131,7 @@ fn run(setup: Setup) -> io::Result<()> {
         failing: Failing::default(),
         tools: Tools::new(),
         half_open: Rc::default(),
+        reloaded: Rc::default(),
         next_id: Cell::new(first_id),
         open: Cell::new(0),
         refusing: Cell::new(false),
@@ -136,6 +141,7 @@ fn run(setup: Setup) -> io::Result<()> {
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
+        spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.shared.metrics.listener(&listener.name);
@@ -191,6 +197,13 @@ impl Acceptor {
                 tracing::warn!(%error, "clients that are silent now may be reset");
             }
             let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        };
+        let closing = async {
+            closing.await;
+            match socket::drop_syns(&listener) {
+                Ok(()) => sleep(LAST_HANDSHAKES).await,
+                Err(error) => tracing::warn!(%error, "clients in the middle of their handshake may be reset"),
+            }
         };
         tokio::select! {
             biased;

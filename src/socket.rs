@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpSocket;
 
 /// TCP_DEFER_ACCEPT, for which no crate has a function (tcp(7)).
@@ -68,6 +68,23 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 pub fn defer_accept(listener: &impl AsFd, patience: Duration) -> io::Result<()> {
     let seconds = usize::try_from(patience.as_secs()).unwrap_or(usize::MAX);
     nix::sys::socket::setsockopt(listener, DeferAccept, &seconds).map_err(io::Error::from)
+}
+
+/// From here on a listener takes no new connection: SYNs are dropped, so that handshakes under way can end and their
+/// clients be accepted before the listener is closed. Who was dropped is refused when its SYN comes again.
+pub fn drop_syns(listener: &impl AsFd) -> io::Result<()> {
+    // Classic BPF over the TCP header (linux/filter.h): the flags' byte without all but SYN and ACK is SYN alone.
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const SYN_AND_ACK: u32 = 0x12;
+    let (load_byte, and, jump_if_equal, answer) = (0x30, 0x54, 0x15, 0x06);
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(load_byte, 0, 0, FLAGS),
+        SockFilter::new(and, 0, 0, SYN_AND_ACK),
+        SockFilter::new(jump_if_equal, 0, 1, SYN),
+        SockFilter::new(answer, 0, 0, 0),
+        SockFilter::new(answer, 0, 0, u32::MAX),
+    ])
 }
 
 /// A socket to connect with. The handshake's last ACK waits for the ClientHello and rides on it.

@@ -7,6 +7,8 @@
 mod events;
 mod read;
 mod scalar;
+#[cfg(test)]
+pub(crate) mod schema;
 mod source;
 mod tree;
 
@@ -14,6 +16,7 @@ use serde_yaml::Value;
 
 pub use scalar::{Fault, FromScalar, Many, Read, word};
 pub use source::{MAX_BYTES, load};
+pub(crate) use source::{read as read_file, text, unreadable};
 pub use tree::{Path, Step};
 
 use crate::problem::{Origin, Position, Problem};
@@ -43,15 +46,22 @@ impl Document {
 
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let document = Self::parse_any(text, origin.clone())?;
-        if matches!(document.root.kind, Kind::Null) {
-            return Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")]);
+        match document.root.kind {
+            Kind::Map(_) => Ok(document),
+            Kind::Null => {
+                Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
+            }
+            Kind::List(_) | Kind::Scalar => {
+                let mend = "begin with a key, like `rules:` or `listeners:`";
+                let problem = Problem::whole(origin, "has no keys at its top level", mend);
+                Err(vec![Problem { at: document.root.at.position(), ..problem }])
+            }
         }
-        Ok(document)
     }
 
     fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let root = events::tree(text, &origin)?;
-        let value = serde_yaml::from_str(text).map_err(|error| vec![disagreement(&error, &origin)])?;
+        let value = serde_yaml::from_str(text).map_err(|error| vec![disagreement(&error, text, &origin)])?;
         let document = Self { origins: vec![origin.clone()], root, value };
         if !document.root.same_shape_as(&document.value) {
             let mend = "put names and addresses in quotes, and write one key a line";
@@ -105,10 +115,13 @@ impl Document {
         self.root.find(path).and_then(|node| node.at.position())
     }
 
-    /// The elements of the list at `path`, each with its first and last line.
-    pub fn lines(&self, path: &Path) -> Vec<(u32, u32)> {
+    /// The elements of the list at `path`, each with its start and its last line.
+    pub fn lines(&self, path: &Path) -> Vec<(Position, u32)> {
         match self.root.find(path).map(|node| &node.kind) {
-            Some(Kind::List(items)) => items.iter().map(|item| (item.at.line, item.last_line())).collect(),
+            Some(Kind::List(items)) => {
+                let start = |item: &Node| Position { line: item.at.line, column: item.at.column };
+                items.iter().map(|item| (start(item), item.last_line())).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -118,15 +131,15 @@ impl Document {
     }
 }
 
-/// The first reader took the text, the second did not: rare, and told where the second stopped.
-fn disagreement(error: &serde_yaml::Error, origin: &Origin) -> Problem {
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    let problem =
-        Problem::whole(origin.clone(), format!("is not clear YAML: {message}"), "put the value there in quotes");
+/// The first reader took the text, the second did not: told where the second stopped.
+fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Problem {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    match error.location() {
-        Some(at) => problem.at(Position { line: number(at.line()), column: number(at.column()) }),
-        None => problem,
-    }
+    let at = error.location().map(|at| Position { line: number(at.line()), column: number(at.column()) });
+    let mend = events::syntax_mend(text, at.map_or(0, |at| at.line));
+    Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), mend) }
 }
+
+#[cfg(test)]
+mod tests;

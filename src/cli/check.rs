@@ -1,51 +1,122 @@
-//! `latticegate check`: the checks of the start, without the start.
+//! `latticegate check`: the checks of the start, without the start, and lints.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::Source;
-use crate::config::{Config, env};
+use crate::config::{Config, PolicySource, env};
 use crate::policy::{Action, Policy};
-use crate::problem::{Origin, Problem};
+use crate::problem::{Origin, Problem, Severity};
 
-/// Exit status 0: `run` would start with this; 1: it would refuse.
+/// Errors are what `run` would refuse to start with. Warnings are what is probably not meant: rules that never
+/// match, catch-alls that forget IPv6, rules about to end.
+///
+/// Exit status 0: no error; 1: an error, or with --strict a warning.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
     source: Source,
+    /// Take every warning for an error.
+    #[arg(long)]
+    strict: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each problem on standard error, a line for each file on standard output.
+    Text,
+    /// One object on standard output: {"ok": …, "problems": […], "files": […], "not_checked": […]}.
+    Json,
+}
+
+/// What was found out.
+#[derive(Default)]
+struct Report {
+    problems: Vec<(Severity, Problem)>,
+    /// Files that are in order, with a word about each.
+    files: Vec<(String, String)>,
+    /// What could not be looked at, and why.
+    not_checked: Vec<String>,
 }
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut out = io::stdout().lock();
+        let report = self.report();
+        let failed = report.problems.iter().any(|(severity, _)| *severity == Severity::Error);
+        match self.format {
+            Format::Text => report.tell()?,
+            Format::Json => writeln!(io::stdout().lock(), "{:#}", report.to_json())?,
+        }
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn report(&self) -> Report {
+        let mut report = Report::default();
         let file = self.source.config.as_deref();
         let config = match Config::load(file, env::of_process()) {
             Ok((config, warnings)) => {
-                tell("warning", &warnings)?;
-                let origin = file.map_or(Origin::Defaults, Origin::file);
-                writeln!(out, "{origin}: ok: {}", listening(&config))?;
+                report.add(self.severity(), warnings);
+                report.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
                 config
             }
             Err(problems) => {
-                tell("error", &problems)?;
-                return Ok(ExitCode::FAILURE);
+                report.add(Severity::Error, problems);
+                return report;
             }
         };
-        match Policy::load(&config.policy) {
-            Ok(policy) => writeln!(out, "{}: ok: {}", config.policy.display(), summary(&policy))?,
-            Err(problems) => {
-                tell("error", &problems)?;
-                return Ok(ExitCode::FAILURE);
+        let PolicySource::File(path) = &config.policy else {
+            report.not_checked.push(format!("{}: not fetched: check the list before it is published", config.policy));
+            return report;
+        };
+        match Policy::load(path) {
+            Ok(policy) => {
+                report.add(self.severity(), policy.lints(SystemTime::now(), Some(&config)));
+                report.files.push((path.display().to_string(), summary(&policy)));
             }
+            Err(problems) => report.add(Severity::Error, problems),
         }
-        Ok(ExitCode::SUCCESS)
+        report
+    }
+
+    /// Of what only looks wrong.
+    fn severity(&self) -> Severity {
+        if self.strict { Severity::Error } else { Severity::Warning }
+    }
+}
+
+impl Report {
+    fn add(&mut self, severity: Severity, problems: Vec<Problem>) {
+        self.problems.extend(problems.into_iter().map(|problem| (severity, problem)));
+    }
+
+    fn tell(&self) -> io::Result<()> {
+        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+        for (severity, problem) in &self.problems {
+            writeln!(err, "{severity}: {problem}")?;
+        }
+        for (file, summary) in &self.files {
+            writeln!(out, "{file}: ok: {summary}")?;
+        }
+        self.not_checked.iter().try_for_each(|text| writeln!(out, "{text}"))
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let problems: Vec<_> = self.problems.iter().map(|(severity, problem)| problem.to_json(*severity)).collect();
+        let files: Vec<_> =
+            self.files.iter().map(|(file, summary)| json!({ "file": file, "summary": summary })).collect();
+        let ok = !self.problems.iter().any(|(severity, _)| *severity == Severity::Error);
+        json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked })
     }
 }
 
 /// One line each, on standard error.
-pub(super) fn tell(severity: &str, problems: &[Problem]) -> io::Result<()> {
+pub(super) fn tell(severity: Severity, problems: &[Problem]) -> io::Result<()> {
     let mut err = io::stderr().lock();
     problems.iter().try_for_each(|problem| writeln!(err, "{severity}: {problem}"))
 }

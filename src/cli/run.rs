@@ -9,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 use super::Source;
 use super::check::tell;
 use crate::config::{Config, env};
-use crate::policy::Policy;
+use crate::gate::StartError;
+use crate::problem::Severity;
+use crate::reload::SourceError;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -19,22 +21,26 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let loaded = Config::load(self.source.config.as_deref(), env::of_process())
-            .and_then(|(config, warnings)| Ok((Policy::load(&config.policy)?, config, warnings)));
-        let (policy, config, warnings) = match loaded {
+        let (config, warnings) = match Config::load(self.source.config.as_deref(), env::of_process()) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                tell("error", &problems)?;
+                tell(Severity::Error, &problems)?;
                 return Ok(ExitCode::FAILURE);
             }
         };
-        tell("warning", &warnings)?;
+        tell(Severity::Warning, &warnings)?;
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();
-        crate::run::run(config, policy)?;
-        Ok(ExitCode::SUCCESS)
+        match crate::run::run(config) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(StartError::Policy(SourceError::Problems(problems))) => {
+                tell(Severity::Error, &problems)?;
+                Ok(ExitCode::FAILURE)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

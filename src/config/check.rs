@@ -12,12 +12,15 @@ use super::shape::{
     RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawLimits, RawListener, RawProxyProtocol, RawQuota,
     RawTimeouts, RawUpstream,
 };
-use super::values::{Connections, Workers};
-use super::{AccessLog, Config, Dns, Drain, Limits, Listener, Protocol, ProxyProtocol, Timeouts, Upstream, defaults};
+use super::values::{AccountId, Connections, Workers};
+use super::{
+    AccessLog, Config, Dns, Drain, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
+    Upstream, defaults,
+};
 use crate::hostname::Hostname;
 use crate::limits::Quota;
 use crate::networks::Networks;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
 use crate::socket;
 use crate::yaml::{Document, Path, Read};
 
@@ -37,6 +40,10 @@ impl Check<'_> {
             listeners,
             proxy_protocol,
             policy,
+            policy_poll,
+            policy_fallback,
+            policy_owner,
+            on_reload,
             policy_refusal,
             dns,
             upstream,
@@ -53,6 +60,12 @@ impl Check<'_> {
         let RawAdmin { bind: admin } = admin.unwrap_or_default();
         let RawAccessLog { format, output } = access_log.unwrap_or_default();
 
+        let policy = self.policy(policy, policy_owner);
+        let usual = match policy {
+            PolicySource::File(_) => defaults::POLICY_POLL_FILE,
+            PolicySource::Http(_) | PolicySource::S3(_) => defaults::POLICY_POLL_REMOTE,
+        };
+        let policy_poll = self.above_zero(policy_poll, &Path::root().key("policy_poll"), usual);
         let listeners = self.listeners(listeners.unwrap_or_default());
         let (health, admin) = (or(health, defaults::HEALTH), or(admin, defaults::ADMIN));
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
@@ -61,7 +74,10 @@ impl Check<'_> {
         Config {
             listeners: listeners.into_iter().filter_map(|(_, listener)| listener).collect(),
             trusted,
-            policy: self.policy(policy.map(|read| read.0)),
+            policy,
+            policy_poll,
+            policy_fallback: policy_fallback.map(|read| self.beside(&read.0)),
+            on_reload: or(on_reload, defaults::ON_RELOAD),
             policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
             dns: self.dns(dns.unwrap_or_default()),
             upstream: self.upstream(upstream.unwrap_or_default()),
@@ -157,6 +173,9 @@ impl Check<'_> {
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
             let mut problem = self.document.problem(listener, message, mend);
             (problem.key, problem.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
+                (problem.origin, problem.at) = (Origin::file(file), None);
+            }
             self.problems.push(problem);
         }
     }
@@ -184,15 +203,23 @@ impl Check<'_> {
         }
     }
 
-    fn policy(&self, policy: Option<PathBuf>) -> PathBuf {
-        let beside = |path: &FilePath| match self.file.and_then(FilePath::parent) {
+    fn policy(&self, policy: Option<Read<PolicySource>>, owner: Option<Read<AccountId>>) -> PolicySource {
+        match policy.map(|read| read.0) {
+            Some(PolicySource::File(path)) => PolicySource::File(self.beside(&path)),
+            Some(PolicySource::S3(object)) => {
+                PolicySource::S3(S3Object { owner: owner.map(|read| read.0.0), ..object })
+            }
+            Some(url @ PolicySource::Http(_)) => url,
+            None if self.file.is_some() => PolicySource::File(self.beside(FilePath::new(defaults::POLICY))),
+            None => PolicySource::File(defaults::POLICY_WITHOUT_FILE.into()),
+        }
+    }
+
+    /// A relative path starts where the configuration file is.
+    fn beside(&self, path: &FilePath) -> PathBuf {
+        match self.file.and_then(FilePath::parent) {
             Some(directory) => directory.join(path),
             None => path.to_owned(),
-        };
-        match (policy, self.file) {
-            (Some(path), _) => beside(&path),
-            (None, Some(_)) => beside(FilePath::new(defaults::POLICY)),
-            (None, None) => defaults::POLICY_WITHOUT_FILE.into(),
         }
     }
 

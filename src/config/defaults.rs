@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, ProxyProtocol};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, ProxyProtocol};
 
 /// 8443 and 8080 because a container that is not root cannot bind below 1024; the load balancer maps 443 and 80.
 pub(super) const LISTENERS: &str = "
@@ -20,6 +20,12 @@ pub(super) const POLICY: &str = "ipcontrol.yaml";
 
 /// Behind a load balancer the peer is never the client: judging it would let everyone in.
 pub(super) const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::Required;
+
+/// A file is one stat(2); a remote source is asked over the network.
+pub(super) const POLICY_POLL_FILE: Duration = Duration::from_millis(500);
+pub(super) const POLICY_POLL_REMOTE: Duration = Duration::from_secs(10);
+/// An edit of the list must not cut who is working, unless the operator says so.
+pub(super) const ON_RELOAD: OnReload = OnReload::Keep;
 
 /// A refused user should read why; `silent` is for those who hide.
 pub(super) const POLICY_REFUSAL: PolicyRefusal = PolicyRefusal::Answer;

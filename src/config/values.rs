@@ -8,7 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use super::{Ipv6, LogFormat, LogOutput, PolicyRefusal, Protocol, ProxyProtocol};
+use super::{
+    Ipv6, LogFormat, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, S3Object,
+};
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
 use crate::yaml::{Fault, FromScalar, word};
@@ -37,6 +39,11 @@ impl FromScalar for Duration {
         }
         Ok(duration)
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[0-9]", "examples": ["10s", "500ms", "2m"] })
+    }
 }
 
 impl FromScalar for SocketAddr {
@@ -44,6 +51,11 @@ impl FromScalar for SocketAddr {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not an address and port", address_mend(text)))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -74,6 +86,11 @@ impl FromScalar for NonZeroU16 {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a port", "write a number from 1 to 65535"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+    }
 }
 
 impl FromScalar for NonZeroUsize {
@@ -81,6 +98,11 @@ impl FromScalar for NonZeroUsize {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number above 0", "write one"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1 })
     }
 }
 
@@ -90,6 +112,11 @@ impl FromScalar for NonZeroU32 {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number above 0", "write one, or remove the key"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1 })
+    }
 }
 
 impl FromScalar for u32 {
@@ -97,6 +124,11 @@ impl FromScalar for u32 {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number", "write 0 or more"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 0 })
     }
 }
 
@@ -115,6 +147,11 @@ impl FromScalar for Connections {
             return Ok(Self::Auto);
         }
         text.parse().map(Self::Number).map_err(|_| Fault::new("is not a number above 0", "write `auto` or a number"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
     }
 }
 
@@ -136,6 +173,11 @@ impl FromScalar for IpNet {
             }
         })
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
 }
 
 impl FromScalar for Hostname {
@@ -144,6 +186,11 @@ impl FromScalar for Hostname {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         Self::parse(text.as_bytes())
             .map_err(|error| Fault::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -160,6 +207,11 @@ impl FromScalar for ListenerName {
             return Err(Fault::new("is not a listener's name", "use 1 to 32 letters, digits, `-` or `_`"));
         }
         Ok(Self(text.to_owned()))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$" })
     }
 }
 
@@ -181,6 +233,11 @@ impl FromScalar for Workers {
             _ => Err(Fault::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
         }
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": MAX_WORKERS }] })
+    }
 }
 
 impl FromScalar for PathBuf {
@@ -191,6 +248,75 @@ impl FromScalar for PathBuf {
             return Err(Fault::new("is not a path", "write a file's path, like ipcontrol.yaml"));
         }
         Ok(Self::from(text))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
+}
+
+impl FromScalar for PolicySource {
+    const EXPECTED: &'static str = "a file's path, s3://bucket/key or http://127.0.0.1:PORT/PATH";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if let Some(object) = text.strip_prefix("s3://") {
+            let mend = "write it like s3://bucket/ipcontrol.yaml";
+            let (bucket, key) = object.split_once('/').ok_or_else(|| Fault::new("has no key", mend))?;
+            if bucket.is_empty() || key.is_empty() {
+                return Err(Fault::new("has no bucket or no key", mend));
+            }
+            return Ok(Self::S3(S3Object { bucket: bucket.into(), key: key.into(), owner: None }));
+        }
+        if let Some(url) = text.strip_prefix("http://") {
+            return loopback_url(url).map(Self::Http);
+        }
+        if text.contains("://") {
+            return Err(Fault::new("is no source known here", "name a file, s3://bucket/key, or http:// on loopback"));
+        }
+        PathBuf::from_scalar(text).map(Self::File)
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
+}
+
+fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
+    let (authority, path) = url.find('/').map_or((url, "/"), |at| url.split_at(at));
+    let with_port = if authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    let address: SocketAddr = with_port
+        .replace("localhost:", "127.0.0.1:")
+        .parse()
+        .map_err(|_| Fault::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
+    if !address.ip().is_loopback() {
+        return Err(Fault::new("leaves this machine in plain text", "use s3://, a file, or an agent on 127.0.0.1"));
+    }
+    Ok(LoopbackUrl { address, path: path.into() })
+}
+
+/// An AWS account id.
+#[derive(Debug, Clone)]
+pub(super) struct AccountId(pub(super) Box<str>);
+
+impl FromScalar for AccountId {
+    const EXPECTED: &'static str = "an AWS account id in quotes";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Self(text.into()));
+        }
+        Err(Fault::new("is not an account id", "write its 12 digits in quotes"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[0-9]{12}$" })
     }
 }
 
@@ -205,47 +331,37 @@ impl FromScalar for LogOutput {
             _ => Err(Fault::new("is neither stdout nor a path", format!("write stdout, or \"./{text}\" for a file"))),
         }
     }
-}
 
-impl FromScalar for Protocol {
-    const EXPECTED: &'static str = "tls or http";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("tls", Self::Tls), ("http", Self::Http)])
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "stdout" }, { "type": "string", "pattern": "/" }] })
     }
 }
 
-impl FromScalar for ProxyProtocol {
-    const EXPECTED: &'static str = "required or off";
+/// An enum that is written as one of a few fixed words.
+macro_rules! words {
+    ($type:ident, $expected:literal: $($word:literal => $variant:ident),+) => {
+        impl FromScalar for $type {
+            const EXPECTED: &'static str = $expected;
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("required", Self::Required), ("off", Self::Off)])
-    }
+            fn from_scalar(text: &str) -> Result<Self, Fault> {
+                word(text, &[$(($word, Self::$variant)),+])
+            }
+
+            #[cfg(test)]
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),+] })
+            }
+        }
+    };
 }
 
-impl FromScalar for PolicyRefusal {
-    const EXPECTED: &'static str = "answer or silent";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("answer", Self::Answer), ("silent", Self::Silent)])
-    }
-}
-
-impl FromScalar for Ipv6 {
-    const EXPECTED: &'static str = "auto, on or off";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
-    }
-}
-
-impl FromScalar for LogFormat {
-    const EXPECTED: &'static str = "json or nginx";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("json", Self::Json), ("nginx", Self::Nginx)])
-    }
-}
+words!(Protocol, "tls or http": "tls" => Tls, "http" => Http);
+words!(ProxyProtocol, "required or off": "required" => Required, "off" => Off);
+words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent);
+words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
+words!(Ipv6, "auto, on or off": "auto" => Auto, "on" => On, "off" => Off);
+words!(LogFormat, "json or nginx": "json" => Json, "nginx" => Nginx);
 
 #[cfg(test)]
 mod tests {

@@ -105,7 +105,9 @@ fn refused(reason: RefuseReason, told: Told, answer: &Answer, seen: &Seen, cost:
         (Told::Nothing, Answer::Closed) => true,
         _ => false,
     };
-    same("the client was told what it should be", right, true)?;
+    if !right {
+        return Err(format!("the client should see: {told}"));
+    }
     same("the outcome", seen.outcome(), Outcome::Refused(reason))?;
     let resolves = matches!(reason, RefuseReason::NameUnknown | RefuseReason::DestinationForbidden);
     if !resolves {

@@ -12,7 +12,7 @@ use super::calls::Doors;
 use super::seen::Seen;
 use super::{Error, scene};
 use crate::access_log::Sink;
-use crate::config::{Config, Protocol};
+use crate::config::{Config, PolicySource, Protocol};
 use crate::gate::{Gate, StartError, Stop};
 use crate::policy::Policy;
 use crate::problem::Problem;
@@ -33,7 +33,8 @@ pub(super) struct Running {
 pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedReceiver<Seen>), Error> {
     // The environment is left alone: a variable meant for the real one must not turn the demo.
     let (config, _) = Config::load(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
-    let policy = Policy::load(&config.policy).map_err(all).map_err(Error::of("the access list"))?;
+    let PolicySource::File(list) = &config.policy else { unreachable!("the demo writes its list to a file") };
+    let policy = Policy::load(list).map_err(all).map_err(Error::of("the access list"))?;
     let (records, seen) = mpsc::unbounded_channel();
     let sink = read_back(records).map_err(Error::of(PART))?;
     let (stop, stopped) = mpsc::unbounded_channel();

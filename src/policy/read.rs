@@ -1,6 +1,6 @@
 //! The access list's text → rules, or everything that is wrong with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::shape::{RawPolicy, RawRule};
 use super::{Action, NamePattern, Rule, Sources};
 use crate::client::EndpointId;
-use crate::problem::{Origin, Problem, nearest};
+use crate::problem::{Origin, Position, Problem, nearest};
 use crate::yaml::{Document, Fault, FromScalar, Many, Path};
 
 /// Problems told at most: an operator mends a few and asks again.
@@ -25,11 +25,12 @@ const MAX_NAME: usize = 64;
 /// Longest text of a rule kept for logs, in characters.
 const MAX_TEXT: usize = 160;
 
-pub(super) fn rules(text: &str, origin: Origin) -> Result<Vec<Rule>, Vec<Problem>> {
+/// The rules, and what is doubtful about the text beside them.
+pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
     let document = Document::parse(text, origin)?;
     let mut problems = Vec::new();
     let raw: RawPolicy = document.read(&mut problems);
-    let reader = Reader { document: &document, problems, groups: HashMap::new(), networks: 0 };
+    let reader = Reader { document: &document, problems, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
     reader.rules(raw, &text.lines().collect::<Vec<_>>())
 }
 
@@ -37,11 +38,13 @@ struct Reader<'a> {
     document: &'a Document,
     problems: Vec<Problem>,
     groups: HashMap<String, Vec<IpNet>>,
+    /// Groups that a rule names.
+    used: HashSet<String>,
     networks: usize,
 }
 
 impl Reader<'_> {
-    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<Vec<Rule>, Vec<Problem>> {
+    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
         let RawPolicy { groups, rules } = raw;
         for (name, Many(members)) in groups.unwrap_or_default() {
             self.group(name, &members);
@@ -58,7 +61,7 @@ impl Reader<'_> {
         }
         let mut read = Vec::with_capacity(places.len());
         for (index, raw) in rules.unwrap_or_default().into_iter().enumerate() {
-            let place = places.get(index).copied().unwrap_or_default();
+            let place = places.get(index).copied().unwrap_or((Position { line: 0, column: 0 }, 0));
             if let Some(rule) = self.rule(raw, index, place, lines) {
                 read.push(rule);
             }
@@ -66,7 +69,17 @@ impl Reader<'_> {
                 break;
             }
         }
-        if self.problems.is_empty() { Ok(read) } else { Err(self.problems) }
+        if self.problems.is_empty() { Ok((read, self.unused_groups())) } else { Err(self.problems) }
+    }
+
+    fn unused_groups(&self) -> Vec<Problem> {
+        let unused = self.groups.keys().filter(|name| !self.used.contains(*name));
+        let note = |name: &String| {
+            let path = Path::root().key("groups").key(name);
+            let problem = self.document.problem(&path, "is used by no rule", "remove it, or name it in a rule");
+            Problem { value: None, ..problem }
+        };
+        unused.map(note).collect()
     }
 
     fn group(&mut self, name: String, members: &[String]) {
@@ -88,7 +101,7 @@ impl Reader<'_> {
         self.groups.insert(name, networks);
     }
 
-    fn rule(&mut self, raw: RawRule, index: usize, (first, last): (u32, u32), lines: &[&str]) -> Option<Rule> {
+    fn rule(&mut self, raw: RawRule, index: usize, (first, last): (Position, u32), lines: &[&str]) -> Option<Rule> {
         let RawRule { allow, deny, to, listener, port, via, name, until } = raw;
         let at = RulePath(index);
         let (action, key, sources) = match (allow, deny) {
@@ -120,8 +133,9 @@ impl Reader<'_> {
             via: self.each(via, at, "via", endpoint),
             until: until.and_then(|until| self.single(at, "until", end(&until.0))),
             name: name.and_then(|name| self.single(at, "name", rule_name(&name.0))),
-            line: first,
-            text: source_text(lines, first, last),
+            line: first.line,
+            column: first.column,
+            text: source_text(lines, first.line, last),
         })
     }
 
@@ -132,6 +146,7 @@ impl Reader<'_> {
             if text == "all" {
                 all = true;
             } else if let Some(group) = self.groups.get(text) {
+                self.used.insert(text.clone());
                 networks.extend_from_slice(group);
             } else {
                 match IpNet::from_scalar(text) {

@@ -189,20 +189,16 @@ fn all_mistakes_are_told_at_once_up_to_a_bound() {
     assert_eq!(problems(&format!("rules:\n{many}")).len(), 25);
 }
 
+impl Policy {
+    fn of_rules(rules: Vec<Rule>) -> Self {
+        let index = Index::new(&rules);
+        Self { origin: Origin::Defaults, source: "test".into(), rules, notes: Vec::new(), index }
+    }
+}
+
 /// What the language means, without any index.
 fn naive(rules: &[Rule], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Option<usize> {
-    rules.iter().position(|rule| {
-        let source = match &rule.sources {
-            Sources::All => true,
-            Sources::Networks(networks) => networks.iter().any(|n| n.contains(&client.addr.ip().to_canonical())),
-        };
-        source
-            && (rule.to.is_empty() || rule.to.iter().any(|pattern| pattern.matches(name)))
-            && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
-            && (rule.listeners.is_empty() || rule.listeners.iter().any(|l| **l == *listener.name))
-            && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
-            && rule.until.is_none_or(|end| listener.now < end)
-    })
+    rules.iter().position(|rule| rule.mismatch(client, listener, Some(name)).is_none())
 }
 
 /// Names and patterns from so few labels that they meet.
@@ -247,6 +243,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             until: until.map(|day| SystemTime::UNIX_EPOCH + Duration::from_secs(day)),
             name: None,
             line: 0,
+            column: 0,
             text: Box::default(),
         })
 }
@@ -277,7 +274,7 @@ proptest! {
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let listener = ListenerView { name: listener, public_port, now };
-        let policy = Policy::new("test".into(), rules.clone());
+        let policy = Policy::of_rules(rules.clone());
         let is_allow = |found: Option<usize>| found.is_some_and(|at| rules[at].action == Action::Allow);
         let mut some_name = false;
         // A name below each pattern, and one that no pattern knows, stand for all names there are.
@@ -291,4 +288,165 @@ proptest! {
         }
         prop_assert_eq!(policy.admit(&client, &listener) == Admission::Possible, some_name);
     }
+}
+
+fn lints(text: &str) -> Vec<String> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    policy(text).lints(now, None).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn doubtful_rules_are_told() {
+    for (text, expected) in [
+        (
+            "- deny: all\n- allow: 10.0.0.0/8",
+            ":3:3: rules[1]: is never reached: line 2 (deny: all) decides first; move it up, or remove it",
+        ),
+        (
+            "- allow: 10.0.0.0/8\n- allow: 10.1.0.0/16",
+            "rules[1]: is never reached: line 2 (allow: 10.0.0.0/8) says it already; remove it",
+        ),
+        ("- allow: 10.0.0.0/8\n- allow: 10.0.0.0/8", "says the same; remove one"),
+        (
+            "- allow: 10.0.0.0/9\n- deny: 10.128.0.0/9\n- allow: 10.0.0.0/8",
+            "rules[2]: is never reached: earlier rules together",
+        ),
+        (
+            "- deny: 10.1.0.0/16\n- allow: [10.1.2.0/24, 11.0.0.0/8]",
+            "rules[1]: has 10.1.2.0/24, which is never reached: line 2",
+        ),
+        ("- allow: [10.1.2.0/24, 10.0.0.0/8]", "rules[0]: has 10.1.2.0/24, which its other networks cover"),
+        ("- deny: 10.0.0.0/8\n- { allow: 10.1.0.0/16, to: a.test }", "rules[1]: is never reached"),
+        (
+            "- { deny: all, to: '*.test' }\n- { allow: 10.1.0.0/16, to: a.test, port: 443 }",
+            "rules[1]: is never reached",
+        ),
+        ("- allow: 0.0.0.0/0", "0.0.0.0/0 does not cover IPv6 clients; write `all`"),
+        ("- deny: '::/0'", "::/0 does not cover IPv4"),
+        ("- { allow: all, until: 2026-09-20 }", "ended at 2026-09-21T00:00:00Z"),
+        ("- { allow: all, until: 2026-09-25 }", "ends at 2026-09-26T00:00:00Z"),
+        ("- allow: all\ngroups: { a: 10.0.0.0/8 }", ":3:14: groups.a: is used by no rule"),
+    ] {
+        let told = lints(&format!("rules:\n{text}\n"));
+        assert!(told.len() == 1 && told[0].contains(expected), "{text}\n{told:#?}");
+    }
+    assert!(lints("rules: []")[0].contains("everyone is denied"));
+}
+
+#[test]
+fn what_is_meant_is_not_told() {
+    for text in [
+        "- deny: 10.1.0.0/16\n- allow: 10.0.0.0/8\n- deny: all",
+        "- { deny: 10.0.0.0/8, to: a.test }\n- allow: 10.0.0.0/8",
+        "- { allow: 10.0.0.0/8, port: 443 }\n- { allow: 10.0.0.0/8, port: 80 }",
+        "- { allow: all, to: '*.a.test' }\n- { deny: all, to: '*.test' }",
+        "- { deny: 10.0.0.0/8, until: 2026-12-31 }\n- allow: 10.0.0.0/8",
+        "- allow: 0.0.0.0/0\n- allow: '::/0'",
+        "- { allow: all, via: vpce-1 }\n- { deny: all, via: vpce-2 }",
+    ] {
+        let told = lints(&format!("rules:\n{text}\n"));
+        assert!(told.is_empty(), "{text}\n{told:#?}");
+    }
+}
+
+proptest! {
+    /// A rule told as never reached never decides; a rule that decides somewhere is not told.
+    #[test]
+    fn unreached_means_unreached(rules in prop::collection::vec(rule(), 0..12), (client, listener, port, now) in asking()) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+        let listener = ListenerView { name: listener, public_port: port, now };
+        let policy = Policy::of_rules(rules);
+        let unreached: Vec<String> = policy
+            .lints(SystemTime::UNIX_EPOCH, None)
+            .iter()
+            .filter(|lint| lint.message.starts_with("is never reached"))
+            .map(|lint| lint.key.to_string())
+            .collect();
+        for asked in NAMES {
+            if let Some(id) = policy.route(&client, &listener, &name(asked)).rule {
+                let key = format!("rules[{}]", id.index());
+                prop_assert!(!unreached.contains(&key), "{key} decided about {asked}");
+            }
+        }
+    }
+}
+
+/// Reads a range as `diff` prints it.
+fn range_has(range: &str, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    match (range.split_once(" - "), range.parse::<IpNet>()) {
+        (Some((first, last)), _) => {
+            let (first, last): (IpAddr, IpAddr) = (first.parse().unwrap(), last.parse().unwrap());
+            first.is_ipv4() == ip.is_ipv4() && first <= ip && ip <= last
+        }
+        (None, Ok(network)) => network.contains(&ip),
+        (None, Err(_)) => range == "all" || range.parse::<IpAddr>() == Ok(ip),
+    }
+}
+
+fn diffs(old: &str, new: &str) -> Vec<String> {
+    let (old, new) = (policy(&format!("rules:\n{old}\n")), policy(&format!("rules:\n{new}\n")));
+    let changes = diff::diff(&old, &new, SystemTime::UNIX_EPOCH).unwrap();
+    let line = |change: diff::Change| {
+        let rule = change.rule.and_then(|id| new.rule(id)).map_or(0, |rule| rule.line);
+        let sign = if change.allowed { '+' } else { '-' };
+        format!("{} {sign} {} by {rule}", change.scopes.join(" / "), change.ranges.join(", "))
+    };
+    changes.into_iter().map(line).collect()
+}
+
+#[test]
+fn a_diff_is_about_addresses_not_lines() {
+    let old = "- allow: 10.0.0.0/8\n- deny: all";
+    assert!(diffs(old, "- allow: [10.0.0.0/9, 10.128.0.0/9]").is_empty());
+    assert_eq!(diffs(old, "- deny: 10.1.0.0/16\n- allow: 10.0.0.0/8"), ["any name - 10.1.0.0/16 by 2"]);
+    assert_eq!(diffs(old, "- allow: 10.0.0.0/7"), ["any name + 11.0.0.0/8 by 2"]);
+    assert_eq!(
+        diffs(old, "- allow: 10.0.0.0/8\n- allow: 0.0.0.0/0"),
+        ["any name + 0.0.0.0 - 9.255.255.255, 11.0.0.0 - 255.255.255.255 by 3"]
+    );
+    assert_eq!(
+        diffs(old, "- allow: all"),
+        ["any name + 0.0.0.0 - 9.255.255.255, 11.0.0.0 - 255.255.255.255, ::/0 by 2"]
+    );
+}
+
+#[test]
+fn a_diff_tells_names_apart_where_rules_do() {
+    let old = "- { allow: 10.0.0.0/8, to: [a.test, '*.b.test'] }";
+    assert_eq!(diffs(old, "- { allow: 10.0.0.0/8, to: ['*.b.test'] }"), ["name a.test - 10.0.0.0/8 by 0"]);
+    assert_eq!(diffs(old, "- allow: 10.0.0.0/8"), ["any name that the lists do not mention + 10.0.0.0/8 by 2"]);
+    assert_eq!(
+        diffs("- allow: 10.0.0.0/8", "- { deny: 10.0.0.0/8, port: 80 }\n- allow: 10.0.0.0/8"),
+        ["any name that the lists do not mention; port 80 - 10.0.0.0/8 by 2"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_diff_is_what_changes(
+        old in prop::collection::vec(rule(), 0..8),
+        new in prop::collection::vec(rule(), 0..8),
+        (client, listener, port, now) in asking(),
+    ) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+        let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
+        let changes = diff::diff(&old, &new, now).unwrap();
+        // Whoever gets another answer is in a range that is told.
+        let listener = ListenerView { name: listener, public_port: port, now };
+        for asked in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
+            let before = old.route(&client, &listener, &asked).allowed;
+            let after = new.route(&client, &listener, &asked).allowed;
+            let told = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
+            let told = told.into_iter().any(|range| range_has(range, client.addr.ip()));
+            prop_assert!(before == after || told, "{asked} {before} {after} {changes:?}");
+        }
+        let same = diff::diff(&new, &new, now).unwrap();
+        prop_assert!(same.is_empty(), "{same:?}");
+    }
+}
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawPolicy>("ipcontrol.schema.json", "latticegate: access list");
 }

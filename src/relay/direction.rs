@@ -13,8 +13,19 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Tools;
 use super::pipe::Lease;
+use super::{Judge, Ruling, Tools};
+use crate::outcome::RefuseReason;
+
+/// What one turn of a direction works with.
+pub(super) struct Lane<'a> {
+    pub(super) source: &'a mut TcpStream,
+    pub(super) sink: &'a mut TcpStream,
+    pub(super) tools: &'a Tools,
+    pub(super) tally: &'a mut u64,
+    /// Asked before anything is passed on.
+    pub(super) judge: Option<&'a mut (dyn Judge + 'a)>,
+}
 
 /// Why a direction is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +34,8 @@ pub(super) enum Ended {
     Eof,
     SourceReset,
     SinkReset,
+    /// The judge refused what came next; what it had let through was passed on, but no FIN.
+    Refused(RefuseReason),
 }
 
 #[derive(Default)]
@@ -31,12 +44,17 @@ pub(super) struct Direction {
     /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
     held: Vec<u8>,
     sent: usize,
+    /// Read, but not let through by the judge yet; at first, what was read ahead.
+    unjudged: Vec<u8>,
     pipe: Option<Lease>,
     bulk: Bulk,
+    fin: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// What was read ahead comes first.
+    Starting,
     #[default]
     Open,
     /// The source has ended so; what is held still has to reach the sink.
@@ -45,61 +63,62 @@ enum State {
 }
 
 impl Direction {
+    /// Fewer bytes that the judge need not see are not worth a pipe.
+    const WORTH_A_PIPE: u64 = 64 * 1024;
     /// Bytes moved in one turn before other connections get theirs.
     const TURN: u64 = 1 << 20;
 
-    pub(super) fn starting_with(held: Vec<u8>) -> Self {
-        Self { held, ..Self::default() }
+    /// `ahead` is passed on first.
+    pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
+        Self { unjudged: ahead, state: State::Starting, ..Self::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 
+    /// The source ended it in good order.
+    pub(super) fn has_sent_fin(&self) -> bool {
+        self.fin
+    }
+
     /// Ends this direction without passing anything on.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.held = Vec::new();
+        self.unjudged = Vec::new();
         self.pipe = None;
     }
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
     /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-        last: bool,
-    ) -> Poll<Option<Ended>> {
-        let turn_ends = tally.saturating_add(Self::TURN);
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, last: bool) -> Poll<Option<Ended>> {
+        let turn_ends = lane.tally.saturating_add(Self::TURN);
         loop {
             if self.state == State::Closed {
                 return Poll::Ready(None);
             }
-            if ready!(self.poll_flush(cx, sink, tally)).is_err() {
+            if ready!(self.poll_flush(cx, lane)).is_err() {
                 self.close();
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
-                if !last {
+                if !last && !matches!(ended, Ended::Refused(_)) {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    let _ = SockRef::from(&*sink).shutdown(Shutdown::Write);
+                    let _ = SockRef::from(&*lane.sink).shutdown(Shutdown::Write);
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
             }
-            if *tally >= turn_ends {
+            if *lane.tally >= turn_ends {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
-            let _ = ready!(sink.poll_write_ready(cx));
-            match self.poll_move(cx, source, sink, tools, tally) {
+            let _ = ready!(lane.sink.poll_write_ready(cx));
+            match self.poll_move(cx, lane) {
                 Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => self.state = State::Draining(Ended::Eof),
+                Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
                 Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Err(Broken::Sink)) => {
                     self.close();
@@ -115,18 +134,18 @@ impl Direction {
     }
 
     /// Gives the sink what it could not take before.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, sink: &mut TcpStream, tally: &mut u64) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(Pin::new(&mut *sink).poll_write(cx, rest))?;
+            let n = ready!(Pin::new(&mut *lane.sink).poll_write(cx, rest))?;
             self.sent = self.sent.saturating_add(n);
-            *tally = tally.saturating_add(count(n));
+            *lane.tally = lane.tally.saturating_add(count(n));
         }
         self.held = Vec::new();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-            ready!(sink.poll_write_ready(cx))?;
-            match sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*sink)) {
-                Ok(n) => *tally = tally.saturating_add(count(n)),
+            ready!(lane.sink.poll_write_ready(cx))?;
+            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*lane.sink)) {
+                Ok(n) => *lane.tally = lane.tally.saturating_add(count(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -135,30 +154,37 @@ impl Direction {
     }
 
     /// Reads once and writes once. `false`: the source has sent its FIN.
-    fn poll_move(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-    ) -> Poll<Result<bool, Broken>> {
-        if self.bulk.is_on() && self.pipe.is_none() {
-            self.pipe = tools.pipes.lease();
+    fn poll_move(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+        if self.state == State::Starting {
+            self.state = State::Open;
+            let ahead = std::mem::take(&mut self.unjudged);
+            return Poll::Ready(self.pass_on(cx, &ahead, lane).map(|()| true));
         }
-        if self.pipe.is_some() { self.poll_splice(cx, source) } else { self.poll_copy(cx, source, sink, tools, tally) }
+        let unseen = lane.judge.as_ref().map_or(u64::MAX, |judge| judge.unseen());
+        if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
+            self.pipe = self.pipe.take().or_else(|| lane.tools.pipes.lease());
+            if self.pipe.is_some() {
+                return self.poll_splice(cx, lane, unseen);
+            }
+        }
+        self.pipe = None;
+        self.poll_copy(cx, lane)
     }
 
     /// From the source into the pipe; the next flush takes it out.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, source: &mut TcpStream) -> Poll<Result<bool, Broken>> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, most: u64) -> Poll<Result<bool, Broken>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
         loop {
-            ready!(source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
+            ready!(lane.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
             // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match source.try_io(Interest::READABLE, || pipe.fill_from(&*source)) {
+            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(&*lane.source, most)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(n) => {
                     self.bulk.note(n);
+                    if let Some(judge) = &mut lane.judge {
+                        judge.passed(count(n));
+                    }
                     return Poll::Ready(Ok(true));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -168,32 +194,64 @@ impl Direction {
     }
 
     /// Through the scratch buffer; what the sink does not take is kept.
-    fn poll_copy(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut TcpStream,
-        sink: &mut TcpStream,
-        tools: &Tools,
-        tally: &mut u64,
-    ) -> Poll<Result<bool, Broken>> {
-        let mut scratch = tools.scratch.borrow_mut();
+    fn poll_copy(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+        let mut scratch = lane.tools.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
+        ready!(Pin::new(&mut *lane.source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
         let read = buffer.filled();
         if read.is_empty() {
             return Poll::Ready(Ok(false));
         }
         self.bulk.note(read.len());
-        let taken = match Pin::new(sink).poll_write(cx, read) {
+        Poll::Ready(self.pass_on(cx, read, lane).map(|()| true))
+    }
+
+    /// Writes what the judge lets through, at once as far as the sink takes it.
+    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+        let Some(judge) = &mut lane.judge else { return self.write(cx, bytes, lane) };
+        if self.unjudged.is_empty() {
+            let passed = self.ask(&mut **judge, bytes);
+            self.unjudged = bytes.get(passed..).unwrap_or_default().to_vec();
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), lane);
+        }
+        let mut all = std::mem::take(&mut self.unjudged);
+        all.extend_from_slice(bytes);
+        let passed = self.ask(&mut **judge, &all);
+        self.unjudged = all.split_off(passed);
+        self.write(cx, &all, lane)
+    }
+
+    /// How many of the bytes the judge lets through; a refusal ends this direction.
+    fn ask(&mut self, judge: &mut (dyn Judge + '_), bytes: &[u8]) -> usize {
+        let mut passed = 0_usize;
+        while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
+            match judge.judge(rest) {
+                Ruling::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                Ruling::NeedMore => break,
+                Ruling::Refuse(reason) => {
+                    self.state = State::Draining(Ended::Refused(reason));
+                    break;
+                }
+            }
+        }
+        passed
+    }
+
+    /// What the sink does not take is kept.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let taken = match Pin::new(&mut *lane.sink).poll_write(cx, bytes) {
             Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+            Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,
         };
-        *tally = tally.saturating_add(count(taken));
-        if let Some(rest) = read.get(taken..).filter(|rest| !rest.is_empty()) {
+        *lane.tally = lane.tally.saturating_add(count(taken));
+        if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.held = rest.to_vec();
         }
-        Poll::Ready(Ok(true))
+        Ok(())
     }
 }
 
@@ -232,4 +290,37 @@ impl Bulk {
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_large_pieces_starts_bulk_and_as_many_small_ones_end_it() {
+        let mut bulk = Bulk::default();
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE);
+            assert!(!bulk.is_on());
+        }
+        bulk.note(Bulk::LARGE);
+        assert!(bulk.is_on());
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE - 1);
+            assert!(bulk.is_on());
+        }
+        bulk.note(1);
+        assert!(!bulk.is_on());
+    }
+
+    #[test]
+    fn a_small_piece_now_and_then_does_not_end_bulk() {
+        let mut bulk = Bulk::default();
+        for _ in 0..100 {
+            bulk.note(Bulk::LARGE);
+            bulk.note(Bulk::LARGE);
+            bulk.note(7);
+        }
+        assert!(bulk.is_on());
+    }
 }

@@ -41,6 +41,16 @@ impl PipePool {
         Some(Lease { pipe: Some(pipe), filled: 0, shelf: Rc::clone(&self.0) })
     }
 
+    #[cfg(test)]
+    pub(super) fn leased(&self) -> usize {
+        self.0.leased.get()
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.0.idle.borrow().len()
+    }
+
     fn open() -> Option<Pipe> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // A smaller pipe moves the same bytes in more calls.
@@ -61,9 +71,11 @@ impl Lease {
         self.filled == 0
     }
 
-    pub(super) fn fill_from(&mut self, source: impl AsFd) -> io::Result<usize> {
+    /// Moves at most `most` bytes in.
+    pub(super) fn fill_from(&mut self, source: impl AsFd, most: usize) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else { return Ok(0) };
-        let n = splice(source, None, &pipe.writer, None, PipePool::SIZE, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+        let most = most.min(PipePool::SIZE);
+        let n = splice(source, None, &pipe.writer, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
         self.filled = self.filled.saturating_add(n);
         Ok(n)
     }

@@ -113,6 +113,8 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
             (_, Some((error, retry_at))) if now < retry_at => {
                 Some(entry.stale(now, retry_at, &self.limits).ok_or(error))
             }
+            // The last try failed: nobody waits for the next one while the old answer may serve.
+            (Some(_), Some(_)) => entry.stale(now, now, &self.limits).map(Ok),
             _ => None,
         };
         let Some(reply) = reply else {

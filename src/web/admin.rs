@@ -24,6 +24,7 @@ impl Site for Admin {
         }
         match path {
             "/metrics" => {
+                self.metrics.policy.refresh();
                 self.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
                 // Prometheus text format 0.0.4.
                 respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.handle.render())

@@ -23,7 +23,11 @@ pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
     for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(builder.syntax(&error, text)),
+            Err(error) => {
+                // What was found in a text that then turns out not to be YAML only misleads.
+                builder.problems.clear();
+                Err(builder.syntax(&error, text))
+            }
         };
         if let Err(problem) = step {
             builder.problems.push(problem);
@@ -164,16 +168,20 @@ impl Builder<'_> {
 
     fn syntax(&self, error: &ScanError, text: &str) -> Problem {
         let at = place(*error.marker());
-        let line = usize::try_from(at.line).unwrap_or(usize::MAX);
-        let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-        let mend = if source.contains("::") {
-            "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\""
-        } else if source.contains('\t') {
-            "use spaces instead of tabs"
-        } else {
-            "look for a missing quote, bracket, colon or space in this line or the one above"
-        };
-        self.refuse(at, &format!("is not YAML: {}", error.info()), mend)
+        self.refuse(at, &format!("is not YAML: {}", error.info()), syntax_mend(text, at.line))
+    }
+}
+
+/// What is probably wrong with a line that is not YAML.
+pub(super) fn syntax_mend(text: &str, line: u32) -> &'static str {
+    let line = usize::try_from(line).unwrap_or(usize::MAX);
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    if source.contains("::") {
+        "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\""
+    } else if source.contains('\t') {
+        "use spaces instead of tabs"
+    } else {
+        "look for a missing quote, bracket, colon or space in this line or the one above"
     }
 }
 
@@ -181,8 +189,7 @@ impl Builder<'_> {
 fn leading_tab(text: &str, origin: &Origin) -> Option<Problem> {
     let (line, column) = text.lines().zip(1..).find_map(|(line, number)| {
         let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let tab = line.get(..indentation)?.find('\t')?;
-        (indentation < line.trim_end().len()).then_some((number, tab))
+        Some((number, line.get(..indentation)?.find('\t')?))
     })?;
     let problem = Problem::whole(origin.clone(), "is indented with a tab", "use spaces, as YAML demands");
     Some(problem.at(Position { line, column: number(column) + 1 }))

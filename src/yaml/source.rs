@@ -16,7 +16,7 @@ pub fn load(path: &Path) -> Result<String, Problem> {
 }
 
 /// UTF-8 without its byte order mark.
-pub(super) fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Problem> {
+pub(crate) fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Problem> {
     if bytes.len() > MAX_BYTES {
         let mend = "join neighbouring networks into larger ones, or split the list";
         return Err(Problem::whole(origin, "is larger than 4 MiB", mend));
@@ -28,7 +28,8 @@ pub(super) fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Problem> {
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// A file's bytes, but not much more than may be read.
+pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());
@@ -39,7 +40,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(error: &std::io::Error, origin: Origin) -> Problem {
+pub(crate) fn unreadable(error: &std::io::Error, origin: Origin) -> Problem {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => Problem::whole(origin, "does not exist", "name the file that you mean, or create it"),

@@ -233,10 +233,10 @@ pub(super) fn graft(
     }
 }
 
-/// What is created on the way to `rest`: a list where its next step is a number, otherwise a map.
+/// What is created on the way to `rest`: a list where its next step is element 0, otherwise a map.
 fn fresh(rest: &[&str], at: Place) -> (Node, Value) {
-    match rest.first().map(|step| step.parse::<usize>().is_ok()) {
-        Some(true) => (Node { at, kind: Kind::List(Vec::new()) }, Value::Sequence(Vec::new())),
+    match rest.first() {
+        Some(&"0") => (Node { at, kind: Kind::List(Vec::new()) }, Value::Sequence(Vec::new())),
         _ => (Node { at, kind: Kind::Map(Vec::new()) }, Value::Mapping(Mapping::new())),
     }
 }

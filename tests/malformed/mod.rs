@@ -1,10 +1,18 @@
 //! What hostile and broken peers send, and the word with which each is refused. One table for the tests of the
 //! pure parsers and for those that send the same bytes through a real socket.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
 mod http;
 mod proxy;
+pub mod stream;
 mod tls;
 
 pub use tls::padded as padded_hello;

@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("half a method", b"GETTING / HTTP/1.1\r\n".to_vec(), "not_tls"),
         ("lower-case method", b"get / HTTP/1.1\r\n".to_vec(), "not_tls"),
         ("high bit, but no SSLv2 hello", b"\x80\x2e\x04".to_vec(), "not_tls"),
+        ("SSLv2 hello of version 3.5", b"\x80\x2e\x01\x03\x05".to_vec(), "not_tls"),
         ("SSLv2 hello of version 4", b"\x80\x2e\x01\x04\x00".to_vec(), "not_tls"),
         ("GET", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), "plain_http"),
         ("HEAD", b"HEAD / HTTP/1.0\r\n\r\n".to_vec(), "plain_http"),
@@ -56,6 +57,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("application data between", [&record(&message[..50]), &b"\x17\x03\x03\0\x02"[..]].concat(), "hello_malformed"),
         ("second record of version 2.0", [&record(&message[..50]), &b"\x16\x02\0"[..]].concat(), "hello_malformed"),
         ("a record longer than the hello", record(&[&message[..], b"x"].concat()), "hello_malformed"),
+        ("the start of such a record", b"\x16\x03\x01\0\x50\x01\0\0\x10".to_vec(), "hello_malformed"),
         ("two hellos in a record", record(&message.repeat(2)), "hello_malformed"),
         (
             "the last record too long",

@@ -43,7 +43,8 @@ pub fn with_checksum(mut header: Vec<u8>) -> Vec<u8> {
     header
 }
 
-/// A header as a Network Load Balancer sent it for a client behind a VPC endpoint.
+/// A header as a Network Load Balancer sends it for a client behind a VPC endpoint; its checksum was not computed
+/// by this program, so that the byte order and the extent of ours are tested against it.
 pub fn captured_nlb() -> Vec<u8> {
     let mut header = proxy(PROXY, TCP4, &[0; 84]);
     let bytes = [

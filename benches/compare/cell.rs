@@ -1,0 +1,174 @@
+//! One cell of the table: one peer, one workload, one round. The peer is started for it and stopped after it, so that no
+//! cell inherits caches, descriptors or memory from another.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+use crate::machine;
+use crate::peers::Peer;
+use crate::tally::Tally;
+use crate::workloads::{Extent, Workload};
+
+/// A cell of a fixed number of units must not last longer.
+const UNITS_DEADLINE: Duration = Duration::from_secs(30);
+/// After the last of a fixed number of units; buffers are given back meanwhile, log lines written.
+const SETTLE: Duration = Duration::from_millis(1200);
+
+pub struct Bench {
+    pub configurations: PathBuf,
+    pub scratch: PathBuf,
+    pub window: Duration,
+    pub warm_up: Duration,
+    pub dns: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Serialize)]
+pub struct Cell {
+    pub workload: String,
+    pub peer: String,
+    pub round: usize,
+    /// The peer's CPU time by unit of work, in the workload's unit.
+    pub cpu_per_unit: f64,
+    /// The same of client and upstream together.
+    pub load_cpu_per_unit: f64,
+    /// In units of work each second; bulk: GiB.
+    pub rate: f64,
+    pub p50_micros: u32,
+    pub p99_micros: u32,
+    pub units: u64,
+    pub failures: u64,
+    pub dns_queries: u64,
+    pub memory_empty: u64,
+    pub memory_loaded: u64,
+    pub descriptors_empty: u64,
+    pub descriptors_loaded: u64,
+    /// How much of the machine other processes took, 0 to 1.
+    pub foreign: f64,
+}
+
+impl Bench {
+    pub async fn run(&self, peer: &Peer, workload: &Workload, round: usize) -> Result<Cell> {
+        let running = peer.start(&self.configurations, &self.scratch).await?;
+        let pids = running.pids();
+        ensure!(peer.is_direct() || !pids.is_empty(), "the peer has no process");
+        let (memory_empty, descriptors_empty) = (machine::memory(&pids), machine::descriptors(&pids));
+
+        let tally = Rc::new(Tally::default());
+        let load = LocalSet::new();
+        let window = load
+            .run_until(async {
+                // `start` needs to be inside the set: it spawns.
+                workload.start(peer.target(), Rc::clone(&tally))?;
+                self.window(workload.extent, &tally, &pids).await
+            })
+            .await?;
+        let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
+        drop(load);
+        drop(running);
+        ensure!(window.units > 0, "not one unit in {:?}; {} failed", window.wall, tally.failures());
+
+        let latencies = tally.latencies();
+        let per_unit = |time: Duration| time.as_secs_f64() * 1e6 * workload.unit.size / window.units as f64;
+        let scale = if workload.unit.size > 1.0 { 1_073_741_824.0 } else { 1.0 };
+        let wall = window.wall.as_secs_f64();
+        let foreign = window.busy.saturating_sub(window.peer_cpu + window.own_cpu).as_secs_f64();
+        Ok(Cell {
+            workload: workload.name.into(),
+            peer: peer.name.clone(),
+            round,
+            cpu_per_unit: per_unit(window.peer_cpu),
+            load_cpu_per_unit: per_unit(window.own_cpu),
+            rate: window.units as f64 / scale / wall,
+            p50_micros: percentile(&latencies, 0.50),
+            p99_micros: percentile(&latencies, 0.99),
+            units: window.units,
+            failures: tally.failures(),
+            dns_queries: window.dns_queries,
+            memory_empty,
+            memory_loaded,
+            descriptors_empty,
+            descriptors_loaded,
+            foreign: foreign / (wall * machine::cpus() as f64),
+        })
+    }
+
+    async fn window(&self, extent: Extent, tally: &Tally, pids: &[u32]) -> Result<Window> {
+        match extent {
+            Extent::Window => sleep(self.warm_up).await,
+            Extent::Long(_, warm_up) => sleep(Duration::from_secs(warm_up)).await,
+            Extent::Units(_) => {}
+        }
+        tally.record();
+        let start = self.moment(pids, tally)?;
+        match extent {
+            Extent::Window => sleep(self.window).await,
+            Extent::Long(times, _) => sleep(self.window * times).await,
+            Extent::Units(units) => {
+                let deadline = Instant::now() + UNITS_DEADLINE;
+                while tally.units() < units && Instant::now() < deadline {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                ensure!(
+                    tally.units() >= units,
+                    "{} of {units} units in half a minute, {} failed",
+                    tally.units(),
+                    tally.failures()
+                );
+            }
+        }
+        let end = self.moment(pids, tally)?;
+        if matches!(extent, Extent::Units(_)) {
+            sleep(SETTLE).await;
+        }
+        Ok(Window {
+            wall: end.at - start.at,
+            peer_cpu: end.peer_cpu.saturating_sub(start.peer_cpu),
+            own_cpu: end.own_cpu.saturating_sub(start.own_cpu),
+            busy: end.busy.saturating_sub(start.busy),
+            units: end.units - start.units,
+            dns_queries: end.dns_queries - start.dns_queries,
+        })
+    }
+
+    fn moment(&self, pids: &[u32], tally: &Tally) -> Result<Moment> {
+        Ok(Moment {
+            at: Instant::now(),
+            peer_cpu: machine::cpu_time(pids),
+            own_cpu: machine::cpu_time(&[std::process::id()]),
+            busy: machine::busy_time().context("how busy the machine is")?,
+            units: tally.units(),
+            dns_queries: self.dns.load(Ordering::Relaxed),
+        })
+    }
+}
+
+struct Moment {
+    at: Instant,
+    peer_cpu: Duration,
+    own_cpu: Duration,
+    busy: Duration,
+    units: u64,
+    dns_queries: u64,
+}
+
+struct Window {
+    wall: Duration,
+    peer_cpu: Duration,
+    own_cpu: Duration,
+    busy: Duration,
+    units: u64,
+    dns_queries: u64,
+}
+
+fn percentile(sorted: &[u32], share: f64) -> u32 {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
+}

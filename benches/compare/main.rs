@@ -1,0 +1,275 @@
+//! The benchmark: latticegate beside nginx, HAProxy, Envoy and no proxy at all, on the same work in the same run.
+//! `benches/run` installs the peers, builds, makes the network namespace and calls this; see `docs/performance.md`.
+#![allow(unreachable_pub, reason = "a program of several files has no other crate to reach it")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "a measuring tool: it prints, turns counts into fractions, and may stop at a broken invariant"
+)]
+
+mod cell;
+mod check;
+mod client;
+mod dns;
+mod machine;
+mod peers;
+mod preface;
+mod report;
+mod syscalls;
+mod tally;
+mod tls;
+mod upstream;
+mod workloads;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use crate::cell::{Bench, Cell};
+use crate::peers::Peer;
+use crate::report::Report;
+use crate::workloads::Workload;
+
+/// Compares proxies by CPU per unit of work, in interleaved rounds.
+#[derive(Parser)]
+#[command(name = "benches/run")]
+struct Arguments {
+    /// Workloads to run; all when none is named
+    workloads: Vec<String>,
+    /// Peers: direct, nginx, haproxy, envoy, latticegate, or NAME=PATH for another build of latticegate
+    #[arg(long, value_delimiter = ',', default_value = "direct,nginx,haproxy,envoy,latticegate")]
+    peers: Vec<String>,
+    /// Short windows and few rounds
+    #[arg(long)]
+    quick: bool,
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Length of a cell's window in milliseconds
+    #[arg(long)]
+    window: Option<u64>,
+    /// Repeat a cell when other processes took more than this percentage of the machine
+    #[arg(long, default_value_t = 10)]
+    foreign: u32,
+    /// Repeat cells only while the run keeps to this many seconds
+    #[arg(long)]
+    budget: Option<u64>,
+    /// Count system calls too (needs strace)
+    #[arg(long)]
+    syscalls: bool,
+    /// Write all cells as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the tables as Markdown
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Tell what each workload is, and stop
+    #[arg(long)]
+    list: bool,
+    /// Only check that each peer relays correctly
+    #[arg(long)]
+    check: bool,
+    /// What cargo passes to a benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.quick { 3 } else { 5 })
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_millis(self.window.unwrap_or(if self.quick { 700 } else { 2000 }))
+    }
+
+    fn budget(&self) -> Duration {
+        Duration::from_secs(self.budget.unwrap_or(if self.quick { 540 } else { 2100 }))
+    }
+}
+
+/// The most that a disturbed cell is repeated.
+const REPEATS: usize = 3;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let workloads = chosen(&arguments.workloads)?;
+    if arguments.list {
+        for workload in &workloads {
+            println!("{:14}{:16}{}", workload.name, workload.unit.name, workload.about);
+        }
+        return Ok(());
+    }
+    // `cargo bench` and `cargo test --all-targets` start this without a namespace: that is no failure.
+    if std::env::var_os("BENCH_NAMESPACE").is_none() {
+        println!("the benchmark needs a network namespace: start it with benches/run");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(compare(&arguments, &workloads))
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Workload>> {
+    let all = workloads::all();
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|workload| workload.name != **name)) {
+        bail!("no workload is called {unknown}; --list tells them all");
+    }
+    Ok(all.into_iter().filter(|workload| names.is_empty() || names.iter().any(|name| name == workload.name)).collect())
+}
+
+async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let peers: Vec<Peer> = arguments.peers.iter().map(|name| Peer::named(name, &target)).collect::<Result<_>>()?;
+    raise_descriptor_limit()?;
+    upstream::start()?;
+    let bench = Bench {
+        configurations: root.join("benches/peers"),
+        scratch: target.join("bench/run"),
+        window: arguments.window(),
+        warm_up: Duration::from_millis(300),
+        dns: dns::start()?,
+    };
+    let began = Instant::now();
+    for peer in &peers {
+        let running = peer.start(&bench.configurations, &bench.scratch).await?;
+        check::all(peer.target()).await.with_context(|| format!("{} does not do the work", peer.name))?;
+        drop(running);
+        eprintln!("{} {} relays correctly", peer.name, peer.version());
+    }
+    if arguments.check {
+        return Ok(());
+    }
+    let mut report = Report { about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
+    let (mut done, cells) = (0, workloads.len() * arguments.rounds() * peers.len());
+    for workload in workloads {
+        let mut unable: Vec<&str> = Vec::new();
+        for round in 0..arguments.rounds() {
+            // Another peer begins each round, so that none always runs on a machine warmed by the same neighbour.
+            for turn in 0..peers.len() {
+                let peer = &peers[(round + turn) % peers.len()];
+                if unable.contains(&&*peer.name) || peer.is_direct() && workload.is_about_refusal() {
+                    continue;
+                }
+                // Each cell may use what it and those before it have not used of their shares of the time.
+                done += 1;
+                let share = arguments.budget().mul_f64(done as f64 / cells as f64);
+                let may_repeat = || began.elapsed() < share;
+                match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
+                    Ok(cell) => report.cells.push(cell),
+                    // One peer that cannot do one workload must not cost the run; the table shows a dash.
+                    Err(error) => {
+                        eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name);
+                        unable.push(&peer.name);
+                    }
+                }
+            }
+        }
+    }
+    if arguments.syscalls {
+        for workload in workloads.iter().filter(|workload| ["conn", "session", "echo"].contains(&workload.name)) {
+            for peer in peers.iter().filter(|peer| !peer.is_direct()) {
+                match syscalls::count(&bench, peer, workload).await {
+                    Ok(calls) => report.calls.push(calls),
+                    Err(error) => eprintln!("system calls of {}: {error:#}", peer.name),
+                }
+            }
+        }
+    }
+    report.about = about(arguments, &peers, &report.cells, began.elapsed());
+    let names: Vec<String> = peers.iter().map(|peer| peer.name.clone()).collect();
+    let markdown = report.markdown(workloads, &names);
+    println!("{markdown}");
+    if let Some(path) = &arguments.markdown {
+        fs::write(path, &markdown).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.json {
+        fs::write(path, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A cell during which others left the machine alone, or else the least disturbed one of some.
+async fn quiet_cell(
+    bench: &Bench,
+    peer: &Peer,
+    workload: &Workload,
+    round: usize,
+    arguments: &Arguments,
+    may_repeat: impl Fn() -> bool,
+) -> Result<Cell> {
+    let limit = f64::from(arguments.foreign) / 100.0;
+    let mut best = bench.run(peer, workload, round).await?;
+    for _ in 0..REPEATS {
+        if best.foreign <= limit || !may_repeat() {
+            break;
+        }
+        let again = bench.run(peer, workload, round).await?;
+        if again.foreign < best.foreign {
+            best = again;
+        }
+    }
+    eprintln!(
+        "{:13} {round} {:12} {:9.2} {}  {:8.1}/s  p50 {} p99 {}  failed {}  others {:.0} %",
+        workload.name,
+        peer.name,
+        best.cpu_per_unit,
+        workload.unit.name,
+        best.rate,
+        best.p50_micros,
+        best.p99_micros,
+        best.failures,
+        best.foreign * 100.0
+    );
+    Ok(best)
+}
+
+fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {
+    let mut command = vec!["benches/run".to_owned()];
+    command.extend(std::env::args().skip(1).filter(|argument| argument != "--bench"));
+    let versions: Vec<String> =
+        peers.iter().filter(|peer| !peer.is_direct()).map(|peer| format!("{} {}", peer.name, peer.version())).collect();
+    let foreign: Vec<f64> = cells.iter().map(|cell| cell.foreign * 100.0).collect();
+    let worst = foreign.iter().copied().fold(0.0, f64::max);
+    let middle = report::median(&foreign).unwrap_or_default();
+    let pairs = [
+        ("machine", machine::description()),
+        ("peers", versions.join(", ")),
+        ("commit", output(Command::new("git").args(["describe", "--always", "--dirty"]))),
+        ("compiler", output(Command::new("rustc").arg("--version"))),
+        ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
+        ("command", command.join(" ")),
+        (
+            "cells",
+            format!(
+                "{} rounds, windows of {} ms, {} s in all",
+                arguments.rounds(),
+                arguments.window().as_millis(),
+                took.as_secs()
+            ),
+        ),
+        (
+            "taken by other processes",
+            format!("{middle:.0} % of the machine in the median cell, {worst:.0} % in the worst"),
+        ),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn output(command: &mut Command) -> String {
+    command.output().map_or("?".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Client and upstream of 9 000 idle connections are in this one process.
+fn raise_descriptor_limit() -> Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("raising the descriptor limit")
+}

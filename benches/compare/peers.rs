@@ -1,0 +1,167 @@
+//! The proxies that are compared: where their programs are, how they are started and stopped. Their configurations are
+//! `benches/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::{sleep, timeout};
+
+use crate::check;
+use crate::client::Target;
+use crate::machine;
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Clone)]
+pub struct Peer {
+    pub name: String,
+    kind: Kind,
+    program: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Direct,
+    Nginx,
+    Haproxy,
+    Envoy,
+    Latticegate,
+}
+
+impl Peer {
+    /// `nginx`, `haproxy`, `envoy`, `latticegate`, `direct`, or `NAME=PATH` for another build of latticegate.
+    pub fn named(name: &str, target_dir: &Path) -> Result<Self> {
+        let (kind, program) = match name {
+            "direct" => (Kind::Direct, PathBuf::new()),
+            "nginx" => (Kind::Nginx, "/usr/sbin/nginx".into()),
+            "haproxy" => (Kind::Haproxy, "/usr/sbin/haproxy".into()),
+            "envoy" => (Kind::Envoy, target_dir.join("bench/envoy/bin/envoy")),
+            "latticegate" => (Kind::Latticegate, target_dir.join("release/latticegate")),
+            other => match other.split_once('=') {
+                Some((name, path)) => {
+                    let program = fs::canonicalize(path).with_context(|| format!("no program at {path}"))?;
+                    return Ok(Self { name: name.into(), kind: Kind::Latticegate, program });
+                }
+                None => bail!("no peer is called {other}; write NAME=PATH for another build of latticegate"),
+            },
+        };
+        ensure!(kind == Kind::Direct || program.exists(), "{name} is not installed: {} is missing", program.display());
+        Ok(Self { name: name.into(), kind, program })
+    }
+
+    pub fn is_direct(&self) -> bool {
+        self.kind == Kind::Direct
+    }
+
+    pub fn target(&self) -> Target {
+        if self.is_direct() { Target::direct() } else { Target::peer() }
+    }
+
+    /// What the program says of its version, cut to the number.
+    pub fn version(&self) -> String {
+        let flag = match self.kind {
+            Kind::Direct => return String::new(),
+            Kind::Nginx | Kind::Haproxy => "-v",
+            Kind::Envoy | Kind::Latticegate => "--version",
+        };
+        let Ok(output) = Command::new(&self.program).arg(flag).output() else { return "?".into() };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let number = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.');
+        let first = text.split(|c: char| c.is_whitespace() || c == '/').find(number).unwrap_or("?");
+        first.trim_end_matches(',').to_owned()
+    }
+
+    /// Starts the program and waits until it relays.
+    pub async fn start(&self, configurations: &Path, scratch: &Path) -> Result<Running> {
+        if self.is_direct() {
+            return Ok(Running { child: None });
+        }
+        let directory = scratch.join(&self.name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(configurations)? {
+            let path = entry?.path();
+            fs::copy(&path, directory.join(path.file_name().context("a file has a name")?))?;
+        }
+        let mut running = Running { child: Some(self.command(&directory)?.spawn().context("starting the peer")?) };
+        let began = Instant::now();
+        loop {
+            if timeout(Duration::from_secs(1), check::relays(self.target())).await.is_ok_and(|answer| answer.is_ok()) {
+                return Ok(running);
+            }
+            let ended = running.child.as_mut().and_then(|child| child.try_wait().ok()).flatten();
+            if ended.is_some() || began.elapsed() > START_DEADLINE {
+                bail!("{} does not relay; it said:\n{}", self.name, last_words(&directory));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn command(&self, directory: &Path) -> Result<Command> {
+        let mut command = Command::new(&self.program);
+        match self.kind {
+            Kind::Direct => bail!("direct is no program"),
+            Kind::Nginx => command.arg("-p").arg(directory).args(["-c", "nginx.conf", "-e", "error.log"]),
+            Kind::Haproxy => command.args(["-db", "-f", "haproxy.cfg"]),
+            Kind::Envoy => command.args([
+                "-c",
+                "envoy.yaml",
+                "--concurrency",
+                "2",
+                "--disable-hot-restart",
+                "--log-level",
+                "error",
+            ]),
+            Kind::Latticegate => command.args(["run", "--config", "latticegate.yaml"]),
+        };
+        command
+            .current_dir(directory)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(File::create(directory.join("stdout"))?)
+            .stderr(File::create(directory.join("stderr"))?);
+        Ok(command)
+    }
+}
+
+/// A peer that runs; dropping it kills all its processes.
+pub struct Running {
+    child: Option<Child>,
+}
+
+impl Running {
+    pub fn pids(&self) -> Vec<u32> {
+        self.child.as_ref().map(|child| machine::group(child.id())).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = child.wait();
+        // Workers of nginx are not our children: wait until the kernel has taken their sockets away.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !machine::group(child.id()).is_empty() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn last_words(directory: &Path) -> String {
+    let mut words = String::new();
+    for file in ["stdout", "stderr", "error.log"] {
+        let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        words.push_str(&lines[lines.len().saturating_sub(15)..].join("\n"));
+    }
+    words
+}

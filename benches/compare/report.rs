@@ -1,0 +1,203 @@
+//! The cells as tables: CPU per unit beside nginx, rates and latencies, memory and descriptors, DNS, system calls.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::cell::Cell;
+use crate::syscalls::Calls;
+use crate::workloads::{IDLE_CONNECTIONS, Workload};
+
+const REFERENCE: &str = "nginx";
+
+#[derive(Serialize)]
+pub struct Report {
+    /// Machine, date, command, settings and versions, as they are printed.
+    pub about: Vec<(String, String)>,
+    pub cells: Vec<Cell>,
+    pub calls: Vec<Calls>,
+}
+
+impl Report {
+    pub fn markdown(&self, workloads: &[Workload], peers: &[String]) -> String {
+        let mut text = String::new();
+        for (key, value) in &self.about {
+            let _ = writeln!(text, "- {key}: {value}");
+        }
+        let proxies: Vec<&String> = peers.iter().filter(|peer| *peer != "direct").collect();
+        self.cpu(&mut text, workloads, &proxies);
+        self.rates(&mut text, workloads, peers);
+        self.resources(&mut text, &proxies);
+        self.system_calls(&mut text);
+        text
+    }
+
+    fn cpu(&self, text: &mut String, workloads: &[Workload], peers: &[&String]) {
+        heading(
+            text,
+            "CPU of the proxy per unit of work: median ± half the spread; × nginx in the same round (median)",
+            peers,
+        );
+        for workload in workloads {
+            let mut row = format!("| {}, {} |", workload.name, workload.unit.name);
+            for peer in peers {
+                let values = self.values(workload.name, peer, |cell| cell.cpu_per_unit);
+                let entry = match (median(&values), median(&self.ratios(workload.name, peer))) {
+                    (Some(middle), ratio) => {
+                        let ratio =
+                            ratio.filter(|_| *peer != REFERENCE).map_or(String::new(), |r| format!(" **{r:.2} ×**"));
+                        format!(
+                            "{}{ratio} ±{:.0} %{}",
+                            number(middle),
+                            half_spread(&values),
+                            self.failed(workload.name, peer)
+                        )
+                    }
+                    (None, _) => "–".into(),
+                };
+                let _ = write!(row, " {entry} |");
+            }
+            let _ = writeln!(text, "{row}");
+        }
+    }
+
+    fn rates(&self, text: &mut String, workloads: &[Workload], peers: &[String]) {
+        let peers: Vec<&String> = peers.iter().collect();
+        heading(text, "Rate (units/s; bulk GiB/s) · p50 / p99 in µs, medians over the rounds", &peers);
+        for workload in workloads {
+            let mut row = format!("| {} |", workload.name);
+            for peer in &peers {
+                let of = |value: fn(&Cell) -> f64| median(&self.values(workload.name, peer, value));
+                let entry = match of(|cell| cell.rate) {
+                    None => "–".into(),
+                    Some(rate) => match of(|cell| f64::from(cell.p50_micros)) {
+                        Some(p50) if p50 > 0.0 => {
+                            let p99 = of(|cell| f64::from(cell.p99_micros)).unwrap_or_default();
+                            format!("{} · {p50:.0} / {p99:.0}", number(rate))
+                        }
+                        _ => number(rate),
+                    },
+                };
+                let _ = write!(row, " {entry} |");
+            }
+            let _ = writeln!(text, "{row}");
+        }
+    }
+
+    fn resources(&self, text: &mut String, peers: &[&String]) {
+        heading(text, "Memory (PSS), descriptors, DNS", peers);
+        let idle = IDLE_CONNECTIONS as f64;
+        type Value = fn(&Cell) -> f64;
+        let rows: [(&str, &str, f64, Value); 4] = [
+            ("empty, MiB", "", 1_048_576.0, |cell| cell.memory_empty as f64),
+            ("by idle connection, bytes", "idle", idle, |cell| cell.memory_loaded as f64 - cell.memory_empty as f64),
+            ("descriptors empty", "", 1.0, |cell| cell.descriptors_empty as f64),
+            ("descriptors by idle connection", "idle", idle, |cell| {
+                cell.descriptors_loaded as f64 - cell.descriptors_empty as f64
+            }),
+        ];
+        for (title, workload, scale, value) in rows {
+            self.resource_row(text, title, workload, peers, |cell| value(cell) / scale);
+        }
+        for workload in ["conn", "names", "refused-list", "refused-name"] {
+            let title = format!("DNS queries, {workload}: by 1 000 units");
+            self.resource_row(text, &title, workload, peers, |cell| {
+                cell.dns_queries as f64 * 1000.0 / cell.units.max(1) as f64
+            });
+        }
+    }
+
+    fn resource_row(
+        &self,
+        text: &mut String,
+        title: &str,
+        workload: &str,
+        peers: &[&String],
+        value: impl Fn(&Cell) -> f64,
+    ) {
+        let mut row = format!("| {title} |");
+        let mut any = false;
+        for peer in peers {
+            let middle = median(&self.values(workload, peer, &value));
+            any |= middle.is_some();
+            let _ = write!(row, " {} |", middle.map_or("–".into(), number));
+        }
+        if any {
+            let _ = writeln!(text, "{row}");
+        }
+    }
+
+    fn system_calls(&self, text: &mut String) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            text,
+            "\n**System calls per unit (strace -c)**\n\n| workload | peer | calls | which |\n|---|---|---|---|"
+        );
+        for calls in &self.calls {
+            let kinds: Vec<String> = calls.kinds.iter().map(|(name, number)| format!("{name} {number:.2}")).collect();
+            let _ = writeln!(
+                text,
+                "| {} | {} | {:.1} | {} |",
+                calls.workload,
+                calls.peer,
+                calls.per_unit,
+                kinds.join(", ")
+            );
+        }
+    }
+
+    /// A mark where more than one unit in a thousand failed.
+    fn failed(&self, workload: &str, peer: &str) -> String {
+        let cells = self.of(workload, peer);
+        let (failures, units) = cells.fold((0, 0), |(f, u), cell| (f + cell.failures, u + cell.units));
+        if failures * 1000 > units { format!(" ({failures} failed)") } else { String::new() }
+    }
+
+    /// The peer's CPU per unit by that of nginx in the same round.
+    fn ratios(&self, workload: &str, peer: &str) -> Vec<f64> {
+        let reference: BTreeMap<usize, f64> =
+            self.of(workload, REFERENCE).map(|cell| (cell.round, cell.cpu_per_unit)).collect();
+        self.of(workload, peer).filter_map(|cell| Some(cell.cpu_per_unit / reference.get(&cell.round)?)).collect()
+    }
+
+    fn values(&self, workload: &str, peer: &str, value: impl Fn(&Cell) -> f64) -> Vec<f64> {
+        self.of(workload, peer).map(value).collect()
+    }
+
+    /// The cells of a peer; of all workloads where none is named.
+    fn of(&self, workload: &str, peer: &str) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(move |cell| cell.peer == peer && (workload.is_empty() || cell.workload == workload))
+    }
+}
+
+fn heading(text: &mut String, title: &str, peers: &[&String]) {
+    let names: Vec<&str> = peers.iter().map(|peer| peer.as_str()).collect();
+    let _ = writeln!(text, "\n**{title}**\n\n| | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
+}
+
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = *sorted.get((sorted.len() - 1) / 2)?;
+    Some(f64::midpoint(lower, upper))
+}
+
+/// Half the distance from the smallest to the greatest, in percent of the median.
+fn half_spread(values: &[f64]) -> f64 {
+    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    median(values).map_or(0.0, |middle| (greatest - smallest) / 2.0 / middle * 100.0)
+}
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}

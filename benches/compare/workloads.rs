@@ -1,0 +1,547 @@
+//! The workloads: what one unit of work is, and how the units follow each other. A load runs until it is dropped.
+
+use std::cell::Cell;
+use std::io::{Error, ErrorKind, Result};
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::client::{Target, command, drain, open, skip};
+use crate::preface::{ALLOWED_CLIENT, Hello, REFUSED_CLIENT, known_name, unknown_name};
+use crate::tally::Tally;
+use crate::tls;
+use crate::upstream::receive;
+
+/// No unit takes this long unless something is broken.
+const GIVE_UP: Duration = Duration::from_secs(10);
+const PARALLEL: usize = 64;
+const MESSAGE: usize = 1024;
+/// What a TLS 1.3 server answers a hello with: certificate chain and all.
+const SERVER_FLIGHT: usize = 3800;
+const ECHO_CONNECTIONS: usize = 256;
+const BULK_CONNECTIONS: usize = 4;
+const NAMES: usize = 10_000;
+const DRIBBLERS: usize = 1000;
+const PACED_RATE: f64 = 2000.0;
+pub const IDLE_CONNECTIONS: usize = 9000;
+/// The incumbent's published test had 5 000 users and 3 000 requests/s on three tasks of two CPUs; this is one task's share.
+const USERS: usize = 1667;
+const USER_PAUSE: Duration = Duration::from_micros(1_667_000);
+
+/// How long a cell lasts.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Extent {
+    Window,
+    /// A window some times longer than the usual one, after a warm-up of this many seconds.
+    Long(u32, u64),
+    Units(u64),
+}
+
+/// What CPU time is divided by.
+#[derive(Clone, Copy)]
+pub struct Unit {
+    pub name: &'static str,
+    pub size: f64,
+}
+
+const CONNECTION: Unit = Unit { name: "µs/connection", size: 1.0 };
+const TRIP: Unit = Unit { name: "µs/round trip", size: 1.0 };
+const REQUEST: Unit = Unit { name: "µs/request", size: 1.0 };
+const GIBIBYTE: Unit = Unit { name: "ms/GiB", size: 1_073_741_824.0 / 1000.0 };
+
+pub struct Workload {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub unit: Unit,
+    pub extent: Extent,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Short { parallel: usize, post_quantum: bool },
+    Paced,
+    Session,
+    Names,
+    Http,
+    HttpKept,
+    Slow,
+    RefusedByList,
+    RefusedByName,
+    Echo,
+    Down,
+    Up,
+    Idle,
+    Users,
+    Tls,
+}
+
+pub fn all() -> Vec<Workload> {
+    use Extent::{Long, Units, Window};
+    let workload = |name, about, unit, extent, kind| Workload { name, about, unit, extent, kind };
+    let short = |parallel, post_quantum| Kind::Short { parallel, post_quantum };
+    vec![
+        workload(
+            "conn",
+            "short connections, 64 at a time: hello, 64 bytes back, closed by the upstream",
+            CONNECTION,
+            Window,
+            short(PARALLEL, false),
+        ),
+        workload(
+            "conn-pq",
+            "the same with a post-quantum hello of 2 033 bytes",
+            CONNECTION,
+            Window,
+            short(PARALLEL, true),
+        ),
+        workload("calm", "the same, one at a time", CONNECTION, Window, short(1, false)),
+        workload(
+            "paced",
+            "the same, 2 000 a second whatever happens (Poisson); latency from the planned start",
+            CONNECTION,
+            Window,
+            Kind::Paced,
+        ),
+        workload(
+            "session",
+            "hello, 3.8 KB back, 1 KB echoed, closed by the client; 64 at a time",
+            CONNECTION,
+            Window,
+            Kind::Session,
+        ),
+        workload(
+            "names",
+            "conn, cold start, every name of 10 000 twice",
+            CONNECTION,
+            Units(2 * NAMES as u64),
+            Kind::Names,
+        ),
+        workload(
+            "http",
+            "port 80: one request on a connection, closed by the upstream; 64 at a time",
+            REQUEST,
+            Window,
+            Kind::Http,
+        ),
+        workload("http-kept", "port 80: requests on 64 kept-alive connections", REQUEST, Window, Kind::HttpKept),
+        workload(
+            "slow",
+            "conn beside 1 000 clients that send a byte of their hello each second",
+            CONNECTION,
+            Window,
+            Kind::Slow,
+        ),
+        workload(
+            "refused-list",
+            "a client that the access list refuses; 64 at a time",
+            CONNECTION,
+            Window,
+            Kind::RefusedByList,
+        ),
+        workload(
+            "refused-name",
+            "a name that does not exist; 64 at a time, 100 names",
+            CONNECTION,
+            Window,
+            Kind::RefusedByName,
+        ),
+        workload("echo", "1 KB there and back on 256 connections", TRIP, Window, Kind::Echo),
+        workload("down", "bulk to the client, 4 connections", GIBIBYTE, Window, Kind::Down),
+        workload("up", "bulk to the upstream, 4 connections", GIBIBYTE, Window, Kind::Up),
+        workload(
+            "tls",
+            "real TLS 1.3 end to end: full handshake, 1 KB echoed; 16 at a time",
+            CONNECTION,
+            Window,
+            Kind::Tls,
+        ),
+        workload(
+            "users",
+            "the incumbent's published test, one task's share: 1 667 users, a TLS-shaped connection each 1.7 s",
+            REQUEST,
+            Long(2, 2),
+            Kind::Users,
+        ),
+        workload(
+            "idle",
+            "9 000 connections that have done one exchange and wait",
+            CONNECTION,
+            Units(IDLE_CONNECTIONS as u64),
+            Kind::Idle,
+        ),
+    ]
+}
+
+impl Workload {
+    /// Whether there is anything to do without a proxy.
+    pub fn is_about_refusal(&self) -> bool {
+        matches!(self.kind, Kind::RefusedByList | Kind::RefusedByName)
+    }
+
+    /// Starts the load on the current `LocalSet`.
+    pub fn start(&self, target: Target, tally: Rc<Tally>) -> anyhow::Result<()> {
+        let hello = match self.kind {
+            Kind::Short { post_quantum: true, .. } => Hello::post_quantum(),
+            _ => Hello::classic(),
+        }?;
+        let load = Rc::new(Load { target, tally, hello, next: Cell::new(0), random: Cell::new(0x9E37_79B9_7F4A_7C15) });
+        match self.kind {
+            Kind::Short { parallel, .. } => load.in_turn(parallel, async |load| load.short().await),
+            Kind::Paced => load.paced(),
+            Kind::Session => load.in_turn(PARALLEL, async |load| load.session().await),
+            Kind::Names => load.in_turn(PARALLEL, async |load| load.named().await),
+            Kind::Http => load.in_turn(PARALLEL, async |load| load.http().await),
+            Kind::HttpKept => load.http_kept(),
+            Kind::Slow => {
+                load.dribble();
+                load.in_turn(PARALLEL, async |load| load.short().await);
+            }
+            Kind::RefusedByList => load.in_turn(PARALLEL, async |load| load.refused_by_list().await),
+            Kind::RefusedByName => load.in_turn(PARALLEL, async |load| load.refused_by_name().await),
+            Kind::Echo => load.echo(),
+            Kind::Down => load.down(),
+            Kind::Up => load.up(),
+            Kind::Idle => load.idle(),
+            Kind::Users => load.users(),
+            Kind::Tls => {
+                let connector = tls::connector().context("preparing TLS")?;
+                load.in_turn(16, async move |load| load.real_tls(&connector).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Load {
+    target: Target,
+    tally: Rc<Tally>,
+    hello: Hello,
+    next: Cell<usize>,
+    random: Cell<u64>,
+}
+
+/// How units follow each other.
+impl Load {
+    /// `parallel` tasks, each one unit after the other.
+    fn in_turn<U>(self: &Rc<Self>, parallel: usize, unit: U)
+    where
+        U: AsyncFn(&Self) -> Result<()> + 'static,
+    {
+        let unit = Rc::new(unit);
+        for _ in 0..parallel {
+            let (load, unit) = (Rc::clone(self), Rc::clone(&unit));
+            spawn_local(async move {
+                loop {
+                    load.timed(Instant::now(), unit(&load)).await;
+                }
+            });
+        }
+    }
+
+    /// Poisson arrivals; a unit that starts late is late, not forgotten.
+    fn paced(self: &Rc<Self>) {
+        let load = Rc::clone(self);
+        spawn_local(async move {
+            let mut tick = interval(Duration::from_millis(1));
+            tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut due = Instant::now();
+            loop {
+                tick.tick().await;
+                while due <= Instant::now() {
+                    let (one, planned) = (Rc::clone(&load), due);
+                    spawn_local(async move { one.timed(planned, one.short()).await });
+                    due += load.exponential(Duration::from_secs_f64(1.0 / PACED_RATE));
+                }
+            }
+        });
+    }
+
+    /// Users who come one after the other during the warm-up, then each a request and a pause.
+    fn users(self: &Rc<Self>) {
+        for user in 0..USERS {
+            let load = Rc::clone(self);
+            spawn_local(async move {
+                sleep(USER_PAUSE.mul_f64(user as f64 / USERS as f64)).await;
+                loop {
+                    load.timed(Instant::now(), load.session()).await;
+                    // Between half and one and a half of the mean.
+                    sleep(USER_PAUSE.mul_f64(0.5 + load.uniform())).await;
+                }
+            });
+        }
+    }
+
+    async fn timed(&self, began: Instant, unit: impl Future<Output = Result<()>>) {
+        if let Ok(Ok(())) = timeout(GIVE_UP, unit).await {
+            self.tally.done(began);
+        } else {
+            self.tally.failed();
+            // A peer that refuses everything must not turn the client into a busy loop.
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Xorshift: repeatable, and good enough to spread arrivals.
+    fn uniform(&self) -> f64 {
+        let mut value = self.random.get();
+        value ^= value << 13;
+        value ^= value >> 7;
+        value ^= value << 17;
+        self.random.set(value);
+        (value >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn exponential(&self, mean: Duration) -> Duration {
+        mean.mul_f64(-(1.0 - self.uniform()).ln())
+    }
+}
+
+/// One unit of each kind.
+impl Load {
+    async fn short(&self) -> Result<()> {
+        self.short_to(&known_name(0)).await
+    }
+
+    async fn named(&self) -> Result<()> {
+        let number = self.next.get() % NAMES;
+        self.short_to(&known_name(number)).await
+    }
+
+    async fn short_to(&self, name: &str) -> Result<()> {
+        let mut first = self.opening(self.client(), name);
+        first.extend_from_slice(&command(b'D', 64));
+        first.extend_from_slice(&command(b'C', 0));
+        let stream = open(self.target.tls, &first).await?;
+        exactly(64, drain(&stream).await?)
+    }
+
+    async fn session(&self) -> Result<()> {
+        let mut first = self.opening(self.client(), &known_name(0));
+        first.extend_from_slice(&command(b'D', SERVER_FLIGHT as u64));
+        let mut stream = open(self.target.tls, &first).await?;
+        skip(&stream, SERVER_FLIGHT).await?;
+        stream.write_all(&echo_message()).await?;
+        skip(&stream, MESSAGE).await
+    }
+
+    async fn http(&self) -> Result<()> {
+        let mut first = self.target.header(self.port());
+        first.extend_from_slice(request(true).as_bytes());
+        let stream = open(self.target.http, &first).await?;
+        let mut answer = Vec::new();
+        while receive(&stream, |bytes| answer.extend_from_slice(bytes)).await?.is_some() {}
+        if answer.starts_with(b"HTTP/1.1 200 ") { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
+    }
+
+    async fn refused_by_list(&self) -> Result<()> {
+        let stream = open(self.target.tls, &self.opening(REFUSED_CLIENT, &known_name(0))).await?;
+        refused(drain(&stream).await?)
+    }
+
+    async fn refused_by_name(&self) -> Result<()> {
+        let name = unknown_name(self.next.get() % 100);
+        let stream = open(self.target.tls, &self.opening(self.client(), &name)).await?;
+        refused(drain(&stream).await?)
+    }
+
+    async fn real_tls(&self, connector: &tokio_rustls::TlsConnector) -> Result<()> {
+        let stream = open(self.target.real_tls, &self.target.header(self.port())).await?;
+        tls::exchange(connector, stream).await
+    }
+
+    /// PROXY header and hello: one segment, as the load balancer sends them.
+    fn opening(&self, client: Ipv4Addr, name: &str) -> Vec<u8> {
+        let mut bytes = self.target.header_from(client, self.port());
+        bytes.extend_from_slice(&self.hello.with_name(name));
+        bytes
+    }
+
+    /// Another client each time: 65 536 of them, so that no limit by client is met, and tables by client have work.
+    fn client(&self) -> Ipv4Addr {
+        let [.., high, low] = self.next.get().to_be_bytes();
+        let [a, b, ..] = ALLOWED_CLIENT.octets();
+        Ipv4Addr::new(a, b, high, low)
+    }
+
+    fn port(&self) -> u16 {
+        self.next.set(self.next.get() + 1);
+        1024 + (self.next.get() % 60_000) as u16
+    }
+}
+
+/// Loads over connections that stay.
+impl Load {
+    fn echo(self: &Rc<Self>) {
+        for _ in 0..ECHO_CONNECTIONS {
+            self.stay(async |load: &Self, mut stream: TcpStream| {
+                let message = echo_message();
+                loop {
+                    let began = Instant::now();
+                    stream.write_all(&message).await?;
+                    skip(&stream, MESSAGE).await?;
+                    load.tally.done(began);
+                }
+            });
+        }
+    }
+
+    fn down(self: &Rc<Self>) {
+        for _ in 0..BULK_CONNECTIONS {
+            self.stay(async |load: &Self, mut stream: TcpStream| {
+                stream.write_all(&command(b'D', u64::MAX)).await?;
+                loop {
+                    let read = receive(&stream, <[u8]>::len).await?.ok_or(ErrorKind::UnexpectedEof)?;
+                    load.tally.add(read);
+                }
+            });
+        }
+    }
+
+    fn up(self: &Rc<Self>) {
+        for _ in 0..BULK_CONNECTIONS {
+            self.stay(async |load: &Self, mut stream: TcpStream| {
+                stream.write_all(&command(b'U', u64::MAX)).await?;
+                let zeroes = vec![0; 256 * 1024];
+                loop {
+                    load.tally.add(stream.write(&zeroes).await?);
+                }
+            });
+        }
+    }
+
+    fn http_kept(self: &Rc<Self>) {
+        for _ in 0..PARALLEL {
+            let load = Rc::clone(self);
+            spawn_local(async move {
+                loop {
+                    let _ = load.http_requests().await;
+                    load.tally.failed();
+                    sleep(Duration::from_millis(5)).await;
+                }
+            });
+        }
+    }
+
+    async fn http_requests(&self) -> Result<()> {
+        let mut stream = open(self.target.http, &self.target.header(self.port())).await?;
+        let request = request(false);
+        let mut answer = Vec::new();
+        loop {
+            let began = Instant::now();
+            stream.write_all(request.as_bytes()).await?;
+            answer.clear();
+            while !is_complete(&answer) {
+                receive(&stream, |bytes| answer.extend_from_slice(bytes)).await?.ok_or(ErrorKind::UnexpectedEof)?;
+            }
+            self.tally.done(began);
+        }
+    }
+
+    /// Opens all connections, does one exchange on each, and keeps them.
+    fn idle(self: &Rc<Self>) {
+        let opened = Rc::new(Cell::new(0));
+        for _ in 0..PARALLEL {
+            let (load, opened) = (Rc::clone(self), Rc::clone(&opened));
+            spawn_local(async move {
+                let mut kept = Vec::new();
+                while opened.get() < IDLE_CONNECTIONS {
+                    opened.set(opened.get() + 1);
+                    let began = Instant::now();
+                    match timeout(GIVE_UP, load.settled()).await {
+                        Ok(Ok(stream)) => {
+                            kept.push(stream);
+                            load.tally.done(began);
+                        }
+                        _ => load.tally.failed(),
+                    }
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    }
+
+    async fn settled(&self) -> Result<TcpStream> {
+        let mut stream = open(self.target.tls, &self.opening(self.client(), &known_name(0))).await?;
+        stream.write_all(&echo_message()).await?;
+        skip(&stream, MESSAGE).await?;
+        Ok(stream)
+    }
+
+    /// Clients that send the header and the start of a hello, then a byte each second.
+    fn dribble(self: &Rc<Self>) {
+        for dribbler in 0..DRIBBLERS {
+            let load = Rc::clone(self);
+            spawn_local(async move {
+                sleep(Duration::from_micros(dribbler as u64 * 300)).await;
+                loop {
+                    let _ = load.dribble_once().await;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+        }
+    }
+
+    async fn dribble_once(&self) -> Result<()> {
+        let opening = self.opening(self.client(), &known_name(0));
+        let (first, rest) = opening.split_at(opening.len().min(self.target.header(0).len() + 100));
+        let mut stream = open(self.target.tls, first).await?;
+        for byte in rest {
+            sleep(Duration::from_secs(1)).await;
+            stream.write_all(std::slice::from_ref(byte)).await?;
+        }
+        Ok(())
+    }
+
+    fn stay<U>(self: &Rc<Self>, talk: U)
+    where
+        U: AsyncFn(&Self, TcpStream) -> Result<()> + 'static,
+    {
+        let load = Rc::clone(self);
+        spawn_local(async move {
+            loop {
+                if let Ok(stream) = open(load.target.tls, &load.opening(load.client(), &known_name(0))).await {
+                    let _ = talk(&load, stream).await;
+                }
+                load.tally.failed();
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+}
+
+fn echo_message() -> Vec<u8> {
+    let mut message = command(b'E', MESSAGE as u64).to_vec();
+    message.resize(message.len() + MESSAGE, b'x');
+    message
+}
+
+fn request(last: bool) -> String {
+    let connection = if last { "close" } else { "keep-alive" };
+    let host = known_name(0);
+    format!(
+        "GET /orders/42?expand=lines HTTP/1.1\r\nHost: {host}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\
+         X-Amz-Date: 20261121T101500Z\r\nX-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\nConnection: {connection}\r\n\r\n"
+    )
+}
+
+/// The upstream's answer has a body of 256 bytes; whoever adds or drops headers does not change that.
+fn is_complete(answer: &[u8]) -> bool {
+    let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| answer.len() - at - 4);
+    body.is_some_and(|length| length >= 256)
+}
+
+fn exactly(expected: usize, got: usize) -> Result<()> {
+    if got == expected { Ok(()) } else { Err(Error::other(format!("{got} bytes instead of {expected}"))) }
+}
+
+/// A refusal is an end without data, or with a TLS alert of seven bytes.
+fn refused(got: usize) -> Result<()> {
+    if got <= 7 { Ok(()) } else { Err(Error::other("a refused client was served")) }
+}

@@ -1,0 +1,185 @@
+//! The operations that are counted: each is what one connection costs at one step.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use latticegate::access_log::{Log, Sink, Writer};
+use latticegate::client::{Client, EndpointId};
+use latticegate::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
+use latticegate::hostname::Hostname;
+use latticegate::metrics::Metrics;
+use latticegate::outcome::{Close, Outcome};
+use latticegate::policy::{ListenerView, Policy};
+use latticegate::problem::Origin;
+use latticegate::record::{HelloFacts, Record, Teller};
+use latticegate::relay::Side;
+use latticegate::verdict::Verdict;
+use latticegate::{host, proxy_header, sni};
+
+use crate::preface::{ALLOWED_CLIENT, CAPTURED_NAME, Hello, proxy_header as header_bytes};
+
+pub(crate) fn names() -> &'static [&'static str] {
+    &[
+        "proxy_header",
+        "hello_517",
+        "hello_2033",
+        "hello_16k",
+        "hello_40_records",
+        "head",
+        "policy_10",
+        "policy_1000",
+        "record_json",
+        "record_nginx",
+    ]
+}
+
+pub(crate) fn run(name: &str, times: u32) -> Result<()> {
+    match name {
+        "proxy_header" => {
+            let bytes = header_bytes(ALLOWED_CLIENT, 40_000, 443);
+            repeat(times, || found(&proxy_header::parse(black_box(&bytes))))
+        }
+        "hello_517" => hello(times, Hello::classic()?.with_name(CAPTURED_NAME)),
+        "hello_2033" => hello(times, Hello::post_quantum()?.with_name(CAPTURED_NAME)),
+        "hello_16k" => hello(times, padded(&Hello::classic()?.with_name(CAPTURED_NAME), 16_000)),
+        "hello_40_records" => hello(times, in_records(&Hello::post_quantum()?.with_name(CAPTURED_NAME), 40)),
+        "head" => repeat(times, || found(&host::parse(black_box(HEAD), 80))),
+        "policy_10" => policy(times, 10),
+        "policy_1000" => policy(times, 1000),
+        "record_json" => record(times, LogFormat::Json),
+        "record_nginx" => record(times, LogFormat::Nginx),
+        other => bail!("no case is called {other}"),
+    }
+}
+
+fn repeat(times: u32, mut operation: impl FnMut() -> bool) -> Result<()> {
+    for _ in 0..times {
+        ensure!(operation(), "the operation gave another answer than the case is about");
+    }
+    Ok(())
+}
+
+fn found<T>(verdict: &Verdict<T>) -> bool {
+    matches!(black_box(verdict), Verdict::Found { .. })
+}
+
+fn hello(times: u32, bytes: Vec<u8>) -> Result<()> {
+    repeat(times, || found(&sni::parse(black_box(&bytes))))
+}
+
+/// The hello with a padding extension (RFC 7685) that brings it to about `size` bytes in one record.
+fn padded(hello: &[u8], size: usize) -> Vec<u8> {
+    let padding = size - hello.len() - 4;
+    let mut bytes = hello.to_vec();
+    // Session id, cipher suites and compression methods stand before the extensions' length; the captured hello ends with them.
+    let session = 43 + 1 + usize::from(bytes[43]);
+    let suites = session + 2 + usize::from(u16::from_be_bytes([bytes[session], bytes[session + 1]]));
+    let extensions = suites + 1 + usize::from(bytes[suites]);
+    bytes.extend_from_slice(&[0, 21]);
+    bytes.extend_from_slice(&(padding as u16).to_be_bytes());
+    bytes.resize(bytes.len() + padding, 0);
+    for (at, length) in [(3, bytes.len() - 5), (7, bytes.len() - 9), (extensions, bytes.len() - extensions - 2)] {
+        bytes[at..at + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    }
+    bytes
+}
+
+/// The same handshake bytes in so many records.
+fn in_records(hello: &[u8], records: usize) -> Vec<u8> {
+    let handshake = &hello[5..];
+    let mut bytes = Vec::new();
+    for part in handshake.chunks(handshake.len().div_ceil(records)) {
+        bytes.extend_from_slice(&[0x16, 0x03, 0x01]);
+        bytes.extend_from_slice(&(part.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// What a signed request of an AWS SDK looks like.
+const HEAD: &[u8] = b"POST /orders/42/lines?expand=price HTTP/1.1\r\n\
+    Host: n00000.orders.lattice.example\r\n\
+    Accept-Encoding: identity\r\n\
+    User-Agent: Boto3/1.35.0 md/Botocore#1.35.0 ua/2.0 os/linux#6.1 lang/python#3.12\r\n\
+    Content-Type: application/json\r\n\
+    Content-Length: 128\r\n\
+    X-Amz-Date: 20261121T101500Z\r\n\
+    X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\r\n\
+    Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-west-2/vpc-lattice-svcs/aws4_request, \
+    SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date, \
+    Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7\r\n\
+    Accept: */*\r\n\
+    Connection: keep-alive\r\n\r\n";
+
+/// Both questions about a client that only the last of the networks lets in.
+fn policy(times: u32, networks: u32) -> Result<()> {
+    let mut text = String::from("rules:\n");
+    for number in 1..networks {
+        text.push_str(&format!("  - deny: 172.{}.{}.0/24\n", 16 + number / 256, number % 256));
+    }
+    text.push_str("  - allow: 10.0.0.0/8\n  - deny: all\n");
+    let policy = match Policy::parse(&text, Origin::file("ipcontrol.yaml")) {
+        Ok(policy) => policy,
+        Err(problems) => bail!("the access list has {} problems", problems.len()),
+    };
+    let client = client()?;
+    let listener = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
+    let name = Hostname::parse(CAPTURED_NAME.as_bytes()).ok().context("the name is valid")?;
+    repeat(times, || {
+        black_box(policy.admit(black_box(&client), &listener));
+        policy.route(black_box(&client), &listener, &name).allowed
+    })
+}
+
+fn client() -> Result<Client> {
+    Ok(Client {
+        peer: SocketAddr::from(([192, 168, 7, 8], 31_000)),
+        addr: SocketAddr::new(IpAddr::V4(ALLOWED_CLIENT), 40_000),
+        endpoint: Some(EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?),
+    })
+}
+
+/// One connection's record from open to told: log line and metrics. The lines go to /dev/null.
+fn record(times: u32, format: LogFormat) -> Result<()> {
+    let metrics = Metrics::new()?;
+    let (writer, _written) = Writer::start(Sink::open(&LogOutput::File("/dev/null".into()))?)?;
+    let listener = Listener {
+        name: "tls".into(),
+        bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
+        protocol: Protocol::Tls,
+        upstream_port: 443,
+        public_port: 443,
+        proxy_protocol: ProxyProtocol::Required,
+    };
+    let teller = Rc::new(Teller {
+        log: Log::new(format, writer, metrics.lines_dropped.clone()),
+        metrics: metrics.listener(&listener.name),
+        listener,
+        stopping: Rc::new(Cell::new(false)),
+    });
+    let Verdict::Found { value: hello, .. } = sni::parse(&Hello::classic()?.with_name(CAPTURED_NAME)) else {
+        bail!("the hello is not read")
+    };
+    let client = client()?;
+    repeat(times, || {
+        let mut record = Record::open(Rc::clone(&teller), 7, client.peer);
+        record.client = Some(client.clone());
+        record.rule = Some("ipcontrol.yaml:12".into());
+        record.name = Some(CAPTURED_NAME.into());
+        record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
+        record.hello = Some(HelloFacts::from(&hello));
+        record.tally.up = 1_541;
+        record.tally.down = 4_824;
+        record.closed_by = Some(Side::Client);
+        record.times.header = Some(Duration::from_micros(31));
+        record.times.hello = Some(Duration::from_micros(45));
+        record.times.dns = Some(Duration::from_micros(52));
+        record.times.connect = Some(Duration::from_micros(730));
+        record.close(Outcome::Relayed(Close::Done));
+        true
+    })
+}

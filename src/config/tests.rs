@@ -1,0 +1,172 @@
+//! Defaults, the environment, and mistakes that concern several keys at once.
+
+use super::*;
+
+fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let file = Path::new("conf/latticegate.yaml");
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env)
+}
+
+fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    Config::load(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn taken(result: Result<(Config, Vec<Problem>), Vec<Problem>>) -> Config {
+    result.unwrap_or_else(|problems| panic!("{}", told(&problems).join("\n"))).0
+}
+
+fn told(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+const TRUSTED: (&str, &str) = ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16");
+
+fn list(networks: &Networks) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_file_says_what_the_defaults_say() {
+    let shipped = taken(with(include_str!("../../conf/latticegate.yaml"), &[]));
+    let default = taken(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
+    let paths = |mut config: Config| {
+        config.policy = PolicySource::File(PathBuf::new());
+        format!("{config:#?}")
+    };
+    assert_eq!(shipped.policy, PolicySource::File("conf/ipcontrol.yaml".into()));
+    assert_eq!(default.policy, PolicySource::File("/etc/latticegate/ipcontrol.yaml".into()));
+    assert_eq!(paths(shipped), paths(default));
+}
+
+#[test]
+fn the_defaults_are_those_that_are_documented() {
+    let config = taken(without_file(&[TRUSTED]));
+    let [tls, http] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+    assert_eq!((tls.bind.to_string(), tls.upstream_port, tls.public_port), ("[::]:8443".into(), 443, 443));
+    assert_eq!((http.bind.to_string(), http.upstream_port, http.public_port), ("[::]:8080".into(), 80, 80));
+    assert_eq!(list(&config.trusted), ["10.0.0.0/16"]);
+    assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
+    assert_eq!(config.timeouts.idle, Duration::from_secs(610));
+    assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
+    assert_eq!(Ok(config.workers), std::thread::available_parallelism().map_err(|error| error.kind()));
+}
+
+#[test]
+fn the_environment_reaches_every_level_and_wins() {
+    let config = taken(with(
+        "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls }]\ndns: { timeout: 3s, ipv6: off }\n",
+        &[
+            ("LATTICEGATE_LISTENERS__1__BIND", "[::]:1080"),
+            ("LATTICEGATE_LISTENERS__1__NAME", "b"),
+            ("LATTICEGATE_LISTENERS__1__PROTOCOL", "http"),
+            ("LATTICEGATE_LISTENERS__0__UPSTREAM_PORT", "8443"),
+            ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16, 2001:db8::/32"),
+            ("LATTICEGATE_DNS__TIMEOUT", "1s"),
+            ("LATTICEGATE_UPSTREAM__NAMES", "{ Orders.example.com: svc.example.net }"),
+            ("LATTICEGATE_WORKERS", "3"),
+            ("LATTICEGATE_LOG", "debug"),
+            ("PATH", "/bin"),
+        ],
+    ));
+    assert_eq!(config.listeners[0].upstream_port, 8443);
+    assert_eq!(config.listeners[1].bind.to_string(), "[::]:1080");
+    assert_eq!(list(&config.trusted), ["10.0.0.0/16", "2001:db8::/32"]);
+    assert_eq!((config.dns.timeout, config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
+    assert_eq!(config.workers.get(), 3);
+    let asked = Hostname::parse(b"orders.example.com").unwrap();
+    assert_eq!(config.upstream.names[&asked].as_str(), "svc.example.net");
+}
+
+#[test]
+fn a_whole_section_comes_before_its_keys_whatever_the_order() {
+    let config = taken(without_file(&[
+        TRUSTED,
+        ("LATTICEGATE_TIMEOUTS__IDLE", "60s"),
+        ("LATTICEGATE_TIMEOUTS", "{ idle: 70s, connect: 5s }"),
+    ]));
+    assert_eq!((config.timeouts.idle.as_secs(), config.timeouts.connect.as_secs()), (60, 5));
+}
+
+#[test]
+fn more_than_ten_listeners_can_be_set_one_by_one() {
+    let mut variables = vec![TRUSTED.0.to_owned()];
+    let mut values = vec![TRUSTED.1.to_owned()];
+    for n in (2..13).rev() {
+        variables.push(format!("LATTICEGATE_LISTENERS__{n}"));
+        values.push(format!("{{ name: l{n}, bind: '[::]:{}', protocol: tls }}", 2000 + n));
+    }
+    let env: Vec<(&str, &str)> = variables.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
+    assert_eq!(taken(without_file(&env)).listeners.len(), 13);
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named() {
+    for (name, value, expected) in [
+        ("LATTICEGATE_DNS__TIMEOT", "1s", "dns.timeot: unknown key; did you mean \"timeout\"?"),
+        ("LATTICEGATE_FOO", "1", "foo: unknown key; the keys known here are listeners"),
+        ("LATTICEGATE_DNS__TIMEOUT", "soon", "dns.timeout: \"soon\" is not a duration"),
+        ("LATTICEGATE_ADMIN__BIND", "[::]:9900x", "admin.bind: \"[::]:9900x\" is not an address and port"),
+        ("LATTICEGATE_DNS", "{", "dns: is not YAML"),
+        ("LATTICEGATE_DNS", "", "dns: has no value"),
+        ("LATTICEGATE_WORKERS__1", "x", "workers: found a map; write auto, or a number"),
+        ("LATTICEGATE_LISTENERS__5__BIND", "x", "listeners[5].bind: has no element 5: elements 0 to 2"),
+        ("LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS", "10.0.0.1/8", "\"10.0.0.1/8\" has bits set"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        let line = lines.iter().find(|line| line.contains(expected));
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("environment variable {name}: "))),
+            "{name}: {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn without_trusted_networks_the_start_says_what_to_write() {
+    let lines = told(&without_file(&[]).unwrap_err());
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(
+        lines[0].contains("LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[") && lines[0].contains("load balancer's subnets")
+    );
+    let off = "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls, proxy_protocol: off }]";
+    assert!(with(off, &[]).is_ok());
+}
+
+#[test]
+fn addresses_must_not_meet() {
+    let listener = |bind: &str| format!("{{ name: x, bind: \"{bind}\", protocol: tls, proxy_protocol: off }}");
+    for (bind, other, collide) in [
+        ("[::]:9900", "admin.bind", true),
+        ("0.0.0.0:9901", "health.bind", true),
+        ("127.0.0.1:9901", "health.bind", true),
+        ("127.0.0.2:9900", "admin.bind", false),
+        ("[::1]:9900", "admin.bind", false),
+        ("[::ffff:127.0.0.1]:9900", "admin.bind", true),
+        ("[::]:0", "", false),
+    ] {
+        let result = with(&format!("listeners: [{}]", listener(bind)), &[]);
+        let lines = result.map_or_else(|problems| told(&problems), |_| Vec::new());
+        let found = lines.iter().any(|line| line.contains("collides with") && line.contains(other));
+        assert_eq!(found, collide, "{bind}: {lines:#?}");
+    }
+}
+
+#[test]
+fn sensible_but_dangerous_settings_are_warned_about() {
+    let (_, warnings) = with(
+        "proxy_protocol: { trusted: [0.0.0.0/0] }\nupstream: { allowed_networks: ['::/0'] }\ndrain: { timeout: 110s }\n",
+        &[],
+    )
+    .unwrap();
+    let lines = told(&warnings);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("pretend any client address")));
+    assert!(lines.iter().any(|line| line.contains("open relay")));
+    assert!(lines.iter().any(|line| line.contains("120 s")));
+}
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");
+}

@@ -1,0 +1,327 @@
+//! Pure: follows the client's side of a kept-alive HTTP/1 connection, so that every request is asked about and
+//! only whole, unambiguous framing is forwarded. Responses are never read.
+//!
+//! The caller keeps the bytes and forwards them as they are; here is only told how many. What has not come
+//! completely (a head, the line of a chunk's size, the trailer fields) is held back, within a bound; data is
+//! passed without a look or a copy. After an `Upgrade` the stream is still read as HTTP/1: whatever else comes
+//! then is refused.
+
+use crate::host::{self, Body, Head};
+use crate::hostname::Hostname;
+use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
+use crate::verdict::{Stop, Verdict, byte_at};
+
+/// Fewer bytes than these are ever held back: an incomplete head is the longest of what may be.
+pub const MAX_HELD: usize = host::MAX_HEAD;
+
+/// What is to be done with the bytes at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Forward the first so many (never none), then ask again with the rest.
+    Forward(usize),
+    /// The first `len` are the head of a further request: ask the policy, and if it agrees say [`HttpStream::allow`].
+    Request { len: usize },
+    /// Keep what there is and come back with more behind it.
+    NeedMore,
+    /// Forward nothing more.
+    Refuse(RefuseReason),
+}
+
+/// The client's side of one connection.
+#[derive(Debug)]
+pub struct HttpStream {
+    name: Hostname,
+    public_port: u16,
+    state: State,
+    /// The current request is the last that the client may send.
+    last: bool,
+    /// A request came to its end and the upstream has sent nothing since.
+    unanswered: bool,
+    /// The upstream sent something before the request had come to its end.
+    answered_early: bool,
+    pipelined: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Head,
+    /// A head is complete and waits for [`HttpStream::allow`].
+    Asked {
+        len: usize,
+        body: Body,
+        last: bool,
+    },
+    /// So many bytes pass without a look.
+    Pass {
+        left: u64,
+        then: Then,
+    },
+    ChunkSize,
+    /// The CR LF after a chunk's data.
+    ChunkEnd,
+    Trailers,
+    /// Behind the last request.
+    Over,
+    Refused {
+        reason: RefuseReason,
+        /// The request before had come to its end; what was refused is behind it.
+        between: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    ChunkSize,
+    ChunkEnd,
+    Trailers,
+    End,
+}
+
+impl HttpStream {
+    /// For a connection whose first request, with a head of `len` bytes, has been read ahead and allowed; the
+    /// first bytes to [`advance`](Self::advance) over are those of its head.
+    pub fn new(head: Head, len: usize, public_port: u16) -> Self {
+        Self {
+            name: head.name,
+            public_port,
+            state: allowed(len, head.body),
+            last: head.last,
+            unanswered: false,
+            answered_early: false,
+            pipelined: false,
+        }
+    }
+
+    /// The one host that this connection asks for.
+    pub fn name(&self) -> &Hostname {
+        &self.name
+    }
+
+    /// Judges the bytes that have come and are not forwarded yet.
+    pub fn advance(&mut self, bytes: &[u8]) -> Progress {
+        let mut passed = 0;
+        loop {
+            let rest = bytes.get(passed..).unwrap_or_default();
+            let stopped = match self.step(rest) {
+                Ok(0) => Progress::NeedMore,
+                Ok(len) => {
+                    passed += len;
+                    continue;
+                }
+                Err(Stop::NeedMore) => match self.state {
+                    State::Asked { len, .. } => Progress::Request { len },
+                    _ => Progress::NeedMore,
+                },
+                Err(Stop::Refuse(reason)) => {
+                    self.refuse(reason);
+                    Progress::Refuse(reason)
+                }
+            };
+            return if passed > 0 { Progress::Forward(passed) } else { stopped };
+        }
+    }
+
+    /// The policy agrees to the request that [`Progress::Request`] told.
+    pub fn allow(&mut self) {
+        if let State::Asked { len, body, last } = self.state {
+            self.state = allowed(len, body);
+            self.last = last;
+            self.answered_early = false;
+        }
+    }
+
+    /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
+    pub fn unseen(&self) -> u64 {
+        match self.state {
+            State::Pass { left, .. } => left,
+            _ => 0,
+        }
+    }
+
+    /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
+    pub fn pass(&mut self, bytes: u64) {
+        if let State::Pass { left, then } = &mut self.state {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                let then = *then;
+                self.enter(then);
+            }
+        }
+    }
+
+    /// The upstream sent something to the client.
+    pub fn upstream_spoke(&mut self) {
+        if self.between_requests() {
+            self.unanswered = false;
+        } else {
+            self.answered_early = true;
+        }
+    }
+
+    /// Whether a status line, sent to the client once the upstream is quiet, is the answer to the request that
+    /// was refused here or by the policy. Not so if requests were pipelined: the client would take it for the
+    /// answer to another one.
+    pub fn may_answer(&self) -> bool {
+        !self.pipelined && (self.between_requests() || !self.answered_early)
+    }
+}
+
+fn allowed(len: usize, body: Body) -> State {
+    let head = u64::try_from(len).unwrap_or(u64::MAX);
+    match body {
+        Body::None => State::Pass { left: head, then: Then::End },
+        Body::Length(length) => State::Pass { left: head.saturating_add(length), then: Then::End },
+        Body::Chunked => State::Pass { left: head, then: Then::ChunkSize },
+    }
+}
+
+/// The steps: each says how many of the bytes may pass, and goes on to the next state.
+impl HttpStream {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        match self.state {
+            State::Pass { left, .. } => {
+                let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.pass(u64::try_from(len).unwrap_or(u64::MAX));
+                Ok(len)
+            }
+            State::ChunkSize => {
+                let (size, line) = within(MAX_CHUNK_LINE, bytes, chunk_size)?;
+                let then = if size == 0 { Then::Trailers } else { Then::ChunkEnd };
+                self.state = State::Pass { left: size, then };
+                self.pass(0);
+                Ok(line)
+            }
+            State::ChunkEnd => {
+                let len = crlf(bytes)?;
+                self.enter(Then::ChunkSize);
+                Ok(len)
+            }
+            State::Trailers => {
+                let len = within(host::MAX_HEAD, bytes, trailers)?;
+                self.enter(Then::End);
+                Ok(len)
+            }
+            State::Head => Err(self.head(bytes)),
+            State::Asked { .. } => Err(Stop::NeedMore),
+            // Old clients send an empty line after a body; it is not forwarded.
+            State::Over => Err(match crlf(bytes) {
+                Ok(len) if bytes.len() == len => Stop::NeedMore,
+                Ok(_) => BodyMalformed.into(),
+                Err(stop) => stop,
+            }),
+            State::Refused { reason, .. } => Err(reason.into()),
+        }
+    }
+
+    fn head(&mut self, bytes: &[u8]) -> Stop {
+        match host::parse(bytes, self.public_port) {
+            Verdict::NeedMore => Stop::NeedMore,
+            Verdict::Refuse(reason) => reason.into(),
+            Verdict::Found { value: head, len } => {
+                self.pipelined |= self.unanswered || more_behind(bytes.len() - len, head.body);
+                if head.name != self.name {
+                    return HostChanged.into();
+                }
+                self.state = State::Asked { len, body: head.body, last: head.last };
+                Stop::NeedMore
+            }
+        }
+    }
+
+    fn enter(&mut self, then: Then) {
+        self.state = match then {
+            Then::ChunkSize => State::ChunkSize,
+            Then::ChunkEnd => State::ChunkEnd,
+            Then::Trailers => State::Trailers,
+            Then::End => {
+                self.unanswered = true;
+                if self.last { State::Over } else { State::Head }
+            }
+        };
+    }
+
+    fn refuse(&mut self, reason: RefuseReason) {
+        let between = self.between_requests();
+        self.pipelined |= between && self.unanswered;
+        self.state = State::Refused { reason, between };
+    }
+
+    fn between_requests(&self) -> bool {
+        matches!(self.state, State::Head | State::Asked { .. } | State::Over | State::Refused { between: true, .. })
+    }
+}
+
+/// Whether bytes behind a head belong to yet another request. Of a chunked body they may all be.
+fn more_behind(behind: usize, body: Body) -> bool {
+    match body {
+        Body::None => behind > 0,
+        Body::Length(length) => u64::try_from(behind).is_ok_and(|behind| behind > length),
+        Body::Chunked => false,
+    }
+}
+
+/// Longest line of a chunk's size with its extensions, which hardly any client sends. What is held back for it is
+/// small on purpose.
+const MAX_CHUNK_LINE: usize = 256;
+/// Digits of a 64-bit number.
+const MAX_SIZE_DIGITS: usize = 16;
+
+/// A reader that may be undecided about fewer than `bound` bytes only.
+fn within<T>(bound: usize, bytes: &[u8], read: fn(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
+    let window = bytes.get(..bound).unwrap_or(bytes);
+    match read(window) {
+        Err(Stop::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
+        read => read,
+    }
+}
+
+/// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
+/// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
+fn chunk_size(line: &[u8]) -> Result<(u64, usize), Stop> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if digits > MAX_SIZE_DIGITS {
+        return Err(BodyMalformed.into());
+    }
+    let (size, after) = line.split_at_checked(digits).unwrap_or_default();
+    let extensions = match byte_at(after, 0)? {
+        b';' => after.iter().take_while(|&&byte| byte == b'\t' || matches!(byte, b' '..=b'~')).count(),
+        _ => 0,
+    };
+    let (extensions, end) = after.split_at_checked(extensions).unwrap_or_default();
+    let size = std::str::from_utf8(size).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let size = size.filter(|size| *size <= i64::MAX.unsigned_abs()).ok_or(BodyMalformed)?;
+    let len = digits + extensions.len() + crlf(end)?;
+    if extensions.trim_ascii() == b";" {
+        return Err(BodyMalformed.into());
+    }
+    Ok((size, len))
+}
+
+fn crlf(bytes: &[u8]) -> Result<usize, Stop> {
+    match bytes {
+        [] | [b'\r'] => Err(Stop::NeedMore),
+        [b'\r', b'\n', ..] => Ok(2),
+        _ => Err(BodyMalformed.into()),
+    }
+}
+
+/// The length of the trailer section. Fields that would change framing or routing if they were merged into the
+/// head must not stand there (RFC 9110 §6.5.1).
+fn trailers(bytes: &[u8]) -> Result<usize, Stop> {
+    let len = host::section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
+        Stop::NeedMore => Stop::NeedMore,
+        Stop::Refuse(_) => BodyMalformed.into(),
+    })?;
+    if len == b"\r\n".len() {
+        return Ok(len);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; host::MAX_FIELDS];
+    match httparse::parse_headers(bytes.get(..len).unwrap_or_default(), &mut fields) {
+        Ok(httparse::Status::Complete((read, fields))) if read == len && !fields.iter().any(is_forbidden) => Ok(len),
+        _ => Err(BodyMalformed.into()),
+    }
+}
+
+fn is_forbidden(field: &httparse::Header<'_>) -> bool {
+    ["host", "content-length", "transfer-encoding"].iter().any(|name| field.name.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,83 @@
+//! An S3 object, by way of object_store: asked with the ETag of what is in force, with the credentials of the ECS
+//! task role (or of the usual AWS_ variables), and only from the account that is expected to own the bucket.
+
+use std::fmt;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{ClientOptions, Error, GetOptions, ObjectStore, RetryConfig};
+use reqwest::header::{HeaderMap, HeaderValue};
+
+use super::{Fetched, Looked, SourceError, Version};
+use crate::config::S3Object;
+use crate::yaml::MAX_BYTES;
+
+/// For one request; with its retries, at most three times that.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub struct S3Source {
+    object: S3Object,
+    store: AmazonS3,
+    key: Path,
+}
+
+impl S3Source {
+    pub fn new(object: &S3Object) -> Result<Self, SourceError> {
+        let unusable = |why: &dyn fmt::Display| SourceError::Unreachable(format!("s3://{}: {why}", object.bucket));
+        // Already installed is as good: it is the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        if let Some(owner) = &object.owner {
+            let owner = HeaderValue::from_str(owner).map_err(|error| unusable(&error))?;
+            headers.insert("x-amz-expected-bucket-owner", owner);
+        }
+        let allow_http = std::env::var_os("AWS_ALLOW_HTTP").is_some();
+        let options = ClientOptions::new()
+            .with_default_headers(headers)
+            .with_timeout(PATIENCE)
+            .with_connect_timeout(PATIENCE)
+            .with_allow_http(allow_http);
+        let retry = RetryConfig { max_retries: 2, retry_timeout: PATIENCE * 3, ..RetryConfig::default() };
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(&*object.bucket)
+            .with_client_options(options)
+            .with_retry(retry)
+            .build()
+            .map_err(|error| unusable(&error))?;
+        let key = Path::parse(&*object.key).map_err(|error| unusable(&error))?;
+        Ok(Self { object: object.clone(), store, key })
+    }
+
+    pub(super) async fn fetch(&self, known: &Version) -> Result<Looked, SourceError> {
+        // What is in force is labelled `ETag version-id`.
+        let etag = known.label.split(' ').next().filter(|etag| !etag.is_empty());
+        let options = GetOptions { if_none_match: etag.map(str::to_owned), ..GetOptions::default() };
+        let object = match self.store.get_opts(&self.key, options).await {
+            Ok(object) => object,
+            Err(Error::NotModified { .. }) => return Ok(Looked::AsInForce),
+            Err(error) => return Err(self.unreachable(&error)),
+        };
+        if object.meta.size > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
+            return Err(self.unreachable(&"is larger than 4 MiB"));
+        }
+        let etag = object.meta.e_tag.clone().unwrap_or_default();
+        let label = match &object.meta.version {
+            Some(version) => format!("{etag} {version}"),
+            None => etag,
+        };
+        let bytes = object.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(Looked::Fetched(Fetched { bytes: bytes.to_vec(), label: label.into() }))
+    }
+
+    fn unreachable(&self, why: &dyn fmt::Display) -> SourceError {
+        SourceError::Unreachable(format!("{self}: {why}"))
+    }
+}
+
+impl fmt::Display for S3Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.object.bucket, self.object.key)
+    }
+}

@@ -1,0 +1,304 @@
+//! What an operator reads after a mistake: `latticegate check`, the real program, on real files.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// `check` in a directory of its own, with no environment but `env`.
+fn check(directory: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_latticegate"))
+        .arg("check")
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(env.iter().copied())
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
+}
+
+/// A directory with both files; `None` leaves the shipped one.
+fn directory(config: Option<&[u8]>, policy: Option<&[u8]>) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    for (name, content) in [("latticegate.yaml", config), ("ipcontrol.yaml", policy)] {
+        let copied = match content {
+            Some(content) => std::fs::write(directory.path().join(name), content),
+            None => std::fs::copy(conf.join(name), directory.path().join(name)).map(drop),
+        };
+        copied.expect("the directory takes the files");
+    }
+    directory
+}
+
+const CONFIG: &[&str] = &["--config", "latticegate.yaml"];
+
+/// The lines of standard error; the program must have failed and said nothing else is fine.
+fn refused(output: &Output) -> Vec<String> {
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    text(&output.stderr).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_shipped_files_pass_in_one_line_each() {
+    let directory = directory(None, None);
+    let output = check(directory.path(), CONFIG, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout),
+        "latticegate.yaml: ok: tls on [::]:8443, http on [::]:8080, health on [::]:9901, admin on 127.0.0.1:9900\n\
+         ipcontrol.yaml: ok: 4 rules (3 allow, 1 deny)\n"
+    );
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn every_file_in_conf_passes() {
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let (mut configurations, mut lists) = (0, 0);
+    for entry in std::fs::read_dir(&conf).expect("conf/ is there") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let list = [("LATTICEGATE_POLICY", name.as_str())];
+        // A list is checked with the default configuration in front.
+        let (config, env) = if name.ends_with("ipcontrol.yaml") {
+            lists += 1;
+            ("latticegate.yaml", &list[..])
+        } else {
+            configurations += 1;
+            (name.as_str(), &[][..])
+        };
+        let output = check(&conf, &["--strict", "--config", config], env);
+        // The list of local.yaml lets in this machine alone, which no load balancer is on.
+        let fitting = name != "local.ipcontrol.yaml";
+        assert_eq!(output.status.code(), Some(i32::from(!fitting)), "{name}: {}", text(&output.stderr));
+        let first = std::fs::read_to_string(&path).expect("it is text");
+        assert!(first.starts_with("# yaml-language-server: $schema="), "{name} names no schema in its first line");
+    }
+    assert!(configurations >= 4 && lists >= 3, "{configurations} {lists}");
+}
+
+/// A mistake in latticegate.yaml and the line that must be printed.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "listeners:\n  - { name: tls, bind: 8443, protocol: tls }\n",
+        r#"latticegate.yaml:2:24: listeners[0].bind: "8443" is not an address and port; write "[::]:8443""#,
+    ),
+    (
+        "listeners:\n  - { name: tls, bind: [::]:8443, protocol: tls }\n",
+        "latticegate.yaml:2:28: listeners[0]: is not YAML: while parsing a flow mapping, did not find expected ',' or '}'; put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\"",
+    ),
+    (
+        "listeners:\n  - { name: tls, bnd: \"[::]:8443\", protocol: tls }\n",
+        r#"latticegate.yaml:2:18: listeners[0].bnd: unknown key; did you mean "bind"?"#,
+    ),
+    (
+        "listeners:\n  - { name: tls, bind: \"[::]:8443\", protocol: tsl }\n",
+        r#"latticegate.yaml:2:47: listeners[0].protocol: "tsl" is none of tls, http; did you mean "tls"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a b, bind: \"[::]:8443\", protocol: tls }\n",
+        r#"latticegate.yaml:2:13: listeners[0].name: "a b" is not a listener's name; use 1 to 32 letters, digits, `-` or `_`"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8443\", protocol: tls, upstream_port: 70000 }\n",
+        r#"latticegate.yaml:2:65: listeners[0].upstream_port: "70000" is not a port; write a number from 1 to 65535"#,
+    ),
+    (
+        "listeners:\n  - { name: a, protocol: tls }\n",
+        "latticegate.yaml:2:5: listeners[0].bind: is missing; add where to listen, like `bind: \"[::]:8443\"`",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8443\", protocol: tls }\n  - { name: a, bind: \"[::]:8080\", protocol: http }\n",
+        r#"latticegate.yaml:3:13: listeners[1].name: "a" is also the name of listeners[0]; give each listener its own name"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8443\", protocol: tls }\n  - { name: b, bind: \"0.0.0.0:8443\", protocol: tls }\n",
+        r#"latticegate.yaml:3:22: listeners[1].bind: "0.0.0.0:8443" collides with listeners[0].bind ([::]:8443); give each its own port"#,
+    ),
+    (
+        "health: { bind: \"127.0.0.1:9900\" }\n",
+        r#"latticegate.yaml:1:17: health.bind: "127.0.0.1:9900" collides with admin.bind (127.0.0.1:9900); give each its own port"#,
+    ),
+    (
+        "listeners: []\n",
+        "latticegate.yaml:1:12: listeners: there is no listener; write at least one, or remove the key for tls and http",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8443\", protocol: tls }\n",
+        "latticegate.yaml:2:5: proxy_protocol.trusted: is missing or empty, but listeners[0] requires the PROXY header; write the CIDRs of the load balancer's subnets, like `proxy_protocol: { trusted: [192.168.0.0/16] }` or LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'",
+    ),
+    (
+        "workers: 2\n",
+        "latticegate.yaml: proxy_protocol.trusted: is missing or empty, but listeners[0] requires the PROXY header; write the CIDRs of the load balancer's subnets, like `proxy_protocol: { trusted: [192.168.0.0/16] }` or LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'",
+    ),
+    (
+        "proxy_protocol:\n  trusted: [10.0.0.0/8, 192.168.1.0/16]\n",
+        r#"latticegate.yaml:2:25: proxy_protocol.trusted[1]: "192.168.1.0/16" has bits set after its prefix; write "192.168.0.0/16", or "192.168.1.0" for the one address"#,
+    ),
+    (
+        "proxy_protocol: { trusted: [all] }\n",
+        r#"latticegate.yaml:1:29: proxy_protocol.trusted[0]: "all" is not a network; write "0.0.0.0/0" and "::/0" if you mean every address"#,
+    ),
+    (
+        "proxy_protocol: required\n",
+        r#"latticegate.yaml:1:17: proxy_protocol: found string "required"; write { trusted: [the load balancer's subnets] }"#,
+    ),
+    (
+        "timeouts: { connect: 3 }\n",
+        r#"latticegate.yaml:1:22: timeouts.connect: "3" has no unit; write "3s" for seconds or "3ms" for milliseconds"#,
+    ),
+    ("timeouts:\n  idle: -5s\n", r#"latticegate.yaml:2:9: timeouts.idle: "-5s" is negative; write how long to wait"#),
+    (
+        "timeouts: { handshake: 0s }\n",
+        r#"latticegate.yaml:1:24: timeouts.handshake: "0s" is no time at all; write how long to wait, or remove the key for the default"#,
+    ),
+    (
+        "timeouts: { idle: 30h }\n",
+        r#"latticegate.yaml:1:19: timeouts.idle: "30h" is longer than a day; check the unit: s, m or h"#,
+    ),
+    ("timeout: { idle: 30s }\n", r#"latticegate.yaml:1:1: timeout: unknown key; did you mean "timeouts"?"#),
+    (
+        "dns: { server: 169.254.169.253 }\n",
+        r#"latticegate.yaml:1:16: dns.server: "169.254.169.253" is not an address and port; add the port, like "169.254.169.253:53""#,
+    ),
+    (
+        "dns:\n  min_ttl: 10m\n",
+        "latticegate.yaml:2:12: dns.min_ttl: min_ttl (600s) is above max_ttl (300s); lower min_ttl or raise max_ttl",
+    ),
+    ("dns: { ipv6: no }\n", r#"latticegate.yaml:1:14: dns.ipv6: "no" is none of auto, on, off; write one of these"#),
+    (
+        "upstream: { names: { 10.0.0.1: orders.example.com } }\n",
+        "latticegate.yaml:1:32: upstream.names.10.0.0.1: the key is not a DNS name: it is an IP address, not a name; write it like orders.example.com",
+    ),
+    (
+        "upstream: { names: { orders.example.com: svc_.example.com/ } }\n",
+        "latticegate.yaml:1:42: upstream.names.orders.example.com: \"svc_.example.com/\" is not a DNS name: a character is not a letter, digit, `-`, `_` or `.`; write it like orders.example.com",
+    ),
+    (
+        "upstream: { allowed_networks: [] }\n",
+        "latticegate.yaml:1:31: upstream.allowed_networks: is empty, so nothing could be reached; remove the key, or write networks",
+    ),
+    (
+        "workers: 0\n",
+        r#"latticegate.yaml:1:10: workers: "0" is not a number of workers; write auto, or a number from 1 to 1024"#,
+    ),
+    (
+        "access_log: { output: stdot }\n",
+        r#"latticegate.yaml:1:23: access_log.output: "stdot" is neither stdout nor a path; write stdout, or "./stdot" for a file"#,
+    ),
+    (
+        "dns: { server: \"10.0.0.2:53\" }\ndns: { ipv6: off }\n",
+        "latticegate.yaml:2:1: dns: stands twice; remove one of the two",
+    ),
+    ("dns:\nworkers: 2\n", "latticegate.yaml:1:4: dns: has no value; write one, or remove the key"),
+    ("dns:\n\tserver: x\n", "latticegate.yaml:2:1: is indented with a tab; use spaces, as YAML demands"),
+    (
+        "dns: &d { ipv6: off }\n",
+        "latticegate.yaml:1:6: dns: has an anchor (`&`); write the value out where it is needed",
+    ),
+    ("", "latticegate.yaml: is empty; write its keys, or start from the file in conf/"),
+    (
+        "- listeners\n",
+        "latticegate.yaml:1:1: has no keys at its top level; begin with a key, like `rules:` or `listeners:`",
+    ),
+];
+
+#[test]
+fn each_mistake_is_told_with_place_key_value_and_mend() {
+    let mut told = 0;
+    for (config, expected) in MISTAKES {
+        let directory = directory(Some(config.as_bytes()), None);
+        let lines = refused(&check(directory.path(), CONFIG, &[]));
+        assert!(lines.contains(&format!("error: {expected}")), "{config}\nexpected {expected}\ngot {lines:#?}");
+        told += 1;
+    }
+    assert!(told >= 25);
+}
+
+#[test]
+fn mistakes_in_the_access_list_are_told_too() {
+    for (policy, expected) in [
+        (
+            "rules:\n  - allow: 10.0.0.0/8\n  - denny: all\n",
+            r#"ipcontrol.yaml:3:5: rules[1].denny: unknown key; did you mean "deny"?"#,
+        ),
+        (
+            "rules:\n  - allow: 10.0.0.1/8\n",
+            r#"ipcontrol.yaml:2:12: rules[0].allow: "10.0.0.1/8" has bits set after its prefix; write "10.0.0.0/8", or "10.0.0.1" for the one address"#,
+        ),
+        (
+            "rules:\n  - deny: [2001:db8::/32, ::/0]\n",
+            r#"ipcontrol.yaml:2:27: is not YAML: did not find expected node content; put IPv6 addresses in quotes, like "[::]:8443" or "2001:db8::/32""#,
+        ),
+        ("allow: 10.0.0.0/8\n", "ipcontrol.yaml:1:1: allow: unknown key; the keys known here are groups, rules"),
+    ] {
+        let directory = directory(None, Some(policy.as_bytes()));
+        let lines = refused(&check(directory.path(), CONFIG, &[]));
+        assert!(lines.contains(&format!("error: {expected}")), "{policy}\nexpected {expected}\ngot {lines:#?}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let directory = directory(Some(b"policy: none.yaml\nproxy_protocol: { trusted: 10.0.0.0/8 }\n"), None);
+    let lines = refused(&check(directory.path(), CONFIG, &[]));
+    assert_eq!(lines, ["error: none.yaml: does not exist; name the file that you mean, or create it"]);
+    let lines = refused(&check(directory.path(), &["--config", "."], &[]));
+    assert_eq!(lines, ["error: .: is a directory; name the file in it"]);
+    std::fs::write(directory.path().join("latin1.yaml"), b"# ok\npolicy: caf\xe9.yaml\n").unwrap();
+    let lines = refused(&check(directory.path(), &["--config", "latin1.yaml"], &[]));
+    let expected = "error: latin1.yaml:2:12: is not UTF-8: byte 0xe9 here is 'é' in Latin-1; save the file as UTF-8";
+    assert_eq!(lines, [expected]);
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let directory = directory(None, None);
+    for (name, value, expected) in [
+        (
+            "LATTICEGATE_PROXY_PROTOCOL__TRUSTD",
+            "[10.0.0.0/16]",
+            r#"proxy_protocol.trustd: unknown key; did you mean "trusted"?"#,
+        ),
+        (
+            "LATTICEGATE_LISTENERS__0__BIND",
+            "8443",
+            r#"listeners[0].bind: "8443" is not an address and port; write "[::]:8443""#,
+        ),
+        (
+            "LATTICEGATE_PROXY_PROTOCOL__TRUSTED",
+            "10.0.0.0/16,10.2.3.4/16",
+            "proxy_protocol.trusted: \"10.0.0.0/16,10.2.3.4/16\" has bits set after its prefix; write \"10.2.0.0/16\", or \"10.2.3.4\" for the one address",
+        ),
+    ] {
+        let lines = refused(&check(directory.path(), CONFIG, &[(name, value)]));
+        assert_eq!(lines, [format!("error: environment variable {name}: {expected}")]);
+    }
+    let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LISTENERS__0__BIND", "[::]:443")]);
+    assert!(text(&output.stdout).contains("tls on [::]:443"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn all_mistakes_are_told_in_one_run() {
+    let config = "timeouts: { idle: 5, conect: 3s }\nworkers: many\nproxy_protocol: { trusted: [x, y] }\n";
+    let directory = directory(Some(config.as_bytes()), None);
+    let lines = refused(&check(directory.path(), CONFIG, &[("LATTICEGATE_DNS__SERVER", "here")]));
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+}
+
+#[test]
+fn nothing_is_bound() {
+    // Addresses that this machine does not have: binding them would fail.
+    let config = "listeners: [{ name: a, bind: \"192.0.2.1:443\", protocol: tls, proxy_protocol: off }]\n\
+                  health: { bind: \"192.0.2.1:9901\" }\nadmin: { bind: \"192.0.2.1:9900\" }\n";
+    let directory = directory(Some(config.as_bytes()), None);
+    assert_eq!(check(directory.path(), CONFIG, &[]).status.code(), Some(0));
+}

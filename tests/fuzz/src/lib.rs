@@ -1,0 +1,11 @@
+//! What must hold for every input, whoever sends it. Each `holds` is one fuzz target; `tests/captures.rs` runs
+//! the same functions over the committed captures and seeds, without libFuzzer.
+
+pub mod client_hello;
+pub mod configuration;
+pub mod http_head;
+pub mod policy;
+mod problems;
+pub mod proxy_header;
+pub mod request_stream;
+mod verdict;

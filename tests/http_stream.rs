@@ -1,0 +1,309 @@
+//! The pure follower of a client's HTTP/1 stream: which requests are asked about, what is forwarded, where it is
+//! cut. However the stream is split, all of that is the same.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+
+use latticegate::host::{self, MAX_FIELDS};
+use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
+use latticegate::outcome::RefuseReason;
+use latticegate::verdict::Verdict;
+use proptest::prelude::*;
+
+use malformed::stream::Smuggled;
+
+mod malformed;
+mod wire;
+
+/// What became of a stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// Where the heads of the requests after the first began.
+    asked: Vec<usize>,
+    forwarded: Vec<u8>,
+    refused: Option<RefuseReason>,
+}
+
+/// A session's part: keeps what is not forwarded yet, allows every request.
+struct Session {
+    stream: Option<HttpStream>,
+    held: Vec<u8>,
+    told: Told,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self { stream: None, held: vec![], told: Told::default() }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+        if self.told.refused.is_some() {
+            return;
+        }
+        if self.stream.is_none() {
+            match host::parse(&self.held, 80) {
+                Verdict::Found { value, len } => self.stream = Some(HttpStream::new(value, len, 80)),
+                Verdict::NeedMore => return,
+                Verdict::Refuse(reason) => return self.told.refused = Some(reason),
+            }
+        }
+        let stream = self.stream.as_mut().unwrap();
+        loop {
+            match stream.advance(&self.held) {
+                Progress::Forward(len) => {
+                    assert!(len > 0);
+                    self.told.forwarded.extend(self.held.drain(..len));
+                }
+                Progress::Request { len } => {
+                    assert!(len <= self.held.len());
+                    assert_eq!(stream.advance(&self.held), Progress::Request { len }, "asked until allowed");
+                    self.told.asked.push(self.told.forwarded.len());
+                    stream.allow();
+                }
+                Progress::NeedMore => {
+                    assert!(self.held.len() < MAX_HELD, "{} held back", self.held.len());
+                    return;
+                }
+                Progress::Refuse(reason) => {
+                    assert_eq!(stream.advance(&self.held), Progress::Refuse(reason), "refused for ever");
+                    return self.told.refused = Some(reason);
+                }
+            }
+        }
+    }
+}
+
+fn run<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Told {
+    let mut session = Session::new();
+    parts.into_iter().for_each(|part| session.receive(part));
+    session.told
+}
+
+fn whole(bytes: &[u8]) -> Told {
+    run([bytes])
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Streams that pass as a whole, and how many requests they hold.
+fn valid() -> Vec<(String, usize)> {
+    vec![
+        (GET.into(), 1),
+        (GET.repeat(3), 3),
+        (format!("{GET}\r\n{GET}"), 2),
+        (format!("{GET}GET http://A.example:80/x HTTP/1.1\r\nHost: a.EXAMPLE.:80\r\n\r\n"), 2),
+        (format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n{GET}{GET}", GET.len()), 2),
+        (format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n{GET}"), 2),
+        (format!("{CHUNKED}0\r\n\r\n{GET}"), 2),
+        (format!("{CHUNKED}5\r\nhello\r\n00A\r\n\r\n0\r\n\r\nabc\r\n0\r\n\r\n{GET}"), 2),
+        (format!("{CHUNKED}{:x};a;b=\"c d\" ; e\r\n{GET}\r\n0;last\r\nX: y\r\nDigest: z\r\n\r\n{GET}", GET.len()), 2),
+        (format!("{CHUNKED}0000000000000001\r\n!\r\n000\r\n\r\n{CHUNKED}0\r\n\r\n"), 2),
+        (format!("{CHUNKED}0\r\n{}\r\n{GET}", "X: y\r\n".repeat(MAX_FIELDS)), 2),
+        (format!("{CHUNKED}5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(252)), 1),
+        (format!("{GET}GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"), 2),
+        (format!("GET / HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n{GET}"), 2),
+        (format!("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n{GET}"), 2),
+        (
+            format!(
+                "TRACE / HTTP/1.1\r\nHost: a.example\r\n\r\nGET / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc{GET}"
+            ),
+            3,
+        ),
+    ]
+}
+
+/// Every cut in two, and byte by byte.
+fn any_split_tells(bytes: &[u8], expected: &Told) {
+    let telling = |at: &usize| *at < 1000 || at.is_multiple_of(101) || at + 40 > bytes.len();
+    for at in (0..=bytes.len()).filter(telling) {
+        assert_eq!(&run([&bytes[..at], &bytes[at..]]), expected, "cut at {at}: {}", bytes.escape_ascii());
+    }
+    assert_eq!(&run(bytes.chunks(1)), expected, "byte by byte: {}", bytes.escape_ascii());
+}
+
+#[test]
+fn whole_requests_pass_unchanged_and_each_is_asked_about() {
+    for (text, requests) in valid() {
+        let told = whole(text.as_bytes());
+        assert_eq!(told.refused, None, "{text}");
+        assert_eq!(told.forwarded.escape_ascii().to_string(), text.as_bytes().escape_ascii().to_string());
+        assert_eq!(told.asked.len(), requests - 1, "{text}");
+        for &at in &told.asked {
+            assert!(["GET", "POST", "TRACE", "\r\nGET"].iter().any(|method| text[at..].starts_with(method)), "{text}");
+        }
+        any_split_tells(text.as_bytes(), &told);
+    }
+}
+
+#[test]
+fn smuggling_is_cut_before_its_first_byte_however_it_is_split() {
+    let all = malformed::stream::all();
+    for Smuggled { name, forwarded, cut, reason } in &all {
+        let bytes = [&forwarded[..], cut].concat();
+        let told = whole(&bytes);
+        assert_eq!(told.refused.map(RefuseReason::word), Some(*reason), "{name}");
+        assert_eq!(told.forwarded.escape_ascii().to_string(), forwarded.escape_ascii().to_string(), "{name}");
+        any_split_tells(&bytes, &told);
+    }
+    assert!(all.len() >= 70, "{}", all.len());
+}
+
+#[test]
+fn line_behind_the_last_request_is_kept_back_without_a_refusal() {
+    let last = "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n";
+    for after in ["\r", "\r\n"] {
+        let told = whole(format!("{last}{after}").as_bytes());
+        assert_eq!((told.refused, told.forwarded), (None, last.into()));
+    }
+}
+
+/// What is shown of a body is not needed: the caller may move it inside the kernel.
+#[test]
+fn body_may_pass_unseen() {
+    let text = format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\n{GET}");
+    let (head, rest) = text.as_bytes().split_at(text.len() - GET.len());
+    let Verdict::Found { value, len } = host::parse(head, 80) else { panic!() };
+    let mut stream = HttpStream::new(value, len, 80);
+    assert_eq!(stream.advance(head), Progress::Forward(head.len()));
+    assert_eq!(stream.unseen(), 1_000_000);
+    stream.pass(999_999);
+    assert_eq!(stream.advance(b"x"), Progress::Forward(1));
+    assert_eq!(stream.unseen(), 0);
+    assert_eq!(stream.advance(rest), Progress::Request { len: rest.len() });
+    stream.allow();
+    assert_eq!(stream.advance(rest), Progress::Forward(rest.len()));
+}
+
+#[test]
+fn chunk_may_pass_unseen() {
+    let text = format!("{CHUNKED}ffff\r\n");
+    let Verdict::Found { value, len } = host::parse(text.as_bytes(), 80) else { panic!() };
+    let mut stream = HttpStream::new(value, len, 80);
+    assert_eq!(stream.advance(text.as_bytes()), Progress::Forward(text.len()));
+    assert_eq!(stream.unseen(), 0xffff);
+    stream.pass(0xffff);
+    assert_eq!(stream.advance(b"\r\n0\r\n\r\n"), Progress::Forward(7));
+}
+
+/// `>` from the client, `<` any bytes from the upstream.
+fn may_answer(events: &[(char, &str)]) -> bool {
+    let mut session = Session::new();
+    for (from, bytes) in events {
+        match from {
+            '>' => session.receive(bytes.as_bytes()),
+            _ => session.stream.as_mut().unwrap().upstream_spoke(),
+        }
+    }
+    assert!(session.told.refused.is_some());
+    session.stream.unwrap().may_answer()
+}
+
+#[test]
+fn refusal_is_answered_only_where_the_client_cannot_mistake_it() {
+    const BAD: (char, &str) = ('>', "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n");
+    const GOOD: (char, &str) = ('>', GET);
+    const REPLY: (char, &str) = ('<', "");
+    let body = |text: &'static str| ('>', text);
+    assert!(may_answer(&[GOOD, REPLY, BAD]));
+    assert!(may_answer(&[GOOD, REPLY, GOOD, REPLY, REPLY, BAD]));
+    assert!(may_answer(&[GOOD, REPLY, BAD, REPLY]), "the rest of the first answer");
+    assert!(!may_answer(&[GOOD, BAD]), "the first is not answered yet");
+    assert!(!may_answer(&[GOOD, BAD, REPLY]), "it was not when the second came");
+    assert!(!may_answer(&[GOOD, body("\x16\x03"), REPLY]), "nor when something else came");
+    assert!(!may_answer(&[GOOD, GOOD, REPLY, BAD]), "whose was the answer?");
+    assert!(!may_answer(&[GOOD, REPLY, body("GET / HTTP/1.1\r\nHost: b.example\r\n\r\nG")]), "a third behind it");
+    assert!(may_answer(&[
+        GOOD,
+        REPLY,
+        body("POST / HTTP/1.1\r\nHost: b.example\r\nContent-Length: 9\r\n\r\nits body."),
+    ]));
+
+    assert!(may_answer(&[body(CHUNKED), body("zzz")]), "the upstream waits for the rest");
+    assert!(!may_answer(&[body(CHUNKED), REPLY, body("zzz")]), "the upstream has begun to answer");
+    assert!(!may_answer(&[body(CHUNKED), body("zzz"), REPLY]), "the upstream answers after all");
+    assert!(may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), REPLY, BAD]), "100 and then 200");
+    assert!(may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), REPLY, body(CHUNKED), body("zzz")]));
+    assert!(!may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), BAD]), "only 100");
+}
+
+#[test]
+fn denied_request_is_answered_like_a_refused_one() {
+    let session = |events: &[&str]| {
+        let Verdict::Found { value, len } = host::parse(GET.as_bytes(), 80) else { panic!() };
+        let mut stream = HttpStream::new(value, len, 80);
+        assert_eq!(stream.advance(GET.as_bytes()), Progress::Forward(GET.len()));
+        for event in events {
+            match *event {
+                "<" => stream.upstream_spoke(),
+                bytes => assert_eq!(stream.advance(bytes.as_bytes()), Progress::Request { len: GET.len() }),
+            }
+        }
+        stream.may_answer()
+    };
+    assert!(session(&["<", GET]));
+    assert!(session(&["<", GET, "<"]));
+    assert!(!session(&[GET]));
+    assert!(!session(&["<", &GET.repeat(2)]));
+}
+
+/// A request for a.example with a body of any bytes, framed in any valid way.
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let data = prop::collection::vec(any::<u8>(), 0..80);
+    let plain = Just(GET.as_bytes().to_vec());
+    let length = data.clone().prop_map(|data| {
+        let head = format!("PUT /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n", data.len());
+        [head.as_bytes(), &data].concat()
+    });
+    let chunk = (data.prop_filter("the last chunk", |data| !data.is_empty()), "(;[a-z]{1,5}(=[!-~]{1,5})?){0,2}");
+    let chunks = prop::collection::vec(chunk, 0..4);
+    let chunked = (chunks, "(X: [ -~]{0,9}\r\n){0,2}").prop_map(|(chunks, trailers)| {
+        let chunk = |(data, extension): (Vec<u8>, String)| {
+            [format!("{:x}{extension}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()
+        };
+        let body: Vec<u8> = chunks.into_iter().flat_map(chunk).collect();
+        [CHUNKED.as_bytes(), &body, b"0\r\n", trailers.as_bytes(), b"\r\n"].concat()
+    });
+    prop_oneof![plain, length, chunked]
+}
+
+fn split<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut at: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+    at.sort_unstable();
+    at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn valid_streams_pass_whole(
+        requests in prop::collection::vec(request(), 1..6),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let bytes = requests.concat();
+        let told = run(split(&bytes, &cuts));
+        let starts: Vec<_> = requests.iter().scan(0, |at, request| { *at += request.len(); Some(*at) }).collect();
+        prop_assert_eq!(told, Told { asked: starts[..starts.len() - 1].to_vec(), forwarded: bytes, refused: None });
+    }
+
+    #[test]
+    fn any_split_of_mangled_streams_tells_the_same(
+        requests in prop::collection::vec(request(), 1..4),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n')], 0..3u8), 0..4),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let mut bytes = requests.concat();
+        for (at, value, edit) in edits {
+            let at = at.index(bytes.len());
+            match edit {
+                0 => bytes[at] = value,
+                1 => bytes.insert(at, value),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let told = whole(&bytes);
+        prop_assert!(bytes.starts_with(&told.forwarded));
+        prop_assert_eq!(run(split(&bytes, &cuts)), told);
+    }
+}

@@ -1,0 +1,176 @@
+//! What a refused client is told, to the byte, and how it is closed: FIN after the answer, also while it sends on.
+
+use crate::dns::{Reply, SERVFAIL};
+use crate::lab::{Lab, Port, Setup, hello, word};
+use crate::peer::{End, Peer};
+use crate::wire::{Hello, tcp4};
+
+/// A fatal alert with this description.
+fn alert(description: u8) -> Vec<u8> {
+    vec![21, 3, 3, 0, 2, 2, description]
+}
+
+fn request(host: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
+}
+
+fn ask(lab: &Lab, port: Port, bytes: &[u8]) -> (Vec<u8>, End) {
+    let mut client = lab.connect(port);
+    client.say([&tcp4(&[]), bytes].concat());
+    client.hear_all()
+}
+
+#[test]
+fn tls_clients_get_the_fitting_alert() {
+    let lab = Lab::start();
+    lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));
+    lab.dns.set("metadata.example.com", crate::dns::addresses(&["169.254.169.254".parse().unwrap()]));
+    let to = |name: &[u8]| Hello::to(name).record();
+    let cases = [
+        (to(b"nowhere.example.com"), alert(112)),
+        (to(b"169.254.170.2"), alert(112)),
+        (to(b"metadata.example.com"), alert(49)),
+        (to(b"broken.example.com"), alert(80)),
+        (Hello::default().record(), alert(109)),
+        (b"\x16\x03\x01\0\0".to_vec(), alert(50)),
+        (b"SSH-2.0-x\r\n".to_vec(), alert(10)),
+        (b"\x80\x2e\x01\0\x02\0\x15\0\0\0\x10".to_vec(), alert(70)),
+    ];
+    let count = cases.len();
+    for (bytes, answer) in cases {
+        assert_eq!(ask(&lab, Port::Tls, &bytes), (answer, End::Fin), "{}", bytes.escape_ascii());
+    }
+    assert_eq!(lab.end().records.len(), count);
+}
+
+#[test]
+fn http_clients_read_a_sentence_and_the_connections_id() {
+    let lab = Lab::start();
+    lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));
+    lab.dns.set("metadata.example.com", crate::dns::addresses(&["169.254.169.254".parse().unwrap()]));
+    let cases: [(Vec<u8>, &str, &str, &str); 7] = [
+        (
+            request("nowhere.example.com"),
+            "404 Not Found",
+            "There is no such host name behind this gateway.",
+            "name_unknown",
+        ),
+        (
+            request("metadata.example.com"),
+            "403 Forbidden",
+            "This host name leads where this gateway may not go.",
+            "destination_forbidden",
+        ),
+        (request("broken.example.com"), "502 Bad Gateway", "The host name could not be resolved.", "dns_failed"),
+        (
+            request("orders.example.com:8080"),
+            "421 Misdirected Request",
+            "The port in the Host field is not served here.",
+            "host_port",
+        ),
+        (request("a\r\nHost: b"), "400 Bad Request", "The request names two hosts.", "host_ambiguous"),
+        (b"CONNECT orders.example.com:443 HTTP/1.1\r\n\r\n".to_vec(), "405 Method Not Allowed", "", "connect_method"),
+        (vec![b'a'; 20_000], "431 Request Header Fields Too Large", "The request head is too long.", "head_too_long"),
+    ];
+    let mut lab = lab;
+    for (bytes, status, sentence, reason) in cases {
+        let (answer, end) = ask(&lab, Port::Http, &bytes);
+        assert_eq!(end, End::Fin, "{reason}");
+        let record = lab.record();
+        assert_eq!(word(&record, "reason"), reason);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains(sentence), "{body}");
+        let told = format!("(reason: {reason}, connection: {})\n", word(&record, "id"));
+        assert!(body.starts_with("latticegate: ") && body.ends_with(&told), "{body}");
+        let expected = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nConnection: close",
+            body.len()
+        );
+        assert_eq!(head, expected);
+    }
+    lab.upstream.assert_untouched();
+    lab.end();
+}
+
+#[test]
+fn a_client_that_speaks_the_other_protocol_is_answered_in_its_own() {
+    let lab = Lab::start();
+    let (answer, end) = ask(&lab, Port::Tls, &request("orders.example.com"));
+    assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    assert_eq!(ask(&lab, Port::Http, &hello()), (alert(10), End::Fin));
+    lab.end();
+}
+
+#[test]
+fn whoever_is_on_the_list_is_answered_at_once() {
+    let setup = || Setup { rules: "- deny: all", ..Setup::default() };
+    let lab = Lab::with(setup());
+    let mut tls = lab.connect(Port::Tls);
+    tls.say(tcp4(&[]));
+    assert_eq!(tls.hear_all(), (alert(49), End::Fin));
+    let mut http = lab.connect(Port::Http);
+    http.say(tcp4(&[]));
+    let (answer, end) = http.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    drop((tls, http));
+    lab.end();
+}
+
+#[test]
+fn silent_says_nothing_to_those_the_list_refuses() {
+    let rules = "- allow: 192.0.2.0/24\n  to: other.example.com\n- deny: all";
+    let lab = Lab::with(Setup { rules, policy_refusal: "silent", ..Setup::default() });
+    assert_eq!(ask(&lab, Port::Tls, &hello()), (vec![], End::Fin));
+    assert_eq!(ask(&lab, Port::Http, &request("orders.example.com")).0, b"");
+    let mut denied = lab.connect(Port::TlsDirect);
+    denied.say(hello());
+    assert_eq!(denied.hear_all().0, b"");
+    // Everyone else still learns why.
+    assert_eq!(ask(&lab, Port::Tls, b"SSH-2.0-x\r\n").0, alert(10));
+    drop(denied);
+    let told = lab.end();
+    let mut reasons: Vec<String> = told.records.iter().map(|record| word(record, "reason")).collect();
+    reasons.sort();
+    assert_eq!(reasons, ["client_denied", "name_denied", "name_denied", "not_tls"]);
+}
+
+#[test]
+fn a_client_that_still_sends_gets_its_answer_and_no_reset() {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::Http);
+    let body = vec![b'x'; 200_000];
+    let head = b"POST / HTTP/1.1\r\nHost: nowhere.example.com\r\nContent-Length: 200000\r\n\r\n";
+    client.say([&tcp4(&[]), &head[..], &body].concat());
+    let (answer, end) = client.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 404 Not Found\r\n"), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    drop(client);
+    lab.end().assert_only("refused", "name_unknown");
+}
+
+#[test]
+fn a_client_that_never_stops_is_left_after_a_while() {
+    let lab = Lab::start();
+    let client = lab.connect(Port::Http);
+    let mut writer = Peer::new(client.stream.try_clone().unwrap());
+    writer.say(tcp4(&[])).say(request("nowhere.example.com"));
+    // Far more than is thrown away; at some point we no longer listen.
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        match std::io::Write::write(&mut writer.stream, &[0; 1 << 16]) {
+            Ok(n) => sent += n,
+            Err(error) => {
+                let cut = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::BrokenPipe];
+                assert!(cut.contains(&error.kind()), "{error}");
+                break;
+            }
+        }
+    }
+    assert!(sent < 64 << 20, "all of it was read");
+    drop((client, writer));
+    lab.end().assert_only("refused", "name_unknown");
+}

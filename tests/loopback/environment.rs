@@ -1,0 +1,107 @@
+//! What a process takes from its surroundings: variables, both IP versions, its fd limit, a log that nobody reads.
+
+use nix::sys::signal::Signal;
+
+use crate::lab::{Lab, Parts, Port, Setup, get, hello, word};
+use crate::peer::Peer;
+use crate::process::Process;
+
+#[test]
+fn variables_win_over_the_file() {
+    let parts = Parts::make(&Setup { rules: "- deny: all", ..Setup::default() });
+    std::fs::write(parts.files.path().join("other.yaml"), "rules:\n- allow: 127.0.0.0/8\n").unwrap();
+    let environment = [
+        ("LATTICEGATE_POLICY", "other.yaml"),
+        ("LATTICEGATE_LISTENERS__2__NAME", "renamed"),
+        ("LATTICEGATE_TIMEOUTS__IDLE", "200ms"),
+        ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "198.51.100.0/24, 203.0.113.0/24"),
+        ("LATTICEGATE_WORKERS", "1"),
+    ];
+    let process = Process::start(parts, &environment);
+    let mut client = Peer::connect(process.address("renamed"));
+    client.say(hello());
+    let mut upstream = process.parts().upstream.accept();
+    assert_eq!(upstream.hear_all().0, hello());
+    client.hear_all();
+    let mut untrusted = Peer::connect(process.address("tls"));
+    untrusted.say(b"x");
+    untrusted.hear_all();
+    process.signal(Signal::SIGTERM);
+    let (status, records) = process.wait();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(word(&records[0], "rule"), "other.yaml:2");
+    assert_eq!((word(&records[0], "listener").as_str(), word(&records[0], "reason").as_str()), ("renamed", "idle"));
+    assert_eq!(word(&records[1], "reason"), "untrusted_peer");
+}
+
+#[test]
+fn an_unknown_variable_stops_the_start_and_is_named() {
+    let environment = [("LATTICEGATE_TIMEOUT__IDLE", "5s")];
+    let process = Process::start(Parts::make(&Setup::default()), &environment);
+    let stderr = process.parts().files.path().join("stderr");
+    let said = {
+        crate::until("it has said why", || std::fs::read_to_string(&stderr).unwrap().contains('\n'));
+        process.said()
+    };
+    assert!(said.contains("LATTICEGATE_TIMEOUT__IDLE") && said.contains("timeouts"), "{said}");
+    let (status, records) = process.wait();
+    assert_eq!((status.code(), records.len()), (Some(1), 0));
+}
+
+#[test]
+fn it_raises_its_limit_of_open_files_and_says_so() {
+    let process = Process::start(Parts::make(&Setup::default()), &[]);
+    process.address("health");
+    assert!(process.said().contains("open files: limit raised"), "{}", process.said());
+}
+
+#[test]
+fn a_wildcard_listener_takes_both_ip_versions_and_shows_ipv4_as_ipv4() {
+    let lab = Lab::with(Setup {
+        bind: "[::]",
+        trusted: "[127.0.0.0/8, \"::1/128\"]",
+        rules: "- allow: [127.0.0.0/8, \"::1/128\"]",
+        ..Setup::default()
+    });
+    let mut lab = lab;
+    let port = lab.address(Port::TlsDirect).port();
+    for (to, from) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1")] {
+        let to: std::net::IpAddr = to.parse().unwrap();
+        let mut client = Peer::connect((to, port).into());
+        client.say(hello());
+        let peer = client.address();
+        drop((lab.upstream.accept(), client));
+        let record = lab.record();
+        assert_eq!(word(&record, "peer"), peer.to_string());
+        assert_eq!(word(&record, "client"), from);
+        assert_eq!(word(&record, "rule"), "ipcontrol.yaml:2");
+    }
+    assert_eq!(get((std::net::Ipv4Addr::LOCALHOST, lab.health.port()).into(), "/healthz").0, 200);
+    assert_eq!(get((std::net::Ipv6Addr::LOCALHOST, lab.health.port()).into(), "/healthz").0, 200);
+    lab.end();
+}
+
+#[test]
+fn the_incumbents_line_has_its_twelve_fields() {
+    let parts = Parts::make(&Setup { log: "format: nginx", ..Setup::default() });
+    let process = Process::start(parts, &[]);
+    let tls = process.address("tls");
+    let mut client = Peer::connect(tls);
+    client.say([crate::wire::tcp4(&[]), hello()].concat());
+    let mut upstream = process.parts().upstream.accept();
+    upstream.hear(hello().len());
+    upstream.say(b"12345").finish();
+    client.hear(5);
+    drop(client);
+    process.signal(Signal::SIGTERM);
+    let stdout = process.parts().files.path().join("stdout");
+    let upstream_address = process.parts().upstream.address.to_string();
+    crate::until("its line is written", || std::fs::read_to_string(&stdout).unwrap().ends_with('\n'));
+    let line = std::fs::read_to_string(&stdout).unwrap();
+    let fields: Vec<&str> = line.trim_end().split(' ').collect();
+    assert_eq!(fields.len(), 12, "{line}");
+    let (port, sent) = (tls.port().to_string(), hello().len().to_string());
+    let expected = ["127.0.0.1", "192.0.2.1", "40000", "TCP", &port, "200", &upstream_address, &sent, "5"];
+    assert_eq!(fields[1..10], expected);
+    assert!(fields[10].parse::<f64>().is_ok() && fields[11].parse::<f64>().is_ok(), "{line}");
+}

@@ -1,0 +1,83 @@
+//! `/healthz` and `/readyz`: with and without a PROXY header, ready when DNS has answered, and then for good.
+
+use crate::dns::{A, NXDOMAIN, Reply};
+use crate::lab::{Lab, Parts, Port, Setup, get, get_after};
+use crate::peer::{End, Peer};
+use crate::wire::{captured_nlb, nlb_health_check, tcp4, tcp6};
+
+fn until_ready(lab: &Lab) {
+    crate::until("ready", || get(lab.health, "/readyz").0 == 200);
+}
+
+#[test]
+fn it_takes_plain_checks_and_those_behind_a_header() {
+    let lab = Lab::start();
+    until_ready(&lab);
+    for header in [vec![], nlb_health_check(), tcp4(&[]), tcp6(&[]), captured_nlb()] {
+        assert_eq!(get_after(lab.health, &header, "/healthz"), (200, "alive\n".into()));
+        assert_eq!(get_after(lab.health, &header, "/readyz"), (200, "ready\n".into()));
+        assert_eq!(get_after(lab.health, &header, "/metrics").0, 404);
+    }
+    assert_eq!(lab.metrics()["latticegate_ready"], 1.0);
+    assert_eq!(lab.end().records.len(), 0);
+}
+
+#[test]
+fn a_header_may_come_in_pieces_and_a_broken_one_is_closed() {
+    let lab = Lab::start();
+    let mut check = Peer::connect(lab.health);
+    for byte in nlb_health_check() {
+        check.say([byte]);
+    }
+    check.say(b"GET /healthz HTTP/1.0\r\n\r\n");
+    let (answer, end) = check.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.0 200 OK\r\n"), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    let mut broken = Peer::connect(lab.health);
+    broken.say(b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c");
+    assert_eq!(broken.hear_all().0, b"");
+    lab.end();
+}
+
+#[test]
+fn it_is_alive_but_not_ready_before_dns_has_answered() {
+    let parts = Parts::make(&Setup { dns: "ipv6: off, timeout: 200ms, negative_ttl: 50ms", ..Setup::default() });
+    parts.dns.set_otherwise(Reply::Silence);
+    let lab = Lab::of(parts);
+    assert_eq!(get(lab.health, "/healthz").0, 200);
+    let (status, body) = get(lab.health, "/readyz");
+    assert_eq!((status, body.as_str()), (503, "not ready: dns.server has not answered yet\n"));
+    assert_eq!(lab.metrics()["latticegate_ready"], 0.0);
+    crate::until("it goes on asking", || lab.dns.asked("readiness.latticegate.internal", A) > 3);
+    assert_eq!(get(lab.health, "/readyz").0, 503);
+    lab.dns.set_otherwise(Reply::Code(NXDOMAIN));
+    until_ready(&lab);
+    lab.end();
+}
+
+#[test]
+fn it_stays_ready_when_dns_dies() {
+    let lab = Lab::start();
+    until_ready(&lab);
+    lab.dns.set_otherwise(Reply::Silence);
+    lab.client_asking(b"other.example.com").hear_all();
+    assert_eq!(get(lab.health, "/readyz").0, 200);
+    lab.end().assert_only("failed", "dns_timeout");
+}
+
+#[test]
+fn the_traffic_ports_answer_the_balancers_own_check_with_a_close() {
+    let lab = Lab::start();
+    for port in [Port::Tls, Port::Http] {
+        for _ in 0..20 {
+            drop(lab.connect(port));
+            let mut check = lab.connect(port);
+            check.say(nlb_health_check());
+            assert_eq!(check.hear_all(), (vec![], End::Fin));
+        }
+    }
+    crate::until("all are counted", || lab.counted().values().sum::<u64>() == 80);
+    let told = lab.end();
+    assert_eq!(told.records.len(), 0);
+    assert_eq!(told.counted.values().collect::<Vec<_>>(), [&40, &40]);
+}

@@ -1,0 +1,565 @@
+//! Every way in which a connection can end, caused once. The list here, `Outcome::all()` and the table in
+//! `docs/reasons.md` are kept in step.
+//!
+//! The function that causes a reason bears its word.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use latticegate::access_log::{Log, Sink, Writer};
+use latticegate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
+use latticegate::gate::Stop;
+use latticegate::metrics::Metrics;
+use latticegate::outcome::Outcome;
+use latticegate::record::{Record, Teller};
+use serde_json::Value;
+
+use crate::dns::{Reply, SERVFAIL, addresses};
+use crate::lab::{Lab, Port, Setup, Told, hello, word};
+use crate::malformed::{self, Stage};
+use crate::peer::{End, Peer};
+use crate::upstream::BlackHole;
+use crate::wire::{SIGNATURE, endpoint_tlv, nlb_health_check, tcp4};
+
+/// One test for each reason, and the list of them.
+macro_rules! caused {
+    ($($outcome:ident { $($reason:ident)+ })+) => {
+        const CAUSED: &[(&str, &str)] = &[$($((stringify!($outcome), stringify!($reason)),)+)+];
+
+        $(mod $outcome {
+            $(
+                #[test]
+                fn $reason() {
+                    super::$reason().assert_caused(stringify!($outcome), stringify!($reason));
+                }
+            )+
+        })+
+    };
+}
+
+/// Reasons that a parser gives: the first row of the malformed corpus which has that word, sent as it is.
+macro_rules! bent {
+    ($($reason:ident)+) => {
+        $(fn $reason() -> Told {
+            send_bent(stringify!($reason))
+        })+
+    };
+}
+
+caused! {
+    relayed { done idle client_reset upstream_reset forbidden drained }
+    refused {
+        untrusted_peer proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum
+        client_denied handshake_timeout handshake_slow overloaded client_half_open client_connections client_rate
+        name_connections name_rate lookup_rate not_tls plain_http sslv2 hello_malformed hello_too_long sni_missing sni_invalid
+        sni_ip_address sni_ambiguous not_http tls_on_http http09 http2_preface connect_method head_malformed
+        head_too_long host_missing host_invalid host_ip_address host_ambiguous host_port host_changed body_malformed
+        name_denied name_unknown
+        destination_forbidden points_to_self
+    }
+    failed {
+        dns_timeout dns_failed connect_timeout connect_refused connect_unreachable no_local_port connect_failed
+    }
+    probe { empty local }
+    unfinished { client_left stopped lost }
+}
+
+bent! {
+    proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum not_tls plain_http sslv2
+    hello_malformed hello_too_long sni_missing sni_invalid sni_ip_address sni_ambiguous not_http tls_on_http http09
+    http2_preface connect_method head_malformed head_too_long host_missing host_invalid host_ip_address host_ambiguous
+    host_port
+}
+
+#[test]
+fn the_three_lists_are_in_step() {
+    let all: Vec<(String, String)> =
+        Outcome::all().map(|outcome| (outcome.word().to_owned(), outcome.reason().to_owned())).collect();
+    let caused: Vec<(String, String)> = CAUSED.iter().map(|(o, r)| ((*o).to_owned(), (*r).to_owned())).collect();
+    let sorted = |list: &[(String, String)]| {
+        let mut list = list.to_vec();
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(&caused), sorted(&all), "caused by tests, and Outcome::all()");
+    assert_eq!(documented(), all, "docs/reasons.md, and Outcome::all() in its order");
+}
+
+/// The first two columns of the table; the others must say something.
+fn documented() -> Vec<(String, String)> {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reasons.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    cells
+        .map(|cells| {
+            let [outcome, reason, meaning, remedy] = cells[..] else { panic!("not four columns: {cells:?}") };
+            assert!(meaning.len() > 15 && remedy.len() > 5, "{reason}: {meaning} | {remedy}");
+            (outcome.trim_matches('`').to_owned(), reason.trim_matches('`').to_owned())
+        })
+        .collect()
+}
+
+fn done() -> Told {
+    let setup = Setup { rules: "\n- deny: 192.0.2.9\n- allow: 192.0.2.0/24", ..Setup::default() };
+    let lab = Lab::with(setup);
+    let mut client = lab.connect(Port::Tls);
+    client.say([tcp4(&endpoint_tlv(b"vpce-0123456789abcdef0")), hello()].concat());
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(hello().len()), hello());
+    client.say(b"question").finish();
+    assert_eq!(upstream.hear_all(), (b"question".to_vec(), End::Fin));
+    upstream.say(b"the answer").finish();
+    assert_eq!(client.hear_all(), (b"the answer".to_vec(), End::Fin));
+    let (peer, behind) = (client.address(), lab.upstream.address);
+    let told = lab.end();
+    let record = told.record();
+    assert_eq!(word(record, "listener"), "tls");
+    assert_eq!(word(record, "peer"), peer.to_string());
+    assert_eq!((word(record, "client").as_str(), &record["client_port"]), ("192.0.2.1", &Value::from(40000)));
+    assert_eq!(word(record, "vpce"), "vpce-0123456789abcdef0");
+    assert_eq!(word(record, "rule"), "ipcontrol.yaml:4");
+    assert_eq!(word(record, "name"), "orders.example.com");
+    assert_eq!(word(record, "upstream"), behind.to_string());
+    assert_eq!(record["bytes_up"], hello().len() + 8);
+    assert_eq!(record["bytes_down"], 10);
+    assert_eq!(word(record, "closed_by"), "client");
+    assert_eq!(record["hello"]["records"], 1);
+    assert_eq!(record.get("dns_stale"), None);
+    // The steps follow one another, and none takes longer than the whole.
+    let time = |key: &str| record[key].as_f64().unwrap();
+    let steps: f64 = ["header_ms", "hello_ms", "dns_ms", "connect_ms"].map(time).iter().sum();
+    assert!(steps <= time("total_ms"), "{record}");
+    word(record, "time").parse::<jiff::Timestamp>().unwrap();
+    assert!(u64::from_str_radix(&word(record, "id"), 16).is_ok());
+    told
+}
+
+fn idle() -> Told {
+    let lab = Lab::with(Setup { timeouts: "idle: 300ms", ..Setup::default() });
+    let (mut client, mut upstream) = lab.pair();
+    upstream.say(b"x");
+    assert_eq!(client.hear_all().0, b"x");
+    assert_eq!(upstream.hear_all().0, b"");
+    let told = lab.end();
+    assert_eq!(told.record().get("closed_by"), None);
+    assert_eq!(told.record()["bytes_down"], 1);
+    assert!(told.record()["total_ms"].as_f64().unwrap() >= 300.0);
+    told
+}
+
+fn client_reset() -> Told {
+    let lab = Lab::start();
+    let (mut client, mut upstream) = lab.pair();
+    client.say(b"half a que");
+    assert_eq!(upstream.hear(10), b"half a que");
+    upstream.say(b"early");
+    assert_eq!(client.hear(5), b"early");
+    client.reset();
+    upstream.hear_all();
+    let told = lab.end();
+    assert_eq!(word(told.record(), "closed_by"), "client");
+    assert_eq!(told.record()["bytes_up"], hello().len() + 10);
+    assert_eq!(told.record()["bytes_down"], 5);
+    told
+}
+
+fn upstream_reset() -> Told {
+    let lab = Lab::start();
+    let (mut client, mut upstream) = lab.pair();
+    upstream.say(b"half an ans");
+    assert_eq!(client.hear(11), b"half an ans");
+    upstream.reset();
+    client.hear_all();
+    let told = lab.end();
+    assert_eq!(word(told.record(), "closed_by"), "upstream");
+    assert_eq!(told.record()["bytes_down"], 11);
+    told
+}
+
+fn drained() -> Told {
+    let lab = Lab::with(Setup { drain: "delay: 0s, timeout: 200ms", ..Setup::default() });
+    let (mut client, mut upstream) = lab.pair();
+    upstream.say(b"so far");
+    assert_eq!(client.hear(6), b"so far");
+    lab.send_stop(Stop::Drain);
+    client.hear_all();
+    let told = lab.cut();
+    assert_eq!(told.record()["bytes_down"], 6);
+    assert_eq!(told.record()["bytes_up"], hello().len());
+    told
+}
+
+fn forbidden() -> Told {
+    let lab = Lab::with(Setup { on_reload: "close", ..Setup::default() });
+    let (mut client, mut upstream) = lab.pair();
+    upstream.say(b"so far");
+    assert_eq!(client.hear(6), b"so far");
+    fs::write(lab.files.path().join("ipcontrol.yaml"), "rules:\n- deny: all\n").unwrap();
+    client.hear_all();
+    upstream.hear_all();
+    let told = lab.end();
+    assert_eq!(told.record()["bytes_down"], 6);
+    // The rule is the one that had let it in.
+    assert_eq!(word(told.record(), "rule"), "ipcontrol.yaml:2");
+    told
+}
+
+fn untrusted_peer() -> Told {
+    let lab = Lab::with(Setup { trusted: "[198.51.100.0/24]", ..Setup::default() });
+    assert_eq!(lab.client().hear_all().0, b"");
+    refused_before_a_name(lab)
+}
+
+fn client_denied() -> Told {
+    let lab = Lab::with(Setup { rules: "- allow: 10.0.0.0/8\n- deny: all", ..Setup::default() });
+    // The header is enough: whoever is on the list is not waited for.
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[]));
+    client.hear_all();
+    drop(client);
+    let told = refused_before_a_name(lab);
+    assert_eq!(word(told.record(), "rule"), "ipcontrol.yaml:3");
+    assert_eq!(word(told.record(), "client"), "192.0.2.1");
+    told
+}
+
+fn handshake_timeout() -> Told {
+    let lab = Lab::with(Setup { timeouts: "handshake: 200ms", ..Setup::default() });
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[])).say(&hello()[..50]);
+    client.hear_all();
+    drop(client);
+    refused_before_a_name(lab)
+}
+
+fn handshake_slow() -> Told {
+    let lab = Lab::with(Setup { limits: "handshake_rate: 100000", timeouts: "handshake: 15s", ..Setup::default() });
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[]));
+    // A byte now and then, until we have had enough of it.
+    client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut hello = hello().into_iter();
+    crate::until("the slow client is closed", || {
+        let _ = client.stream.write(&[hello.next().unwrap()]);
+        !matches!(client.stream.read(&mut [0; 512]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    drop(client);
+    refused_before_a_name(lab)
+}
+
+fn overloaded() -> Told {
+    let lab = Lab::with(Setup { limits: "connections: 1", ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    assert_eq!(lab.client().hear_all().0, b"");
+    drop((client, upstream));
+    let told = lab.end();
+    assert_eq!(word(told.record_of("overloaded"), "detail"), "limits.connections");
+    told
+}
+
+fn client_half_open() -> Told {
+    let lab = Lab::with(Setup { limits: "half_open_per_client: 1", ..Setup::default() });
+    let mut first = lab.connect(Port::Tls);
+    first.say([&tcp4(&[])[..], &hello()[..20]].concat());
+    until_open(&lab);
+    let mut second = lab.connect(Port::Tls);
+    second.say([&tcp4(&[])[..], &hello()[..20]].concat());
+    second.hear_all();
+    drop(second);
+    // The first is not the worse for it.
+    first.say(&hello()[20..]);
+    let mut upstream = lab.upstream.accept();
+    upstream.hear(hello().len());
+    drop((upstream, first));
+    lab.end()
+}
+
+fn client_connections() -> Told {
+    second_is_refused("per_client: { connections: 1 }")
+}
+
+fn client_rate() -> Told {
+    second_is_refused("per_client: { per_second: 1 }")
+}
+
+fn name_connections() -> Told {
+    second_is_refused("per_name: { connections: 1 }")
+}
+
+fn name_rate() -> Told {
+    second_is_refused("per_name: { per_second: 1 }")
+}
+
+fn second_is_refused(limits: &'static str) -> Told {
+    let lab = Lab::with(Setup { limits, ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    lab.client().hear_all();
+    drop((client, upstream));
+    lab.upstream.assert_untouched();
+    lab.end()
+}
+
+fn lookup_rate() -> Told {
+    let lab = Lab::with(Setup { limits: "lookups_per_client: 1", ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    lab.client_asking(b"other.example.com").hear_all();
+    drop((client, upstream));
+    assert_eq!(lab.dns.asked("other.example.com", crate::dns::A), 0);
+    lab.end()
+}
+
+fn host_changed() -> Told {
+    second_request_is_refused(b"GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n", b"HTTP/1.1 421 ")
+}
+
+fn body_malformed() -> Told {
+    let request = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n";
+    second_request_is_refused(request, b"")
+}
+
+/// On a connection whose first request was answered. What the client is told begins so; the bytes of the first
+/// request and its answer are counted.
+fn second_request_is_refused(request: &[u8], told_client: &[u8]) -> Told {
+    const FIRST: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say(FIRST);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(FIRST.len()), FIRST);
+    upstream.say(ANSWER);
+    assert_eq!(client.hear(ANSWER.len()), ANSWER);
+    client.say(request);
+    let (told, end) = client.hear_all();
+    assert!(told.starts_with(told_client), "{}", told.escape_ascii());
+    assert_eq!(end, End::Fin);
+    let (forwarded, _) = upstream.hear_all();
+    assert!(!forwarded.windows(5).any(|bytes| bytes == b"other" || bytes == b"hello"), "{}", forwarded.escape_ascii());
+    drop((client, upstream));
+    let told = lab.end();
+    assert_eq!(told.record()["bytes_up"], FIRST.len() + forwarded.len());
+    assert_eq!(told.record()["bytes_down"], ANSWER.len());
+    told
+}
+
+fn name_denied() -> Told {
+    let rules = "- allow: all\n  to: other.example.com";
+    let lab = Lab::with(Setup { rules, ..Setup::default() });
+    lab.client().hear_all();
+    lab.upstream.assert_untouched();
+    let told = lab.end();
+    assert_eq!(word(told.record(), "name"), "orders.example.com");
+    told
+}
+
+fn name_unknown() -> Told {
+    let lab = Lab::start();
+    lab.client_asking(b"nowhere.example.com").hear_all();
+    let told = lab.end();
+    assert_eq!(word(told.record(), "name"), "nowhere.example.com");
+    told
+}
+
+fn destination_forbidden() -> Told {
+    let lab = Lab::start();
+    lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(169, 254, 170, 2).into()]));
+    lab.client().hear_all();
+    let port = lab.upstream.address.port();
+    let told = lab.end();
+    assert_eq!(word(told.record(), "upstream"), format!("169.254.170.2:{port}"));
+    assert!(word(told.record(), "detail").contains("task metadata"), "{}", told.record());
+    told
+}
+
+fn points_to_self() -> Told {
+    let lab = Lab::with(Setup { trusted: "[127.0.0.0/8, 198.51.100.0/24]", ..Setup::default() });
+    lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(198, 51, 100, 7).into()]));
+    lab.client().hear_all();
+    let told = lab.end();
+    assert!(word(told.record(), "detail").contains("private hosted zone"), "{}", told.record());
+    told
+}
+
+fn dns_timeout() -> Told {
+    let lab = Lab::with(Setup { dns: "ipv6: off, timeout: 300ms", ..Setup::default() });
+    lab.dns.set("orders.example.com", Reply::Silence);
+    lab.client().hear_all();
+    not_connected(lab)
+}
+
+fn dns_failed() -> Told {
+    let lab = Lab::start();
+    lab.dns.set("orders.example.com", Reply::Code(SERVFAIL));
+    lab.client().hear_all();
+    not_connected(lab)
+}
+
+fn connect_timeout() -> Told {
+    let lab = Lab::with(Setup { timeouts: "connect: 300ms", ..Setup::default() });
+    let hole = SocketAddr::new(lab.ip(11), lab.upstream.address.port());
+    let _hole = BlackHole::start(hole);
+    lab.dns.set("orders.example.com", addresses(&[hole.ip()]));
+    lab.client().hear_all();
+    let told = not_connected(lab);
+    assert_eq!(word(told.record(), "upstream"), hole.to_string());
+    told
+}
+
+fn connect_refused() -> Told {
+    let lab = Lab::start();
+    lab.dns.set("orders.example.com", addresses(&[lab.ip(12)]));
+    lab.client().hear_all();
+    not_connected(lab)
+}
+
+fn connect_unreachable() -> Told {
+    let lab = Lab::start();
+    // The broadcast address of the loopback network: the kernel has no way there for TCP.
+    lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(127, 255, 255, 255).into()]));
+    lab.client().hear_all();
+    not_connected(lab)
+}
+
+/// In a network namespace with two ports to give, both of them taken.
+fn no_local_port() -> Told {
+    let body = || {
+        let lab = Lab::with(Setup { bind: "127.0.0.1", ..Setup::default() });
+        let (upstream, gate) = (lab.upstream.address, lab.address(Port::Tls));
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "60000 60001\n").unwrap();
+        let taken = [60000, 60001].map(|port| std::net::TcpListener::bind((upstream.ip(), port)).unwrap());
+        // The client brings a port of its own from outside the range.
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        client.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 50000)).into()).unwrap();
+        let wildcard = [60000, 60001].map(|port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+        client.connect(&gate.into()).unwrap();
+        let mut client = Peer::new(client.into());
+        client.say([tcp4(&[]), hello()].concat());
+        client.hear_all();
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 50000\n").unwrap();
+        drop((taken, wildcard));
+        not_connected(lab)
+    };
+    crate::namespace::run(body)
+}
+
+fn connect_failed() -> Told {
+    let lab = Lab::with(Setup { allowed_networks: "[\"fe80::/64\"]", dns: "ipv6: on", ..Setup::default() });
+    // Link-local without an interface, which connect calls invalid.
+    let nowhere: IpAddr = "fe80::1".parse().unwrap();
+    lab.dns.set("orders.example.com", addresses(&[nowhere]));
+    lab.client().hear_all();
+    not_connected(lab)
+}
+
+fn empty() -> Told {
+    let lab = Lab::start();
+    drop(lab.connect(Port::Tls));
+    one_is_counted(&lab);
+    lab.end()
+}
+
+fn local() -> Told {
+    let lab = Lab::start();
+    let mut check = lab.connect(Port::Tls);
+    check.say(nlb_health_check());
+    assert_eq!(check.hear_all(), (vec![], End::Fin));
+    lab.end()
+}
+
+fn client_left() -> Told {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::Tls);
+    client.say(&SIGNATURE[..7]);
+    drop(client);
+    one_is_counted(&lab);
+    refused_before_a_name(lab)
+}
+
+fn stopped() -> Told {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[]));
+    until_open(&lab);
+    lab.send_stop(Stop::Cut);
+    client.hear_all();
+    lab.cut()
+}
+
+/// No client can cause it, so it is caused here: a record is dropped while its worker goes on.
+fn lost() -> Told {
+    let metrics = Metrics::new().unwrap();
+    let (sender, lines) = channel();
+    let (writer, written) = Writer::start(Sink::Channel(sender)).unwrap();
+    let log = Log::new(LogFormat::Json, writer, metrics.lines_dropped.clone());
+    let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
+    let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
+    let listener =
+        Listener { name: "tls".into(), bind, protocol, upstream_port: 443, public_port: 443, proxy_protocol };
+    let told_by = metrics.listener("tls");
+    let teller = Teller { listener, log: Rc::clone(&log), metrics: told_by, stopping: Rc::new(Cell::new(false)) };
+    drop(Record::open(Rc::new(teller), 7, bind));
+    log.flush();
+    drop(log);
+    written.wait(crate::PATIENCE);
+    let records: Vec<Value> = lines.iter().map(|line| serde_json::from_slice(&line).unwrap()).collect();
+    let sample = r#"latticegate_connections_total{listener="tls",outcome="unfinished",reason="lost"} 1"#;
+    assert!(metrics.handle().render().contains(sample));
+    let counted = records.iter().map(|record| ((word(record, "outcome"), word(record, "reason")), 1));
+    Told { counted: BTreeMap::from_iter(counted), records }
+}
+
+fn send_bent(reason: &str) -> Told {
+    let rows = malformed::all();
+    let row = rows.iter().find(|row| row.reason == reason).expect("a row in the corpus");
+    let lab = Lab::start();
+    let (port, header) = match row.stage {
+        Stage::Proxy => (Port::Tls, vec![]),
+        Stage::Tls => (Port::Tls, tcp4(&[])),
+        Stage::Http => (Port::Http, tcp4(&[])),
+    };
+    let mut client = lab.connect(port);
+    client.say([&header[..], &row.bytes].concat());
+    client.hear_all();
+    drop(client);
+    refused_before_a_name(lab)
+}
+
+/// Ends a lab whose client got nowhere: no name, no question to the resolver, nothing dialled.
+fn refused_before_a_name(lab: Lab) -> Told {
+    lab.upstream.assert_untouched();
+    assert_eq!(lab.dns.asked("orders.example.com", crate::dns::A), 0);
+    let told = lab.end();
+    let record = told.record();
+    assert_eq!(record.get("name"), None);
+    assert_eq!(record.get("upstream"), None);
+    assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&0.into(), &0.into()));
+    told
+}
+
+/// Ends a lab whose client asked for a name that could not be reached.
+fn not_connected(lab: Lab) -> Told {
+    lab.upstream.assert_untouched();
+    let told = lab.end();
+    let record = told.record();
+    assert_eq!(word(record, "name"), "orders.example.com");
+    assert_eq!(record.get("connect_ms"), None);
+    assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&0.into(), &0.into()));
+    told
+}
+
+fn one_is_counted(lab: &Lab) {
+    crate::until("one connection is counted", || !lab.counted().is_empty());
+}
+
+fn until_open(lab: &Lab) {
+    crate::until("the connection is accepted", || {
+        let active = r#"latticegate_connections_active{listener="tls"}"#;
+        lab.metrics()[active] == 1.0
+    });
+}
