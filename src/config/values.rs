@@ -138,6 +138,11 @@ impl FromScalar for bool {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is neither true nor false", "write one of them"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "boolean" })
+    }
 }
 
 /// `limits.connections`.
