@@ -95,7 +95,7 @@ impl Gate {
             own_addresses(),
             config.dns.server,
         );
-        let (writer, written) = Writer::start(sink)
+        let (writer, written) = Writer::start_counting(sink, metrics.lines_dropped.clone())
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
