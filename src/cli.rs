@@ -3,6 +3,9 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+mod diff;
+mod explain;
+mod import;
 mod run;
 
 use std::path::PathBuf;
@@ -28,6 +31,12 @@ enum Verb {
     Run(run::Run),
     /// Say everything that is wrong with the configuration and the access list; bind nothing.
     Check(check::Check),
+    /// Say what would happen to a connection, step by step, and why.
+    Explain(explain::Explain),
+    /// Say what a new access list would change: which addresses, for which names.
+    Diff(diff::Diff),
+    /// Turn an nginx allow/deny file into an access list.
+    Import(import::Import),
     /// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -41,7 +50,7 @@ struct Source {
     ///
     /// Every key can also be set by an environment variable, with `__` between levels and YAML as its value:
     /// LATTICEGATE_DNS__TIMEOUT=1s, LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[10.0.0.0/16]',
-    /// LATTICEGATE_LISTENERS__0__BIND='[::]:443'. The environment wins.
+    /// `LATTICEGATE_LISTENERS__0__BIND='[::]:443'`. The environment wins.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -52,6 +61,9 @@ impl Cli {
         match self.verb {
             Verb::Run(run) => run.run(),
             Verb::Check(check) => check.run(),
+            Verb::Explain(explain) => explain.run(),
+            Verb::Diff(diff) => diff.run(),
+            Verb::Import(import) => import.run(),
             #[cfg(feature = "demo")]
             Verb::Demo(demo) => demo.run(),
         }

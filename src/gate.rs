@@ -15,6 +15,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
@@ -151,8 +152,10 @@ impl Gate {
     /// Watches the access list's source from now on.
     pub fn reload_from(&self, source: Source) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
-        let reloader = Reloader { source, current, poll: self.shared.config.policy_poll, metrics };
-        self.spawn(reloader.run());
+        let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
+        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None };
+        let _context = self.runtime.enter();
+        self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
 
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
@@ -289,7 +292,7 @@ async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>, p
 }
 
 /// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
-fn ask_ipv6(config: &Config) -> bool {
+pub(crate) fn ask_ipv6(config: &Config) -> bool {
     let routed = |network: &ipnet::IpNet| {
         let target = SocketAddr::new(network.addr(), 443);
         UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
@@ -302,7 +305,7 @@ fn ask_ipv6(config: &Config) -> bool {
 }
 
 /// The addresses of this machine's interfaces.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;

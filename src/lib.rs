@@ -31,6 +31,8 @@ pub mod metrics; // every metric's name, help and handle
 
 // Around the path.
 pub mod cli; // the verbs and their help
+pub mod explain; // pure: why a connection would be let through, or not
+pub mod import; // pure: an nginx access list in our language
 pub mod run; // the process as a service
 pub mod reload; // the access list as a living thing
 pub mod gate; // everything put together, from start to drain

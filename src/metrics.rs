@@ -2,7 +2,6 @@
 //!
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -52,6 +51,7 @@ pub struct DnsMetrics {
 pub struct PolicyMetrics {
     loaded: Counter,
     failed: Counter,
+    in_step: Gauge,
     hash: Gauge,
     rules: Gauge,
     /// Seconds since 1970; a scrape turns it into an age.
@@ -63,7 +63,8 @@ pub struct PolicyMetrics {
 #[derive(Clone)]
 pub struct ListenerMetrics {
     active: Gauge,
-    closed: Arc<HashMap<Outcome, Counter>>,
+    /// By [`Outcome::index`].
+    closed: Arc<[Counter]>,
     bytes_up: Counter,
     bytes_down: Counter,
     handshake: Histogram,
@@ -104,11 +105,11 @@ impl Metrics {
                     ("outcome", outcome.word().to_owned()),
                     ("reason", outcome.reason().to_owned()),
                 ];
-                (outcome, counter!("latticegate_connections_total", &labels))
+                counter!("latticegate_connections_total", &labels)
             });
             ListenerMetrics {
                 active: gauge!("latticegate_connections_active", "listener" => name.to_owned()),
-                closed: Arc::new(closed.collect()),
+                closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
@@ -137,7 +138,7 @@ impl ListenerMetrics {
 
     pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
         self.active.decrement(1.0);
-        if let Some(counter) = self.closed.get(&outcome) {
+        if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
         let (tally, times) = (&record.tally, &record.times);
@@ -162,6 +163,7 @@ impl PolicyMetrics {
         Self {
             loaded: reloads("loaded"),
             failed: reloads("failed"),
+            in_step: gauge!("latticegate_policy_in_step"),
             hash: gauge!("latticegate_policy_hash"),
             rules: gauge!("latticegate_policy_rules"),
             since: Arc::default(),
@@ -170,10 +172,16 @@ impl PolicyMetrics {
     }
 
     pub fn loaded(&self, loaded: &Loaded) {
+        self.in_step(true);
         self.loaded.increment(1);
         self.hash.set(f64::from(loaded.version.hash));
         self.rules.set(u32::try_from(loaded.policy.rules().len()).map_or(f64::INFINITY, f64::from));
         self.since.store(seconds(loaded.since), Ordering::Relaxed);
+    }
+
+    /// Whether the list in force is the one that the source has.
+    pub fn in_step(&self, yes: bool) {
+        self.in_step.set(if yes { 1.0 } else { 0.0 });
     }
 
     pub fn failed(&self) {
@@ -231,6 +239,7 @@ fn describe() {
         "Lines lost: the log's reader was too slow, or its disk is full."
     );
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
+    describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");
     describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");
     describe_gauge!("latticegate_policy_rules", "Rules of the list in force.");
     describe_gauge!("latticegate_policy_age_seconds", "Since the list in force was loaded.");

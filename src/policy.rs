@@ -100,6 +100,19 @@ pub enum Admission {
     Possible,
 }
 
+/// Why a rule is not about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    Source,
+    Name,
+    /// The rule asks for a name, and none is known yet.
+    NameUnknown,
+    Listener,
+    Port,
+    Endpoint,
+    Ended,
+}
+
 /// What is decided about a client and a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
@@ -156,6 +169,32 @@ impl Policy {
 }
 
 impl Rule {
+    /// What the rule lacks to match, condition by condition; for explanations. Decisions come from the index.
+    pub fn mismatch(&self, client: &Client, listener: &ListenerView<'_>, name: Option<&Hostname>) -> Option<Mismatch> {
+        let ip = client.addr.ip().to_canonical();
+        let source = match &self.sources {
+            Sources::All => true,
+            Sources::Networks(networks) => networks.iter().any(|network| network.contains(&ip)),
+        };
+        let any_or = |empty: bool, holds: bool| empty || holds;
+        let checks = [
+            (source, Mismatch::Source),
+            (
+                any_or(self.listeners.is_empty(), self.listeners.iter().any(|l| **l == *listener.name)),
+                Mismatch::Listener,
+            ),
+            (any_or(self.ports.is_empty(), self.ports.contains(&listener.public_port)), Mismatch::Port),
+            (any_or(self.via.is_empty(), client.endpoint.is_some_and(|id| self.via.contains(&id))), Mismatch::Endpoint),
+            (self.until.is_none_or(|end| listener.now < end), Mismatch::Ended),
+            (any_or(self.to.is_empty(), name.is_some()), Mismatch::NameUnknown),
+            (
+                any_or(self.to.is_empty(), name.is_none_or(|name| self.to.iter().any(|p| p.matches(name)))),
+                Mismatch::Name,
+            ),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map(|(_, mismatch)| mismatch)
+    }
+
     /// Whether the conditions hold that concern neither addresses, names nor endpoints.
     fn is_open(&self, listener: &ListenerView<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener.name))
@@ -184,6 +223,20 @@ pub struct RuleLabel<'a> {
 impl fmt::Display for RuleLabel<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.source, self.line)
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "another source",
+            Self::Name => "another name",
+            Self::NameUnknown => "only for some names",
+            Self::Listener => "another listener",
+            Self::Port => "another port",
+            Self::Endpoint => "another VPC endpoint",
+            Self::Ended => "it has ended",
+        })
     }
 }
 

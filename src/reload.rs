@@ -9,19 +9,24 @@ mod http;
 mod s3;
 mod source;
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use self::source::Looked;
 pub use self::source::{Fetched, Source, SourceError, Version};
+use crate::config::OnReload;
 use crate::metrics::PolicyMetrics;
-use crate::policy::Policy;
+use crate::policy::hits::Hits;
+use crate::policy::{Policy, RuleId};
 
 /// The list in force, and where it came from.
 #[derive(Debug)]
@@ -29,6 +34,11 @@ pub struct Loaded {
     pub policy: Policy,
     pub version: Version,
     pub since: SystemTime,
+    pub hits: Hits,
+    /// How many lists were in force before; a session compares it with the one that let it in.
+    pub number: u64,
+    /// Live connections that this list, coming into force, would not have let in.
+    forbidden: AtomicUsize,
 }
 
 /// The list in force; every connection asks the one that is here when its header has come.
@@ -37,13 +47,30 @@ pub struct Current {
     loaded: ArcSwap<Loaded>,
     /// Grows with each reload: sessions wait for it.
     generation: watch::Sender<u64>,
-    /// Live connections that the list in force would refuse, found since the last reload.
-    forbidden: AtomicUsize,
 }
 
 impl From<Policy> for Loaded {
     fn from(policy: Policy) -> Self {
-        Self { policy, version: Version::none(), since: SystemTime::now() }
+        Self::new(policy, Version::none())
+    }
+}
+
+impl Loaded {
+    pub fn new(policy: Policy, version: Version) -> Self {
+        let hits = Hits::new(&policy);
+        Self { policy, version, since: SystemTime::now(), hits, number: 0, forbidden: AtomicUsize::new(0) }
+    }
+
+    /// A live connection would not be let in any more.
+    pub fn note_forbidden(&self) {
+        self.forbidden.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The rule has decided about a connection.
+    pub(crate) fn note(&self, rule: Option<RuleId>, now: SystemTime) {
+        if let Some(rule) = rule {
+            self.hits.note(rule, now);
+        }
     }
 }
 
@@ -51,7 +78,7 @@ impl Current {
     pub fn new(loaded: Loaded) -> Arc<Self> {
         let (generation, _) = watch::channel(0);
         let loaded = ArcSwap::from_pointee(loaded);
-        Arc::new(Self { loaded, generation, forbidden: AtomicUsize::new(0) })
+        Arc::new(Self { loaded, generation })
     }
 
     pub fn load(&self) -> Arc<Loaded> {
@@ -62,13 +89,12 @@ impl Current {
         self.generation.subscribe()
     }
 
-    /// A live connection would not be let in any more.
-    pub fn note_forbidden(&self) {
-        self.forbidden.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn swap(&self, loaded: Loaded) {
-        self.forbidden.store(0, Ordering::Relaxed);
+    /// Puts another list in force. Only one task may do this.
+    pub fn swap(&self, mut loaded: Loaded) {
+        let old = self.loaded.load();
+        let changes = old.policy.changes_to(&loaded.policy);
+        loaded.hits = old.hits.carried_over(&changes, &loaded.policy);
+        loaded.number = old.number.wrapping_add(1);
         self.loaded.store(Arc::new(loaded));
         self.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
     }
@@ -80,18 +106,28 @@ pub struct Reloader {
     pub current: Arc<Current>,
     pub poll: Duration,
     pub metrics: PolicyMetrics,
+    pub on_reload: OnReload,
+    /// Why the source's list is not the one in force, as told: what stays broken is told once.
+    pub trouble: Option<String>,
+}
+
+/// What a look at the source came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    AsInForce,
+    List,
 }
 
 /// After a swap, how long live connections are given to judge themselves before their number is told.
-const RECOUNT: Duration = Duration::from_secs(1);
+const RECOUNT: Duration = Duration::from_millis(500);
 
 impl Reloader {
-    pub async fn run(mut self) {
-        let hangup = signal(SignalKind::hangup());
+    /// For ever. `hangup` is SIGHUP, watched before anybody can know that we run: unwatched it would end the process.
+    pub async fn run(mut self, hangup: io::Result<Signal>) {
         let Ok(mut hangup) = hangup.inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be watched")) else {
             return self.poll_for_ever().await;
         };
-        let mut failing = None;
         loop {
             let asked = tokio::select! {
                 _ = hangup.recv() => true,
@@ -101,63 +137,82 @@ impl Reloader {
                 tracing::info!("SIGHUP: reading the access list again");
                 self.source.forget();
             }
-            self.look(&mut failing).await;
+            let found = self.look().await;
+            if asked && found == Found::AsInForce {
+                tracing::info!("the access list is the one in force");
+            }
         }
     }
 
     async fn poll_for_ever(&mut self) {
-        let mut failing = None;
         loop {
             sleep(self.poll).await;
-            self.look(&mut failing).await;
+            self.look().await;
         }
     }
 
-    /// Once; `failing` is what was told last, so that a source that stays broken is told about once.
-    async fn look(&mut self, failing: &mut Option<String>) {
+    async fn look(&mut self) -> Found {
         let current = self.current.load();
         let result = match self.source.fetch(&current.version).await {
-            Ok(None) => {
-                if failing.take().is_some() {
-                    tracing::info!(version = %current.version, "the access list's source is as it was again");
+            Ok(Looked::Unchanged) => return Found::Nothing,
+            Ok(Looked::AsInForce) => {
+                if self.trouble.take().is_some() {
+                    self.metrics.in_step(true);
+                    tracing::info!(version = %current.version, "the access list's source has the list in force again");
                 }
-                return;
+                return Found::AsInForce;
             }
-            Ok(Some(fetched)) => self.source.parse(fetched),
+            Ok(Looked::Fetched(fetched)) => self.source.parse(fetched),
             Err(error) => Err(error),
         };
         match result {
             Ok(loaded) => {
-                *failing = None;
-                self.take(&current, loaded).await;
+                self.trouble = None;
+                self.take(&current, loaded);
+                Found::List
             }
             Err(error) => {
-                self.metrics.failed();
-                let told = error.to_string();
-                if failing.as_ref() != Some(&told) {
-                    tracing::error!(in_force = %current.version, "the access list was not reloaded; the old one stays in force: {told}");
-                    *failing = Some(told);
-                }
+                self.fail(&current, &error.to_string());
+                Found::Nothing
             }
         }
     }
 
-    async fn take(&mut self, old: &Loaded, loaded: Loaded) {
+    fn fail(&mut self, current: &Loaded, why: &str) {
+        self.metrics.failed();
+        self.metrics.in_step(false);
+        if self.trouble.as_deref() != Some(why) {
+            tracing::error!(
+                in_force = %current.version,
+                "the access list was not reloaded; the old one stays in force: {why}"
+            );
+            self.trouble = Some(why.to_owned());
+        }
+    }
+
+    fn take(&mut self, old: &Loaded, loaded: Loaded) {
         let changes = old.policy.changes_to(&loaded.policy);
         let (added, removed, moved) = (changes.added.len(), changes.removed.len(), changes.moved.len());
-        let version = loaded.version.clone();
         self.metrics.loaded(&loaded);
         self.current.swap(loaded);
-        sleep(RECOUNT).await;
-        let forbidden = self.current.forbidden.load(Ordering::Relaxed);
-        tracing::info!(
-            %version,
-            added,
-            removed,
-            moved,
-            live_connections_forbidden = forbidden,
-            "access list reloaded"
-        );
+        let (loaded, on_reload) = (self.current.load(), self.on_reload);
+        spawn_local(async move {
+            sleep(RECOUNT).await;
+            let they_are = match on_reload {
+                OnReload::Keep => "kept",
+                OnReload::Close => "closed",
+            };
+            let forbidden = loaded.forbidden.load(Ordering::Relaxed);
+            tracing::info!(
+                version = %loaded.version,
+                added,
+                removed,
+                moved,
+                live_connections_forbidden = forbidden,
+                they_are,
+                "access list reloaded"
+            );
+        });
     }
 }
 

@@ -5,9 +5,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::access_log::Sink;
-use crate::config::{Config, LogOutput};
+use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError, Stop};
-use crate::policy::Policy;
 use crate::reload::{Loaded, Source, SourceError};
 use crate::socket;
 
@@ -52,8 +51,10 @@ fn load_policy(config: &Config) -> Result<(Source, Loaded), StartError> {
         }
         (Err(SourceError::Unreachable(why)), Some(path)) => {
             tracing::warn!(fallback = %path.display(), "the access list's source does not answer: {why}");
-            let policy = Policy::load(path).map_err(|problems| StartError::Policy(SourceError::Problems(problems)))?;
-            Ok((source, policy.into()))
+            let mut fallback = Source::new(&PolicySource::File(path.clone())).map_err(StartError::Policy)?;
+            let loaded = runtime.block_on(fallback.first()).map_err(StartError::Policy)?;
+            // The source's own label is not known: whatever it has, it is news.
+            Ok((source, loaded))
         }
         (Err(error), _) => Err(StartError::Policy(error)),
     }

@@ -88,10 +88,6 @@ impl Worker {
         self.shared.policy.load()
     }
 
-    pub(crate) fn note_forbidden(&self) {
-        self.shared.policy.note_forbidden();
-    }
-
     pub(crate) fn reach(&self) -> &Reach {
         &self.shared.reach
     }

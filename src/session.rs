@@ -18,7 +18,7 @@ use crate::limits::{ClientKey, Held};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::reach::Reach;
-use crate::policy::{Admission, ListenerView, Policy, RuleId};
+use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
 use crate::relay::{End, Judge, Ruling, relay};
@@ -64,10 +64,20 @@ impl Session<'_> {
     /// The whole way of a connection that is let through.
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
-        let (name, requests) = self.introduce(&mut ahead).await?;
+        // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
+        let (name, requests, list, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        Ok(self.relay(upstream, ahead.into_pending(), &name, requests, list).await)
+    }
+
+    /// All that comes before the relay.
+    async fn arrive(
+        &mut self,
+        ahead: &mut ReadAhead,
+    ) -> Result<(Hostname, Option<Box<HttpStream>>, u64, TcpStream), Outcome> {
+        let (name, requests, list) = self.introduce(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
-        Ok(self.relay(upstream, ahead.into_pending(), &name, requests).await)
+        Ok((name, requests, list, upstream))
     }
 
     /// Until both sides have ended, or a new access list ends it.
@@ -76,10 +86,10 @@ impl Session<'_> {
         mut upstream: TcpStream,
         ahead: Vec<u8>,
         name: &Hostname,
-        requests: Option<HttpStream>,
+        requests: Option<Box<HttpStream>>,
+        mut list: u64,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, .. } = self;
-        let view = view(listener);
         let idle = worker.config().timeouts.idle;
         let mut requests = requests.map(|stream| Requests {
             stream,
@@ -92,32 +102,38 @@ impl Session<'_> {
         let judge = requests.as_mut().map(|requests| -> &mut dyn Judge { requests });
         let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally, judge));
         loop {
+            // Before the list is looked at, so that none is missed.
+            let reloaded = worker.reloaded.notified();
+            let loaded = worker.policy();
+            if loaded.number != list {
+                list = loaded.number;
+                let allowed = |client| loaded.policy.route(client, &view(listener), name).allowed;
+                if !record.client.as_ref().is_some_and(allowed) {
+                    loaded.note_forbidden();
+                    if worker.config().on_reload == OnReload::Close {
+                        return End { close: Close::Forbidden, first: None, refused: None };
+                    }
+                }
+            }
+            drop(loaded);
             tokio::select! {
                 biased;
                 end = &mut relay => return end,
-                () = worker.reloaded.notified() => {}
-            }
-            let allowed = |client| worker.policy().policy.route(client, &view, name).allowed;
-            if record.client.as_ref().is_some_and(allowed) {
-                continue;
-            }
-            worker.note_forbidden();
-            if worker.config().on_reload == OnReload::Close {
-                return End { close: Close::Forbidden, first: None, refused: None };
+                () = reloaded => {}
             }
         }
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>), Outcome> {
+    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>, u64), Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
         let waiting = self.worker.half_open.wait();
         let preface = async {
             let client = self.identify(ahead).await?;
             let loaded = self.admit(client)?;
             let (name, requests) = self.read_name(ahead).await?;
-            self.route(&loaded.policy, &name)?;
-            Ok((name, requests))
+            self.route(&loaded, &name)?;
+            Ok((name, requests, loaded.number))
         };
         let preface = async {
             tokio::select! {
@@ -160,13 +176,12 @@ impl Session<'_> {
     /// A client that no rule can let in goes no further.
     fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
         let loaded = self.worker.policy();
-        let policy = &loaded.policy;
-        let admission = policy.admit(&client, &view(self.listener));
+        let admission = loaded.policy.admit(&client, &view(self.listener));
         self.record.client = Some(client);
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
-                self.note_rule(policy, rule);
+                self.note_rule(&loaded, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
             }
         }
@@ -187,7 +202,7 @@ impl Session<'_> {
     }
 
     /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
-    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>), Outcome> {
+    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>), Outcome> {
         let scratch = self.worker.tools.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
@@ -209,7 +224,7 @@ impl Session<'_> {
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
                 let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
-                (head.name.clone(), Some(HttpStream::new(head, len, port)))
+                (head.name.clone(), Some(Box::new(HttpStream::new(head, len, port))))
             }
         };
         self.record.times.hello = Some(self.record.times.elapsed());
@@ -217,10 +232,10 @@ impl Session<'_> {
         Ok((name, requests))
     }
 
-    fn route(&mut self, policy: &Policy, name: &Hostname) -> Result<(), Outcome> {
+    fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = policy.route(client, &view(self.listener), name);
-        self.note_rule(policy, decision.rule);
+        let decision = loaded.policy.route(client, &view(self.listener), name);
+        self.note_rule(loaded, decision.rule);
         if !decision.allowed {
             return Err(Outcome::Refused(RefuseReason::NameDenied));
         }
@@ -279,14 +294,15 @@ impl Session<'_> {
         }
     }
 
-    fn note_rule(&mut self, policy: &Policy, rule: Option<RuleId>) {
-        self.record.rule = rule.map(|rule| policy.label(rule).to_string().into());
+    fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
+        loaded.note(rule, SystemTime::now());
+        self.record.rule = rule.map(|rule| loaded.policy.label(rule).to_string().into());
     }
 }
 
 /// Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
 struct Requests<'a> {
-    stream: HttpStream,
+    stream: Box<HttpStream>,
     worker: &'a Worker,
     listener: &'a config::Listener,
     client: &'a Option<Client>,

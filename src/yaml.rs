@@ -7,6 +7,8 @@
 mod events;
 mod read;
 mod scalar;
+#[cfg(test)]
+pub(crate) mod schema;
 mod source;
 mod tree;
 

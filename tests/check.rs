@@ -59,20 +59,30 @@ fn the_shipped_files_pass_in_one_line_each() {
 #[test]
 fn every_file_in_conf_passes() {
     let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-    let mut checked = 0;
-    for entry in std::fs::read_dir(&conf).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        // Access lists are read by the configurations beside them.
-        if path.extension().is_none_or(|extension| extension != "yaml") || name.contains("ipcontrol") {
+    let (mut configurations, mut lists) = (0, 0);
+    for entry in std::fs::read_dir(&conf).expect("conf/ is there") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let output = check(&conf, &["--config", &name], &[]);
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
-        assert_eq!(text(&output.stderr), "", "{name}");
-        checked += 1;
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let list = [("LATTICEGATE_POLICY", name.as_str())];
+        // A list is checked with the default configuration in front.
+        let (config, env) = if name.ends_with("ipcontrol.yaml") {
+            lists += 1;
+            ("latticegate.yaml", &list[..])
+        } else {
+            configurations += 1;
+            (name.as_str(), &[][..])
+        };
+        let output = check(&conf, &["--strict", "--config", config], env);
+        // The list of local.yaml lets in this machine alone, which no load balancer is on.
+        let fitting = name != "local.ipcontrol.yaml";
+        assert_eq!(output.status.code(), Some(i32::from(!fitting)), "{name}: {}", text(&output.stderr));
+        let first = std::fs::read_to_string(&path).expect("it is text");
+        assert!(first.starts_with("# yaml-language-server: $schema="), "{name} names no schema in its first line");
     }
-    assert!(checked >= 1, "no configuration was checked");
+    assert!(configurations >= 4 && lists >= 3, "{configurations} {lists}");
 }
 
 /// A mistake in latticegate.yaml and the line that must be printed.

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
 use crate::peers::Peer;
@@ -56,7 +57,7 @@ struct Arguments {
     /// Repeat a cell when other processes took more than this percentage of the machine
     #[arg(long, default_value_t = 10)]
     foreign: u32,
-    /// No repeats after this many seconds
+    /// Repeat cells only while the run keeps to this many seconds
     #[arg(long)]
     budget: Option<u64>,
     /// Count system calls too (needs strace)
@@ -89,7 +90,7 @@ impl Arguments {
     }
 
     fn budget(&self) -> Duration {
-        Duration::from_secs(self.budget.unwrap_or(if self.quick { 420 } else { 1800 }))
+        Duration::from_secs(self.budget.unwrap_or(if self.quick { 540 } else { 2100 }))
     }
 }
 
@@ -111,7 +112,15 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(compare(&arguments, &workloads))
+    runtime.block_on(async {
+        // As the first process of its pid namespace this is ended only by signals that it handles.
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = compare(&arguments, &workloads) => result,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("terminated"),
+        }
+    })
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Workload>> {
@@ -146,19 +155,27 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
         return Ok(());
     }
     let mut report = Report { about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
+    let (mut done, cells) = (0, workloads.len() * arguments.rounds() * peers.len());
     for workload in workloads {
+        let mut unable: Vec<&str> = Vec::new();
         for round in 0..arguments.rounds() {
             // Another peer begins each round, so that none always runs on a machine warmed by the same neighbour.
             for turn in 0..peers.len() {
                 let peer = &peers[(round + turn) % peers.len()];
-                if peer.is_direct() && workload.is_about_refusal() {
+                if unable.contains(&&*peer.name) || peer.is_direct() && workload.is_about_refusal() {
                     continue;
                 }
-                let may_repeat = || began.elapsed() < arguments.budget();
+                // Each cell may use what it and those before it have not used of their shares of the time.
+                done += 1;
+                let share = arguments.budget().mul_f64(done as f64 / cells as f64);
+                let may_repeat = || began.elapsed() < share;
                 match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
                     Ok(cell) => report.cells.push(cell),
                     // One peer that cannot do one workload must not cost the run; the table shows a dash.
-                    Err(error) => eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name),
+                    Err(error) => {
+                        eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name);
+                        unable.push(&peer.name);
+                    }
                 }
             }
         }

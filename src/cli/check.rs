@@ -31,7 +31,7 @@ pub(super) struct Check {
 enum Format {
     /// A line for each problem on standard error, a line for each file on standard output.
     Text,
-    /// One object on standard output: {"ok": …, "problems": […], "files": […]}.
+    /// One object on standard output: {"ok": …, "problems": […], "files": […], "not_checked": […]}.
     Json,
 }
 
@@ -41,6 +41,8 @@ struct Report {
     problems: Vec<(Severity, Problem)>,
     /// Files that are in order, with a word about each.
     files: Vec<(String, String)>,
+    /// What could not be looked at, and why.
+    not_checked: Vec<String>,
 }
 
 impl Check {
@@ -69,8 +71,7 @@ impl Check {
             }
         };
         let PolicySource::File(path) = &config.policy else {
-            let told = "not fetched: check the list before it is published".to_owned();
-            report.files.push((config.policy.to_string(), told));
+            report.not_checked.push(format!("{}: not fetched: check the list before it is published", config.policy));
             return report;
         };
         match Policy::load(path) {
@@ -99,7 +100,10 @@ impl Report {
         for (severity, problem) in &self.problems {
             writeln!(err, "{severity}: {problem}")?;
         }
-        self.files.iter().try_for_each(|(file, summary)| writeln!(out, "{file}: ok: {summary}"))
+        for (file, summary) in &self.files {
+            writeln!(out, "{file}: ok: {summary}")?;
+        }
+        self.not_checked.iter().try_for_each(|text| writeln!(out, "{text}"))
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -107,7 +111,7 @@ impl Report {
         let files: Vec<_> =
             self.files.iter().map(|(file, summary)| json!({ "file": file, "summary": summary })).collect();
         let ok = !self.problems.iter().any(|(severity, _)| *severity == Severity::Error);
-        json!({ "ok": ok, "problems": problems, "files": files })
+        json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked })
     }
 }
 

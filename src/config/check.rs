@@ -268,8 +268,8 @@ impl Check<'_> {
         }
     }
 
-    fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> HashMap<Hostname, Hostname> {
-        let mut names = HashMap::new();
+    fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> BTreeMap<Hostname, Hostname> {
+        let mut names = BTreeMap::new();
         for (asked, Read(instead)) in raw {
             match Hostname::parse(asked.as_bytes()) {
                 Err(error) => {

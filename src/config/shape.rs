@@ -15,121 +15,192 @@ use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "keys such as `listeners:` and `policy:`")]
 pub(super) struct RawConfig {
+    /// Where clients come in. Without it: tls on 8443 and http on 8080.
     pub(super) listeners: Option<Vec<RawListener>>,
+    /// Whose PROXY header is believed.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
+    /// The access list: a file, relative to this one, or s3://bucket/key, or http://127.0.0.1:PORT/PATH.
     pub(super) policy: Option<Read<PolicySource>>,
+    /// How often the access list's source is looked at.
     pub(super) policy_poll: Option<Read<Duration>>,
+    /// The list to start with where a remote source does not answer.
     pub(super) policy_fallback: Option<Read<PathBuf>>,
+    /// The account that must own the bucket: 12 digits in quotes.
     pub(super) policy_owner: Option<Read<AccountId>>,
+    /// What happens to live connections that a new list forbids.
     pub(super) on_reload: Option<Read<OnReload>>,
+    /// What a client refused by the access list sees: `answer` (a TLS alert, or 403) or `silent`.
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
+    /// Who is asked for addresses, and how long answers hold.
     pub(super) dns: Option<RawDns>,
+    /// What may be reached.
     pub(super) upstream: Option<RawUpstream>,
+    /// How long each step may take.
     pub(super) timeouts: Option<RawTimeouts>,
+    /// How much may be taken.
     pub(super) limits: Option<RawLimits>,
+    /// What happens after SIGTERM. ECS kills a task 120 s after it.
     pub(super) drain: Option<RawDrain>,
+    /// Threads: `auto` = one for each CPU that the process may use.
     pub(super) workers: Option<Read<Workers>>,
+    /// Where /healthz and /readyz are.
     pub(super) health: Option<RawHealth>,
+    /// What makes a ready task unready again.
     pub(super) readiness: Option<RawReadiness>,
+    /// Where /metrics and the rest for the operator are; keep it on loopback.
     pub(super) admin: Option<RawAdmin>,
+    /// One line for each connection.
     pub(super) access_log: Option<RawAccessLog>,
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a listener, like { name: tls, bind: \"[::]:8443\", protocol: tls }")]
 pub(super) struct RawListener {
+    /// Shown in logs and metrics; rules can ask for it.
+    #[cfg_attr(test, schemars(required))]
     pub(super) name: Option<Read<ListenerName>>,
+    /// Address and port, like `[::]:8443`; `[::]` takes IPv4, too.
+    #[cfg_attr(test, schemars(required))]
     pub(super) bind: Option<Read<SocketAddr>>,
+    /// `tls` reads the server name of the ClientHello, `http` the Host field.
+    #[cfg_attr(test, schemars(required))]
     pub(super) protocol: Option<Read<Protocol>>,
+    /// The port dialled; 443 for tls, 80 for http.
     pub(super) upstream_port: Option<Read<NonZeroU16>>,
+    /// The port that clients connect to and may write in a Host field; 443 for tls, 80 for http.
     pub(super) public_port: Option<Read<NonZeroU16>>,
+    /// Whether a load balancer puts a PROXY v2 header in front; without it `required`.
     pub(super) proxy_protocol: Option<Read<ProxyProtocol>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ trusted: [the load balancer's subnets] }")]
 pub(super) struct RawProxyProtocol {
+    /// The load balancer's subnets. Whoever is in there can pretend to be any client.
     pub(super) trusted: Option<Many<IpNet>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ server: \"169.254.169.253:53\" }")]
 pub(super) struct RawDns {
+    /// Address and port of the resolver; 169.254.169.253:53, the VPC's own.
     pub(super) server: Option<Read<SocketAddr>>,
+    /// Whether AAAA is asked; `auto`: where a route leads to an IPv6 allowed network.
     pub(super) ipv6: Option<Read<Ipv6>>,
+    /// For one question, its retries included.
     pub(super) timeout: Option<Read<Duration>>,
+    /// An answer holds at least so long.
     pub(super) min_ttl: Option<Read<Duration>>,
+    /// An answer holds at most so long.
     pub(super) max_ttl: Option<Read<Duration>>,
+    /// How long it is remembered that a name does not exist, or that asking failed.
     pub(super) negative_ttl: Option<Read<Duration>>,
+    /// How long an expired answer serves while the resolver is silent.
     pub(super) max_stale: Option<Read<Duration>>,
+    /// Names remembered at most.
     pub(super) cache_size: Option<Read<NonZeroUsize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ allowed_networks: [169.254.171.0/24] }")]
 pub(super) struct RawUpstream {
+    /// The only networks that are ever dialled; without it VPC Lattice's.
     pub(super) allowed_networks: Option<Many<IpNet>>,
+    /// Asked name: name to resolve instead.
     pub(super) names: Option<BTreeMap<String, Read<Hostname>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ handshake: 10s, connect: 3s, idle: 610s }")]
 pub(super) struct RawTimeouts {
+    /// PROXY header and ClientHello or request head together.
     pub(super) handshake: Option<Read<Duration>>,
+    /// All attempts to reach the service together.
     pub(super) connect: Option<Read<Duration>>,
+    /// No byte either way.
     pub(super) idle: Option<Read<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "keys such as `connections:` and `per_client:`")]
 pub(super) struct RawLimits {
+    /// Open at a time, on all listeners together; `auto`: as many as files may be open.
     pub(super) connections: Option<Read<Connections>>,
+    /// Of them, those without a whole header and hello.
     pub(super) half_open: Option<Read<NonZeroUsize>>,
+    /// Of these, those of one client.
     pub(super) half_open_per_client: Option<Read<NonZeroU32>>,
+    /// Bytes of hello a second at least, from the third second on.
     pub(super) handshake_rate: Option<Read<u32>>,
+    /// For each client address.
     pub(super) per_client: Option<RawQuota>,
+    /// For each name.
     pub(super) per_name: Option<RawQuota>,
+    /// Names asked of the resolver a second.
     pub(super) lookups_per_second: Option<Read<NonZeroU32>>,
+    /// Of them, those that one client may cause.
     pub(super) lookups_per_client: Option<Read<NonZeroU32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ connections: 100, per_second: 20 }")]
 pub(super) struct RawQuota {
+    /// Open at a time.
     pub(super) connections: Option<Read<NonZeroU32>>,
+    /// New ones a second.
     pub(super) per_second: Option<Read<NonZeroU32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ delay: 10s, timeout: 100s }")]
 pub(super) struct RawDrain {
+    /// How long connections are still accepted, while the load balancer notices.
     pub(super) delay: Option<Read<Duration>>,
+    /// How long live connections may then take to end.
     pub(super) timeout: Option<Read<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ bind: \"[::]:9901\" }")]
 pub(super) struct RawHealth {
+    /// Address and port.
     pub(super) bind: Option<Read<SocketAddr>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ fail_on_dns: false }")]
 pub(super) struct RawReadiness {
+    /// Whether /readyz turns 503 while the resolver does not answer; then the load balancer cuts live connections.
     pub(super) fail_on_dns: Option<Read<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ bind: \"127.0.0.1:9900\" }")]
 pub(super) struct RawAdmin {
+    /// Address and port.
     pub(super) bind: Option<Read<SocketAddr>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ format: json, output: stdout }")]
 pub(super) struct RawAccessLog {
+    /// `json`, or `nginx` for the line of the solution that this replaces.
     pub(super) format: Option<Read<LogFormat>>,
+    /// `stdout`, or a file's path.
     pub(super) output: Option<Read<LogOutput>>,
 }

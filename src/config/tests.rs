@@ -165,3 +165,8 @@ fn sensible_but_dangerous_settings_are_warned_about() {
     assert!(lines.iter().any(|line| line.contains("open relay")));
     assert!(lines.iter().any(|line| line.contains("120 s")));
 }
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");
+}

@@ -39,6 +39,11 @@ impl FromScalar for Duration {
         }
         Ok(duration)
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[0-9]", "examples": ["10s", "500ms", "2m"] })
+    }
 }
 
 impl FromScalar for SocketAddr {
@@ -46,6 +51,11 @@ impl FromScalar for SocketAddr {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not an address and port", address_mend(text)))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -76,6 +86,11 @@ impl FromScalar for NonZeroU16 {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a port", "write a number from 1 to 65535"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+    }
 }
 
 impl FromScalar for NonZeroUsize {
@@ -83,6 +98,11 @@ impl FromScalar for NonZeroUsize {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number above 0", "write one"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1 })
     }
 }
 
@@ -92,6 +112,11 @@ impl FromScalar for NonZeroU32 {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number above 0", "write one, or remove the key"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 1 })
+    }
 }
 
 impl FromScalar for u32 {
@@ -100,6 +125,11 @@ impl FromScalar for u32 {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is not a number", "write 0 or more"))
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "integer", "minimum": 0 })
+    }
 }
 
 impl FromScalar for bool {
@@ -107,6 +137,11 @@ impl FromScalar for bool {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         text.parse().map_err(|_| Fault::new("is neither true nor false", "write one of them"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "boolean" })
     }
 }
 
@@ -125,6 +160,11 @@ impl FromScalar for Connections {
             return Ok(Self::Auto);
         }
         text.parse().map(Self::Number).map_err(|_| Fault::new("is not a number above 0", "write `auto` or a number"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
     }
 }
 
@@ -146,6 +186,11 @@ impl FromScalar for IpNet {
             }
         })
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
 }
 
 impl FromScalar for Hostname {
@@ -154,6 +199,11 @@ impl FromScalar for Hostname {
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         Self::parse(text.as_bytes())
             .map_err(|error| Fault::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -170,6 +220,11 @@ impl FromScalar for ListenerName {
             return Err(Fault::new("is not a listener's name", "use 1 to 32 letters, digits, `-` or `_`"));
         }
         Ok(Self(text.to_owned()))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$" })
     }
 }
 
@@ -191,6 +246,11 @@ impl FromScalar for Workers {
             _ => Err(Fault::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
         }
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": MAX_WORKERS }] })
+    }
 }
 
 impl FromScalar for PathBuf {
@@ -201,6 +261,11 @@ impl FromScalar for PathBuf {
             return Err(Fault::new("is not a path", "write a file's path, like ipcontrol.yaml"));
         }
         Ok(Self::from(text))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -223,6 +288,11 @@ impl FromScalar for PolicySource {
             return Err(Fault::new("is no source known here", "name a file, s3://bucket/key, or http:// on loopback"));
         }
         PathBuf::from_scalar(text).map(Self::File)
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
     }
 }
 
@@ -256,13 +326,10 @@ impl FromScalar for AccountId {
         }
         Err(Fault::new("is not an account id", "write its 12 digits in quotes"))
     }
-}
 
-impl FromScalar for OnReload {
-    const EXPECTED: &'static str = "keep or close";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("keep", Self::Keep), ("close", Self::Close)])
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^[0-9]{12}$" })
     }
 }
 
@@ -277,47 +344,37 @@ impl FromScalar for LogOutput {
             _ => Err(Fault::new("is neither stdout nor a path", format!("write stdout, or \"./{text}\" for a file"))),
         }
     }
-}
 
-impl FromScalar for Protocol {
-    const EXPECTED: &'static str = "tls or http";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("tls", Self::Tls), ("http", Self::Http)])
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "stdout" }, { "type": "string", "pattern": "/" }] })
     }
 }
 
-impl FromScalar for ProxyProtocol {
-    const EXPECTED: &'static str = "required or off";
+/// An enum that is written as one of a few fixed words.
+macro_rules! words {
+    ($type:ident, $expected:literal: $($word:literal => $variant:ident),+) => {
+        impl FromScalar for $type {
+            const EXPECTED: &'static str = $expected;
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("required", Self::Required), ("off", Self::Off)])
-    }
+            fn from_scalar(text: &str) -> Result<Self, Fault> {
+                word(text, &[$(($word, Self::$variant)),+])
+            }
+
+            #[cfg(test)]
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),+] })
+            }
+        }
+    };
 }
 
-impl FromScalar for PolicyRefusal {
-    const EXPECTED: &'static str = "answer or silent";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("answer", Self::Answer), ("silent", Self::Silent)])
-    }
-}
-
-impl FromScalar for Ipv6 {
-    const EXPECTED: &'static str = "auto, on or off";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
-    }
-}
-
-impl FromScalar for LogFormat {
-    const EXPECTED: &'static str = "json or nginx";
-
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("json", Self::Json), ("nginx", Self::Nginx)])
-    }
-}
+words!(Protocol, "tls or http": "tls" => Tls, "http" => Http);
+words!(ProxyProtocol, "required or off": "required" => Required, "off" => Off);
+words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent);
+words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
+words!(Ipv6, "auto, on or off": "auto" => Auto, "on" => On, "off" => Off);
+words!(LogFormat, "json or nginx": "json" => Json, "nginx" => Nginx);
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,11 @@ impl FromScalar for NamePattern {
         let name = Hostname::from_scalar(name)?;
         Ok(if wildcard { Self::Below(name) } else { Self::Exact(name) })
     }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string" })
+    }
 }
 
 impl fmt::Display for NamePattern {

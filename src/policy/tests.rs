@@ -198,18 +198,7 @@ impl Policy {
 
 /// What the language means, without any index.
 fn naive(rules: &[Rule], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Option<usize> {
-    rules.iter().position(|rule| {
-        let source = match &rule.sources {
-            Sources::All => true,
-            Sources::Networks(networks) => networks.iter().any(|n| n.contains(&client.addr.ip().to_canonical())),
-        };
-        source
-            && (rule.to.is_empty() || rule.to.iter().any(|pattern| pattern.matches(name)))
-            && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
-            && (rule.listeners.is_empty() || rule.listeners.iter().any(|l| **l == *listener.name))
-            && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
-            && rule.until.is_none_or(|end| listener.now < end)
-    })
+    rules.iter().position(|rule| rule.mismatch(client, listener, Some(name)).is_none())
 }
 
 /// Names and patterns from so few labels that they meet.
@@ -382,6 +371,19 @@ proptest! {
     }
 }
 
+/// Reads a range as `diff` prints it.
+fn range_has(range: &str, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    match (range.split_once(" - "), range.parse::<IpNet>()) {
+        (Some((first, last)), _) => {
+            let (first, last): (IpAddr, IpAddr) = (first.parse().unwrap(), last.parse().unwrap());
+            first.is_ipv4() == ip.is_ipv4() && first <= ip && ip <= last
+        }
+        (None, Ok(network)) => network.contains(&ip),
+        (None, Err(_)) => range == "all" || range.parse::<IpAddr>() == Ok(ip),
+    }
+}
+
 fn diffs(old: &str, new: &str) -> Vec<String> {
     let (old, new) = (policy(&format!("rules:\n{old}\n")), policy(&format!("rules:\n{new}\n")));
     let changes = diff::diff(&old, &new, SystemTime::UNIX_EPOCH).unwrap();
@@ -430,15 +432,21 @@ proptest! {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
         let changes = diff::diff(&old, &new, now).unwrap();
-        // Without a change told, nothing may have changed for anybody.
+        // Whoever gets another answer is in a range that is told.
         let listener = ListenerView { name: listener, public_port: port, now };
         for asked in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
             let before = old.route(&client, &listener, &asked).allowed;
             let after = new.route(&client, &listener, &asked).allowed;
-            let told = changes.iter().any(|change| change.allowed == after);
+            let told = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
+            let told = told.into_iter().any(|range| range_has(range, client.addr.ip()));
             prop_assert!(before == after || told, "{asked} {before} {after} {changes:?}");
         }
         let same = diff::diff(&new, &new, now).unwrap();
         prop_assert!(same.is_empty(), "{same:?}");
     }
+}
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawPolicy>("ipcontrol.schema.json", "latticegate: access list");
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Fetched, SourceError};
+use super::{Fetched, Looked, SourceError};
 use crate::problem::Origin;
 use crate::yaml;
 
@@ -19,6 +19,8 @@ pub struct FileSource {
     read: Option<Stamp>,
     /// As it was at the last look, if that was different.
     changed: Option<Stamp>,
+    /// The next look reads at once: at start, and when the operator says that the file is ready.
+    at_once: bool,
 }
 
 /// What changes when a file does, behind all symlinks.
@@ -33,7 +35,7 @@ struct Stamp {
 
 impl FileSource {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), read: None, changed: None }
+        Self { path: path.to_owned(), read: None, changed: None, at_once: true }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -41,26 +43,33 @@ impl FileSource {
     }
 
     pub(super) fn forget(&mut self) {
-        self.read = None;
+        (self.read, self.at_once) = (None, true);
     }
 
-    pub(super) fn fetch(&mut self) -> Result<Option<Fetched>, SourceError> {
-        let unreadable =
-            |error: io::Error| SourceError::Problems(vec![yaml::unreadable(&error, Origin::file(&self.path))]);
-        let stamp = Stamp::of(&self.path).map_err(unreadable)?;
+    pub(super) fn fetch(&mut self) -> Result<Looked, SourceError> {
+        let result = self.look();
+        if result.is_err() {
+            // What comes back is read, even if it is the very same file.
+            self.read = None;
+        }
+        result.map_err(|error| SourceError::Problems(vec![yaml::unreadable(&error, Origin::file(&self.path))]))
+    }
+
+    fn look(&mut self) -> io::Result<Looked> {
+        let stamp = Stamp::of(&self.path)?;
         if self.read == Some(stamp) {
-            return Ok(None);
+            return Ok(Looked::Unchanged);
         }
-        if self.read.is_some() && self.changed.replace(stamp) != Some(stamp) {
-            return Ok(None);
+        if self.changed.replace(stamp) != Some(stamp) && !self.at_once {
+            return Ok(Looked::Unchanged);
         }
-        let bytes = yaml::read_file(&self.path).map_err(unreadable)?;
+        let bytes = yaml::read_file(&self.path)?;
         // It changed while it was read: next time.
-        if Stamp::of(&self.path).map_err(unreadable)? != stamp {
-            return Ok(None);
+        if Stamp::of(&self.path)? != stamp && !self.at_once {
+            return Ok(Looked::Unchanged);
         }
-        (self.read, self.changed) = (Some(stamp), None);
-        Ok(Some(Fetched { bytes, label: "".into() }))
+        (self.read, self.changed, self.at_once) = (Some(stamp), None, false);
+        Ok(Looked::Fetched(Fetched { bytes, label: "".into() }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ETAG, HOST, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::{Fetched, SourceError, Version};
+use super::{Fetched, Looked, SourceError, Version};
 use crate::config::LoopbackUrl;
 use crate::yaml::MAX_BYTES;
 
@@ -29,14 +29,14 @@ impl HttpSource {
         Self { url }
     }
 
-    pub(super) async fn fetch(&self, known: &Version) -> Result<Option<Fetched>, SourceError> {
+    pub(super) async fn fetch(&self, known: &Version) -> Result<Looked, SourceError> {
         let result = timeout(PATIENCE, self.get(known)).await;
         result
             .unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}")))
             .map_err(|why| SourceError::Unreachable(format!("{self}: {why}")))
     }
 
-    async fn get(&self, known: &Version) -> Result<Option<Fetched>, String> {
+    async fn get(&self, known: &Version) -> Result<Looked, String> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?))
             .await
             .map_err(|error| error.to_string())?;
@@ -52,14 +52,18 @@ impl HttpSource {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED => return Ok(None),
+            StatusCode::NOT_MODIFIED => return Ok(Looked::AsInForce),
             status if status.is_redirection() => return Err(format!("answers {status}; redirects are not followed")),
             status => return Err(format!("answers {status}")),
         }
         let label = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().into();
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-        let bytes = body.map_err(|error| format!("the answer cannot be read: {error}"))?.to_bytes();
-        Ok(Some(Fetched { bytes: bytes.to_vec(), label }))
+        let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => "the answer is larger than 4 MiB".to_owned(),
+            None => format!("the answer cannot be read: {error}"),
+        })?;
+        let bytes = bytes.to_bytes();
+        Ok(Looked::Fetched(Fetched { bytes: bytes.to_vec(), label }))
     }
 
     async fn connect(&self) -> Result<TcpStream, String> {

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, Error, GetOptions, ObjectStore, RetryConfig};
 use reqwest::header::{HeaderMap, HeaderValue};
 
-use super::{Fetched, SourceError, Version};
+use super::{Fetched, Looked, SourceError, Version};
 use crate::config::S3Object;
 use crate::yaml::MAX_BYTES;
 
@@ -50,13 +50,13 @@ impl S3Source {
         Ok(Self { object: object.clone(), store, key })
     }
 
-    pub(super) async fn fetch(&self, known: &Version) -> Result<Option<Fetched>, SourceError> {
+    pub(super) async fn fetch(&self, known: &Version) -> Result<Looked, SourceError> {
         // What is in force is labelled `ETag version-id`.
         let etag = known.label.split(' ').next().filter(|etag| !etag.is_empty());
         let options = GetOptions { if_none_match: etag.map(str::to_owned), ..GetOptions::default() };
         let object = match self.store.get_opts(&self.key, options).await {
             Ok(object) => object,
-            Err(Error::NotModified { .. }) => return Ok(None),
+            Err(Error::NotModified { .. }) => return Ok(Looked::AsInForce),
             Err(error) => return Err(self.unreachable(&error)),
         };
         if object.meta.size > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
@@ -68,7 +68,7 @@ impl S3Source {
             None => etag,
         };
         let bytes = object.bytes().await.map_err(|error| self.unreachable(&error))?;
-        Ok(Some(Fetched { bytes: bytes.to_vec(), label: label.into() }))
+        Ok(Looked::Fetched(Fetched { bytes: bytes.to_vec(), label: label.into() }))
     }
 
     fn unreachable(&self, why: &dyn fmt::Display) -> SourceError {

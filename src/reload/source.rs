@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::Loaded;
 use super::file::FileSource;
@@ -28,6 +27,16 @@ pub struct Version {
 pub struct Fetched {
     pub bytes: Vec<u8>,
     pub label: Arc<str>,
+}
+
+/// What a look at a source brought.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// Nothing since the last look, whatever that brought.
+    Unchanged,
+    /// The list that is in force.
+    AsInForce,
+    Fetched(Fetched),
 }
 
 #[derive(Debug)]
@@ -65,21 +74,25 @@ impl Source {
     /// The list at start, whatever it is.
     pub async fn first(&mut self) -> Result<Loaded, SourceError> {
         match self.fetch(&Version::none()).await? {
-            Some(fetched) => self.parse(fetched),
-            None => Err(SourceError::Unreachable("the source says that nothing has changed".into())),
+            Looked::Fetched(fetched) => self.parse(fetched),
+            Looked::Unchanged | Looked::AsInForce => {
+                Err(SourceError::Unreachable("the source says that nothing has changed".into()))
+            }
         }
     }
 
-    /// None while nothing has changed since `known`.
-    pub(super) async fn fetch(&mut self, known: &Version) -> Result<Option<Fetched>, SourceError> {
-        let fetched = match self {
+    pub(super) async fn fetch(&mut self, known: &Version) -> Result<Looked, SourceError> {
+        let looked = match self {
             Self::File(file) => file.fetch()?,
             Self::Http(http) => http.fetch(known).await?,
             #[cfg(feature = "s3")]
             Self::S3(s3) => s3.fetch(known).await?,
         };
-        // A file that was touched, or a server without ETags: the same text is no news.
-        Ok(fetched.filter(|fetched| Version::of(fetched) != *known))
+        Ok(match looked {
+            // A file that was touched, or a server without ETags: the same text is no news.
+            Looked::Fetched(fetched) if Version::of(&fetched) == *known => Looked::AsInForce,
+            other => other,
+        })
     }
 
     /// Whatever is there next is to be read, also if it looks unchanged.
@@ -92,7 +105,7 @@ impl Source {
     pub(super) fn parse(&self, fetched: Fetched) -> Result<Loaded, SourceError> {
         let version = Version::of(&fetched);
         let policy = Policy::parse_bytes(fetched.bytes, self.origin()).map_err(SourceError::Problems)?;
-        Ok(Loaded { policy, version, since: SystemTime::now() })
+        Ok(Loaded::new(policy, version))
     }
 
     fn origin(&self) -> Origin {

@@ -23,6 +23,10 @@ pub trait FromScalar: Sized {
     const EXPECTED: &'static str;
 
     fn from_scalar(text: &str) -> Result<Self, Fault>;
+
+    /// For the JSON Schemas in `conf/`, which a test writes and compares.
+    #[cfg(test)]
+    fn schema() -> serde_json::Value;
 }
 
 /// Deserialises what [`FromScalar`] reads; numbers and truth values are taken as they were written.
@@ -54,6 +58,11 @@ impl FromScalar for String {
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
         Ok(text.to_owned())
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": ["string", "integer"] })
     }
 }
 
@@ -148,5 +157,43 @@ impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
 
     fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Vec<T>, E> {
         self.visit_str(if flag { "true" } else { "false" })
+    }
+}
+
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{FromScalar, Many, Read};
+
+    impl<T: FromScalar> JsonSchema for Read<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::EXPECTED.into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            Schema::try_from(T::schema()).unwrap()
+        }
+    }
+
+    impl<T: FromScalar> JsonSchema for Many<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::EXPECTED.into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let one = T::schema();
+            json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
     }
 }

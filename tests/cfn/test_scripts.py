@@ -70,11 +70,15 @@ def moto(tmp_path_factory):
 
 def linter(tmp_path_factory):
     """The real binary where one is built; else a stand-in that knows one mistake."""
+    directory = tmp_path_factory.mktemp("bin")
+    wrong = directory / "wrong.yaml"
+    wrong.write_text("rules:\n  - alow: 203.0.113.0/24\n")
     for built in ("release", "debug"):
         path = SCRIPTS.parent / "target" / built / "latticegate"
-        if path.is_file() and subprocess.run([path, "check", "--help"], capture_output=True).returncode == 0:
+        asked = {"LATTICEGATE_PROXY_PROTOCOL__TRUSTED": "192.0.2.0/24", "LATTICEGATE_POLICY": str(wrong)}
+        if path.is_file() and subprocess.run([path, "check"], env=asked, capture_output=True).returncode == 1:
             return path
-    path = tmp_path_factory.mktemp("bin") / "latticegate"
+    path = directory / "latticegate"
     path.write_text('#!/bin/sh\n[ "$1" = check ] || exit 2\n! grep -n "alow" "$LATTICEGATE_POLICY"\n')
     path.chmod(0o755)
     print("test_scripts: no built latticegate, a stand-in lints", file=sys.stderr)

@@ -1,0 +1,68 @@
+//! `latticegate diff`: what a new access list would change, in addresses.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::check::tell;
+use crate::policy::Policy;
+use crate::policy::diff::{Change, diff};
+use crate::problem::Severity;
+
+/// Compares what two lists decide, not how they are written: a rule that is split, moved or renamed without an
+/// effect is no difference. `+` is allowed by the new list only, `-` by the old list only.
+///
+/// Exit status as of diff(1): 0: no difference; 1: some; 2: a list cannot be read.
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+/// Ranges printed of one change.
+const MAX_RANGES: usize = 1000;
+
+impl Diff {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let lists = Policy::load(&self.old).and_then(|old| Ok((old, Policy::load(&self.new)?)));
+        let (old, new) = match lists {
+            Ok(lists) => lists,
+            Err(problems) => {
+                tell(Severity::Error, &problems)?;
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let changes = match diff(&old, &new, SystemTime::now()) {
+            Ok(changes) => changes,
+            Err(error) => {
+                writeln!(io::stderr().lock(), "error: {error}")?;
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let mut out = io::stdout().lock();
+        for change in &changes {
+            print(&mut out, change, &new)?;
+        }
+        Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+fn print(out: &mut impl Write, change: &Change, new: &Policy) -> io::Result<()> {
+    let Change { scopes, allowed, rule, ranges } = change;
+    let (sign, verb) = if *allowed { ('+', "allowed") } else { ('-', "denied") };
+    let by = match rule.and_then(|id| Some((id, new.rule(id)?))) {
+        Some((id, rule)) => format!("by {}  {}", new.label(id), rule.text),
+        None => "because no rule matches".to_owned(),
+    };
+    writeln!(out, "{}: now {verb} {by}", scopes.join(" | "))?;
+    for range in ranges.iter().take(MAX_RANGES) {
+        writeln!(out, "  {sign} {range}")?;
+    }
+    if ranges.len() > MAX_RANGES {
+        writeln!(out, "  {sign} … and {} more ranges", ranges.len() - MAX_RANGES)?;
+    }
+    Ok(())
+}

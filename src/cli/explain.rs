@@ -1,0 +1,155 @@
+//! `latticegate explain`: what would happen to a connection, and why.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::Source;
+use super::check::tell;
+use crate::client::EndpointId;
+use crate::config::{Config, Listener, PolicySource, env};
+use crate::explain::{Answer, Explanation, Question, explain};
+use crate::gate;
+use crate::hostname::Hostname;
+use crate::outcome::RefuseReason;
+use crate::policy::{Policy, Reach};
+use crate::problem::{Origin, Problem, Severity};
+use crate::resolve::{Lookup, LookupError, Wire};
+
+/// Follows one connection through the code of the data path, and tells every step: which rules are passed over and
+/// why, which one decides, and with --resolve whether the name's addresses may be dialled. Nothing is connected.
+///
+/// Exit status 0: allowed; 1: refused; 2: undecided, or the configuration is wrong.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    source: Source,
+    /// Another access list than the configured one.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The client's address, as the PROXY header would tell it.
+    #[arg(long, value_name = "IP")]
+    from: Option<IpAddr>,
+    /// The name that the client asks for.
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// The port that the client connects to; it selects the listener.
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    port: u16,
+    /// The VPC endpoint that the client comes through (PrivateLink).
+    #[arg(long, value_name = "VPCE")]
+    via: Option<String>,
+    /// What the client sends, as recorded: PROXY header, ClientHello or request head.
+    #[arg(long, value_name = "FILE")]
+    hello: Option<PathBuf>,
+    /// Ask the configured resolver for the name, and the destination guard about each address.
+    #[arg(long)]
+    resolve: bool,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let loaded = Config::load(self.source.config.as_deref(), env::of_process())
+            .and_then(|(config, _)| Ok((Policy::load(&self.policy_file(&config)?)?, config)));
+        let (policy, config) = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                tell(Severity::Error, &problems)?;
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let mut story = self.ask(&policy, &config)?;
+        if self.resolve && story.verdict == Some(Answer::Allowed) {
+            self.resolve(&config, &mut story)?;
+        }
+        write!(io::stdout().lock(), "{story}")?;
+        Ok(match story.verdict {
+            Some(Answer::Allowed) => ExitCode::SUCCESS,
+            Some(Answer::Refused(_)) => ExitCode::FAILURE,
+            _ => ExitCode::from(2),
+        })
+    }
+
+    /// The list that is configured, if it is a file.
+    fn policy_file(&self, config: &Config) -> Result<PathBuf, Vec<Problem>> {
+        match (&self.policy, &config.policy) {
+            (Some(path), _) | (None, PolicySource::File(path)) => Ok(path.clone()),
+            (None, source) => {
+                let origin = Origin::file(source.to_string());
+                let mend = "give --policy FILE; a running latticegate explains the list that it has on its admin port";
+                Err(vec![Problem::whole(origin, "is not fetched here", mend)])
+            }
+        }
+    }
+
+    fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
+        let via = match &self.via {
+            Some(text) => Some(EndpointId::parse(text.as_bytes()).context("--via: not a VPC endpoint's id")?),
+            None => None,
+        };
+        let to = self.to.as_ref().map(|text| Hostname::parse(text.as_bytes()).context("--to: not a DNS name"));
+        let bytes = match &self.hello {
+            Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
+            None => None,
+        };
+        let question = Question {
+            listener: self.listener(config)?,
+            from: self.from,
+            via,
+            to: to.transpose()?,
+            bytes: bytes.as_deref(),
+            now: SystemTime::now(),
+        };
+        Ok(explain(policy, config, &question))
+    }
+
+    fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
+        let found = config.listeners.iter().find(|listener| listener.public_port == self.port);
+        let Some(found) = found else {
+            let ports: Vec<String> = config.listeners.iter().map(|listener| listener.public_port.to_string()).collect();
+            bail!("--port: no listener is for port {}; there are {}", self.port, ports.join(", "));
+        };
+        Ok(found)
+    }
+
+    fn resolve(&self, config: &Config, story: &mut Explanation) -> anyhow::Result<()> {
+        let Some(name) = story.target.clone() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let server = config.dns.server;
+        let found = runtime.block_on(async {
+            let wire = Wire::new(server, gate::ask_ipv6(config), config.dns.timeout)?;
+            anyhow::Ok(wire.lookup(&name).await)
+        })?;
+        match found {
+            Ok(found) => {
+                let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
+                let text = format!("{} by {server}, for {} s", list.join(", "), found.ttl.as_secs());
+                story.step("resolve", text);
+                let mut listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
+                listeners.extend([config.health, config.admin]);
+                let reach = Reach::new(
+                    config.upstream.allowed_networks.clone(),
+                    config.trusted.clone(),
+                    listeners,
+                    gate::own_addresses(),
+                    server,
+                );
+                story.addresses(&found.addresses, self.listener(config)?.upstream_port, &reach);
+            }
+            Err(LookupError::Unknown) => {
+                let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");
+                story.unresolved(why, Answer::Refused(RefuseReason::NameUnknown));
+            }
+            Err(error) => {
+                let why = format!("{server} did not answer: {error:?}");
+                story.unresolved(why, Answer::Unasked("the resolver did not answer"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! `latticegate import`: an nginx access list as `ipcontrol.yaml`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::check::tell;
+use crate::import::{Included, import};
+use crate::policy::Policy;
+use crate::problem::{Origin, Severity};
+use crate::yaml;
+
+/// Prints the new list on standard output. Comments are kept and `include` is followed, from the including file's
+/// directory. What cannot be taken over stands as a comment in the new list and is named on standard error.
+///
+/// Exit status 0: all of it was taken over; 1: something was not.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The nginx file: lines such as `allow 10.0.0.0/8;` and `deny all;`.
+    file: PathBuf,
+}
+
+impl Import {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let text = match yaml::load(&self.file) {
+            Ok(text) => text,
+            Err(problem) => {
+                tell(Severity::Error, &[problem])?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        let imported = import(&self.file.display().to_string(), &text, &include);
+        io::stdout().lock().write_all(imported.yaml.as_bytes())?;
+        let mut err = io::stderr().lock();
+        for note in &imported.notes {
+            writeln!(err, "note: {note}")?;
+        }
+        for left_out in &imported.left_out {
+            writeln!(err, "not taken over: {left_out}")?;
+        }
+        drop(err);
+        // Proof that what was printed is a list, and lints about it.
+        match Policy::parse(&imported.yaml, Origin::file("the new list")) {
+            Ok(policy) => tell(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None))?,
+            Err(problems) => {
+                tell(Severity::Error, &problems)?;
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Ok(if imported.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// The files that `pattern` names, seen from the directory of `from`, in the order of their names.
+fn include(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
+    let directory = Path::new(from).parent().unwrap_or(Path::new(""));
+    let pattern = directory.join(pattern);
+    let pattern = pattern.to_str().ok_or("its path is not UTF-8")?;
+    let found = glob::glob(pattern).map_err(|error| error.to_string())?;
+    let paths = found.collect::<Result<Vec<PathBuf>, _>>().map_err(|error| error.to_string())?;
+    if paths.is_empty() && !pattern.contains(['*', '?', '[']) {
+        return Err(format!("{pattern} does not exist; nginx looks below its own configuration directory"));
+    }
+    let read = |path: PathBuf| {
+        let text = yaml::load(&path).map_err(|problem| problem.to_string())?;
+        Ok(Included { name: path.display().to_string(), text })
+    };
+    paths.into_iter().map(read).collect()
+}

@@ -1,0 +1,177 @@
+//! The operator's tools around the access list, the real program on real files: lints, explain, diff, import.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn latticegate(directory: &TempDir, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_latticegate"))
+        .args(arguments)
+        .current_dir(directory.path())
+        .env_clear()
+        .output()
+        .expect("the program starts")
+}
+
+/// The shipped configuration with another access list.
+fn directory(policy: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/latticegate.yaml");
+    std::fs::copy(config, directory.path().join("latticegate.yaml")).expect("the shipped configuration");
+    write(&directory, "ipcontrol.yaml", policy.as_bytes());
+    directory
+}
+
+fn write(directory: &TempDir, name: &str, content: &[u8]) {
+    std::fs::write(directory.path().join(name), content).expect("the directory takes the file");
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it prints UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it prints UTF-8")
+}
+
+const SHADOWED: &str = "rules:\n  - allow: [192.168.0.0/16, 10.0.0.0/8]\n  - deny: 10.1.0.0/16\n";
+const CHECK: &[&str] = &["check", "--config", "latticegate.yaml"];
+
+#[test]
+fn lints_warn_and_with_strict_they_refuse() {
+    let directory = directory(SHADOWED);
+    let lint = "ipcontrol.yaml:3:5: rules[1]: is never reached: line 2 (allow: [192.168.0.0/16, 10.0.0.0/8]) decides \
+                first; move it up, or remove it\n";
+    let warned = latticegate(&directory, CHECK);
+    assert_eq!((warned.status.code(), err(&warned)), (Some(0), format!("warning: {lint}")));
+    let strict = latticegate(&directory, &[CHECK, &["--strict"]].concat());
+    assert_eq!((strict.status.code(), err(&strict)), (Some(1), format!("error: {lint}")));
+}
+
+#[test]
+fn the_configuration_is_held_against_the_list() {
+    let directory =
+        directory("rules:\n  - { allow: 10.0.0.0/8, listener: tsl }\n  - { allow: 10.0.0.0/8, port: 8443 }\n");
+    let told = err(&latticegate(&directory, CHECK));
+    for part in [
+        "ipcontrol.yaml:2:5: rules[0]: asks for listener \"tsl\", which does not exist; the configuration has tls, http",
+        "ipcontrol.yaml:3:5: rules[1]: asks for port 8443, which no listener has",
+        "denies all of 192.168.0.0/16, which is in proxy_protocol.trusted",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn json_is_for_programs() {
+    let directory = directory(SHADOWED);
+    let output = latticegate(&directory, &[CHECK, &["--format", "json", "--strict"]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(report["ok"], false);
+    let problem = &report["problems"][0];
+    assert_eq!(problem["severity"], "error");
+    assert_eq!((problem["file"].as_str(), problem["line"].as_u64()), (Some("ipcontrol.yaml"), Some(3)));
+    assert_eq!((problem["column"].as_u64(), problem["key"].as_str()), (Some(5), Some("rules[1]")));
+    assert_eq!(err(&output), "");
+}
+
+const EXPLAIN: &[&str] = &["explain", "--config", "latticegate.yaml"];
+
+#[test]
+fn explain_tells_every_rule_and_the_verdict() {
+    let directory = directory(
+        "rules:\n  - { allow: 203.0.113.0/24, to: '*.example.com', name: partners }\n  - allow: 10.0.0.0/8\n  - deny: all\n",
+    );
+    let ask = |arguments: &[&str]| {
+        let output = latticegate(&directory, &[EXPLAIN, arguments].concat());
+        (output.status.code(), out(&output))
+    };
+    let (code, told) = ask(&["--from", "203.0.113.9", "--to", "orders.example.com"]);
+    assert_eq!(
+        told,
+        "listener  tls (tls, clients connect to port 443)\n\
+         client    203.0.113.9\n\
+         admit     some name may be allowed: the hello is read\n\
+         name      orders.example.com\n\
+         rule      1  ipcontrol.yaml:2 [partners]  { allow: 203.0.113.0/24, to: '*.example.com', name: partners }  matches\n\
+         route     allowed by rule 1  ipcontrol.yaml:2 [partners]  { allow: 203.0.113.0/24, to: '*.example.com', name: partners }\n\
+         verdict   allowed\n"
+    );
+    assert_eq!(code, Some(0));
+    let (code, told) = ask(&["--from", "203.0.113.9", "--to", "example.com"]);
+    assert!(told.contains("no: another name") && told.ends_with("verdict   refused: name_denied\n"), "{told}");
+    assert_eq!(code, Some(1));
+    let (code, told) = ask(&["--from", "::ffff:198.51.100.1", "--to", "orders.example.com", "--port", "80"]);
+    assert!(told.starts_with("listener  http") && told.ends_with("verdict   refused: client_denied\n"), "{told}");
+    assert_eq!(code, Some(1));
+    assert_eq!(ask(&["--from", "203.0.113.9"]).0, Some(2));
+}
+
+#[test]
+fn explain_reads_what_a_client_sends() {
+    let directory = directory("rules:\n  - allow: 203.0.113.0/24\n");
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
+    header.extend([203, 0, 113, 9, 192, 168, 0, 1, 0x9c, 0x40, 0, 80]);
+    for (request, ending) in [
+        ("GET / HTTP/1.1\r\nHost: Orders.example.com\r\n\r\n", "verdict   allowed\n"),
+        ("GET / HTTP/1.1\r\nHost: 169.254.170.2\r\n\r\n", "verdict   refused: host_ip_address\n"),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n", "verdict   refused: host_ambiguous\n"),
+        ("GET / HTTP/1.1\r\nHost: a.te", "verdict   undecided: more bytes are needed\n"),
+    ] {
+        write(&directory, "hello.bin", &[&header, request.as_bytes()].concat());
+        let output = latticegate(&directory, &[EXPLAIN, &["--port", "80", "--hello", "hello.bin"]].concat());
+        let told = out(&output);
+        assert!(told.contains("client    203.0.113.9\n") && told.ends_with(ending), "{told}{}", err(&output));
+    }
+}
+
+#[test]
+fn diff_prints_ranges_and_answers_like_diff() {
+    let directory = directory("rules:\n  - allow: 10.0.0.0/8\n");
+    write(&directory, "same.yaml", b"rules:\n  - allow: [10.0.0.0/9, 10.128.0.0/9]\n  - deny: all\n");
+    write(&directory, "new.yaml", b"rules:\n  - deny: 10.1.0.0/16\n  - allow: [10.0.0.0/8, 192.0.2.7]\n");
+    let same = latticegate(&directory, &["diff", "ipcontrol.yaml", "same.yaml"]);
+    assert_eq!((same.status.code(), out(&same)), (Some(0), String::new()));
+    let new = latticegate(&directory, &["diff", "ipcontrol.yaml", "new.yaml"]);
+    assert_eq!(
+        out(&new),
+        "any name: now allowed by new.yaml:3  allow: [10.0.0.0/8, 192.0.2.7]\n  + 192.0.2.7\n\
+         any name: now denied by new.yaml:2  deny: 10.1.0.0/16\n  - 10.1.0.0/16\n"
+    );
+    assert_eq!(new.status.code(), Some(1));
+    assert_eq!(latticegate(&directory, &["diff", "ipcontrol.yaml", "none.yaml"]).status.code(), Some(2));
+}
+
+#[test]
+fn import_takes_a_large_file_over_and_its_includes() {
+    let directory = directory("rules: []\n");
+    let networks = (0..5000).map(|n| format!("allow 10.{}.{}.0/24; # customer {n}\n", n / 250, n % 250));
+    let main = format!("# customers\n{}include conf.d/*.conf;\ndeny all;\n", networks.collect::<String>());
+    write(&directory, "ipcontrol.conf", main.as_bytes());
+    std::fs::create_dir(directory.path().join("conf.d")).expect("a directory");
+    write(&directory, "conf.d/b.conf", b"allow 2001:db8::/32;\n");
+    write(&directory, "conf.d/a.conf", b"allow 192.0.2.7;\n");
+    let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
+    assert_eq!((output.status.code(), err(&output)), (Some(0), String::new()));
+    write(&directory, "ipcontrol.yaml", &output.stdout);
+    let check = latticegate(&directory, CHECK);
+    assert!(out(&check).contains("ipcontrol.yaml: ok: 5003 rules (5002 allow, 1 deny)\n"), "{}", out(&check));
+    let told = out(&latticegate(&directory, &[EXPLAIN, &["--from", "10.19.249.1", "--to", "a.test"]].concat()));
+    assert!(told.contains("allow: 10.19.249.0/24") && told.ends_with("verdict   allowed\n"), "{told}");
+    assert!(told.lines().count() < 40, "the story of 5000 rules is short: {told}");
+}
+
+#[test]
+fn import_names_what_it_leaves_out() {
+    let directory = directory("rules: []\n");
+    write(&directory, "ipcontrol.conf", b"satisfy any;\nallow 10.0.0.0/8;\ninclude none.conf;\n");
+    let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = err(&output);
+    assert!(told.contains("not taken over: ipcontrol.conf:1: satisfy any: "), "{told}");
+    assert!(told.contains("not taken over: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
+    assert!(told.contains("denies them, because something was not taken over"), "{told}");
+    assert!(out(&output).contains("  # - allow: all\n"), "{}", out(&output));
+}
