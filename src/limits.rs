@@ -76,6 +76,11 @@ impl Limits {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// What is taken of `limits.connections`, and that limit.
+    pub fn taken(&self) -> (usize, usize) {
+        (self.open.load(Ordering::Relaxed), self.max_open)
+    }
+
     pub fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.max_open
     }

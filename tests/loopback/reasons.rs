@@ -502,7 +502,13 @@ fn lost() -> Told {
     let listener =
         Listener { name: "tls".into(), bind, protocol, upstream_port: 443, public_port: 443, proxy_protocol };
     let told_by = metrics.listener("tls");
-    let teller = Teller { listener, log: Rc::clone(&log), metrics: told_by, stopping: Rc::new(Cell::new(false)) };
+    let teller = Teller {
+        listener,
+        log: Rc::clone(&log),
+        metrics: told_by,
+        recent: Rc::default(),
+        stopping: Rc::new(Cell::new(false)),
+    };
     drop(Record::open(Rc::new(teller), 7, bind));
     log.flush();
     drop(log);
