@@ -80,7 +80,6 @@ impl Session<'_> {
         mut list: u64,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, .. } = self;
-        let view = view(listener);
         let idle = worker.config().timeouts.idle;
         let mut requests = requests.map(|stream| Requests {
             stream,
@@ -98,7 +97,7 @@ impl Session<'_> {
             let loaded = worker.policy();
             if loaded.number != list {
                 list = loaded.number;
-                let allowed = |client| loaded.policy.route(client, &view, name).allowed;
+                let allowed = |client| loaded.policy.route(client, &view(listener), name).allowed;
                 if !record.client.as_ref().is_some_and(allowed) {
                     loaded.note_forbidden();
                     if worker.config().on_reload == OnReload::Close {

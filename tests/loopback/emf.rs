@@ -164,7 +164,10 @@ fn it_goes_to_standard_output_beside_a_log_in_a_file() {
 #[test]
 fn the_health_check_asks_the_running_process() {
     let parts = Parts::make(&Setup { drain: "delay: 10s, timeout: 10s", ..Setup::default() });
-    let config = parts.files.path().join("latticegate.yaml");
+    // It outlives the process.
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("latticegate.yaml");
+    std::fs::copy(parts.files.path().join("latticegate.yaml"), &config).unwrap();
     let process = Process::start(parts, &[]);
     let health = process.address("health");
     until("ready", || get(health, "/readyz").0 == 200);
