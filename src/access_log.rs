@@ -2,17 +2,19 @@
 //! that neither a full disk nor a stuck reader of stdout ever stops a worker: what the writer cannot take is
 //! dropped and counted.
 
+mod clock;
 mod line;
 mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::Counter;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use self::clock::Clock;
 pub use self::writer::{Sink, Writer, Written};
 use crate::config::{self, LogFormat};
 use crate::outcome::Outcome;
@@ -22,6 +24,7 @@ use crate::record::Record;
 pub struct Log {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
+    clock: Clock,
     first_line: Notify,
     writer: Writer,
     dropped: Counter,
@@ -35,15 +38,23 @@ impl Log {
     const DELAY: Duration = Duration::from_millis(100);
 
     pub fn new(format: LogFormat, writer: Writer, dropped: Counter) -> Rc<Self> {
-        Rc::new(Self { format, buffer: RefCell::default(), first_line: Notify::new(), writer, dropped })
+        Rc::new(Self {
+            format,
+            buffer: RefCell::default(),
+            clock: Clock::default(),
+            first_line: Notify::new(),
+            writer,
+            dropped,
+        })
     }
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
         let mut buffer = self.buffer.borrow_mut();
+        let now = SystemTime::now();
         let was_empty = buffer.is_empty();
         match self.format {
-            LogFormat::Json => line::json(&mut buffer, listener, record, outcome),
-            LogFormat::Nginx => line::nginx(&mut buffer, listener, record, outcome),
+            LogFormat::Json => line::json(&mut buffer, self.clock.millis(now), listener, record, outcome),
+            LogFormat::Nginx => line::nginx(&mut buffer, &self.clock.iso8601(now), listener, record, outcome),
         }
         let full = buffer.len() >= Self::PIECE;
         drop(buffer);

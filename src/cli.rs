@@ -53,7 +53,7 @@ struct Source {
     ///
     /// Every key can also be set by an environment variable, with `__` between levels and YAML as its value:
     /// LATTICEGATE_DNS__TIMEOUT=1s, LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[10.0.0.0/16]',
-    /// LATTICEGATE_LISTENERS__0__BIND='[::]:443'. The environment wins.
+    /// `LATTICEGATE_LISTENERS__0__BIND='[::]:443'`. The environment wins.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

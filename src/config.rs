@@ -45,6 +45,9 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// `/healthz` and `/readyz`.
     pub health: SocketAddr,
+    /// Whether a task whose resolver falls silent says that it is not ready. The load balancer then cuts its
+    /// live connections.
+    pub fail_on_dns: bool,
     /// `/metrics` and the rest of the operator's page.
     pub admin: SocketAddr,
     pub access_log: AccessLog,

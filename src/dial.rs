@@ -29,6 +29,8 @@ pub enum DialError {
     Failed(Failure, SocketAddr),
     /// A name without an address.
     Nowhere,
+    /// No fd or memory for the socket.
+    Shortage(SocketAddr),
 }
 
 impl DialError {
@@ -37,13 +39,14 @@ impl DialError {
             Self::Refused(reason, _) => Outcome::Refused(reason),
             Self::Failed(failure, _) => Outcome::Failed(failure),
             Self::Nowhere => Outcome::Refused(RefuseReason::NameUnknown),
+            Self::Shortage(_) => Outcome::Refused(RefuseReason::Overloaded),
         }
     }
 
     /// The address that the outcome is about.
     pub fn address(self) -> Option<SocketAddr> {
         match self {
-            Self::Refused(_, address) | Self::Failed(_, address) => Some(address),
+            Self::Refused(_, address) | Self::Failed(_, address) | Self::Shortage(address) => Some(address),
             Self::Nowhere => None,
         }
     }
@@ -79,21 +82,31 @@ pub async fn dial(
                     failing.forget(address.ip());
                     return Ok((stream, address));
                 }
-                Err(failure) => {
+                Err(Attempt::Failed(failure)) => {
                     failing.note(address.ip());
                     error = DialError::Failed(failure, address);
                 }
+                // Not the address's fault, and the next one would meet it too.
+                Err(Attempt::Shortage) => return Err(DialError::Shortage(address)),
             },
             () = sleep(HEAD_START), if queue.peek().is_some() => {}
         }
     }
 }
 
-async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Failure>) {
+/// Why one address was not reached.
+enum Attempt {
+    Failed(Failure),
+    Shortage,
+}
+
+async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Attempt>) {
     let connect = async { socket::to_upstream(address)?.connect(address).await };
     let result = match timeout(ends.saturating_duration_since(Instant::now()), connect).await {
-        Ok(result) => result.map_err(|error| classify(&error)),
-        Err(_) => Err(Failure::ConnectTimeout),
+        Ok(result) => result.map_err(|error| {
+            if socket::is_shortage(&error) { Attempt::Shortage } else { Attempt::Failed(classify(&error)) }
+        }),
+        Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
     };
     (address, result)
 }

@@ -3,11 +3,11 @@
 //! [`Gate::start`] binds everything and returns; [`Gate::run`] serves until told to stop. Both `run` and `demo`
 //! and the tests use it: the shutdown and the log's sink are passed in.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep, timeout};
 
@@ -29,7 +29,7 @@ use crate::metrics::{DnsMetrics, Metrics};
 use crate::policy::reach::Reach;
 use crate::recent::Asker;
 use crate::reload::{Current, Loaded, Reloader, Source, SourceError};
-use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, ResolverFactory, Wire};
+use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
 use crate::status::Status;
@@ -117,8 +117,11 @@ impl Gate {
         let policy = policy.into();
         metrics.policy.loaded(&policy);
         let limits = limits::Limits::new(&config.limits);
+        let status = Arc::new(Status::new(config.fail_on_dns));
+        let current = Current::new(policy);
+        let told = Arc::clone(&status);
         let shadow = config.shadow.as_ref().map(|_| Arc::default());
-        let shared = Arc::new(Shared { config, policy: Current::new(policy), reach, limits, shadow, metrics });
+        let shared = Arc::new(Shared { config, policy: current, reach, limits, shadow, metrics, status: told });
         let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
@@ -138,7 +141,6 @@ impl Gate {
                 .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
             workers.push(worker);
         }
-        let status = Arc::new(Status::default());
         status.set_listening();
         Ok(Self {
             runtime,
@@ -210,20 +212,32 @@ impl Gate {
             let dns = &shared.config.dns;
             let wire = Wire::new(dns.server, ask_ipv6(&shared.config), dns.timeout)
                 .map_err(|error| StartError::Resolver(error.to_string()))?;
-            let observer = Told { metrics: shared.metrics.dns.clone(), status: Arc::clone(&status) };
+            let doubt = Rc::new(Notify::new());
+            let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
+            let observer = Told { metrics, status: told, doubt: Rc::clone(&doubt) };
             spawn_local(Cache::new(wire, observer, Limits::from(&shared.config)).run(asks));
-            spawn_local(first_question(resolvers.clone(), Arc::clone(&status)));
+            spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt, dns.negative_ttl));
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
             };
             spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
             let upkeep = shared.metrics.handle();
+            let (counted, crowding) = (shared.metrics.clone(), Arc::clone(&status));
             spawn_local(async move {
                 // Histograms gather samples until they are folded.
                 let mut tick = interval(Duration::from_secs(5));
                 loop {
                     tick.tick().await;
                     upkeep.run_upkeep();
+                    // Per listener: each is a target of its own for the load balancer.
+                    let open = counted.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
+                    let open = usize::try_from(open).unwrap_or(usize::MAX);
+                    if crowding.set_crowded(open) {
+                        tracing::warn!(
+                            open,
+                            "connections passed the number at which a load balancer runs out of ports"
+                        );
+                    }
                 }
             });
             let admin_site = Admin {
@@ -239,7 +253,6 @@ impl Gate {
                 let poll = shared.config.policy_poll.min(SHADOW_POLL);
                 spawn_local(async move { shadow.watch(&path, poll).await });
             }
-            spawn_local(watch_listeners(shared.metrics.clone()));
             let mut teller = shared.config.emf.clone().map(|emf| emf::Teller::new(emf, shared.metrics.clone()));
             let leave = leave(&shared.config, &status, &phase, workers, stop);
             match (&mut teller, &output) {
@@ -269,30 +282,6 @@ impl Gate {
 
 /// A file is looked at no more seldom, however seldom the list in force is.
 const SHADOW_POLL: Duration = Duration::from_secs(1);
-
-/// A load balancer without client IP preservation keeps some 55 000 connections towards one target address.
-const NEAR_LIMIT: u64 = 50_000;
-
-async fn watch_listeners(metrics: Metrics) {
-    let mut near = HashSet::new();
-    let mut tick = interval(Duration::from_secs(5));
-    loop {
-        tick.tick().await;
-        for (name, listener) in metrics.listeners() {
-            let active = listener.active();
-            listener.set_near_limit(active >= NEAR_LIMIT);
-            if active < NEAR_LIMIT {
-                near.remove(&name);
-            } else if near.insert(name.clone()) {
-                tracing::warn!(
-                    listener = %name,
-                    active,
-                    "nears the 55 000 connections that a load balancer keeps towards one target: add tasks"
-                );
-            }
-        }
-    }
-}
 
 /// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
 async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer) {
@@ -351,13 +340,17 @@ async fn leave(
 struct Told {
     metrics: DnsMetrics,
     status: Arc<Status>,
+    /// Told of each lookup that failed.
+    doubt: Rc<Notify>,
 }
 
 impl Observer for Told {
     fn looked_up(&self, result: &Result<Found, LookupError>) {
         self.metrics.looked_up(result);
-        if matches!(result, Ok(_) | Err(LookupError::Unknown)) {
-            self.status.set_dns_answered();
+        match result {
+            Ok(_) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
+            Err(LookupError::Timeout | LookupError::Failed) => self.doubt.notify_one(),
+            Err(LookupError::Limited) => {}
         }
     }
 
@@ -366,15 +359,26 @@ impl Observer for Told {
     }
 }
 
-/// Asks the resolver until it has answered once; that the name does not exist is an answer.
-async fn first_question(resolvers: ResolverFactory, status: Arc<Status>) {
+/// Asks the resolver for a name of our own until it has answered once, and again whenever a client's name could
+/// not be looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name
+/// does not exist is an answer. `pause`: as long as a failure is remembered.
+async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>, pause: Duration) {
     let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
-    while !status.dns_answered() {
-        let result = resolvers.resolver().resolve(&name, None).await;
-        if let Err(error @ (LookupError::Timeout | LookupError::Failed)) = result {
-            tracing::warn!(?error, "dns.server does not answer; not ready until it does");
-            sleep(Duration::from_secs(1)).await;
+    loop {
+        let result = resolver.resolve(&name, None).await;
+        let silent = matches!(result, Err(LookupError::Timeout | LookupError::Failed));
+        if status.set_dns_silent(silent) {
+            if silent {
+                tracing::warn!(?result, "dns.server does not answer");
+            } else {
+                tracing::warn!("dns.server answers again");
+            }
         }
+        if !silent {
+            doubt.notified().await;
+        }
+        // Sooner we would be told what is remembered.
+        sleep(pause).await;
     }
 }
 

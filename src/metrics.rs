@@ -22,6 +22,7 @@ use crate::record::Record;
 use crate::reload::{Loaded, Shadowed};
 use crate::resolve::{Found, LookupError};
 use crate::socket;
+use crate::status::{Status, Warning};
 
 /// Seconds; from a hit in the same AZ to the connect timeout.
 const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -45,6 +46,7 @@ pub struct Metrics {
     listeners: Arc<Mutex<BTreeMap<String, ListenerMetrics>>>,
     open_fds: Gauge,
     max_fds: Gauge,
+    warnings: [(Warning, Gauge); 3],
     handshake: Histogram,
     connect: Histogram,
 }
@@ -75,8 +77,8 @@ pub struct PolicyMetrics {
 #[derive(Clone)]
 pub struct ListenerMetrics {
     active: Level,
-    near_limit: Gauge,
-    closed: Arc<HashMap<Outcome, Count>>,
+    /// By [`Outcome::index`].
+    closed: Arc<[Count]>,
     bytes_up: Count,
     bytes_down: Count,
     handshake: Histogram,
@@ -107,6 +109,8 @@ impl Metrics {
                 policy: PolicyMetrics::new(),
                 ready: gauge!("latticegate_ready"),
                 accept_errors: counter!("latticegate_accept_errors_total"),
+                warnings: Warning::ALL
+                    .map(|warning| (warning, gauge!("latticegate_warning", "warning" => warning.word()))),
                 handshake: histogram!("latticegate_handshake_seconds"),
                 connect: histogram!("latticegate_connect_seconds"),
             }
@@ -127,12 +131,11 @@ impl Metrics {
                     ("outcome", outcome.word().to_owned()),
                     ("reason", outcome.reason().to_owned()),
                 ];
-                (outcome, Count::new(counter!("latticegate_connections_total", &labels)))
+                Count::new(counter!("latticegate_connections_total", &labels))
             });
             ListenerMetrics {
                 active: Level::new(gauge!("latticegate_connections_active", "listener" => name.to_owned())),
-                near_limit: gauge!("latticegate_listener_near_limit", "listener" => name.to_owned()),
-                closed: Arc::new(closed.collect()),
+                closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
@@ -161,8 +164,8 @@ impl Metrics {
     pub fn endings(&self) -> HashMap<Outcome, u64> {
         let mut endings = HashMap::new();
         for listener in self.listeners().values() {
-            for (outcome, count) in listener.closed.iter() {
-                *endings.entry(*outcome).or_default() += count.value();
+            for (outcome, count) in Outcome::all().zip(listener.closed.iter()) {
+                *endings.entry(outcome).or_default() += count.value();
             }
         }
         endings
@@ -178,7 +181,7 @@ impl Metrics {
         self.half_open.show();
         for listener in self.listeners().values() {
             listener.active.show();
-            listener.closed.values().for_each(Count::show);
+            listener.closed.iter().for_each(Count::show);
         }
         self.open_fds.set(float(socket::open_fds()));
         self.max_fds.set(float(socket::fd_soft_limit()));
@@ -192,6 +195,13 @@ impl Metrics {
             write_rules(&mut text, "latticegate_shadow_disagreements_total", help, &shadow.loaded, unmatched);
         }
         text
+    }
+
+    /// Before each scrape.
+    pub fn warn(&self, status: &Status) {
+        for (warning, gauge) in &self.warnings {
+            gauge.set(if status.has(*warning) { 1.0 } else { 0.0 });
+        }
     }
 
     /// For rendering and upkeep.
@@ -209,18 +219,13 @@ impl ListenerMetrics {
         self.active.value()
     }
 
-    /// Whether it nears what a load balancer keeps towards one target.
-    pub(crate) fn set_near_limit(&self, near: bool) {
-        self.near_limit.set(if near { 1.0 } else { 0.0 });
-    }
-
     pub fn ended(&self, outcome: Outcome) -> u64 {
-        self.closed.get(&outcome).map_or(0, Count::value)
+        self.closed.get(outcome.index()).map_or(0, Count::value)
     }
 
     pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
         self.active.fall();
-        if let Some(counter) = self.closed.get(&outcome) {
+        if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
         let (tally, times) = (&record.tally, &record.times);
@@ -345,15 +350,12 @@ fn describe() {
     describe_gauge!("latticegate_ready", "1 while /readyz answers 200.");
     describe_gauge!("latticegate_connections_active", "Connections open now, half-open ones included.");
     describe_gauge!("latticegate_connections_half_open", "Of them, those without a whole header and hello.");
-    describe_gauge!(
-        "latticegate_listener_near_limit",
-        "1 from 50000 active connections on: a load balancer keeps some 55000 towards one target."
-    );
     describe_gauge!("latticegate_open_fds", "Open files of this process.");
     describe_gauge!("latticegate_max_fds", "Open files that it may have.");
     describe_counter!("latticegate_connections_total", "Connections closed, by listener, outcome and reason word.");
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
+    describe_gauge!("latticegate_warning", "1 while something is wrong that does not make the task unready.");
     describe_counter!("latticegate_access_log_dropped_lines_total", "Lines that the log's reader was too slow for.");
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
     describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");

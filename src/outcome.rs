@@ -39,6 +39,19 @@ impl Outcome {
         }
     }
 
+    /// Its place in [`Outcome::all`].
+    pub fn index(self) -> usize {
+        let (relayed, refused) = (Close::ALL.len(), RefuseReason::ALL.len());
+        let (failed, probe) = (Failure::ALL.len(), Probe::ALL.len());
+        match self {
+            Self::Relayed(close) => close.index(),
+            Self::Refused(reason) => relayed + reason.index(),
+            Self::Failed(failure) => relayed + refused + failure.index(),
+            Self::Probe(probe) => relayed + refused + failed + probe.index(),
+            Self::Unfinished(unfinished) => relayed + refused + failed + probe + unfinished.index(),
+        }
+    }
+
     /// Every outcome with every reason, in the order of the documentation.
     pub fn all() -> impl Iterator<Item = Self> {
         let relayed = Close::ALL.iter().map(|&close| Self::Relayed(close));
@@ -61,6 +74,12 @@ macro_rules! reasons {
 
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its place in [`Self::ALL`].
+            #[expect(clippy::as_conversions, reason = "variants without values are numbered from 0 in their order")]
+            fn index(self) -> usize {
+                self as usize
+            }
 
             pub fn word(self) -> &'static str {
                 match self {
@@ -209,6 +228,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn an_index_is_the_place_in_the_list() {
+        assert!(Outcome::all().enumerate().all(|(place, outcome)| outcome.index() == place));
+    }
 
     #[test]
     fn words_are_unique_and_fit_a_metric_label() {

@@ -192,14 +192,29 @@ impl Pair<'_> {
             // writes to it, is pointless at once.
             Ended::SourceReset => {
                 self.first.get_or_insert(source);
-                self.reset.get_or_insert(source);
+                self.note_reset(source);
                 self.towards(source).close();
             }
             // What the sink sent before its reset is still in our receive buffer: the other direction reads it.
             Ended::SinkReset => {
                 self.first.get_or_insert(sink);
-                self.reset.get_or_insert(sink);
+                self.note_reset(sink);
             }
+        }
+    }
+
+    /// Who has sent its FIN and closes before it has read everything answers with a reset: that is no fault. curl
+    /// does so when the service's last TLS record comes after its own.
+    fn note_reset(&mut self, side: Side) {
+        if self.first != Some(side) || !self.from(side).has_sent_fin() {
+            self.reset.get_or_insert(side);
+        }
+    }
+
+    fn from(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.up,
+            Side::Upstream => &self.down,
         }
     }
 

@@ -28,6 +28,7 @@ use crate::record::{Record, Teller};
 use crate::relay::Tools;
 use crate::reload::{Current, Loaded, Shadow, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
+use crate::status::Status;
 use crate::{session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
@@ -61,6 +62,7 @@ pub struct Shared {
     pub limits: Limits,
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
+    pub status: Arc<Status>,
 }
 
 /// What one worker's connections share.
@@ -96,6 +98,12 @@ impl Worker {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.shared.limits
+    }
+
+    /// fds or memory are short: whoever has asked for nothing yet has to go first.
+    pub(crate) fn make_room(&self) {
+        self.half_open.evict(EVICTED_AT_ONCE);
+        self.shared.status.set_short();
     }
 
     fn next_id(&self) -> u64 {
@@ -227,17 +235,25 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
+        // Told once, not at each try.
+        let mut failing = false;
         loop {
             self.make_room().await;
             match listener.accept().await {
-                Ok((stream, peer)) => self.serve(stream, peer),
+                Ok((stream, peer)) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::warn!(listener = %self.teller.listener.name, "accept succeeds again");
+                    }
+                    self.serve(stream, peer);
+                }
                 // The client gave up while it waited in the queue.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     self.worker.shared.metrics.accept_errors.increment(1);
-                    tracing::warn!(%error, listener = %self.teller.listener.name, "accept failed; pausing");
-                    // fds or memory are short: whoever has asked for nothing yet has to go first.
-                    self.worker.half_open.evict(EVICTED_AT_ONCE);
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, listener = %self.teller.listener.name, "accept fails; trying again");
+                    }
+                    self.worker.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
-use crate::dial::dial;
+use crate::dial::{DialError, dial};
 use crate::hostname::Hostname;
 use crate::http_stream::{HttpStream, Progress};
 use crate::limits::{ClientKey, Held};
@@ -64,10 +64,20 @@ impl Session<'_> {
     /// The whole way of a connection that is let through.
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
-        let (name, requests, list) = self.introduce(&mut ahead).await?;
+        // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
+        let (name, requests, list, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        Ok(self.relay(upstream, ahead.into_pending(), &name, requests, list).await)
+    }
+
+    /// All that comes before the relay.
+    async fn arrive(
+        &mut self,
+        ahead: &mut ReadAhead,
+    ) -> Result<(Hostname, Option<Box<HttpStream>>, u64, TcpStream), Outcome> {
+        let (name, requests, list) = self.introduce(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
-        Ok(self.relay(upstream, ahead.into_pending(), &name, requests, list).await)
+        Ok((name, requests, list, upstream))
     }
 
     /// Until both sides have ended, or a new access list ends it.
@@ -76,7 +86,7 @@ impl Session<'_> {
         mut upstream: TcpStream,
         ahead: Vec<u8>,
         name: &Hostname,
-        requests: Option<HttpStream>,
+        requests: Option<Box<HttpStream>>,
         mut list: u64,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, .. } = self;
@@ -115,7 +125,7 @@ impl Session<'_> {
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>, u64), Outcome> {
+    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>, u64), Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
         let waiting = self.worker.half_open.wait();
         let preface = async {
@@ -195,7 +205,7 @@ impl Session<'_> {
     }
 
     /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
-    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<HttpStream>), Outcome> {
+    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>), Outcome> {
         let scratch = self.worker.tools.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
@@ -217,7 +227,7 @@ impl Session<'_> {
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
                 let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
-                (head.name.clone(), Some(HttpStream::new(head, len, port)))
+                (head.name.clone(), Some(Box::new(HttpStream::new(head, len, port))))
             }
         };
         self.record.times.hello = Some(self.record.times.elapsed());
@@ -264,7 +274,10 @@ impl Session<'_> {
             }
             Err(error) => {
                 self.record.upstream = error.address();
-                if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
+                if let DialError::Shortage(_) = error {
+                    worker.make_room();
+                    self.record.detail = Some("no fd or memory for the upstream's socket".into());
+                } else if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
                     self.record.detail = Some(advice(worker.reach(), name, address, reason));
                 }
                 Err(error.outcome())
@@ -295,7 +308,7 @@ impl Session<'_> {
 
 /// Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
 struct Requests<'a> {
-    stream: HttpStream,
+    stream: Box<HttpStream>,
     worker: &'a Worker,
     listener: &'a config::Listener,
     client: &'a Option<Client>,
@@ -385,7 +398,7 @@ mod tests {
             size_of::<F>()
         }
         let bytes = size(serve);
-        // 1944 on x86-64 with tokio 1.54; a little room for other versions.
-        assert!(bytes <= 2048, "{bytes} bytes");
+        // 2256 on x86-64 with tokio 1.54, of which 300 are for judging HTTP requests; a little room for other versions.
+        assert!(bytes <= 2400, "{bytes} bytes");
     }
 }

@@ -30,6 +30,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
         ("limits", "limits."),
         ("drain", "drain."),
         ("health", "health."),
+        ("readiness", "readiness."),
         ("admin", "admin."),
         ("access_log", "access_log."),
         ("metrics", "metrics."),

@@ -18,7 +18,7 @@ use crate::tally::Tally;
 use crate::workloads::{Extent, Workload};
 
 /// A cell of a fixed number of units must not last longer.
-const UNITS_DEADLINE: Duration = Duration::from_secs(60);
+const UNITS_DEADLINE: Duration = Duration::from_secs(30);
 /// After the last of a fixed number of units; buffers are given back meanwhile, log lines written.
 const SETTLE: Duration = Duration::from_millis(1200);
 
@@ -118,7 +118,7 @@ impl Bench {
                 }
                 ensure!(
                     tally.units() >= units,
-                    "{} of {units} units in a minute, {} failed",
+                    "{} of {units} units in half a minute, {} failed",
                     tally.units(),
                     tally.failures()
                 );

@@ -148,11 +148,12 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     let mut report = Report { about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
     let (mut done, cells) = (0, workloads.len() * arguments.rounds() * peers.len());
     for workload in workloads {
+        let mut unable: Vec<&str> = Vec::new();
         for round in 0..arguments.rounds() {
             // Another peer begins each round, so that none always runs on a machine warmed by the same neighbour.
             for turn in 0..peers.len() {
                 let peer = &peers[(round + turn) % peers.len()];
-                if peer.is_direct() && workload.is_about_refusal() {
+                if unable.contains(&&*peer.name) || peer.is_direct() && workload.is_about_refusal() {
                     continue;
                 }
                 // Each cell may use what it and those before it have not used of their shares of the time.
@@ -162,7 +163,10 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
                 match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
                     Ok(cell) => report.cells.push(cell),
                     // One peer that cannot do one workload must not cost the run; the table shows a dash.
-                    Err(error) => eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name),
+                    Err(error) => {
+                        eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name);
+                        unable.push(&peer.name);
+                    }
                 }
             }
         }

@@ -315,7 +315,7 @@ impl Load {
     }
 
     async fn short_to(&self, name: &str) -> Result<()> {
-        let mut first = self.opening(ALLOWED_CLIENT, name);
+        let mut first = self.opening(self.client(), name);
         first.extend_from_slice(&command(b'D', 64));
         first.extend_from_slice(&command(b'C', 0));
         let stream = open(self.target.tls, &first).await?;
@@ -323,7 +323,7 @@ impl Load {
     }
 
     async fn session(&self) -> Result<()> {
-        let mut first = self.opening(ALLOWED_CLIENT, &known_name(0));
+        let mut first = self.opening(self.client(), &known_name(0));
         first.extend_from_slice(&command(b'D', SERVER_FLIGHT as u64));
         let mut stream = open(self.target.tls, &first).await?;
         skip(&stream, SERVER_FLIGHT).await?;
@@ -347,7 +347,7 @@ impl Load {
 
     async fn refused_by_name(&self) -> Result<()> {
         let name = unknown_name(self.next.get() % 100);
-        let stream = open(self.target.tls, &self.opening(ALLOWED_CLIENT, &name)).await?;
+        let stream = open(self.target.tls, &self.opening(self.client(), &name)).await?;
         refused(drain(&stream).await?)
     }
 
@@ -361,6 +361,13 @@ impl Load {
         let mut bytes = self.target.header_from(client, self.port());
         bytes.extend_from_slice(&self.hello.with_name(name));
         bytes
+    }
+
+    /// Another client each time: 65 536 of them, so that no limit by client is met, and tables by client have work.
+    fn client(&self) -> Ipv4Addr {
+        let [.., high, low] = self.next.get().to_be_bytes();
+        let [a, b, ..] = ALLOWED_CLIENT.octets();
+        Ipv4Addr::new(a, b, high, low)
     }
 
     fn port(&self) -> u16 {
@@ -461,7 +468,7 @@ impl Load {
     }
 
     async fn settled(&self) -> Result<TcpStream> {
-        let mut stream = open(self.target.tls, &self.opening(ALLOWED_CLIENT, &known_name(0))).await?;
+        let mut stream = open(self.target.tls, &self.opening(self.client(), &known_name(0))).await?;
         stream.write_all(&echo_message()).await?;
         skip(&stream, MESSAGE).await?;
         Ok(stream)
@@ -482,7 +489,7 @@ impl Load {
     }
 
     async fn dribble_once(&self) -> Result<()> {
-        let opening = self.opening(ALLOWED_CLIENT, &known_name(0));
+        let opening = self.opening(self.client(), &known_name(0));
         let (first, rest) = opening.split_at(opening.len().min(self.target.header(0).len() + 100));
         let mut stream = open(self.target.tls, first).await?;
         for byte in rest {
@@ -499,7 +506,7 @@ impl Load {
         let load = Rc::clone(self);
         spawn_local(async move {
             loop {
-                if let Ok(stream) = open(load.target.tls, &load.opening(ALLOWED_CLIENT, &known_name(0))).await {
+                if let Ok(stream) = open(load.target.tls, &load.opening(load.client(), &known_name(0))).await {
                     let _ = talk(&load, stream).await;
                 }
                 load.tally.failed();

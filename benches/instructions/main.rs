@@ -111,10 +111,8 @@ impl Counts {
         let names = cases::names();
         let half = names.len().div_ceil(2);
         let counted: Vec<Result<Vec<(String, u64)>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = names
-                .chunks(half)
-                .map(|names| scope.spawn(|| names.iter().map(|name| count(name)).collect()))
-                .collect();
+            let threads: Vec<_> =
+                names.chunks(half).map(|names| scope.spawn(|| names.iter().map(count).collect())).collect();
             threads.into_iter().map(|thread| thread.join().expect("counting does not panic")).collect()
         });
         let counts = counted.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config;
@@ -13,8 +12,6 @@ use crate::record::Record;
 use crate::relay::Side;
 use crate::sni::Alpn;
 
-/// The log's time has no use for less than a millisecond.
-const TIME: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
 /// Names that a client chose are cut here, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -70,11 +67,11 @@ struct Hello {
     ech: bool,
 }
 
-pub(super) fn json(out: &mut Vec<u8>, listener: &config::Listener, record: &Record, outcome: Outcome) {
+pub(super) fn json(out: &mut Vec<u8>, time: String, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref();
     let times = &record.times;
     let line = Line {
-        time: Timestamp::now().strftime(TIME).to_string(),
+        time,
         id: format!("{:016x}", record.id),
         listener: &listener.name,
         peer: record.peer,
@@ -115,13 +112,13 @@ pub(super) fn json(out: &mut Vec<u8>, listener: &config::Listener, record: &Reco
 /// The incumbent's `log_format`: `$time_iso8601 $remote_addr $proxy_protocol_addr $proxy_protocol_port $protocol
 /// $server_port $status $upstream_addr $upstream_bytes_sent $upstream_bytes_received $session_time
 /// $upstream_connect_time`.
-pub(super) fn nginx(out: &mut Vec<u8>, listener: &config::Listener, record: &Record, outcome: Outcome) {
+pub(super) fn nginx(out: &mut Vec<u8>, time: &str, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref().map(|client| client.addr);
     // Writing to a Vec cannot fail.
     let _ = writeln!(
         out,
         "{} {} {} {} TCP {} {} {} {} {} {} {}",
-        Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+        time,
         record.peer.ip().to_canonical(),
         or_dash(client.map(|client| client.ip())),
         or_dash(client.map(|client| client.port())),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::shape::{
     RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawEmf, RawHealth, RawLimits, RawListener, RawMetrics,
-    RawProxyProtocol, RawQuota, RawTimeouts, RawUpstream,
+    RawProxyProtocol, RawQuota, RawReadiness, RawTimeouts, RawUpstream,
 };
 use super::values::{AccountId, Connections, Workers};
 use super::{
@@ -54,12 +54,14 @@ impl Check<'_> {
             drain,
             workers,
             health,
+            readiness,
             admin,
             access_log,
             metrics,
         } = raw;
         let RawProxyProtocol { trusted } = proxy_protocol.unwrap_or_default();
         let RawHealth { bind: health } = health.unwrap_or_default();
+        let RawReadiness { fail_on_dns } = readiness.unwrap_or_default();
         let RawAdmin { bind: admin } = admin.unwrap_or_default();
         let RawAccessLog { format, output } = access_log.unwrap_or_default();
 
@@ -93,6 +95,7 @@ impl Check<'_> {
                 Workers::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             },
             health,
+            fail_on_dns: or(fail_on_dns, defaults::FAIL_ON_DNS),
             admin,
             access_log: AccessLog {
                 format: or(format, defaults::LOG_FORMAT),

@@ -84,6 +84,9 @@ pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Open to the load balancer's and the container's health checks.
 pub(super) const HEALTH: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9901);
+/// ECS kills tasks whose target turns unhealthy, and their live connections with them: a resolver's outage is over
+/// sooner than a fleet of new tasks is up, which would have no resolver either.
+pub(super) const FAIL_ON_DNS: bool = false;
 /// Closed to all but this machine: it tells who connects.
 pub(super) const ADMIN: SocketAddr = v4([127, 0, 0, 1], 9900);
 

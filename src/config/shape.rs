@@ -50,6 +50,8 @@ pub(super) struct RawConfig {
     pub(super) workers: Option<Read<Workers>>,
     /// Where /healthz and /readyz are.
     pub(super) health: Option<RawHealth>,
+    /// What makes a ready task unready again.
+    pub(super) readiness: Option<RawReadiness>,
     /// Where /metrics and the rest for the operator are; keep it on loopback.
     pub(super) admin: Option<RawAdmin>,
     /// One line for each connection.
@@ -179,6 +181,14 @@ pub(super) struct RawDrain {
 pub(super) struct RawHealth {
     /// Address and port.
     pub(super) bind: Option<Read<SocketAddr>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "{ fail_on_dns: false }")]
+pub(super) struct RawReadiness {
+    /// Whether /readyz turns 503 while the resolver does not answer; then the load balancer cuts live connections.
+    pub(super) fail_on_dns: Option<Read<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

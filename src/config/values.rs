@@ -132,6 +132,19 @@ impl FromScalar for u32 {
     }
 }
 
+impl FromScalar for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        text.parse().map_err(|_| Fault::new("is neither true nor false", "write one of them"))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "boolean" })
+    }
+}
+
 /// `limits.connections`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Connections {

@@ -48,6 +48,7 @@ pub(super) struct Direction {
     unjudged: Vec<u8>,
     pipe: Option<Lease>,
     bulk: Bulk,
+    fin: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,11 @@ impl Direction {
 
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    /// The source ended it in good order.
+    pub(super) fn has_sent_fin(&self) -> bool {
+        self.fin
     }
 
     /// Ends this direction without passing anything on.
@@ -112,7 +118,7 @@ impl Direction {
             let _ = ready!(lane.sink.poll_write_ready(cx));
             match self.poll_move(cx, lane) {
                 Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => self.state = State::Draining(Ended::Eof),
+                Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
                 Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Err(Broken::Sink)) => {
                     self.close();

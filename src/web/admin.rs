@@ -82,6 +82,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> String {
+        self.shared.metrics.warn(&self.status);
         self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
         let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
         self.shared.metrics.render(&self.shared.policy.load(), shadow.as_deref())

@@ -28,7 +28,10 @@ impl Site for Health {
         match request.uri.path() {
             "/healthz" => text(StatusCode::OK, "alive\n"),
             "/readyz" => match self.0.ready() {
-                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Ok(()) => {
+                    let warnings = self.0.warnings().map(|warning| format!("warning: {warning}\n"));
+                    text(StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(warnings).collect::<String>())
+                }
                 Err(unready) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {unready}\n")),
             },
             _ => not_found("/healthz /readyz"),

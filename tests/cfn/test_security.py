@@ -264,6 +264,8 @@ UNUSED = {
         "logs:PutBearerTokenAuthentication", "logs:PutDataProtectionPolicy", "logs:PutIndexPolicy", "logs:PutLogGroupDeletionProtection",
         "logs:PutResourcePolicy", "s3:REST.PUT.OBJECT", "sns:PutDataProtectionPolicy",
     ],
+    # The schemas name them, IAM does not know them (cfn-lint W3037); ModifyVpcEndpointServicePermissions is what counts.
+    "no IAM actions": ["ec2:CreateVpcEndpointServicePermissions", "ec2:DeleteVpcEndpointServicePermissions", "vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation"],
     "granted with KmsKeyArn only": ["kms:DescribeKey"],
 }  # fmt: skip
 

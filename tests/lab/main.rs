@@ -56,7 +56,7 @@ impl Lab {
             return None;
         }
         namespace::sweep();
-        let dir = tempfile::Builder::new().prefix("latticegate-lab-").tempdir().unwrap();
+        let dir = namespace::folder();
         let network = Network::up();
         Some(Self {
             lattice: Lattice::start(&network, dir.path()),

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::{CloneFlags, setns};
+use tempfile::TempDir;
 
 const PREFIX: &str = "lglab-";
 
@@ -87,17 +88,33 @@ pub(crate) fn permitted() -> Result<(), String> {
     added.map_err(|error| format!("network namespaces cannot be made here ({error}): run as root"))
 }
 
-/// Removes what killed runs left behind: namespaces of ours whose process is gone.
+/// A folder for the files of a run.
+pub(crate) fn folder() -> TempDir {
+    tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir().unwrap()
+}
+
+/// Removes what killed runs left behind: namespaces and folders of ours whose process is gone.
 pub(crate) fn sweep() {
     for dir in ["/run/netns", "/etc/netns"] {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                remove(&name);
-            }
+        for name in abandoned(Path::new(dir)) {
+            remove(&name);
         }
     }
+    let folders = std::env::temp_dir();
+    for name in abandoned(&folders) {
+        let _ = fs::remove_dir_all(folders.join(name));
+    }
+}
+
+fn abandoned(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| {
+            let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+            owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        })
+        .collect()
 }
 
 fn remove(name: &str) {

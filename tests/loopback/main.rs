@@ -23,7 +23,6 @@ mod peer;
 mod process;
 mod upstream;
 
-#[allow(unused_imports, reason = "some of it is for the tests of the parsers")]
 #[path = "../malformed/mod.rs"]
 mod malformed;
 #[path = "../wire/mod.rs"]

@@ -16,7 +16,7 @@ use latticegate::access_log::{Log, Sink, Writer};
 use latticegate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
 use latticegate::gate::Stop;
 use latticegate::metrics::Metrics;
-use latticegate::outcome::Outcome;
+use latticegate::outcome::{Outcome, Unfinished};
 use latticegate::record::{Record, Teller};
 use serde_json::Value;
 

@@ -1,5 +1,6 @@
 //! The two lines: every field, hostile values, and values that are not there.
 
+use jiff::Timestamp;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -68,7 +69,7 @@ fn full_record() -> Record {
 
 fn json_of(record: &Record, outcome: Outcome) -> Value {
     let mut out = Vec::new();
-    json(&mut out, &listener(), record, outcome);
+    json(&mut out, "2026-11-21T10:56:57.557Z".to_owned(), &listener(), record, outcome);
     assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1, "one line");
     assert!(out.ends_with(b"}\n"));
     serde_json::from_slice(&out).unwrap()
@@ -135,7 +136,7 @@ proptest! {
 
 fn nginx_of(record: &Record, outcome: Outcome) -> Vec<String> {
     let mut out = Vec::new();
-    nginx(&mut out, &listener(), record, outcome);
+    nginx(&mut out, "2026-11-21T10:56:57+00:00", &listener(), record, outcome);
     let line = String::from_utf8(out).unwrap();
     assert_eq!(line.matches('\n').count(), 1);
     line.trim_end().split(' ').map(str::to_owned).collect()
