@@ -91,6 +91,7 @@ impl Gate {
         let sockets = server::bind(&config).map_err(StartError::Bind)?;
         let listeners: Vec<Listener> =
             sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
+        config.listeners.clone_from(&listeners);
         let mut own_listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.bind).collect();
         own_listeners.extend([health_address, admin_address]);
         let reach = Reach::new(

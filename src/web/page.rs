@@ -122,7 +122,7 @@ fn recent(out: &mut String, now: &Snapshot) -> fmt::Result {
     for refusal in &now.recent {
         write!(
             out,
-            "<tr class={}><td>{} ago<td>{}<td>{}<td><code>{}</code><td>{}<td>{}</tr>",
+            "<tr class={}><td class=t>{} ago<td class=t>{}<td>{}<td class=t><code>{}</code><td class=t>{}<td>{}</tr>",
             refusal.outcome.word(),
             spoken(age(now.now, refusal.at)),
             refusal.client,
@@ -177,7 +177,7 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
         let name = rule.name.as_deref().map_or_else(String::new, |name| format!(" [{name}]"));
         write!(
             out,
-            "<tr class={}><td>{}{}<td><code>{}</code><td class=n>{count}<td>{last}</tr>",
+            "<tr class={}><td>{}{}<td><code>{}</code><td class=n>{count}<td class=t>{last}</tr>",
             if count == 0 { "unused" } else { "used" },
             Escaped(now.loaded.policy.label(id)),
             Escaped(name),

@@ -40,6 +40,7 @@ fn it_shows_what_is_going_on() {
     assert_eq!(shown["connections"]["ended"]["refused"], serde_json::json!({ "name_unknown": 1, "client_denied": 1 }));
     let tls = &shown["listeners"].as_array().unwrap()[0];
     assert_eq!((word(tls, "name").as_str(), &tls["active"]), ("tls", &Value::from(1)));
+    assert_eq!(word(tls, "bind"), lab.address(Port::Tls).to_string());
     let hits = shown["policy"]["hits"].as_array().unwrap();
     assert_eq!((word(&hits[0], "rule").as_str(), &hits[0]["hits"]), ("ipcontrol.yaml:2", &Value::from(2)));
     assert_eq!((word(&hits[0], "name").as_str(), &hits[1]["hits"]), ("offices", &Value::from(1)));
