@@ -80,8 +80,7 @@ impl Log {
             return;
         }
         if let Err(lost) = self.writer.send(piece) {
-            let lines = memchr::memchr_iter(b'\n', &lost).count();
-            self.dropped.increment(u64::try_from(lines).unwrap_or(u64::MAX));
+            self.dropped.increment(writer::lines(&lost));
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod env;
 mod shape;
 mod values;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -185,7 +185,7 @@ pub struct Upstream {
     /// The only networks that are ever dialled.
     pub allowed_networks: Networks,
     /// Asked name → name to resolve instead.
-    pub names: HashMap<Hostname, Hostname>,
+    pub names: BTreeMap<Hostname, Hostname>,
 }
 
 #[derive(Debug, Clone)]

@@ -102,7 +102,7 @@ impl Gate {
             config.dns.server,
         );
         let apart = !sink.is_output();
-        let (writer, written) = Writer::start(sink)
+        let (writer, written) = Writer::start_counting(sink, metrics.lines_dropped.clone())
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let output = match (&config.emf, apart) {
             (None, _) => None,

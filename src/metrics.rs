@@ -356,7 +356,10 @@ fn describe() {
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
     describe_gauge!("latticegate_warning", "1 while something is wrong that does not make the task unready.");
-    describe_counter!("latticegate_access_log_dropped_lines_total", "Lines that the log's reader was too slow for.");
+    describe_counter!(
+        "latticegate_access_log_dropped_lines_total",
+        "Lines lost: the log's reader was too slow, or its disk is full."
+    );
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
     describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");
     describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
 use crate::peers::Peer;
@@ -111,7 +112,15 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(compare(&arguments, &workloads))
+    runtime.block_on(async {
+        // As the first process of its pid namespace this is ended only by signals that it handles.
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = compare(&arguments, &workloads) => result,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("terminated"),
+        }
+    })
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Workload>> {

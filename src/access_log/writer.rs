@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::thread;
 use std::time::Duration;
 
+use metrics::Counter;
+
 use crate::config::LogOutput;
 
 /// Where lines go in the end.
@@ -58,13 +60,23 @@ impl Writer {
     /// Pieces that may wait: 64 × 32 KiB is 2 MiB of a reader being slow.
     const QUEUE: usize = 64;
 
-    pub fn start(mut sink: Sink) -> io::Result<(Self, Written)> {
+    /// Lines that the sink does not take are counted nowhere.
+    pub fn start(sink: Sink) -> io::Result<(Self, Written)> {
+        Self::start_counting(sink, Counter::noop())
+    }
+
+    /// `lost`: counts the lines that the sink did not take.
+    pub fn start_counting(mut sink: Sink, lost: Counter) -> io::Result<(Self, Written)> {
         let (pieces, queue) = sync_channel::<Vec<u8>>(Self::QUEUE);
         let (done, written) = channel();
         thread::Builder::new().name("access-log".into()).spawn(move || {
             let mut failing = false;
             for piece in queue {
+                let lines = lines(&piece);
                 let result = sink.write(piece);
+                if result.is_err() {
+                    lost.increment(lines);
+                }
                 if let (Err(error), false) = (&result, failing) {
                     tracing::warn!(%error, "the access log cannot be written; lines are lost until it can be");
                 }
@@ -82,6 +94,10 @@ impl Writer {
             TrySendError::Full(piece) | TrySendError::Disconnected(piece) => piece,
         })
     }
+}
+
+pub(super) fn lines(piece: &[u8]) -> u64 {
+    u64::try_from(memchr::memchr_iter(b'\n', piece).count()).unwrap_or(u64::MAX)
 }
 
 impl Written {

@@ -296,8 +296,8 @@ impl Check<'_> {
         }
     }
 
-    fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> HashMap<Hostname, Hostname> {
-        let mut names = HashMap::new();
+    fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> BTreeMap<Hostname, Hostname> {
+        let mut names = BTreeMap::new();
         for (asked, Read(instead)) in raw {
             match Hostname::parse(asked.as_bytes()) {
                 Err(error) => {
@@ -338,7 +338,8 @@ impl Check<'_> {
             lookups_per_client,
         } = raw;
         let fds = socket::fd_limit();
-        let fit = fds.saturating_sub(defaults::FDS_RESERVED) / defaults::FDS_PER_CONNECTION;
+        let reserved = defaults::FDS_RESERVED.min(fds / 4);
+        let fit = fds.saturating_sub(reserved) / defaults::FDS_PER_CONNECTION;
         let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
         let connections = match or(connections, Connections::Auto) {
             Connections::Auto => fit.min(usize::try_from(defaults::CONNECTIONS_AT_MOST).unwrap_or(usize::MAX)),

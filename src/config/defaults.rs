@@ -61,7 +61,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// Above the longest idle timeout of a Lattice service (600 s), so that Lattice, which knows, ends it first.
 pub(super) const IDLE: Duration = Duration::from_secs(610);
 
-/// Each connection takes two fds, client and upstream; some are needed for pipes, logs and ports.
+/// Each connection takes two fds, client and upstream; some are needed for pipes, logs and ports: so many, or a
+/// quarter where there are few.
 pub(super) const FDS_PER_CONNECTION: u64 = 2;
 pub(super) const FDS_RESERVED: u64 = 256;
 /// A relayed connection costs about 10 KB, kernel included: this many fit a task of 4 GB.

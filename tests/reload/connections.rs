@@ -66,11 +66,12 @@ fn two_hundred_reloads_cost_no_connection_that_both_lists_allow() {
     let environment = [("LATTICEGATE_POLICY_POLL", "10ms"), ("LATTICEGATE_ON_RELOAD", "close")];
     let gate = Arc::new(Gate::of(parts, &environment));
     let tls = gate.process.address("tls");
-    let over = Arc::new(AtomicBool::new(false));
+    // The upstream outlives its last caller.
+    let (over, unheard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let echoes = {
-        let (gate, over) = (Arc::clone(&gate), Arc::clone(&over));
+        let (gate, unheard) = (Arc::clone(&gate), Arc::clone(&unheard));
         thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
+            while !unheard.load(Ordering::Relaxed) {
                 let patience = std::time::Duration::from_millis(50);
                 if let Some(peer) = gate.process.parts().upstream.accept_within(patience) {
                     thread::spawn(move || echo(peer.stream));
@@ -120,6 +121,7 @@ fn two_hundred_reloads_cost_no_connection_that_both_lists_allow() {
     for client in clients {
         client.join().expect("no connection failed");
     }
+    unheard.store(true, Ordering::Relaxed);
     echoes.join().unwrap();
     let (calls, messages) = (calls.load(Ordering::Relaxed), messages.load(Ordering::Relaxed));
     assert!(calls > 200 && messages > 200, "{calls} calls, {messages} messages: that is no load");

@@ -1,0 +1,118 @@
+//! What a limit does when it is reached, beyond the word that `tests/loopback/reasons.rs` causes for each.
+
+use std::time::{Duration, Instant};
+
+use crate::dns::{A, addresses};
+use crate::lab::{Lab, Port, Setup, hello, word};
+use crate::peer::{End, Peer};
+use crate::wire::tcp4;
+
+/// A hello that is not over yet.
+fn begin(lab: &Lab) -> Peer {
+    let mut client = lab.connect(Port::Tls);
+    client.say([&tcp4(&[])[..], &hello()[..20]].concat());
+    client
+}
+
+#[test]
+fn at_the_limit_a_connection_waits_and_is_served_when_there_is_room() {
+    let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
+    // On a machine that stands still for a second the patience is over first: then once more.
+    crate::until("one that had to wait is served", || {
+        let (first, upstream) = lab.pair();
+        let second = lab.client();
+        let waited = lab.upstream.accept_within(Duration::from_millis(50)).is_none();
+        drop((first, upstream));
+        let served = lab.upstream.accept_within(Duration::from_millis(900)).is_some();
+        drop(second);
+        lab.quiet();
+        assert!(waited, "two at a time");
+        served
+    });
+    lab.end();
+}
+
+#[test]
+fn after_a_second_at_the_limit_connections_are_closed_until_there_is_room() {
+    let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
+    let (first, upstream) = lab.pair();
+    let full = Instant::now();
+    assert_eq!(lab.client().hear_all().0, b"");
+    assert!(full.elapsed() >= Duration::from_millis(900), "{:?}", full.elapsed());
+    // And the next at once: whoever retries is not made to wait again.
+    assert_eq!(lab.client().hear_all().0, b"");
+    drop((first, upstream));
+    lab.quiet();
+    drop(lab.pair());
+    let told = lab.end();
+    assert_eq!(told.counted[&("refused".into(), "overloaded".into())], 2);
+    let refused = told.records.iter().filter(|record| word(record, "reason") == "overloaded");
+    assert!(refused.clone().all(|record| word(record, "detail") == "limits.connections"));
+}
+
+#[test]
+fn of_too_many_half_open_connections_the_longest_waiting_goes() {
+    let lab = Lab::with(Setup { limits: "half_open: 3", workers: 1, ..Setup::default() });
+    let mut waiting: Vec<Peer> = Vec::new();
+    for open in 1..=3 {
+        waiting.push(begin(&lab));
+        crate::until("it is accepted", || {
+            lab.metrics()[r#"latticegate_connections_active{listener="tls"}"#] == f64::from(open)
+        });
+    }
+    waiting.push(begin(&lab));
+    // TLS clients are told, even half-way through a hello.
+    assert_eq!(waiting.remove(0).hear_all().1, End::Fin);
+    for client in &mut waiting {
+        client.hears_nothing();
+        client.say(&hello()[20..]);
+        assert_eq!(lab.upstream.accept().hear(hello().len()), hello());
+    }
+    drop(waiting);
+    lab.upstream.close_all();
+    let told = lab.end();
+    assert_eq!(told.counted[&("refused".into(), "overloaded".into())], 1);
+}
+
+#[test]
+fn invented_names_do_not_keep_a_name_in_use_from_being_renewed() {
+    let limits = "lookups_per_second: 2, lookups_per_client: 2";
+    let dns = "ipv6: off, timeout: 2s, min_ttl: 50ms, max_ttl: 50ms";
+    let mut lab = Lab::with(Setup { limits, dns, ..Setup::default() });
+    drop(lab.pair());
+    let mut refused = 0;
+    for round in 0..40 {
+        let asked = lab.dns.asked("orders.example.com", A);
+        lab.client_asking(format!("invented-{round}.example.com").as_bytes()).hear_all();
+        if round % 10 == 0 {
+            crate::until("renewed in the middle of it", || {
+                drop(lab.pair());
+                lab.dns.asked("orders.example.com", A) > asked
+            });
+        }
+    }
+    lab.quiet();
+    while let Some(record) = lab.try_record() {
+        refused += u32::from(word(&record, "reason") == "lookup_rate");
+    }
+    assert!(refused >= 10, "{refused} of 40");
+    // Nothing of what was in use failed.
+    let told = lab.end();
+    let orders = told.records.iter().filter(|record| word(record, "name") == "orders.example.com");
+    assert!(orders.clone().all(|record| word(record, "outcome") == "relayed"));
+}
+
+#[test]
+fn a_ttl_of_136_years_is_not_believed() {
+    let mut lab = Lab::with(Setup { dns: "ipv6: off, min_ttl: 50ms, max_ttl: 100ms", ..Setup::default() });
+    lab.dns.set("orders.example.com", crate::dns::Reply::Addresses(vec![lab.upstream.address.ip()], u32::MAX));
+    drop(lab.pair());
+    word(&lab.record(), "reason");
+    let moved = crate::upstream::Upstream::start(lab.ip(12), lab.upstream.address.port());
+    lab.dns.set("orders.example.com", addresses(&[moved.address.ip()]));
+    crate::until("the move is followed", || {
+        let _client = lab.client();
+        lab.upstream.close_all();
+        moved.accept_within(Duration::from_millis(20)).is_some()
+    });
+}

@@ -1,0 +1,199 @@
+//! Port 80 over real sockets: each request of a kept-alive connection is judged, and nothing but bytes that were
+//! let through reaches the upstream.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+use crate::dns::addresses;
+use crate::lab::{Lab, Port, Setup, word};
+use crate::malformed::stream;
+use crate::peer::{End, Peer};
+
+const GET: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\nX-Odd:  kept \r\n\r\n";
+const OTHER: &[u8] = b"GET /2 HTTP/1.1\r\nHost: other.example.com\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+
+/// A client and its upstream, the first request passed on.
+fn begin(lab: &Lab, first: &[u8]) -> (Peer, Peer) {
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say(first);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(first.len()), first);
+    (client, upstream)
+}
+
+#[test]
+fn requests_to_one_host_are_forwarded_as_they_come() {
+    let lab = Lab::start();
+    let (mut client, mut upstream) = begin(&lab, GET);
+    let requests: [&[u8]; 4] = [
+        b"POST /2 HTTP/1.1\r\nhOsT: ORDERS.example.com:80\r\nContent-Length: 5\r\n\r\nhello",
+        b"PUT /3 HTTP/1.1\r\nHost: orders.example.com.\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+        b"GET http://orders.example.com/4 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+        b"DELETE /5 HTTP/1.1\r\nHost: orders.example.com\r\nConnection: close\r\n\r\n",
+    ];
+    for request in requests {
+        upstream.say(ANSWER);
+        assert_eq!(client.hear(ANSWER.len()), ANSWER);
+        client.say(request);
+        assert_eq!(upstream.hear(request.len()), request);
+    }
+    // Byte by byte too.
+    upstream.say(ANSWER).finish();
+    assert_eq!(client.hear_all(), (ANSWER.to_vec(), End::Fin));
+    drop((client, upstream));
+    lab.end().assert_only("relayed", "done");
+}
+
+#[test]
+fn another_host_gets_421_after_the_earlier_response_is_whole() {
+    let lab = Lab::start();
+    let (mut client, mut upstream) = begin(&lab, GET);
+    upstream.say(&ANSWER[..30]);
+    assert_eq!(client.hear(30), &ANSWER[..30]);
+    client.say(OTHER);
+    client.hears_nothing();
+    upstream.say(&ANSWER[30..]);
+    let (rest, end) = client.hear_all();
+    assert_eq!(&rest[..ANSWER.len() - 30], &ANSWER[30..]);
+    let status = &rest[ANSWER.len() - 30..];
+    assert!(status.starts_with(b"HTTP/1.1 421 Misdirected Request\r\n"), "{}", status.escape_ascii());
+    assert_eq!(end, End::Fin);
+    assert_eq!(upstream.hear_all().0, b"");
+    drop((client, upstream));
+    lab.end().assert_only("refused", "host_changed");
+}
+
+#[test]
+fn pipelined_requests_are_closed_without_a_status() {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say([GET, OTHER].concat());
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(GET.len()), GET);
+    upstream.say(ANSWER);
+    assert_eq!(client.hear_all(), (ANSWER.to_vec(), End::Fin));
+    assert_eq!(upstream.hear_all().0, b"");
+    drop((client, upstream));
+    lab.end().assert_only("refused", "host_changed");
+}
+
+#[test]
+fn a_list_that_comes_between_two_requests_denies_the_second() {
+    let lab = Lab::start();
+    let (mut client, mut upstream) = begin(&lab, GET);
+    upstream.say(ANSWER);
+    assert_eq!(client.hear(ANSWER.len()), ANSWER);
+    fs::write(lab.files.path().join("ipcontrol.yaml"), "rules:\n- allow: all\n  to: other.example.com\n").unwrap();
+    crate::until("the list is loaded", || lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0);
+    client.say(GET);
+    let (answer, end) = client.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());
+    assert_eq!((end, upstream.hear_all().0), (End::Fin, vec![]));
+    drop((client, upstream));
+    lab.end().assert_only("refused", "name_denied");
+}
+
+#[test]
+fn nothing_behind_a_smuggled_cut_reaches_the_upstream() {
+    let lab = Lab::start();
+    lab.dns.set("a.example", addresses(&[lab.upstream.address.ip()]));
+    let rows = stream::all();
+    assert!(rows.len() >= 75, "{} rows", rows.len());
+    let mut reasons = HashMap::new();
+    for rows in rows.chunks(32) {
+        let clients: Vec<Peer> = rows
+            .iter()
+            .map(|row| {
+                let mut client = lab.connect(Port::HttpDirect);
+                client.say([&row.forwarded[..], &row.cut].concat());
+                reasons.insert(client.address().to_string(), row);
+                client
+            })
+            .collect();
+        // In whatever order they are dialled; each hears its end when its client is refused.
+        let mut forwarded: Vec<Vec<u8>> = rows.iter().map(|_| lab.upstream.accept().hear_all().0).collect();
+        let mut expected: Vec<Vec<u8>> = rows.iter().map(|row| row.forwarded.clone()).collect();
+        forwarded.sort();
+        expected.sort();
+        for (forwarded, expected) in forwarded.iter().zip(&expected) {
+            assert_eq!(forwarded.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        }
+        for mut client in clients {
+            client.hear_all();
+        }
+    }
+    let told = lab.end();
+    assert_eq!(told.records.len(), rows.len());
+    for record in &told.records {
+        let row = reasons.remove(&word(record, "peer")).unwrap();
+        assert_eq!(word(record, "reason"), row.reason, "{}", row.name);
+        assert_eq!(record["bytes_up"], row.forwarded.len(), "{}", row.name);
+    }
+}
+
+#[test]
+fn a_chunked_upload_of_100_mb_goes_through_the_pipe_intact() {
+    const PIECE: usize = 1 << 20;
+    const CHUNK: usize = 50 * PIECE;
+    let lab = Lab::start();
+    let head = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut client, mut upstream) = begin(&lab, head);
+    let piece: Vec<u8> = (0..PIECE as u32 / 4).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+    let line = format!("{CHUNK:x}\r\n");
+    let (sent, expected) = (piece.clone(), line.clone());
+    let upload = std::thread::spawn(move || {
+        for _ in 0..2 {
+            client.say(&line);
+            (0..CHUNK / PIECE).for_each(|_| {
+                client.say(&sent);
+            });
+            client.say(b"\r\n");
+        }
+        client.say(b"0\r\n\r\n");
+        client
+    });
+    for _ in 0..2 {
+        assert_eq!(upstream.hear(expected.len()), expected.as_bytes());
+        (0..CHUNK / PIECE).for_each(|n| assert!(upstream.hear(PIECE) == piece, "piece {n}"));
+        assert_eq!(upstream.hear(2), b"\r\n");
+    }
+    assert_eq!(upstream.hear(5), b"0\r\n\r\n");
+    let mut client = upload.join().unwrap();
+    // The place in the stream was kept: the next request is judged.
+    upstream.say(ANSWER);
+    assert_eq!(client.hear(ANSWER.len()), ANSWER);
+    client.say(OTHER);
+    assert!(client.hear_all().0.starts_with(b"HTTP/1.1 421 "));
+    drop((client, upstream));
+    let told = lab.end();
+    told.assert_only("refused", "host_changed");
+    assert_eq!(told.record()["bytes_up"], head.len() + 2 * (CHUNK + expected.len() + 2) + 5);
+}
+
+#[test]
+fn an_upgrade_is_forwarded_and_the_stream_stays_http1() {
+    let lab = Lab::start();
+    let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (mut client, mut upstream) = begin(&lab, request);
+    let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    upstream.say(switched);
+    assert_eq!(client.hear(switched.len()), switched);
+    client.say(b"\x81\x05hello");
+    client.hear_all();
+    assert_eq!(upstream.hear_all().0, b"");
+    drop((client, upstream));
+    lab.end().assert_only("refused", "not_http");
+}
+
+#[test]
+fn an_upstream_that_never_answers_is_left_at_the_idle_limit() {
+    let lab = Lab::with(Setup { timeouts: "idle: 400ms", ..Setup::default() });
+    let (mut client, mut upstream) = begin(&lab, GET);
+    assert_eq!(client.hear_all().0, b"");
+    assert_eq!(upstream.hear_all().0, b"");
+    let told = lab.end();
+    told.assert_only("relayed", "idle");
+    assert!(told.record()["total_ms"].as_f64().unwrap() >= Duration::from_millis(400).as_millis() as f64);
+}

@@ -1,0 +1,76 @@
+//! A full table of open files: nothing spins, nobody is forgotten, and it is over when there is room.
+
+use std::time::{Duration, Instant};
+
+use crate::gate::Gate;
+use crate::lab::{Parts, Setup, get, hello, word};
+use crate::peer::Peer;
+use crate::wire::tcp4;
+
+const FILES: u32 = 96;
+
+fn client(gate: &Gate) -> Peer {
+    let mut client = Peer::connect(gate.address("tls"));
+    client.say([tcp4(&[]), hello()].concat());
+    client
+}
+
+fn start() -> Gate {
+    // As if somebody had set the limit of connections too high.
+    Gate::start(Parts::make(&Setup { limits: "connections: 10000", ..Setup::default() }), FILES, &[])
+}
+
+#[test]
+fn a_full_fd_table_does_not_spin_and_recovers() {
+    let mut gate = start();
+    let mut clients = Vec::new();
+    // Established connections cannot be made to go, so the table fills for good.
+    crate::until("the table is full", || {
+        clients.push(client(&gate));
+        gate.open_files() >= FILES as usize - 1 && gate.said().contains("accept fails")
+    });
+    let (cpu, start) = (gate.cpu(), Instant::now());
+    let waiting: Vec<Peer> = (0..20).map(|_| client(&gate)).collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let (ticks, wall) = (gate.cpu() - cpu, start.elapsed().as_millis() / 10);
+    // A spinning loop takes all of it; ours tries 20 times a second on each listener.
+    assert!(u128::from(ticks) < wall / 5, "{ticks} of {wall} ticks");
+    assert!(gate.child.try_wait().unwrap().is_none());
+    drop(clients);
+    gate.parts.upstream.close_all();
+    // Those who waited in the kernel's queue are served now.
+    for _ in &waiting {
+        assert_eq!(gate.parts.upstream.accept().hear(hello().len()), hello());
+    }
+    drop(waiting);
+    crate::until("the fds are back", || gate.open_files() < 60);
+    assert!(gate.metric("latticegate_accept_errors_total") > 0.0);
+    assert_eq!(gate.metric("latticegate_warning{warning=\"shortage\"}"), 1.0);
+    assert!(get(gate.address("health"), "/readyz").1.contains("warning: out of open files"));
+    // Told when it began and when it was over, by each listener of each worker: not at each of the tries.
+    assert!(gate.said().matches("accept fails").count() <= 8, "{}", gate.said());
+    assert!(gate.said().contains("accept succeeds again"), "{}", gate.said());
+    gate.end();
+}
+
+#[test]
+fn half_open_connections_make_room_for_those_who_say_what_they_want() {
+    let gate = start();
+    let slow: Vec<Peer> = (0..200)
+        .map(|_| {
+            let mut client = Peer::connect(gate.address("tls"));
+            client.say(&tcp4(&[])[..5]);
+            client
+        })
+        .collect();
+    crate::until("the slow are too many", || gate.said().contains("accept fails"));
+    // A client is in the queue behind them, or has no fd left for its upstream and tries again.
+    crate::until("a client is served", || {
+        let _client = client(&gate);
+        gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
+    });
+    drop(slow);
+    let records = gate.end();
+    let overloaded = records.iter().filter(|record| word(record, "reason") == "overloaded").count();
+    assert!(overloaded > 50, "{overloaded}");
+}
