@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod diff;
 mod explain;
+mod healthcheck;
 mod import;
 mod run;
 
@@ -37,6 +38,8 @@ enum Verb {
     Diff(diff::Diff),
     /// Turn an nginx allow/deny file into an access list.
     Import(import::Import),
+    /// Ask the running latticegate whether it is ready, for a container's health check.
+    Healthcheck(healthcheck::Healthcheck),
     /// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -61,6 +64,7 @@ impl Cli {
         match self.verb {
             Verb::Run(run) => run.run(),
             Verb::Check(check) => check.run(),
+            Verb::Healthcheck(check) => check.run(),
             Verb::Explain(explain) => explain.run(),
             Verb::Diff(diff) => diff.run(),
             Verb::Import(import) => import.run(),

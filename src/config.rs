@@ -34,6 +34,8 @@ pub struct Config {
     /// The list to start with where a remote source does not answer.
     pub policy_fallback: Option<PathBuf>,
     pub on_reload: OnReload,
+    /// A list that decides nothing: where it would have is told.
+    pub shadow: Option<PathBuf>,
     pub policy_refusal: PolicyRefusal,
     pub dns: Dns,
     pub upstream: Upstream,
@@ -49,6 +51,8 @@ pub struct Config {
     /// `/metrics` and the rest of the operator's page.
     pub admin: SocketAddr,
     pub access_log: AccessLog,
+    /// CloudWatch metrics as lines on standard output.
+    pub emf: Option<Emf>,
 }
 
 impl Config {
@@ -220,6 +224,14 @@ pub struct Drain {
     pub delay: Duration,
     /// After that, how long live connections may take to end by themselves.
     pub timeout: Duration,
+}
+
+/// `metrics.emf`.
+#[derive(Debug, Clone)]
+pub struct Emf {
+    pub interval: Duration,
+    pub namespace: Box<str>,
+    pub dimensions: BTreeMap<Box<str>, Box<str>>,
 }
 
 #[derive(Debug, Clone)]

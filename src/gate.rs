@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
@@ -22,10 +22,12 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::access_log::{Sink, Writer, Written};
 use crate::config::{Config, Ipv6, Listener};
+use crate::emf;
 use crate::hostname::Hostname;
 use crate::limits;
 use crate::metrics::{DnsMetrics, Metrics};
 use crate::policy::reach::Reach;
+use crate::recent::Asker;
 use crate::reload::{Current, Loaded, Reloader, Source, SourceError};
 use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
@@ -55,6 +57,9 @@ pub struct Gate {
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
     listeners: Vec<Listener>,
+    recent: Asker,
+    /// Takes the lines for CloudWatch, if there are any.
+    output: Option<(Writer, Option<Written>)>,
 }
 
 /// Why a gate could not start.
@@ -86,6 +91,7 @@ impl Gate {
         let sockets = server::bind(&config).map_err(StartError::Bind)?;
         let listeners: Vec<Listener> =
             sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
+        config.listeners.clone_from(&listeners);
         let mut own_listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.bind).collect();
         own_listeners.extend([health_address, admin_address]);
         let reach = Reach::new(
@@ -95,8 +101,19 @@ impl Gate {
             own_addresses(),
             config.dns.server,
         );
+        let apart = !sink.is_output();
         let (writer, written) = Writer::start_counting(sink, metrics.lines_dropped.clone())
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
+        let output = match (&config.emf, apart) {
+            (None, _) => None,
+            (Some(_), false) => Some((writer.clone(), None)),
+            (Some(_), true) => {
+                let started = Writer::start(Sink::Stdout);
+                let (writer, written) =
+                    started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
+                Some((writer, Some(written)))
+            }
+        };
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         metrics.policy.loaded(&policy);
@@ -104,7 +121,9 @@ impl Gate {
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);
-        let shared = Arc::new(Shared { config, policy: current, reach, limits, metrics, status: told });
+        let shadow = config.shadow.as_ref().map(|_| Arc::default());
+        let shared = Arc::new(Shared { config, policy: current, reach, limits, shadow, metrics, status: told });
+        let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
         let first_id = RandomState::new().hash_one("connection ids");
@@ -117,13 +136,28 @@ impl Gate {
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
+                asked: recent.add(),
             };
             let worker = server::start_worker(number, setup)
                 .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
             workers.push(worker);
         }
         status.set_listening();
-        Ok(Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, listeners })
+        Ok(Self {
+            runtime,
+            shared,
+            status,
+            resolvers,
+            asks,
+            phase,
+            workers,
+            written,
+            health,
+            admin,
+            listeners,
+            recent,
+            output,
+        })
     }
 
     /// The listeners as bound: a port of 0 has become a real one.
@@ -160,7 +194,21 @@ impl Gate {
 
     /// Serves until `stop` says otherwise, then drains; returns when the last record is written.
     pub fn run(self, stop: mpsc::UnboundedReceiver<Stop>) -> Result<(), StartError> {
-        let Self { runtime, shared, status, resolvers, asks, phase, workers, written, health, admin, .. } = self;
+        let Self {
+            runtime,
+            shared,
+            status,
+            resolvers,
+            asks,
+            phase,
+            workers,
+            written,
+            health,
+            admin,
+            recent,
+            output,
+            ..
+        } = self;
         runtime.block_on(async {
             let dns = &shared.config.dns;
             let wire = Wire::new(dns.server, ask_ipv6(&shared.config), dns.timeout)
@@ -174,16 +222,17 @@ impl Gate {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
             };
             spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
-            let handle = shared.metrics.handle();
-            let upkeep = handle.clone();
-            let (counted, crowding) = (Arc::clone(&shared), Arc::clone(&status));
+            let upkeep = shared.metrics.handle();
+            let (counted, crowding) = (shared.metrics.clone(), Arc::clone(&status));
             spawn_local(async move {
                 // Histograms gather samples until they are folded.
                 let mut tick = interval(Duration::from_secs(5));
                 loop {
                     tick.tick().await;
                     upkeep.run_upkeep();
-                    let open = counted.limits.open();
+                    // Per listener: each is a target of its own for the load balancer.
+                    let open = counted.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
+                    let open = usize::try_from(open).unwrap_or(usize::MAX);
                     if crowding.set_crowded(open) {
                         tracing::warn!(
                             open,
@@ -192,13 +241,56 @@ impl Gate {
                     }
                 }
             });
-            let admin_site = Admin { metrics: shared.metrics.clone(), handle, status: Arc::clone(&status) };
+            let admin_site = Admin {
+                shared: Arc::clone(&shared),
+                shadow: shared.shadow.clone(),
+                status: Arc::clone(&status),
+                resolvers,
+                recent,
+                started: Instant::now(),
+            };
             spawn_local(web::serve(listener(admin)?, admin_site));
-            leave(&shared.config, &status, &phase, workers, stop).await;
+            if let (Some(shadow), Some(path)) = (shared.shadow.clone(), shared.config.shadow.clone()) {
+                let poll = shared.config.policy_poll.min(SHADOW_POLL);
+                spawn_local(async move { shadow.watch(&path, poll).await });
+            }
+            let mut teller = shared.config.emf.clone().map(|emf| emf::Teller::new(emf, shared.metrics.clone()));
+            let leave = leave(&shared.config, &status, &phase, workers, stop);
+            match (&mut teller, &output) {
+                (Some(teller), Some((writer, _))) => {
+                    tokio::select! {
+                        () = leave => {}
+                        () = tell_cloudwatch(teller, writer) => {}
+                    }
+                    // What happened since the last interval is not lost.
+                    let _ = writer.send(teller.lines(SystemTime::now()));
+                }
+                _ => leave.await,
+            }
             Ok(())
         })?;
+        let apart = output.and_then(|(writer, apart)| {
+            drop(writer);
+            apart
+        });
         written.wait(Duration::from_secs(1));
+        if let Some(written) = apart {
+            written.wait(Duration::from_secs(1));
+        }
         Ok(())
+    }
+}
+
+/// A file is looked at no more seldom, however seldom the list in force is.
+const SHADOW_POLL: Duration = Duration::from_secs(1);
+
+/// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
+async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer) {
+    loop {
+        sleep(teller.interval()).await;
+        if writer.send(teller.lines(SystemTime::now())).is_err() {
+            tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
+        }
     }
 }
 

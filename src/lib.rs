@@ -28,6 +28,8 @@ pub mod outcome; // pure: how a connection can end, and the fixed word for each 
 pub mod record; // the one record of a connection
 pub mod access_log; // record → a line, without ever blocking a worker
 pub mod metrics; // every metric's name, help and handle
+pub mod emf; // metrics → CloudWatch, as lines in the log
+pub mod recent; // the last refusals, for the operator's page
 
 // Around the path.
 pub mod cli; // the verbs and their help

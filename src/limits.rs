@@ -76,8 +76,9 @@ impl Limits {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+    /// What is taken of `limits.connections`, and that limit.
+    pub fn taken(&self) -> (usize, usize) {
+        (self.open.load(Ordering::Relaxed), self.max_open)
     }
 
     pub fn is_full(&self) -> bool {

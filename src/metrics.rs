@@ -2,8 +2,12 @@
 //!
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
-use std::sync::Arc;
+mod count;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use metrics::{
@@ -12,10 +16,12 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub use self::count::{Count, Durations, Level, Taken};
 use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::reload::Loaded;
+use crate::reload::{Loaded, Shadowed};
 use crate::resolve::{Found, LookupError};
+use crate::socket;
 use crate::status::{Status, Warning};
 
 /// Seconds; from a hit in the same AZ to the connect timeout.
@@ -25,13 +31,21 @@ const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 #[derive(Clone)]
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
-    pub bytes_up: Counter,
-    pub bytes_down: Counter,
+    pub bytes_up: Count,
+    pub bytes_down: Count,
     pub lines_dropped: Counter,
     pub dns: DnsMetrics,
     pub policy: PolicyMetrics,
     pub ready: Gauge,
     pub accept_errors: Counter,
+    /// Without a whole header and hello.
+    pub half_open: Level,
+    /// From the first connect to the connection, for CloudWatch.
+    pub connects: Durations,
+    /// Fetched at start and read at a scrape; no connection takes this lock.
+    listeners: Arc<Mutex<BTreeMap<String, ListenerMetrics>>>,
+    open_fds: Gauge,
+    max_fds: Gauge,
     warnings: [(Warning, Gauge); 3],
     handshake: Histogram,
     connect: Histogram,
@@ -41,8 +55,8 @@ pub struct Metrics {
 pub struct DnsMetrics {
     found: Counter,
     unknown: Counter,
-    timeout: Counter,
-    failed: Counter,
+    timeout: Count,
+    failed: Count,
     stale: Counter,
 }
 
@@ -62,13 +76,14 @@ pub struct PolicyMetrics {
 /// What one listener counts.
 #[derive(Clone)]
 pub struct ListenerMetrics {
-    active: Gauge,
+    active: Level,
     /// By [`Outcome::index`].
-    closed: Arc<[Counter]>,
-    bytes_up: Counter,
-    bytes_down: Counter,
+    closed: Arc<[Count]>,
+    bytes_up: Count,
+    bytes_down: Count,
     handshake: Histogram,
     connect: Histogram,
+    connects: Durations,
 }
 
 impl Metrics {
@@ -82,8 +97,13 @@ impl Metrics {
             gauge!("latticegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             Self {
                 recorder: Arc::clone(&recorder),
-                bytes_up: counter!("latticegate_bytes_total", "direction" => "up"),
-                bytes_down: counter!("latticegate_bytes_total", "direction" => "down"),
+                bytes_up: Count::new(counter!("latticegate_bytes_total", "direction" => "up")),
+                bytes_down: Count::new(counter!("latticegate_bytes_total", "direction" => "down")),
+                half_open: Level::new(gauge!("latticegate_connections_half_open")),
+                connects: Durations::default(),
+                listeners: Arc::default(),
+                open_fds: gauge!("latticegate_open_fds"),
+                max_fds: gauge!("latticegate_max_fds"),
                 lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
                 dns: DnsMetrics::new(),
                 policy: PolicyMetrics::new(),
@@ -97,7 +117,13 @@ impl Metrics {
         }))
     }
 
+    /// The one set of a listener, which all workers share.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.entry(name.to_owned()).or_insert_with(|| self.new_listener(name)).clone()
+    }
+
+    fn new_listener(&self, name: &str) -> ListenerMetrics {
         with_local_recorder(&*self.recorder, || {
             let closed = Outcome::all().map(|outcome| {
                 let labels = [
@@ -105,17 +131,70 @@ impl Metrics {
                     ("outcome", outcome.word().to_owned()),
                     ("reason", outcome.reason().to_owned()),
                 ];
-                counter!("latticegate_connections_total", &labels)
+                Count::new(counter!("latticegate_connections_total", &labels))
             });
             ListenerMetrics {
-                active: gauge!("latticegate_connections_active", "listener" => name.to_owned()),
+                active: Level::new(gauge!("latticegate_connections_active", "listener" => name.to_owned())),
                 closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
                 connect: self.connect.clone(),
+                connects: self.connects.clone(),
             }
         })
+    }
+
+    pub fn listeners(&self) -> BTreeMap<String, ListenerMetrics> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections open now.
+    pub fn active(&self) -> u64 {
+        self.listeners().values().map(|listener| listener.active.value()).sum()
+    }
+
+    /// Connections accepted since the start.
+    pub fn opened(&self) -> u64 {
+        let closed = self.endings().into_values().sum::<u64>();
+        closed.saturating_add(self.active())
+    }
+
+    /// Connections closed since the start, on all listeners.
+    pub fn endings(&self) -> HashMap<Outcome, u64> {
+        let mut endings = HashMap::new();
+        for listener in self.listeners().values() {
+            for (outcome, count) in Outcome::all().zip(listener.closed.iter()) {
+                *endings.entry(outcome).or_default() += count.value();
+            }
+        }
+        endings
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self, list: &Loaded, shadow: Option<&Shadowed>) -> String {
+        self.policy.refresh();
+        self.bytes_up.show();
+        self.bytes_down.show();
+        self.dns.timeout.show();
+        self.dns.failed.show();
+        self.half_open.show();
+        for listener in self.listeners().values() {
+            listener.active.show();
+            listener.closed.iter().for_each(Count::show);
+        }
+        self.open_fds.set(float(socket::open_fds()));
+        self.max_fds.set(float(socket::fd_soft_limit()));
+        let mut text = self.recorder.handle().render();
+        // Written here and not by the recorder, whose labels would outlive the rules.
+        let hits = "Times that a rule of the list in force decided.";
+        write_rules(&mut text, "latticegate_rule_hits_total", hits, list, 0);
+        if let Some(shadow) = shadow {
+            let help = "Times that a rule of the shadow list would have decided otherwise.";
+            let unmatched = shadow.denied_at_the_end.load(Ordering::Relaxed);
+            write_rules(&mut text, "latticegate_shadow_disagreements_total", help, &shadow.loaded, unmatched);
+        }
+        text
     }
 
     /// Before each scrape.
@@ -133,11 +212,19 @@ impl Metrics {
 
 impl ListenerMetrics {
     pub(crate) fn opened(&self) {
-        self.active.increment(1.0);
+        self.active.rise();
+    }
+
+    pub fn active(&self) -> u64 {
+        self.active.value()
+    }
+
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        self.closed.get(outcome.index()).map_or(0, Count::value)
     }
 
     pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
-        self.active.decrement(1.0);
+        self.active.fall();
         if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
@@ -152,7 +239,9 @@ impl ListenerMetrics {
             self.handshake.record(hello);
         }
         if let (Some(dns), Some(connect)) = (times.dns, times.connect) {
-            self.connect.record(connect.saturating_sub(dns));
+            let took = connect.saturating_sub(dns);
+            self.connect.record(took);
+            self.connects.record(took);
         }
     }
 }
@@ -195,6 +284,32 @@ impl PolicyMetrics {
     }
 }
 
+/// One sample for each line of the list that has a rule which was hit; at most this many.
+const MAX_RULES: usize = 10_000;
+
+fn write_rules(text: &mut String, name: &str, help: &str, list: &Loaded, unmatched: u64) {
+    let mut by_label: BTreeMap<String, u64> = BTreeMap::new();
+    let hit = list.policy.rules().map(|(id, _)| (id, list.hits.of(id).0)).filter(|(_, count)| *count > 0);
+    for (id, count) in hit.take(MAX_RULES) {
+        // Two rules may share a line.
+        *by_label.entry(list.policy.label(id).to_string()).or_default() += count;
+    }
+    if unmatched > 0 {
+        by_label.insert("none".to_owned(), unmatched);
+    }
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (label, count) in by_label {
+        let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(text, "{name}{{rule=\"{label}\"}} {count}");
+    }
+}
+
+/// Gauges here stay far below 2^32.
+fn float(number: u64) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -205,20 +320,24 @@ impl DnsMetrics {
         Self {
             found: lookups("found"),
             unknown: lookups("unknown"),
-            timeout: lookups("timeout"),
-            failed: lookups("failed"),
+            timeout: Count::new(lookups("timeout")),
+            failed: Count::new(lookups("failed")),
             stale: counter!("latticegate_dns_stale_answers_total"),
         }
     }
 
     pub fn looked_up(&self, result: &Result<Found, LookupError>) {
         match result {
-            Ok(_) => &self.found,
-            Err(LookupError::Unknown) => &self.unknown,
-            Err(LookupError::Timeout) => &self.timeout,
-            Err(LookupError::Failed | LookupError::Limited) => &self.failed,
+            Ok(_) => self.found.increment(1),
+            Err(LookupError::Unknown) => self.unknown.increment(1),
+            Err(LookupError::Timeout) => self.timeout.increment(1),
+            Err(LookupError::Failed | LookupError::Limited) => self.failed.increment(1),
         }
-        .increment(1);
+    }
+
+    /// Questions without an answer since the start.
+    pub fn failures(&self) -> u64 {
+        self.timeout.value().saturating_add(self.failed.value())
     }
 
     pub fn served_stale(&self) {
@@ -230,6 +349,9 @@ fn describe() {
     describe_gauge!("latticegate_build_info", "Always 1; the label tells the version.");
     describe_gauge!("latticegate_ready", "1 while /readyz answers 200.");
     describe_gauge!("latticegate_connections_active", "Connections open now, half-open ones included.");
+    describe_gauge!("latticegate_connections_half_open", "Of them, those without a whole header and hello.");
+    describe_gauge!("latticegate_open_fds", "Open files of this process.");
+    describe_gauge!("latticegate_max_fds", "Open files that it may have.");
     describe_counter!("latticegate_connections_total", "Connections closed, by listener, outcome and reason word.");
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::config;
 use crate::metrics::ListenerMetrics;
 use crate::outcome::{Close, Outcome, Unfinished};
+use crate::recent::Recent;
 use crate::relay::{Side, Tally};
 use crate::sni::{Alpn, Group, Hello};
 
@@ -23,6 +24,7 @@ pub struct Teller {
     pub listener: config::Listener,
     pub log: Rc<Log>,
     pub metrics: ListenerMetrics,
+    pub recent: Rc<Recent>,
     /// Set when the worker stops: what is still open then was not lost but cut.
     pub stopping: Rc<Cell<bool>>,
 }
@@ -114,6 +116,7 @@ impl Record {
     fn tell(&mut self, outcome: Outcome) {
         self.told = true;
         self.teller.metrics.closed(outcome, self);
+        self.teller.recent.note(&self.teller.listener.name, self, outcome);
         // A probe says nothing that a count does not.
         if !matches!(outcome, Outcome::Probe(_)) {
             self.teller.log.write(&self.teller.listener, self, outcome);

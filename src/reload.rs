@@ -7,6 +7,7 @@ mod file;
 mod http;
 #[cfg(feature = "s3")]
 mod s3;
+mod shadow;
 mod source;
 
 use std::io;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+pub use self::shadow::{Shadow, Shadowed};
 use self::source::Looked;
 pub use self::source::{Fetched, Source, SourceError, Version};
 use crate::config::OnReload;

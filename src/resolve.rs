@@ -68,6 +68,20 @@ pub(crate) enum Ask {
     },
     /// The answer is in use and will soon expire.
     Renew(Hostname),
+    /// What is known, for people: how many names, and so many of those used last.
+    Show { most: usize, reply: oneshot::Sender<(usize, Vec<Shown>)> },
+}
+
+/// One name in the cache, as people see it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+    /// Until the answer has to be asked for again.
+    pub left: Duration,
+    pub stale: bool,
+    /// What went wrong with the last question.
+    pub failed: Option<&'static str>,
 }
 
 /// The far end of every worker's [`Resolver`], for the cache to read from.
@@ -86,6 +100,14 @@ impl ResolverFactory {
         // Unbounded, and yet bounded: each connection asks at most once at a time.
         let (asks, far_end) = mpsc::unbounded_channel();
         (Self { asks, capacity }, Asks(far_end))
+    }
+
+    /// What the cache knows; nothing if it is gone.
+    pub(crate) async fn show<T: From<(usize, Vec<Shown>)>>(&self, most: usize) -> T {
+        let (reply, shown) = oneshot::channel();
+        let sent = self.asks.send(Ask::Show { most, reply });
+        let shown = if sent.is_ok() { shown.await.unwrap_or_default() } else { Default::default() };
+        shown.into()
     }
 
     pub fn resolver(&self) -> Resolver {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
@@ -23,9 +23,10 @@ use crate::limits::{HalfOpen, Limits};
 use crate::metrics::Metrics;
 use crate::outcome::{Outcome, RefuseReason};
 use crate::policy::reach::Reach;
+use crate::recent::{Question, Recent};
 use crate::record::{Record, Teller};
 use crate::relay::Tools;
-use crate::reload::{Current, Loaded, pass_on};
+use crate::reload::{Current, Loaded, Shadow, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
 use crate::status::Status;
 use crate::{session, socket};
@@ -59,6 +60,7 @@ pub struct Shared {
     pub policy: Arc<Current>,
     pub reach: Reach,
     pub limits: Limits,
+    pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) failing: Failing,
     pub(crate) tools: Tools,
     pub(crate) half_open: Rc<HalfOpen>,
+    /// The list that decides nothing, if there is one.
+    pub(crate) shadow: Option<Arc<Shadow>>,
     /// There is a new access list.
     pub(crate) reloaded: Rc<Notify>,
     next_id: Cell<u64>,
@@ -119,6 +123,8 @@ pub struct Setup {
     pub sockets: Vec<(config::Listener, std::net::TcpListener)>,
     /// Where this worker's connection ids begin; far from the others'.
     pub first_id: u64,
+    /// Who wants to know of its last refusals.
+    pub(crate) asked: mpsc::UnboundedReceiver<Question>,
 }
 
 /// Starts one worker; the thread ends after [`Phase::Closing`], when its connections have.
@@ -132,13 +138,14 @@ pub fn start_worker(number: usize, setup: Setup) -> io::Result<thread::JoinHandl
 fn run(setup: Setup) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { shared, resolvers, writer, phase, sockets, first_id } = setup;
+    let Setup { shared, resolvers, writer, phase, sockets, first_id, asked } = setup;
     let log = Log::new(shared.config.access_log.format, writer, shared.metrics.lines_dropped.clone());
     let worker = Rc::new(Worker {
         resolver: resolvers.resolver(),
         failing: Failing::default(),
         tools: Tools::new(),
-        half_open: Rc::default(),
+        half_open: HalfOpen::new(shared.metrics.half_open.clone()),
+        shadow: shared.shadow.clone(),
         reloaded: Rc::default(),
         next_id: Cell::new(first_id),
         open: Cell::new(0),
@@ -150,10 +157,13 @@ fn run(setup: Setup) -> io::Result<()> {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
         spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
+        let recent = Rc::new(Recent::default());
+        spawn_local(Rc::clone(&recent).answer(asked));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.shared.metrics.listener(&listener.name);
-            let teller = Teller { listener, log: Rc::clone(&log), metrics, stopping: Rc::clone(&stopping) };
+            let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
+            let teller = Teller { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
             let acceptor = Acceptor { teller: Rc::new(teller), worker: Rc::clone(&worker), phase: phase.clone() };
             loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
         }

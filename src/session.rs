@@ -181,6 +181,9 @@ impl Session<'_> {
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
+                if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
+                    shadow.compare_admission(client, &view(self.listener));
+                }
                 self.note_rule(&loaded, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
             }
@@ -235,6 +238,9 @@ impl Session<'_> {
     fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
         let decision = loaded.policy.route(client, &view(self.listener), name);
+        if let Some(shadow) = &self.worker.shadow {
+            shadow.compare(decision, client, &view(self.listener), name);
+        }
         self.note_rule(loaded, decision.rule);
         if !decision.allowed {
             return Err(Outcome::Refused(RefuseReason::NameDenied));

@@ -1,7 +1,10 @@
 //! The two small HTTP servers on the control thread, both on hyper: the health port and the admin port.
 
 mod admin;
+mod explain;
 mod health;
+mod page;
+mod snapshot;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -27,7 +31,7 @@ type Body = Full<Bytes>;
 
 /// One of the two servers.
 pub trait Site: 'static {
-    fn answer(&self, method: &hyper::Method, path: &str, query: Option<&str>) -> Response<Body>;
+    fn answer(&self, request: &Parts) -> impl Future<Output = Response<Body>>;
 
     /// Whether a connection may begin with a PROXY v2 header: the NLB sends one to health ports too.
     const PROXY_HEADER: bool;
@@ -73,9 +77,10 @@ async fn converse<S: Site>(stream: TcpStream, site: Rc<S>) {
 
 async fn http<S: Site>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, site: Rc<S>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let uri = request.uri();
-        let response = site.answer(request.method(), uri.path(), uri.query());
-        async move { Ok::<_, Infallible>(response) }
+        let site = Rc::clone(&site);
+        // No request here has a body that is of interest.
+        let (head, _) = request.into_parts();
+        async move { Ok::<_, Infallible>(site.answer(&head).await) }
     });
     // The peer's mistakes are its own; there is nothing to tell.
     let _ = http1::Builder::new()

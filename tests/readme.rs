@@ -33,6 +33,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
         ("readiness", "readiness."),
         ("admin", "admin."),
         ("access_log", "access_log."),
+        ("metrics", "metrics."),
     ];
     for (name, prefix) in sections {
         assert!(keys.remove(name), "{name} is a section of the program");

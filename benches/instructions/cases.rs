@@ -159,6 +159,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         log: Log::new(format, writer, metrics.lines_dropped.clone()),
         metrics: metrics.listener(&listener.name),
         listener,
+        recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
     });
     let Verdict::Found { value: hello, .. } = sni::parse(&Hello::classic()?.with_name(CAPTURED_NAME)) else {

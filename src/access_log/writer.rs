@@ -31,6 +31,11 @@ impl Sink {
         Ok(Self::File(OpenOptions::new().append(true).create(true).open(path)?))
     }
 
+    /// Whether what is written here is seen by who reads the process's output.
+    pub fn is_output(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
     fn write(&mut self, piece: Vec<u8>) -> io::Result<()> {
         match self {
             Self::Stdout => {
@@ -84,7 +89,7 @@ impl Writer {
     }
 
     /// Gives the piece back when the writer is behind.
-    pub(super) fn send(&self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub(crate) fn send(&self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
         self.0.try_send(piece).map_err(|error| match error {
             TrySendError::Full(piece) | TrySendError::Disconnected(piece) => piece,
         })

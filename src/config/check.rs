@@ -9,14 +9,15 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use super::shape::{
-    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawHealth, RawLimits, RawListener, RawProxyProtocol, RawQuota,
-    RawReadiness, RawTimeouts, RawUpstream,
+    RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawEmf, RawHealth, RawLimits, RawListener, RawMetrics,
+    RawProxyProtocol, RawQuota, RawReadiness, RawTimeouts, RawUpstream,
 };
 use super::values::{AccountId, Connections, Workers};
 use super::{
-    AccessLog, Config, Dns, Drain, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
+    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
     Upstream, defaults,
 };
+use crate::emf;
 use crate::hostname::Hostname;
 use crate::limits::Quota;
 use crate::networks::Networks;
@@ -44,6 +45,7 @@ impl Check<'_> {
             policy_fallback,
             policy_owner,
             on_reload,
+            shadow,
             policy_refusal,
             dns,
             upstream,
@@ -55,6 +57,7 @@ impl Check<'_> {
             readiness,
             admin,
             access_log,
+            metrics,
         } = raw;
         let RawProxyProtocol { trusted } = proxy_protocol.unwrap_or_default();
         let RawHealth { bind: health } = health.unwrap_or_default();
@@ -79,6 +82,7 @@ impl Check<'_> {
             policy,
             policy_poll,
             policy_fallback: policy_fallback.map(|read| self.beside(&read.0)),
+            shadow: shadow.map(|read| self.beside(&read.0)),
             on_reload: or(on_reload, defaults::ON_RELOAD),
             policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
             dns: self.dns(dns.unwrap_or_default()),
@@ -97,6 +101,7 @@ impl Check<'_> {
                 format: or(format, defaults::LOG_FORMAT),
                 output: output.map_or(defaults::LOG_OUTPUT, |read| read.0),
             },
+            emf: self.emf(metrics.unwrap_or_default()),
         }
     }
 
@@ -216,6 +221,29 @@ impl Check<'_> {
             None if self.file.is_some() => PolicySource::File(self.beside(FilePath::new(defaults::POLICY))),
             None => PolicySource::File(defaults::POLICY_WITHOUT_FILE.into()),
         }
+    }
+
+    fn emf(&mut self, raw: RawMetrics) -> Option<Emf> {
+        /// CloudWatch takes 30 of them; `reason` is ours.
+        const MAX_DIMENSIONS: usize = 29;
+        let path = Path::root().key("metrics").key("emf");
+        let RawEmf { interval, namespace, dimensions } = raw.emf?;
+        let interval = self.above_zero(interval, &path.key("interval"), defaults::EMF_INTERVAL);
+        let namespace = namespace.map_or_else(|| defaults::EMF_NAMESPACE.into(), |read| read.0.0);
+        let raw = dimensions.unwrap_or_default();
+        if raw.len() > MAX_DIMENSIONS {
+            self.plain_problem(&path.key("dimensions"), "has more than 29 keys", "CloudWatch takes no more");
+        }
+        let mut dimensions = BTreeMap::new();
+        for (name, Read(value)) in raw {
+            let valid = name.bytes().all(|b| b.is_ascii_graphic()) && (1..=255).contains(&name.len());
+            if !valid || name.starts_with(':') || emf::TAKEN_NAMES.contains(&name.as_str()) {
+                let message = "the key cannot be the name of a dimension";
+                self.plain_problem(&path.key("dimensions").key(&name), message, "use another, like `cluster`");
+            }
+            dimensions.insert(name.into(), value.0);
+        }
+        Some(Emf { interval, namespace, dimensions })
     }
 
     /// A relative path starts where the configuration file is.

@@ -95,6 +95,10 @@ pub(super) const LOG_FORMAT: LogFormat = LogFormat::Json;
 /// ECS takes a container's standard output to CloudWatch.
 pub(super) const LOG_OUTPUT: LogOutput = LogOutput::Stdout;
 
+/// CloudWatch's own grain; a scaling policy that reads more often would see the same.
+pub(super) const EMF_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const EMF_NAMESPACE: &str = "latticegate";
+
 const fn v4([a, b, c, d]: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port)
 }

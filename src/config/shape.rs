@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::values::{AccountId, Connections, ListenerName, Workers};
+use super::values::{AccountId, Connections, ListenerName, MetricWord, Workers};
 use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
@@ -32,6 +32,8 @@ pub(super) struct RawConfig {
     pub(super) policy_owner: Option<Read<AccountId>>,
     /// What happens to live connections that a new list forbids.
     pub(super) on_reload: Option<Read<OnReload>>,
+    /// A second access list that decides nothing: where it would have decided otherwise is counted and logged.
+    pub(super) shadow: Option<Read<PathBuf>>,
     /// What a client refused by the access list sees: `answer` (a TLS alert, or 403) or `silent`.
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
     /// Who is asked for addresses, and how long answers hold.
@@ -54,6 +56,8 @@ pub(super) struct RawConfig {
     pub(super) admin: Option<RawAdmin>,
     /// One line for each connection.
     pub(super) access_log: Option<RawAccessLog>,
+    /// What is told to CloudWatch.
+    pub(super) metrics: Option<RawMetrics>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,4 +207,24 @@ pub(super) struct RawAccessLog {
     pub(super) format: Option<Read<LogFormat>>,
     /// `stdout`, or a file's path.
     pub(super) output: Option<Read<LogOutput>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "{ emf: { namespace: latticegate } }")]
+pub(super) struct RawMetrics {
+    /// Metrics in CloudWatch's embedded format on standard output; off unless written.
+    pub(super) emf: Option<RawEmf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "{ namespace: latticegate, interval: 60s }")]
+pub(super) struct RawEmf {
+    /// How often a line is written.
+    pub(super) interval: Option<Read<Duration>>,
+    /// The namespace in CloudWatch.
+    pub(super) namespace: Option<Read<MetricWord>>,
+    /// Names and values by which CloudWatch keeps the metrics apart, like { cluster: edge, service: gate }.
+    pub(super) dimensions: Option<BTreeMap<String, Read<MetricWord>>>,
 }

@@ -228,6 +228,31 @@ impl FromScalar for ListenerName {
     }
 }
 
+/// A namespace, or the value of a dimension, in CloudWatch.
+#[derive(Debug, Clone)]
+pub(super) struct MetricWord(pub(super) Box<str>);
+
+impl FromScalar for MetricWord {
+    const EXPECTED: &'static str = "a word for CloudWatch";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        // CloudWatch: 1 to 255 characters of ASCII, not beginning with a colon.
+        let valid = !text.is_empty() && text.len() <= 255 && !text.starts_with(':');
+        if !valid || !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) || text.trim().is_empty() {
+            return Err(Fault::new(
+                "is no name for CloudWatch",
+                "use 1 to 255 letters, digits or ./-_#, like latticegate",
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "minLength": 1, "maxLength": 255 })
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Workers {
     Auto,

@@ -7,11 +7,15 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::metrics::Level;
+
 /// Ordered by age: the keys only grow.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct HalfOpen {
     waiting: RefCell<BTreeMap<u64, Entry>>,
     next: Cell<u64>,
+    /// Of all workers together.
+    count: Level,
 }
 
 #[derive(Debug, Default)]
@@ -21,17 +25,21 @@ struct Entry {
 }
 
 /// One connection's place in the list, given up when dropped.
-#[derive(Debug)]
 pub struct Waiting {
     list: Rc<HalfOpen>,
     key: u64,
 }
 
 impl HalfOpen {
+    pub fn new(count: Level) -> Rc<Self> {
+        Rc::new(Self { count, ..Self::default() })
+    }
+
     pub fn wait(self: &Rc<Self>) -> Waiting {
         let key = self.next.get();
         self.next.set(key.wrapping_add(1));
         self.waiting.borrow_mut().insert(key, Entry::default());
+        self.count.rise();
         Waiting { list: Rc::clone(self), key }
     }
 
@@ -77,5 +85,6 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.list.waiting.borrow_mut().remove(&self.key);
+        self.list.count.fall();
     }
 }

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Answer, Ask, Asks, Found, Lookup, LookupError};
+use super::{Answer, Ask, Asks, Found, Lookup, LookupError, Shown};
 use crate::config::Config;
 use crate::hostname::Hostname;
 use crate::limits::{ClientKey, Quota, Rate, Table};
@@ -91,6 +91,8 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
                 ask = asks.0.recv() => match ask {
                     Some(Ask::Resolve { name, client, reply }) => self.resolve(name, client, reply),
                     Some(Ask::Renew(name)) => self.renew(&name),
+                    // Who asked may have gone.
+                    Some(Ask::Show { most, reply }) => drop(reply.send(self.show(most))),
                     None => return,
                 },
                 Some((name, result)) = self.flights.next() => self.land(&name, result),
@@ -150,6 +152,28 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         if due && !failed_lately {
             self.depart(name.clone());
         }
+    }
+
+    fn show(&self, most: usize) -> (usize, Vec<Shown>) {
+        let now = Instant::now();
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.last_used));
+        let shown = entries.into_iter().take(most).map(|(name, entry)| {
+            let answer = entry.answer.as_ref();
+            Shown {
+                name: name.to_string(),
+                addresses: answer.map_or_else(Vec::new, |answer| answer.addresses.to_vec()),
+                left: answer.map_or(Duration::ZERO, |answer| answer.expires.saturating_duration_since(now)),
+                stale: answer.is_some_and(|answer| now >= answer.expires),
+                failed: entry.failed.map(|(error, _)| match error {
+                    LookupError::Unknown => "no such name",
+                    LookupError::Timeout => "no answer",
+                    LookupError::Limited => "not asked",
+                    LookupError::Failed => "failed",
+                }),
+            }
+        });
+        (self.entries.len(), shown.collect())
     }
 
     fn depart(&mut self, name: Hostname) {

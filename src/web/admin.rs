@@ -1,36 +1,124 @@
-//! `/metrics` for Prometheus.
+//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page of them for people.
+//!
+//! It tells who connects, so it listens on loopback, and it answers browsers only under an address or `localhost`:
+//! a web site whose name is made to point here (DNS rebinding) gets nothing. Everything is read-only.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{Body, Site, not_found, respond, text};
-use crate::metrics::Metrics;
+use super::explain::{self, Form};
+use super::snapshot::Snapshot;
+use super::{Body, Site, not_found, page, respond, text};
+use crate::recent::Asker;
+use crate::reload::Shadow;
+use crate::resolve::ResolverFactory;
+use crate::server::Shared;
 use crate::status::Status;
 
 pub struct Admin {
-    pub metrics: Metrics,
-    pub handle: PrometheusHandle,
+    pub shared: Arc<Shared>,
+    pub shadow: Option<Arc<Shadow>>,
     pub status: Arc<Status>,
+    pub resolvers: ResolverFactory,
+    pub recent: Asker,
+    pub started: Instant,
 }
+
+/// On every answer of this port.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("x-content-type-options"), "nosniff"),
+    (HeaderName::from_static("referrer-policy"), "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 
 impl Site for Admin {
     const PROXY_HEADER: bool = false;
 
-    fn answer(&self, method: &Method, path: &str, _query: Option<&str>) -> Response<Body> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    async fn answer(&self, request: &Parts) -> Response<Body> {
+        let mut response = self.route(request).await;
+        for (name, value) in HEADERS {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
+        response
+    }
+}
+
+impl Admin {
+    async fn route(&self, request: &Parts) -> Response<Body> {
+        if request.method != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        let path = request.uri.path();
+        // Scrapers come by service names; numbers alone are no secret.
+        if path != "/metrics" && !is_local_name(request) {
+            let why = "this port answers only under an IP address or localhost, against DNS rebinding\n";
+            return text(StatusCode::MISDIRECTED_REQUEST, why);
+        }
+        let query = request.uri.query().unwrap_or_default();
         match path {
-            "/metrics" => {
-                self.metrics.policy.refresh();
-                self.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
-                self.metrics.warn(&self.status);
-                // Prometheus text format 0.0.4.
-                respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.handle.render())
+            // Prometheus text format 0.0.4.
+            "/metrics" => respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
+            "/status.json" => {
+                let body = format!("{:#}\n", self.snapshot().await.to_json());
+                respond(StatusCode::OK, "application/json", body)
             }
-            _ => not_found("/metrics"),
+            "/explain" => match self.explain(&Form::read(query)).await {
+                Ok(story) => text(StatusCode::OK, story),
+                Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            },
+            "/" => {
+                let form = Form::read(query);
+                let story = if form.is_empty() { None } else { Some(self.explain(&form).await) };
+                page::respond(&self.snapshot().await, &form, story)
+            }
+            _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics"),
         }
     }
+
+    fn metrics(&self) -> String {
+        self.shared.metrics.warn(&self.status);
+        self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
+        let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
+        self.shared.metrics.render(&self.shared.policy.load(), shadow.as_deref())
+    }
+
+    async fn explain(&self, form: &Form) -> Result<String, String> {
+        let loaded = self.shared.policy.load();
+        let resolver = self.resolvers.resolver();
+        explain::answer(form, &loaded.policy, &self.shared.config, &self.shared.reach, &resolver).await
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        /// More names than anyone reads.
+        const NAMES: usize = 200;
+        Snapshot {
+            now: SystemTime::now(),
+            uptime: Duration::from_secs(self.started.elapsed().as_secs()),
+            ready: self.status.ready(),
+            shared: Arc::clone(&self.shared),
+            loaded: self.shared.policy.load(),
+            shadow: self.shadow.as_ref().and_then(|shadow| shadow.load()),
+            dns: self.resolvers.show(NAMES).await,
+            recent: self.recent.ask().await,
+        }
+    }
+}
+
+/// Whether the request names this port by something that no foreign web site can be called.
+fn is_local_name(request: &Parts) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
 use tokio::net::TcpStream;
@@ -20,11 +21,11 @@ pub struct Health(pub Arc<Status>);
 impl Site for Health {
     const PROXY_HEADER: bool = true;
 
-    fn answer(&self, method: &Method, path: &str, _query: Option<&str>) -> Response<Body> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
+    async fn answer(&self, request: &Parts) -> Response<Body> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         }
-        match path {
+        match request.uri.path() {
             "/healthz" => text(StatusCode::OK, "alive\n"),
             "/readyz" => match self.0.ready() {
                 Ok(()) => {

@@ -29,9 +29,11 @@ mod malformed;
 mod wire;
 
 // The tests.
+mod admin;
 mod answers;
 mod dialing;
 mod drain;
+mod emf;
 mod environment;
 mod health;
 mod hostile;

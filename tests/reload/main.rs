@@ -34,6 +34,7 @@ mod web_server;
 mod connections;
 mod file;
 mod http;
+mod shadow;
 #[cfg(feature = "s3")]
 mod s3;
 

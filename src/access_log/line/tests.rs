@@ -34,7 +34,13 @@ fn record() -> Record {
     let (writer, _) = Writer::start(Sink::Channel(channel().0)).unwrap();
     let log = Log::new(LogFormat::Json, writer, metrics.lines_dropped.clone());
     let stopping = Rc::new(Cell::new(true));
-    let teller = Teller { listener: listener(), log, metrics: metrics.listener("tls"), stopping };
+    let teller = Teller {
+        listener: listener(),
+        log,
+        metrics: metrics.listener("tls"),
+        recent: std::rc::Rc::default(),
+        stopping,
+    };
     Record::open(Rc::new(teller), 0xabc, "10.0.0.9:1234".parse().unwrap())
 }
 

@@ -1,0 +1,140 @@
+//! A second access list that decides nothing. Where it would have decided otherwise is counted for each of its
+//! rules and logged now and then, so that a tightening can be watched before it is put in force.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use tokio::time::sleep;
+
+use super::source::{Looked, Source, Version};
+use super::{Loaded, SourceError};
+use crate::client::Client;
+use crate::config::PolicySource;
+use crate::hostname::Hostname;
+use crate::policy::{Admission, Decision, ListenerView, Policy, RuleId};
+
+/// One line in the log for so many seconds at most.
+const LOG_EVERY: u64 = 10;
+
+#[derive(Debug, Default)]
+pub struct Shadow {
+    list: ArcSwapOption<Shadowed>,
+    /// The second of the last line, and disagreements since.
+    logged: AtomicU64,
+    unlogged: AtomicU64,
+}
+
+/// The list and what it would have changed; its rules' hits are disagreements only.
+#[derive(Debug)]
+pub struct Shadowed {
+    pub loaded: Loaded,
+    /// It would have denied because none of its rules matches.
+    pub denied_at_the_end: AtomicU64,
+    /// Refused before the name was known; the shadow list would have waited for the name.
+    pub might_admit: AtomicU64,
+}
+
+impl Shadow {
+    pub fn load(&self) -> Option<Arc<Shadowed>> {
+        self.list.load_full()
+    }
+
+    /// A decision was made by the list in force.
+    pub(crate) fn compare(
+        &self,
+        decision: Decision,
+        client: &Client,
+        listener: &ListenerView<'_>,
+        name: &Hostname,
+    ) -> Option<()> {
+        let list = self.list.load();
+        let list = list.as_ref()?;
+        let differs = Policy::disagreement(&list.loaded.policy, decision, client, listener, name)?;
+        match differs.shadow.rule {
+            Some(rule) => list.loaded.hits.note(rule, listener.now),
+            None => drop(list.denied_at_the_end.fetch_add(1, Ordering::Relaxed)),
+        }
+        let unlogged = self.may_log(listener.now)?;
+        tracing::info!(
+            client = %client.addr.ip(),
+            %name,
+            would = if differs.shadow.allowed { "allow" } else { "deny" },
+            rule = %shown(&list.loaded.policy, differs.shadow.rule),
+            since_last_line = unlogged,
+            "the shadow list would have decided otherwise"
+        );
+        Some(())
+    }
+
+    /// The client was refused whatever name it would have asked for.
+    pub(crate) fn compare_admission(&self, client: &Client, listener: &ListenerView<'_>) {
+        if let Some(list) = self.list.load().as_ref()
+            && list.loaded.policy.admit(client, listener) == Admission::Possible
+        {
+            list.might_admit.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were passed over in silence, if a line may be written now.
+    fn may_log(&self, now: SystemTime) -> Option<u64> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let last = self.logged.load(Ordering::Relaxed);
+        let due = now >= last.saturating_add(LOG_EVERY);
+        if due && self.logged.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return Some(self.unlogged.swap(0, Ordering::Relaxed));
+        }
+        self.unlogged.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Keeps it current, for ever. A list that cannot be read changes nothing and is told once.
+    pub(crate) async fn watch(self: Arc<Self>, path: &Path, poll: Duration) {
+        let Ok(mut source) = Source::new(&PolicySource::File(path.to_owned())) else { return };
+        let mut told = None;
+        loop {
+            let known = self.load().map_or_else(Version::none, |list| list.loaded.version.clone());
+            let result = match source.fetch(&known).await {
+                Ok(Looked::Fetched(fetched)) => source.parse(fetched).map(Some),
+                Ok(Looked::Unchanged | Looked::AsInForce) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(None) => {}
+                Ok(Some(loaded)) => {
+                    told = None;
+                    self.take(loaded);
+                }
+                Err(error) => Self::tell(&error, &mut told),
+            }
+            sleep(poll).await;
+        }
+    }
+
+    fn take(&self, mut loaded: Loaded) {
+        let (mut at_the_end, mut might) = (0, 0);
+        if let Some(old) = self.load() {
+            let changes = old.loaded.policy.changes_to(&loaded.policy);
+            loaded.hits = old.loaded.hits.carried_over(&changes, &loaded.policy);
+            at_the_end = old.denied_at_the_end.load(Ordering::Relaxed);
+            might = old.might_admit.load(Ordering::Relaxed);
+        }
+        tracing::info!(version = %loaded.version, rules = loaded.policy.rules().len(), "shadow list loaded");
+        let (denied_at_the_end, might_admit) = (at_the_end.into(), might.into());
+        self.list.store(Some(Arc::new(Shadowed { loaded, denied_at_the_end, might_admit })));
+    }
+
+    fn tell(error: &SourceError, told: &mut Option<String>) {
+        let text = error.to_string();
+        if told.as_ref() != Some(&text) {
+            tracing::warn!("the shadow list cannot be read: {text}");
+            *told = Some(text);
+        }
+    }
+}
+
+fn shown(policy: &Policy, rule: Option<RuleId>) -> String {
+    rule.map_or_else(|| "the end of the list".to_owned(), |rule| policy.label(rule).to_string())
+}

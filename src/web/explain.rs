@@ -1,0 +1,99 @@
+//! `/explain`: the story of a connection, by the list that is in force and the addresses that the resolver gives.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use crate::client::EndpointId;
+use crate::config::{Config, Listener};
+use crate::explain::{self, Answer, Question};
+use crate::hostname::Hostname;
+use crate::outcome::{Failure, Outcome, RefuseReason};
+use crate::policy::{Policy, Reach};
+use crate::resolve::{LookupError, Resolver};
+
+/// What was asked, as it was written.
+#[derive(Debug, Default)]
+pub(super) struct Form {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) listener: String,
+    pub(super) port: String,
+    pub(super) via: String,
+}
+
+impl Form {
+    /// What is not known here is passed over.
+    pub(super) fn read(query: &str) -> Self {
+        let mut form = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let field = match &*key {
+                "from" => &mut form.from,
+                "to" => &mut form.to,
+                "listener" => &mut form.listener,
+                "port" => &mut form.port,
+                "via" => &mut form.via,
+                _ => continue,
+            };
+            value.trim().clone_into(field);
+        }
+        form
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.from.is_empty() && self.to.is_empty()
+    }
+}
+
+/// The steps and the verdict, or what is wrong with the question.
+pub(super) async fn answer(
+    form: &Form,
+    policy: &Policy,
+    config: &Config,
+    reach: &Reach,
+    resolver: &Resolver,
+) -> Result<String, String> {
+    let from: IpAddr =
+        form.from.parse().map_err(|_| "from: not an IP address; ask like /explain?from=203.0.113.9&to=NAME")?;
+    let to = Hostname::parse(form.to.as_bytes()).map_err(|error| format!("to: not a DNS name: {error}"))?;
+    let via = match form.via.as_str() {
+        "" => None,
+        id => Some(EndpointId::parse(id.as_bytes()).ok_or("via: not a VPC endpoint's id")?),
+    };
+    let listener = listener(form, config)?;
+    let question = Question { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
+    let mut story = explain::explain(policy, config, &question);
+    if let (Some(Answer::Allowed), Some(name)) = (story.verdict, story.target.clone()) {
+        match resolver.resolve(&name, None).await {
+            Ok(answer) => {
+                let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
+                let list: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
+                story.step("resolve", format!("{}{stale}", list.join(", ")));
+                story.addresses(&answer.addresses, listener.upstream_port, reach);
+            }
+            Err(error) => {
+                let (why, outcome) = match error {
+                    LookupError::Unknown => ("the name has no address", Outcome::Refused(RefuseReason::NameUnknown)),
+                    LookupError::Limited => ("too many names are asked", Outcome::Refused(RefuseReason::LookupRate)),
+                    LookupError::Timeout => ("the resolver does not answer", Outcome::Failed(Failure::DnsTimeout)),
+                    LookupError::Failed => ("the resolver fails", Outcome::Failed(Failure::DnsFailed)),
+                };
+                match outcome {
+                    Outcome::Refused(reason) => story.unresolved(why.to_owned(), Answer::Refused(reason)),
+                    _ => story.step("resolve", format!("{why}: {}", outcome.reason())),
+                }
+            }
+        }
+    }
+    Ok(story.to_string())
+}
+
+fn listener<'a>(form: &Form, config: &'a Config) -> Result<&'a Listener, String> {
+    let names = || config.listeners.iter().map(|l| format!("{} ({})", l.name, l.public_port)).collect::<Vec<_>>();
+    let mut listeners = config.listeners.iter();
+    let found = match (form.listener.as_str(), form.port.as_str()) {
+        ("", "") => listeners.find(|listener| listener.public_port == 443).or(config.listeners.first()),
+        ("", port) => listeners.find(|listener| listener.public_port.to_string() == port),
+        (name, _) => listeners.find(|listener| listener.name == name),
+    };
+    found.ok_or_else(|| format!("no such listener; there are: {}", names().join(", ")))
+}

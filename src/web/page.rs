@@ -1,0 +1,311 @@
+//! The page for people: is it ready, what flows, what is refused and what to do about it, which rules are hit.
+//!
+//! One document without script, image or anything from elsewhere; whatever came from a client is escaped.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::{self, Display, Write};
+use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
+
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::explain::Form;
+use super::snapshot::{Snapshot, age, time};
+use super::{Body, respond as with_type};
+use crate::outcome::Outcome;
+
+/// The operator's own table, so that page and documentation say the same.
+const REASONS: &str = include_str!("../../docs/reasons.md");
+const STYLE: &str = include_str!("page.css");
+
+pub(super) fn respond(now: &Snapshot, form: &Form, story: Option<Result<String, String>>) -> Response<Body> {
+    // Random keys, so no client can know it beforehand.
+    let nonce = format!("{:016x}{:016x}", RandomState::new().hash_one(1), RandomState::new().hash_one(2));
+    let mut html = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut html, now, form, story, &nonce);
+    let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", html);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+fn write(
+    out: &mut String,
+    now: &Snapshot,
+    form: &Form,
+    story: Option<Result<String, String>>,
+    nonce: &str,
+) -> fmt::Result {
+    let (class, word, why) = match now.ready {
+        Ok(()) => ("good", "Ready", "takes connections".to_owned()),
+        Err(unready) => ("bad", "Not ready", unready.to_string()),
+    };
+    write!(
+        out,
+        "<!doctype html><html lang=en><meta charset=utf-8><title>latticegate: {word}</title>\
+         <meta name=viewport content=\"width=device-width\"><style nonce={nonce}>{STYLE}</style>\
+         <header class={class}><h1>{word}</h1><p>{} · latticegate {} · up {} · {}</header><main>",
+        Escaped(why),
+        env!("CARGO_PKG_VERSION"),
+        spoken(now.uptime.as_secs()),
+        time(now.now),
+    )?;
+    flow(out, now)?;
+    endings(out, now)?;
+    recent(out, now)?;
+    explain(out, now, form, story)?;
+    rules(out, now)?;
+    shadow(out, now)?;
+    names(out, now)?;
+    out.write_str("</main><footer><a href=/>reload</a> · <a href=/status.json>status.json</a> · <a href=/metrics>metrics</a></footer>")
+}
+
+fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
+    let metrics = &now.shared.metrics;
+    let (open, most) = now.shared.limits.taken();
+    let figures = [
+        ("open now", open.to_string(), format!("of {most}")),
+        (
+            "waiting for a hello",
+            metrics.half_open.value().to_string(),
+            format!("of {}", now.shared.config.limits.half_open),
+        ),
+        ("accepted", metrics.opened().to_string(), "since the start".to_owned()),
+        ("to services", bytes(metrics.bytes_up.value()), "closed connections".to_owned()),
+        ("to clients", bytes(metrics.bytes_down.value()), "closed connections".to_owned()),
+    ];
+    out.write_str("<section class=figures>")?;
+    for (what, value, of) in figures {
+        write!(out, "<div><b>{value}</b><span>{what}</span><small>{of}</small></div>")?;
+    }
+    out.write_str("</section><p class=listeners>")?;
+    let active = metrics.listeners();
+    for listener in &now.shared.config.listeners {
+        let open = active.get(&listener.name).map_or(0, |listener| listener.active());
+        write!(out, "<span><b>{}</b> on {}: {open} open</span>", Escaped(&listener.name), listener.bind)?;
+    }
+    Ok(())
+}
+
+fn endings(out: &mut String, now: &Snapshot) -> fmt::Result {
+    out.write_str("<h2>How connections ended</h2>")?;
+    let endings = now.endings();
+    if endings.is_empty() {
+        return out.write_str("<p class=none>None has ended yet.");
+    }
+    out.write_str("<table><tr><th>Reason<th class=n>Count<th>What it means<th>What to do</tr>")?;
+    for (outcome, count) in endings {
+        let (meaning, action) = advice(outcome);
+        let (class, word) = (outcome.word(), outcome.reason());
+        write!(
+            out,
+            "<tr class={class}><td><code>{word}</code> <small>{class}</small><td class=n>{count}<td>{}<td>{}</tr>",
+            Marked(meaning),
+            Marked(action)
+        )?;
+    }
+    out.write_str("</table>")
+}
+
+fn recent(out: &mut String, now: &Snapshot) -> fmt::Result {
+    out.write_str("<h2>Last refusals and failures</h2>")?;
+    if now.recent.is_empty() {
+        return out.write_str("<p class=none>None since the start.");
+    }
+    out.write_str("<table><tr><th>When<th>Client<th>Asked for<th>Reason<th>Rule<th>Detail</tr>")?;
+    for refusal in &now.recent {
+        write!(
+            out,
+            "<tr class={}><td class=t>{} ago<td class=t>{}<td>{}<td class=t><code>{}</code><td class=t>{}<td>{}</tr>",
+            refusal.outcome.word(),
+            spoken(age(now.now, refusal.at)),
+            refusal.client,
+            Escaped(refusal.name.as_deref().unwrap_or("–")),
+            refusal.outcome.reason(),
+            Escaped(refusal.rule.as_deref().unwrap_or("–")),
+            Escaped(refusal.detail.as_deref().unwrap_or("")),
+        )?;
+    }
+    out.write_str("</table>")
+}
+
+fn explain(out: &mut String, now: &Snapshot, form: &Form, story: Option<Result<String, String>>) -> fmt::Result {
+    out.write_str("<h2 id=explain>What would happen to …</h2><form action=/#explain>")?;
+    for (name, label, value, example) in [
+        ("from", "client", &form.from, "203.0.113.9"),
+        ("to", "name", &form.to, "orders.example.com"),
+        ("via", "VPC endpoint (optional)", &form.via, "vpce-…"),
+    ] {
+        write!(
+            out,
+            "<label>{label} <input name={name} value=\"{}\" placeholder=\"{example}\"></label>",
+            Escaped(value)
+        )?;
+    }
+    out.write_str("<label>listener <select name=listener>")?;
+    for listener in &now.shared.config.listeners {
+        let chosen = if listener.name == form.listener { " selected" } else { "" };
+        write!(out, "<option{chosen}>{}</option>", Escaped(&listener.name))?;
+    }
+    out.write_str("</select></label><button>explain</button></form>")?;
+    match story {
+        None => Ok(()),
+        Some(Ok(story)) => write!(out, "<pre>{}</pre>", Escaped(story)),
+        Some(Err(why)) => write!(out, "<p class=wrong>{}", Escaped(why)),
+    }
+}
+
+fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
+    let all = now.loaded.policy.rules().len();
+    write!(
+        out,
+        "<h2>Access list</h2><p>{} · {all} rules · version <code>{}</code> · in force for {} · {} reloads",
+        Escaped(&now.shared.config.policy),
+        Escaped(&now.loaded.version),
+        spoken(age(now.now, now.loaded.since)),
+        now.loaded.number,
+    )?;
+    out.write_str("<table><tr><th>Rule<th>Text<th class=n>Decided<th>Last</tr>")?;
+    for (id, rule, count, last) in now.rules() {
+        let last = last.map_or_else(|| "never".to_owned(), |last| format!("{} ago", spoken(age(now.now, last))));
+        let name = rule.name.as_deref().map_or_else(String::new, |name| format!(" [{name}]"));
+        write!(
+            out,
+            "<tr class={}><td>{}{}<td><code>{}</code><td class=n>{count}<td class=t>{last}</tr>",
+            if count == 0 { "unused" } else { "used" },
+            Escaped(now.loaded.policy.label(id)),
+            Escaped(name),
+            Escaped(&rule.text),
+        )?;
+    }
+    out.write_str("</table>")?;
+    let shown = now.rules().count();
+    if all > shown {
+        write!(out, "<p class=none>and {} more rules", all - shown)?;
+    }
+    Ok(())
+}
+
+fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
+    let Some(shadow) = &now.shadow else { return Ok(()) };
+    out.write_str("<h2>Shadow list: what it would have decided otherwise</h2>")?;
+    out.write_str("<table><tr><th>Rule<th>Text<th class=n>Disagreements</tr>")?;
+    let policy = &shadow.loaded.policy;
+    let hit =
+        policy.rules().map(|(id, rule)| (id, rule, shadow.loaded.hits.of(id).0)).filter(|(_, _, count)| *count > 0);
+    for (id, rule, count) in hit.take(100) {
+        let (label, text) = (Escaped(policy.label(id)), Escaped(&rule.text));
+        write!(out, "<tr><td>{label}<td><code>{text}</code><td class=n>{count}</tr>")?;
+    }
+    let end = shadow.denied_at_the_end.load(Ordering::Relaxed);
+    let might = shadow.might_admit.load(Ordering::Relaxed);
+    write!(
+        out,
+        "<tr><td>none<td>denied because no rule matches<td class=n>{end}</tr>\
+         <tr><td>any<td>refused before the name was known; might have been let in<td class=n>{might}</tr></table>"
+    )
+}
+
+fn names(out: &mut String, now: &Snapshot) -> fmt::Result {
+    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.known, now.shared.config.dns.server)?;
+    if now.dns.last.is_empty() {
+        return Ok(());
+    }
+    out.write_str("<table><tr><th>Name<th>Addresses<th>Holds for</tr>")?;
+    for name in &now.dns.last {
+        let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
+        let state = match (name.stale, name.failed) {
+            (_, Some(failed)) => failed.to_owned(),
+            (true, None) => "stale".to_owned(),
+            (false, None) => spoken(name.left.as_secs()),
+        };
+        write!(out, "<tr><td>{}<td>{}<td>{state}</tr>", Escaped(&name.name), addresses.join(", "))?;
+    }
+    out.write_str("</table>")
+}
+
+/// Meaning and mend, from the table in docs/reasons.md.
+fn advice(outcome: Outcome) -> (&'static str, &'static str) {
+    let start = format!("| `{}` | `{}` | ", outcome.word(), outcome.reason());
+    let row = REASONS.lines().find_map(|line| line.strip_prefix(&*start));
+    let cells = row.and_then(|row| row.trim_end_matches([' ', '|']).split_once(" | "));
+    cells.unwrap_or_default()
+}
+
+fn spoken(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut rest = bytes;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while rest >= 10_240 {
+        rest /= 1024;
+        unit = units.next().or(unit);
+    }
+    format!("{rest} {}", unit.unwrap_or(&""))
+}
+
+/// Text as HTML, wherever it stands: nothing in it can end an element or an attribute.
+struct Escaped<T>(T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_string().chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&#39;"),
+            // Line ends belong to stories; other controls to nobody.
+            c if c.is_control() && c != '\n' => f.write_str("\u{fffd}"),
+            c => f.write_char(c),
+        })
+    }
+}
+
+/// Escaped, and what stands between backticks as code.
+struct Marked(&'static str);
+
+impl Display for Marked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.split('`').enumerate().try_for_each(|(index, part)| match index % 2 {
+            0 => write!(f, "{}", Escaped(part)),
+            _ => write!(f, "<code>{}</code>", Escaped(part)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_ends_an_element_or_an_attribute() {
+        let shown = Escaped("<script>\"'&\u{1b}[0m").to_string();
+        assert_eq!(shown, "&lt;script&gt;&quot;&#39;&amp;\u{fffd}[0m");
+        assert_eq!(Marked("a `<b>` c").to_string(), "a <code>&lt;b&gt;</code> c");
+    }
+
+    #[test]
+    fn every_reason_that_is_documented_has_its_mend() {
+        let (meaning, action) = advice(Outcome::Refused(crate::outcome::RefuseReason::ClientDenied));
+        assert!(meaning.contains("access list") && action.contains("allow"), "{meaning}|{action}");
+        let missing: Vec<_> =
+            Outcome::all().filter(|o| !matches!(o, Outcome::Probe(_)) && advice(*o).1.is_empty()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

@@ -1,0 +1,175 @@
+//! What is going on, at one moment: what the page and `/status.json` show.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::outcome::Outcome;
+use crate::policy::{Rule, RuleId};
+use crate::recent::Refusal;
+use crate::reload::{Loaded, Shadowed};
+use crate::resolve::Shown;
+use crate::server::Shared;
+use crate::socket;
+use crate::status::Unready;
+
+pub(super) struct Snapshot {
+    pub(super) now: SystemTime,
+    pub(super) uptime: Duration,
+    pub(super) ready: Result<(), Unready>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) shadow: Option<Arc<Shadowed>>,
+    pub(super) dns: Names,
+    pub(super) recent: Vec<Refusal>,
+}
+
+/// The resolver's cache: how many names it knows, and those that were used last.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) known: usize,
+    pub(super) last: Vec<Shown>,
+}
+
+impl From<(usize, Vec<Shown>)> for Names {
+    fn from((known, last): (usize, Vec<Shown>)) -> Self {
+        Self { known, last }
+    }
+}
+
+/// Rules shown at most: an operator who has more asks `explain`.
+const MAX_RULES: usize = 1000;
+
+impl Snapshot {
+    /// How connections ended, most frequent first, what never happened left out.
+    pub(super) fn endings(&self) -> Vec<(Outcome, u64)> {
+        let mut endings: Vec<_> = self.shared.metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
+        endings.sort_by_key(|(outcome, count)| (std::cmp::Reverse(*count), outcome.reason()));
+        endings
+    }
+
+    pub(super) fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule, u64, Option<SystemTime>)> {
+        rules(&self.loaded)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let Self { now, uptime, ready, shared, loaded, shadow, dns, recent } = self;
+        let metrics = &shared.metrics;
+        let mut endings: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        for (outcome, count) in self.endings() {
+            endings.entry(outcome.word()).or_default().insert(outcome.reason(), count);
+        }
+        let active = metrics.listeners();
+        let listeners: Vec<Value> = shared
+            .config
+            .listeners
+            .iter()
+            .map(|listener| {
+                json!({
+                    "name": listener.name,
+                    "bind": listener.bind,
+                    "public_port": listener.public_port,
+                    "active": active.get(&listener.name).map_or(0, |listener| listener.active()),
+                })
+            })
+            .collect();
+        let (open, max_open) = shared.limits.taken();
+        let names: Vec<Value> = dns
+            .last
+            .iter()
+            .map(|name| {
+                json!({
+                    "name": name.name,
+                    "addresses": name.addresses,
+                    "ttl_s": name.left.as_secs(),
+                    "stale": name.stale,
+                    "failed": name.failed,
+                })
+            })
+            .collect();
+        let recent: Vec<Value> = recent
+            .iter()
+            .map(|refusal| {
+                json!({
+                    "time": time(refusal.at),
+                    "listener": refusal.listener,
+                    "client": refusal.client,
+                    "name": refusal.name,
+                    "outcome": refusal.outcome.word(),
+                    "reason": refusal.outcome.reason(),
+                    "rule": refusal.rule,
+                    "detail": refusal.detail,
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "time": time(*now),
+            "uptime_s": uptime.as_secs(),
+            "ready": ready.is_ok(),
+            "not_ready_because": ready.as_ref().err().map(ToString::to_string),
+            "listeners": listeners,
+            "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
+            "bytes": { "up": metrics.bytes_up.value(), "down": metrics.bytes_down.value() },
+            "policy": {
+                "source": shared.config.policy.to_string(),
+                "version": &*loaded.version.label,
+                "hash": format!("{:08x}", loaded.version.hash),
+                "since": time(loaded.since),
+                "age_s": age(*now, loaded.since),
+                "reloads": loaded.number,
+                "rules": loaded.policy.rules().len(),
+                "hits": hits(loaded),
+            },
+            "shadow": shadow.as_ref().map(|shadow| json!({
+                "hash": format!("{:08x}", shadow.loaded.version.hash),
+                "since": time(shadow.loaded.since),
+                "rules": shadow.loaded.policy.rules().len(),
+                "disagreements": hits(&shadow.loaded),
+                "denied_at_the_end": shadow.denied_at_the_end.load(Ordering::Relaxed),
+                "might_admit": shadow.might_admit.load(Ordering::Relaxed),
+            })),
+            "limits": {
+                "connections": { "taken": open, "limit": max_open },
+                "half_open": { "taken": metrics.half_open.value(), "limit": shared.config.limits.half_open },
+                "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
+            },
+            "dns": { "server": shared.config.dns.server, "known": dns.known, "names": names },
+            "recent": recent,
+        })
+    }
+}
+
+fn hits(loaded: &Loaded) -> Vec<Value> {
+    rules(loaded)
+        .map(|(id, rule, count, last)| {
+            json!({
+                "rule": loaded.policy.label(id).to_string(),
+                "name": rule.name,
+                "text": rule.text,
+                "hits": count,
+                "last": last.map(time),
+            })
+        })
+        .collect()
+}
+
+fn rules(loaded: &Loaded) -> impl Iterator<Item = (RuleId, &Rule, u64, Option<SystemTime>)> {
+    let with_hits = loaded.policy.rules().map(|(id, rule)| {
+        let (count, last) = loaded.hits.of(id);
+        (id, rule, count, last)
+    });
+    with_hits.take(MAX_RULES)
+}
+
+pub(super) fn time(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+pub(super) fn age(now: SystemTime, then: SystemTime) -> u64 {
+    now.duration_since(then).map_or(0, |age| age.as_secs())
+}

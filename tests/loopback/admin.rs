@@ -1,0 +1,164 @@
+//! The operator's port: what it shows, to whom, and that nothing a client sent can do harm there.
+
+use std::io::{Read, Write};
+
+use serde_json::Value;
+
+use crate::lab::{Lab, Port, Setup, word};
+use crate::peer::Peer;
+use crate::until;
+use crate::wire::{Hello, tcp4};
+
+/// Status, head and body.
+fn ask(lab: &Lab, request: &str, host: &str) -> (u16, String, String) {
+    let mut peer = Peer::connect(lab.admin);
+    write!(peer.stream, "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    peer.stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn status(lab: &Lab) -> Value {
+    let (status, _, body) = ask(lab, "GET /status.json", "127.0.0.1");
+    assert_eq!(status, 200);
+    serde_json::from_str(&body).unwrap()
+}
+
+#[test]
+fn it_shows_what_is_going_on() {
+    let lab = Lab::with(Setup { rules: "- allow: 192.0.2.0/24\n  name: offices\n- deny: all", ..Setup::default() });
+    let (client, upstream) = lab.pair();
+    lab.client_asking(b"unknown.example.com").hear_all();
+    let mut stranger = lab.connect(Port::TlsDirect);
+    stranger.say(Hello::to(b"orders.example.com").record()).hear_all();
+    until("both refusals are counted", || lab.counted().values().sum::<u64>() >= 2);
+    let shown = status(&lab);
+    assert_eq!((&shown["ready"], &shown["not_ready_because"]), (&Value::Bool(true), &Value::Null));
+    assert_eq!(shown["connections"]["active"], 1);
+    assert_eq!(shown["connections"]["opened"], 3);
+    assert_eq!(shown["connections"]["ended"]["refused"], serde_json::json!({ "name_unknown": 1, "client_denied": 1 }));
+    let tls = &shown["listeners"].as_array().unwrap()[0];
+    assert_eq!((word(tls, "name").as_str(), &tls["active"]), ("tls", &Value::from(1)));
+    assert_eq!(word(tls, "bind"), lab.address(Port::Tls).to_string());
+    let hits = shown["policy"]["hits"].as_array().unwrap();
+    assert_eq!((word(&hits[0], "rule").as_str(), &hits[0]["hits"]), ("ipcontrol.yaml:2", &Value::from(2)));
+    assert_eq!((word(&hits[0], "name").as_str(), &hits[1]["hits"]), ("offices", &Value::from(1)));
+    assert!(hits[0]["last"].is_string());
+    assert_eq!(shown["policy"]["rules"], 2);
+    let recent = shown["recent"].as_array().unwrap();
+    assert_eq!(recent.len(), 2);
+    let unknown = recent.iter().find(|refusal| refusal["reason"] == "name_unknown").unwrap();
+    assert_eq!(word(unknown, "client"), "192.0.2.1");
+    assert_eq!(word(unknown, "name"), "unknown.example.com");
+    let denied = recent.iter().find(|refusal| refusal["reason"] == "client_denied").unwrap();
+    assert_eq!(word(denied, "rule"), "ipcontrol.yaml:4");
+    let names = shown["dns"]["names"].as_array().unwrap();
+    let orders = names.iter().find(|name| name["name"] == "orders.example.com").unwrap();
+    assert_eq!(orders["addresses"][0], lab.upstream.address.ip().to_string());
+    assert!(shown["limits"]["fds"]["taken"].as_u64().unwrap() > 10);
+    let metrics = lab.metrics();
+    assert_eq!(metrics["latticegate_rule_hits_total{rule=\"ipcontrol.yaml:2\"}"], 2.0);
+    assert_eq!(metrics["latticegate_connections_half_open"], 0.0);
+    assert!(
+        metrics["latticegate_open_fds"] > 10.0 && metrics["latticegate_max_fds"] >= metrics["latticegate_open_fds"]
+    );
+    drop((client, upstream));
+    lab.end();
+}
+
+#[test]
+fn half_open_connections_are_counted_while_they_last() {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::Tls);
+    client.say(tcp4(&[]));
+    until("it waits", || lab.metrics()["latticegate_connections_half_open"] == 1.0);
+    assert_eq!(status(&lab)["limits"]["half_open"]["taken"], 1);
+    drop(client);
+    until("it is gone", || lab.metrics()["latticegate_connections_half_open"] == 0.0);
+    lab.end();
+}
+
+#[test]
+fn it_explains_by_the_list_in_force_and_the_resolver() {
+    let lab = Lab::with(Setup { rules: "- allow: 192.0.2.0/24\n- deny: all", ..Setup::default() });
+    let explain = |query: &str| ask(&lab, &format!("GET /explain?{query}"), "localhost:9900");
+    let (status, _, story) = explain("from=192.0.2.7&to=orders.example.com");
+    assert_eq!(status, 200);
+    for part in ["ipcontrol.yaml:2", "matches", "may be dialled", "verdict   allowed"] {
+        assert!(story.contains(part), "{part}: {story}");
+    }
+    assert!(explain("from=203.0.113.9&to=orders.example.com").2.contains("refused: client_denied"));
+    assert!(explain("from=192.0.2.7&to=unknown.example.com").2.contains("refused: name_unknown"));
+    assert!(explain("from=192.0.2.7&to=orders.example.com&listener=http").2.contains("http (http"));
+    for (query, says) in [
+        ("", "from: not an IP address"),
+        ("from=192.0.2.7&to=..", "to: not a DNS name"),
+        ("from=192.0.2.7&to=a.example.com&port=25", "no such listener; there are: tls (443)"),
+        ("from=192.0.2.7&to=a.example.com&via=%00", "via:"),
+    ] {
+        let (status, _, body) = explain(query);
+        assert!(status == 400 && body.contains(says), "{status} {body}");
+    }
+    lab.end();
+}
+
+#[test]
+fn only_an_address_or_localhost_is_answered_and_only_get() {
+    let lab = Lab::start();
+    let port = lab.admin.port();
+    for host in ["localhost", "LOCALHOST:9900", "127.0.0.1", "[::1]", "[::1]:9900", &format!("10.0.0.1:{port}")] {
+        assert_eq!(ask(&lab, "GET /status.json", host).0, 200, "{host}");
+    }
+    for host in ["evil.example", "evil.example:9900", "localhost.evil.example", "127.0.0.1.evil.example", "", "::1]"] {
+        for path in ["/", "/status.json", "/explain?from=192.0.2.1&to=a.example"] {
+            assert_eq!(ask(&lab, &format!("GET {path}"), host).0, 421, "{host}");
+        }
+    }
+    // A scraper comes by a service's name, and sees numbers alone.
+    assert_eq!(ask(&lab, "GET /metrics", "gate.internal:9900").0, 200);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"] {
+        assert_eq!(ask(&lab, &format!("{method} /"), "localhost").0, 405, "{method}");
+    }
+    assert_eq!(ask(&lab, "GET /etc/passwd", "localhost").0, 404);
+    lab.end();
+}
+
+#[test]
+fn the_page_is_one_document_in_which_nothing_of_a_client_is_alive() {
+    let lab = Lab::start();
+    lab.client_asking(b"unknown.example.com").hear_all();
+    until("it is counted", || lab.counted().values().sum::<u64>() >= 1);
+    let query = "from=192.0.2.1%22%3E%3Cscript%3Ealert(1)%3C/script%3E&to=%3Cimg%20src=x%3E";
+    let (status, head, body) = ask(&lab, &format!("GET /?{query}"), "localhost");
+    assert_eq!(status, 200);
+    let policy = head.lines().find(|line| line.starts_with("content-security-policy: ")).unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    for header in ["cache-control: no-store", "x-content-type-options: nosniff", "content-type: text/html"] {
+        assert!(head.contains(header), "{header}: {head}");
+    }
+    let lower = body.to_ascii_lowercase();
+    for part in ["<script", "<img", "http://", "https://", "src=\"", "url(", "onerror"] {
+        assert!(!lower.contains(part), "{part}: {body}");
+    }
+    assert!(lower.contains("&lt;img src=x&gt;") && lower.contains("&quot;&gt;&lt;script&gt;"), "{body}");
+    // What was refused stands there with its mend from docs/reasons.md.
+    assert!(body.contains("name_unknown") && body.contains("unknown.example.com") && body.contains("What to do"));
+    let (_, _, body) = ask(&lab, "GET /?from=192.0.2.1&to=orders.example.com", "localhost");
+    assert!(body.contains("verdict   allowed"), "{body}");
+    lab.end();
+}
+
+#[test]
+fn a_flood_of_refusals_leaves_fifty() {
+    let lab = Lab::with(Setup { rules: "- deny: all", ..Setup::default() });
+    for _ in 0..130 {
+        lab.client().hear_all();
+    }
+    until("all are counted", || lab.counted().values().sum::<u64>() == 130);
+    let recent = status(&lab)["recent"].as_array().unwrap().clone();
+    assert_eq!(recent.len(), 50);
+    let times: Vec<String> = recent.iter().map(|refusal| word(refusal, "time")).collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "the newest first: {times:?}");
+    lab.end();
+}
