@@ -55,3 +55,38 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
         .collect();
     assert_eq!(told, keys);
 }
+
+/// The commands that take longer than this test may, and what runs them.
+const RUN_ELSEWHERE: [(&str, &str); 5] = [
+    ("cargo run --release -- demo", "tests/demo.rs"),
+    ("tests/run", ".ci/run"),
+    ("cargo build --release", "benches/run"),
+    ("target/release/latticegate run   --config conf/latticegate.yaml", "tests/lab/main.rs"),
+    ("cargo run --release -- demo --check", "tests/demo.rs"),
+];
+
+#[test]
+fn every_command_is_run() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let readme = fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let mut ran = 0;
+    for line in blocks.flat_map(str::lines) {
+        let command = line.split('#').next().unwrap().trim();
+        if let Some((_, by)) = RUN_ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command) {
+            assert!(fs::exists(format!("{root}/{by}")).unwrap(), "{by} runs {command}");
+            continue;
+        }
+        let arguments = command.trim_start_matches("target/release/").strip_prefix("latticegate ").unwrap_or_else(|| {
+            panic!("no test runs `{command}`");
+        });
+        let status = Command::new(env!("CARGO_BIN_EXE_latticegate"))
+            .args(arguments.split_whitespace())
+            .current_dir(root)
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{command}: {}", String::from_utf8_lossy(&status.stderr));
+        ran += 1;
+    }
+    assert_eq!(ran, 2, "both checks");
+}
