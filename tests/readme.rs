@@ -77,9 +77,10 @@ fn every_command_is_run() {
             assert!(fs::exists(format!("{root}/{by}")).unwrap(), "{by} runs {command}");
             continue;
         }
-        let arguments = command.trim_start_matches("target/release/").strip_prefix("latticegate ").unwrap_or_else(|| {
-            panic!("no test runs `{command}`");
-        });
+        let arguments =
+            command.trim_start_matches("target/release/").strip_prefix("latticegate ").unwrap_or_else(|| {
+                panic!("no test runs `{command}`");
+            });
         let status = Command::new(env!("CARGO_BIN_EXE_latticegate"))
             .args(arguments.split_whitespace())
             .current_dir(root)
