@@ -3,8 +3,11 @@
 //! What is read here is kept, in order, until it is handed to the relay as the first bytes for the upstream.
 
 use std::cell::RefCell;
-use std::io;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::outcome::RefuseReason;
@@ -38,7 +41,7 @@ impl ReadAhead {
     /// has to be waited for.
     pub async fn until<T>(
         &mut self,
-        stream: &TcpStream,
+        stream: &mut TcpStream,
         scratch: &RefCell<Box<[u8]>>,
         bound: usize,
         too_long: RefuseReason,
@@ -80,22 +83,20 @@ impl ReadAhead {
         self.bytes
     }
 
-    /// Reads what is there, through the worker's scratch buffer.
-    async fn read(&mut self, stream: &TcpStream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
-        loop {
-            stream.readable().await.map_err(|_| Stop::Left)?;
+    /// Reads what is there, through the worker's scratch buffer. By `poll_read` and not `try_read`, as it notes that a
+    /// read which did not fill the buffer has emptied the socket: the relay begins without a read that finds nothing.
+    async fn read(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
+        poll_fn(|cx| {
             let mut scratch = scratch.borrow_mut();
             let room = room.min(scratch.len());
-            let Some(window) = scratch.get_mut(..room) else { return Err(Stop::Left) };
-            match stream.try_read(window) {
-                Ok(0) => return Err(Stop::Left),
-                Ok(n) => {
-                    self.bytes.extend_from_slice(window.get(..n).unwrap_or_default());
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Stop::Left),
+            let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).map_err(|_| Stop::Left)?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(Stop::Left));
             }
-        }
+            self.bytes.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }

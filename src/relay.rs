@@ -13,12 +13,14 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use self::direction::{Direction, Ended, Lane};
 use self::pipe::PipePool;
 use crate::outcome::{Close, RefuseReason};
+use crate::socket::set_keepalive;
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
 pub struct Tools {
@@ -95,6 +97,10 @@ pub enum Ruling {
 /// After a refusal the upstream may still be answering earlier requests: it has until it is quiet for this long.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Most connections are over before this. Older ones are asked by keepalive whether the upstream is still there; what
+/// the client's socket has is inherited from the listener and costs nothing.
+const YOUTH: Duration = Duration::from_secs(15);
+
 /// Relays until both directions have ended, or no byte moved for `idle`. `ahead` is what was read from the
 /// client before: it is sent first, unchanged. `judge` sees what the client sends. `tally` is exact at every moment, also when this is dropped.
 pub async fn relay<'j>(
@@ -110,7 +116,7 @@ pub async fn relay<'j>(
     let mut pair = Pair { up, down, judge, first: None, reset: None, refused: None };
     let mut patience = idle;
     let mut last_move = Instant::now();
-    let mut timer = pin!(sleep(idle));
+    let mut timer = pin!(sleep(idle.min(YOUTH)));
     poll_fn(|cx| {
         let before = *tally;
         if let Poll::Ready(end) = pair.poll(cx, client, upstream, tools, tally) {
@@ -125,6 +131,8 @@ pub async fn relay<'j>(
         }
         // The timer is not moved at each byte; when it fires it looks how long ago the last one was.
         while timer.as_mut().poll(cx).is_ready() {
+            // Again each time, which is seldom. An error says that the socket is gone, which the next read tells, too.
+            let _ = set_keepalive(&SockRef::from(&*upstream));
             let limit = last_move + patience;
             if limit <= Instant::now() {
                 return Poll::Ready(End { close: Close::Idle, first: None, refused: pair.refused });

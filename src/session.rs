@@ -159,11 +159,10 @@ impl Session<'_> {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyTooLong);
-        let header = ahead
-            .until(self.stream, self.worker.tools.scratch(), bound, too_long, proxy_header::parse, |ahead| {
-                self.pace(ahead)
-            })
-            .await;
+        let (record, worker) = (&self.record, self.worker);
+        let wait = |ahead: &ReadAhead| pace(record, worker, ahead);
+        let scratch = worker.tools.scratch();
+        let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
         let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
@@ -194,25 +193,16 @@ impl Session<'_> {
         Ok(loaded)
     }
 
-    /// Whether a client whose hello is not complete may take more time.
-    fn pace(&self, ahead: &ReadAhead) -> Result<(), RefuseReason> {
-        let late = self.record.times.elapsed().saturating_sub(GRACE).as_secs();
-        let owed = late.saturating_mul(u64::from(self.worker.config().limits.handshake_rate));
-        if u64::try_from(ahead.len()).is_ok_and(|len| len < owed) {
-            return Err(RefuseReason::HandshakeSlow);
-        }
-        Ok(())
-    }
-
     /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
     async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>), Outcome> {
-        let scratch = self.worker.tools.scratch();
+        let (record, worker) = (&self.record, self.worker);
+        let scratch = worker.tools.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
-            if let (None, Some(client)) = (&late, &self.record.client) {
-                late = Some(self.worker.limits().wait_for_hello(client)?);
+            if let (None, Some(client)) = (&late, &record.client) {
+                late = Some(worker.limits().wait_for_hello(client)?);
             }
-            self.pace(ahead)
+            pace(record, worker, ahead)
         };
         let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
@@ -358,6 +348,16 @@ impl Requests<'_> {
         *self.may_answer = self.stream.may_answer();
         Ruling::Refuse(reason)
     }
+}
+
+/// Whether a client whose header and hello are not complete may take more time.
+fn pace(record: &Record, worker: &Worker, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+    let late = record.times.elapsed().saturating_sub(GRACE).as_secs();
+    let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
+    if u64::try_from(ahead.len()).is_ok_and(|len| len < owed) {
+        return Err(RefuseReason::HandshakeSlow);
+    }
+    Ok(())
 }
 
 fn view(listener: &config::Listener) -> ListenerView<'_> {

@@ -93,12 +93,12 @@ pub fn drop_syns(listener: &impl AsFd) -> io::Result<()> {
 pub fn to_upstream(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_nodelay(true)?;
-    set_keepalive(&SockRef::from(&socket))?;
     set_tcp_quickack(&socket, false)?;
     Ok(socket)
 }
 
-fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
+/// Has the kernel ask now and then whether the peer is still there.
+pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
     socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_PROBES))
 }
@@ -147,6 +147,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let upstream = runtime.block_on(async { to_upstream(address).unwrap().connect(address).await.unwrap() });
+        set_keepalive(&SockRef::from(&upstream)).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         for socket in [SockRef::from(&upstream), SockRef::from(&accepted)] {

@@ -1,5 +1,7 @@
 //! The relay over real sockets of the loopback interface: nothing lost, nothing doubled, nothing kept.
 
+use std::os::fd::AsFd;
+
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -331,6 +333,28 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
         assert!(last_word.elapsed() >= idle - pause, "after the last word, not the first");
         assert!(start.elapsed() >= 6 * pause + idle - pause);
         assert_eq!(tally, Tally { up: 3, down: 3 });
+    });
+}
+
+#[test]
+fn a_connection_that_is_no_longer_young_gets_keepalive() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (mut to_client, _far_client) = connection(false).await;
+        let (mut to_upstream, _far_upstream) = connection(false).await;
+        let descriptor = to_upstream.as_fd().try_clone_to_owned().unwrap();
+        let (tools, mut tally) = (Tools::new(), Tally::default());
+        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), 4 * YOUTH, &tools, &mut tally, None);
+        let look = async {
+            let kept_alive = || SockRef::from(&descriptor).keepalive().unwrap();
+            sleep(YOUTH - Duration::from_millis(1)).await;
+            let young = kept_alive();
+            sleep(Duration::from_millis(2)).await;
+            (young, kept_alive())
+        };
+        let (end, told) = tokio::join!(relay, look);
+        assert_eq!(told, (false, true));
+        assert_eq!(end.close, Close::Idle);
     });
 }
 
