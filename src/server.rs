@@ -289,7 +289,8 @@ impl Acceptor {
             self.worker.half_open.evict(1);
         }
         let open = Open::new(&self.worker);
-        let session = session::serve(stream, record, Rc::clone(&self.teller), Rc::clone(&self.worker));
+        // Boxed once, as the runtime moves what it is given several times.
+        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.teller), Rc::clone(&self.worker)));
         spawn_local(async move {
             session.await;
             drop(open);

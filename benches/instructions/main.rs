@@ -142,7 +142,7 @@ fn collected(name: &str, times: u32) -> Result<u64> {
         .arg(std::env::current_exe()?)
         .args(["--case", name, "--times", &times.to_string()])
         .output()
-        .context("starting valgrind; benches/setup installs it")?;
+        .context("starting valgrind; tests/setup counts installs it")?;
     let told = String::from_utf8_lossy(&output.stderr);
     let number = told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     match number {
