@@ -5,6 +5,7 @@
 
 mod file;
 mod http;
+mod main_file;
 #[cfg(feature = "s3")]
 mod s3;
 mod shadow;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+pub use self::main_file::MainFile;
 pub use self::shadow::{Shadow, Shadowed};
 use self::source::Looked;
 pub use self::source::{Fetched, Source, SourceError, Version};
