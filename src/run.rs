@@ -25,7 +25,7 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), StartError> {
     })?;
     let workers = config.workers;
     let gate = Gate::start(config, loaded, sink)?;
-    gate.reload_from(source);
+    gate.reload_from(source, None);
     if let Some(main) = file.and_then(MainFile::at_start) {
         gate.spawn(async move { main.watch(signal(SignalKind::hangup())).await });
     }

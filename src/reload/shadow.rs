@@ -97,7 +97,7 @@ impl Shadow {
         loop {
             let known = self.load().map_or_else(Version::none, |list| list.loaded.version.clone());
             let result = match source.fetch(&known).await {
-                Ok(Looked::Fetched(fetched)) => source.parse(fetched).map(Some),
+                Ok(Looked::Fetched(fetched)) => source.parse(fetched).await.map(Some),
                 Ok(Looked::Unchanged | Looked::AsInForce) => Ok(None),
                 Err(error) => Err(error),
             };
