@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod healthcheck;
 mod import;
+mod list;
 mod run;
 
 use std::path::PathBuf;

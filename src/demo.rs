@@ -11,7 +11,6 @@ mod dns;
 mod error;
 mod gate;
 mod lattice;
-mod list;
 mod load_balancer;
 mod ports;
 mod programme;
@@ -30,10 +29,11 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use error::Error;
-use list::List;
 use ports::Preference;
 use show::{GREEN, RED, styled};
 use stage::Stage;
+
+use crate::reload::Told;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -86,19 +86,14 @@ const OUTPUT: &str = "the output";
 /// Shows connections and changes of the access list as they come, until told to stop.
 async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut impl Write) -> io::Result<()> {
     programme::print(stage, out)?;
-    let mut list = List::new(stage.directory.policy());
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
             Some(seen) = stage.seen.recv() => writeln!(out, "{}", show::line(&seen))?,
-            changed = list.changed() => match changed {
-                Ok(policy) => {
-                    let rules = policy.rules().len();
-                    stage.gate.shared.policy.swap(policy.into());
-                    writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?;
-                }
-                Err(problem) => writeln!(out, "{}\n{problem}", styled(RED, "the old access list stays:"))?,
+            Some(told) = stage.gate.lists.recv() => match told {
+                Told::InForce { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,
+                Told::OldStays { why } => writeln!(out, "{}\n{why}", styled(RED, "the old access list stays:"))?,
             },
         }
         out.flush()?;

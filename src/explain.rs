@@ -234,8 +234,7 @@ fn map<T, U>(verdict: Verdict<T>, change: impl Fn(T) -> U) -> Verdict<U> {
 
 /// `4  ipcontrol.yaml:12  deny: all`: number from 1, place, text.
 fn shown(policy: &Policy, id: RuleId, rule: &Rule) -> String {
-    let name = rule.name.as_ref().map_or_else(String::new, |name| format!(" [{name}]"));
-    format!("{}  {}{name}  {}", id.index() + 1, policy.label(id), rule.text)
+    format!("{}  {}  {}", id.index() + 1, policy.named_label(id), rule.text)
 }
 
 fn by(policy: &Policy, rule: Option<RuleId>) -> String {

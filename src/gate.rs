@@ -28,7 +28,7 @@ use crate::limits;
 use crate::metrics::{DnsMetrics, Metrics};
 use crate::policy::reach::Reach;
 use crate::recent::Asker;
-use crate::reload::{Current, Loaded, Reloader, Source, SourceError};
+use crate::reload::{Current, Loaded, Reloader, Source, SourceError, Told};
 use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
@@ -183,11 +183,11 @@ impl Gate {
         &self.shared
     }
 
-    /// Watches the access list's source from now on.
-    pub fn reload_from(&self, source: Source) {
+    /// Watches the access list's source from now on, and tells of each change of the list beside the log.
+    pub fn reload_from(&self, source: Source, audience: Option<mpsc::UnboundedSender<Told>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
         let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
-        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None };
+        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None, audience };
         let _context = self.runtime.enter();
         self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
@@ -215,7 +215,7 @@ impl Gate {
                 .map_err(|error| StartError::Resolver(error.to_string()))?;
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
-            let observer = Told { metrics, status: told, doubt: Rc::clone(&doubt) };
+            let observer = TellsDns { metrics, status: told, doubt: Rc::clone(&doubt) };
             spawn_local(Cache::new(wire, observer, Limits::from(&shared.config)).run(asks));
             spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt, dns.negative_ttl));
             let listener = |socket| {
@@ -338,14 +338,14 @@ async fn leave(
 }
 
 /// Tells what the resolver's cache sees.
-struct Told {
+struct TellsDns {
     metrics: DnsMetrics,
     status: Arc<Status>,
     /// Told of each lookup that failed.
     doubt: Rc<Notify>,
 }
 
-impl Observer for Told {
+impl Observer for TellsDns {
     fn looked_up(&self, result: &Result<Found, LookupError>) {
         self.metrics.looked_up(result);
         match result {

@@ -31,7 +31,7 @@ impl Hostname {
         if name.is_empty() {
             return Err(NameError::Empty);
         }
-        if name.contains(&b':') || name.starts_with(b"[") {
+        if looks_like_ipv6(name) {
             return Err(NameError::IpAddress);
         }
         if name.len() > MAX_NAME {
@@ -66,6 +66,14 @@ fn push_label(label: &[u8], text: &mut String) -> Result<(), NameError> {
         return Err(NameError::BadLabel);
     }
     Ok(())
+}
+
+/// In brackets or not, with a port or a zone behind it or not: no name has a colon.
+fn looks_like_ipv6(name: &[u8]) -> bool {
+    let of_addresses = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    name.starts_with(b"[")
+        || (name.contains(&b':')
+            && name.split(|&byte| byte == b'%').next().is_some_and(|address| address.iter().all(of_addresses)))
 }
 
 /// Resolvers read `127.1`, `0x7f000001` and `017700000001` as IPv4 addresses; no DNS name ends in such a label
@@ -129,6 +137,9 @@ mod tests {
             "::ffff:127.0.0.1",
             "1.2.3.0x",
             "[fd00:ec2::254]",
+            "[fd00:ec2::254]:443",
+            "10.0.0.1:443",
+            "fe80::1%eth0",
         ] {
             assert_eq!(Hostname::parse(name.as_bytes()), Err(NameError::IpAddress), "{name}");
         }

@@ -1,10 +1,19 @@
 //! Arguments → verb → exit status.
 
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use latticegate::cli::Cli;
 
-fn main() -> anyhow::Result<ExitCode> {
-    Cli::parse().run()
+fn main() -> ExitCode {
+    Cli::parse().run().unwrap_or_else(|error| {
+        // Whoever read our output has seen enough, as `| head` does.
+        let broken = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
+        if !broken {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+        }
+        ExitCode::FAILURE
+    })
 }

@@ -3,9 +3,9 @@
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
 mod count;
+mod rules;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -186,14 +186,8 @@ impl Metrics {
         self.open_fds.set(float(socket::open_fds()));
         self.max_fds.set(float(socket::fd_soft_limit()));
         let mut text = self.recorder.handle().render();
-        // Written here and not by the recorder, whose labels would outlive the rules.
-        let hits = "Times that a rule of the list in force decided.";
-        write_rules(&mut text, "latticegate_rule_hits_total", hits, list, 0);
-        if let Some(shadow) = shadow {
-            let help = "Times that a rule of the shadow list would have decided otherwise.";
-            let unmatched = shadow.denied_at_the_end.load(Ordering::Relaxed);
-            write_rules(&mut text, "latticegate_shadow_disagreements_total", help, &shadow.loaded, unmatched);
-        }
+        // Written here and not by the recorder, whose labels would outlive the list.
+        rules::write(&mut text, list, shadow);
         text
     }
 
@@ -281,27 +275,6 @@ impl PolicyMetrics {
     pub fn refresh(&self) {
         let age = seconds(SystemTime::now()).saturating_sub(self.since.load(Ordering::Relaxed));
         self.age.set(u32::try_from(age).map_or(f64::INFINITY, f64::from));
-    }
-}
-
-/// One sample for each line of the list that has a rule which was hit; at most this many.
-const MAX_RULES: usize = 10_000;
-
-fn write_rules(text: &mut String, name: &str, help: &str, list: &Loaded, unmatched: u64) {
-    let mut by_label: BTreeMap<String, u64> = BTreeMap::new();
-    let hit = list.policy.rules().map(|(id, _)| (id, list.hits.of(id).0)).filter(|(_, count)| *count > 0);
-    for (id, count) in hit.take(MAX_RULES) {
-        // Two rules may share a line.
-        *by_label.entry(list.policy.label(id).to_string()).or_default() += count;
-    }
-    if unmatched > 0 {
-        by_label.insert("none".to_owned(), unmatched);
-    }
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
-    for (label, count) in by_label {
-        let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let _ = writeln!(text, "{name}{{rule=\"{label}\"}} {count}");
     }
 }
 

@@ -29,6 +29,7 @@ use crate::yaml;
 use index::Index;
 pub use pattern::NamePattern;
 pub use reach::Reach;
+pub use read::endpoint;
 
 #[derive(Debug)]
 pub struct Policy {
@@ -162,9 +163,14 @@ impl Policy {
         self.rules.iter().enumerate().map(|(index, rule)| (RuleId::new(index), rule))
     }
 
-    /// The rule as logs name it: `ipcontrol.yaml:12`.
+    /// The rule's place: `ipcontrol.yaml:12`.
     pub fn label(&self, id: RuleId) -> RuleLabel<'_> {
-        RuleLabel { source: &self.source, line: self.rule(id).map_or(0, |rule| rule.line) }
+        RuleLabel { source: &self.source, line: self.rule(id).map_or(0, |rule| rule.line), name: None }
+    }
+
+    /// The rule as logs name it: `ipcontrol.yaml:12 [partner]`.
+    pub fn named_label(&self, id: RuleId) -> RuleLabel<'_> {
+        RuleLabel { name: self.rule(id).and_then(|rule| rule.name.as_deref()), ..self.label(id) }
     }
 }
 
@@ -213,16 +219,18 @@ impl RuleId {
     }
 }
 
-/// Shows a rule as `file:line`.
+/// Shows a rule as `file:line`, with its name where it was asked for and there is one.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleLabel<'a> {
     source: &'a str,
     line: u32,
+    name: Option<&'a str>,
 }
 
 impl fmt::Display for RuleLabel<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.source, self.line)
+        write!(f, "{}:{}", self.source, self.line)?;
+        self.name.map_or(Ok(()), |name| write!(f, " [{name}]"))
     }
 }
 

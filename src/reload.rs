@@ -5,6 +5,7 @@
 
 mod file;
 mod http;
+mod main_file;
 #[cfg(feature = "s3")]
 mod s3;
 mod shadow;
@@ -18,15 +19,17 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+pub use self::main_file::MainFile;
 pub use self::shadow::{Shadow, Shadowed};
 use self::source::Looked;
 pub use self::source::{Fetched, Source, SourceError, Version};
 use crate::config::OnReload;
 use crate::metrics::PolicyMetrics;
+use crate::policy::changes::Changes;
 use crate::policy::hits::Hits;
 use crate::policy::{Policy, RuleId};
 
@@ -92,13 +95,14 @@ impl Current {
     }
 
     /// Puts another list in force. Only one task may do this.
-    pub fn swap(&self, mut loaded: Loaded) {
+    pub fn swap(&self, mut loaded: Loaded) -> Changes {
         let old = self.loaded.load();
         let changes = old.policy.changes_to(&loaded.policy);
         loaded.hits = old.hits.carried_over(&changes, &loaded.policy);
         loaded.number = old.number.wrapping_add(1);
         self.loaded.store(Arc::new(loaded));
         self.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
+        changes
     }
 }
 
@@ -111,6 +115,14 @@ pub struct Reloader {
     pub on_reload: OnReload,
     /// Why the source's list is not the one in force, as told: what stays broken is told once.
     pub trouble: Option<String>,
+    /// Who hears of it beside the log.
+    pub audience: Option<mpsc::UnboundedSender<Told>>,
+}
+
+#[derive(Debug)]
+pub enum Told {
+    InForce { rules: usize },
+    OldStays { why: String },
 }
 
 /// What a look at the source came to.
@@ -164,13 +176,13 @@ impl Reloader {
                 }
                 return Found::AsInForce;
             }
-            Ok(Looked::Fetched(fetched)) => self.source.parse(fetched),
+            Ok(Looked::Fetched(fetched)) => self.source.parse(fetched).await,
             Err(error) => Err(error),
         };
         match result {
             Ok(loaded) => {
                 self.trouble = None;
-                self.take(&current, loaded);
+                self.take(loaded);
                 Found::List
             }
             Err(error) => {
@@ -189,14 +201,23 @@ impl Reloader {
                 "the access list was not reloaded; the old one stays in force: {why}"
             );
             self.trouble = Some(why.to_owned());
+            self.tell(Told::OldStays { why: why.to_owned() });
         }
     }
 
-    fn take(&mut self, old: &Loaded, loaded: Loaded) {
-        let changes = old.policy.changes_to(&loaded.policy);
-        let (added, removed, moved) = (changes.added.len(), changes.removed.len(), changes.moved.len());
+    fn tell(&self, what: Told) {
+        if let Some(audience) = &self.audience {
+            // Whoever listened may have gone.
+            let _ = audience.send(what);
+        }
+    }
+
+    fn take(&mut self, loaded: Loaded) {
         self.metrics.loaded(&loaded);
-        self.current.swap(loaded);
+        let rules = loaded.policy.rules().len();
+        let changes = self.current.swap(loaded);
+        self.tell(Told::InForce { rules });
+        let (added, removed, moved) = (changes.added.len(), changes.removed.len(), changes.moved.len());
         let (loaded, on_reload) = (self.current.load(), self.on_reload);
         spawn_local(async move {
             sleep(RECOUNT).await;

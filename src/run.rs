@@ -1,5 +1,7 @@
 //! `latticegate run`: this process as a service, from the fd limit to the last signal.
 
+use std::path::Path;
+
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -7,11 +9,11 @@ use tokio::sync::mpsc;
 use crate::access_log::Sink;
 use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError, Stop};
-use crate::reload::{Loaded, Source, SourceError};
+use crate::reload::{Loaded, MainFile, Source, SourceError};
 use crate::socket;
 
-/// Serves until SIGTERM or SIGINT and the drain that follows it.
-pub fn run(config: Config) -> Result<(), StartError> {
+/// Serves until SIGTERM or SIGINT and the drain that follows it. `file` is where `config` was read from.
+pub fn run(config: Config, file: Option<&Path>) -> Result<(), StartError> {
     let (source, loaded) = load_policy(&config)?;
     match socket::raise_fd_limit() {
         Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
@@ -23,7 +25,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })?;
     let workers = config.workers;
     let gate = Gate::start(config, loaded, sink)?;
-    gate.reload_from(source);
+    gate.reload_from(source, None);
+    if let Some(main) = file.and_then(MainFile::at_start) {
+        gate.spawn(async move { main.watch(signal(SignalKind::hangup())).await });
+    }
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }

@@ -292,7 +292,7 @@ impl Session<'_> {
 
     fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
         loaded.note(rule, SystemTime::now());
-        self.record.rule = rule.map(|rule| loaded.policy.label(rule).to_string().into());
+        self.record.rule = rule.map(|rule| loaded.policy.named_label(rule).to_string().into());
     }
 }
 

@@ -136,7 +136,8 @@ fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Probl
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let at = error.location().map(|at| Position { line: number(at.line()), column: number(at.column()) });
+    let place = |line, column| events::within(Place { source: 0, line, column }, text);
+    let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
     let mend = events::syntax_mend(text, at.map_or(0, |at| at.line));
     Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), mend) }
 }

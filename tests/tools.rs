@@ -1,5 +1,6 @@
 //! The operator's tools around the access list, the real program on real files: lints, explain, diff, import.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -174,4 +175,95 @@ fn import_names_what_it_leaves_out() {
     assert!(told.contains("not taken over: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
     assert!(told.contains("denies them, because something was not taken over"), "{told}");
     assert!(out(&output).contains("  # - allow: all\n"), "{}", out(&output));
+}
+
+#[test]
+fn explain_asked_wrongly_is_no_refusal() {
+    let directory = directory("rules:\n  - allow: 10.0.0.0/8\n");
+    for (arguments, expected) in [
+        (&["--to", "10.0.0.1"][..], "error: --to: not a DNS name: it is an IP address, not a name\n"),
+        (&["--to", "a.test", "--port", "8443"], "error: --port: no listener is for port 8443; there are 443, 80\n"),
+        (&["--to", "a.test", "--via", "eni-1"], "error: --via: is not a VPC endpoint's id; write it like vpce-"),
+        (&["--hello", "none.bin"], "error: --hello: none.bin: No such file"),
+        (&["--to", "a.test", "--policy", "none.yaml"], "error: none.yaml: does not exist"),
+        (&["--to", "a.test", "--policy", "http://10.0.0.1/"], "leaves this machine in plain text"),
+    ] {
+        let output = latticegate(&directory, &[EXPLAIN, &["--from", "10.0.0.1"], arguments].concat());
+        let told = err(&output);
+        assert!(output.status.code() == Some(2) && told.contains(expected), "{arguments:?}: {told}");
+    }
+}
+
+/// Answers each request with this text; goes on until the test ends.
+fn web_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/ipcontrol.yaml", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_list_that_is_elsewhere_is_fetched_where_it_is_asked_about() {
+    let directory = directory("rules:\n  - allow: [192.168.0.0/16, 192.0.2.0/24]\n");
+    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
+    let asked = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+        command.args(arguments).current_dir(directory.path()).env_clear().env("LATTICEGATE_POLICY", &url);
+        command.output().expect("the program starts")
+    };
+    let told = asked(&[EXPLAIN, &["--from", "192.168.7.7", "--to", "a.test"]].concat());
+    assert!(out(&told).contains("ipcontrol.yaml:2  allow: 192.168.0.0/16  matches\n"), "{}{}", out(&told), err(&told));
+    assert_eq!(told.status.code(), Some(0));
+    // What is published against what is about to be.
+    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
+    assert!(out(&told).ends_with("\n  + 192.0.2.0/24\n"), "{}{}", out(&told), err(&told));
+    // `check` may run where nothing can be fetched: it says what to do.
+    let told = asked(CHECK);
+    let expected = format!(
+        "{url}: not checked, because it is not fetched; check the file before you publish it with --policy FILE, or what \
+         is published with --policy {url}\n"
+    );
+    assert!(told.status.success() && out(&told).ends_with(&expected), "{}{}", out(&told), err(&told));
+    let told = asked(&[CHECK, &["--policy", "ipcontrol.yaml"]].concat());
+    assert!(out(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", out(&told));
+    let told = asked(&[CHECK, &["--policy", &url]].concat());
+    assert!(out(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", out(&told));
+    // Half of it.
+    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
+    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
+    assert!(told.status.code() == Some(2) && err(&told).contains("the answer cannot be read"), "{}", err(&told));
+    let url = web_server("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
+    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
+    assert!(told.status.code() == Some(2) && err(&told).contains("does not tell its length"), "{}", err(&told));
+}
+
+#[test]
+fn check_looks_at_every_list_that_the_configuration_names() {
+    let directory = directory("rules:\n  - allow: 192.168.0.0/16\n");
+    write(&directory, "shadow.yaml", b"rules:\n  - alow: 192.168.0.0/16\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+    command.args(CHECK).current_dir(directory.path()).env_clear();
+    command.envs([("LATTICEGATE_POLICY_FALLBACK", "none.yaml"), ("LATTICEGATE_SHADOW", "shadow.yaml")]);
+    command.env("LATTICEGATE_POLICY", "http://127.0.0.1:2772/x");
+    let output = command.output().expect("the program starts");
+    let told = err(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("error: none.yaml: does not exist") && told.contains("error: shadow.yaml:2:5: "), "{told}");
+}
+
+#[cfg(not(feature = "s3"))]
+#[test]
+fn check_says_that_this_program_has_no_s3() {
+    let directory = directory("rules:\n  - allow: 192.168.0.0/16\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+    command.args(CHECK).current_dir(directory.path()).env_clear().env("LATTICEGATE_POLICY", "s3://lists/edge.yaml");
+    let output = command.output().expect("the program starts");
+    let told = err(&output);
+    assert!(output.status.code() == Some(1) && told.contains("s3://lists/edge.yaml: this build has no S3"), "{told}");
 }

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::Source;
+use super::{Source, list};
 use crate::config::{Config, PolicySource, env};
 use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
+use crate::reload;
 
-/// Errors are what `run` would refuse to start with. Warnings are what is probably not meant: rules that never
+/// Errors are what `run` would refuse to start with, or mistakes in policy_fallback and shadow. Warnings are what is probably not meant: rules that never
 /// match, catch-alls that forget IPv6, rules about to end.
 ///
 /// Exit status 0: no error; 1: an error, or with --strict a warning.
@@ -20,6 +21,10 @@ use crate::problem::{Origin, Problem, Severity};
 pub(super) struct Check {
     #[command(flatten)]
     source: Source,
+    /// Another access list than the configured one: a file that you are about to publish, s3://bucket/key, or http://
+    /// on loopback. A configured list that is no file is fetched only if it is named here.
+    #[arg(long, value_name = "LIST", value_parser = list::named)]
+    policy: Option<PolicySource>,
     /// Take every warning for an error.
     #[arg(long)]
     strict: bool,
@@ -70,18 +75,36 @@ impl Check {
                 return report;
             }
         };
-        let PolicySource::File(path) = &config.policy else {
-            report.not_checked.push(format!("{}: not fetched: check the list before it is published", config.policy));
-            return report;
-        };
-        match Policy::load(path) {
+        self.check_source(&config, &mut report);
+        match (&self.policy, &config.policy) {
+            (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut report),
+            (None, source) => report.not_checked.push(format!(
+                "{source}: not checked, because it is not fetched; check the file before you publish it with \
+                 --policy FILE, or what is published with --policy {source}"
+            )),
+        }
+        let others = [&config.policy_fallback, &config.shadow].into_iter().flatten();
+        for path in others {
+            self.check_list(&PolicySource::File(path.clone()), &config, &mut report);
+        }
+        report
+    }
+
+    /// Whether this program can read from where the list is configured to be.
+    fn check_source(&self, config: &Config, report: &mut Report) {
+        if let Err(error) = reload::Source::new(&config.policy) {
+            report.add(Severity::Error, list::problems(&config.policy, error));
+        }
+    }
+
+    fn check_list(&self, list: &PolicySource, config: &Config, report: &mut Report) {
+        match list::load(list) {
             Ok(policy) => {
-                report.add(self.severity(), policy.lints(SystemTime::now(), Some(&config)));
-                report.files.push((path.display().to_string(), summary(&policy)));
+                report.add(self.severity(), policy.lints(SystemTime::now(), Some(config)));
+                report.files.push((list.to_string(), summary(&policy)));
             }
             Err(problems) => report.add(Severity::Error, problems),
         }
-        report
     }
 
     /// Of what only looks wrong.

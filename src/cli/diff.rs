@@ -1,13 +1,14 @@
 //! `latticegate diff`: what a new access list would change, in addresses.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
 
 use super::check::tell;
+use super::list;
+use crate::config::PolicySource;
 use crate::policy::Policy;
 use crate::policy::diff::{Change, diff};
 use crate::problem::Severity;
@@ -18,8 +19,11 @@ use crate::problem::Severity;
 /// Exit status as of diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
-    old: PathBuf,
-    new: PathBuf,
+    /// A file; or s3://bucket/key, or http:// on loopback: the list that is in force there.
+    #[arg(value_parser = list::named)]
+    old: PolicySource,
+    #[arg(value_parser = list::named)]
+    new: PolicySource,
 }
 
 /// Ranges printed of one change.
@@ -27,7 +31,7 @@ const MAX_RANGES: usize = 1000;
 
 impl Diff {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let lists = Policy::load(&self.old).and_then(|old| Ok((old, Policy::load(&self.new)?)));
+        let lists = list::load(&self.old).and_then(|old| Ok((old, list::load(&self.new)?)));
         let (old, new) = match lists {
             Ok(lists) => lists,
             Err(problems) => {
@@ -54,7 +58,7 @@ fn print(out: &mut impl Write, change: &Change, new: &Policy) -> io::Result<()> 
     let Change { scopes, allowed, rule, ranges } = change;
     let (sign, verb) = if *allowed { ('+', "allowed") } else { ('-', "denied") };
     let by = match rule.and_then(|id| Some((id, new.rule(id)?))) {
-        Some((id, rule)) => format!("by {}  {}", new.label(id), rule.text),
+        Some((id, rule)) => format!("by {}  {}", new.named_label(id), rule.text),
         None => "because no rule matches".to_owned(),
     };
     writeln!(out, "{}: now {verb} {by}", scopes.join(" | "))?;

@@ -6,32 +6,33 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::Source;
 use super::check::tell;
-use crate::client::EndpointId;
+use super::{Source, list};
 use crate::config::{Config, Listener, PolicySource, env};
 use crate::explain::{Answer, Explanation, Question, explain};
 use crate::gate;
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
-use crate::policy::{Policy, Reach};
-use crate::problem::{Origin, Problem, Severity};
+use crate::policy::{Policy, Reach, endpoint};
+use crate::problem::Severity;
 use crate::resolve::{Lookup, LookupError, Wire};
 
 /// Follows one connection through the code of the data path, and tells every step: which rules are passed over and
-/// why, which one decides, and with --resolve whether the name's addresses may be dialled. Nothing is connected.
+/// why, which one decides, and with --resolve whether the name's addresses may be dialled. Nothing is connected; an
+/// access list that is configured as s3:// or http:// is fetched. What a running latticegate has in force, its admin
+/// port explains: /explain?from=IP&to=NAME.
 ///
 /// Exit status 0: allowed; 1: refused; 2: undecided, or the configuration is wrong.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     #[command(flatten)]
     source: Source,
-    /// Another access list than the configured one.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    /// Another access list than the configured one: a file, s3://bucket/key, or http:// on loopback.
+    #[arg(long, value_name = "LIST", value_parser = list::named)]
+    policy: Option<PolicySource>,
     /// The client's address, as the PROXY header would tell it.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
@@ -44,7 +45,8 @@ pub(super) struct Explain {
     /// The VPC endpoint that the client comes through (PrivateLink).
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
-    /// What the client sends, as recorded: PROXY header, ClientHello or request head.
+    /// What the client sends, as recorded: PROXY header, ClientHello or request head. What it says goes before --from,
+    /// --via and --to.
     #[arg(long, value_name = "FILE")]
     hello: Option<PathBuf>,
     /// Ask the configured resolver for the name, and the destination guard about each address.
@@ -54,8 +56,16 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        // 1 would say that the connection is refused.
+        self.answer().or_else(|error| {
+            writeln!(io::stderr(), "error: {error:#}")?;
+            Ok(ExitCode::from(2))
+        })
+    }
+
+    fn answer(&self) -> anyhow::Result<ExitCode> {
         let loaded = Config::load(self.source.config.as_deref(), env::of_process())
-            .and_then(|(config, _)| Ok((Policy::load(&self.policy_file(&config)?)?, config)));
+            .and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -75,21 +85,9 @@ impl Explain {
         })
     }
 
-    /// The list that is configured, if it is a file.
-    fn policy_file(&self, config: &Config) -> Result<PathBuf, Vec<Problem>> {
-        match (&self.policy, &config.policy) {
-            (Some(path), _) | (None, PolicySource::File(path)) => Ok(path.clone()),
-            (None, source) => {
-                let origin = Origin::file(source.to_string());
-                let mend = "give --policy FILE; a running latticegate explains the list that it has on its admin port";
-                Err(vec![Problem::whole(origin, "is not fetched here", mend)])
-            }
-        }
-    }
-
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
         let via = match &self.via {
-            Some(text) => Some(EndpointId::parse(text.as_bytes()).context("--via: not a VPC endpoint's id")?),
+            Some(text) => Some(endpoint(text).map_err(|fault| anyhow!("--via: {}; {}", fault.message, fault.mend))?),
             None => None,
         };
         let to = self.to.as_ref().map(|text| Hostname::parse(text.as_bytes()).context("--to: not a DNS name"));

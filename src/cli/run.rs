@@ -34,7 +34,7 @@ impl Run {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();
-        match crate::run::run(config) {
+        match crate::run::run(config, self.source.config.as_deref()) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(StartError::Policy(SourceError::Problems(problems))) => {
                 tell(Severity::Error, &problems)?;

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,9 +13,8 @@ use super::{Error, scene};
 use crate::access_log::Sink;
 use crate::config::{Config, PolicySource, Protocol};
 use crate::gate::{Gate, StartError, Stop};
-use crate::policy::Policy;
 use crate::problem::Problem;
-use crate::server::Shared;
+use crate::reload::{Loaded, Source, SourceError, Told};
 
 const PART: &str = "latticegate";
 
@@ -24,7 +22,8 @@ const PART: &str = "latticegate";
 pub(super) struct Running {
     pub(super) doors: Doors,
     pub(super) admin: SocketAddr,
-    pub(super) shared: Arc<Shared>,
+    /// What becomes of the access list while the user edits it.
+    pub(super) lists: mpsc::UnboundedReceiver<Told>,
     stop: mpsc::UnboundedSender<Stop>,
     thread: JoinHandle<Result<(), StartError>>,
 }
@@ -33,14 +32,15 @@ pub(super) struct Running {
 pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedReceiver<Seen>), Error> {
     // The environment is left alone: a variable meant for the real one must not turn the demo.
     let (config, _) = Config::load(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
-    let PolicySource::File(list) = &config.policy else { unreachable!("the demo writes its list to a file") };
-    let policy = Policy::load(list).map_err(all).map_err(Error::of("the access list"))?;
+    let (source, list) = first_list(&config.policy).await.map_err(Error::of("the access list"))?;
     let (records, seen) = mpsc::unbounded_channel();
     let sink = read_back(records).map_err(Error::of(PART))?;
     let (stop, stopped) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
+    let (told, lists) = mpsc::unbounded_channel();
     let serve = move || {
-        let gate = Gate::start(config, policy, sink)?;
+        let gate = Gate::start(config, list, sink)?;
+        gate.reload_from(source, Some(told));
         // Nobody waits any more where the demo is ending already.
         let _ = ready.send(describe(&gate));
         gate.run(stopped)
@@ -48,8 +48,8 @@ pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedRece
     let thread = thread::Builder::new().name("latticegate".into()).spawn(serve).map_err(Error::of(PART))?;
     match started.await {
         Ok(described) => {
-            let (doors, admin, shared) = described.map_err(Error::of(PART))?;
-            Ok((Running { doors, admin, shared, stop, thread }, seen))
+            let (doors, admin) = described.map_err(Error::of(PART))?;
+            Ok((Running { doors, admin, lists, stop, thread }, seen))
         }
         Err(_) => Err(ended(thread)),
     }
@@ -88,13 +88,19 @@ admin: {{ bind: \"127.0.0.1:0\" }}
     )
 }
 
-fn describe(gate: &Gate) -> io::Result<(Doors, SocketAddr, Arc<Shared>)> {
+fn describe(gate: &Gate) -> io::Result<(Doors, SocketAddr)> {
     let of = |protocol| {
         let listener = gate.listeners().iter().find(|listener| listener.protocol == protocol);
         listener.map(|listener| listener.bind).ok_or(io::ErrorKind::NotFound)
     };
     let doors = Doors { tls: of(Protocol::Tls)?, http: of(Protocol::Http)? };
-    Ok((doors, gate.admin_address(), Arc::clone(gate.shared())))
+    Ok((doors, gate.admin_address()))
+}
+
+async fn first_list(from: &PolicySource) -> Result<(Source, Loaded), SourceError> {
+    let mut source = Source::new(from)?;
+    let list = source.first().await?;
+    Ok((source, list))
 }
 
 /// A sink for the access log that hands each line on as what it tells.
@@ -117,7 +123,7 @@ fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
 }
 
 /// All problems of a file, one a line.
-pub(super) fn all(problems: Vec<Problem>) -> String {
+fn all(problems: Vec<Problem>) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 

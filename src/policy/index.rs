@@ -1,14 +1,13 @@
 //! The rules compiled: a prefix trie leads from an address to the rules that could be about it.
 //!
-//! A client's address is covered by few of the prefixes that occur in a list, however long the list is. Each
-//! prefix keeps the ids of its rules in order; those with names or endpoints are found by hashing what the client
-//! asks for. The first match overall is the lowest id among them.
-
-use std::collections::HashMap;
-use std::net::IpAddr;
+//! A client's address is covered by few of the prefixes that occur in a list, however long the list is: the trie
+//! finds the longest of them, and each knows the next longer that covers it. A prefix keeps the ids of its rules in
+//! order; those with names or endpoints are found by hashing what the client asks for. The first match overall is the
+//! lowest id among them.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
+use std::collections::HashMap;
 
 use super::{Action, Admission, Decision, ListenerView, NamePattern, Rule, RuleId, Sources};
 use crate::client::{Client, EndpointId};
@@ -20,8 +19,9 @@ const MAX_TRIED: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    v4: PrefixMap<Ipv4Net, Bucket>,
-    v6: PrefixMap<Ipv6Net, Bucket>,
+    v4: PrefixMap<Ipv4Net, BucketId>,
+    v6: PrefixMap<Ipv6Net, BucketId>,
+    buckets: Vec<Bucket>,
     /// The lists of all buckets, one after the other.
     ids: Vec<RuleId>,
     keyed: Vec<HashMap<Key, Span>>,
@@ -38,7 +38,12 @@ struct Bucket {
     keyed: Option<u32>,
     /// Allow rules with names.
     named_allows: Span,
+    /// Of the longest prefix that covers this one.
+    outer: Option<BucketId>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct BucketId(u32);
 
 /// A part of `ids`, ascending.
 #[derive(Debug, Default, Clone, Copy)]
@@ -79,17 +84,30 @@ impl Index {
                 Sources::Networks(networks) => networks,
             };
             for network in networks {
-                drafts.entry(*network).or_default().add(rule, RuleId::new(number), &keys);
+                drafts.entry(network.trunc()).or_default().add(rule, RuleId::new(number), &keys);
             }
         }
+        // Neighbours are asked for by neighbours: they stand together in memory.
+        let mut drafts: Vec<(IpNet, Draft)> = drafts.into_iter().collect();
+        drafts.sort_unstable_by_key(|(network, _)| *network);
         for (network, draft) in drafts {
-            let bucket = index.bucket(draft);
+            let bucket = Bucket { outer: index.covering(&network), ..index.bucket(draft) };
+            let id = BucketId(to_u32(index.buckets.len()));
+            index.buckets.push(bucket);
             match network {
-                IpNet::V4(network) => drop(index.v4.insert(network, bucket)),
-                IpNet::V6(network) => drop(index.v6.insert(network, bucket)),
+                IpNet::V4(network) => drop(index.v4.insert(network, id)),
+                IpNet::V6(network) => drop(index.v6.insert(network, id)),
             }
         }
         index
+    }
+
+    /// The longest prefix that covers `network`; while the index is built, what covers a network comes before it.
+    fn covering(&self, network: &IpNet) -> Option<BucketId> {
+        match network {
+            IpNet::V4(network) => self.v4.get_lpm(network).map(|(_, id)| *id),
+            IpNet::V6(network) => self.v6.get_lpm(network).map(|(_, id)| *id),
+        }
     }
 
     pub(super) fn route(
@@ -100,23 +118,24 @@ impl Index {
         name: &Hostname,
     ) -> Decision {
         let asked = Asked { rules, client, listener };
-        decision(rules, self.first(&asked, &self.names.of(name)))
+        decision(rules, self.first(&asked, self.innermost(client), &self.names.of(name)))
     }
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
         let asked = Asked { rules, client, listener };
         // The rule that decides about every name that the list does not mention.
-        let nameless = self.first(&asked, &[]);
-        if decision(rules, nameless).allowed || self.some_name_is_allowed(&asked, nameless) {
+        let innermost = self.innermost(client);
+        let nameless = self.first(&asked, innermost, &[]);
+        if decision(rules, nameless).allowed || self.some_name_is_allowed(&asked, innermost, nameless) {
             return Admission::Possible;
         }
         Admission::Denied(nameless)
     }
 
     /// Whether an allow rule with names, before `end`, is the first match for one of its names.
-    fn some_name_is_allowed(&self, asked: &Asked<'_>, end: Option<RuleId>) -> bool {
+    fn some_name_is_allowed(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, end: Option<RuleId>) -> bool {
         let mut tried = 0;
-        for bucket in self.buckets(asked.client.addr.ip()) {
+        for bucket in self.outwards(innermost) {
             let before_end = |id: &&RuleId| end.is_none_or(|end| **id < end);
             for id in self.span(bucket.named_allows).iter().take_while(before_end) {
                 let Some(rule) = asked.rules.get(id.index()).filter(|rule| asked.holds(rule)) else { continue };
@@ -124,7 +143,7 @@ impl Index {
                     // Every name below a wildcard is matched by what matches the wildcard as a whole.
                     let terms = self.names.of_pattern(pattern);
                     tried += 1;
-                    if tried > MAX_TRIED || decision(asked.rules, self.first(asked, &terms)).allowed {
+                    if tried > MAX_TRIED || decision(asked.rules, self.first(asked, innermost, &terms)).allowed {
                         return true;
                     }
                 }
@@ -134,10 +153,10 @@ impl Index {
     }
 
     /// The lowest rule about this client with no name or one of `names`.
-    fn first(&self, asked: &Asked<'_>, names: &[Term]) -> Option<RuleId> {
+    fn first(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
         let endpoint = asked.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
         let mut best = None;
-        for bucket in self.buckets(asked.client.addr.ip()) {
+        for bucket in self.outwards(innermost) {
             self.lower(asked, bucket.plain, &mut best);
             let Some(keyed) = bucket.keyed.and_then(|at| self.keyed.get(usize::try_from(at).ok()?)) else { continue };
             for name in std::iter::once(None).chain(names.iter().copied().map(Some)) {
@@ -169,13 +188,18 @@ impl Index {
         self.ids.get(at(span.start)..at(span.start).saturating_add(at(span.len))).unwrap_or_default()
     }
 
-    /// What is known about every prefix that covers `address`.
-    fn buckets(&self, address: IpAddr) -> impl Iterator<Item = &Bucket> {
-        let (v4, v6) = match IpNet::from(address.to_canonical()) {
-            IpNet::V4(address) => (Some(self.v4.cover_values(&address)), None),
-            IpNet::V6(address) => (None, Some(self.v6.cover_values(&address))),
-        };
-        v4.into_iter().flatten().chain(v6.into_iter().flatten())
+    /// What is known about the longest prefix that covers the client's address.
+    fn innermost(&self, client: &Client) -> Option<&Bucket> {
+        self.at(self.covering(&IpNet::from(client.addr.ip().to_canonical()))?)
+    }
+
+    /// The bucket and those of all prefixes around it.
+    fn outwards<'a>(&'a self, innermost: Option<&'a Bucket>) -> impl Iterator<Item = &'a Bucket> {
+        std::iter::successors(innermost, |bucket| self.at(bucket.outer?))
+    }
+
+    fn at(&self, id: BucketId) -> Option<&Bucket> {
+        self.buckets.get(usize::try_from(id.0).ok()?)
     }
 
     /// Under which keys a rule is found.
@@ -200,7 +224,7 @@ impl Index {
             self.keyed.push(spans);
             to_u32(self.keyed.len() - 1)
         });
-        Bucket { plain, keyed, named_allows }
+        Bucket { plain, keyed, named_allows, outer: None }
     }
 
     fn store(&mut self, ids: &[RuleId]) -> Span {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::ranges::{Covered, Range, decisions};
-use super::{Action, Policy, Rule, RuleId, Sources};
+use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
 use crate::config::Config;
 use crate::problem::{Position, Problem};
 
@@ -28,6 +28,7 @@ impl Policy {
             lints.found.push(problem);
         }
         lints.ends(now);
+        lints.no_hostnames();
         lints.catch_alls();
         lints.never_reached(now);
         if let Some(config) = config {
@@ -61,6 +62,22 @@ impl Lints<'_> {
                 self.tell(id, format!("ended at {when} and matches nobody"), "remove it, or write a later `until:`");
             } else if end <= now + ENDS_SOON {
                 self.tell(id, format!("ends at {when}"), "write a later `until:` if it is still needed");
+            }
+        }
+    }
+
+    /// What DNS could hold, but no host is called (RFC 1123 §2.1), or nobody asks DNS for.
+    fn no_hostnames(&mut self) {
+        let is_odd = |name: &&NamePattern| match name {
+            NamePattern::Exact(name) | NamePattern::Below(name) => {
+                let name = name.as_str();
+                name == "localhost" || name.split('.').any(|label| label.starts_with('-') || label.ends_with('-'))
+            }
+        };
+        for (id, rule) in self.policy.rules() {
+            for name in rule.to.iter().filter(is_odd) {
+                let why = if name.to_string().ends_with("localhost") { "this machine" } else { "no host" };
+                self.tell(id, format!("is for {name}, which is the name of {why}"), "write it like orders.example.com");
             }
         }
     }
@@ -234,7 +251,7 @@ impl Lints<'_> {
 /// All that a rule asks beside its sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Conditions<'a> {
-    to: &'a [super::NamePattern],
+    to: &'a [NamePattern],
     listeners: &'a [Box<str>],
     ports: &'a [u16],
     via: &'a [crate::client::EndpointId],

@@ -27,11 +27,22 @@ const MAX_TEXT: usize = 160;
 
 /// The rules, and what is doubtful about the text beside them.
 pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
-    let document = Document::parse(text, origin)?;
+    let document = Document::parse(text, origin.clone())?;
     let mut problems = Vec::new();
     let raw: RawPolicy = document.read(&mut problems);
     let reader = Reader { document: &document, problems, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
-    reader.rules(raw, &text.lines().collect::<Vec<_>>())
+    let (rules, mut notes) = reader.rules(raw, &text.lines().collect::<Vec<_>>())?;
+    notes.extend(cut_short(text, origin));
+    Ok((rules, notes))
+}
+
+/// What is left of `192.0.0.0/24` may be a network, too.
+fn cut_short(text: &str, origin: Origin) -> Option<Problem> {
+    let last = text.lines().last().filter(|_| !text.ends_with('\n'))?;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let at = Position { line: number(text.lines().count()), column: number(last.chars().count()) + 1 };
+    let mend = "see that it is whole, and end it with a newline";
+    Some(Problem::whole(origin, "ends in the middle of a line, as a file does that was cut short", mend).at(at))
 }
 
 struct Reader<'a> {
@@ -174,6 +185,9 @@ impl Reader<'_> {
         if text.eq_ignore_ascii_case("any") || text == "*" || text.eq_ignore_ascii_case("all") {
             return Fault::new("is not a network", "write `all` for every client");
         }
+        if matches!(text, "no" | "none" | "off" | "false" | "yes" | "on" | "true") {
+            return Fault::new("is not a network", "write `all` or networks; whom to refuse stands behind `deny:`");
+        }
         if group_name(text).is_err() {
             return fault;
         }
@@ -261,7 +275,8 @@ fn group_name(name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn endpoint(text: &str) -> Result<EndpointId, Fault> {
+/// A VPC endpoint's id as an operator writes it.
+pub fn endpoint(text: &str) -> Result<EndpointId, Fault> {
     // `vpce-svc-…` is the service's id, which no client comes through.
     let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
     id.and_then(|_| EndpointId::parse(text.as_bytes()))

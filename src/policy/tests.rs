@@ -173,7 +173,12 @@ fn mistakes_are_told_with_place_and_mend() {
         ("rules: all", "found string \"all\"; write"),
         ("groups: {all: 10.0.0.0/8}\nrules: []", "groups.all: is not a group's name"),
         ("groups: {a: [b]}\nrules: []", "groups.a[0]: \"b\" is not a network"),
-        ("rules:\n- allow: no", "\"no\" is neither a network nor a group"),
+        (
+            "rules:\n- allow: no",
+            "\"no\" is not a network; write `all` or networks; whom to refuse stands behind `deny:`",
+        ),
+        ("rules: no", "rules: found string \"no\"; write a list"),
+        ("rules:\n- {allow: all, to: 'http://a.test'}", "a character is not a letter, digit"),
     ] {
         let told = problems(text);
         assert!(told.iter().any(|line| line.contains(expected)), "{text}\n{told:#?}");
@@ -325,12 +330,17 @@ fn doubtful_rules_are_told() {
         ("- deny: '::/0'", "::/0 does not cover IPv4"),
         ("- { allow: all, until: 2026-09-20 }", "ended at 2026-09-21T00:00:00Z"),
         ("- { allow: all, until: 2026-09-25 }", "ends at 2026-09-26T00:00:00Z"),
+        ("- { allow: all, to: '*.-a.test' }", ":2:3: rules[0]: is for *.-a.test, which is the name of no host"),
+        ("- { allow: all, to: [a.test, b-.test] }", "rules[0]: is for b-.test, which"),
+        ("- { allow: all, to: localhost }", "rules[0]: is for localhost, which is the name of this machine"),
         ("- allow: all\ngroups: { a: 10.0.0.0/8 }", ":3:14: groups.a: is used by no rule"),
     ] {
         let told = lints(&format!("rules:\n{text}\n"));
         assert!(told.len() == 1 && told[0].contains(expected), "{text}\n{told:#?}");
     }
-    assert!(lints("rules: []")[0].contains("everyone is denied"));
+    assert!(lints("rules: []\n")[0].contains("everyone is denied"));
+    let cut = "ipcontrol.yaml:2:18: ends in the middle of a line, as a file does that was cut short";
+    assert!(lints("rules:\n- allow: 10.0.0.1")[0].contains(cut));
 }
 
 #[test]

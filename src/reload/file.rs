@@ -2,23 +2,27 @@
 //!
 //! Looking instead of being told works for editors that rename, for symlinks that are switched (as in mounted
 //! volumes), for writes in place and on every file system. Standing still keeps a half-written list out: it might
-//! well be a valid, shorter one.
+//! well be a valid, shorter one. One that ends in the middle of a line has to stand still for longer.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{Fetched, Looked, SourceError};
 use crate::problem::Origin;
 use crate::yaml;
+
+/// How long a file that does not end with a newline may still be in the making.
+const UNFINISHED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
     /// As it was when it was read.
     read: Option<Stamp>,
-    /// As it was at the last look, if that was different.
-    changed: Option<Stamp>,
+    /// As it was at the last look, if that was different, and since when.
+    changed: Option<(Stamp, Instant)>,
     /// The next look reads at once: at start, and when the operator says that the file is ready.
     at_once: bool,
 }
@@ -60,12 +64,23 @@ impl FileSource {
         if self.read == Some(stamp) {
             return Ok(Looked::Unchanged);
         }
-        if self.changed.replace(stamp) != Some(stamp) && !self.at_once {
-            return Ok(Looked::Unchanged);
-        }
+        let since = match self.changed {
+            Some((seen, since)) if seen == stamp => since,
+            _ => {
+                let now = Instant::now();
+                self.changed = Some((stamp, now));
+                if !self.at_once {
+                    return Ok(Looked::Unchanged);
+                }
+                now
+            }
+        };
         let bytes = yaml::read_file(&self.path)?;
         // It changed while it was read: next time.
         if Stamp::of(&self.path)? != stamp && !self.at_once {
+            return Ok(Looked::Unchanged);
+        }
+        if !bytes.ends_with(b"\n") && !self.at_once && since.elapsed() < UNFINISHED {
             return Ok(Looked::Unchanged);
         }
         (self.read, self.changed, self.at_once) = (Some(stamp), None, false);

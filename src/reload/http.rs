@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper::header::{ETAG, HOST, IF_NONE_MATCH};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, IF_NONE_MATCH, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
@@ -56,6 +56,9 @@ impl HttpSource {
             status if status.is_redirection() => return Err(format!("answers {status}; redirects are not followed")),
             status => return Err(format!("answers {status}")),
         }
+        if !is_bounded(response.headers()) {
+            return Err("the answer does not tell its length, so that half of it would look like all of it".to_owned());
+        }
         let label = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().into();
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
         let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
@@ -74,6 +77,11 @@ impl HttpSource {
             Err(error) => Err(format!("cannot connect: {error}")),
         }
     }
+}
+
+/// Otherwise the body ends where the connection does.
+fn is_bounded(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 impl fmt::Display for HttpSource {

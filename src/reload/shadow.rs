@@ -97,7 +97,7 @@ impl Shadow {
         loop {
             let known = self.load().map_or_else(Version::none, |list| list.loaded.version.clone());
             let result = match source.fetch(&known).await {
-                Ok(Looked::Fetched(fetched)) => source.parse(fetched).map(Some),
+                Ok(Looked::Fetched(fetched)) => source.parse(fetched).await.map(Some),
                 Ok(Looked::Unchanged | Looked::AsInForce) => Ok(None),
                 Err(error) => Err(error),
             };
@@ -121,9 +121,10 @@ impl Shadow {
             at_the_end = old.denied_at_the_end.load(Ordering::Relaxed);
             might = old.might_admit.load(Ordering::Relaxed);
         }
-        tracing::info!(version = %loaded.version, rules = loaded.policy.rules().len(), "shadow list loaded");
+        let (version, rules) = (loaded.version.clone(), loaded.policy.rules().len());
         let (denied_at_the_end, might_admit) = (at_the_end.into(), might.into());
         self.list.store(Some(Arc::new(Shadowed { loaded, denied_at_the_end, might_admit })));
+        tracing::info!(%version, rules, "shadow list loaded");
     }
 
     fn tell(error: &SourceError, told: &mut Option<String>) {
@@ -136,5 +137,5 @@ impl Shadow {
 }
 
 fn shown(policy: &Policy, rule: Option<RuleId>) -> String {
-    rule.map_or_else(|| "the end of the list".to_owned(), |rule| policy.label(rule).to_string())
+    rule.map_or_else(|| "the end of the list".to_owned(), |rule| policy.named_label(rule).to_string())
 }

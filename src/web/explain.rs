@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use crate::client::EndpointId;
 use crate::config::{Config, Listener};
 use crate::explain::{self, Answer, Question};
 use crate::hostname::Hostname;
-use crate::outcome::{Failure, Outcome, RefuseReason};
-use crate::policy::{Policy, Reach};
+use crate::outcome::RefuseReason;
+use crate::policy::{Policy, Reach, endpoint};
 use crate::resolve::{LookupError, Resolver};
 
 /// What was asked, as it was written.
@@ -57,7 +56,7 @@ pub(super) async fn answer(
     let to = Hostname::parse(form.to.as_bytes()).map_err(|error| format!("to: not a DNS name: {error}"))?;
     let via = match form.via.as_str() {
         "" => None,
-        id => Some(EndpointId::parse(id.as_bytes()).ok_or("via: not a VPC endpoint's id")?),
+        id => Some(endpoint(id).map_err(|fault| format!("via: {}; {}", fault.message, fault.mend))?),
     };
     let listener = listener(form, config)?;
     let question = Question { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
@@ -71,16 +70,14 @@ pub(super) async fn answer(
                 story.addresses(&answer.addresses, listener.upstream_port, reach);
             }
             Err(error) => {
-                let (why, outcome) = match error {
-                    LookupError::Unknown => ("the name has no address", Outcome::Refused(RefuseReason::NameUnknown)),
-                    LookupError::Limited => ("too many names are asked", Outcome::Refused(RefuseReason::LookupRate)),
-                    LookupError::Timeout => ("the resolver does not answer", Outcome::Failed(Failure::DnsTimeout)),
-                    LookupError::Failed => ("the resolver fails", Outcome::Failed(Failure::DnsFailed)),
+                let unasked = Answer::Unasked("the resolver did not answer");
+                let (why, verdict) = match error {
+                    LookupError::Unknown => ("the name has no address", Answer::Refused(RefuseReason::NameUnknown)),
+                    LookupError::Limited => ("too many names are asked", Answer::Refused(RefuseReason::LookupRate)),
+                    LookupError::Timeout => ("the resolver does not answer: dns_timeout", unasked),
+                    LookupError::Failed => ("the resolver fails: dns_failed", unasked),
                 };
-                match outcome {
-                    Outcome::Refused(reason) => story.unresolved(why.to_owned(), Answer::Refused(reason)),
-                    _ => story.step("resolve", format!("{why}: {}", outcome.reason())),
-                }
+                story.unresolved(why.to_owned(), verdict);
             }
         }
     }

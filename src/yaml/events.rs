@@ -167,9 +167,18 @@ impl Builder<'_> {
     }
 
     fn syntax(&self, error: &ScanError, text: &str) -> Problem {
-        let at = place(*error.marker());
+        let at = within(place(*error.marker()), text);
         self.refuse(at, &format!("is not YAML: {}", error.info()), syntax_mend(text, at.line))
     }
+}
+
+/// Readers that miss something at the end of a text point at the line after its last.
+pub(super) fn within(at: Place, text: &str) -> Place {
+    let (count, last) = text.lines().zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
+    if at.line <= count {
+        return at;
+    }
+    Place { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
 }
 
 /// What is probably wrong with a line that is not YAML.

@@ -98,6 +98,7 @@ fn translate(error: &str) -> Fault {
     match error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
         Some((found, expected)) => {
             let found = found.replace("sequence", "a list").replace("map", "a map").replace("unit value", "nothing");
+            let expected = expected.replace("a sequence", "a list").replace("a map", "keys with values");
             Fault::new(format!("found {found}"), format!("write {expected}"))
         }
         None => Fault::new(error, ""),

@@ -38,7 +38,10 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("", "a.yaml: is empty"),
         ("# only a comment\n", "a.yaml: is empty"),
         ("a: [1, 2\nb: 3\n", "is not YAML"),
-        ("a: \"x\n", "is not YAML"),
+        // What is missing is missing at the end of the last line, whether a newline follows or not.
+        ("a: 1\nb: [1, é\n", "a.yaml:2:9: b[2]: is not YAML"),
+        ("a: 1\nb: [1, é", "a.yaml:2:9: b[2]: is not YAML"),
+        ("a: \"x\n", "a.yaml:1:4: a: is not YAML"),
         ("a: b: c\n", "a.yaml:1:5: "),
         ("a: [10.0.0.0/8, ::/0]\n", "a.yaml:1:17: is not YAML: did not find expected node content; put IPv6"),
         ("bind: [::]:8443\n", "put IPv6 addresses in quotes"),

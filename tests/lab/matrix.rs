@@ -89,6 +89,18 @@ const ROWS: &[Row] = &[
     row(Tool::Java, "HttpClient, HTTP/1.1, TLS", "200 200", |on| on.java("https", "HTTP_1_1")),
     row(Tool::Java, "HttpClient, HTTP/2", "200 200", |on| on.java("https", "HTTP_2")),
     row(Tool::Java, "HttpClient on 80", "200 200", |on| on.java("http", "HTTP_1_1")),
+    row(Tool::Wget, "refused on 443", "Access was denied", |on| on.wget_denied("https", "Access was denied")),
+    row(Tool::Wget, "refused on 80", "403: Forbidden", |on| on.wget_denied("http", "403: Forbidden")),
+    row(Tool::Python, "refused on 443", "alert access denied", |on| on.python_denied("https", "alert access denied")),
+    row(Tool::Python, "refused on 80", "403 Forbidden", |on| {
+        on.python_denied("http", "403 Forbidden: latticegate: Your ")
+    }),
+    row(Tool::Node, "refused on 443", "alert access denied", |on| on.node_denied("https", "alert access denied")),
+    row(Tool::Node, "refused on 80", "403 Forbidden", |on| on.node_denied("http", "403 Forbidden: latticegate: Your ")),
+    row(Tool::Java, "refused on 443", "alert: access_denied", |on| {
+        on.java_denied("https", "fatal alert: access_denied")
+    }),
+    row(Tool::Java, "refused on 80", "403", |on| on.java_denied("http", "403: latticegate: Your address")),
     row(Tool::Balancer, "health checks: empty, LOCAL with TLVs", "no byte, no log line", rows::health_checks),
     row(Tool::Balancer, "health port, with and without header", "200", rows::health_port),
 ];

@@ -207,6 +207,39 @@ impl Route<'_> {
         self.relayed(1)
     }
 
+    pub(crate) fn wget_denied(&self, scheme: &str, told: &str) -> Result<()> {
+        let url = format!("{scheme}://orders.example.com/any");
+        self.denied(&self.lab.outsider().wget([&url]), told)
+    }
+
+    pub(crate) fn python_denied(&self, scheme: &str, told: &str) -> Result<()> {
+        let (script, url) = (file("clients/request.py"), format!("{scheme}://orders.example.com/any"));
+        self.denied(&self.lab.outsider().program(python(), [script.as_os_str(), url.as_ref(), "ca.pem".as_ref()]), told)
+    }
+
+    pub(crate) fn node_denied(&self, scheme: &str, told: &str) -> Result<()> {
+        let (script, url) = (file("clients/request.mjs"), format!("{scheme}://orders.example.com/any"));
+        let args = [script.as_os_str(), url.as_ref(), "ca.pem".as_ref(), "1".as_ref()];
+        self.denied(&self.lab.outsider().program("node", args), told)
+    }
+
+    pub(crate) fn java_denied(&self, scheme: &str, told: &str) -> Result<()> {
+        let (script, url) = (file("clients/Request.java"), format!("{scheme}://orders.example.com/any"));
+        let args = [script.as_os_str(), url.as_ref(), "ca.pem".as_ref(), "HTTP_1_1".as_ref()];
+        self.denied(&self.lab.outsider().program("java", args), told)
+    }
+
+    /// A client off the list is told so in the words of its own library; with the whole answer also the record's id.
+    fn denied(&self, out: &Output, told: &str) -> Result<()> {
+        ensure!(!out.ok() && out.stderr.contains(told), "{told:?} is not in {out:?}");
+        for record in self.take(1)? {
+            ensure!(record["outcome"] == "refused" && record["reason"] == "client_denied", "{record}");
+            let id = record["id"].as_str().context("no id")?;
+            ensure!(!told.contains("latticegate") || out.stderr.contains(id), "{id} is not in {out:?}");
+        }
+        Ok(())
+    }
+
     fn relayed(&self, connections: usize) -> Result<()> {
         for record in self.take(connections)? {
             ensure!(record["outcome"] == "relayed" && record["client"] == "10.1.0.2", "{record}");

@@ -58,13 +58,22 @@ fn it_shows_what_is_going_on() {
     assert_eq!(orders["addresses"][0], lab.upstream.address.ip().to_string());
     assert!(shown["limits"]["fds"]["taken"].as_u64().unwrap() > 10);
     let metrics = lab.metrics();
-    assert_eq!(metrics["latticegate_rule_hits_total{rule=\"ipcontrol.yaml:2\"}"], 2.0);
+    assert_eq!(metrics["latticegate_rule_hits_total{rule=\"ipcontrol.yaml:2\",name=\"offices\"}"], 2.0);
+    assert_eq!(metrics["latticegate_rule_hits_total{rule=\"ipcontrol.yaml:4\"}"], 1.0);
+    let last = metrics["latticegate_rule_last_hit_timestamp_seconds{rule=\"ipcontrol.yaml:4\"}"];
+    assert!((seconds_of_now() - last).abs() < 300.0, "{last}");
+    let info = format!("latticegate_policy_info{{hash={},version=\"\"}}", shown["policy"]["hash"]);
+    assert_eq!(metrics[&info], 1.0);
     assert_eq!(metrics["latticegate_connections_half_open"], 0.0);
     assert!(
         metrics["latticegate_open_fds"] > 10.0 && metrics["latticegate_max_fds"] >= metrics["latticegate_open_fds"]
     );
     drop((client, upstream));
     lab.end();
+}
+
+fn seconds_of_now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Lab {
         let (tell, started) = channel();
         let gate = thread::spawn(move || {
             let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
-            gate.reload_from(source);
+            gate.reload_from(source, None);
             tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address())).unwrap();
             gate.run(stopped).unwrap();
         });

@@ -164,3 +164,36 @@ fn a_list_that_is_still_being_written_is_left_alone() {
     assert!(line.contains("added=151"), "{line}");
     assert_eq!(gate.failed_reloads(), 0.0);
 }
+
+#[test]
+fn a_list_that_ends_in_the_middle_of_a_line_is_waited_for() {
+    let gate = Gate::start(&[]);
+    // By itself a valid list, that lets a quarter of the internet in.
+    let mut file = fs::File::create(gate.file("next")).unwrap();
+    file.write_all(b"rules:\n- allow: 192.0.0.0/2").unwrap();
+    fs::rename(gate.file("next"), gate.list()).unwrap();
+    sleep(Duration::from_secs(1));
+    assert_eq!(gate.lines("access list reloaded").len(), 0, "it was taken");
+    file.write_all(b"4\n").unwrap();
+    gate.reloaded(1);
+    gate.denies();
+    // One that stays like this is taken in the end.
+    gate.write("rules:\n- allow: 192.0.2.0/24");
+    gate.reloaded(2);
+    gate.admits();
+}
+
+#[test]
+fn a_change_of_the_main_configuration_says_restart() {
+    let gate = Gate::start(&[]);
+    let config = gate.file("latticegate.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}# changed\n")).unwrap();
+    let line = gate.wait_for(1, "read at start only").remove(0);
+    assert!(line.contains("then restart") && line.contains("latticegate.yaml") && line.contains("WARN"), "{line}");
+    gate.process.signal(Signal::SIGHUP);
+    until("SIGHUP says it again", || gate.lines("read at start only").len() == 2);
+    fs::write(&config, text).unwrap();
+    gate.wait_for(1, "again what the process was started with");
+    gate.admits();
+}

@@ -26,6 +26,9 @@ public class Request {
             HttpRequest request =
                 HttpRequest.newBuilder(URI.create(args[0])).POST(HttpRequest.BodyPublishers.ofString(body)).build();
             HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
+            if (answer.statusCode() != 200) {
+                throw new Exception(answer.statusCode() + ": " + answer.body());
+            }
             System.out.println(answer.version() + " " + answer.body());
         }
         System.exit(0);

@@ -11,6 +11,7 @@ const trust = { ca: readFileSync(ca) };
 const read = async (stream) => {
   let text = "";
   for await (const piece of stream) text += piece;
+  if ((stream.statusCode ?? 200) !== 200) throw new Error(`${stream.statusCode} ${stream.statusMessage}: ${text}`);
   return JSON.parse(text).body;
 };
 

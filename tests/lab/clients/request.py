@@ -14,4 +14,7 @@ else:
     connection = http.client.HTTPConnection(url.netloc, timeout=30)
 for body in ("first", "second"):
     connection.request("POST", url.path, body)
-    print(json.load(connection.getresponse())["body"])
+    answer = connection.getresponse()
+    if answer.status != 200:
+        sys.exit(f"{answer.status} {answer.reason}: {answer.read().decode()}")
+    print(json.load(answer)["body"])

@@ -1,0 +1,36 @@
+//! An access list for a verb to look at: a file, or fetched as `run` would fetch it.
+
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::config::PolicySource;
+use crate::policy::Policy;
+use crate::problem::{Origin, Problem};
+use crate::reload::{Source, SourceError};
+use crate::yaml::FromScalar;
+
+/// Reads a list as an argument names it.
+pub(super) fn named(text: &str) -> Result<PolicySource, String> {
+    PolicySource::from_scalar(text).map_err(|fault| format!("{}; {}", fault.message, fault.mend))
+}
+
+pub(super) fn load(from: &PolicySource) -> Result<Policy, Vec<Problem>> {
+    fetch(from).map_err(|error| problems(from, error))
+}
+
+/// What is wrong with a source, as problems with what is configured.
+pub(super) fn problems(from: &PolicySource, error: SourceError) -> Vec<Problem> {
+    match error {
+        SourceError::Problems(problems) => problems,
+        SourceError::Unreachable(why) => {
+            let why = why.strip_prefix(&format!("{from}: ")).unwrap_or(&why);
+            vec![Problem::whole(Origin::file(from.to_string()), why, "")]
+        }
+    }
+}
+
+fn fetch(from: &PolicySource) -> Result<Policy, SourceError> {
+    let mut source = Source::new(from)?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = runtime.map_err(|error| SourceError::Unreachable(error.to_string()))?;
+    Ok(runtime.block_on(source.first())?.policy)
+}
