@@ -36,6 +36,8 @@ pub struct Log {
 impl Log {
     /// A buffer of this size leaves at once.
     const PIECE: usize = 32 * 1024;
+    /// What few lines are longer than, in bytes.
+    const LONG_LINE: usize = 1024;
     /// A smaller one leaves after this time: a line is seen a moment later, and the writer wakes ten times a
     /// second at most.
     const DELAY: Duration = Duration::from_millis(100);
@@ -55,6 +57,10 @@ impl Log {
         let mut buffer = self.buffer.borrow_mut();
         let now = Now { clock: &self.clock, time: SystemTime::now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
+        if was_empty {
+            // Room for a whole piece at once: growing line by line copies it several times over.
+            buffer.reserve(Self::PIECE + Self::LONG_LINE);
+        }
         match self.format {
             LogFormat::Json => line::json(&mut buffer, now, listener, record, outcome),
             LogFormat::Nginx => line::nginx(&mut buffer, now, listener, record, outcome),

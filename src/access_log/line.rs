@@ -23,8 +23,6 @@ pub(super) struct Now<'a> {
 }
 
 pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
-    // A line has some 500 bytes: room for it once, not at each value.
-    out.reserve(1024);
     let mut line = Object::begin(out);
     line.written("time", |out| now.clock.millis(out, now.time));
     line.hex("id", record.id);
