@@ -83,6 +83,11 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     assert "cfn/deploy" in run(moto, "verify", expect=1)
     assert "has no output PolicyUrl" in run(moto, "publish-policy", "x.yaml", expect=1)
 
+    said = run(moto, "deploy", "--dry-run", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
+    assert "would publish conf/ipcontrol.yaml" in said and "AvailabilityZone3=us-east-1c" in said and "nothing was changed" in said
+    assert aws(moto, "cloudformation", "describe-stacks", "--query", "Stacks[].StackName") == ""
+    assert aws(moto, "s3api", "list-buckets", "--query", "Buckets[].Name") in ("", "None")
+
     said = run(moto, "deploy", "--yes", "--image", IMAGE, "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
     assert "zones: us-east-1a us-east-1b us-east-1c" in said
     assert "denies the internet" in said
@@ -127,6 +132,14 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     said = run(moto, "deploy", "--yes", "--image", IMAGE)
     assert "publishing" not in said and "zones:" not in said
 
+    # What would go, and what curl would be told: nothing is touched, and no secret is shown.
+    said = run(moto, "destroy", "--dry-run")
+    assert "would delete stack latticegate (" in said and "would keep repository" in said and bucket in said
+    assert "would empty and delete repository" in run(moto, "destroy", "--dry-run", "--empty")
+    assert aws(moto, "cloudformation", "describe-stacks", "--stack-name", "latticegate", "--query", "Stacks[0].StackStatus").endswith("_COMPLETE")
+    said = run(moto, "call", "--dry-run", "https://orders.example.com/")
+    assert said.startswith("curl ") and "--connect-to orders.example.com:443:" in said and "AKIA" not in said and "secret" not in said
+
     said = run(moto, "destroy", "--yes")
     assert "kept: stack latticegate-foundation" in said and bucket in said
     run(moto, "destroy", "--yes", "--empty")
@@ -137,6 +150,8 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
 @pytest.mark.parametrize(
     "script, arguments, text",
     [
+        ("deploy", ["--stack"], "--stack needs a value"),
+        ("publish-policy", ["--to"], "--to needs a value"),
         ("deploy", ["Nonsense=1"], "has no parameter Nonsense"),
         ("deploy", ["--zones", "4"], "1, 2 or 3"),
         ("deploy", ["--image", "x:latest", "--yes"], "is not by digest"),
