@@ -21,6 +21,9 @@ need() {
     done
 }
 
+# wants OPTION [VALUE ...]: an option that takes a value has one.
+wants() { [ $# -ge 2 ] || fail "$1 needs a value" "$(basename "$0") --help"; }
+
 # Prints the header comment of the script that calls it: the help.
 help() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//p}}' "$0"; }
 

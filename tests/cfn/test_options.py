@@ -230,3 +230,105 @@ def test_example_dns():
     assert len(resolve.resolve(modes.CFN / "example-dns.yaml", lean).all("AWS::Route53::RecordSet")) == 1
     with pytest.raises(resolve.RuleFailed, match="NLBExternalDomainName"):
         resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"PublicHostedZone": "Z0PUBLIC"})
+
+
+# ---------- no parameter is dead ----------
+ENDPOINTS = modes.Mode("BOTH", 3, "new", "ENDPOINTS", "off")
+EXISTING = modes.Mode("BOTH", 3, "existing", "ENDPOINTS", "off")
+LINK = modes.Mode("BOTH", 3, "new", "ASSOCIATION", "on")
+OTHER_NETWORK = "sn-00000000000000009"
+OTHER = {
+    BOTH: {
+        "DeploymentMode": "PUBLIC", "VPCLatticeServiceNetwork": OTHER_NETWORK, "LatticeAccess": "ENDPOINTS",
+        "Image": modes.IMAGE.replace("ab", "cd"), "ImageRepositoryArn": f"arn:aws:ecr:us-east-1:{modes.ACCOUNT}:repository/other", "CpuArchitecture": "X86_64",
+        "PolicyBucket": "other", "PolicyKey": "edge/ipcontrol.yaml", "KmsKeyArn": modes.KEY,
+        "AvailabilityZone1": "us-east-1f", "AvailabilityZone2": "us-east-1f", "AvailabilityZone3": "",
+        "VpcName": "other", "VpcCidr": "192.168.0.0/16", "PublicSubnet1Cidr": "192.168.1.192/27", "PublicSubnet2Cidr": "192.168.1.192/27",
+        "PublicSubnet3Cidr": "192.168.1.192/27", "PrivateSubnet1Cidr": "192.168.1.192/27", "PrivateSubnet2Cidr": "192.168.1.192/27", "PrivateSubnet3Cidr": "192.168.1.192/27",
+        "PublicClientCidr1": "203.0.113.0/24", "PublicClientCidr2": "203.0.113.0/24", "PublicClientCidr3": "203.0.113.0/24", "PublicClientIpv6Cidr": "2001:db8::/32", "PublicClientPrefixListId": "pl-0123",
+        "PrivateClientCidr1": "10.1.0.0/16", "PrivateClientCidr2": "10.1.0.0/16", "PrivateClientCidr3": "10.1.0.0/16", "PrivateClientIpv6Cidr": "fd00::/8", "PrivateClientPrefixListId": "pl-0123",
+        "IpAddressType": "ipv4", "DeregistrationDelay": "600", "DeletionProtection": "true",
+        "LatticePrefixListId": "pl-0123", "LatticeIpv6PrefixListId": "", "S3PrefixListId": "pl-0123",
+        "TaskSize": "1vCPU-2GB", "MinTasks": "2", "MaxTasks": "30", "CpuTarget": "50", "ConnectionsTarget": "10000", "FargateSpotShare": "50", "OnDemandBase": "1", "WidePorts": "false", "EnableExec": "true",
+        "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
+    },
+    ENDPOINTS: {
+        "VPCLatticeServiceNetwork2": OTHER_NETWORK, "VPCLatticeServiceNetwork3": OTHER_NETWORK, "EndpointVpcCidr": "192.168.2.0/23",
+        "EndpointSubnet1Cidr": "192.168.2.192/26", "EndpointSubnet2Cidr": "192.168.2.192/26", "EndpointSubnet3Cidr": "192.168.2.192/26",
+    },
+    EXISTING: {
+        "ExistingVpcId": "vpc-00000000000000009", "ExistingPublicSubnetIds": "subnet-9", "ExistingPublicSubnetCidrs": "10.9.0.0/24", "ExistingPrivateSubnetIds": "subnet-9",
+        "ExistingPrivateSubnetCidrs": "10.9.0.0/24", "ExistingPrivateRouteTableIds": "", "ExistingEndpointSubnetIds": "subnet-9", "ExistingEndpointSubnetCidrs": "10.9.0.0/24",
+        "AwsEndpoints": "existing", "AwsServicesEgressCidr": "10.9.0.0/16",
+    },
+    LINK: {"PrivateLinkPrincipals": "arn:aws:iam::111122223333:root", "PrivateLinkAcceptanceRequired": "false", "PrivateLinkDnsName": "other.example.com"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode, name", [(mode, name) for mode, names in OTHER.items() for name in names], ids=str)
+def test_every_parameter_changes_something(mode, name):
+    # What only travels down as a parameter would not count: the children's resources are compared.
+    def resources(**more):
+        stack = resolve.resolve(modes.ROOT, mode.parameters(**more))
+        return [(s.name, r.name, r.properties) for s in stack.walk() for r in s.resources.values() if r.type != "AWS::CloudFormation::Stack"]
+
+    more = {"AwsEndpoints": "existing"} if name == "AwsServicesEgressCidr" else {}
+    assert resources(**more) != resources(**more, **{name: OTHER[mode][name]})
+
+
+def test_that_is_every_parameter():
+    named = [name for names in OTHER.values() for name in names]
+    assert sorted(named) == sorted(resolve.decode(str(modes.ROOT))[0]["Parameters"])
+
+
+# ---------- values that a reader of the issue would look for ----------
+@pytest.mark.parametrize("seconds", ["120", "300", "600"])
+def test_deregistration_delay(seconds):
+    for group in fleet(DeregistrationDelay=seconds).all("AWS::ElasticLoadBalancingV2::TargetGroup"):
+        assert {"Key": "deregistration_delay.timeout_seconds", "Value": seconds} in group.properties["TargetGroupAttributes"]
+
+
+def test_kms_is_a_choice():
+    stack = fleet()
+    assert "KmsKeyId" not in stack.one("AWS::Logs::LogGroup").properties
+    assert "KmsMasterKeyId" not in stack.one("AWS::SNS::Topic").properties
+    assert "kms:" not in json.dumps([r.properties for r in stack.all("AWS::IAM::Role")])
+
+
+def test_privatelink_judged_by_the_security_group_or_not():
+    for value in ("on", "off"):
+        for balancer in fleet(EnforcePrivateLinkSecurityGroup=value).all("AWS::ElasticLoadBalancingV2::LoadBalancer"):
+            assert balancer.properties["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == value
+
+
+def test_what_each_alarm_watches():
+    stack = fleet()
+    watched = {
+        a.name: (a.properties["Namespace"], a.properties["MetricName"], a.properties["Statistic"], a.properties["ComparisonOperator"], float(a.properties["Threshold"]), a.properties["TreatMissingData"])
+        for a in stack.all("AWS::CloudWatch::Alarm")
+        if "MetricName" in a.properties
+    }
+    more, less = "GreaterThanThreshold", "LessThanThreshold"
+    assert watched == {
+        # No task reports at all: no healthy target either, so a missing value is the alarm.
+        "NoHealthyTarget": ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
+        "RefusedAlarm": ("latticegate", "Refused", "Sum", more, 600.0, "notBreaching"),
+        "DnsFailuresAlarm": ("latticegate", "DnsFailures", "Sum", more, 30.0, "notBreaching"),
+        # The busiest task, before the 55 000 of the load balancer.
+        "ConnectionsAlarm": ("latticegate", "ActiveConnections", "Maximum", more, 45000.0, "notBreaching"),
+        "DeploymentFailedAlarm": ("AWS/Events", "TriggeredRules", "Sum", "GreaterThanOrEqualToThreshold", 1.0, "notBreaching"),
+    }
+    (failed,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == "FailedAlarm"]
+    assert [m["MetricStat"]["Metric"]["MetricName"] for m in failed.properties["Metrics"] if "MetricStat" in m] == ["Failed", "NewConnections"]
+
+
+def test_scaling_on_cpu_is_the_services_average():
+    (policy,) = [r for r in fleet().all("AWS::ApplicationAutoScaling::ScalingPolicy") if r.name == "ScaleOnCpu"]
+    assert policy.properties["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"] == {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"}
+
+
+def test_the_examples_function_is_called_by_lattice_only():
+    stack = resolve.resolve(modes.CFN / "example.yaml", {})
+    permissions = [r.properties for r in stack.all("AWS::Lambda::Permission")]
+    # Not SourceArn: the target group can only be made after the permission.
+    assert [(p["Principal"], p["SourceAccount"]) for p in permissions] == [("vpc-lattice.amazonaws.com", resolve.ACCOUNT)]

@@ -57,7 +57,7 @@ def moto(tmp_path_factory):
             "AWS_CONFIG_FILE": "/nonexistent",
             "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
             "PATH": f"{Path(sys.executable).parent}:{keep['PATH']}",
-            "GATE_BINARY": str(linter(tmp_path_factory)),
+            "GATE_BINARY": os.environ["GATE_BINARY"],
         }
         print("\nmoto ignored:")
         for line in log.read_text().splitlines():
@@ -66,23 +66,6 @@ def moto(tmp_path_factory):
     finally:
         server.terminate()
         server.wait()
-
-
-def linter(tmp_path_factory):
-    """The real binary where one is built; else a stand-in that knows one mistake."""
-    directory = tmp_path_factory.mktemp("bin")
-    wrong = directory / "wrong.yaml"
-    wrong.write_text("rules:\n  - alow: 203.0.113.0/24\n")
-    for built in ("release", "debug"):
-        path = SCRIPTS.parent / "target" / built / "latticegate"
-        asked = {"LATTICEGATE_PROXY_PROTOCOL__TRUSTED": "192.0.2.0/24", "LATTICEGATE_POLICY": str(wrong)}
-        if path.is_file() and subprocess.run([path, "check"], env=asked, capture_output=True).returncode == 1:
-            return path
-    path = directory / "latticegate"
-    path.write_text('#!/bin/sh\n[ "$1" = check ] || exit 2\n! grep -n "alow" "$LATTICEGATE_POLICY"\n')
-    path.chmod(0o755)
-    print("test_scripts: no built latticegate, a stand-in lints", file=sys.stderr)
-    return path
 
 
 def run(env, script, *arguments, expect=0):
@@ -99,6 +82,11 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     # Nothing there yet: each script says what to do first.
     assert "cfn/deploy" in run(moto, "verify", expect=1)
     assert "has no output PolicyUrl" in run(moto, "publish-policy", "x.yaml", expect=1)
+
+    said = run(moto, "deploy", "--dry-run", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
+    assert "would publish conf/ipcontrol.yaml" in said and "AvailabilityZone3=us-east-1c" in said and "nothing was changed" in said
+    assert aws(moto, "cloudformation", "describe-stacks", "--query", "Stacks[].StackName") == ""
+    assert aws(moto, "s3api", "list-buckets", "--query", "Buckets[].Name") in ("", "None")
 
     said = run(moto, "deploy", "--yes", "--image", IMAGE, "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
     assert "zones: us-east-1a us-east-1b us-east-1c" in said
@@ -144,6 +132,14 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     said = run(moto, "deploy", "--yes", "--image", IMAGE)
     assert "publishing" not in said and "zones:" not in said
 
+    # What would go, and what curl would be told: nothing is touched, and no secret is shown.
+    said = run(moto, "destroy", "--dry-run")
+    assert "would delete stack latticegate (" in said and "would keep repository" in said and bucket in said
+    assert "would empty and delete repository" in run(moto, "destroy", "--dry-run", "--empty")
+    assert aws(moto, "cloudformation", "describe-stacks", "--stack-name", "latticegate", "--query", "Stacks[0].StackStatus").endswith("_COMPLETE")
+    said = run(moto, "call", "--dry-run", "https://orders.example.com/")
+    assert said.startswith("curl ") and "--connect-to orders.example.com:443:" in said and "AKIA" not in said and "secret" not in said
+
     said = run(moto, "destroy", "--yes")
     assert "kept: stack latticegate-foundation" in said and bucket in said
     run(moto, "destroy", "--yes", "--empty")
@@ -154,6 +150,8 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
 @pytest.mark.parametrize(
     "script, arguments, text",
     [
+        ("deploy", ["--stack"], "--stack needs a value"),
+        ("publish-policy", ["--to"], "--to needs a value"),
         ("deploy", ["Nonsense=1"], "has no parameter Nonsense"),
         ("deploy", ["--zones", "4"], "1, 2 or 3"),
         ("deploy", ["--image", "x:latest", "--yes"], "is not by digest"),
