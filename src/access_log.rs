@@ -2,7 +2,9 @@
 //! that neither a full disk nor a stuck reader of stdout ever stops a worker: what the writer cannot take is
 //! dropped and counted.
 
+mod ascii;
 mod clock;
+mod json;
 mod line;
 mod writer;
 
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use self::clock::Clock;
+use self::line::Now;
 pub use self::writer::{Sink, Writer, Written};
 use crate::config::{self, LogFormat};
 use crate::outcome::Outcome;
@@ -50,11 +53,11 @@ impl Log {
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
         let mut buffer = self.buffer.borrow_mut();
-        let now = SystemTime::now();
+        let now = Now { clock: &self.clock, time: SystemTime::now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         match self.format {
-            LogFormat::Json => line::json(&mut buffer, self.clock.millis(now), listener, record, outcome),
-            LogFormat::Nginx => line::nginx(&mut buffer, &self.clock.iso8601(now), listener, record, outcome),
+            LogFormat::Json => line::json(&mut buffer, now, listener, record, outcome),
+            LogFormat::Nginx => line::nginx(&mut buffer, now, listener, record, outcome),
         }
         let full = buffer.len() >= Self::PIECE;
         drop(buffer);

@@ -1,11 +1,10 @@
 //! The two shapes of a line: JSON with everything, and the incumbent's nginx line for those who parse it.
 
-use std::io::Write as _;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-
+use super::ascii;
+use super::clock::Clock;
+use super::json::Object;
 use crate::config;
 use crate::outcome::{Close, Failure, Outcome, RefuseReason};
 use crate::record::Record;
@@ -15,121 +14,111 @@ use crate::sni::Alpn;
 /// Names that a client chose are cut here, in bytes.
 const MAX_NAME: usize = 255;
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    id: String,
-    listener: &'a str,
-    peer: SocketAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<std::net::IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vpce: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<SocketAddr>,
-    outcome: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    bytes_up: u64,
-    bytes_down: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    header_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hello_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dns_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connect_ms: Option<f64>,
-    total_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    closed_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dns_stale: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hello: Option<Hello>,
+/// When a line is written.
+pub(super) struct Now<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) time: SystemTime,
+    /// Since the connection was accepted.
+    pub(super) elapsed: Duration,
 }
 
-#[derive(Serialize)]
-struct Hello {
-    bytes: u16,
-    records: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alpn: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    ech: bool,
-}
-
-pub(super) fn json(out: &mut Vec<u8>, time: String, listener: &config::Listener, record: &Record, outcome: Outcome) {
-    let client = record.client.as_ref();
+pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
+    // A line has some 500 bytes: room for it once, not at each value.
+    out.reserve(1024);
+    let mut line = Object::begin(out);
+    line.written("time", |out| now.clock.millis(out, now.time));
+    line.hex("id", record.id);
+    line.text("listener", &listener.name);
+    line.address("peer", record.peer);
+    if let Some(client) = &record.client {
+        line.ip("client", client.addr.ip());
+        line.number("client_port", client.addr.port().into());
+        line.text_if_any("vpce", client.endpoint.as_ref().map(|endpoint| endpoint.as_str()));
+    }
+    line.text_if_any("rule", record.rule.as_deref());
+    line.text_if_any("name", record.name.as_deref().map(cut));
+    if let Some(upstream) = record.upstream {
+        line.address("upstream", upstream);
+    }
+    line.word("outcome", outcome.word());
+    line.word("reason", outcome.reason());
+    line.text_if_any("detail", record.detail.as_deref());
+    line.number("bytes_up", record.tally.up);
+    line.number("bytes_down", record.tally.down);
     let times = &record.times;
-    let line = Line {
-        time,
-        id: format!("{:016x}", record.id),
-        listener: &listener.name,
-        peer: record.peer,
-        client: client.map(|client| client.addr.ip()),
-        client_port: client.map(|client| client.addr.port()),
-        vpce: client.and_then(|client| client.endpoint.as_ref()).map(|endpoint| endpoint.as_str()),
-        rule: record.rule.as_deref(),
-        name: record.name.as_deref().map(cut),
-        upstream: record.upstream,
-        outcome: outcome.word(),
-        reason: outcome.reason(),
-        detail: record.detail.as_deref(),
-        bytes_up: record.tally.up,
-        bytes_down: record.tally.down,
-        header_ms: times.header.map(millis),
-        hello_ms: step(times.header.or(Some(Duration::ZERO)), times.hello),
-        dns_ms: step(times.hello, times.dns),
-        connect_ms: step(times.dns, times.connect),
-        total_ms: millis(times.elapsed()),
-        closed_by: record.closed_by.map(|side| match side {
-            Side::Client => "client",
-            Side::Upstream => "upstream",
-        }),
-        dns_stale: record.stale,
-        hello: record.hello.map(|hello| Hello {
-            bytes: hello.size,
-            records: hello.records,
-            alpn: hello.alpn.map(Alpn::word),
-            group: hello.key_share.map(|group| group.to_string()),
-            ech: hello.ech,
-        }),
-    };
-    // Strings, numbers and addresses always have a JSON form, and a Vec takes every byte.
-    let _ = serde_json::to_writer(&mut *out, &line);
+    let header = Some(times.header.unwrap_or_default());
+    let steps = [
+        ("header_ms", Some(Duration::ZERO), times.header),
+        ("hello_ms", header, times.hello),
+        ("dns_ms", times.hello, times.dns),
+        ("connect_ms", times.dns, times.connect),
+        ("total_ms", Some(Duration::ZERO), Some(now.elapsed)),
+    ];
+    for (key, begun, done) in steps {
+        if let (Some(begun), Some(done)) = (begun, done) {
+            line.millis(key, done.saturating_sub(begun));
+        }
+    }
+    line.text_if_any("closed_by", record.closed_by.map(side));
+    if record.stale {
+        line.truth("dns_stale", true);
+    }
+    if let Some(facts) = &record.hello {
+        let mut hello = line.object("hello");
+        hello.number("bytes", facts.size.into());
+        hello.number("records", facts.records.into());
+        hello.text_if_any("alpn", facts.alpn.map(Alpn::word));
+        if let Some(group) = facts.key_share {
+            hello.plain("group", group);
+        }
+        hello.truth("ech", facts.ech);
+        hello.end();
+    }
+    line.end();
     out.push(b'\n');
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Upstream => "upstream",
+    }
 }
 
 /// The incumbent's `log_format`: `$time_iso8601 $remote_addr $proxy_protocol_addr $proxy_protocol_port $protocol
 /// $server_port $status $upstream_addr $upstream_bytes_sent $upstream_bytes_received $session_time
 /// $upstream_connect_time`.
-pub(super) fn nginx(out: &mut Vec<u8>, time: &str, listener: &config::Listener, record: &Record, outcome: Outcome) {
+pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref().map(|client| client.addr);
-    // Writing to a Vec cannot fail.
-    let _ = writeln!(
-        out,
-        "{} {} {} {} TCP {} {} {} {} {} {} {}",
-        time,
-        record.peer.ip().to_canonical(),
-        or_dash(client.map(|client| client.ip())),
-        or_dash(client.map(|client| client.port())),
-        listener.bind.port(),
-        nginx_status(outcome),
-        or_dash(record.upstream),
-        record.tally.up,
-        record.tally.down,
-        seconds(record.times.elapsed()),
-        or_dash(record.times.connect.zip(record.times.dns).map(|(done, start)| seconds(done.saturating_sub(start)))),
-    );
+    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
+    now.clock.iso8601(out, now.time);
+    field(out, Some(record.peer.ip().to_canonical()), ascii::ip);
+    field(out, client.map(|client| client.ip()), ascii::ip);
+    field(out, client.map(|client| client.port().into()), ascii::decimal);
+    out.extend_from_slice(b" TCP");
+    field(out, Some(listener.bind.port().into()), ascii::decimal);
+    field(out, Some(nginx_status(outcome).into()), ascii::decimal);
+    field(out, record.upstream, ascii::address);
+    field(out, Some(record.tally.up), ascii::decimal);
+    field(out, Some(record.tally.down), ascii::decimal);
+    field(out, Some(now.elapsed), seconds);
+    field(out, connect, seconds);
+    out.push(b'\n');
+}
+
+/// A value, or a dash for what is not known.
+fn field<T>(out: &mut Vec<u8>, value: Option<T>, write: fn(&mut Vec<u8>, T)) {
+    out.push(b' ');
+    match value {
+        Some(value) => write(out, value),
+        None => out.push(b'-'),
+    }
+}
+
+/// With milliseconds, rounded.
+fn seconds(out: &mut Vec<u8>, time: Duration) {
+    let millis = time.saturating_add(Duration::from_micros(500)).as_millis();
+    ascii::thousandths(out, u64::try_from(millis).unwrap_or(u64::MAX));
 }
 
 /// nginx stream's `$status`: 200, 400 client's fault, 403 denied, 500 internal, 502 upstream, 503 limited.
@@ -151,28 +140,10 @@ fn nginx_status(outcome: Outcome) -> u16 {
     }
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| "-".into(), |value| value.to_string())
-}
-
 /// Cut at a character's edge.
 fn cut(name: &str) -> &str {
     let end = (0..=MAX_NAME.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     name.get(..end).unwrap_or_default()
-}
-
-/// Milliseconds with three digits behind the point.
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64())
-}
-
-/// The time between two steps.
-fn step(from: Option<Duration>, to: Option<Duration>) -> Option<f64> {
-    Some(millis(to?.saturating_sub(from?)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,95 @@
+//! Numbers and addresses as characters, appended to a buffer without going through a formatter.
+
+use std::fmt::{Display, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// `1234` is `1.234`.
+pub(super) fn thousandths(out: &mut Vec<u8>, value: u64) {
+    decimal(out, value / 1000);
+    out.push(b'.');
+    three(out, value);
+}
+
+/// The last three digits.
+pub(super) fn three(out: &mut Vec<u8>, value: u64) {
+    out.extend([100, 10, 1].map(|unit| digit(u8::try_from(value / unit % 10).unwrap_or(0))));
+}
+
+/// 16 digits.
+pub(super) fn hex(out: &mut Vec<u8>, value: u64) {
+    out.extend(value.to_be_bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+pub(super) fn ip(out: &mut Vec<u8>, value: IpAddr) {
+    match value {
+        IpAddr::V4(value) => dotted(out, value),
+        IpAddr::V6(value) => display(out, value),
+    }
+}
+
+/// With its port.
+pub(super) fn address(out: &mut Vec<u8>, value: SocketAddr) {
+    match value {
+        SocketAddr::V4(value) => {
+            dotted(out, *value.ip());
+            out.push(b':');
+            decimal(out, value.port().into());
+        }
+        SocketAddr::V6(value) => display(out, value),
+    }
+}
+
+/// Anything else.
+pub(super) fn display(out: &mut Vec<u8>, value: impl Display) {
+    struct Bytes<'a>(&'a mut Vec<u8>);
+    impl Write for Bytes<'_> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Writing to a Vec cannot fail.
+    let _ = write!(Bytes(out), "{value}");
+}
+
+fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        decimal(out, octet.into());
+    }
+}
+
+/// Of a number below 16.
+fn digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' - 10 + value }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written<T>(write: fn(&mut Vec<u8>, T), value: T) -> String {
+        let mut out = Vec::new();
+        write(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn all_is_written_as_the_library_does(address in any::<SocketAddr>(), number in any::<u64>()) {
+            prop_assert_eq!(written(super::address, address), address.to_string());
+            prop_assert_eq!(written(ip, address.ip()), address.ip().to_string());
+            prop_assert_eq!(written(decimal, number), number.to_string());
+            prop_assert_eq!(written(hex, number), format!("{number:016x}"));
+            prop_assert_eq!(written(thousandths, number), format!("{}.{:03}", number / 1000, number % 1000));
+        }
+    }
+}
