@@ -117,7 +117,7 @@ impl Gate {
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         metrics.policy.loaded(&policy);
-        let limits = limits::Limits::new(&config.limits);
+        let limits = limits::Limits::new(&config.limits, config.workers.get(), metrics.half_open.clone());
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);
@@ -129,6 +129,7 @@ impl Gate {
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
             let setup = Setup {
+                number,
                 shared: Arc::clone(&shared),
                 resolvers: resolvers.clone(),
                 writer: writer.clone(),
@@ -138,7 +139,7 @@ impl Gate {
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
                 asked: recent.add(),
             };
-            let worker = server::start_worker(number, setup)
+            let worker = server::start_worker(setup)
                 .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
             workers.push(worker);
         }
