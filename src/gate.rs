@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
@@ -33,6 +33,7 @@ use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
 use crate::status::Status;
+use crate::wall::Wall;
 use crate::web::{self, Admin, Health};
 
 /// What stops the gate.
@@ -122,7 +123,16 @@ impl Gate {
         let current = Current::new(policy);
         let told = Arc::clone(&status);
         let shadow = config.shadow.as_ref().map(|_| Arc::default());
-        let shared = Arc::new(Shared { config, policy: current, reach, limits, shadow, metrics, status: told });
+        let shared = Arc::new(Shared {
+            config,
+            policy: current,
+            reach,
+            limits,
+            shadow,
+            metrics,
+            status: told,
+            wall: Wall::default(),
+        });
         let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
@@ -261,10 +271,10 @@ impl Gate {
                 (Some(teller), Some((writer, _))) => {
                     tokio::select! {
                         () = leave => {}
-                        () = tell_cloudwatch(teller, writer) => {}
+                        () = tell_cloudwatch(teller, writer, &shared.wall) => {}
                     }
                     // What happened since the last interval is not lost.
-                    let _ = writer.send(teller.lines(SystemTime::now()));
+                    let _ = writer.send(teller.lines(shared.wall.now()));
                 }
                 _ => leave.await,
             }
@@ -286,10 +296,10 @@ impl Gate {
 const SHADOW_POLL: Duration = Duration::from_secs(1);
 
 /// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
-async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer) {
+async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer, wall: &Wall) {
     loop {
         sleep(teller.interval()).await;
-        if writer.send(teller.lines(SystemTime::now())).is_err() {
+        if writer.send(teller.lines(wall.now())).is_err() {
             tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
         }
     }

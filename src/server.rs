@@ -32,6 +32,7 @@ use crate::reload::{Current, Loaded, Shadow, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
 use crate::socket::Trouble;
 use crate::status::Status;
+use crate::wall::Wall;
 use crate::{session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
@@ -69,6 +70,7 @@ pub struct Shared {
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
+    pub wall: Wall,
 }
 
 /// What one worker's connections share.
@@ -106,6 +108,10 @@ impl Worker {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.shared.limits
+    }
+
+    pub(crate) fn wall(&self) -> &Wall {
+        &self.shared.wall
     }
 
     /// fds or memory are short: whoever has asked for nothing yet has to go first.
@@ -148,7 +154,8 @@ fn run(setup: Setup) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked } = setup;
-    let log = Log::new(shared.config.access_log.format, writer, shared.metrics.lines_dropped.clone());
+    let (format, dropped) = (shared.config.access_log.format, shared.metrics.lines_dropped.clone());
+    let log = Log::with_clock(format, writer, dropped, shared.wall.clone());
     let worker = Rc::new(Worker {
         resolver: resolvers.resolver(),
         failing: Failing::default(),
