@@ -141,7 +141,6 @@ stream {{
     def haproxy(self):
         (self.directory / "haproxy.cfg").write_text(f"""global
     nbthread 2
-    no strict-limits
 defaults
     mode tcp
     timeout connect 3s
@@ -193,9 +192,7 @@ access_log: {{ output: {self.directory}/access.log }}
     def started(self, files):
         with open(self.directory / "said", "ab") as said:
             limit = ["prlimit", f"--nofile={files}:{files}"]
-            # By itself it computes a number from the files that is a little below the crowd's.
-            many = ["-n", "12000"] if self.name == "haproxy" and files >= 20000 else []
-            child = subprocess.Popen(limit + self.command + many, stdout=said, stderr=said, start_new_session=True)
+            child = subprocess.Popen(limit + self.command, stdout=said, stderr=said, start_new_session=True)
         self.pid = child.pid
         try:
             deadline = time.monotonic() + 20
