@@ -10,7 +10,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use metrics::Counter;
 use tokio::sync::Notify;
@@ -22,12 +22,14 @@ pub use self::writer::{Sink, Writer, Written};
 use crate::config::{self, LogFormat};
 use crate::outcome::Outcome;
 use crate::record::Record;
+use crate::wall::Wall;
 
 /// One worker's end of the access log.
 pub struct Log {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
     clock: Clock,
+    wall: Wall,
     first_line: Notify,
     writer: Writer,
     dropped: Counter,
@@ -43,10 +45,15 @@ impl Log {
     const DELAY: Duration = Duration::from_millis(100);
 
     pub fn new(format: LogFormat, writer: Writer, dropped: Counter) -> Rc<Self> {
+        Self::with_clock(format, writer, dropped, Wall::default())
+    }
+
+    pub fn with_clock(format: LogFormat, writer: Writer, dropped: Counter, wall: Wall) -> Rc<Self> {
         Rc::new(Self {
             format,
             buffer: RefCell::default(),
             clock: Clock::default(),
+            wall,
             first_line: Notify::new(),
             writer,
             dropped,
@@ -55,7 +62,7 @@ impl Log {
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
         let mut buffer = self.buffer.borrow_mut();
-        let now = Now { clock: &self.clock, time: SystemTime::now(), elapsed: record.times.elapsed() };
+        let now = Now { clock: &self.clock, time: self.wall.now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         if was_empty {
             // Room for a whole piece at once: growing line by line copies it several times over.

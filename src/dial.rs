@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::outcome::{Failure, Outcome, RefuseReason};
 use crate::policy::reach::Reach;
-use crate::socket;
+use crate::socket::{self, Trouble};
 
 /// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -95,6 +95,7 @@ pub async fn dial(
 }
 
 /// Why one address was not reached.
+#[derive(Debug, PartialEq, Eq)]
 enum Attempt {
     Failed(Failure),
     Shortage,
@@ -103,22 +104,23 @@ enum Attempt {
 async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Attempt>) {
     let connect = async { socket::to_upstream(address)?.connect(address).await };
     let result = match timeout(ends.saturating_duration_since(Instant::now()), connect).await {
-        Ok(result) => result.map_err(|error| {
-            if socket::is_shortage(&error) { Attempt::Shortage } else { Attempt::Failed(classify(&error)) }
-        }),
+        Ok(result) => result.map_err(|error| judge(&error)),
         Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
     };
     (address, result)
 }
 
-fn classify(error: &io::Error) -> Failure {
-    match error.raw_os_error() {
+fn judge(error: &io::Error) -> Attempt {
+    if Trouble::of(error) == Trouble::Shortage {
+        return Attempt::Shortage;
+    }
+    Attempt::Failed(match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Failure::ConnectRefused,
         Some(libc::ETIMEDOUT) => Failure::ConnectTimeout,
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Failure::ConnectUnreachable,
         Some(libc::EADDRNOTAVAIL) => Failure::NoLocalPort,
         _ => Failure::ConnectFailed,
-    }
+    })
 }
 
 /// Addresses whose last connect failed: for a while they are tried after the others.

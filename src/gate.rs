@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
@@ -33,6 +33,7 @@ use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
 use crate::status::Status;
+use crate::wall::Wall;
 use crate::web::{self, Admin, Health};
 
 /// What stops the gate.
@@ -117,18 +118,28 @@ impl Gate {
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         metrics.policy.loaded(&policy);
-        let limits = limits::Limits::new(&config.limits);
+        let limits = limits::Limits::new(&config.limits, config.workers.get(), metrics.half_open.clone());
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);
         let shadow = config.shadow.as_ref().map(|_| Arc::default());
-        let shared = Arc::new(Shared { config, policy: current, reach, limits, shadow, metrics, status: told });
+        let shared = Arc::new(Shared {
+            config,
+            policy: current,
+            reach,
+            limits,
+            shadow,
+            metrics,
+            status: told,
+            wall: Wall::default(),
+        });
         let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
             let setup = Setup {
+                number,
                 shared: Arc::clone(&shared),
                 resolvers: resolvers.clone(),
                 writer: writer.clone(),
@@ -138,7 +149,7 @@ impl Gate {
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
                 asked: recent.add(),
             };
-            let worker = server::start_worker(number, setup)
+            let worker = server::start_worker(setup)
                 .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
             workers.push(worker);
         }
@@ -260,10 +271,10 @@ impl Gate {
                 (Some(teller), Some((writer, _))) => {
                     tokio::select! {
                         () = leave => {}
-                        () = tell_cloudwatch(teller, writer) => {}
+                        () = tell_cloudwatch(teller, writer, &shared.wall) => {}
                     }
                     // What happened since the last interval is not lost.
-                    let _ = writer.send(teller.lines(SystemTime::now()));
+                    let _ = writer.send(teller.lines(shared.wall.now()));
                 }
                 _ => leave.await,
             }
@@ -285,10 +296,10 @@ impl Gate {
 const SHADOW_POLL: Duration = Duration::from_secs(1);
 
 /// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
-async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer) {
+async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer, wall: &Wall) {
     loop {
         sleep(teller.interval()).await;
-        if writer.send(teller.lines(SystemTime::now())).is_err() {
+        if writer.send(teller.lines(wall.now())).is_err() {
             tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
         }
     }

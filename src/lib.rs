@@ -46,4 +46,5 @@ pub mod problem; // pure: what is wrong with an operator's file, where, and how 
 pub mod networks; // pure: a set of CIDR networks
 pub mod status; // alive, ready, leaving
 pub mod web; // the health port and the admin port
+pub mod wall; // the clock that people read, and that may jump
 pub mod socket; // socket options and process limits

@@ -1,8 +1,8 @@
 //! How much of this process a client, a name, or everybody together may take.
 //!
 //! Shared by all workers. The totals are plain counters; the tables (`limits/table.rs`) are touched only where
-//! their limit is switched on, or by a client whose hello is late. Half-open connections of one worker, and which
-//! of them has to go when there is no room, are in `limits/half_open.rs`.
+//! their limit is switched on, or by a client whose hello is late. Half-open connections, and which of them has to
+//! go when there is no room, are in `limits/half_open.rs`.
 
 mod half_open;
 mod table;
@@ -11,11 +11,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{HalfOpen, Waiting};
+pub use self::half_open::{Crowd, HalfOpen, Waiting};
 pub use self::table::{Exceeded, Permit, Quota, Rate, Table};
 use crate::client::{Client, EndpointId};
 use crate::config;
 use crate::hostname::Hostname;
+use crate::metrics::Level;
 use crate::outcome::RefuseReason;
 
 /// Whom a limit counts: behind one VPC endpoint an address is the consumer's own, so both together tell clients
@@ -37,10 +38,10 @@ impl From<&Client> for ClientKey {
 }
 
 /// The limits of the whole process and what is taken of them.
-#[derive(Debug)]
 pub struct Limits {
     max_open: usize,
     open: AtomicUsize,
+    pub half_open: Arc<Crowd>,
     half_open_per_client: Arc<Table<ClientKey>>,
     per_client: Option<Arc<Table<ClientKey>>>,
     per_name: Option<Arc<Table<Hostname>>>,
@@ -54,15 +55,16 @@ pub struct Held {
 }
 
 impl Limits {
-    pub fn new(limits: &config::Limits) -> Self {
+    pub fn new(limits: &config::Limits, workers: usize, half_open: Level) -> Self {
         let capacity = limits.connections.saturating_mul(2);
         let per_client = limits.per_client;
         let per_name = limits.per_name;
-        let half_open = Quota { concurrent: Some(limits.half_open_per_client.get()), per_second: None };
+        let half_open_per_client = Quota { concurrent: Some(limits.half_open_per_client.get()), per_second: None };
         Self {
             max_open: limits.connections,
             open: AtomicUsize::new(0),
-            half_open_per_client: Table::new(half_open, capacity),
+            half_open: Arc::new(Crowd::new(limits.half_open.get(), workers, half_open)),
+            half_open_per_client: Table::new(half_open_per_client, capacity),
             per_client: per_client.is_some().then(|| Table::new(per_client, capacity)),
             per_name: per_name.is_some().then(|| Table::new(per_name, capacity)),
         }

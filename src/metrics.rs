@@ -6,10 +6,10 @@ mod count;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
     with_local_recorder,
@@ -68,8 +68,8 @@ pub struct PolicyMetrics {
     in_step: Gauge,
     hash: Gauge,
     rules: Gauge,
-    /// Seconds since 1970; a scrape turns it into an age.
-    since: Arc<AtomicU64>,
+    /// A scrape turns it into an age.
+    since: Arc<ArcSwapOption<Instant>>,
     age: Gauge,
 }
 
@@ -259,7 +259,7 @@ impl PolicyMetrics {
         self.loaded.increment(1);
         self.hash.set(f64::from(loaded.version.hash));
         self.rules.set(u32::try_from(loaded.policy.rules().len()).map_or(f64::INFINITY, f64::from));
-        self.since.store(seconds(loaded.since), Ordering::Relaxed);
+        self.since.store(Some(Arc::new(loaded.since_then)));
     }
 
     /// Whether the list in force is the one that the source has.
@@ -273,7 +273,7 @@ impl PolicyMetrics {
 
     /// Before each scrape.
     pub fn refresh(&self) {
-        let age = seconds(SystemTime::now()).saturating_sub(self.since.load(Ordering::Relaxed));
+        let age = self.since.load().as_ref().map_or(0, |since| since.elapsed().as_secs());
         self.age.set(u32::try_from(age).map_or(f64::INFINITY, f64::from));
     }
 }
@@ -281,10 +281,6 @@ impl PolicyMetrics {
 /// Gauges here stay far below 2^32.
 fn float(number: u64) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl DnsMetrics {

@@ -15,7 +15,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
@@ -39,6 +39,8 @@ pub struct Loaded {
     pub policy: Policy,
     pub version: Version,
     pub since: SystemTime,
+    /// The same moment, for its age.
+    pub since_then: Instant,
     pub hits: Hits,
     /// How many lists were in force before; a session compares it with the one that let it in.
     pub number: u64,
@@ -62,8 +64,8 @@ impl From<Policy> for Loaded {
 
 impl Loaded {
     pub fn new(policy: Policy, version: Version) -> Self {
-        let hits = Hits::new(&policy);
-        Self { policy, version, since: SystemTime::now(), hits, number: 0, forbidden: AtomicUsize::new(0) }
+        let (hits, since, since_then) = (Hits::new(&policy), SystemTime::now(), Instant::now());
+        Self { policy, version, since, since_then, hits, number: 0, forbidden: AtomicUsize::new(0) }
     }
 
     /// A live connection would not be let in any more.

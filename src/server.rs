@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -28,14 +30,19 @@ use crate::record::{Record, Teller};
 use crate::relay::Tools;
 use crate::reload::{Current, Loaded, Shadow, pass_on};
 use crate::resolve::{Resolver, ResolverFactory};
+use crate::socket::Trouble;
 use crate::status::Status;
+use crate::wall::Wall;
 use crate::{session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long connections above `limits.connections` wait in the kernel's queue before they are closed.
+/// How long new connections wait in the kernel's queue, for want of files or for `limits.connections`, before they
+/// are closed. It runs from the moment at which accepting pauses.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that are told so before the next pause, where files are short: the others of this worker want to go on.
+const CLOSED_AT_ONCE: usize = 64;
 /// Half-open connections that make room when the machine is short of something.
 const EVICTED_AT_ONCE: usize = 16;
 
@@ -63,6 +70,7 @@ pub struct Shared {
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
+    pub wall: Wall,
 }
 
 /// What one worker's connections share.
@@ -80,6 +88,8 @@ pub(crate) struct Worker {
     open: Cell<usize>,
     /// The kernel's queue had its chance: what is above `limits.connections` is closed at once.
     refusing: Cell<bool>,
+    /// For those who find the table of open files full.
+    spare: Cell<Option<OwnedFd>>,
     all_closed: Notify,
 }
 
@@ -100,9 +110,13 @@ impl Worker {
         &self.shared.limits
     }
 
+    pub(crate) fn wall(&self) -> &Wall {
+        &self.shared.wall
+    }
+
     /// fds or memory are short: whoever has asked for nothing yet has to go first.
     pub(crate) fn make_room(&self) {
-        self.half_open.evict(EVICTED_AT_ONCE);
+        self.limits().half_open.evict(EVICTED_AT_ONCE);
         self.shared.status.set_short();
     }
 
@@ -115,6 +129,7 @@ impl Worker {
 
 /// Everything a worker thread is started with.
 pub struct Setup {
+    pub number: usize,
     pub shared: Arc<Shared>,
     pub resolvers: ResolverFactory,
     pub writer: Writer,
@@ -128,8 +143,8 @@ pub struct Setup {
 }
 
 /// Starts one worker; the thread ends after [`Phase::Closing`], when its connections have.
-pub fn start_worker(number: usize, setup: Setup) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(format!("worker-{number}")).spawn(move || match run(setup) {
+pub fn start_worker(setup: Setup) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("worker-{}", setup.number)).spawn(move || match run(setup) {
         Ok(()) => {}
         Err(error) => tracing::error!(%error, "a worker could not start"),
     })
@@ -138,24 +153,27 @@ pub fn start_worker(number: usize, setup: Setup) -> io::Result<thread::JoinHandl
 fn run(setup: Setup) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { shared, resolvers, writer, phase, sockets, first_id, asked } = setup;
-    let log = Log::new(shared.config.access_log.format, writer, shared.metrics.lines_dropped.clone());
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked } = setup;
+    let (format, dropped) = (shared.config.access_log.format, shared.metrics.lines_dropped.clone());
+    let log = Log::with_clock(format, writer, dropped, shared.wall.clone());
     let worker = Rc::new(Worker {
         resolver: resolvers.resolver(),
         failing: Failing::default(),
         tools: Tools::new(),
-        half_open: HalfOpen::new(shared.metrics.half_open.clone()),
+        half_open: HalfOpen::new(Arc::clone(&shared.limits.half_open), number),
         shadow: shared.shadow.clone(),
         reloaded: Rc::default(),
         next_id: Cell::new(first_id),
         open: Cell::new(0),
         refusing: Cell::new(false),
+        spare: Cell::new(socket::spare_file()),
         all_closed: Notify::new(),
         shared,
     });
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
+        spawn_local(Rc::clone(&worker.half_open).obey());
         spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
         let recent = Rc::new(Recent::default());
         spawn_local(Rc::clone(&recent).answer(asked));
@@ -164,7 +182,8 @@ fn run(setup: Setup) -> io::Result<()> {
             let metrics = worker.shared.metrics.listener(&listener.name);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
             let teller = Teller { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
-            let acceptor = Acceptor { teller: Rc::new(teller), worker: Rc::clone(&worker), phase: phase.clone() };
+            let (teller, worker, at_hand) = (Rc::new(teller), Rc::clone(&worker), Cell::default());
+            let acceptor = Acceptor { teller, worker, phase: phase.clone(), at_hand };
             loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
         }
         for accept_loop in loops {
@@ -201,6 +220,8 @@ struct Acceptor {
     teller: Rc<Teller>,
     worker: Rc<Worker>,
     phase: watch::Receiver<Phase>,
+    /// Accepted, while it waits for room below `limits.connections`.
+    at_hand: Cell<Option<(TcpStream, SocketAddr)>>,
 }
 
 impl Acceptor {
@@ -228,6 +249,9 @@ impl Acceptor {
             () = self.accept_all(&listener) => {}
             () = closing => {}
         }
+        if let Some((stream, peer)) = self.at_hand.take() {
+            self.serve(stream, peer);
+        }
         // The kernel has completed these handshakes: whoever waits there believes to be connected.
         while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
             self.serve(stream, peer);
@@ -235,25 +259,34 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &TcpListener) {
-        // Told once, not at each try.
-        let mut failing = false;
+        // Since when. Told once, not at each try.
+        let mut failing = None;
         loop {
-            self.make_room().await;
             match listener.accept().await {
-                Ok((stream, peer)) => {
-                    if std::mem::take(&mut failing) {
+                Ok(accepted) => {
+                    if failing.take().is_some() {
                         tracing::warn!(listener = %self.teller.listener.name, "accept succeeds again");
                     }
-                    self.serve(stream, peer);
-                }
-                // The client gave up while it waited in the queue.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.worker.shared.metrics.accept_errors.increment(1);
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, listener = %self.teller.listener.name, "accept fails; trying again");
+                    self.at_hand.set(Some(accepted));
+                    self.wait_for_room().await;
+                    if let Some((stream, peer)) = self.at_hand.take() {
+                        self.serve(stream, peer);
                     }
+                }
+                Err(error) => {
+                    let trouble = Trouble::of(&error);
+                    if trouble == Trouble::OneConnection {
+                        continue;
+                    }
+                    self.worker.shared.metrics.accept_errors.increment(1);
+                    let since = *failing.get_or_insert_with(|| {
+                        tracing::warn!(%error, listener = %self.teller.listener.name, "accept fails; trying again");
+                        Instant::now()
+                    });
                     self.worker.make_room();
+                    if trouble == Trouble::Shortage && since.elapsed() >= QUEUE_PATIENCE {
+                        self.close_queued(listener);
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -261,7 +294,7 @@ impl Acceptor {
     }
 
     /// At the limit of connections, leaves new ones in the kernel's queue for a while.
-    async fn make_room(&self) {
+    async fn wait_for_room(&self) {
         let limits = self.worker.limits();
         let patience = Instant::now() + QUEUE_PATIENCE;
         while limits.is_full() && !self.worker.refusing.get() {
@@ -277,16 +310,32 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
-        let peer = std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut record = Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer);
-        if self.worker.limits().is_full() {
-            record.detail = Some("limits.connections".into());
-            return record.close(Outcome::Refused(RefuseReason::Overloaded));
+    /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
+    /// queue are taken one after another and closed: they can try elsewhere.
+    fn close_queued(&self, listener: &TcpListener) {
+        drop(self.worker.spare.take());
+        for _ in 0..CLOSED_AT_ONCE {
+            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else { break };
+            self.refuse(self.open(peer), "open files or memory");
+            drop(stream);
         }
-        let limits = &self.worker.shared.config.limits;
-        if self.worker.half_open.len() >= limits.half_open.get() / self.worker.shared.config.workers {
-            self.worker.half_open.evict(1);
+        self.worker.spare.set(socket::spare_file());
+    }
+
+    fn open(&self, peer: SocketAddr) -> Record {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer)
+    }
+
+    fn refuse(&self, mut record: Record, short_of: &str) {
+        record.detail = Some(short_of.into());
+        record.close(Outcome::Refused(RefuseReason::Overloaded));
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let record = self.open(peer);
+        if self.worker.limits().is_full() {
+            return self.refuse(record, "limits.connections");
         }
         let open = Open::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.
@@ -345,7 +394,7 @@ pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpL
 #[derive(Debug)]
 pub struct BindError {
     pub listener: String,
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     pub error: io::Error,
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -107,7 +107,7 @@ impl Session<'_> {
             let loaded = worker.policy();
             if loaded.number != list {
                 list = loaded.number;
-                let allowed = |client| loaded.policy.route(client, &view(listener), name).allowed;
+                let allowed = |client| loaded.policy.route(client, &view(listener, worker), name).allowed;
                 if !record.client.as_ref().is_some_and(allowed) {
                     loaded.note_forbidden();
                     if worker.config().on_reload == OnReload::Close {
@@ -175,13 +175,13 @@ impl Session<'_> {
     /// A client that no rule can let in goes no further.
     fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
         let loaded = self.worker.policy();
-        let admission = loaded.policy.admit(&client, &view(self.listener));
+        let admission = loaded.policy.admit(&client, &view(self.listener, self.worker));
         self.record.client = Some(client);
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
                 if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
-                    shadow.compare_admission(client, &view(self.listener));
+                    shadow.compare_admission(client, &view(self.listener, self.worker));
                 }
                 self.note_rule(&loaded, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
@@ -227,9 +227,9 @@ impl Session<'_> {
 
     fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = loaded.policy.route(client, &view(self.listener), name);
+        let decision = loaded.policy.route(client, &view(self.listener, self.worker), name);
         if let Some(shadow) = &self.worker.shadow {
-            shadow.compare(decision, client, &view(self.listener), name);
+            shadow.compare(decision, client, &view(self.listener, self.worker), name);
         }
         self.note_rule(loaded, decision.rule);
         if !decision.allowed {
@@ -291,7 +291,7 @@ impl Session<'_> {
     }
 
     fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
-        loaded.note(rule, SystemTime::now());
+        loaded.note(rule, self.worker.wall().now());
         self.record.rule = rule.map(|rule| loaded.policy.named_label(rule).to_string().into());
     }
 }
@@ -340,7 +340,9 @@ impl Requests<'_> {
     fn is_allowed(&self) -> bool {
         let loaded = self.worker.policy();
         let name = self.stream.name();
-        self.client.as_ref().is_some_and(|client| loaded.policy.route(client, &view(self.listener), name).allowed)
+        self.client
+            .as_ref()
+            .is_some_and(|client| loaded.policy.route(client, &view(self.listener, self.worker), name).allowed)
     }
 
     fn refuse(&mut self, reason: RefuseReason) -> Ruling {
@@ -360,8 +362,8 @@ fn pace(record: &Record, worker: &Worker, ahead: &ReadAhead) -> Result<(), Refus
     Ok(())
 }
 
-fn view(listener: &config::Listener) -> ListenerView<'_> {
-    ListenerView { name: &listener.name, public_port: listener.public_port, now: SystemTime::now() }
+fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
+    ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.wall().now() }
 }
 
 /// What the operator should look at when a destination was refused.

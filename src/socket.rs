@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
@@ -103,9 +104,38 @@ pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_PROBES))
 }
 
-/// Whether this machine lacks the fds or the memory for one more socket.
-pub fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+/// Why a call for a socket failed, as far as it matters what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// This machine lacks the files or the memory for one more.
+    Shortage,
+    /// accept(2) hands on what became of the one connection that it took out of the queue; the next may be sound.
+    OneConnection,
+    Other,
+}
+
+impl Trouble {
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Self::Shortage,
+            Some(
+                libc::ECONNABORTED
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET,
+            ) => Self::OneConnection,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A file that stands for nothing: where the table of open files is full, closing it makes room for one connection.
+pub fn spare_file() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
 /// The hard limit of open files, which the process raises its own to.
@@ -140,6 +170,20 @@ pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_shortage_is_known_as_one() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert_eq!(Trouble::of(&io::Error::from_raw_os_error(errno)), Trouble::Shortage, "{errno}");
+        }
+        // Anything unknown must not be taken for one connection's trouble: accepting again at once would spin.
+        for errno in [libc::EINVAL, libc::EBADF, libc::EADDRNOTAVAIL, libc::EFAULT] {
+            assert_eq!(Trouble::of(&io::Error::from_raw_os_error(errno)), Trouble::Other, "{errno}");
+        }
+        for errno in [libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::EHOSTUNREACH] {
+            assert_eq!(Trouble::of(&io::Error::from_raw_os_error(errno)), Trouble::OneConnection, "{errno}");
+        }
+    }
 
     #[test]
     fn a_peer_that_vanished_is_found_out_in_time_on_either_side() {

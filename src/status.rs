@@ -1,7 +1,8 @@
 //! Whether this process is alive, ready, and where it is on its way: read by the health port and the metrics.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Facts that make a task ready. Once DNS has answered, a later outage is a warning and does not make it unready,
 /// unless `readiness.fail_on_dns` says so: the load balancer would cut live connections for it.
@@ -11,8 +12,8 @@ pub struct Status {
     listening: AtomicBool,
     dns_answered: AtomicBool,
     dns_silent: AtomicBool,
-    /// Seconds since 1970 of the last time that fds or memory were short.
-    short: AtomicU64,
+    /// The last time that fds or memory were short.
+    short: Mutex<Option<Instant>>,
     crowded: AtomicBool,
     leaving: AtomicBool,
 }
@@ -71,7 +72,7 @@ impl Status {
     }
 
     pub fn set_short(&self) {
-        self.short.store(now(), Ordering::Relaxed);
+        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Whether there are nearly as many connections as a load balancer opens. Says whether that is news.
@@ -84,7 +85,10 @@ impl Status {
         match warning {
             Warning::Dns => self.dns_silent.load(Ordering::Acquire),
             Warning::Crowded => self.crowded.load(Ordering::Acquire),
-            Warning::Shortage => now().saturating_sub(self.short.load(Ordering::Relaxed)) < SHORTAGE_TOLD.as_secs(),
+            Warning::Shortage => {
+                let short = *self.short.lock().unwrap_or_else(PoisonError::into_inner);
+                short.is_some_and(|since| since.elapsed() < SHORTAGE_TOLD)
+            }
         }
     }
 
@@ -108,10 +112,6 @@ impl Status {
         }
         Ok(())
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Warning {

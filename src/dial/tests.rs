@@ -131,14 +131,18 @@ fn the_memory_of_failures_is_bounded() {
 
 #[test]
 fn errors_of_connect_have_their_words() {
-    let word = |code| classify(&io::Error::from_raw_os_error(code));
-    assert_eq!(word(libc::ECONNREFUSED), Failure::ConnectRefused);
-    assert_eq!(word(libc::ETIMEDOUT), Failure::ConnectTimeout);
+    let word = |code| judge(&io::Error::from_raw_os_error(code));
+    assert_eq!(word(libc::ECONNREFUSED), Attempt::Failed(Failure::ConnectRefused));
+    assert_eq!(word(libc::ETIMEDOUT), Attempt::Failed(Failure::ConnectTimeout));
     for unreachable in [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENETDOWN] {
-        assert_eq!(word(unreachable), Failure::ConnectUnreachable);
+        assert_eq!(word(unreachable), Attempt::Failed(Failure::ConnectUnreachable));
     }
-    assert_eq!(word(libc::EADDRNOTAVAIL), Failure::NoLocalPort);
-    for other in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ECONNRESET, libc::EACCES] {
-        assert_eq!(word(other), Failure::ConnectFailed);
+    assert_eq!(word(libc::EADDRNOTAVAIL), Attempt::Failed(Failure::NoLocalPort));
+    for other in [libc::ECONNRESET, libc::EACCES, libc::EINVAL] {
+        assert_eq!(word(other), Attempt::Failed(Failure::ConnectFailed));
+    }
+    // Ours, whatever the address: no word against it.
+    for shortage in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        assert_eq!(word(shortage), Attempt::Shortage);
     }
 }

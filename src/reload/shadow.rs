@@ -2,9 +2,9 @@
 //! rules and logged now and then, so that a tightening can be watched before it is put in force.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
@@ -16,14 +16,14 @@ use crate::config::PolicySource;
 use crate::hostname::Hostname;
 use crate::policy::{Admission, Decision, ListenerView, Policy, RuleId};
 
-/// One line in the log for so many seconds at most.
-const LOG_EVERY: u64 = 10;
+/// One line in the log in this time at most.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub struct Shadow {
     list: ArcSwapOption<Shadowed>,
-    /// The second of the last line, and disagreements since.
-    logged: AtomicU64,
+    /// When the last line was written, and disagreements since.
+    logged: Mutex<Option<Instant>>,
     unlogged: AtomicU64,
 }
 
@@ -57,7 +57,7 @@ impl Shadow {
             Some(rule) => list.loaded.hits.note(rule, listener.now),
             None => drop(list.denied_at_the_end.fetch_add(1, Ordering::Relaxed)),
         }
-        let unlogged = self.may_log(listener.now)?;
+        let unlogged = self.may_log()?;
         tracing::info!(
             client = %client.addr.ip(),
             %name,
@@ -79,11 +79,12 @@ impl Shadow {
     }
 
     /// How many were passed over in silence, if a line may be written now.
-    fn may_log(&self, now: SystemTime) -> Option<u64> {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let last = self.logged.load(Ordering::Relaxed);
-        let due = now >= last.saturating_add(LOG_EVERY);
-        if due && self.logged.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    fn may_log(&self) -> Option<u64> {
+        // Another worker looks at it at this moment: that is one of those passed over.
+        if let Ok(mut last) = self.logged.try_lock()
+            && last.is_none_or(|last| last.elapsed() >= LOG_EVERY)
+        {
+            *last = Some(Instant::now());
             return Some(self.unlogged.swap(0, Ordering::Relaxed));
         }
         self.unlogged.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -98,7 +98,7 @@ impl Admin {
         /// More names than anyone reads.
         const NAMES: usize = 200;
         Snapshot {
-            now: SystemTime::now(),
+            now: self.shared.wall.now(),
             uptime: Duration::from_secs(self.started.elapsed().as_secs()),
             ready: self.status.ready(),
             shared: Arc::clone(&self.shared),

@@ -120,7 +120,7 @@ impl Snapshot {
                 "version": &*loaded.version.label,
                 "hash": format!("{:08x}", loaded.version.hash),
                 "since": time(loaded.since),
-                "age_s": age(*now, loaded.since),
+                "age_s": loaded.since_then.elapsed().as_secs(),
                 "reloads": loaded.number,
                 "rules": loaded.policy.rules().len(),
                 "hits": hits(loaded),

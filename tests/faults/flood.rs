@@ -1,5 +1,10 @@
-//! Many at once: slow hellos, silent connections, and a SIGTERM while hundreds of sessions are open. The limit of
-//! open files on small machines bounds the numbers here; `tests/reliability` measures latencies beside these floods.
+//! Many at once: slow hellos, silent connections, and a SIGTERM while hundreds of sessions are open. Crowds live in
+//! processes of their own, since 20 000 open files may be all that one is allowed; `tests/reliability` measures
+//! latencies beside such floods.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -10,12 +15,43 @@ use crate::wire::tcp4;
 
 const FILES: u32 = 20_000;
 
-/// As many as this process may hold, 10 000 at most.
-fn crowd() -> usize {
-    let (_, files) = latticegate::socket::raise_fd_limit().unwrap();
-    let crowd = usize::try_from(files).unwrap().saturating_sub(2000).min(9500);
-    assert!(crowd >= 1000, "{files} open files are too few for this test");
-    crowd
+const CROWD: usize = 10_000;
+
+/// Connections that say the same few bytes and then nothing, in a process of their own; gone when dropped.
+struct Crowd(Child);
+
+impl Crowd {
+    fn of(size: usize, address: SocketAddr, bytes: &[u8]) -> Self {
+        const PROGRAM: &str = "
+import resource, socket, sys
+size, host, port, said = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), bytes.fromhex(sys.argv[4])
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+crowd = [socket.create_connection((host, port), 60) for _ in range(size)]
+for one in crowd:
+    one.sendall(said)
+print('all here', flush=True)
+sys.stdin.read()
+";
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let child = Command::new("python3")
+            .args(["-c", PROGRAM, &size.to_string(), &address.ip().to_string(), &address.port().to_string(), &hex])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "all here\n", "not all of them could connect");
+        Self(child)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn start(limits: &'static str) -> Gate {
@@ -35,36 +71,28 @@ fn pass(gate: &Gate) {
 
 #[test]
 fn thousands_of_slow_hellos_keep_nobody_out() {
-    let crowd = crowd();
-    let gate = start("half_open_per_client: 20000");
+    let gate = start("half_open_per_client: 20000, connections: 12000");
     let (tls, before) = (gate.address("tls"), gate.resident());
-    let slow: Vec<Peer> = (0..crowd)
-        .map(|_| {
-            let mut client = Peer::connect(tls);
-            client.say([&tcp4(&[])[..], &hello()[..50]].concat());
-            client
-        })
-        .collect();
+    let slow = Crowd::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
     let active = r#"latticegate_connections_active{listener="tls"}"#;
-    crate::until("all of them are accepted", || gate.metric(active) as usize >= crowd);
+    crate::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
     (0..50).for_each(|_| pass(&gate));
     let grown = gate.resident() - before;
-    eprintln!("{crowd} slow hellos: {grown} MiB more resident");
+    eprintln!("{CROWD} slow hellos: {grown} MiB more resident");
     // 20 KiB each is what the configuration promises.
-    assert!(grown < crowd as u64 * 20 / 1024, "{grown} MiB");
+    assert!(grown < CROWD as u64 * 20 / 1024, "{grown} MiB");
     drop(slow);
     crate::until("they are gone", || gate.metric(active) == 0.0);
 }
 
 #[test]
 fn thousands_of_silent_connections_keep_nobody_out() {
-    let crowd = crowd();
-    let gate = start("");
+    let gate = start("connections: 12000");
     let tls = gate.address("tls");
     let before = gate.open_files();
-    let silent: Vec<Peer> = (0..crowd).map(|_| Peer::connect(tls)).collect();
+    let silent = Crowd::of(CROWD, tls, b"");
     (0..50).for_each(|_| pass(&gate));
-    eprintln!("{crowd} silent connections: {} more open files", gate.open_files().saturating_sub(before));
+    eprintln!("{CROWD} silent connections: {} more open files", gate.open_files().saturating_sub(before));
     drop(silent);
     (0..10).for_each(|_| pass(&gate));
 }

@@ -51,6 +51,21 @@ fn after_a_second_at_the_limit_connections_are_closed_until_there_is_room() {
 }
 
 #[test]
+fn the_patience_at_the_limit_begins_when_accepting_pauses() {
+    let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
+    let (first, upstream) = lab.pair();
+    // Nobody has waited so far; the limit was reached through another listener, long ago.
+    std::thread::sleep(Duration::from_millis(1100));
+    let came = Instant::now();
+    let mut second = lab.connect(Port::Http);
+    second.say([&tcp4(&[])[..], b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n"].concat());
+    assert_eq!(second.hear_all().0, b"");
+    assert!(came.elapsed() >= Duration::from_millis(900), "{:?}", came.elapsed());
+    drop((first, upstream));
+    lab.end();
+}
+
+#[test]
 fn of_too_many_half_open_connections_the_longest_waiting_goes() {
     let lab = Lab::with(Setup { limits: "half_open: 3", workers: 1, ..Setup::default() });
     let mut waiting: Vec<Peer> = Vec::new();

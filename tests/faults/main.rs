@@ -36,6 +36,7 @@ mod upstream;
 mod wire;
 
 // The tests.
+mod clock;
 mod flood;
 mod limits;
 mod network;

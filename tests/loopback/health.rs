@@ -66,6 +66,35 @@ fn it_stays_ready_when_dns_dies() {
 }
 
 #[test]
+fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
+    let lab = Lab::start();
+    until_ready(&lab);
+    // More than are served at a time: those that never send a whole header, or a whole request.
+    let mut slow: Vec<Peer> = (0..80).map(|_| Peer::connect(lab.health)).collect();
+    for (n, client) in slow.iter_mut().enumerate() {
+        client.say(if n % 2 == 0 { b"\r\n\r\n\0" } else { b"GET /" });
+    }
+    // They are cut, and checks are answered while more of them wait than are let in.
+    assert_eq!(get_patiently(lab.health), 200);
+    for client in &mut slow {
+        client.stream.set_read_timeout(Some(2 * crate::PATIENCE)).unwrap();
+        // A request that did not come in time is told so, or not.
+        client.hear_all();
+    }
+    assert_eq!(get(lab.health, "/readyz").0, 200);
+    assert_eq!(lab.end().records.len(), 0);
+}
+
+/// A check that waits as long as a load balancer's does not have to.
+fn get_patiently(health: std::net::SocketAddr) -> u16 {
+    let mut check = Peer::connect(health);
+    check.stream.set_read_timeout(Some(2 * crate::PATIENCE)).unwrap();
+    check.say(b"GET /readyz HTTP/1.0\r\n\r\n");
+    let (answer, _) = check.hear_all();
+    String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
 fn the_traffic_ports_answer_the_balancers_own_check_with_a_close() {
     let lab = Lab::start();
     for port in [Port::Tls, Port::Http] {

@@ -11,6 +11,7 @@ use latticegate::access_log::Sink;
 use latticegate::config::{Config, Listener};
 use latticegate::gate::{Gate, Stop};
 use latticegate::reload::Source;
+use latticegate::wall::Wall;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -73,6 +74,9 @@ pub struct Lab {
     pub health: SocketAddr,
     pub admin: SocketAddr,
     pub files: TempDir,
+    /// The clock that people read.
+    #[allow(dead_code, reason = "only tests/faults moves it")]
+    pub wall: Wall,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<Stop>,
@@ -110,13 +114,14 @@ impl Lab {
         let gate = thread::spawn(move || {
             let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
             gate.reload_from(source, None);
-            tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address())).unwrap();
+            let wall = gate.shared().wall.clone();
+            tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address(), wall)).unwrap();
             gate.run(stopped).unwrap();
         });
-        let (listeners, health, admin) = started.recv().unwrap();
+        let (listeners, health, admin, wall) = started.recv().unwrap();
         let Parts { network, dns, upstream, files } = parts;
         let (records, unread) = Default::default();
-        Self { dns, upstream, health, admin, files, network, listeners, stop, gate, lines, records, unread }
+        Self { dns, upstream, health, admin, files, wall, network, listeners, stop, gate, lines, records, unread }
     }
 
     /// An address of this lab alone: 1 is the gate's, 53 the resolver's, 10 the upstream's.

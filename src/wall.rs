@@ -1,0 +1,30 @@
+//! The wall clock: for dates that people read and for the `until:` of rules, and for nothing else.
+//!
+//! Whoever sets the machine's clock moves it. Deadlines, idle limits, ages, TTLs and rates are of the monotonic
+//! clock (`Instant`), which nobody moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Each copy tells the same time.
+#[derive(Debug, Clone, Default)]
+pub struct Wall {
+    /// Seconds that a test has moved it.
+    moved: Arc<AtomicI64>,
+}
+
+impl Wall {
+    pub fn now(&self) -> SystemTime {
+        let moved = self.moved.load(Ordering::Relaxed);
+        let distance = Duration::from_secs(moved.unsigned_abs());
+        let now = SystemTime::now();
+        let there = if moved < 0 { now.checked_sub(distance) } else { now.checked_add(distance) };
+        there.unwrap_or(now)
+    }
+
+    /// As if somebody had set the machine's clock, that many seconds from where it is.
+    pub fn jump(&self, seconds: i64) {
+        self.moved.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
