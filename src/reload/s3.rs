@@ -1,6 +1,7 @@
 //! An S3 object, by way of object_store: asked with the ETag of what is in force, with the credentials of the ECS
 //! task role (or of the usual AWS_ variables), and only from the account that is expected to own the bucket.
 
+use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl S3Source {
         let object = match self.store.get_opts(&self.key, options).await {
             Ok(object) => object,
             Err(Error::NotModified { .. }) => return Ok(Looked::AsInForce),
-            Err(error) => return Err(self.unreachable(&error)),
+            Err(error) => return Err(self.failed(&error)),
         };
         if object.meta.size > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
             return Err(self.unreachable(&"is larger than 4 MiB"));
@@ -67,8 +68,23 @@ impl S3Source {
             Some(version) => format!("{etag} {version}"),
             None => etag,
         };
-        let bytes = object.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let bytes = object.bytes().await.map_err(|error| self.failed(&error))?;
         Ok(Looked::Fetched(Fetched { bytes: bytes.to_vec(), label: label.into() }))
+    }
+
+    /// With the innermost cause: "error sending request" alone hides a certificate that is not believed.
+    fn failed(&self, error: &Error) -> SourceError {
+        let mut innermost = None;
+        let mut next = error.source();
+        while let Some(cause) = next {
+            innermost = Some(cause.to_string());
+            next = cause.source();
+        }
+        let told = error.to_string();
+        match innermost {
+            Some(cause) if !told.contains(&cause) => self.unreachable(&format_args!("{told}: {cause}")),
+            _ => self.unreachable(&told),
+        }
     }
 
     fn unreachable(&self, why: &dyn fmt::Display) -> SourceError {

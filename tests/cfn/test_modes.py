@@ -209,7 +209,7 @@ def test_task(fleet):
     assert c["StopTimeout"] == 120
     assert c["Ulimits"] == [{"Name": "nofile", "SoftLimit": 1048576, "HardLimit": 1048576}]
     assert {p["ContainerPort"] for p in c["PortMappings"]} == {8443, 8080, 9901}
-    assert c["HealthCheck"]["Command"] == ["CMD", "/latticegate", "healthcheck"]
+    assert c["HealthCheck"]["Command"] == ["CMD", "/latticegate", "healthcheck", "--config", "/etc/latticegate/latticegate.yaml"]
     assert {s["Namespace"]: s["Value"] for s in c["SystemControls"]} == {
         "net.ipv4.ip_local_port_range": "10240 65535",
         "net.ipv4.tcp_tw_reuse": "1",
