@@ -151,16 +151,19 @@ impl HttpStream {
 
     /// The upstream sent something to the client.
     pub fn upstream_spoke(&mut self) {
-        if self.between_requests() {
-            self.unanswered = false;
-        } else {
-            self.answered_early = true;
+        match self.state {
+            State::Head | State::Over => self.unanswered = false,
+            // It was refused, or it would have been allowed before anybody could speak. What comes now belongs to an
+            // earlier answer, which the client has not waited for.
+            State::Asked { .. } | State::Refused { between: true, .. } => self.pipelined = true,
+            _ => self.answered_early = true,
         }
     }
 
     /// Whether a status line, sent to the client once the upstream is quiet, is the answer to the request that
     /// was refused here or by the policy. Not so if requests were pipelined: the client would take it for the
-    /// answer to another one.
+    /// answer to another one, or for a part of its body. As responses are not read, an upstream that pauses in the
+    /// middle of one for longer than the caller waits cannot be told from one that has said everything.
     pub fn may_answer(&self) -> bool {
         !self.pipelined && (self.between_requests() || !self.answered_early)
     }
