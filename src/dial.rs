@@ -60,19 +60,21 @@ pub async fn dial(
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
-    let mut queue = failing.last(addresses).into_iter().take(MAX_TRIES).map(|ip| SocketAddr::new(ip, port)).peekable();
-    let mut racing = FuturesUnordered::new();
     let mut error = DialError::Nowhere;
+    let mut allowed = Vec::new();
+    for ip in failing.last(addresses) {
+        match reach.check(SocketAddr::new(ip, port)) {
+            Ok(address) if allowed.len() < MAX_TRIES => allowed.push(address),
+            Ok(_) => {}
+            Err(reason) => error = DialError::Refused(reason, SocketAddr::new(ip, port)),
+        }
+    }
+    let mut queue = allowed.iter().copied().peekable();
+    let mut racing = FuturesUnordered::new();
     let ends = Instant::now() + deadline;
     loop {
         if let Some(address) = queue.next() {
-            match reach.check(address) {
-                Ok(address) => racing.push(attempt(address, ends)),
-                Err(reason) => {
-                    error = DialError::Refused(reason, address);
-                    continue;
-                }
-            }
+            racing.push(attempt(address, ends));
         } else if racing.is_empty() {
             return Err(error);
         }
@@ -80,6 +82,9 @@ pub async fn dial(
             Some((address, result)) = racing.next() => match result {
                 Ok(stream) => {
                     failing.forget(address.ip());
+                    // Whoever was overtaken has had its head start, and has said nothing.
+                    let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
+                    overtaken.for_each(|address| failing.note(address.ip()));
                     return Ok((stream, address));
                 }
                 Err(Attempt::Failed(failure)) => {

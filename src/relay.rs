@@ -2,10 +2,11 @@
 //! limit and exact counts.
 //!
 //! A relayed connection on which nothing moves holds no buffer at all. See `relay/direction.rs` for one way,
-//! `relay/pipe.rs` for the pipes through which bulk is moved without copying it.
+//! `relay/pipe.rs` for the pipes through which bulk is moved without copying it, `relay/reset.rs` for a bad end.
 
 mod direction;
 mod pipe;
+mod reset;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use self::direction::{Direction, Ended, Lane};
 use self::pipe::PipePool;
+pub use self::reset::reset;
 use crate::outcome::{Close, RefuseReason};
 use crate::socket::set_keepalive;
 

@@ -21,7 +21,7 @@ use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
-use crate::relay::{End, Judge, Ruling, relay};
+use crate::relay::{End, Judge, Ruling, relay, reset};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::Worker;
@@ -65,8 +65,14 @@ impl Session<'_> {
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
-        let (name, requests, list, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
-        Ok(self.relay(upstream, ahead.into_pending(), &name, requests, list).await)
+        let (name, requests, list, mut upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        let end = self.relay(&mut upstream, ahead.into_pending(), &name, requests, list).await;
+        match end.close {
+            Close::ClientReset => Box::pin(reset(&upstream)).await,
+            Close::UpstreamReset => Box::pin(reset(self.stream)).await,
+            _ => {}
+        }
+        Ok(end)
     }
 
     /// All that comes before the relay.
@@ -83,7 +89,7 @@ impl Session<'_> {
     /// Until both sides have ended, or a new access list ends it.
     async fn relay(
         &mut self,
-        mut upstream: TcpStream,
+        upstream: &mut TcpStream,
         ahead: Vec<u8>,
         name: &Hostname,
         requests: Option<Box<HttpStream>>,
@@ -100,7 +106,7 @@ impl Session<'_> {
             may_answer,
         });
         let judge = requests.as_mut().map(|requests| -> &mut dyn Judge { requests });
-        let mut relay = pin!(relay(stream, &mut upstream, ahead, idle, &worker.tools, &mut record.tally, judge));
+        let mut relay = pin!(relay(stream, upstream, ahead, idle, &worker.tools, &mut record.tally, judge));
         loop {
             // Before the list is looked at, so that none is missed.
             let reloaded = worker.reloaded.notified();

@@ -54,6 +54,20 @@ async fn a_forbidden_address_is_never_dialled_and_named_when_it_is_the_last() {
     assert!(failing.0.borrow().is_empty());
 }
 
+/// The verdict does not depend on the order in which DNS tells the addresses.
+#[tokio::test]
+async fn forbidden_addresses_take_no_turn_and_a_failure_outranks_them() {
+    let (_upstream, port) = upstream(10).await;
+    let forbidden = (0..u8::try_from(MAX_TRIES).unwrap()).map(|n| IpAddr::from([169, 254, 169, 200 + n]));
+    let addresses: Vec<IpAddr> = forbidden.chain([ip(10)]).collect();
+    let (_, address) = dial(&addresses, port, &reach(), &Failing::default(), DEADLINE).await.unwrap();
+    assert_eq!(address.ip(), ip(10));
+    for addresses in [[addresses[0], ip(11)], [ip(11), addresses[0]]] {
+        let error = dial(&addresses, port, &reach(), &Failing::default(), DEADLINE).await.unwrap_err();
+        assert_eq!(error, DialError::Failed(Failure::ConnectRefused, SocketAddr::new(ip(11), port)));
+    }
+}
+
 #[tokio::test]
 async fn no_address_is_a_name_unknown() {
     let error = dial(&[], 443, &reach(), &Failing::default(), DEADLINE).await.unwrap_err();
@@ -70,8 +84,9 @@ async fn a_silent_address_has_a_head_start_and_no_more() {
     let (_, address) = dial(&[ip(3), ip(2)], port, &reach(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(2));
     assert!(start.elapsed() >= HEAD_START);
-    // The deadline has not told yet whether the first is dead.
+    // The deadline has not told yet whether the first is dead, but the next connection does not wait for it.
     assert!(start.elapsed() < DEADLINE);
+    assert_eq!(failing.last(&[ip(3), ip(2)]), [ip(2), ip(3)]);
 }
 
 #[tokio::test]

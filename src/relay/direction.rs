@@ -103,7 +103,7 @@ impl Direction {
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
-                if !last && !matches!(ended, Ended::Refused(_)) {
+                if !last && ended == Ended::Eof {
                     // An error says that the sink is gone, which the other direction will meet by itself.
                     let _ = SockRef::from(&*lane.sink).shutdown(Shutdown::Write);
                 }

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -45,6 +45,16 @@ impl Peer {
         let mut bytes = vec![0; n];
         self.stream.read_exact(&mut bytes).unwrap();
         bytes
+    }
+
+    /// Waits until so many bytes lie there to be read.
+    pub fn has_unread(&self, n: usize) {
+        let mut bytes = vec![0; n];
+        let patience = Instant::now() + PATIENCE;
+        while self.stream.peek(&mut bytes).unwrap() < n {
+            assert!(Instant::now() < patience, "{n} bytes do not come");
+            std::thread::yield_now();
+        }
     }
 
     /// Everything until the other side ends.

@@ -1,7 +1,7 @@
 //! Bytes: all of them, in order, counted as the peers count them, whatever the pace and whoever ends first.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -118,10 +118,31 @@ fn a_reset_is_passed_on_after_all_that_came_before_it() {
         assert!(client.hear(SIZE) == sent);
     });
     upstream.reset();
-    assert_eq!(client.hear_all().0, b"");
+    assert_eq!(client.hear_all(), (vec![], End::Reset));
     let told = lab.end();
     told.assert_only("relayed", "upstream_reset");
     assert_eq!(told.record()["bytes_down"], SIZE);
+}
+
+/// After a FIN it would take what it has for the whole.
+#[test]
+fn whoever_reads_late_gets_all_and_then_the_reset() {
+    let lab = Lab::start();
+    let part = pattern(50_000);
+    for client_resets in [false, true] {
+        let (client, upstream) = lab.pair();
+        let (mut cut, mut reader) = if client_resets { (client, upstream) } else { (upstream, client) };
+        cut.say(&part);
+        // What lies unread in the relay's own socket would be lost to the reset, as it is to anybody's.
+        reader.has_unread(part.len());
+        cut.reset();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(reader.hear_all() == (part.clone(), End::Reset), "client resets: {client_resets}");
+    }
+    let told = lab.end();
+    let mut reasons: Vec<_> = told.records.iter().map(|record| word(record, "reason")).collect();
+    reasons.sort();
+    assert_eq!(reasons, ["client_reset", "upstream_reset"]);
 }
 
 #[test]
