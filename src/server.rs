@@ -370,22 +370,23 @@ impl Drop for Open {
 
 /// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
 pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
-    let mut listeners = config.listeners.clone();
-    let mut workers = Vec::new();
-    for _ in 0..config.workers.get() {
-        let mut sockets = Vec::new();
-        for listener in &mut listeners {
-            let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
-            let (socket, fell_back) =
-                socket::listen_any(listener.bind, Some(config.timeouts.handshake)).map_err(fail)?;
-            let bound = socket.local_addr().map_err(fail)?;
-            if fell_back {
-                tracing::warn!(listener = %listener.name, address = %bound, "no IPv6 here: listening on IPv4 alone");
-            }
-            listener.bind = bound;
-            sockets.push((listener.clone(), socket));
+    let patience = Some(config.timeouts.handshake);
+    let mut workers: Vec<Vec<_>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
+        let (mut socket, fell_back) = socket::listen_any(listener.bind, patience).map_err(fail)?;
+        let bind = socket.local_addr().map_err(fail)?;
+        if fell_back {
+            tracing::warn!(listener = %listener.name, address = %bind, "no IPv6 here: listening on IPv4 alone");
         }
-        workers.push(sockets);
+        let listener = config::Listener { bind, ..listener.clone() };
+        if let [others @ .., last] = workers.as_mut_slice() {
+            for sockets in others {
+                let next = socket::listen_beside(&socket, patience).map_err(fail)?;
+                sockets.push((listener.clone(), std::mem::replace(&mut socket, next)));
+            }
+            last.push((listener, socket));
+        }
     }
     Ok(workers)
 }
