@@ -35,6 +35,7 @@ pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Tell
         worker: &worker,
         record,
         held: Held::default(),
+        spoken: Some(teller.listener.protocol),
         may_answer: true,
     };
     match session.pass().await {
@@ -56,6 +57,8 @@ struct Session<'a> {
     worker: &'a Worker,
     record: Record,
     held: Held,
+    /// What a refused client is answered in, if it would understand any answer of ours.
+    spoken: Option<Protocol>,
     /// A status sent now would be the answer to what was refused.
     may_answer: bool,
 }
@@ -163,7 +166,12 @@ impl Session<'_> {
         let wait = |ahead: &ReadAhead| pace(record, worker, ahead);
         let scratch = worker.tools.scratch();
         let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
-        let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
+        let (header, len) = header.map_err(|stop| {
+            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
+                self.spoken = refuse::spoken(ahead.pending());
+            }
+            ended(stop, ahead)
+        })?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
         match header {
@@ -277,16 +285,25 @@ impl Session<'_> {
 
     /// Tells the client why, tells the record, and closes so that the client can read the answer.
     async fn turn_away(self, outcome: Outcome) {
-        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        use RefuseReason::{ClientDenied, NameDenied, UntrustedPeer};
+        let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
+        let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let answer =
-            refuse::answer(outcome, self.listener.protocol, self.record.id).filter(|_| !silent && self.may_answer);
-        let Some(answer) = answer else { return self.record.close(outcome) };
-        refuse::send(self.stream, &answer);
+        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, self.record.id));
+        let answer = answer.filter(|_| !silent && self.may_answer);
+        if answer.is_none() && (reason.is_none() || !self.may_answer) {
+            return self.record.close(outcome);
+        }
+        // Whoever has no business here gets no more of our time than the answer.
+        let brief = silent || matches!(reason, Some(ClientDenied | UntrustedPeer));
+        let scratch = self.worker.tools.scratch();
+        if brief {
+            refuse::discard(self.stream, scratch);
+        }
+        refuse::send(self.stream, answer.as_deref().unwrap_or_default());
         self.record.close(outcome);
-        // Clients on the list of the denied get no more of our time than the answer.
-        if outcome != Outcome::Refused(RefuseReason::ClientDenied) {
-            refuse::linger(self.stream, self.worker.tools.scratch()).await;
+        if !brief {
+            refuse::linger(self.stream, scratch).await;
         }
     }
 
