@@ -1,5 +1,6 @@
 //! The life of one connection, from accept to close.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,9 +29,11 @@ use crate::server::Worker;
 use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
-pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+    let mut farewell = Farewell { stream, teller: &teller, id: record.id, due: Cell::new(true) };
     let mut session = Session {
-        stream: &mut stream,
+        stream: &mut farewell.stream,
+        farewell_due: &farewell.due,
         listener: &teller.listener,
         worker: &worker,
         record,
@@ -48,11 +51,32 @@ pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Tell
     }
 }
 
+/// What the client hears if the process stops before its upstream is reached: the session is dropped then.
+struct Farewell<'a> {
+    stream: TcpStream,
+    teller: &'a Teller,
+    id: u64,
+    due: Cell<bool>,
+}
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        if !self.due.get() || !self.teller.stopping.get() {
+            return;
+        }
+        let stopped = Outcome::Unfinished(Unfinished::Stopped);
+        if let Some(answer) = refuse::answer(stopped, self.teller.listener.protocol, self.id) {
+            refuse::send(&self.stream, &answer);
+        }
+    }
+}
+
 /// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
 const GRACE: Duration = Duration::from_secs(3);
 
 struct Session<'a> {
     stream: &'a mut TcpStream,
+    farewell_due: &'a Cell<bool>,
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: Record,
@@ -266,6 +290,7 @@ impl Session<'_> {
         let deadline = worker.config().timeouts.connect;
         match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
+                self.farewell_due.set(false);
                 self.record.upstream = Some(address);
                 self.record.times.connect = Some(self.record.times.elapsed());
                 Ok(stream)
@@ -286,6 +311,7 @@ impl Session<'_> {
     /// Tells the client why, tells the record, and closes so that the client can read the answer.
     async fn turn_away(self, outcome: Outcome) {
         use RefuseReason::{ClientDenied, NameDenied, UntrustedPeer};
+        self.farewell_due.set(false);
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
