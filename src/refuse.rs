@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send as send_now};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -33,12 +34,39 @@ pub fn answer(outcome: Outcome, protocol: Protocol, connection: u64) -> Option<V
     })
 }
 
-/// Sends the answer and FIN. What does not fit into the socket's buffer at once is not sent: an answer is
-/// smaller than any send buffer.
+/// The protocol of whoever did not begin with a PROXY header, if it is one that we have an answer in.
+pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
+    const HANDSHAKE: u8 = 22;
+    let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+    match bytes.first() {
+        Some(&HANDSHAKE) => Some(Protocol::Tls),
+        _ if method.len() < bytes.len() && method.iter().all(u8::is_ascii_uppercase) => Some(Protocol::Http),
+        _ => None,
+    }
+}
+
+/// Sends the answer, which may be empty, and FIN. What does not fit into the socket's buffer at once is not sent: an
+/// answer is smaller than any send buffer. The system is asked directly, as the runtime has not looked yet whether a
+/// socket just accepted takes anything.
 pub fn send(stream: &TcpStream, answer: &[u8]) {
-    // The client may be gone; its record has been told.
-    let _ = stream.try_write(answer);
+    // The client may be gone; its record tells what became of it.
+    if !answer.is_empty() {
+        let _ = send_now(stream, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
+/// Reads and throws away what has come already: closing then sends no reset, and nobody is waited for.
+pub fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+    let mut scratch = scratch.borrow_mut();
+    let room = scratch.len();
+    for _ in 0..LINGER_BYTES / room.max(1) {
+        // A read that does not fill the buffer has emptied the socket.
+        match recv(stream, &mut **scratch, RecvFlags::DONTWAIT) {
+            Ok((n, _)) if n == room => {}
+            _ => return,
+        }
+    }
 }
 
 /// Reads and throws away what the client still sends, until it closes or a bound is reached.
@@ -104,13 +132,19 @@ impl Told {
             Outcome::Unfinished(_) => return None,
             Outcome::Failed(failure) => Self::of_failure(failure),
             Outcome::Refused(reason) => match reason {
-                R::UntrustedPeer
-                | R::ProxyMissing
-                | R::ProxyV1
-                | R::ProxyMalformed
-                | R::ProxyTooLong
-                | R::ProxyUnsupported
-                | R::ProxyChecksum => return None,
+                R::UntrustedPeer | R::ProxyMalformed | R::ProxyTooLong | R::ProxyUnsupported | R::ProxyChecksum => {
+                    return None;
+                }
+                R::ProxyMissing => (
+                    A::UnexpectedMessage,
+                    "400 Bad Request",
+                    "This port expects a PROXY protocol v2 header first, which the load balancer has to be told to send.",
+                ),
+                R::ProxyV1 => (
+                    A::UnexpectedMessage,
+                    "400 Bad Request",
+                    "This port expects a PROXY protocol v2 header, but the load balancer sent one of version 1.",
+                ),
                 R::ClientDenied => {
                     (A::AccessDenied, "403 Forbidden", "Your address is not allowed to use this gateway.")
                 }

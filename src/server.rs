@@ -19,7 +19,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use crate::access_log::{Log, Writer};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ProxyProtocol};
 use crate::dial::Failing;
 use crate::limits::{HalfOpen, Limits};
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ use crate::resolve::{Resolver, ResolverFactory};
 use crate::socket::Trouble;
 use crate::status::Status;
 use crate::wall::Wall;
-use crate::{session, socket};
+use crate::{refuse, session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
@@ -316,8 +316,7 @@ impl Acceptor {
         drop(self.worker.spare.take());
         for _ in 0..CLOSED_AT_ONCE {
             let Some(Ok((stream, peer))) = listener.accept().now_or_never() else { break };
-            self.refuse(self.open(peer), "open files or memory");
-            drop(stream);
+            self.refuse(&stream, self.open(peer), "open files or memory");
         }
         self.worker.spare.set(socket::spare_file());
     }
@@ -327,15 +326,24 @@ impl Acceptor {
         Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer)
     }
 
-    fn refuse(&self, mut record: Record, short_of: &str) {
+    /// With what can be done at once: nobody is waited for, and what has not been read yet is not looked at. A peer
+    /// that is not trusted learns nothing here either.
+    fn refuse(&self, stream: &TcpStream, mut record: Record, short_of: &str) {
+        let outcome = Outcome::Refused(RefuseReason::Overloaded);
+        let listener = &self.teller.listener;
+        let trusted =
+            listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
+        let answer = refuse::answer(outcome, listener.protocol, record.id).filter(|_| trusted);
+        refuse::discard(stream, self.worker.tools.scratch());
+        refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());
-        record.close(Outcome::Refused(RefuseReason::Overloaded));
+        record.close(outcome);
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let record = self.open(peer);
         if self.worker.limits().is_full() {
-            return self.refuse(record, "limits.connections");
+            return self.refuse(&stream, record, "limits.connections");
         }
         let open = Open::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.
@@ -370,22 +378,23 @@ impl Drop for Open {
 
 /// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
 pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
-    let mut listeners = config.listeners.clone();
-    let mut workers = Vec::new();
-    for _ in 0..config.workers.get() {
-        let mut sockets = Vec::new();
-        for listener in &mut listeners {
-            let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
-            let (socket, fell_back) =
-                socket::listen_any(listener.bind, Some(config.timeouts.handshake)).map_err(fail)?;
-            let bound = socket.local_addr().map_err(fail)?;
-            if fell_back {
-                tracing::warn!(listener = %listener.name, address = %bound, "no IPv6 here: listening on IPv4 alone");
-            }
-            listener.bind = bound;
-            sockets.push((listener.clone(), socket));
+    let patience = Some(config.timeouts.handshake);
+    let mut workers: Vec<Vec<_>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
+        let (mut socket, fell_back) = socket::listen_any(listener.bind, patience).map_err(fail)?;
+        let bind = socket.local_addr().map_err(fail)?;
+        if fell_back {
+            tracing::warn!(listener = %listener.name, address = %bind, "no IPv6 here: listening on IPv4 alone");
         }
-        workers.push(sockets);
+        let listener = config::Listener { bind, ..listener.clone() };
+        if let [others @ .., last] = workers.as_mut_slice() {
+            for sockets in others {
+                let next = socket::listen_beside(&socket, patience).map_err(fail)?;
+                sockets.push((listener.clone(), std::mem::replace(&mut socket, next)));
+            }
+            last.push((listener, socket));
+        }
     }
     Ok(workers)
 }

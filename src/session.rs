@@ -1,5 +1,6 @@
 //! The life of one connection, from accept to close.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,13 +29,16 @@ use crate::server::Worker;
 use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
-pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+    let mut farewell = Farewell { stream, teller: &teller, id: record.id, due: Cell::new(true) };
     let mut session = Session {
-        stream: &mut stream,
+        stream: &mut farewell.stream,
+        farewell_due: &farewell.due,
         listener: &teller.listener,
         worker: &worker,
         record,
         held: Held::default(),
+        spoken: Some(teller.listener.protocol),
         may_answer: true,
     };
     match session.pass().await {
@@ -47,15 +51,38 @@ pub(crate) async fn serve(mut stream: TcpStream, record: Record, teller: Rc<Tell
     }
 }
 
+/// What the client hears if the process stops before its upstream is reached: the session is dropped then.
+struct Farewell<'a> {
+    stream: TcpStream,
+    teller: &'a Teller,
+    id: u64,
+    due: Cell<bool>,
+}
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        if !self.due.get() || !self.teller.stopping.get() {
+            return;
+        }
+        let stopped = Outcome::Unfinished(Unfinished::Stopped);
+        if let Some(answer) = refuse::answer(stopped, self.teller.listener.protocol, self.id) {
+            refuse::send(&self.stream, &answer);
+        }
+    }
+}
+
 /// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
 const GRACE: Duration = Duration::from_secs(3);
 
 struct Session<'a> {
     stream: &'a mut TcpStream,
+    farewell_due: &'a Cell<bool>,
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: Record,
     held: Held,
+    /// What a refused client is answered in, if it would understand any answer of ours.
+    spoken: Option<Protocol>,
     /// A status sent now would be the answer to what was refused.
     may_answer: bool,
 }
@@ -169,7 +196,12 @@ impl Session<'_> {
         let wait = |ahead: &ReadAhead| pace(record, worker, ahead);
         let scratch = worker.tools.scratch();
         let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
-        let (header, len) = header.map_err(|stop| ended(stop, ahead))?;
+        let (header, len) = header.map_err(|stop| {
+            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
+                self.spoken = refuse::spoken(ahead.pending());
+            }
+            ended(stop, ahead)
+        })?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
         match header {
@@ -264,6 +296,7 @@ impl Session<'_> {
         let deadline = worker.config().timeouts.connect;
         match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
+                self.farewell_due.set(false);
                 self.record.upstream = Some(address);
                 self.record.times.connect = Some(self.record.times.elapsed());
                 Ok(stream)
@@ -283,16 +316,26 @@ impl Session<'_> {
 
     /// Tells the client why, tells the record, and closes so that the client can read the answer.
     async fn turn_away(self, outcome: Outcome) {
-        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        use RefuseReason::{ClientDenied, NameDenied, UntrustedPeer};
+        self.farewell_due.set(false);
+        let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
+        let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let answer =
-            refuse::answer(outcome, self.listener.protocol, self.record.id).filter(|_| !silent && self.may_answer);
-        let Some(answer) = answer else { return self.record.close(outcome) };
-        refuse::send(self.stream, &answer);
+        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, self.record.id));
+        let answer = answer.filter(|_| !silent && self.may_answer);
+        if answer.is_none() && (reason.is_none() || !self.may_answer) {
+            return self.record.close(outcome);
+        }
+        // Whoever has no business here gets no more of our time than the answer.
+        let brief = silent || matches!(reason, Some(ClientDenied | UntrustedPeer));
+        let scratch = self.worker.tools.scratch();
+        if brief {
+            refuse::discard(self.stream, scratch);
+        }
+        refuse::send(self.stream, answer.as_deref().unwrap_or_default());
         self.record.close(outcome);
-        // Clients on the list of the denied get no more of our time than the answer.
-        if outcome != Outcome::Refused(RefuseReason::ClientDenied) {
-            refuse::linger(self.stream, self.worker.tools.scratch()).await;
+        if !brief {
+            refuse::linger(self.stream, scratch).await;
         }
     }
 

@@ -31,24 +31,10 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// Connections that wait for accept. The kernel cuts it down to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// A listening socket. Several may share one address, one for each worker: the kernel spreads connections
-/// over them. What is set here is inherited by each accepted socket and costs nothing per connection.
+/// A listening socket at an address that nobody else has: not another program, and not this one started twice. What
+/// is set here is inherited by each accepted socket and costs nothing per connection.
 pub fn listen(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_tcp_nodelay(true)?;
-    set_keepalive(&SockRef::from(&socket))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = std::net::TcpListener::from(socket);
-    if let Some(patience) = wait_for_data {
-        defer_accept(&listener, patience)?;
-    }
-    Ok(listener)
+    open(address, wait_for_data, false)
 }
 
 /// `listen`, but `[::]` falls back to `0.0.0.0` where there is no IPv6. Says whether it did.
@@ -60,6 +46,36 @@ pub fn listen_any(address: SocketAddr, wait_for_data: Option<Duration>) -> io::R
         }
         other => Ok((other?, false)),
     }
+}
+
+/// `listen` once more at the address of `first`, for another worker: the kernel spreads connections over them. The
+/// first one is shared only once it listens. Had it asked to share before, it would have been let in beside another
+/// process of the same user that does the same.
+pub fn listen_beside(
+    first: &std::net::TcpListener,
+    wait_for_data: Option<Duration>,
+) -> io::Result<std::net::TcpListener> {
+    SockRef::from(first).set_reuse_port(true)?;
+    open(first.local_addr()?, wait_for_data, true)
+}
+
+fn open(address: SocketAddr, wait_for_data: Option<Duration>, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Connections of an earlier process may still be in TIME_WAIT; a socket that listens is in the way all the same.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_tcp_nodelay(true)?;
+    set_keepalive(&SockRef::from(&socket))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
+    if let Some(patience) = wait_for_data {
+        defer_accept(&listener, patience)?;
+    }
+    Ok(listener)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {

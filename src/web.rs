@@ -21,8 +21,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::admin::Admin;
 pub use self::health::Health;
@@ -41,32 +41,63 @@ pub trait Site: 'static {
 const MAX_OPEN: usize = 64;
 /// For a whole connection: a scrape or a check is over long before.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For its first byte, which checks and scrapes send at once.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Where others wait for a place, this is long enough for the first byte, and that for the whole.
+const SILENCE_WHEN_FULL: Duration = Duration::from_millis(100);
+const PATIENCE_WHEN_FULL: Duration = Duration::from_secs(1);
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, site: impl Site) {
     let site = Rc::new(site);
-    let open = Rc::new(Cell::new(0_usize));
+    let mut guests: Vec<Guest> = Vec::new();
     loop {
-        if open.get() >= MAX_OPEN {
-            sleep(Duration::from_millis(20)).await;
+        guests.retain(|guest| !guest.task.is_finished());
+        if guests.len() >= MAX_OPEN {
+            match guests.iter().position(Guest::is_silent).or_else(|| guests.iter().position(Guest::is_slow)) {
+                Some(place) => guests.remove(place).task.abort(),
+                None => sleep(Duration::from_millis(20)).await,
+            }
             continue;
         }
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (site, open) = (Rc::clone(&site), Rc::clone(&open));
-                open.set(open.get().saturating_add(1));
-                spawn_local(async move {
+                let (site, spoke) = (Rc::clone(&site), Rc::new(Cell::new(false)));
+                let (since, told) = (Instant::now(), Rc::clone(&spoke));
+                let task = spawn_local(async move {
                     // Who asks too slowly is cut.
-                    let _ = timeout(PATIENCE, converse(stream, site)).await;
-                    open.set(open.get().saturating_sub(1));
+                    let _ = timeout(PATIENCE, converse(stream, site, told)).await;
                 });
+                guests.push(Guest { since, spoke, task: task.abort_handle() });
             }
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn converse<S: Site>(stream: TcpStream, site: Rc<S>) {
+/// One connection; they are kept in the order in which they came.
+struct Guest {
+    since: Instant,
+    /// A byte has come.
+    spoke: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+impl Guest {
+    fn is_silent(&self) -> bool {
+        !self.spoke.get() && self.since.elapsed() >= SILENCE_WHEN_FULL
+    }
+
+    fn is_slow(&self) -> bool {
+        self.since.elapsed() >= PATIENCE_WHEN_FULL
+    }
+}
+
+async fn converse<S: Site>(stream: TcpStream, site: Rc<S>, spoke: Rc<Cell<bool>>) {
+    if !matches!(timeout(SILENCE, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    spoke.set(true);
     if !S::PROXY_HEADER {
         return http(stream, site).await;
     }

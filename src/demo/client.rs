@@ -28,7 +28,7 @@ pub(super) enum Answer {
         end_to_end: Option<bool>,
     },
     Alert(AlertDescription),
-    /// Closed or reset without a word.
+    /// Closed without a word, in good order: a reset is none.
     Closed,
     Odd(String),
 }
@@ -115,7 +115,7 @@ fn failed(error: &io::Error) -> Answer {
         Some(rustls::Error::AlertReceived(alert)) => Answer::Alert(*alert),
         Some(other) => Answer::Odd(other.to_string()),
         None => match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Answer::Closed,
+            io::ErrorKind::UnexpectedEof => Answer::Closed,
             _ => Answer::Odd(error.to_string()),
         },
     }

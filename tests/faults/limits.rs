@@ -7,6 +7,9 @@ use crate::lab::{Lab, Port, Setup, hello, word};
 use crate::peer::{End, Peer};
 use crate::wire::tcp4;
 
+/// The TLS alert internal_error.
+const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+
 /// A hello that is not over yet.
 fn begin(lab: &Lab) -> Peer {
     let mut client = lab.connect(Port::Tls);
@@ -37,10 +40,10 @@ fn after_a_second_at_the_limit_connections_are_closed_until_there_is_room() {
     let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
     let (first, upstream) = lab.pair();
     let full = Instant::now();
-    assert_eq!(lab.client().hear_all().0, b"");
+    assert_eq!(lab.client().hear_all(), (ALERT.to_vec(), End::Fin));
     assert!(full.elapsed() >= Duration::from_millis(900), "{:?}", full.elapsed());
     // And the next at once: whoever retries is not made to wait again.
-    assert_eq!(lab.client().hear_all().0, b"");
+    assert_eq!(lab.client().hear_all(), (ALERT.to_vec(), End::Fin));
     drop((first, upstream));
     lab.quiet();
     drop(lab.pair());
@@ -59,7 +62,10 @@ fn the_patience_at_the_limit_begins_when_accepting_pauses() {
     let came = Instant::now();
     let mut second = lab.connect(Port::Http);
     second.say([&tcp4(&[])[..], b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n"].concat());
-    assert_eq!(second.hear_all().0, b"");
+    let (answer, end) = second.hear_all();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n") && answer.contains("overloaded"), "{answer}");
+    assert_eq!(end, End::Fin);
     assert!(came.elapsed() >= Duration::from_millis(900), "{:?}", came.elapsed());
     drop((first, upstream));
     lab.end();

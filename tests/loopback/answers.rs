@@ -174,3 +174,54 @@ fn a_client_that_never_stops_is_left_after_a_while() {
     drop((client, writer));
     lab.end().assert_only("refused", "name_unknown");
 }
+
+/// The commonest mistake in setting it up: the load balancer sends no header, or somebody comes past it.
+#[test]
+fn a_client_without_a_proxy_header_is_told_in_its_own_protocol() {
+    let lab = Lab::start();
+    let tell = |port, bytes: &[u8]| lab.connect(port).say(bytes).hear_all();
+    for port in [Port::Tls, Port::Http] {
+        // As large as a hello with a post-quantum key share and tickets: more than is read of a header.
+        assert_eq!(
+            tell(port, &Hello::to(b"orders.example.com").with(21, vec![0; 3000]).record()),
+            (alert(10), End::Fin)
+        );
+        let (answer, end) = tell(port, &request("orders.example.com"));
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.contains("latticegate: This port expects a PROXY protocol v2 header"), "{answer}");
+        assert!(answer.contains("(reason: proxy_missing, connection: "), "{answer}");
+        assert_eq!(end, End::Fin);
+        // Whatever this is, it would not understand.
+        assert_eq!(tell(port, b"SSH-2.0-x\r\n"), (vec![], End::Fin));
+    }
+    // Behind a header of version 1 there is a client of this listener's protocol.
+    let v1 = [b"PROXY TCP4 192.0.2.1 198.51.100.2 40000 80\r\n", &request("orders.example.com")[..], &[b'x'; 4000]];
+    let (answer, end) = tell(Port::Http, &v1.concat());
+    assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    lab.upstream.assert_untouched();
+    let told = lab.end();
+    assert_eq!(told.counted[&("refused".into(), "proxy_missing".into())], 6);
+}
+
+#[test]
+fn whoever_is_not_trusted_is_closed_without_a_word_and_without_a_reset() {
+    let lab = Lab::with(Setup { trusted: "[198.51.100.0/24]", ..Setup::default() });
+    for bytes in [request("orders.example.com"), [tcp4(&[]), hello()].concat(), vec![b'x'; 20_000]] {
+        assert_eq!(lab.connect(Port::Http).say(bytes).hear_all(), (vec![], End::Fin));
+    }
+    let told = lab.end();
+    assert_eq!(told.counted[&("refused".into(), "untrusted_peer".into())], 3);
+}
+
+#[test]
+fn a_broken_header_is_closed_without_a_word_and_without_a_reset() {
+    let lab = Lab::start();
+    let broken = crate::wire::proxy(0x41, crate::wire::TCP4, &[0; 12]);
+    let too_long = crate::wire::proxy(crate::wire::PROXY, crate::wire::TCP4, &[0; 5000]);
+    for bytes in [[&broken[..], &[b'x'; 5000]].concat(), too_long] {
+        assert_eq!(lab.connect(Port::Tls).say(bytes).hear_all(), (vec![], End::Fin));
+    }
+    lab.end();
+}

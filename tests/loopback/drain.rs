@@ -128,17 +128,24 @@ fn what_outlives_the_timeout_is_cut_with_its_record() {
     assert_eq!(client.hear(14), b"so far so good");
     let mut greeting = Peer::connect(process.address("tls"));
     greeting.say(&tcp4(&[])[..20]);
+    let mut asking = Peer::connect(process.address("http"));
+    asking.say([&tcp4(&[])[..], b"GET / HTTP/1.1\r\nHost: ord"].concat());
     let start = Instant::now();
     process.signal(Signal::SIGTERM);
     client.hear_all();
+    // Whoever had not got that far is told.
+    assert_eq!(greeting.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
+    let (answer, end) = asking.hear_all();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shutting down; try again"), "{answer}");
+    assert_eq!(end, End::Fin);
     upstream.hear_all();
-    greeting.hear_all();
     assert!(start.elapsed() >= Duration::from_millis(300));
     let (status, mut records) = process.wait();
     assert_eq!(status.code(), Some(0));
     records.sort_by_key(|record| word(record, "reason"));
     let told: Vec<_> = records.iter().map(|r| (word(r, "outcome"), word(r, "reason"))).collect();
-    let expected = [("relayed", "drained"), ("unfinished", "stopped")];
+    let expected = [("relayed", "drained"), ("unfinished", "stopped"), ("unfinished", "stopped")];
     assert_eq!(told, expected.map(|(outcome, reason)| (outcome.to_owned(), reason.to_owned())));
     assert_eq!(records[0]["bytes_down"], 14);
     assert_eq!(records[0]["bytes_up"], hello().len());

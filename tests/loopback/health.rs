@@ -85,6 +85,28 @@ fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
     assert_eq!(lab.end().records.len(), 0);
 }
 
+#[test]
+fn idle_connections_to_the_health_port_do_not_keep_a_check_from_its_answer() {
+    let lab = Lab::start();
+    until_ready(&lab);
+    let idle: Vec<Peer> = (0..200).map(|_| Peer::connect(lab.health)).collect();
+    let mut check = Peer::connect(lab.health);
+    // As long as a load balancer waits at the least.
+    check.stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    check.say(b"GET /readyz HTTP/1.0\r\n\r\n");
+    assert!(check.hear_all().0.starts_with(b"HTTP/1.0 200 OK\r\n"));
+    drop(idle);
+    // Many checks at a time are not taken for idle ones.
+    let mut checks: Vec<Peer> = (0..200).map(|_| Peer::connect(lab.health)).collect();
+    for check in &mut checks {
+        check.say(b"GET /readyz HTTP/1.0\r\n\r\n");
+    }
+    for check in &mut checks {
+        assert!(check.hear_all().0.starts_with(b"HTTP/1.0 200 OK\r\n"));
+    }
+    lab.end();
+}
+
 /// A check that waits as long as a load balancer's does not have to.
 fn get_patiently(health: std::net::SocketAddr) -> u16 {
     let mut check = Peer::connect(health);

@@ -39,6 +39,7 @@ mod health;
 mod hostile;
 mod reasons;
 mod relaying;
+mod starting;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -256,7 +256,7 @@ fn handshake_slow() -> Told {
 fn overloaded() -> Told {
     let lab = Lab::with(Setup { limits: "connections: 1", ..Setup::default() });
     let (client, upstream) = lab.pair();
-    assert_eq!(lab.client().hear_all().0, b"");
+    assert_eq!(lab.client().hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     drop((client, upstream));
     let told = lab.end();
     assert_eq!(word(told.record_of("overloaded"), "detail"), "limits.connections");
@@ -487,7 +487,7 @@ fn stopped() -> Told {
     client.say(tcp4(&[]));
     until_open(&lab);
     lab.send_stop(Stop::Cut);
-    client.hear_all();
+    assert_eq!(client.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     lab.cut()
 }
 
