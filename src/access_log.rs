@@ -4,6 +4,7 @@
 
 mod ascii;
 mod clock;
+mod file;
 mod json;
 mod line;
 mod writer;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use self::clock::Clock;
+pub use self::file::Rotation;
 use self::line::Now;
 pub use self::writer::{Sink, Writer, Written};
 use crate::config::{self, LogFormat};

@@ -11,8 +11,8 @@ use memchr::{memchr, memchr_iter};
 
 use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
-    self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
-    Http2Preface, Http09, NotHttp, TlsOnHttp,
+    self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostChanged, HostInvalid, HostIpAddress,
+    HostMissing, HostPort, Http2Preface, Http09, NotHttp, TlsOnHttp,
 };
 use crate::verdict::{Stop, Verdict, byte_at};
 
@@ -49,6 +49,25 @@ pub fn parse(bytes: &[u8], public_port: u16) -> Verdict<Head> {
         Err(Stop::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
         judged => judged.into(),
     }
+}
+
+/// The hosts of a head that was refused because of them, as the client wrote them: two at most, for the log. Host
+/// comes before the target. The head is read a second time here, so that one which is let through pays nothing.
+#[cold]
+pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
+    if !matches!(reason, HostInvalid | HostIpAddress | HostAmbiguous | HostPort | HostChanged) {
+        return Vec::new();
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let bytes = bytes.strip_prefix(EMPTY_LINE).unwrap_or(bytes);
+    if request.parse_with_uninit_headers(bytes, &mut fields).is_err() {
+        return Vec::new();
+    }
+    let hosts = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    let target = request.path.and_then(authority_of);
+    let names = hosts.map(|field| field.value).chain(target.map(str::as_bytes));
+    names.take(2).map(<[u8]>::to_vec).collect()
 }
 
 /// The length of the lines up to and with the first empty one, each ended by CR LF: of header or trailer fields,
@@ -241,17 +260,19 @@ fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 /// The target's form (RFC 9112 §3.2); an absolute one must name the same host, because its receiver may route by
 /// it and ignore Host (§3.2.2).
 fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), Stop> {
-    const SCHEME: &str = "http://";
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok(());
     }
-    let Some((scheme, rest)) = target.split_at_checked(SCHEME.len()) else { return Err(HeadMalformed.into()) };
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return Err(HeadMalformed.into());
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let asked = authority(rest.get(..end).unwrap_or_default().as_bytes(), public_port)?;
+    let asked = authority(authority_of(target).ok_or(HeadMalformed)?.as_bytes(), public_port)?;
     if asked == *name { Ok(()) } else { Err(HostAmbiguous.into()) }
+}
+
+/// What stands between scheme and path of an absolute target.
+fn authority_of(target: &str) -> Option<&str> {
+    const SCHEME: &str = "http://";
+    let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest.get(..end).filter(|_| scheme.eq_ignore_ascii_case(SCHEME))
 }
 
 /// A host with or without the public port. Userinfo has no place here (RFC 9110 §4.2.4) and `@` none in a name.

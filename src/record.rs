@@ -36,7 +36,7 @@ pub struct Record {
     pub client: Option<Client>,
     /// The rule that decided, as `ipcontrol.yaml:12`.
     pub rule: Option<Arc<str>>,
-    /// The name asked for, as the client wrote it.
+    /// The name asked for in its normal form; one that was refused [as the client wrote it](as_written).
     pub name: Option<Box<str>>,
     pub upstream: Option<SocketAddr>,
     /// What an operator should know beyond the reason word.
@@ -109,6 +109,13 @@ impl Record {
         }
     }
 
+    /// The names for which a client was refused: the first, and where there are two the other as the detail.
+    pub(crate) fn refused_names(&mut self, names: &[Vec<u8>]) {
+        let mut names = names.iter().map(|name| as_written(name));
+        self.name = names.next();
+        self.detail = names.next().map(|other| format!("it also names {other}").into());
+    }
+
     pub fn close(mut self, outcome: Outcome) {
         self.tell(outcome);
     }
@@ -124,6 +131,21 @@ impl Record {
     }
 }
 
+/// Of a name that was refused, in bytes.
+const MAX_WRITTEN: usize = 255;
+
+/// What a client wrote where a name belongs, as text: not more of it than a log line can bear, and without the
+/// control characters beyond ASCII, which JSON does not escape and a terminal may obey.
+pub fn as_written(bytes: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(bytes.get(..MAX_WRITTEN).unwrap_or(bytes));
+    let harmless = |c: char| if c.is_control() && c > '\u{7e}' { char::REPLACEMENT_CHARACTER } else { c };
+    let mut text: String = text.chars().map(harmless).collect();
+    while text.len() > MAX_WRITTEN {
+        text.pop();
+    }
+    text.into()
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if self.told {
@@ -135,5 +157,34 @@ impl Drop for Record {
             (false, _) => Outcome::Unfinished(Unfinished::Lost),
         };
         self.tell(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_cut_and_can_do_no_harm() {
+        for (written, told) in [
+            (&b"10.0.0.1"[..], "10.0.0.1"),
+            (b"", ""),
+            (b"a\0b\x1b[31m", "a\0b\x1b[31m"),
+            (b"\xff.example", "\u{fffd}.example"),
+            (b"\xc2\x9b31m\x7f", "\u{fffd}31m\u{fffd}"),
+            (&[b'x'; 9000], &"x".repeat(255)),
+            ("é".repeat(200).as_bytes(), &"é".repeat(127)),
+        ] {
+            assert_eq!(&*as_written(written), told);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_longer_than_its_bound(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(as_written(&bytes).len() <= MAX_WRITTEN);
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::access_log::Sink;
+use crate::access_log::{Rotation, Sink};
 use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError, Stop};
 use crate::reload::{Loaded, MainFile, Source, SourceError};
@@ -16,6 +16,7 @@ use crate::socket;
 pub fn run(config: Config, file: Option<&Path>) -> Result<(), StartError> {
     let (source, loaded) = load_policy(&config)?;
     match socket::raise_fd_limit() {
+        Ok((before, now)) if before == now => tracing::info!(now, "open files: the limit is the hard limit"),
         Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
     }
@@ -23,11 +24,16 @@ pub fn run(config: Config, file: Option<&Path>) -> Result<(), StartError> {
         LogOutput::Stdout => StartError::Io("cannot write to stdout".into(), error),
         LogOutput::File(path) => StartError::Io(format!("cannot open access_log.output {}", path.display()), error),
     })?;
-    let workers = config.workers;
+    let (workers, rotation) = (config.workers, sink.rotation());
     let gate = Gate::start(config, loaded, sink)?;
     gate.reload_from(source, None);
     if let Some(main) = file.and_then(MainFile::at_start) {
         gate.spawn(async move { main.watch(signal(SignalKind::hangup())).await });
+    }
+    // From here on none of these signals ends the process.
+    match gate.enter(RotationSignals::install) {
+        Ok(signals) => gate.spawn(watch_rotation(rotation, signals)),
+        Err(error) => tracing::error!(%error, "signals cannot be watched: the access log is not opened anew"),
     }
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
@@ -62,6 +68,50 @@ fn load_policy(config: &Config) -> Result<(Source, Loaded), StartError> {
             Ok((source, loaded))
         }
         (Err(error), _) => Err(StartError::Policy(error)),
+    }
+}
+
+struct RotationSignals {
+    hangup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl RotationSignals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// SIGHUP and SIGUSR1 open the log's file anew, as nginx does it at the latter; SIGUSR2 would end a process that does
+/// not know it.
+async fn watch_rotation(rotation: Option<Rotation>, signals: RotationSignals) {
+    let RotationSignals { mut hangup, mut usr1, mut usr2 } = signals;
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => false,
+            _ = usr1.recv() => true,
+            _ = usr2.recv() => {
+                tracing::info!("SIGUSR2 means nothing here");
+                continue;
+            }
+        };
+        match &rotation {
+            Some(log) => match log.reopen() {
+                Ok(()) => tracing::info!(file = %log.path().display(), "access log opened anew"),
+                Err(error) => tracing::error!(
+                    file = %log.path().display(),
+                    "the access log cannot be opened anew, the old file stays open: {error}"
+                ),
+            },
+            // A SIGHUP has other meanings, too.
+            None if asked => tracing::info!("SIGUSR1: the access log is on stdout, there is no file to open anew"),
+            None => {}
+        }
     }
 }
 

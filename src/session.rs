@@ -21,7 +21,7 @@ use crate::peek::{ReadAhead, Stop};
 use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
-use crate::record::{Record, Teller};
+use crate::record::{Record, Teller, as_written};
 use crate::relay::{End, Judge, Ruling, relay, reset};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
@@ -129,6 +129,7 @@ impl Session<'_> {
             worker,
             listener,
             client: &record.client,
+            detail: &mut record.detail,
             refused: false,
             may_answer,
         });
@@ -164,7 +165,8 @@ impl Session<'_> {
         let preface = async {
             let client = self.identify(ahead).await?;
             let loaded = self.admit(client)?;
-            let (name, requests) = self.read_name(ahead).await?;
+            let (name, requests) =
+                self.read_name(ahead).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
             self.route(&loaded, &name)?;
             Ok((name, requests, loaded.number))
         };
@@ -263,6 +265,15 @@ impl Session<'_> {
         Ok((name, requests))
     }
 
+    /// What an operator has to know of a name that was refused is what the client wrote.
+    fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
+        let Outcome::Refused(reason) = outcome else { return };
+        self.record.refused_names(&match self.listener.protocol {
+            Protocol::Tls => sni::refused_names(reason, ahead.pending()),
+            Protocol::Http => host::refused_names(reason, ahead.pending()),
+        });
+    }
+
     fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
         let decision = loaded.policy.route(client, &view(self.listener, self.worker), name);
@@ -351,6 +362,7 @@ struct Requests<'a> {
     worker: &'a Worker,
     listener: &'a config::Listener,
     client: &'a Option<Client>,
+    detail: &'a mut Option<Box<str>>,
     refused: bool,
     /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
     may_answer: &'a mut bool,
@@ -364,7 +376,10 @@ impl Judge for Requests<'_> {
                 Progress::NeedMore => return Ruling::NeedMore,
                 Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
                 Progress::Request { .. } => return self.refuse(RefuseReason::NameDenied),
-                Progress::Refuse(reason) => return self.refuse(reason),
+                Progress::Refuse(reason) => {
+                    self.note_names(reason, bytes);
+                    return self.refuse(reason);
+                }
             }
         }
     }
@@ -392,6 +407,15 @@ impl Requests<'_> {
         self.client
             .as_ref()
             .is_some_and(|client| loaded.policy.route(client, &view(self.listener, self.worker), name).allowed)
+    }
+
+    /// The record's name is the one that the connection was opened for.
+    fn note_names(&mut self, reason: RefuseReason, bytes: &[u8]) {
+        let names = host::refused_names(reason, bytes);
+        let names: Vec<Box<str>> = names.iter().map(|name| as_written(name)).collect();
+        if !names.is_empty() {
+            *self.detail = Some(format!("a later request names {}", names.join(" and ")).into());
+        }
     }
 
     fn refuse(&mut self, reason: RefuseReason) -> Ruling {

@@ -14,7 +14,7 @@ use tls_parser::{
 
 use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
-    HelloMalformed, HelloTooLong, NotTls, PlainHttp, SniAmbiguous, SniInvalid, SniIpAddress, SniMissing, Sslv2,
+    self, HelloMalformed, HelloTooLong, NotTls, PlainHttp, SniAmbiguous, SniInvalid, SniIpAddress, SniMissing, Sslv2,
 };
 use crate::verdict::{Stop, Verdict, byte_at, u16_at};
 
@@ -98,6 +98,28 @@ impl fmt::Display for Group {
 /// record that carries more than the hello's end is refused, further records (early data) are not looked at.
 pub fn parse(bytes: &[u8]) -> Verdict<Hello> {
     hello(bytes).into()
+}
+
+/// The names of a hello that was refused because of them, as the client wrote them: two at most, for the log. The
+/// hello is read a second time here, so that one which is let through pays nothing.
+#[cold]
+pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    if !matches!(reason, SniInvalid | SniIpAddress | SniAmbiguous) {
+        return names;
+    }
+    let Ok(joined) = join_records(bytes) else { return names };
+    let mut list = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()).unwrap_or_default();
+    while let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) {
+        list = rest;
+        let (mut entries, _) = vec16(data).filter(|_| kind.0 == EXT_SERVER_NAME).unwrap_or_default();
+        while let Ok((more, (_, name))) = parse_tls_extension_sni_hostname(entries) {
+            entries = more;
+            names.push(name.to_vec());
+        }
+    }
+    names.truncate(2);
+    names
 }
 
 const RECORD_HEADER: usize = 5;

@@ -295,6 +295,32 @@ fn all_mistakes_are_told_in_one_run() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_is_told_without_making_one() {
+    let directory = directory(None, None);
+    let in_it = |name: &str| directory.path().join(name);
+    std::fs::create_dir(in_it("logs")).unwrap();
+    for (output, expected) in [
+        ("/nonexistent/x", "No such file or directory"),
+        ("./logs", "Is a directory"),
+        ("./latticegate.yaml/x", "Not a directory"),
+    ] {
+        let lines = refused(&check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]));
+        let begin = format!("error: latticegate.yaml: access_log.output: {output:?} cannot be opened: {expected}");
+        assert!(lines.len() == 1 && lines[0].starts_with(&begin), "{lines:#?}");
+    }
+    let good = check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "./logs/new")]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(!in_it("logs/new").exists());
+    // Beside the file that names it, wherever the program was started.
+    let good = check(
+        Path::new("/"),
+        &["--config", in_it("latticegate.yaml").to_str().unwrap()],
+        &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "./logs/new")],
+    );
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+}
+
+#[test]
 fn nothing_is_bound() {
     // Addresses that this machine does not have: binding them would fail.
     let config = "listeners: [{ name: a, bind: \"192.0.2.1:443\", protocol: tls, proxy_protocol: off }]\n\

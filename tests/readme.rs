@@ -1,10 +1,19 @@
-//! README and program say the same: the table of keys is held against the keys that the program knows.
+//! README and program say the same: the table of keys is held against the keys that the program knows, and every
+//! command is run, here or by the test that is named here.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "readme/commands.rs"]
+mod commands;
+
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
+
+use tempfile::TempDir;
 
 /// What the program answers to a key that it does not know is the list of those it does.
 fn known(section: &str, text: &str) -> BTreeSet<String> {
@@ -56,38 +65,115 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
     assert_eq!(told, keys);
 }
 
-/// The commands that take longer than this test may, and what runs them.
-const RUN_ELSEWHERE: [(&str, &str); 5] = [
-    ("cargo run --release -- demo", "tests/demo.rs"),
-    ("tests/run", ".ci/run"),
-    ("cargo build --release", "benches/run"),
-    ("target/release/latticegate run   --config conf/latticegate.yaml", "tests/lab/main.rs"),
-    ("cargo run --release -- demo --check", "tests/demo.rs"),
+/// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that
+/// is seen there. For a path that is no program of its own the words are looked for in the file itself.
+const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
+    ("cargo run --release -- demo", "tests/demo.rs", "fn every_printed_curl_command_prints_what_it_should()"),
+    ("cargo run --release -- demo --check", "tests/demo.rs", r#".args(["demo", "--check"])"#),
+    ("cargo build --release", "benches/run", "cargo build --release"),
+    (
+        "cargo build --release --features s3",
+        "docker/build",
+        r#"cargo build --locked --release --target "$target" --no-default-features --features "$features""#,
+    ),
+    (
+        "target/release/latticegate run --config conf/latticegate.yaml",
+        "tests/lab/readme.rs",
+        "lab.proxy(&Config::shipped())",
+    ),
+    (
+        "latticegate healthcheck --config conf/latticegate.yaml",
+        "tests/loopback/emf.rs",
+        r#".args(["healthcheck", "--config"])"#,
+    ),
+    ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
+    ("cfn/", "tests/run", "tests/cfn/run"),
+    ("benches/run", "tests/run", "benches/run benchmark beside nginx"),
+    ("tests/run", ".ci/run", "tests/run"),
+    ("tests/fuzz/run", "tests/run", "tests/fuzz/run 5"),
+    // This file.
+    ("tests/readme.rs", "tests/readme.rs", "fn every_command_is_run()"),
 ];
 
+/// Files as an operator has them, and the README's command by command.
 #[test]
 fn every_command_is_run() {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let readme = fs::read_to_string(format!("{root}/README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
-    let mut ran = 0;
-    for line in blocks.flat_map(str::lines) {
-        let command = line.split('#').next().unwrap().trim();
-        if let Some((_, by)) = RUN_ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command) {
-            assert!(fs::exists(format!("{root}/{by}")).unwrap(), "{by} runs {command}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = operators_directory(root);
+    let published = web_server("HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\nrules:\n  - allow: 10.0.0.0/8\n");
+    let (mut ran, mut elsewhere, mut by_lab) = (0, 0, 0);
+    for command in commands::of_readme() {
+        if let Some((_, file, words)) = RUN_ELSEWHERE.iter().find(|(it, _, _)| *it == command) {
+            let text = fs::read_to_string(root.join(file)).unwrap();
+            assert!(text.contains(words), "{file} is said to run `{command}`, but has no {words}");
+            elsewhere += 1;
             continue;
         }
-        let arguments =
-            command.trim_start_matches("target/release/").strip_prefix("latticegate ").unwrap_or_else(|| {
-                panic!("no test runs `{command}`");
-            });
-        let status = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-            .args(arguments.split_whitespace())
-            .current_dir(root)
+        if commands::is_curl(&command) {
+            by_lab += 1;
+            continue;
+        }
+        let command = command.trim_start_matches("target/release/").replace("s3://bucket/key", &published);
+        let arguments = match command.strip_prefix("latticegate ") {
+            Some(arguments) => arguments.to_owned(),
+            None if command.starts_with("--policy ") => format!("check --config conf/latticegate.yaml {command}"),
+            None => panic!("no test runs `{command}`, which the README gives"),
+        };
+        let output = Command::new(env!("CARGO_BIN_EXE_latticegate"))
+            .args(arguments.split(' ').map(|word| word.trim_matches(['"', '\''])))
+            .current_dir(here.path())
+            .env_clear()
             .output()
             .unwrap();
-        assert!(status.status.success(), "{command}: {}", String::from_utf8_lossy(&status.stderr));
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (status, words) = match arguments.split(' ').next().unwrap() {
+            "check" => (0, "ipcontrol.yaml: ok: "),
+            "diff" => (1, "  + 203.0.113.0/24\n"),
+            "import" => (0, "  - allow: 10.0.0.0/8"),
+            "explain" => (1, "verdict   refused: client_denied\n"),
+            _ => panic!("what should `{command}` print?"),
+        };
+        assert!(
+            output.status.code() == Some(status) && out.contains(words),
+            "{command}: {:?} {out}{err}",
+            output.status
+        );
         ran += 1;
     }
-    assert_eq!(ran, 2, "both checks");
+    assert!(ran >= 7 && elsewhere >= 11 && by_lab >= 7, "{ran} run here, {elsewhere} elsewhere, {by_lab} by tests/lab");
+    // Who runs what `by_lab` counts.
+    let lab = fs::read_to_string(root.join("tests/lab/readme.rs")).unwrap();
+    assert!(lab.contains("commands::of_readme()") && lab.contains("commands::is_curl("));
+}
+
+/// Where the README's commands are typed: the shipped files, and those that it names.
+fn operators_directory(root: &Path) -> TempDir {
+    let here = tempfile::tempdir().unwrap();
+    fs::create_dir(here.path().join("conf")).unwrap();
+    for name in ["latticegate.yaml", "ipcontrol.yaml"] {
+        fs::copy(root.join("conf").join(name), here.path().join("conf").join(name)).unwrap();
+    }
+    let (old, new) = ("rules:\n  - allow: 10.0.0.0/8\n", "rules:\n  - allow: [10.0.0.0/8, 203.0.113.0/24]\n");
+    for (name, text) in [
+        ("old.yaml", old),
+        ("new.yaml", new),
+        ("ipcontrol.yaml", new),
+        ("ipcontrol.conf", "allow 10.0.0.0/8;\ndeny all;\n"),
+    ] {
+        fs::write(here.path().join(name), text).unwrap();
+    }
+    here
+}
+
+/// Stands in for S3, which is one of the places that a list can be fetched from.
+fn web_server(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ipcontrol.yaml", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    url
 }

@@ -11,9 +11,6 @@ use crate::record::Record;
 use crate::relay::Side;
 use crate::sni::Alpn;
 
-/// Names that a client chose are cut here, in bytes.
-const MAX_NAME: usize = 255;
-
 /// When a line is written.
 pub(super) struct Now<'a> {
     pub(super) clock: &'a Clock,
@@ -34,7 +31,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
         line.text_if_any("vpce", client.endpoint.as_ref().map(|endpoint| endpoint.as_str()));
     }
     line.text_if_any("rule", record.rule.as_deref());
-    line.text_if_any("name", record.name.as_deref().map(cut));
+    line.text_if_any("name", record.name.as_deref());
     if let Some(upstream) = record.upstream {
         line.address("upstream", upstream);
     }
@@ -136,12 +133,6 @@ fn nginx_status(outcome: Outcome) -> u16 {
         Outcome::Failed(_) => 502,
         Outcome::Unfinished(_) => 400,
     }
-}
-
-/// Cut at a character's edge.
-fn cut(name: &str) -> &str {
-    let end = (0..=MAX_NAME.min(name.len())).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
-    name.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! The thread that writes the access log, so that no worker ever waits for a disk or a pipe.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use metrics::Counter;
 
+use super::file::{self, LogFile, Rotation};
 use crate::config::LogOutput;
 
 /// Where lines go in the end.
 pub enum Sink {
     Stdout,
-    File(File),
+    File(LogFile),
     /// To another part of this process, in pieces of whole lines.
     Channel(Sender<Vec<u8>>),
 }
@@ -23,12 +22,24 @@ impl Sink {
     pub fn open(output: &LogOutput) -> io::Result<Self> {
         match output {
             LogOutput::Stdout => Ok(Self::Stdout),
-            LogOutput::File(path) => Self::append(path),
+            LogOutput::File(path) => Ok(Self::File(LogFile::open(path)?)),
         }
     }
 
-    fn append(path: &Path) -> io::Result<Self> {
-        Ok(Self::File(OpenOptions::new().append(true).create(true).open(path)?))
+    /// Whether `open` would work now; nothing is made.
+    pub fn try_open(output: &LogOutput) -> io::Result<()> {
+        match output {
+            LogOutput::Stdout => Ok(()),
+            LogOutput::File(path) => file::try_open(path),
+        }
+    }
+
+    /// By which a log that is a file is opened anew.
+    pub fn rotation(&self) -> Option<Rotation> {
+        match self {
+            Self::File(file) => Some(file.rotation()),
+            Self::Stdout | Self::Channel(_) => None,
+        }
     }
 
     /// Whether what is written here is seen by who reads the process's output.

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Source, list};
-use crate::config::{Config, PolicySource, env};
+use crate::access_log::Sink;
+use crate::config::{Config, LogOutput, PolicySource, env};
 use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
@@ -76,6 +77,7 @@ impl Check {
             }
         };
         self.check_source(&config, &mut report);
+        self.check_log(&config, &mut report);
         match (&self.policy, &config.policy) {
             (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut report),
             (None, source) => report.not_checked.push(format!(
@@ -94,6 +96,18 @@ impl Check {
     fn check_source(&self, config: &Config, report: &mut Report) {
         if let Err(error) = reload::Source::new(&config.policy) {
             report.add(Severity::Error, list::problems(&config.policy, error));
+        }
+    }
+
+    /// Whether the access log could be opened.
+    fn check_log(&self, config: &Config, report: &mut Report) {
+        let LogOutput::File(path) = &config.access_log.output else { return };
+        if let Err(error) = Sink::try_open(&config.access_log.output) {
+            let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
+            let mend = "make its directory, or name another file";
+            let problem = Problem::whole(origin, format!("cannot be opened: {error}"), mend);
+            let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
+            report.add(Severity::Error, vec![Problem { key, value, ..problem }]);
         }
     }
 

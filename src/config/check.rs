@@ -14,8 +14,8 @@ use super::shape::{
 };
 use super::values::{AccountId, Connections, Workers};
 use super::{
-    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, PolicySource, Protocol, ProxyProtocol, S3Object, Timeouts,
-    Upstream, defaults,
+    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, S3Object,
+    Timeouts, Upstream, defaults,
 };
 use crate::emf;
 use crate::hostname::Hostname;
@@ -99,7 +99,10 @@ impl Check<'_> {
             admin,
             access_log: AccessLog {
                 format: or(format, defaults::LOG_FORMAT),
-                output: output.map_or(defaults::LOG_OUTPUT, |read| read.0),
+                output: match output.map_or(defaults::LOG_OUTPUT, |read| read.0) {
+                    LogOutput::File(path) => LogOutput::File(self.beside(&path)),
+                    LogOutput::Stdout => LogOutput::Stdout,
+                },
             },
             emf: self.emf(metrics.unwrap_or_default()),
         }

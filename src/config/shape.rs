@@ -205,7 +205,7 @@ pub(super) struct RawAdmin {
 pub(super) struct RawAccessLog {
     /// `json`, or `nginx` for the line of the solution that this replaces.
     pub(super) format: Option<Read<LogFormat>>,
-    /// `stdout`, or a file's path.
+    /// `stdout`, or a file's path, relative to this file.
     pub(super) output: Option<Read<LogOutput>>,
 }
 

@@ -10,6 +10,8 @@
 
 mod balancer;
 mod client;
+#[path = "../readme/commands.rs"]
+mod commands;
 mod lattice;
 mod matrix;
 mod namespace;
@@ -18,6 +20,7 @@ mod path;
 mod probes;
 mod process;
 mod proxy;
+mod readme;
 mod resolver;
 mod rows;
 

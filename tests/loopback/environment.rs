@@ -50,9 +50,68 @@ fn an_unknown_variable_stops_the_start_and_is_named() {
 
 #[test]
 fn it_raises_its_limit_of_open_files_and_says_so() {
+    // The start ends behind the message, at a log that cannot be opened.
+    let parts = Parts::make(&Setup { log: "output: /proc/nowhere/log", ..Setup::default() });
+    let said = |limit: &str| {
+        let script =
+            format!("ulimit -Sn {limit}; exec {} run --config latticegate.yaml", env!("CARGO_BIN_EXE_latticegate"));
+        let mut command = std::process::Command::new("sh");
+        let output = command.args(["-c", &script]).current_dir(parts.files.path()).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let low = said("256");
+    assert!(low.contains("open files: limit raised to the hard limit before=256 now="), "{low}");
+    let high = said("$(ulimit -Hn)");
+    assert!(high.contains("open files: the limit is the hard limit now=") && !high.contains("raised"), "{high}");
+}
+
+/// As logrotate does it, with either signal; the path starts where the configuration is.
+#[test]
+fn a_log_file_that_was_moved_away_is_opened_anew() {
+    let parts = Parts::make(&Setup { log: "output: ./access.log", ..Setup::default() });
+    let process = Process::start(parts, &[]);
+    let tls = process.address("tls");
+    let log = process.parts().files.path().join("access.log");
+    let one_more_line = |lines: usize| {
+        let mut client = Peer::connect(tls);
+        client.say([crate::wire::tcp4(&[]), b"GET / HTTP/1.1\r\n".to_vec()].concat());
+        client.hear_all();
+        crate::until("the line is written", || {
+            std::fs::read_to_string(&log).unwrap().matches("\"plain_http\"").count() == lines
+        });
+    };
+    one_more_line(1);
+    for (number, signal) in [Signal::SIGHUP, Signal::SIGUSR1].into_iter().enumerate() {
+        let moved = log.with_extension(number.to_string());
+        std::fs::rename(&log, &moved).unwrap();
+        let before = std::fs::read(&moved).unwrap();
+        process.signal(signal);
+        crate::until("there is a new file", || log.exists());
+        one_more_line(1);
+        assert_eq!(std::fs::read(&moved).unwrap(), before, "{signal}");
+    }
+    // Where there can be no new file, the old one goes on.
+    let files = process.parts().files.path();
+    std::fs::rename(&log, files.join("kept")).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    process.signal(Signal::SIGUSR1);
+    crate::until("it says so", || process.said().contains("stays open: Is a directory"));
+    // nginx has a meaning for this one; to us it is none.
+    process.signal(Signal::SIGUSR2);
+    crate::until("it says so", || process.said().contains("SIGUSR2 means nothing here"));
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_signal_for_a_log_on_stdout_does_no_harm() {
     let process = Process::start(Parts::make(&Setup::default()), &[]);
     process.address("health");
-    assert!(process.said().contains("open files: limit raised"), "{}", process.said());
+    process.signal(Signal::SIGUSR1);
+    crate::until("it says so", || process.said().contains("the access log is on stdout"));
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
 }
 
 #[test]

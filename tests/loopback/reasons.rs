@@ -315,7 +315,22 @@ fn lookup_rate() -> Told {
 }
 
 fn host_changed() -> Told {
-    second_request_is_refused(b"GET / HTTP/1.1\r\nHost: other.example.com\r\n\r\n", b"HTTP/1.1 421 ")
+    let told = second_request_is_refused(b"GET / HTTP/1.1\r\nHost: Other.example.com\r\n\r\n", b"HTTP/1.1 421 ");
+    assert_eq!(word(told.record(), "name"), "orders.example.com");
+    assert_eq!(word(told.record(), "detail"), "a later request names Other.example.com");
+    told
+}
+
+#[test]
+fn a_name_refused_in_a_later_request_stands_in_the_detail() {
+    for (request, detail) in [
+        ("GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", "a later request names 10.0.0.1"),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: \u{1b}b\r\n\r\n", ""), // not even a head
+        ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b_?\r\n\r\n", "a later request names a.test and b_?"),
+    ] {
+        let told = second_request_is_refused(request.as_bytes(), b"HTTP/1.1 4");
+        assert_eq!(told.record().get("detail").map_or("", |detail| detail.as_str().unwrap()), detail, "{request}");
+    }
 }
 
 fn body_malformed() -> Told {
@@ -520,9 +535,61 @@ fn lost() -> Told {
     Told { counted: BTreeMap::from_iter(counted), records }
 }
 
+/// Rows of the malformed corpus whose names are refused, and what the record tells of them: name and detail.
+const WRITTEN: [(&str, &str, Option<&str>); 12] = [
+    ("an empty server_name", "", None),
+    ("two final dots", "orders.example.com..", None),
+    ("NUL in the name", "orders.example.com\0.evil", None),
+    ("IPv6 in brackets", "[::1]", None),
+    ("two names in a list", "a.example", Some("it also names b.example")),
+    ("two server_name extensions", "orders.example.com", Some("it also names evil.example")),
+    ("two names in Host", "a.example, b.example", None),
+    ("high bytes in Host", "\u{fffd}\u{fffd}", None),
+    ("another port", "a.example:8080", None),
+    ("two Hosts", "a.example", Some("it also names b.example")),
+    ("another host in the target", "a.example", Some("it also names b.example")),
+    ("IPv6 Host with port", "[::1]:80", None),
+];
+
+#[test]
+fn a_refused_name_is_told_as_it_was_written() {
+    let rows = malformed::all();
+    for (row, name, detail) in WRITTEN {
+        let row = rows.iter().find(|it| it.name == row).unwrap_or_else(|| panic!("no row {row}"));
+        let told = send(row);
+        let record = told.record();
+        assert_eq!(word(record, "reason"), row.reason);
+        assert_eq!(record.get("name").map_or("", |name| name.as_str().unwrap()), name, "{}", row.name);
+        assert_eq!(record.get("detail").map(|detail| detail.as_str().unwrap()), detail, "{}", row.name);
+    }
+}
+
+#[test]
+fn a_refused_name_is_cut_at_255_bytes() {
+    let host = format!("{}é{}", "x".repeat(254), "y".repeat(9000));
+    let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let row = malformed::Malformed { name: "a long Host", stage: Stage::Http, bytes, reason: "host_invalid" };
+    assert_eq!(word(send(&row).record(), "name"), "x".repeat(254));
+}
+
 fn send_bent(reason: &str) -> Told {
     let rows = malformed::all();
     let row = rows.iter().find(|row| row.reason == reason).expect("a row in the corpus");
+    let told = send(row);
+    let about_a_name = [
+        "sni_invalid",
+        "sni_ip_address",
+        "sni_ambiguous",
+        "host_invalid",
+        "host_ip_address",
+        "host_ambiguous",
+        "host_port",
+    ];
+    assert!(told.record().get("name").is_none() || about_a_name.contains(&reason));
+    told
+}
+
+fn send(row: &malformed::Malformed) -> Told {
     let lab = Lab::start();
     let (port, header) = match row.stage {
         Stage::Proxy => (Port::Tls, vec![]),
@@ -533,16 +600,22 @@ fn send_bent(reason: &str) -> Told {
     client.say([&header[..], &row.bytes].concat());
     client.hear_all();
     drop(client);
-    refused_before_a_name(lab)
+    went_nowhere(lab)
 }
 
-/// Ends a lab whose client got nowhere: no name, no question to the resolver, nothing dialled.
+/// Ends a lab whose client got nowhere and named nobody.
 fn refused_before_a_name(lab: Lab) -> Told {
+    let told = went_nowhere(lab);
+    assert_eq!(told.record().get("name"), None);
+    told
+}
+
+/// Ends a lab whose client got nowhere: no question to the resolver, nothing dialled.
+fn went_nowhere(lab: Lab) -> Told {
     lab.upstream.assert_untouched();
     assert_eq!(lab.dns.asked("orders.example.com", crate::dns::A), 0);
     let told = lab.end();
     let record = told.record();
-    assert_eq!(record.get("name"), None);
     assert_eq!(record.get("upstream"), None);
     assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&0.into(), &0.into()));
     told
