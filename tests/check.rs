@@ -124,6 +124,30 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:3:22: listeners[1].bind: "0.0.0.0:8443" collides with listeners[0].bind ([::]:8443); give each its own port"#,
     ),
     (
+        "listeners:\n  - { name: a, bind: \"[fe80::1]:443\", protocol: tls }\n",
+        r#"latticegate.yaml:2:22: listeners[0].bind: "[fe80::1]:443" is on a link, but does not say on which; add the interface's number, like "[fe80::1%2]:8443""#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[ff02::1]:443\", protocol: tls }\n",
+        r#"latticegate.yaml:2:22: listeners[0].bind: "[ff02::1]:443" is a multicast address, which takes no connections; write an address of this machine, or "[::]" for all of them"#,
+    ),
+    (
+        "health: { bind: \"224.0.0.1:9901\" }\n",
+        r#"latticegate.yaml:1:17: health.bind: "224.0.0.1:9901" is a multicast address, which takes no connections; write an address of this machine, or "[::]" for all of them"#,
+    ),
+    (
+        "admin: { bind: \"240.0.0.1:9900\" }\n",
+        r#"latticegate.yaml:1:16: admin.bind: "240.0.0.1:9900" is a reserved address, which no machine has; write an address of this machine, or "[::]" for all of them"#,
+    ),
+    (
+        "policy: \"http://127.0.0.1:2772/a list\"\n",
+        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:2772/a list" has a character that no URL may have; write spaces and all that is not ASCII as %20 and the like, and no `#`"#,
+    ),
+    (
+        "policy: \"http://127.0.0.1:0/list\"\n",
+        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has the port 0, where nobody listens; write it like http://127.0.0.1:2772/path"#,
+    ),
+    (
         "health: { bind: \"127.0.0.1:9900\" }\n",
         r#"latticegate.yaml:1:17: health.bind: "127.0.0.1:9900" collides with admin.bind (127.0.0.1:9900); give each its own port"#,
     ),
@@ -299,17 +323,25 @@ fn a_log_that_cannot_be_written_is_told_without_making_one() {
     let directory = directory(None, None);
     let in_it = |name: &str| directory.path().join(name);
     std::fs::create_dir(in_it("logs")).unwrap();
+    std::os::unix::fs::symlink("none/x", in_it("dangling")).unwrap();
+    std::os::unix::fs::symlink("logs/new", in_it("link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(in_it("socket")).unwrap();
     for (output, expected) in [
         ("/nonexistent/x", "No such file or directory"),
         ("./logs", "Is a directory"),
         ("./latticegate.yaml/x", "Not a directory"),
+        ("./new/", "Is a directory"),
+        ("./dangling", "No such file or directory"),
+        ("./socket", "No such device or address"),
     ] {
         let lines = refused(&check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]));
         let begin = format!("error: latticegate.yaml: access_log.output: {output:?} cannot be opened: {expected}");
         assert!(lines.len() == 1 && lines[0].starts_with(&begin), "{lines:#?}");
     }
-    let good = check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "./logs/new")]);
-    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    for output in ["./logs/new", "./link"] {
+        let good = check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]);
+        assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    }
     assert!(!in_it("logs/new").exists());
     // Beside the file that names it, wherever the program was started.
     let good = check(
@@ -318,6 +350,26 @@ fn a_log_that_cannot_be_written_is_told_without_making_one() {
         &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "./logs/new")],
     );
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+}
+
+#[test]
+fn more_workers_than_there_are_files_for_are_too_many() {
+    let directory = directory(None, None);
+    let with = |workers: &str, files: u32| {
+        Command::new("sh")
+            .args(["-c", &format!("ulimit -n {files} && exec \"$0\" check --config latticegate.yaml")])
+            .arg(env!("CARGO_BIN_EXE_latticegate"))
+            .current_dir(directory.path())
+            .env_clear()
+            .env("LATTICEGATE_WORKERS", workers)
+            .output()
+            .expect("a shell")
+    };
+    let lines = refused(&with("32", 128));
+    let expected = "error: environment variable LATTICEGATE_WORKERS: workers: 32 workers need 237 open files to start; \
+                    this process may have 128; lower it, or raise the limit (ulimit -n, nofile of the task)";
+    assert_eq!(lines, [expected]);
+    assert_eq!(with("16", 128).status.code(), Some(0));
 }
 
 #[test]

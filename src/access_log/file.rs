@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,14 +58,30 @@ fn append(path: &Path) -> io::Result<File> {
 
 /// Whether a log could be opened there, without making one.
 pub(super) fn try_open(path: &Path) -> io::Result<()> {
-    match std::fs::metadata(path) {
-        // To open a pipe would wait for its reader.
-        Ok(there) if there.is_file() || there.is_dir() => OpenOptions::new().append(true).open(path).map(drop),
-        Ok(_) => Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Ok(accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    /// As many as the kernel follows (path_resolution(7)).
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..=MAX_LINKS {
+        match std::fs::metadata(&path) {
+            // To open a pipe would wait for its reader.
+            Ok(there) if there.is_file() || there.is_dir() => {
+                return OpenOptions::new().append(true).open(path).map(drop);
+            }
+            Ok(there) if there.file_type().is_socket() => return Err(io::Error::from_raw_os_error(libc::ENXIO)),
+            Ok(_) => return Ok(accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS)?),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            // No file is made by a name that can only be a directory's.
+            Err(_) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                return Err(io::Error::from_raw_os_error(libc::EISDIR));
+            }
+            Err(_) => {}
         }
-        Err(error) => Err(error),
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match std::fs::read_link(&path) {
+            // A link to nothing yet: the file would be made where it points to.
+            Ok(target) => path = directory.join(target),
+            Err(_) => return Ok(accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?),
+        }
     }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }

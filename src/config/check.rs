@@ -76,6 +76,7 @@ impl Check<'_> {
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
         self.trusted(&listeners, &trusted);
         self.addresses_are_distinct(&listeners, health, admin);
+        let workers = self.workers(workers, listeners.len());
         Config {
             listeners: listeners.into_iter().filter_map(|(_, listener)| listener).collect(),
             trusted,
@@ -90,10 +91,7 @@ impl Check<'_> {
             timeouts: self.timeouts(timeouts.unwrap_or_default()),
             limits: self.limits(limits.unwrap_or_default()),
             drain: self.drain(drain.unwrap_or_default()),
-            workers: match or(workers, Workers::Auto) {
-                Workers::Number(number) => number,
-                Workers::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            },
+            workers,
             health,
             fail_on_dns: or(fail_on_dns, defaults::FAIL_ON_DNS),
             admin,
@@ -202,6 +200,11 @@ impl Check<'_> {
             listeners.iter().filter_map(|(path, listener)| Some((path.key("bind"), listener.as_ref()?.bind))).collect();
         binds.push((root.key("health").key("bind"), health));
         binds.push((root.key("admin").key("bind"), admin));
+        for (path, bind) in &binds {
+            if let Err((message, mend)) = can_be_own(*bind) {
+                self.problem(path, message, mend);
+            }
+        }
         for (index, (path, bind)) in binds.iter().enumerate() {
             let earlier = binds.iter().take(index).find(|(_, other)| overlap(*bind, *other));
             if let Some((other_path, other)) = earlier {
@@ -318,6 +321,26 @@ impl Check<'_> {
         names
     }
 
+    /// Each has files open before the first connection comes.
+    fn workers(&mut self, raw: Option<Read<Workers>>, listeners: usize) -> NonZeroUsize {
+        let workers = match or(raw, Workers::Auto) {
+            Workers::Number(number) => number,
+            Workers::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let each = listeners.saturating_add(defaults::FDS_PER_WORKER);
+        let needed = workers.get().saturating_mul(each).saturating_add(defaults::FDS_AT_START);
+        let fds = socket::fd_limit();
+        if u64::try_from(needed).unwrap_or(u64::MAX) > fds {
+            let message = format!("{workers} workers need {needed} open files to start; this process may have {fds}");
+            self.plain_problem(
+                &Path::root().key("workers"),
+                message,
+                "lower it, or raise the limit (ulimit -n, nofile of the task)",
+            );
+        }
+        workers
+    }
+
     fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
         let path = Path::root().key("timeouts");
         let RawTimeouts { handshake, connect, idle } = raw;
@@ -422,6 +445,28 @@ fn quota(raw: Option<RawQuota>) -> Quota {
 
 fn or<T>(value: Option<Read<T>>, default: T) -> T {
     value.map_or(default, |read| read.0)
+}
+
+/// Whether a machine can have this address and take connections there; if not, why.
+fn can_be_own(address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
+    const MEND: &str = "write an address of this machine, or \"[::]\" for all of them";
+    let link_local_without_zone = |address: SocketAddr| match address {
+        SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
+        SocketAddr::V4(_) => false,
+    };
+    let (is_multicast, is_reserved) = match address.ip().to_canonical() {
+        // 0.0.0.0/8 but for the wildcard, and 240.0.0.0/4 (RFC 6890 §2.2.2).
+        IpAddr::V4(ip) => (ip.is_multicast(), !ip.is_unspecified() && matches!(ip.octets(), [0 | 240.., ..])),
+        IpAddr::V6(ip) => (ip.is_multicast(), false),
+    };
+    match (is_multicast, is_reserved) {
+        (true, _) => Err(("is a multicast address, which takes no connections", MEND)),
+        (_, true) => Err(("is a reserved address, which no machine has", MEND)),
+        _ if link_local_without_zone(address) => {
+            Err(("is on a link, but does not say on which", "add the interface's number, like \"[fe80::1%2]:8443\""))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether both cannot be bound: the same port, and one address or a wildcard that covers the other's.

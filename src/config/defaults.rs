@@ -65,6 +65,10 @@ pub(super) const IDLE: Duration = Duration::from_secs(610);
 /// quarter where there are few.
 pub(super) const FDS_PER_CONNECTION: u64 = 2;
 pub(super) const FDS_RESERVED: u64 = 256;
+/// Before any connection, counted in /proc/self/fd: a worker's runtime and its spare, beside a socket for each listener;
+/// and what the process has once.
+pub(super) const FDS_PER_WORKER: usize = 5;
+pub(super) const FDS_AT_START: usize = 13;
 /// A relayed connection costs about 10 KB, kernel included: this many fit a task of 4 GB.
 pub(super) const CONNECTIONS_AT_MOST: u64 = 200_000;
 /// 400 MB if every one of them holds all it may; slow hellos hold some hundred bytes.

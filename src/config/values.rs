@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
@@ -334,6 +335,13 @@ fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
         .map_err(|_| Fault::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
     if !address.ip().is_loopback() {
         return Err(Fault::new("leaves this machine in plain text", "use s3://, a file, or an agent on 127.0.0.1"));
+    }
+    if address.port() == 0 {
+        return Err(Fault::new("has the port 0, where nobody listens", "write it like http://127.0.0.1:2772/path"));
+    }
+    if path.parse::<PathAndQuery>().is_err() || path.contains('#') {
+        let mend = "write spaces and all that is not ASCII as %20 and the like, and no `#`";
+        return Err(Fault::new("has a character that no URL may have", mend));
     }
     Ok(LoopbackUrl { address, path: path.into() })
 }
