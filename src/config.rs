@@ -82,6 +82,14 @@ impl Config {
         }
         env::apply(&mut document, env, &mut problems);
         let raw = document.read(&mut problems);
+        for problem in &mut problems {
+            // Where a value is told, its key is one.
+            if let (Origin::Variable(name), None) = (&problem.origin, &problem.value)
+                && let Some(meant) = env::with_two_underscores(name)
+            {
+                problem.mend = format!("did you mean {meant}? Two underscores stand between levels").into();
+            }
+        }
         let mut check = Check { document: &document, file, problems, warnings: Vec::new() };
         let config = check.config(raw);
         if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }

@@ -3,6 +3,8 @@
 //! `__` stands between levels, list elements have their number, the value is YAML. A variable is put into the
 //! document before it is read, so its mistakes are found by the same code and told under the variable's name.
 
+use super::defaults;
+use super::shape::RawConfig;
 use crate::problem::{Origin, Problem};
 use crate::yaml::Document;
 
@@ -35,6 +37,43 @@ pub(super) fn apply(
             problems.extend(found);
         }
     }
+}
+
+/// The variable that was meant by one that is no key, if it has an underscore where two belong.
+pub(super) fn with_two_underscores(name: &str) -> Option<String> {
+    /// Underscores of which each may stand for a step down: no key of ours has more on its way.
+    const MAX: usize = 8;
+    let words: Vec<&str> = name.strip_prefix(PREFIX)?.split('_').filter(|word| !word.is_empty()).collect();
+    let gaps = words.len().saturating_sub(1);
+    if gaps > MAX {
+        return None;
+    }
+    let candidates = (1_u32..1 << gaps).map(|steps| {
+        let mut meant = PREFIX.to_owned();
+        for (gap, word) in words.iter().enumerate() {
+            match gap.checked_sub(1).map(|before| steps & (1 << before) != 0) {
+                None => {}
+                Some(true) => meant.push_str("__"),
+                Some(false) => meant.push('_'),
+            }
+            meant.push_str(word);
+        }
+        meant
+    });
+    candidates.filter(|candidate| candidate != name).find(|candidate| is_known(candidate))
+}
+
+/// Whether there is a key for a single value of that name.
+fn is_known(name: &str) -> bool {
+    let mut document = Document::empty();
+    let mut problems = Vec::new();
+    if document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults).is_err() {
+        return false;
+    }
+    apply(&mut document, std::iter::once((name.to_owned(), "x".to_owned())), &mut problems);
+    let _: RawConfig = document.read(&mut problems);
+    // Whether `x` is a value for it does not matter.
+    problems.iter().all(|problem| problem.value.is_some())
 }
 
 struct Variable {

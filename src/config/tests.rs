@@ -123,6 +123,35 @@ fn a_variable_that_is_wrong_is_named() {
 }
 
 #[test]
+fn a_single_underscore_where_two_belong_is_seen() {
+    let hint = "Two underscores stand between levels";
+    for (name, meant) in [
+        ("LATTICEGATE_DNS_SERVER", "LATTICEGATE_DNS__SERVER"),
+        ("LATTICEGATE_DNS_MAX_TTL", "LATTICEGATE_DNS__MAX_TTL"),
+        ("LATTICEGATE_PROXY_PROTOCOL_TRUSTED", "LATTICEGATE_PROXY_PROTOCOL__TRUSTED"),
+        ("LATTICEGATE_LISTENERS_0_BIND", "LATTICEGATE_LISTENERS__0__BIND"),
+        ("LATTICEGATE_LISTENERS__1_UPSTREAM_PORT", "LATTICEGATE_LISTENERS__1__UPSTREAM_PORT"),
+        ("LATTICEGATE_LIMITS_PER_CLIENT_PER_SECOND", "LATTICEGATE_LIMITS__PER_CLIENT__PER_SECOND"),
+        ("LATTICEGATE_METRICS_EMF__INTERVAL", "LATTICEGATE_METRICS__EMF__INTERVAL"),
+        ("LATTICEGATE_METRICS_EMF_DIMENSIONS_CLUSTER", "LATTICEGATE_METRICS__EMF__DIMENSIONS__CLUSTER"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, "1s")]).unwrap_err());
+        let expected = format!("environment variable {name}: ");
+        let mend = format!("; did you mean {meant}? {hint}");
+        assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].ends_with(&mend), "{lines:#?}");
+    }
+    for (name, value) in [
+        ("LATTICEGATE_DNS_SERVICE", "1s"),
+        ("LATTICEGATE_A_B_C_D_E_F_G_H_I_J_K_L_M_N_O_P_Q_R_S_T_U_V_W_X_Y_Z_A_B_C_D_E_F_G_H", "1s"),
+        ("LATTICEGATE_POLICY_POL", "1s"),
+        ("LATTICEGATE_PROXY_PROTOCOL", "{ trustd: 10.0.0.0/8 }"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains(hint)), "{lines:#?}");
+    }
+}
+
+#[test]
 fn without_trusted_networks_the_start_says_what_to_write() {
     let lines = told(&without_file(&[]).unwrap_err());
     assert_eq!(lines.len(), 1, "{lines:#?}");
