@@ -63,17 +63,26 @@ impl Config {
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let document = match file {
-            Some(file) => Document::load(file)?,
-            None => Document::empty(),
-        };
-        Self::read(document, file, env)
+        Self::read(Self::document(file)?, file, env, Trusted::Required)
+    }
+
+    /// The same for a question about an access list, which does not depend on whose PROXY header is believed.
+    pub fn load_for_list(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::read(Self::document(file)?, file, env, Trusted::MayBeMissing)
+    }
+
+    fn document(file: Option<&Path>) -> Result<Document, Vec<Problem>> {
+        file.map_or_else(|| Ok(Document::empty()), Document::load)
     }
 
     fn read(
         mut document: Document,
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
+        trusted: Trusted,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Vec::new();
         // Before the environment, so that it can change one key of a default listener.
@@ -91,9 +100,16 @@ impl Config {
             }
         }
         let mut check = Check { document: &document, file, problems, warnings: Vec::new() };
-        let config = check.config(raw);
+        let config = check.config(raw, trusted);
         if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
     }
+}
+
+/// Whether `proxy_protocol.trusted` must be there if a listener requires the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trusted {
+    Required,
+    MayBeMissing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -110,6 +110,38 @@ fn explain_tells_every_rule_and_the_verdict() {
     assert_eq!(ask(&["--from", "203.0.113.9"]).0, Some(2));
 }
 
+/// What the head of a file in `conf/` says to type, beside that file.
+#[test]
+fn the_commands_in_the_comments_of_conf_work_there() {
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut ran = Vec::new();
+    for entry in std::fs::read_dir(&conf).expect("conf/ is there") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("it is text");
+        let comments = text.lines().filter_map(|line| line.strip_prefix('#'));
+        let commands = comments.filter_map(|line| line.split_once("  latticegate ").map(|(_, command)| command));
+        for command in commands.filter(|command| !command.starts_with("run ")) {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+            let output = program.args(command.split(' ')).current_dir(&conf).env_clear().output().expect("it starts");
+            let expected = if command.starts_with("diff ") { 1 } else { 0 };
+            assert_eq!(output.status.code(), Some(expected), "{command}: {}{}", out(&output), err(&output));
+            ran.push(command.to_owned());
+        }
+    }
+    assert!(ran.len() >= 4, "{ran:?}");
+}
+
+#[test]
+fn explain_of_a_list_needs_no_load_balancer_unless_addresses_are_judged() {
+    let directory = directory("rules:\n  - allow: 203.0.113.0/24\n");
+    let ask = ["explain", "--policy", "ipcontrol.yaml", "--from", "203.0.113.9", "--to", "orders.example.com"];
+    let output = latticegate(&directory, &ask);
+    assert!(output.status.success() && out(&output).ends_with("verdict   allowed\n"), "{}", err(&output));
+    // The load balancer's own addresses are no destinations.
+    let output = latticegate(&directory, &[&ask[..], &["--resolve"]].concat());
+    assert!(output.status.code() == Some(2) && err(&output).contains("proxy_protocol.trusted"), "{}", err(&output));
+}
+
 #[test]
 fn explain_reads_what_a_client_sends() {
     let directory = directory("rules:\n  - allow: 203.0.113.0/24\n");

@@ -30,7 +30,8 @@ use crate::resolve::{Lookup, LookupError, Wire};
 pub(super) struct Explain {
     #[command(flatten)]
     source: Source,
-    /// Another access list than the configured one: a file, s3://bucket/key, or http:// on loopback.
+    /// Another access list than the configured one: a file, s3://bucket/key, or http:// on loopback. Without --resolve,
+    /// proxy_protocol.trusted is not needed then.
     #[arg(long, value_name = "LIST", value_parser = list::named)]
     policy: Option<PolicySource>,
     /// The client's address, as the PROXY header would tell it.
@@ -64,8 +65,14 @@ impl Explain {
     }
 
     fn answer(&self) -> anyhow::Result<ExitCode> {
-        let loaded = Config::load(self.source.config.as_deref(), env::of_process())
-            .and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));
+        let file = self.source.config.as_deref();
+        // A list to look at is enough to ask it; whose addresses are no destinations, only the whole configuration says.
+        let config = match &self.policy {
+            Some(_) if !self.resolve => Config::load_for_list(file, env::of_process()),
+            _ => Config::load(file, env::of_process()),
+        };
+        let loaded =
+            config.and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => {

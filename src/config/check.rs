@@ -15,7 +15,7 @@ use super::shape::{
 use super::values::{AccountId, Connections, Workers};
 use super::{
     AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, S3Object,
-    Timeouts, Upstream, defaults,
+    Timeouts, Trusted, Upstream, defaults,
 };
 use crate::emf;
 use crate::hostname::Hostname;
@@ -36,7 +36,7 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     /// Worth something only if `problems` is empty afterwards.
-    pub(super) fn config(&mut self, raw: RawConfig) -> Config {
+    pub(super) fn config(&mut self, raw: RawConfig, need: Trusted) -> Config {
         let RawConfig {
             listeners,
             proxy_protocol,
@@ -74,7 +74,7 @@ impl Check<'_> {
         let listeners = self.listeners(listeners.unwrap_or_default());
         let (health, admin) = (or(health, defaults::HEALTH), or(admin, defaults::ADMIN));
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
-        self.trusted(&listeners, &trusted);
+        self.trusted(&listeners, &trusted, need);
         self.addresses_are_distinct(&listeners, health, admin);
         let workers = self.workers(workers, listeners.len());
         Config {
@@ -162,7 +162,7 @@ impl Check<'_> {
     }
 
     /// Who may tell the client's address must be said: a default would be wrong somewhere, and believed there.
-    fn trusted(&mut self, listeners: &[(Path, Option<Listener>)], trusted: &Networks) {
+    fn trusted(&mut self, listeners: &[(Path, Option<Listener>)], trusted: &Networks, need: Trusted) {
         let path = Path::root().key("proxy_protocol").key("trusted");
         for network in trusted.iter().filter(|network| network.prefix_len() == 0) {
             let message = format!("contains {network}: anyone who reaches a listener can pretend any client address");
@@ -172,7 +172,7 @@ impl Check<'_> {
         let requires = |listener: &Option<Listener>| {
             listener.as_ref().is_some_and(|l| l.proxy_protocol == ProxyProtocol::Required)
         };
-        if trusted.iter().next().is_some() || refused_before {
+        if need == Trusted::MayBeMissing || trusted.iter().next().is_some() || refused_before {
             return;
         }
         if let Some((listener, _)) = listeners.iter().find(|(_, listener)| requires(listener)) {

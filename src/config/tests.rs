@@ -5,7 +5,7 @@ use super::*;
 fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let file = Path::new("conf/latticegate.yaml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env)
+    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env, Trusted::Required)
 }
 
 fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
