@@ -284,7 +284,9 @@ fn authority(text: &[u8], public_port: u16) -> Result<Hostname, Stop> {
     let (name, port) = text.split_at_checked(colon).unwrap_or((text, &[]));
     let name = Hostname::parse(name).map_err(|error| match error {
         NameError::IpAddress => HostIpAddress,
-        NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter => HostInvalid,
+        NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter | NameError::Port => {
+            HostInvalid
+        }
     })?;
     match port {
         [] => Ok(name),

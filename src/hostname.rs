@@ -21,6 +21,8 @@ pub enum NameError {
     TooLong,
     BadLabel,
     BadCharacter,
+    /// It would be a name without the port behind it.
+    Port,
     IpAddress,
 }
 
@@ -31,8 +33,8 @@ impl Hostname {
         if name.is_empty() {
             return Err(NameError::Empty);
         }
-        if looks_like_ipv6(name) {
-            return Err(NameError::IpAddress);
+        if name.starts_with(b"[") || name.contains(&b':') {
+            return Err(with_colons(name));
         }
         if name.len() > MAX_NAME {
             return Err(NameError::TooLong);
@@ -68,12 +70,23 @@ fn push_label(label: &[u8], text: &mut String) -> Result<(), NameError> {
     Ok(())
 }
 
-/// In brackets or not, with a port or a zone behind it or not: no name has a colon.
-fn looks_like_ipv6(name: &[u8]) -> bool {
-    let of_addresses = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    name.starts_with(b"[")
-        || (name.contains(&b':')
-            && name.split(|&byte| byte == b'%').next().is_some_and(|address| address.iter().all(of_addresses)))
+/// No name has a colon or brackets: it is an IPv6 address, with a port or a zone behind it or not, or something with a
+/// port.
+fn with_colons(name: &[u8]) -> NameError {
+    let of_ipv6 = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+    let mut parts = name.split(|&byte| byte == b':');
+    match (parts.next(), parts.next(), parts.next()) {
+        _ if name.starts_with(b"[") => NameError::IpAddress,
+        (Some(host), Some(port), None) => match Hostname::parse(host) {
+            Err(NameError::IpAddress) => NameError::IpAddress,
+            Ok(_) if port.iter().all(u8::is_ascii_digit) => NameError::Port,
+            _ => NameError::BadCharacter,
+        },
+        _ if name.split(|&byte| byte == b'%').next().is_some_and(|address| address.iter().all(of_ipv6)) => {
+            NameError::IpAddress
+        }
+        _ => NameError::BadCharacter,
+    }
 }
 
 /// Resolvers read `127.1`, `0x7f000001` and `017700000001` as IPv4 addresses; no DNS name ends in such a label
@@ -103,6 +116,7 @@ impl fmt::Display for NameError {
             Self::TooLong => "the name is longer than 253 bytes",
             Self::BadLabel => "a label is empty or longer than 63 bytes",
             Self::BadCharacter => "a character is not a letter, digit, `-`, `_` or `.`",
+            Self::Port => "a port is no part of a name",
             Self::IpAddress => "it is an IP address, not a name",
         })
     }
@@ -151,7 +165,7 @@ mod tests {
     fn refuses_what_is_no_name() {
         let long_label = [b'a'; 64];
         let long_name = "a.".repeat(126) + "ab";
-        let cases: [(&[u8], NameError); 9] = [
+        let cases: [(&[u8], NameError); 15] = [
             (b"", NameError::Empty),
             (b".", NameError::Empty),
             (b"a..b", NameError::BadLabel),
@@ -161,6 +175,12 @@ mod tests {
             (b"a\0b", NameError::BadCharacter),
             (b"a b", NameError::BadCharacter),
             ("bücher.example".as_bytes(), NameError::BadCharacter),
+            (b"orders.example.com:443", NameError::Port),
+            (b"cafe.de:443", NameError::Port),
+            (b"cafe.de:", NameError::Port),
+            (b"cafe.de:https", NameError::BadCharacter),
+            (b"a..b:443", NameError::BadCharacter),
+            (b"https://cafe.de:443", NameError::BadCharacter),
         ];
         for (name, error) in cases {
             assert_eq!(Hostname::parse(name), Err(error), "{name:?}");

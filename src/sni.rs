@@ -306,7 +306,9 @@ fn host_name(data: &[u8]) -> Result<&[u8], Stop> {
 fn hostname(name: &[u8]) -> Result<Hostname, Stop> {
     Hostname::parse(name).map_err(|error| match error {
         NameError::IpAddress => SniIpAddress.into(),
-        NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter => SniInvalid.into(),
+        NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter | NameError::Port => {
+            SniInvalid.into()
+        }
     })
 }
 
