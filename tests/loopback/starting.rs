@@ -34,3 +34,33 @@ fn an_address_that_another_latticegate_has_is_not_shared() {
         assert_eq!(second.wait().0.code(), Some(1));
     }
 }
+
+/// The access list is on its way still: its source takes the connection and says nothing.
+#[test]
+fn signals_that_come_before_it_listens_are_obeyed() {
+    use std::net::TcpListener;
+
+    use nix::sys::signal::Signal;
+
+    for (early, status) in [(Signal::SIGTERM, true), (Signal::SIGINT, true), (Signal::SIGHUP, false)] {
+        let source = TcpListener::bind("127.0.0.1:0").unwrap();
+        let parts = Parts::make(&Setup::default());
+        let file = parts.files.path().join("latticegate.yaml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let policy = format!("\npolicy: http://{}/list\n", source.local_addr().unwrap());
+        std::fs::write(&file, config + &policy).unwrap();
+        let mut process = Process::start(parts, &[]);
+        let (asked, _) = source.accept().unwrap();
+        process.signal(early);
+        if status {
+            assert_eq!(process.wait().0.code(), Some(0), "{early}");
+        } else {
+            // It goes on: what it was told to read anew it is reading.
+            process.signal(Signal::SIGHUP);
+            drop(asked);
+            assert!(process.is_running());
+            process.signal(Signal::SIGTERM);
+            assert_eq!(process.wait().0.code(), Some(0));
+        }
+    }
+}
