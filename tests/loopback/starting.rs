@@ -1,5 +1,10 @@
 //! The start of the real process: an address that somebody has, and signals that come early.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use nix::sys::signal::Signal;
+
 use crate::lab::{Parts, Setup};
 use crate::process::Process;
 
@@ -35,32 +40,23 @@ fn an_address_that_another_latticegate_has_is_not_shared() {
     }
 }
 
-/// The access list is on its way still: its source takes the connection and says nothing.
+/// The access list is on its way still: its source has taken the connection.
 #[test]
 fn signals_that_come_before_it_listens_are_obeyed() {
-    use std::net::TcpListener;
-
-    use nix::sys::signal::Signal;
-
-    for (early, status) in [(Signal::SIGTERM, true), (Signal::SIGINT, true), (Signal::SIGHUP, false)] {
+    for early in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         let source = TcpListener::bind("127.0.0.1:0").unwrap();
-        let parts = Parts::make(&Setup::default());
-        let file = parts.files.path().join("latticegate.yaml");
-        let config = std::fs::read_to_string(&file).unwrap();
-        let policy = format!("\npolicy: http://{}/list\n", source.local_addr().unwrap());
-        std::fs::write(&file, config + &policy).unwrap();
-        let mut process = Process::start(parts, &[]);
-        let (asked, _) = source.accept().unwrap();
+        let url = format!("http://{}/list", source.local_addr().unwrap());
+        let process = Process::start(Parts::make(&Setup::default()), &[("LATTICEGATE_POLICY", &url)]);
+        let (mut asked, _) = source.accept().unwrap();
+        assert!(asked.read(&mut [0; 4096]).unwrap() > 0);
         process.signal(early);
-        if status {
-            assert_eq!(process.wait().0.code(), Some(0), "{early}");
-        } else {
-            // It goes on: what it was told to read anew it is reading.
-            process.signal(Signal::SIGHUP);
-            drop(asked);
-            assert!(process.is_running());
+        if !matches!(early, Signal::SIGTERM | Signal::SIGINT) {
+            let list = process.parts().read("ipcontrol.yaml");
+            write!(asked, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len()).unwrap();
+            crate::until("it has started", || process.said().contains(" started "));
             process.signal(Signal::SIGTERM);
-            assert_eq!(process.wait().0.code(), Some(0));
         }
+        let (status, _) = process.wait();
+        assert_eq!(status.code(), Some(0), "{early}");
     }
 }
