@@ -189,12 +189,6 @@ impl Gate {
         self.runtime.spawn_local(task);
     }
 
-    /// Does what has to be done inside the control thread's runtime, such as watching for a signal.
-    pub fn enter<T>(&self, what: impl FnOnce() -> T) -> T {
-        let _context = self.runtime.enter();
-        what()
-    }
-
     /// What the workers share: a policy put here holds from the next connection on.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared

@@ -11,8 +11,8 @@ use memchr::{memchr, memchr_iter};
 
 use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
-    self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostChanged, HostInvalid, HostIpAddress,
-    HostMissing, HostPort, Http2Preface, Http09, NotHttp, TlsOnHttp,
+    self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
+    Http2Preface, Http09, NotHttp, TlsOnHttp,
 };
 use crate::verdict::{Stop, Verdict, byte_at};
 
@@ -55,7 +55,7 @@ pub fn parse(bytes: &[u8], public_port: u16) -> Verdict<Head> {
 /// comes before the target. The head is read a second time here, so that one which is let through pays nothing.
 #[cold]
 pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
-    if !matches!(reason, HostInvalid | HostIpAddress | HostAmbiguous | HostPort | HostChanged) {
+    if !matches!(reason, HostInvalid | HostIpAddress | HostAmbiguous | HostPort | RefuseReason::HostChanged) {
         return Vec::new();
     }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];

@@ -15,8 +15,9 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::access_log::{Log, Writer};
 use crate::config::{self, Config, ProxyProtocol};
@@ -86,11 +87,12 @@ pub(crate) struct Worker {
     pub(crate) reloaded: Rc<Notify>,
     next_id: Cell<u64>,
     open: Cell<usize>,
-    /// The kernel's queue had its chance: what is above `limits.connections` is closed at once.
+    /// Connections above `limits.connections` are being closed: told once, not at each.
     refusing: Cell<bool>,
     /// For those who find the table of open files full.
     spare: Cell<Option<OwnedFd>>,
-    all_closed: Notify,
+    /// A connection of this worker was closed.
+    closed: Notify,
 }
 
 impl Worker {
@@ -167,7 +169,7 @@ fn run(setup: Setup) -> io::Result<()> {
         open: Cell::new(0),
         refusing: Cell::new(false),
         spare: Cell::new(socket::spare_file()),
-        all_closed: Notify::new(),
+        closed: Notify::new(),
         shared,
     });
     runtime.block_on(async {
@@ -182,8 +184,13 @@ fn run(setup: Setup) -> io::Result<()> {
             let metrics = worker.shared.metrics.listener(&listener.name);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
             let teller = Teller { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
-            let (teller, worker, at_hand) = (Rc::new(teller), Rc::clone(&worker), Cell::default());
-            let acceptor = Acceptor { teller, worker, phase: phase.clone(), at_hand };
+            let acceptor = Acceptor {
+                teller: Rc::new(teller),
+                worker: Rc::clone(&worker),
+                phase: phase.clone(),
+                at_hand: Cell::default(),
+                full_since: Cell::default(),
+            };
             loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
         }
         for accept_loop in loops {
@@ -205,7 +212,7 @@ impl Worker {
     async fn drained(&self, mut phase: watch::Receiver<Phase>) {
         let all_closed = async {
             while self.open.get() > 0 {
-                self.all_closed.notified().await;
+                self.closed.notified().await;
             }
         };
         tokio::select! {
@@ -222,6 +229,8 @@ struct Acceptor {
     phase: watch::Receiver<Phase>,
     /// Accepted, while it waits for room below `limits.connections`.
     at_hand: Cell<Option<(TcpStream, SocketAddr)>>,
+    /// Since when somebody has been waiting in the kernel's queue for room below `limits.connections`.
+    full_since: Cell<Option<Instant>>,
 }
 
 impl Acceptor {
@@ -262,7 +271,7 @@ impl Acceptor {
         // Since when. Told once, not at each try.
         let mut failing = None;
         loop {
-            match listener.accept().await {
+            match self.next(listener).await {
                 Ok(accepted) => {
                     if failing.take().is_some() {
                         tracing::warn!(listener = %self.teller.listener.name, "accept succeeds again");
@@ -293,21 +302,37 @@ impl Acceptor {
         }
     }
 
-    /// At the limit of connections, leaves new ones in the kernel's queue for a while.
-    async fn wait_for_room(&self) {
-        let limits = self.worker.limits();
-        let patience = Instant::now() + QUEUE_PATIENCE;
-        while limits.is_full() && !self.worker.refusing.get() {
-            if Instant::now() >= patience {
-                self.worker.refusing.set(true);
-                tracing::warn!("limits.connections is reached; new connections are closed as overloaded");
-            } else {
-                sleep(ACCEPT_PAUSE).await;
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.full_since.get().is_some() {
+            // Without it a queue that never empties would keep the sessions of this worker waiting.
+            consume_budget().await;
+            if let Some(accepted) = unconstrained(listener.accept()).now_or_never() {
+                return accepted;
             }
+            self.full_since.set(None);
         }
-        if !limits.is_full() && self.worker.refusing.replace(false) {
-            tracing::warn!("below limits.connections again");
+        listener.accept().await
+    }
+
+    /// At the limit of connections, leaves new ones in the kernel's queue for a while: all of them for one while, so
+    /// that nobody waits for long in a queue that hardly moves.
+    async fn wait_for_room(&self) {
+        let (limits, refusing) = (self.worker.limits(), &self.worker.refusing);
+        while limits.is_full() {
+            let since = self.full_since.get().unwrap_or_else(Instant::now);
+            self.full_since.set(Some(since));
+            if refusing.get() || since.elapsed() >= QUEUE_PATIENCE {
+                break;
+            }
+            // Another worker's connections end without a word to this one.
+            let _ = timeout(ACCEPT_PAUSE, self.worker.closed.notified()).await;
         }
+        match (limits.is_full(), refusing.get()) {
+            (true, false) => tracing::warn!("limits.connections is reached; new connections are closed as overloaded"),
+            (false, true) => tracing::warn!("below limits.connections again"),
+            _ => {}
+        }
+        refusing.set(limits.is_full());
     }
 
     /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
@@ -370,9 +395,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
         self.0.limits().closed();
-        if self.0.open.get() == 0 {
-            self.0.all_closed.notify_one();
-        }
+        self.0.closed.notify_waiters();
     }
 }
 

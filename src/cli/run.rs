@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +13,7 @@ use crate::config::{Config, env};
 use crate::gate::StartError;
 use crate::problem::Severity;
 use crate::reload::SourceError;
+use crate::run::{self, Beginning};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -21,6 +23,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let beginning = Beginning::new().context("cannot start the runtime")?;
         let (config, warnings) = match Config::load(self.source.config.as_deref(), env::of_process()) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -34,7 +37,7 @@ impl Run {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();
-        match crate::run::run(config, self.source.config.as_deref()) {
+        match run::run(beginning, config, self.source.config.as_deref()) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(StartError::Policy(SourceError::Problems(problems))) => {
                 tell(Severity::Error, &problems)?;

@@ -72,6 +72,24 @@ fn the_patience_at_the_limit_begins_when_accepting_pauses() {
 }
 
 #[test]
+fn nobody_waits_behind_a_queue_that_hardly_moves() {
+    let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
+    let first = lab.pair();
+    let mut queue: Vec<Peer> = (0..4).map(|_| lab.client()).collect();
+    std::thread::sleep(Duration::from_millis(600));
+    drop(first);
+    // The first of the queue is served, and stays until the others' second is over.
+    let served = lab.upstream.accept_within(Duration::from_millis(5000)).expect("one is served");
+    std::thread::sleep(Duration::from_millis(600));
+    let first = queue.remove(0);
+    drop((first, served));
+    for mut client in queue {
+        assert_eq!(client.hear_all(), (ALERT.to_vec(), End::Fin));
+    }
+    lab.end();
+}
+
+#[test]
 fn of_too_many_half_open_connections_the_longest_waiting_goes() {
     let lab = Lab::with(Setup { limits: "half_open: 3", workers: 1, ..Setup::default() });
     let mut waiting: Vec<Peer> = Vec::new();

@@ -1,5 +1,10 @@
 //! The start of the real process: an address that somebody has, and signals that come early.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use nix::sys::signal::Signal;
+
 use crate::lab::{Parts, Setup};
 use crate::process::Process;
 
@@ -32,5 +37,26 @@ fn an_address_that_another_latticegate_has_is_not_shared() {
         assert!(said.contains(&format!("listener {name}: cannot listen on {address}:")), "{said}");
         assert!(said.contains("another process listens there"), "{said}");
         assert_eq!(second.wait().0.code(), Some(1));
+    }
+}
+
+/// The access list is on its way still: its source has taken the connection.
+#[test]
+fn signals_that_come_before_it_listens_are_obeyed() {
+    for early in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        let source = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/list", source.local_addr().unwrap());
+        let process = Process::start(Parts::make(&Setup::default()), &[("LATTICEGATE_POLICY", &url)]);
+        let (mut asked, _) = source.accept().unwrap();
+        assert!(asked.read(&mut [0; 4096]).unwrap() > 0);
+        process.signal(early);
+        if !matches!(early, Signal::SIGTERM | Signal::SIGINT) {
+            let list = process.parts().read("ipcontrol.yaml");
+            write!(asked, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len()).unwrap();
+            crate::until("it has started", || process.said().contains(" started "));
+            process.signal(Signal::SIGTERM);
+        }
+        let (status, _) = process.wait();
+        assert_eq!(status.code(), Some(0), "{early}");
     }
 }

@@ -1,0 +1,86 @@
+//! The signals of `latticegate run`, watched from its first moment on: unwatched, each of them would end the process.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::access_log::Rotation;
+use crate::gate::Stop;
+
+/// What was sent before somebody listens is heard then.
+pub(super) struct Signals {
+    pub(super) stop: StopSignals,
+    pub(super) rotation: RotationSignals,
+}
+
+pub(super) struct StopSignals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+pub(super) struct RotationSignals {
+    hangup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl Signals {
+    /// Inside a runtime. Another one may listen later.
+    pub(super) fn install() -> io::Result<Self> {
+        let stop = StopSignals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let rotation = RotationSignals {
+            hangup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
+        };
+        Ok(Self { stop, rotation })
+    }
+}
+
+impl StopSignals {
+    pub(super) async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => tracing::info!("SIGTERM"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
+        }
+    }
+
+    /// For ever: the first signal drains, each further one cuts.
+    pub(super) async fn pass_on(mut self, stop: mpsc::UnboundedSender<Stop>) {
+        loop {
+            self.recv().await;
+            // The receiver is gone only when the process is ending.
+            let _ = stop.send(Stop::Drain);
+        }
+    }
+}
+
+impl RotationSignals {
+    /// For ever: SIGHUP and SIGUSR1 open the log's file anew, as nginx does it at the latter; SIGUSR2 would end a
+    /// process that does not know it.
+    pub(super) async fn obey(mut self, log: Option<Rotation>) {
+        loop {
+            let asked = tokio::select! {
+                _ = self.hangup.recv() => false,
+                _ = self.usr1.recv() => true,
+                _ = self.usr2.recv() => {
+                    tracing::info!("SIGUSR2 means nothing here");
+                    continue;
+                }
+            };
+            match &log {
+                Some(log) => match log.reopen() {
+                    Ok(()) => tracing::info!(file = %log.path().display(), "access log opened anew"),
+                    Err(error) => tracing::error!(
+                        file = %log.path().display(),
+                        "the access log cannot be opened anew, the old file stays open: {error}"
+                    ),
+                },
+                // A SIGHUP has other meanings, too.
+                None if asked => tracing::info!("SIGUSR1: the access log is on stdout, there is no file to open anew"),
+                None => {}
+            }
+        }
+    }
+}
