@@ -14,7 +14,7 @@ use crate::access_log::Log;
 use crate::client::Client;
 use crate::config;
 use crate::metrics::ListenerMetrics;
-use crate::outcome::{Close, Outcome, Unfinished};
+use crate::outcome::{Close, Outcome, RefuseReason, Unfinished};
 use crate::recent::Recent;
 use crate::relay::{Side, Tally};
 use crate::sni::{Alpn, Group, Hello};
@@ -122,6 +122,10 @@ impl Record {
 
     fn tell(&mut self, outcome: Outcome) {
         self.told = true;
+        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        if denied && self.rule.is_none() && self.detail.is_none() {
+            self.detail = Some("no rule matches; the end of the list denies".into());
+        }
         self.teller.metrics.closed(outcome, self);
         self.teller.recent.note(&self.teller.listener.name, self, outcome);
         // A probe says nothing that a count does not.

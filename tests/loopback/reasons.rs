@@ -535,6 +535,20 @@ fn lost() -> Told {
     Told { counted: BTreeMap::from_iter(counted), records }
 }
 
+#[test]
+fn a_denial_without_a_rule_says_so() {
+    for (rules, reason) in
+        [("- allow: 10.0.0.0/8", "client_denied"), ("- allow: all\n  to: other.example.com", "name_denied")]
+    {
+        let lab = Lab::with(Setup { rules, ..Setup::default() });
+        lab.client().hear_all();
+        let told = lab.end();
+        assert_eq!(word(told.record(), "reason"), reason);
+        assert_eq!(word(told.record(), "detail"), "no rule matches; the end of the list denies");
+        assert!(told.record().get("rule").is_none(), "{}", told.record());
+    }
+}
+
 /// Rows of the malformed corpus whose names are refused, and what the record tells of them: name and detail.
 const WRITTEN: [(&str, &str, Option<&str>); 12] = [
     ("an empty server_name", "", None),
