@@ -28,20 +28,14 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+// What a verb does is told at its type: a comment on the variant would take that text's place in the help.
 enum Verb {
-    /// Serve until SIGTERM or SIGINT.
     Run(run::Run),
-    /// Say everything that is wrong with the configuration and the access list; bind nothing.
     Check(check::Check),
-    /// Say what would happen to a connection, step by step, and why.
     Explain(explain::Explain),
-    /// Say what a new access list would change: which addresses, for which names.
     Diff(diff::Diff),
-    /// Turn an nginx allow/deny file into an access list.
     Import(import::Import),
-    /// Ask the running latticegate whether it is ready, for a container's health check.
     Healthcheck(healthcheck::Healthcheck),
-    /// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
 }
@@ -52,9 +46,9 @@ struct Source {
     /// The configuration file. Without it the defaults hold, and the access list is
     /// /etc/latticegate/ipcontrol.yaml.
     ///
-    /// Every key can also be set by an environment variable, with `__` between levels and YAML as its value:
+    /// Every key can also be set by an environment variable, with two underscores between levels and YAML as its value:
     /// LATTICEGATE_DNS__TIMEOUT=1s, LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[10.0.0.0/16]',
-    /// `LATTICEGATE_LISTENERS__0__BIND='[::]:443'`. The environment wins.
+    /// LATTICEGATE_LISTENERS__0__UPSTREAM_PORT=8443. The environment wins.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -72,5 +66,28 @@ impl Cli {
             #[cfg(feature = "demo")]
             Verb::Demo(demo) => demo.run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_tells_its_exit_status_and_every_argument_what_it_is() {
+        let mut verbs = 0;
+        for mut verb in Cli::command().get_subcommands().cloned() {
+            let (name, help) = (verb.get_name().to_owned(), verb.render_long_help().to_string());
+            assert!(help.contains("Exit status"), "{name}: {help}");
+            assert!(!help.contains('`'), "{name}: {help}");
+            assert!(verb.get_about().is_some_and(|about| !about.to_string().contains('\n')), "{name}");
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+            verbs += 1;
+        }
+        assert!(verbs >= 6);
     }
 }

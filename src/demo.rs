@@ -37,7 +37,7 @@ use crate::reload::Told;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Make every request at once, print pass or fail for each, exit 0 or 1
+    /// Make every request at once, print pass or fail for each, and end
     #[arg(long, conflicts_with = "dir")]
     check: bool,
     /// Keep the access list and the certificate here; a temporary directory otherwise

@@ -14,8 +14,11 @@ use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
 
-/// Errors are what `run` would refuse to start with, or mistakes in policy_fallback and shadow. Warnings are what is probably not meant: rules that never
-/// match, catch-alls that forget IPv6, rules about to end.
+/// Say everything that is wrong with the configuration and the access list; bind nothing.
+///
+/// Errors are what the verb run would refuse to start with, or mistakes in policy_fallback and shadow. Warnings are what
+/// is probably not meant: rules that never match, catch-alls that forget IPv6, rules about to end. Not looked at is
+/// whether the addresses are this machine's and free, and what a remote list's source would answer.
 ///
 /// Exit status 0: no error; 1: an error, or with --strict a warning.
 #[derive(Debug, Args)]
@@ -29,6 +32,7 @@ pub(super) struct Check {
     /// Take every warning for an error.
     #[arg(long)]
     strict: bool,
+    /// For people, or for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::demo::{self, Options};
 
+/// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
+///
+/// Exit status 0: ended by a signal, or with --check every request ended as it should; 1: something went wrong.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     #[command(flatten)]

@@ -13,15 +13,18 @@ use crate::policy::Policy;
 use crate::policy::diff::{Change, diff};
 use crate::problem::Severity;
 
+/// Say what a new access list would change: which addresses, for which names.
+///
 /// Compares what two lists decide, not how they are written: a rule that is split, moved or renamed without an
-/// effect is no difference. `+` is allowed by the new list only, `-` by the old list only.
+/// effect is no difference. + is allowed by the new list only, - by the old list only.
 ///
 /// Exit status as of diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Diff {
-    /// A file; or s3://bucket/key, or http:// on loopback: the list that is in force there.
+    /// The list to start from: a file, or s3://bucket/key, or http:// on loopback for the one that is in force there.
     #[arg(value_parser = list::named)]
     old: PolicySource,
+    /// The list that would take its place, named in the same way.
     #[arg(value_parser = list::named)]
     new: PolicySource,
 }

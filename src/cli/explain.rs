@@ -20,6 +20,8 @@ use crate::policy::{Policy, Reach, endpoint};
 use crate::problem::Severity;
 use crate::resolve::{Lookup, LookupError, Wire};
 
+/// Say what would happen to a connection, step by step, and why.
+///
 /// Follows one connection through the code of the data path, and tells every step: which rules are passed over and
 /// why, which one decides, and with --resolve whether the name's addresses may be dialled. Nothing is connected; an
 /// access list that is configured as s3:// or http:// is fetched. What a running latticegate has in force, its admin

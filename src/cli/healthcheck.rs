@@ -13,7 +13,9 @@ use super::check::tell;
 use crate::config::{Config, env};
 use crate::problem::Severity;
 
-/// Asks the `/readyz` of the latticegate that runs on this machine with the same configuration.
+/// Ask the running latticegate whether it is ready, for a container's health check.
+///
+/// Asks the health port, path /readyz, of the latticegate that runs on this machine with the same configuration.
 ///
 /// Exit status 0: ready; 1: not ready, or no answer within two seconds.
 #[derive(Debug, Args)]

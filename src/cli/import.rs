@@ -12,13 +12,15 @@ use crate::policy::Policy;
 use crate::problem::{Origin, Severity};
 use crate::yaml;
 
-/// Prints the new list on standard output. Comments are kept and `include` is followed, from the including file's
+/// Turn an nginx allow/deny file into an access list.
+///
+/// Prints the new list on standard output. Comments are kept and include is followed, from the including file's
 /// directory. What cannot be taken over stands as a comment in the new list and is named on standard error.
 ///
-/// Exit status 0: all of it was taken over; 1: something was not.
+/// Exit status 0: all of it was taken over; 1: something was not, or the file cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// The nginx file: lines such as `allow 10.0.0.0/8;` and `deny all;`.
+    /// The nginx file: lines such as "allow 10.0.0.0/8;" and "deny all;".
     file: PathBuf,
 }
 

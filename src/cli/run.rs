@@ -15,6 +15,12 @@ use crate::problem::Severity;
 use crate::reload::SourceError;
 use crate::run::{self, Beginning};
 
+/// Serve until SIGTERM or SIGINT.
+///
+/// The first of them drains: not ready, no new connections after drain.delay, live ones have drain.timeout to end. A
+/// second one cuts them. SIGHUP reads the access list again; SIGHUP and SIGUSR1 open an access log that is a file anew.
+///
+/// Exit status 0: ended by a signal; 1: it could not start.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
