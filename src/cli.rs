@@ -8,6 +8,7 @@ mod explain;
 mod healthcheck;
 mod import;
 mod list;
+mod log;
 mod run;
 
 use std::path::PathBuf;

@@ -179,6 +179,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "timeouts: { connect: 3 }\n",
         r#"latticegate.yaml:1:22: timeouts.connect: "3" has no unit; write "3s" for seconds or "3ms" for milliseconds"#,
     ),
+    ("timeouts:\n  idle: -1\n", r#"latticegate.yaml:2:9: timeouts.idle: "-1" is negative; write how long to wait"#),
     ("timeouts:\n  idle: -5s\n", r#"latticegate.yaml:2:9: timeouts.idle: "-5s" is negative; write how long to wait"#),
     (
         "timeouts: { handshake: 0s }\n",
@@ -262,6 +263,10 @@ fn mistakes_in_the_access_list_are_told_too() {
             "rules:\n  - deny: [2001:db8::/32, ::/0]\n",
             r#"ipcontrol.yaml:2:27: is not YAML: did not find expected node content; put IPv6 addresses in quotes, like "[::]:8443" or "2001:db8::/32""#,
         ),
+        (
+            "rules:\n  - allow: 10.0.0.0/8, 10.1.2.3/16, 10.3.0.0/16\n",
+            r#"ipcontrol.yaml:2:12: rules[0].allow: "10.0.0.0/8, 10.1.2.3/16, 10.3.0.0/16" has "10.1.2.3/16" in it, which has bits set after its prefix; in its place, write "10.1.0.0/16", or "10.1.2.3" for the one address"#,
+        ),
         ("allow: 10.0.0.0/8\n", "ipcontrol.yaml:1:1: allow: unknown key; the keys known here are groups, rules"),
     ] {
         let directory = directory(None, Some(policy.as_bytes()));
@@ -300,7 +305,7 @@ fn mistakes_in_the_environment_name_the_variable() {
         (
             "LATTICEGATE_PROXY_PROTOCOL__TRUSTED",
             "10.0.0.0/16,10.2.3.4/16",
-            "proxy_protocol.trusted: \"10.0.0.0/16,10.2.3.4/16\" has bits set after its prefix; write \"10.2.0.0/16\", or \"10.2.3.4\" for the one address",
+            "proxy_protocol.trusted: \"10.0.0.0/16,10.2.3.4/16\" has \"10.2.3.4/16\" in it, which has bits set after its prefix; in its place, write \"10.2.0.0/16\", or \"10.2.3.4\" for the one address",
         ),
     ] {
         let lines = refused(&check(directory.path(), CONFIG, &[(name, value)]));
@@ -308,6 +313,29 @@ fn mistakes_in_the_environment_name_the_variable() {
     }
     let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LISTENERS__0__BIND", "[::]:443")]);
     assert!(text(&output.stdout).contains("tls on [::]:443"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_warned_about() {
+    let directory = directory(None, None);
+    for (filter, expected) in [
+        (
+            "lattice=bogus",
+            "\"lattice=bogus\" is no log filter: \"bogus\" is no level; write one of off, error, warn, info, debug, trace",
+        ),
+        ("inof", "\"inof\" is no log filter: \"inof\" is no level; did you mean \"info\"?"),
+        ("info,,hyper=dbug", "\"info,,hyper=dbug\" is no log filter: \"dbug\" is no level; did you mean \"debug\"?"),
+    ] {
+        let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
+        let told = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), told));
+    }
+    for filter in
+        ["debug", "INFO", "info,latticegate::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
+    {
+        let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
+        assert_eq!(text(&output.stderr), "", "{filter}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Source, list};
+use super::{Source, list, log};
 use crate::access_log::Sink;
 use crate::config::{Config, LogOutput, PolicySource, env};
 use crate::policy::{Action, Policy};
@@ -80,6 +80,7 @@ impl Check {
                 return report;
             }
         };
+        report.add(self.severity(), log::filter("info").1.into_iter().collect());
         self.check_source(&config, &mut report);
         self.check_log(&config, &mut report);
         match (&self.policy, &config.policy) {

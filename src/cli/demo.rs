@@ -4,9 +4,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
+use super::check::tell;
+use super::log;
 use crate::demo::{self, Options};
+use crate::problem::Severity;
 
 /// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
 ///
@@ -19,9 +21,11 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let (filter, problem) = log::filter("warn");
+        tell(Severity::Warning, problem.as_slice())?;
         // The connections tell the story; of the rest only what goes wrong.
         tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn")))
+            .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
-use super::Source;
 use super::check::tell;
+use super::{Source, log};
 use crate::config::{Config, env};
 use crate::gate::StartError;
 use crate::problem::Severity;
@@ -38,8 +37,10 @@ impl Run {
             }
         };
         tell(Severity::Warning, &warnings)?;
+        let (filter, problem) = log::filter("info");
+        tell(Severity::Warning, problem.as_slice())?;
         tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_from_env("LATTICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+            .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .init();

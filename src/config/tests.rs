@@ -110,7 +110,11 @@ fn a_variable_that_is_wrong_is_named() {
         ("LATTICEGATE_DNS", "{", "dns: is not YAML"),
         ("LATTICEGATE_DNS", "", "dns: has no value"),
         ("LATTICEGATE_WORKERS__1", "x", "workers: found a map; write auto, or a number"),
-        ("LATTICEGATE_LISTENERS__5__BIND", "x", "listeners[5].bind: has no element 5: elements 0 to 2"),
+        (
+            "LATTICEGATE_LISTENERS__5__BIND",
+            "x",
+            "listeners[5].bind: has no element 5: it has 2, counted from 0, and 2 would add one",
+        ),
         ("LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS", "10.0.0.1/8", "\"10.0.0.1/8\" has bits set"),
     ] {
         let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());

@@ -28,13 +28,14 @@ impl FromScalar for Duration {
     const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        if text.parse::<f64>().is_ok() {
+        let negative = || Fault::new("is negative", "write how long to wait");
+        if text.parse::<f64>().is_ok_and(f64::is_finite) {
             let mend = format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
-            return Err(Fault::new("has no unit", mend.replace("\"-", "\"")));
+            return Err(if text.starts_with('-') { negative() } else { Fault::new("has no unit", mend) });
         }
         let read: SignedDuration =
             text.parse().map_err(|_| Fault::new("is not a duration", "write it like \"10s\", \"500ms\" or \"2m\""))?;
-        let duration = Self::try_from(read).map_err(|_| Fault::new("is negative", "write how long to wait"))?;
+        let duration = Self::try_from(read).map_err(|_| negative())?;
         if duration > MAX_DURATION {
             return Err(Fault::new("is longer than a day", "check the unit: s, m or h"));
         }
@@ -422,6 +423,8 @@ mod tests {
         for (text, message, mend) in [
             ("3", "has no unit", "\"3s\""),
             ("-3s", "is negative", "how long"),
+            ("-1", "is negative", "how long"),
+            ("nan", "is not a duration", "\"10s\""),
             ("25h", "is longer than a day", "unit"),
             ("soon", "is not a duration", "\"10s\""),
             ("", "is not a duration", "\"10s\""),

@@ -103,7 +103,7 @@ impl Reader<'_> {
         for (index, member) in members.iter().enumerate() {
             match IpNet::from_scalar(member) {
                 Ok(network) => networks.push(network),
-                Err(fault) => self.element_problem(&path, index, fault),
+                Err(fault) => self.element_problem(&path, members, index, fault),
             }
         }
         if members.is_empty() {
@@ -164,7 +164,7 @@ impl Reader<'_> {
                     Ok(network) => networks.push(network),
                     Err(fault) => {
                         let fault = self.unknown_source(text, fault);
-                        self.element_problem(&at.key(key), index, fault);
+                        self.element_problem(&at.key(key), written, index, fault);
                     }
                 }
             }
@@ -222,7 +222,7 @@ impl Reader<'_> {
         for (index, text) in written.iter().enumerate() {
             match read(text) {
                 Ok(value) => values.push(value),
-                Err(fault) => self.element_problem(&at.key(key), index, fault),
+                Err(fault) => self.element_problem(&at.key(key), &written, index, fault),
             }
         }
         values.into()
@@ -237,10 +237,13 @@ impl Reader<'_> {
         self.problems.iter().any(|problem| problem.key.starts_with(&below))
     }
 
-    /// The element may stand in a list, or alone.
-    fn element_problem(&mut self, path: &Path, index: usize, fault: Fault) {
+    /// The element may stand in a list, alone, or between commas.
+    fn element_problem(&mut self, path: &Path, all: &[String], index: usize, fault: Fault) {
         let element = path.index(index);
-        self.problem(if self.document.has(&element) { &element } else { path }, fault);
+        if self.document.has(&element) {
+            return self.problem(&element, fault);
+        }
+        self.problem(path, all.get(index).filter(|_| all.len() > 1).map_or(fault.clone(), |part| fault.in_part(part)));
     }
 
     fn problem(&mut self, path: &Path, fault: Fault) {

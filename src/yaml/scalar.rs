@@ -42,6 +42,11 @@ impl Fault {
         Self { message: message.into(), mend: mend.into() }
     }
 
+    /// About one of several with commas between: the others stay as they are.
+    pub fn in_part(&self, part: &str) -> Self {
+        Self::new(format!("has {part:?} in it, which {}", self.message), format!("in its place, {}", self.mend))
+    }
+
     pub(super) fn split(text: &str) -> Option<Self> {
         text.split_once(SEPARATOR).map(|(message, mend)| Self::new(message, mend))
     }
@@ -140,7 +145,9 @@ impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
-        text.split(',').map(|part| T::from_scalar(part.trim()).map_err(E::custom)).collect()
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let told = |part: &str, fault: Fault| if parts.len() > 1 { fault.in_part(part) } else { fault };
+        parts.iter().map(|part| T::from_scalar(part).map_err(|fault| E::custom(told(part, fault)))).collect()
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {

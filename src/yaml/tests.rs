@@ -117,7 +117,7 @@ fn a_variable_goes_to_its_path_and_creates_what_is_missing() {
     set(&["a", "b", "1"], "z").unwrap();
     set(&["c", "0", "d"], "[1, 2]").unwrap();
     for (path, value, part) in [
-        (&["a", "b", "9"][..], "q", "a.b[9]: has no element 9: elements 0 to 2"),
+        (&["a", "b", "9"][..], "q", "a.b[9]: has no element 9: it has 2, counted from 0, and 2 would add one"),
         (&["a", "b", "0", "e"][..], "q", "a.b[0].e: cannot be set"),
         (&["a"][..], "", "a: has no value"),
         (&["a"][..], "{ b: 1, b: 2 }", "a.b: stands twice"),

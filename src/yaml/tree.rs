@@ -200,8 +200,10 @@ pub(super) fn graft(
     match (&mut node.kind, value) {
         (Kind::List(items), Value::Sequence(values)) => {
             let index = step.parse::<usize>().ok().filter(|index| *index <= items.len());
-            let index =
-                index.ok_or_else(|| format!("has no element {step}: elements 0 to {} can be set", items.len()))?;
+            let index = index.ok_or_else(|| match items.len() {
+                0 => format!("has no element {step}: it is empty, and 0 would add the first"),
+                n => format!("has no element {step}: it has {n}, counted from 0, and {n} would add one"),
+            })?;
             if index == items.len() {
                 let (node, value) = fresh(rest, place);
                 items.push(node);
