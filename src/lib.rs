@@ -26,6 +26,7 @@ pub mod refuse; // what a refused client is told
 // What is told.
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
 pub mod record; // the one record of a connection
+pub mod advice; // pure: what an operator should look at when a destination was refused
 pub mod access_log; // record → a line, without ever blocking a worker
 pub mod metrics; // every metric's name, help and handle
 pub mod emf; // metrics → CloudWatch, as lines in the log

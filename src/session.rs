@@ -1,7 +1,6 @@
 //! The life of one connection, from accept to close.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::advice::advice;
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::{DialError, dial};
@@ -18,7 +18,6 @@ use crate::http_stream::{HttpStream, Progress};
 use crate::limits::{ClientKey, Held};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
-use crate::policy::reach::Reach;
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller, as_written};
@@ -318,7 +317,7 @@ impl Session<'_> {
                     worker.make_room();
                     self.record.detail = Some("no fd or memory for the upstream's socket".into());
                 } else if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
-                    self.record.detail = Some(advice(worker.reach(), name, address, reason));
+                    self.record.detail = Some(advice(worker.reach(), self.listener, name, address, reason));
                 }
                 Err(error.outcome())
             }
@@ -437,20 +436,6 @@ fn pace(record: &Record, worker: &Worker, ahead: &ReadAhead) -> Result<(), Refus
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
     ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.wall().now() }
-}
-
-/// What the operator should look at when a destination was refused.
-fn advice(reach: &Reach, name: &Hostname, address: SocketAddr, reason: RefuseReason) -> Box<str> {
-    // Whoever asks for the load balancer by its own name has not said which service is meant.
-    if name.as_str().ends_with(".amazonaws.com") && name.as_str().contains(".elb.") {
-        let name = name.as_str();
-        return format!(
-            "the client asked for the load balancer's own name; it has to ask for a service: \
-             curl --connect-to orders.example.com:443:{name}:443 https://orders.example.com"
-        )
-        .into();
-    }
-    reach.explain(address, reason).into()
 }
 
 /// Why reading ahead ended, as an outcome: who closes without a byte was a probe.

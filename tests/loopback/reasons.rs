@@ -25,7 +25,7 @@ use crate::lab::{Lab, Port, Setup, Told, hello, word};
 use crate::malformed::{self, Stage};
 use crate::peer::{End, Peer};
 use crate::upstream::BlackHole;
-use crate::wire::{SIGNATURE, endpoint_tlv, nlb_health_check, tcp4};
+use crate::wire::{Hello, SIGNATURE, endpoint_tlv, nlb_health_check, tcp4};
 
 /// One test for each reason, and the list of them.
 macro_rules! caused {
@@ -533,6 +533,28 @@ fn lost() -> Told {
     assert_eq!(counted, [(Outcome::Unfinished(Unfinished::Lost), 1)]);
     let counted = records.iter().map(|record| ((word(record, "outcome"), word(record, "reason")), 1));
     Told { counted: BTreeMap::from_iter(counted), records }
+}
+
+#[test]
+fn who_asks_for_the_load_balancer_is_shown_how_to_ask_for_a_service() {
+    let name = "gate-0123.elb.us-west-2.amazonaws.com";
+    for (port, shown) in [(Port::Tls, (443, "https")), (Port::Http, (80, "http"))] {
+        let lab = Lab::start();
+        lab.dns.set(name, addresses(&[Ipv4Addr::new(192, 0, 2, 7).into()]));
+        let mut client = lab.connect(port);
+        let asks = match port {
+            Port::Tls => Hello::to(name.as_bytes()).record(),
+            _ => format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").into_bytes(),
+        };
+        client.say([tcp4(&[]), asks].concat());
+        client.hear_all();
+        drop(client);
+        let told = lab.end();
+        let (number, scheme) = shown;
+        let command =
+            format!("curl --connect-to orders.example.com:{number}:{name}:{number} {scheme}://orders.example.com");
+        assert!(word(told.record(), "detail").ends_with(&command), "{}", told.record());
+    }
 }
 
 #[test]
