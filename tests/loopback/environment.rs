@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::lab::{Lab, Parts, Port, Setup, get, hello, word};
 use crate::peer::Peer;
 use crate::process::Process;
+use crate::upstream::Upstream;
 
 #[test]
 fn variables_win_over_the_file() {
@@ -32,6 +33,42 @@ fn variables_win_over_the_file() {
     assert_eq!(word(&records[0], "rule"), "other.yaml:2");
     assert_eq!((word(&records[0], "listener").as_str(), word(&records[0], "reason").as_str()), ("renamed", "idle"));
     assert_eq!(word(&records[1], "reason"), "untrusted_peer");
+}
+
+/// What its comments promise: no load balancer, no DNS server.
+#[test]
+fn the_example_for_one_machine_needs_no_dns_server() {
+    let parts = Parts::make(&Setup::default());
+    let conf = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    for (from, to) in [("local.yaml", "latticegate.yaml"), ("local.ipcontrol.yaml", "local.ipcontrol.yaml")] {
+        std::fs::copy(conf.join(from), parts.files.path().join(to)).unwrap();
+    }
+    let upstream = Upstream::start(std::net::Ipv4Addr::LOCALHOST.into(), 0);
+    let port = upstream.address.port().to_string();
+    let any = "127.0.0.1:0";
+    let process = Process::start(
+        parts,
+        &[
+            ("LATTICEGATE_LISTENERS__0__BIND", any),
+            ("LATTICEGATE_LISTENERS__1__BIND", any),
+            ("LATTICEGATE_LISTENERS__0__UPSTREAM_PORT", &port),
+            ("LATTICEGATE_LISTENERS__1__UPSTREAM_PORT", &port),
+            ("LATTICEGATE_HEALTH__BIND", any),
+            ("LATTICEGATE_ADMIN__BIND", any),
+            // Nobody listens there.
+            ("LATTICEGATE_DNS__SERVER", "127.0.0.1:1"),
+        ],
+    );
+    let request = b"GET / HTTP/1.1\r\nHost: orders.example.com:8080\r\n\r\n".to_vec();
+    for (name, asks) in [("tls", hello()), ("http", request)] {
+        let mut client = Peer::connect(process.address(name));
+        client.say(&asks);
+        assert_eq!(upstream.accept().hear(asks.len()), asks);
+    }
+    process.signal(Signal::SIGTERM);
+    let (status, records) = process.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(records.iter().all(|record| word(record, "outcome") == "relayed"), "{records:?}");
 }
 
 #[test]
