@@ -79,6 +79,19 @@ fn the_environment_reaches_every_level_and_wins() {
 }
 
 #[test]
+fn relative_paths_start_at_the_file_wherever_they_are_written() {
+    let env = [TRUSTED, ("LATTICEGATE_SHADOW", "new.yaml"), ("LATTICEGATE_ACCESS_LOG__OUTPUT", "./a.log")];
+    let beside = taken(with("policy: a.yaml\npolicy_fallback: ../b.yaml\n", &env));
+    assert_eq!(beside.policy, PolicySource::File("conf/a.yaml".into()));
+    assert_eq!(beside.policy_fallback, Some("conf/../b.yaml".into()));
+    assert_eq!(beside.shadow, Some("conf/new.yaml".into()));
+    assert_eq!(beside.access_log.output, LogOutput::File("conf/./a.log".into()));
+    let here = taken(without_file(&env));
+    assert_eq!(here.shadow, Some("new.yaml".into()));
+    assert_eq!(here.access_log.output, LogOutput::File("./a.log".into()));
+}
+
+#[test]
 fn a_whole_section_comes_before_its_keys_whatever_the_order() {
     let config = taken(without_file(&[
         TRUSTED,
