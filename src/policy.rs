@@ -4,6 +4,7 @@
 //! name is known), and may it go to this name ([`Policy::route`]). The third, may we reach that address, is
 //! [`reach`]. A [`Policy`] never changes; a reload makes another.
 
+mod blocks;
 pub mod changes;
 pub mod diff;
 pub mod hits;

@@ -64,7 +64,7 @@ fn print(out: &mut impl Write, change: &Change, new: &Policy) -> io::Result<()> 
         Some((id, rule)) => format!("by {}  {}", new.named_label(id), rule.text),
         None => "because no rule matches".to_owned(),
     };
-    writeln!(out, "{}: now {verb} {by}", scopes.join(" | "))?;
+    writeln!(out, "{}: now {verb} {by}", scopes.join(", or\n"))?;
     for range in ranges.iter().take(MAX_RANGES) {
         writeln!(out, "  {sign} {range}")?;
     }

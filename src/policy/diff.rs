@@ -8,6 +8,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::SystemTime;
 
+use super::blocks::{self, Block, Place};
 use super::ranges::{Range, decisions, describe};
 use super::{Action, NamePattern, Policy, Rule, RuleId};
 use crate::client::EndpointId;
@@ -18,7 +19,7 @@ const MAX_PASSES: usize = 10_000;
 /// Addresses for which the answer changes, with what they have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// For whom beside the addresses: `names: orders.example.com; listener: tls`; several if alike.
+    /// For whom beside the addresses: `name orders.example.com; listener tls`; several if one cannot say it.
     pub scopes: Vec<String>,
     pub allowed: bool,
     /// The rule of the new list that decides; none: no rule matches.
@@ -46,21 +47,31 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
     if passes > MAX_PASSES {
         return Err(TooMany(passes));
     }
-    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<String>> = BTreeMap::new();
-    for name in &names {
-        for listener in &listeners {
-            for port in &ports {
-                for endpoint in &endpoints {
+    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Place>> = BTreeMap::new();
+    for (n, name) in names.iter().enumerate() {
+        for (l, listener) in listeners.iter().enumerate() {
+            for (p, port) in ports.iter().enumerate() {
+                for (e, endpoint) in endpoints.iter().enumerate() {
                     let scope = Scope { name, listener, port, endpoint };
                     for (verdict, ranges) in changes(old, new, &scope, now) {
-                        found.entry((verdict.0, verdict.1, ranges)).or_default().push(scope.to_string());
+                        found.entry((verdict.0, verdict.1, ranges)).or_default().push([n, l, p, e]);
                     }
                 }
             }
         }
     }
-    let change = |((allowed, rule, ranges), scopes): ((bool, Option<RuleId>, Vec<Range>), Vec<String>)| {
-        let scopes = if scopes.len() == passes { vec!["any name".to_owned()] } else { scopes };
+    let told = |block: &Block| {
+        let [n, l, p, e] = block;
+        let parts = [
+            of_names(&Part::of(&names, n)),
+            Part::of(&listeners, l).told("listener", "any listener but"),
+            Part::of(&ports, p).told("port", "any port but"),
+            Part::of(&endpoints, e).told("via", "not via"),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    };
+    let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Place>)| {
+        let scopes = blocks::cover(&places).iter().map(told).collect();
         Change { scopes, allowed, rule, ranges: describe(&ranges) }
     };
     Ok(found.into_iter().rev().map(change).collect())
@@ -152,27 +163,53 @@ fn is_allow(policy: &Policy, id: RuleId) -> bool {
     policy.rule(id).is_some_and(|rule| rule.action == Action::Allow)
 }
 
-impl fmt::Display for Scope<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", or_other(&self.name.0, "name", "any name that the lists do not mention"))?;
-        for text in [
-            or_other(&self.listener.0, "listener", ""),
-            or_other(&self.port.0, "port", ""),
-            or_other(&self.endpoint.0, "via", ""),
-        ] {
-            if !text.is_empty() {
-                write!(f, "; {text}")?;
+/// Some of the classes of one kind, by the values in them.
+struct Part<'a, T> {
+    within: Vec<&'a T>,
+    without: Vec<&'a T>,
+    /// The class of what the lists do not mention is among them.
+    others: bool,
+}
+
+impl<'a, T: fmt::Display> Part<'a, T> {
+    fn of(classes: &'a [Class<T>], chosen: &BTreeSet<usize>) -> Self {
+        let mut part = Self { within: Vec::new(), without: Vec::new(), others: false };
+        for (at, Class(values)) in classes.iter().enumerate() {
+            match chosen.contains(&at) {
+                true if values.is_empty() => part.others = true,
+                true => part.within.extend(values),
+                false => part.without.extend(values),
             }
         }
-        Ok(())
+        part
+    }
+
+    /// None if nothing is left out.
+    fn told(&self, only: &str, but: &str) -> Option<String> {
+        match (self.others, self.without.as_slice()) {
+            (true, []) => None,
+            (true, without) => Some(format!("{but} {}", list(without))),
+            (false, _) => Some(format!("{only} {}", list(&self.within))),
+        }
     }
 }
 
-fn or_other<T: fmt::Display>(values: &[T], what: &str, other: &str) -> String {
-    match values {
-        [] => other.to_owned(),
-        values => format!("{what} {}", values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")),
-    }
+/// A name may match a pattern of one class and stand in another, as one that a rule names of its own.
+fn of_names(part: &Part<'_, NamePattern>) -> Option<String> {
+    let inside = |some: &[&NamePattern], wide: &[&NamePattern]| -> String {
+        let inside: Vec<_> = some.iter().copied().filter(|name| wide.iter().any(|wide| wide.covers(name))).collect();
+        list(&inside)
+    };
+    let Some(told) = part.told("name", "any name but") else { return Some("any name".to_owned()) };
+    let (exceptions, word) = match part.others {
+        true => (inside(&part.within, &part.without), "and"),
+        false => (inside(&part.without, &part.within), "but not"),
+    };
+    Some(if exceptions.is_empty() { told } else { format!("{told}, {word} {exceptions}") })
+}
+
+fn list<T: fmt::Display>(values: &[&T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for TooMany {

@@ -425,10 +425,32 @@ fn a_diff_is_about_addresses_not_lines() {
 fn a_diff_tells_names_apart_where_rules_do() {
     let old = "- { allow: 10.0.0.0/8, to: [a.test, '*.b.test'] }";
     assert_eq!(diffs(old, "- { allow: 10.0.0.0/8, to: ['*.b.test'] }"), ["name a.test - 10.0.0.0/8 by 0"]);
-    assert_eq!(diffs(old, "- allow: 10.0.0.0/8"), ["any name that the lists do not mention + 10.0.0.0/8 by 2"]);
+    assert_eq!(diffs(old, "- allow: 10.0.0.0/8"), ["any name but a.test, *.b.test + 10.0.0.0/8 by 2"]);
     assert_eq!(
         diffs("- allow: 10.0.0.0/8", "- { deny: 10.0.0.0/8, port: 80 }\n- allow: 10.0.0.0/8"),
-        ["any name that the lists do not mention; port 80 - 10.0.0.0/8 by 2"]
+        ["any name; port 80 - 10.0.0.0/8 by 2"]
+    );
+    // A pattern may hold a name that the lists mention of its own.
+    let both = "- { deny: 10.0.0.0/8, to: a.b.test }\n- { allow: 10.0.0.0/8, to: ['*.b.test'] }";
+    assert_eq!(diffs(both, "- deny: 192.0.2.1"), ["name *.b.test, but not a.b.test - 10.0.0.0/8 by 0"]);
+    assert_eq!(diffs(both, "- allow: 10.0.0.0/8"), ["any name but *.b.test, and a.b.test + 10.0.0.0/8 by 2"]);
+}
+
+#[test]
+fn a_diff_says_as_little_as_it_can_about_whom() {
+    let shipped = policy(include_str!("../../conf/ipcontrol.yaml"));
+    let rules = policy(include_str!("../../conf/rules.ipcontrol.yaml"));
+    let changes = diff::diff(&shipped, &rules, SystemTime::UNIX_EPOCH).unwrap();
+    let scopes: Vec<String> = changes.iter().flat_map(|change| change.scopes.clone()).collect();
+    assert_eq!(
+        scopes,
+        [
+            "name orders.example.com; port 443",
+            "name orders.example.com, *.api.example.com",
+            "any name; listener tls; via vpce-0123456789abcdef0",
+            "any name; any listener but tls; via vpce-0123456789abcdef0",
+            "any name; not via vpce-0123456789abcdef0",
+        ]
     );
 }
 

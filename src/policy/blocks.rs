@@ -1,0 +1,85 @@
+//! Few blocks for many places: what holds for each of many combinations, said in as few lines as can be found quickly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A combination: one value of each of four kinds, by its number.
+pub(super) type Place = [usize; KINDS];
+
+/// All combinations of some values of each kind.
+pub(super) type Block = [BTreeSet<usize>; KINDS];
+
+const KINDS: usize = 4;
+
+/// Blocks that hold exactly these places, each in one of them.
+///
+/// Blocks that differ in one kind alone are joined, kind after kind. Which kind is first decides how many are left:
+/// each is tried.
+pub(super) fn cover(places: &[Place]) -> Vec<Block> {
+    let single: Vec<Block> = places.iter().map(|place| place.map(|value| BTreeSet::from([value]))).collect();
+    let tries = (0..KINDS).map(|first| {
+        let mut blocks = single.clone();
+        loop {
+            let before = blocks.len();
+            for kind in (0..KINDS).map(|step| (first + step) % KINDS) {
+                blocks = joined(blocks, kind);
+            }
+            if blocks.len() == before {
+                return blocks;
+            }
+        }
+    });
+    tries.min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// Those that are alike in all but one kind become one.
+fn joined(blocks: Vec<Block>, kind: usize) -> Vec<Block> {
+    let mut alike: BTreeMap<Block, BTreeSet<usize>> = BTreeMap::new();
+    for mut block in blocks {
+        let values = block.get_mut(kind).map(std::mem::take).unwrap_or_default();
+        alike.entry(block).or_default().extend(values);
+    }
+    let whole = |(mut block, values): (Block, BTreeSet<usize>)| {
+        if let Some(place) = block.get_mut(kind) {
+            *place = values;
+        }
+        block
+    };
+    alike.into_iter().map(whole).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn places(blocks: &[Block]) -> Vec<Place> {
+        let mut all = Vec::new();
+        for [a, b, c, d] in blocks {
+            for &a in a {
+                for &b in b {
+                    for &c in c {
+                        all.extend(d.iter().map(|&d| [a, b, c, d]));
+                    }
+                }
+            }
+        }
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn all_but_one_corner_is_two_blocks() {
+        let all = (0..54).map(|n| [n % 3, n / 3 % 3, n / 9 % 3, n / 27]);
+        let without: Vec<Place> = all.filter(|place| (place[1], place[3]) != (1, 1)).collect();
+        assert_eq!(cover(&without).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_places_each_once(all in prop::collection::btree_set([0..3_usize, 0..3, 0..2, 0..2], 0..40)) {
+            let all: Vec<Place> = all.into_iter().collect();
+            prop_assert_eq!(places(&cover(&all)), all);
+        }
+    }
+}
