@@ -3,10 +3,14 @@
 //! [`Gate::start`] binds everything and returns; [`Gate::run`] serves until told to stop. Both `run` and `demo`
 //! and the tests use it: the shutdown and the log's sink are passed in.
 
+mod dns_watch;
+mod leaving;
+mod surroundings;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,18 +22,20 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 
+use self::dns_watch::{TellsDns, watch_dns};
+use self::leaving::leave;
+pub(crate) use self::surroundings::{ask_ipv6, own_addresses};
 use crate::access_log::{Sink, Writer, Written};
-use crate::config::{Config, Ipv6, Listener};
+use crate::config::{Config, Listener};
 use crate::emf;
-use crate::hostname::Hostname;
 use crate::limits;
-use crate::metrics::{DnsMetrics, Metrics};
+use crate::metrics::Metrics;
 use crate::policy::reach::Reach;
 use crate::recent::Asker;
 use crate::reload::{Current, Loaded, Reloader, Source, SourceError, Told};
-use crate::resolve::{Asks, Cache, Found, Limits, LookupError, Observer, Resolver, ResolverFactory, Wire};
+use crate::resolve::{Asks, Cache, Limits, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
 use crate::status::Status;
@@ -80,14 +86,8 @@ impl Gate {
             .build_local(LocalOptions::default())
             .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::new().map_err(StartError::Metrics)?;
-        let port = |name: &str, address| {
-            let fail = |error| StartError::Bind(BindError { listener: name.into(), address, error });
-            let (socket, _) = socket::listen_any(address, None).map_err(fail)?;
-            let bound = socket.local_addr().map_err(fail)?;
-            Ok((socket, bound))
-        };
-        let (health, health_address) = port("health", config.health)?;
-        let (admin, admin_address) = port("admin", config.admin)?;
+        let (health, health_address) = bind_port("health", config.health)?;
+        let (admin, admin_address) = bind_port("admin", config.admin)?;
         (config.health, config.admin) = (health_address, admin_address);
         let sockets = server::bind(&config).map_err(StartError::Bind)?;
         let listeners: Vec<Listener> =
@@ -105,15 +105,9 @@ impl Gate {
         let apart = !sink.is_output();
         let (writer, written) = Writer::start_counting(sink, metrics.lines_dropped.clone())
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
-        let output = match (&config.emf, apart) {
-            (None, _) => None,
-            (Some(_), false) => Some((writer.clone(), None)),
-            (Some(_), true) => {
-                let started = Writer::start(Sink::Stdout);
-                let (writer, written) =
-                    started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
-                Some((writer, Some(written)))
-            }
+        let output = match config.emf {
+            Some(_) => Some(output_for_metrics(&writer, apart)?),
+            None => None,
         };
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
@@ -138,7 +132,7 @@ impl Gate {
         let mut workers = Vec::new();
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let setup = Setup {
+            let worker = server::start_worker(Setup {
                 number,
                 shared: Arc::clone(&shared),
                 resolvers: resolvers.clone(),
@@ -148,10 +142,8 @@ impl Gate {
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
                 asked: recent.add(),
-            };
-            let worker = server::start_worker(setup)
-                .map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
-            workers.push(worker);
+            });
+            workers.push(worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?);
         }
         status.set_listening();
         Ok(Self {
@@ -233,25 +225,7 @@ impl Gate {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
             };
             spawn_local(web::serve(listener(health)?, Health(Arc::clone(&status))));
-            let upkeep = shared.metrics.handle();
-            let (counted, crowding) = (shared.metrics.clone(), Arc::clone(&status));
-            spawn_local(async move {
-                // Histograms gather samples until they are folded.
-                let mut tick = interval(Duration::from_secs(5));
-                loop {
-                    tick.tick().await;
-                    upkeep.run_upkeep();
-                    // Per listener: each is a target of its own for the load balancer.
-                    let open = counted.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
-                    let open = usize::try_from(open).unwrap_or(usize::MAX);
-                    if crowding.set_crowded(open) {
-                        tracing::warn!(
-                            open,
-                            "connections passed the number at which a load balancer runs out of ports"
-                        );
-                    }
-                }
-            });
+            spawn_local(keep_up(shared.metrics.clone(), Arc::clone(&status)));
             let admin_site = Admin {
                 shared: Arc::clone(&shared),
                 shadow: shared.shadow.clone(),
@@ -292,6 +266,42 @@ impl Gate {
     }
 }
 
+/// Health or admin: a port that one process has to itself.
+fn bind_port(name: &str, address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let fail = |error| StartError::Bind(BindError { listener: name.into(), address, error });
+    let (socket, _) = socket::listen_any(address, None).map_err(fail)?;
+    let bound = socket.local_addr().map_err(fail)?;
+    Ok((socket, bound))
+}
+
+/// CloudWatch reads standard output, which the access log may have to itself (`apart`: it does not).
+fn output_for_metrics(log: &Writer, apart: bool) -> Result<(Writer, Option<Written>), StartError> {
+    if !apart {
+        return Ok((log.clone(), None));
+    }
+    let started = Writer::start(Sink::Stdout);
+    let (writer, written) =
+        started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
+    Ok((writer, Some(written)))
+}
+
+/// What has to be done every few seconds, for ever.
+async fn keep_up(metrics: Metrics, status: Arc<Status>) {
+    let upkeep = metrics.handle();
+    // Histograms gather samples until they are folded.
+    let mut tick = interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        upkeep.run_upkeep();
+        // Per listener: each is a target of its own for the load balancer.
+        let open = metrics.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
+        let open = usize::try_from(open).unwrap_or(usize::MAX);
+        if status.set_crowded(open) {
+            tracing::warn!(open, "connections passed the number at which a load balancer runs out of ports");
+        }
+    }
+}
+
 /// A file is looked at no more seldom, however seldom the list in force is.
 const SHADOW_POLL: Duration = Duration::from_secs(1);
 
@@ -303,119 +313,6 @@ async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer, wall: &Wall)
             tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
         }
     }
-}
-
-/// From the first signal to the end of the last worker.
-async fn leave(
-    config: &Config,
-    status: &Status,
-    phase: &watch::Sender<Phase>,
-    workers: Vec<JoinHandle<()>>,
-    mut stop: mpsc::UnboundedReceiver<Stop>,
-) {
-    let first = stop.recv().await;
-    status.set_leaving();
-    let ended = tokio::task::spawn_blocking(move || {
-        for worker in workers {
-            // A worker that panicked has nothing more to wait for.
-            let _ = worker.join();
-        }
-    });
-    let drain = async {
-        if first == Some(Stop::Cut) {
-            return;
-        }
-        tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
-        phase.send_replace(Phase::Leaving);
-        sleep(config.drain.delay).await;
-        tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
-        phase.send_replace(Phase::Closing);
-        sleep(config.drain.timeout).await;
-    };
-    let again = async {
-        if stop.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-        tracing::info!("stopped again: cutting");
-    };
-    let mut ended = std::pin::pin!(ended);
-    tokio::select! {
-        _ = &mut ended => return,
-        () = drain => {}
-        () = again => {}
-    }
-    phase.send_replace(Phase::Cut);
-    let _ = timeout(Duration::from_secs(5), ended).await;
-}
-
-/// Tells what the resolver's cache sees.
-struct TellsDns {
-    metrics: DnsMetrics,
-    status: Arc<Status>,
-    /// Told of each lookup that failed.
-    doubt: Rc<Notify>,
-}
-
-impl Observer for TellsDns {
-    fn looked_up(&self, result: &Result<Found, LookupError>) {
-        self.metrics.looked_up(result);
-        match result {
-            Ok(_) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
-            Err(LookupError::Timeout | LookupError::Failed) => self.doubt.notify_one(),
-            Err(LookupError::Limited) => {}
-        }
-    }
-
-    fn served_stale(&self) {
-        self.metrics.served_stale();
-    }
-}
-
-/// Asks the resolver for a name of our own until it has answered once, and again whenever a client's name could
-/// not be looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name
-/// does not exist is an answer. `pause`: as long as a failure is remembered.
-async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>, pause: Duration) {
-    let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
-    loop {
-        let result = resolver.resolve(&name, None).await;
-        let silent = matches!(result, Err(LookupError::Timeout | LookupError::Failed));
-        if status.set_dns_silent(silent) {
-            if silent {
-                tracing::warn!(?result, "dns.server does not answer");
-            } else {
-                tracing::warn!("dns.server answers again");
-            }
-        }
-        if !silent {
-            doubt.notified().await;
-        }
-        // Sooner we would be told what is remembered.
-        sleep(pause).await;
-    }
-}
-
-/// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
-pub(crate) fn ask_ipv6(config: &Config) -> bool {
-    let routed = |network: &ipnet::IpNet| {
-        let target = SocketAddr::new(network.addr(), 443);
-        UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
-    };
-    match config.dns.ipv6 {
-        Ipv6::On => true,
-        Ipv6::Off => false,
-        Ipv6::Auto => config.upstream.allowed_networks.iter().filter(|network| network.addr().is_ipv6()).any(routed),
-    }
-}
-
-/// The addresses of this machine's interfaces.
-pub(crate) fn own_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let addresses = interfaces.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-    });
-    addresses.collect()
 }
 
 impl std::fmt::Display for StartError {

@@ -1,4 +1,4 @@
-//! What a refused client is told: a TLS alert or an HTTP response with one plain sentence, then FIN.
+//! What a refused client is told: a TLS alert, or one plain sentence in an HTTP response, then FIN.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -22,6 +22,9 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// stranger that there is something to talk to.
 pub fn answer(outcome: Outcome, protocol: Protocol, connection: u64) -> Option<Vec<u8>> {
     let told = Told::of(outcome)?;
+    if outcome == Outcome::Refused(RefuseReason::Http2Preface) {
+        return Some(told.goaway(outcome.reason(), connection));
+    }
     // A client that spoke the other protocol is answered in its own.
     let spoken = match outcome {
         Outcome::Refused(RefuseReason::PlainHttp) => Protocol::Http,
@@ -235,8 +238,28 @@ impl Told {
         (Alert::InternalError, status, sentence)
     }
 
+    fn text(&self, reason: &str, connection: u64) -> String {
+        format!("latticegate: {} (reason: {reason}, connection: {connection:016x})\n", self.sentence)
+    }
+
+    /// HTTP/2 cannot read a status of HTTP/1.1: the server's empty SETTINGS, and GOAWAY before any stream, with the code
+    /// for "use HTTP/1.1" and the sentence as debug data (RFC 9113 §3.4, §6.8, §7).
+    fn goaway(&self, reason: &str, connection: u64) -> Vec<u8> {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        const LAST_STREAM: [u8; 4] = [0; 4];
+        const HTTP_1_1_REQUIRED: [u8; 4] = [0, 0, 0, 0x0d];
+        let text = self.text(reason, connection);
+        let length = u8::try_from(LAST_STREAM.len() + HTTP_1_1_REQUIRED.len() + text.len()).unwrap_or(u8::MAX);
+        let mut frames = SETTINGS.to_vec();
+        frames.extend_from_slice(&[0, 0, length, 7, 0, 0, 0, 0, 0]);
+        frames.extend(LAST_STREAM);
+        frames.extend(HTTP_1_1_REQUIRED);
+        frames.extend_from_slice(text.as_bytes());
+        frames
+    }
+
     fn response(&self, reason: &str, connection: u64) -> Vec<u8> {
-        let body = format!("latticegate: {} (reason: {reason}, connection: {connection:016x})\n", self.sentence);
+        let body = self.text(reason, connection);
         let mut response = Vec::with_capacity(256);
         // Writing to a Vec cannot fail.
         let _ = write!(
@@ -268,6 +291,10 @@ mod tests {
                     assert_eq!(std::str::from_utf8(length).unwrap(), (bytes.len() - head).to_string());
                     let body = std::str::from_utf8(&bytes[head..]).unwrap();
                     assert!(body.contains(outcome.reason()) && body.contains("0000000000000007"), "{body}");
+                } else if bytes.starts_with(&[0, 0, 0, 4]) {
+                    assert_eq!(outcome.reason(), "http2_preface");
+                    assert_eq!(bytes.len(), 9 + 9 + usize::from(bytes[11]));
+                    assert!(bytes.ends_with(b"(reason: http2_preface, connection: 0000000000000007)\n"));
                 } else {
                     let (rest, record) = tls_parser::parse_tls_plaintext(&bytes).unwrap();
                     assert!(rest.is_empty());

@@ -1,5 +1,7 @@
 //! The life of one connection, from accept to close.
 
+mod requests;
+
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -9,19 +11,20 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use self::requests::Requests;
 use crate::advice::advice;
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::{DialError, dial};
 use crate::hostname::Hostname;
-use crate::http_stream::{HttpStream, Progress};
+use crate::http_stream::HttpStream;
 use crate::limits::{ClientKey, Held};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
-use crate::record::{Record, Teller, as_written};
-use crate::relay::{End, Judge, Ruling, relay, reset};
+use crate::record::{Record, Teller};
+use crate::relay::{End, Judge, relay, reset};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::Worker;
@@ -352,75 +355,6 @@ impl Session<'_> {
     fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
         loaded.note(rule, self.worker.wall().now());
         self.record.rule = rule.map(|rule| loaded.policy.named_label(rule).to_string().into());
-    }
-}
-
-/// Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
-struct Requests<'a> {
-    stream: Box<HttpStream>,
-    worker: &'a Worker,
-    listener: &'a config::Listener,
-    client: &'a Option<Client>,
-    detail: &'a mut Option<Box<str>>,
-    refused: bool,
-    /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
-    may_answer: &'a mut bool,
-}
-
-impl Judge for Requests<'_> {
-    fn judge(&mut self, bytes: &[u8]) -> Ruling {
-        loop {
-            match self.stream.advance(bytes) {
-                Progress::Forward(n) => return Ruling::Pass(n),
-                Progress::NeedMore => return Ruling::NeedMore,
-                Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
-                Progress::Request { .. } => return self.refuse(RefuseReason::NameDenied),
-                Progress::Refuse(reason) => {
-                    self.note_names(reason, bytes);
-                    return self.refuse(reason);
-                }
-            }
-        }
-    }
-
-    fn unseen(&self) -> u64 {
-        self.stream.unseen()
-    }
-
-    fn passed(&mut self, bytes: u64) {
-        self.stream.pass(bytes);
-    }
-
-    fn upstream_spoke(&mut self) {
-        self.stream.upstream_spoke();
-        if self.refused {
-            *self.may_answer = self.stream.may_answer();
-        }
-    }
-}
-
-impl Requests<'_> {
-    fn is_allowed(&self) -> bool {
-        let loaded = self.worker.policy();
-        let name = self.stream.name();
-        self.client
-            .as_ref()
-            .is_some_and(|client| loaded.policy.route(client, &view(self.listener, self.worker), name).allowed)
-    }
-
-    /// The record's name is the one that the connection was opened for.
-    fn note_names(&mut self, reason: RefuseReason, bytes: &[u8]) {
-        let names = host::refused_names(reason, bytes);
-        let names: Vec<Box<str>> = names.iter().map(|name| as_written(name)).collect();
-        if !names.is_empty() {
-            *self.detail = Some(format!("a later request names {}", names.join(" and ")).into());
-        }
-    }
-
-    fn refuse(&mut self, reason: RefuseReason) -> Ruling {
-        self.refused = true;
-        *self.may_answer = self.stream.may_answer();
-        Ruling::Refuse(reason)
     }
 }
 

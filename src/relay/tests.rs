@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
+use tokio::time::advance;
 
 use super::*;
 
@@ -89,6 +90,10 @@ async fn connection(small_buffers: bool) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (ours, _) = listener.accept().await.unwrap();
+    for stream in [&ours, &theirs] {
+        // As in the gate.
+        stream.set_nodelay(true).unwrap();
+    }
     if small_buffers {
         for stream in [&ours, &theirs] {
             let socket = socket2::SockRef::from(stream);
@@ -371,4 +376,131 @@ fn the_future_of_a_relay_is_small() {
     let bytes = size(sized);
     // 624 on x86-64 with tokio 1.54, the two streams included; a little room for other versions.
     assert!(bytes <= 704, "{bytes} bytes");
+}
+
+/// What one of two sides does, and when, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Says(usize),
+    /// Reads all that has come; until then it stays in the kernel's buffers.
+    Hears,
+    Ends,
+}
+
+/// Both sides at random. The clock stands still while bytes are on their way, and is moved from act to act: so
+/// what the relay does, and at which millisecond, can be foretold. Gives how it ended.
+fn simulate(seed: u64) -> Close {
+    const LIMIT: u64 = 1000;
+    let mut state = seed;
+    let mut below = |n: u64| {
+        // SplitMix64, by its published constants.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    };
+    let mut acts = Vec::new();
+    for side in 0..2 {
+        let mut at = 0;
+        for _ in 0..below(12) {
+            at += if below(15) == 0 { 900 + below(400) } else { below(400) };
+            // All of it fits into the buffers of a socket that nobody reads.
+            let said = usize::try_from(1 + below(3000)).unwrap();
+            acts.push((at, side, if below(3) == 0 { Act::Hears } else { Act::Says(said) }));
+        }
+        acts.push((at + below(300), side, Act::Ends));
+    }
+    acts.sort_by_key(|(at, ..)| *at);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        // While a blocking task is there the paused clock is moved by nobody but us.
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let blocking = tokio::task::spawn_blocking(move || stopped.recv());
+        let (mut to_client, far_client) = connection(false).await;
+        let (mut to_upstream, far_upstream) = connection(false).await;
+        let mut sides = [far_client, far_upstream];
+        let (mut tally, tools) = (Tally::default(), Tools::new());
+        let idle = Duration::from_millis(LIMIT);
+        let mut relay = Box::pin(async {
+            let end = relay(&mut to_client, &mut to_upstream, Vec::new(), idle, &tools, &mut tally, None).await;
+            // As the session does: whoever waits for a FIN gets it at the latest now.
+            drop((to_client, to_upstream));
+            end
+        });
+        let (mut said, mut heard) = ([0, 0], [0, 0]);
+        let play = async {
+            // The relay begins at 0.
+            yield_now().await;
+            let (mut now, mut last_byte) = (0, 0);
+            for (at, side, act) in acts {
+                if at >= last_byte + LIMIT {
+                    advance(Duration::from_millis(last_byte + LIMIT - now).saturating_sub(Duration::from_millis(1)))
+                        .await;
+                    return Some(Duration::from_millis(20));
+                }
+                advance(Duration::from_millis(at - now)).await;
+                now = at;
+                let other = 1 - side;
+                match act {
+                    Act::Says(n) => {
+                        sides[side].write_all(&pattern(said[side], n)).await.unwrap();
+                        said[side] += n;
+                        last_byte = now;
+                        // All of it is through before the clock moves on.
+                        let mut waiting = vec![0; said[side] - heard[other]];
+                        while sides[other].peek(&mut waiting).await.unwrap() < waiting.len() {
+                            yield_now().await;
+                        }
+                    }
+                    Act::Hears => heard[side] += hear(&mut sides[side], heard[side], said[other]).await,
+                    Act::Ends => {
+                        sides[side].shutdown().await.unwrap();
+                        heard[other] += hear(&mut sides[other], heard[other], said[side]).await;
+                        assert_eq!(sides[other].read(&mut [0]).await.unwrap(), 0);
+                    }
+                }
+            }
+            None
+        };
+        let (mut ended, mut play) = (None, Box::pin(play));
+        let silence = loop {
+            tokio::select! {
+                biased;
+                silence = &mut play => break silence,
+                end = &mut relay, if ended.is_none() => {
+                    assert_eq!(end.close, Close::Done, "seed {seed}: too early");
+                    ended = Some(end);
+                }
+            }
+        };
+        if let Some(rest) = silence {
+            advance(rest).await;
+        }
+        let end = match ended {
+            Some(end) => end,
+            None => relay.as_mut().await,
+        };
+        drop((play, relay));
+        let expected = if silence.is_some() { Close::Idle } else { Close::Done };
+        assert_eq!(end.close, expected, "seed {seed}");
+        assert_eq!([tally.up, tally.down], said.map(|n| u64::try_from(n).unwrap()), "seed {seed}");
+        drop((stop, blocking));
+        end.close
+    })
+}
+
+/// Bytes `from..to` of the pattern; gives how many.
+async fn hear(stream: &mut TcpStream, from: usize, to: usize) -> usize {
+    let mut bytes = vec![0; to - from];
+    stream.read_exact(&mut bytes).await.unwrap();
+    assert!(bytes == pattern(from, to - from), "bytes {from}..{to}");
+    to - from
+}
+
+#[test]
+fn random_schedules_end_as_foretold() {
+    let ends: Vec<Close> = (0..300).map(simulate).collect();
+    let done = ends.iter().filter(|end| **end == Close::Done).count();
+    // Of both kinds, or it would show little.
+    assert!((50..250).contains(&done), "{done}");
 }

@@ -44,6 +44,20 @@ fn tls_clients_get_the_fitting_alert() {
 }
 
 #[test]
+fn http_2_without_tls_is_told_in_its_own_frames() {
+    let lab = Lab::start();
+    let (answer, end) = ask(&lab, Port::Http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(end, End::Fin);
+    let (settings, goaway) = answer.split_at(9);
+    assert_eq!(settings, [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let (head, text) = goaway.split_at(9 + 8);
+    assert_eq!(head[3..], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13], "GOAWAY, HTTP_1_1_REQUIRED");
+    assert_eq!(usize::from(head[2]), 8 + text.len());
+    assert!(text.starts_with(b"latticegate: HTTP/2 without TLS is not spoken here; use HTTP/1.1 or https://."));
+    lab.end();
+}
+
+#[test]
 fn http_clients_read_a_sentence_and_the_connections_id() {
     let lab = Lab::start();
     lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));

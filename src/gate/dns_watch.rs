@@ -1,0 +1,59 @@
+//! Whether the resolver answers, as `/readyz`, the metrics and the log have it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::hostname::Hostname;
+use crate::metrics::DnsMetrics;
+use crate::resolve::{Found, LookupError, Observer, Resolver};
+use crate::status::Status;
+
+/// Tells what the resolver's cache sees.
+pub(super) struct TellsDns {
+    pub(super) metrics: DnsMetrics,
+    pub(super) status: Arc<Status>,
+    /// Told of each lookup that failed.
+    pub(super) doubt: Rc<Notify>,
+}
+
+impl Observer for TellsDns {
+    fn looked_up(&self, result: &Result<Found, LookupError>) {
+        self.metrics.looked_up(result);
+        match result {
+            Ok(_) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
+            Err(LookupError::Timeout | LookupError::Failed) => self.doubt.notify_one(),
+            Err(LookupError::Limited) => {}
+        }
+    }
+
+    fn served_stale(&self) {
+        self.metrics.served_stale();
+    }
+}
+
+/// Asks the resolver for a name of our own until it has answered once, and again whenever a client's name could
+/// not be looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name
+/// does not exist is an answer. `pause`: as long as a failure is remembered.
+pub(super) async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>, pause: Duration) {
+    let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
+    loop {
+        let result = resolver.resolve(&name, None).await;
+        let silent = matches!(result, Err(LookupError::Timeout | LookupError::Failed));
+        if status.set_dns_silent(silent) {
+            if silent {
+                tracing::warn!(?result, "dns.server does not answer");
+            } else {
+                tracing::warn!("dns.server answers again");
+            }
+        }
+        if !silent {
+            doubt.notified().await;
+        }
+        // Sooner we would be told what is remembered.
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! The way to the end: not ready, then accepting no more, then waiting for the sessions that are open.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Stop;
+use crate::config::Config;
+use crate::server::Phase;
+use crate::status::Status;
+
+/// From the first signal to the end of the last worker.
+pub(super) async fn leave(
+    config: &Config,
+    status: &Status,
+    phase: &watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    mut stop: mpsc::UnboundedReceiver<Stop>,
+) {
+    let first = stop.recv().await;
+    status.set_leaving();
+    let ended = tokio::task::spawn_blocking(move || {
+        for worker in workers {
+            // A worker that panicked has nothing more to wait for.
+            let _ = worker.join();
+        }
+    });
+    let drain = async {
+        if first == Some(Stop::Cut) {
+            return;
+        }
+        tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
+        phase.send_replace(Phase::Leaving);
+        sleep(config.drain.delay).await;
+        tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
+        phase.send_replace(Phase::Closing);
+        sleep(config.drain.timeout).await;
+    };
+    let again = async {
+        if stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("stopped again: cutting");
+    };
+    let mut ended = std::pin::pin!(ended);
+    tokio::select! {
+        _ = &mut ended => return,
+        () = drain => {}
+        () = again => {}
+    }
+    phase.send_replace(Phase::Cut);
+    let _ = timeout(Duration::from_secs(5), ended).await;
+}

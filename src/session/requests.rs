@@ -1,0 +1,80 @@
+//! Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
+
+use super::view;
+use crate::client::Client;
+use crate::config;
+use crate::host;
+use crate::http_stream::{HttpStream, Progress};
+use crate::outcome::RefuseReason;
+use crate::record::as_written;
+use crate::relay::{Judge, Ruling};
+use crate::server::Worker;
+
+/// What the judge of one connection works with.
+pub(super) struct Requests<'a> {
+    pub(super) stream: Box<HttpStream>,
+    pub(super) worker: &'a Worker,
+    pub(super) listener: &'a config::Listener,
+    pub(super) client: &'a Option<Client>,
+    pub(super) detail: &'a mut Option<Box<str>>,
+    pub(super) refused: bool,
+    /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
+    pub(super) may_answer: &'a mut bool,
+}
+
+impl Judge for Requests<'_> {
+    fn judge(&mut self, bytes: &[u8]) -> Ruling {
+        loop {
+            match self.stream.advance(bytes) {
+                Progress::Forward(n) => return Ruling::Pass(n),
+                Progress::NeedMore => return Ruling::NeedMore,
+                Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
+                Progress::Request { .. } => return self.refuse(RefuseReason::NameDenied),
+                Progress::Refuse(reason) => {
+                    self.note_names(reason, bytes);
+                    return self.refuse(reason);
+                }
+            }
+        }
+    }
+
+    fn unseen(&self) -> u64 {
+        self.stream.unseen()
+    }
+
+    fn passed(&mut self, bytes: u64) {
+        self.stream.pass(bytes);
+    }
+
+    fn upstream_spoke(&mut self) {
+        self.stream.upstream_spoke();
+        if self.refused {
+            *self.may_answer = self.stream.may_answer();
+        }
+    }
+}
+
+impl Requests<'_> {
+    fn is_allowed(&self) -> bool {
+        let loaded = self.worker.policy();
+        let name = self.stream.name();
+        self.client
+            .as_ref()
+            .is_some_and(|client| loaded.policy.route(client, &view(self.listener, self.worker), name).allowed)
+    }
+
+    /// The record's name is the one that the connection was opened for.
+    fn note_names(&mut self, reason: RefuseReason, bytes: &[u8]) {
+        let names = host::refused_names(reason, bytes);
+        let names: Vec<Box<str>> = names.iter().map(|name| as_written(name)).collect();
+        if !names.is_empty() {
+            *self.detail = Some(format!("a later request names {}", names.join(" and ")).into());
+        }
+    }
+
+    fn refuse(&mut self, reason: RefuseReason) -> Ruling {
+        self.refused = true;
+        *self.may_answer = self.stream.may_answer();
+        Ruling::Refuse(reason)
+    }
+}
