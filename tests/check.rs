@@ -144,6 +144,10 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:2772/a list" has a character that no URL may have; write spaces and all that is not ASCII as %20 and the like, and no `#`"#,
     ),
     (
+        "policy: \"http://127.0.0.1:2772/list\u{fc}\"\n",
+        "latticegate.yaml:1:9: policy: \"http://127.0.0.1:2772/list\u{fc}\" has a character that no URL may have; write spaces and all that is not ASCII as %20 and the like, and no `#`",
+    ),
+    (
         "policy: \"http://127.0.0.1:0/list\"\n",
         r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has the port 0, where nobody listens; write it like http://127.0.0.1:2772/path"#,
     ),

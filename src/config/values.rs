@@ -340,7 +340,7 @@ fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
     if address.port() == 0 {
         return Err(Fault::new("has the port 0, where nobody listens", "write it like http://127.0.0.1:2772/path"));
     }
-    if path.parse::<PathAndQuery>().is_err() || path.contains('#') {
+    if path.parse::<PathAndQuery>().is_err() || path.contains('#') || !path.is_ascii() {
         let mend = "write spaces and all that is not ASCII as %20 and the like, and no `#`";
         return Err(Fault::new("has a character that no URL may have", mend));
     }
