@@ -54,7 +54,8 @@ pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
 pub fn send(stream: &TcpStream, answer: &[u8]) {
     // The client may be gone; its record tells what became of it.
     if !answer.is_empty() {
-        let _ = send_now(stream, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        // MORE: it goes out in one packet with the FIN.
+        let _ = send_now(stream, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE);
     }
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
 }

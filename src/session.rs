@@ -131,6 +131,7 @@ impl Session<'_> {
             worker,
             listener,
             client: &record.client,
+            rule: &mut record.rule,
             detail: &mut record.detail,
             refused: false,
             may_answer,
@@ -353,9 +354,14 @@ impl Session<'_> {
     }
 
     fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
-        loaded.note(rule, self.worker.wall().now());
-        self.record.rule = rule.map(|rule| loaded.policy.named_label(rule).to_string().into());
+        self.record.rule = noted(loaded, rule, self.worker);
     }
+}
+
+/// What the record says of a rule that has decided.
+fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
+    loaded.note(rule, worker.wall().now());
+    rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
 }
 
 /// Whether a client whose header and hello are not complete may take more time.

@@ -1,6 +1,8 @@
 //! Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
 
-use super::view;
+use std::sync::Arc;
+
+use super::{noted, view};
 use crate::client::Client;
 use crate::config;
 use crate::host;
@@ -16,6 +18,7 @@ pub(super) struct Requests<'a> {
     pub(super) worker: &'a Worker,
     pub(super) listener: &'a config::Listener,
     pub(super) client: &'a Option<Client>,
+    pub(super) rule: &'a mut Option<Arc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
     pub(super) refused: bool,
     /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
@@ -55,12 +58,15 @@ impl Judge for Requests<'_> {
 }
 
 impl Requests<'_> {
-    fn is_allowed(&self) -> bool {
+    /// The record keeps the rule that let the connection in, unless another one ends it.
+    fn is_allowed(&mut self) -> bool {
         let loaded = self.worker.policy();
-        let name = self.stream.name();
-        self.client
-            .as_ref()
-            .is_some_and(|client| loaded.policy.route(client, &view(self.listener, self.worker), name).allowed)
+        let Some(client) = self.client else { return false };
+        let decision = loaded.policy.route(client, &view(self.listener, self.worker), self.stream.name());
+        if !decision.allowed {
+            *self.rule = noted(&loaded, decision.rule, self.worker);
+        }
+        decision.allowed
     }
 
     /// The record's name is the one that the connection was opened for.

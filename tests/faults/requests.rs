@@ -93,18 +93,22 @@ fn pipelined_requests_are_closed_without_a_status() {
 
 #[test]
 fn a_list_that_comes_between_two_requests_denies_the_second() {
+    const DENIES: &str = "rules:\n- deny: all\n  to: orders.example.com\n  name: orders are closed\n- allow: all\n";
     let lab = Lab::start();
     let (mut client, mut upstream) = begin(&lab, GET);
     upstream.say(ANSWER);
     assert_eq!(client.hear(ANSWER.len()), ANSWER);
-    fs::write(lab.files.path().join("ipcontrol.yaml"), "rules:\n- allow: all\n  to: other.example.com\n").unwrap();
+    fs::write(lab.files.path().join("ipcontrol.yaml"), DENIES).unwrap();
     crate::until("the list is loaded", || lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0);
     client.say(GET);
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());
     assert_eq!((end, upstream.hear_all().0), (End::Fin, vec![]));
     drop((client, upstream));
-    lab.end().assert_only("refused", "name_denied");
+    let told = lab.end();
+    told.assert_only("refused", "name_denied");
+    // Not the rule that let the connection in.
+    assert!(word(told.record(), "rule").contains("orders are closed"), "{:#?}", told.records);
 }
 
 #[test]
