@@ -155,9 +155,17 @@ impl HttpStream {
             State::Head | State::Over => self.unanswered = false,
             // It was refused, or it would have been allowed before anybody could speak. What comes now belongs to an
             // earlier answer, which the client has not waited for.
-            State::Asked { .. } | State::Refused { between: true, .. } => self.pipelined = true,
+            State::Asked { .. } | State::Refused { between: true, .. } => {
+                self.pipelined = true;
+                self.unanswered = false;
+            }
             _ => self.answered_early = true,
         }
+    }
+
+    /// Whether an answer is due of which nothing has come yet.
+    pub fn awaits_answer(&self) -> bool {
+        self.unanswered
     }
 
     /// Whether a status line, sent to the client once the upstream is quiet, is the answer to the request that

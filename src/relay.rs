@@ -83,6 +83,9 @@ pub trait Judge {
     /// So many were, at most `unseen`.
     fn passed(&mut self, bytes: u64);
 
+    /// The upstream has not begun to answer what it got.
+    fn awaits_answer(&self) -> bool;
+
     /// The upstream sent something.
     fn upstream_spoke(&mut self);
 }
@@ -96,7 +99,8 @@ pub enum Ruling {
     Refuse(RefuseReason),
 }
 
-/// After a refusal the upstream may still be answering earlier requests: it has until it is quiet for this long.
+/// After a refusal the upstream may still be answering earlier requests: it has until it is quiet for this long, not
+/// counted before it has begun.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Most connections are over before this. Older ones are asked by keepalive whether the upstream is still there; what
@@ -127,7 +131,7 @@ pub async fn relay<'j>(
         if *tally != before {
             last_move = Instant::now();
         }
-        if pair.refused.is_some() && patience != QUIET {
+        if patience != QUIET && pair.refused.is_some() && !pair.awaits_answer() {
             patience = QUIET;
             timer.as_mut().reset(last_move + patience);
         }
@@ -189,6 +193,10 @@ impl Pair<'_> {
             Some(Side::Upstream) => Close::UpstreamReset,
         };
         Poll::Ready(End { close, first: self.first, refused: self.refused })
+    }
+
+    fn awaits_answer(&self) -> bool {
+        self.judge.as_ref().is_some_and(|judge| judge.awaits_answer())
     }
 
     /// A direction from `source` to `sink` has ended.

@@ -133,7 +133,7 @@ impl Session<'_> {
             client: &record.client,
             rule: &mut record.rule,
             detail: &mut record.detail,
-            refused: false,
+            refused: None,
             may_answer,
         });
         let judge = requests.as_mut().map(|requests| -> &mut dyn Judge { requests });

@@ -116,6 +116,8 @@ async fn http<S: Site>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, si
     // The peer's mistakes are its own; there is nothing to tell.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever says at once that there is no more to come wants the answer all the same.
+        .half_close(true)
         .header_read_timeout(Duration::from_secs(5))
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service)

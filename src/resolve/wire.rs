@@ -1,10 +1,13 @@
 //! DNS on the wire, by way of hickory: UDP, TCP on truncation, CNAME chains, retries under one deadline.
 //!
-//! hickory's own cache, hosts file and search list are off: what is remembered is decided in `cache.rs`.
+//! hickory's own cache, hosts file and search list are off: what is remembered is decided in `cache.rs`. So are its
+//! retries: they forget the question before, whose answer may only be slow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
@@ -22,7 +25,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A lost packet is asked for again after a third of the deadline.
+    /// A lost packet is asked for again after a third of the deadline, twice.
     const TRIES: u32 = 3;
     /// How long the A answer waits for a slower AAAA (RFC 8305 §3).
     const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -38,8 +41,8 @@ impl Wire {
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options = builder.options_mut();
         options.ndots = 0;
-        options.timeout = deadline / Self::TRIES;
-        options.attempts = usize::try_from(Self::TRIES - 1).unwrap_or(2);
+        options.timeout = deadline;
+        options.attempts = 0;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.edns0 = true;
@@ -53,7 +56,8 @@ impl Lookup for Wire {
         let (name, ipv6, deadline) = (absolute(name), self.ipv6, self.deadline);
         async move {
             let name = name?;
-            timeout(deadline, both(&resolver, &name, ipv6)).await.unwrap_or(Err(LookupError::Timeout))
+            let question = Question { resolver: &resolver, name: &name, again: deadline / Self::TRIES };
+            timeout(deadline, question.both(ipv6)).await.unwrap_or(Err(LookupError::Timeout))
         }
     }
 }
@@ -65,22 +69,46 @@ fn absolute(name: &Hostname) -> Result<Name, LookupError> {
     Ok(name)
 }
 
-/// A and, where asked for, AAAA at the same time.
-async fn both(resolver: &TokioResolver, name: &Name, ipv6: bool) -> Result<Found, LookupError> {
-    let v4 = one(resolver, name, RecordType::A);
-    if !ipv6 {
-        return v4.await;
+/// What one name is asked with.
+struct Question<'a> {
+    resolver: &'a TokioResolver,
+    name: &'a Name,
+    /// After this time without an answer it is asked again.
+    again: Duration,
+}
+
+impl Question<'_> {
+    /// A and, where asked for, AAAA at the same time.
+    async fn both(&self, ipv6: bool) -> Result<Found, LookupError> {
+        let v4 = self.one(RecordType::A);
+        if !ipv6 {
+            return v4.await;
+        }
+        let v6 = self.one(RecordType::AAAA);
+        tokio::pin!(v4, v6);
+        let (v4, v6) = tokio::select! {
+            v4 = &mut v4 => match v4 {
+                Ok(_) => (v4, timeout(Wire::RESOLUTION_DELAY, v6).await.unwrap_or(Err(LookupError::Timeout))),
+                Err(_) => (v4, v6.await),
+            },
+            v6 = &mut v6 => (v4.await, v6),
+        };
+        merge(v4, v6)
     }
-    let v6 = one(resolver, name, RecordType::AAAA);
-    tokio::pin!(v4, v6);
-    let (v4, v6) = tokio::select! {
-        v4 = &mut v4 => match v4 {
-            Ok(_) => (v4, timeout(Wire::RESOLUTION_DELAY, v6).await.unwrap_or(Err(LookupError::Timeout))),
-            Err(_) => (v4, v6.await),
-        },
-        v6 = &mut v6 => (v4.await, v6),
-    };
-    merge(v4, v6)
+
+    /// Asks again where no answer comes; the first one that does come counts, whichever question it is to.
+    async fn one(&self, kind: RecordType) -> Result<Found, LookupError> {
+        let mut asked = FuturesUnordered::new();
+        for _ in 1..Wire::TRIES {
+            asked.push(ask(self.resolver, self.name, kind));
+            if let Ok(Some(answer)) = timeout(self.again, asked.next()).await {
+                return answer;
+            }
+        }
+        asked.push(ask(self.resolver, self.name, kind));
+        // The deadline is the caller's.
+        asked.next().await.unwrap_or(Err(LookupError::Timeout))
+    }
 }
 
 /// IPv4 first: Lattice's IPv6 addresses are ULAs, which rank below IPv4 (RFC 6724 §2.1).
@@ -96,7 +124,7 @@ fn merge(v4: Result<Found, LookupError>, v6: Result<Found, LookupError>) -> Resu
     }
 }
 
-async fn one(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Found, LookupError> {
+async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Found, LookupError> {
     let lookup = resolver.lookup(name.clone(), kind).await.map_err(|error| classify(&error))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     let mut ttl = u32::MAX;

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::config;
 use crate::host;
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason;
+use crate::outcome::RefuseReason::{self, HostChanged, NameDenied};
 use crate::record::as_written;
 use crate::relay::{Judge, Ruling};
 use crate::server::Worker;
@@ -20,7 +20,7 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Option<Client>,
     pub(super) rule: &'a mut Option<Arc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
-    pub(super) refused: bool,
+    pub(super) refused: Option<RefuseReason>,
     /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
     pub(super) may_answer: &'a mut bool,
 }
@@ -32,7 +32,7 @@ impl Judge for Requests<'_> {
                 Progress::Forward(n) => return Ruling::Pass(n),
                 Progress::NeedMore => return Ruling::NeedMore,
                 Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
-                Progress::Request { .. } => return self.refuse(RefuseReason::NameDenied),
+                Progress::Request { .. } => return self.refuse(NameDenied),
                 Progress::Refuse(reason) => {
                     self.note_names(reason, bytes);
                     return self.refuse(reason);
@@ -49,9 +49,14 @@ impl Judge for Requests<'_> {
         self.stream.pass(bytes);
     }
 
+    /// Who breaks the rules of HTTP is not waited for.
+    fn awaits_answer(&self) -> bool {
+        matches!(self.refused, Some(HostChanged | NameDenied)) && self.stream.awaits_answer()
+    }
+
     fn upstream_spoke(&mut self) {
         self.stream.upstream_spoke();
-        if self.refused {
+        if self.refused.is_some() {
             *self.may_answer = self.stream.may_answer();
         }
     }
@@ -79,7 +84,7 @@ impl Requests<'_> {
     }
 
     fn refuse(&mut self, reason: RefuseReason) -> Ruling {
-        self.refused = true;
+        self.refused = Some(reason);
         *self.may_answer = self.stream.may_answer();
         Ruling::Refuse(reason)
     }

@@ -91,6 +91,21 @@ fn pipelined_requests_are_closed_without_a_status() {
     lab.end().assert_only("refused", "host_changed");
 }
 
+/// The quiet second begins when the answer has.
+#[test]
+fn an_answer_that_is_slow_to_begin_is_waited_for() {
+    let lab = Lab::start();
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say([GET, OTHER].concat());
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(GET.len()), GET);
+    std::thread::sleep(Duration::from_millis(1600));
+    upstream.say(ANSWER);
+    assert_eq!(client.hear_all(), (ANSWER.to_vec(), End::Fin));
+    drop((client, upstream));
+    lab.end().assert_only("refused", "host_changed");
+}
+
 #[test]
 fn a_list_that_comes_between_two_requests_denies_the_second() {
     const DENIES: &str = "rules:\n- deny: all\n  to: orders.example.com\n  name: orders are closed\n- allow: all\n";
@@ -128,8 +143,9 @@ fn nothing_behind_a_smuggled_cut_reaches_the_upstream() {
                 client
             })
             .collect();
-        // In whatever order they are dialled; each hears its end when its client is refused.
-        let mut forwarded: Vec<Vec<u8>> = rows.iter().map(|_| lab.upstream.accept().hear_all().0).collect();
+        // In whatever order they are dialled; each hears its end when its client is refused. None has an answer, or it
+        // would be waited for.
+        let mut forwarded: Vec<Vec<u8>> = rows.iter().map(|_| lab.upstream.accept().finish().hear_all().0).collect();
         let mut expected: Vec<Vec<u8>> = rows.iter().map(|row| row.forwarded.clone()).collect();
         forwarded.sort();
         expected.sort();
