@@ -93,6 +93,10 @@ impl Gate {
         let listeners: Vec<Listener> =
             sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
         config.listeners.clone_from(&listeners);
+        for listener in &listeners {
+            // Whoever scrapes before the workers have come so far finds all of them.
+            drop(metrics.listener(&listener.name));
+        }
         let mut own_listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.bind).collect();
         own_listeners.extend([health_address, admin_address]);
         let reach = Reach::new(

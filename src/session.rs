@@ -181,7 +181,13 @@ impl Session<'_> {
             }
         };
         match timeout(deadline, preface).await {
-            Ok(result) => result,
+            Ok(result) => {
+                // Nothing else is overloaded before there is an upstream.
+                if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
+                    self.record.detail = Some("limits.half_open, or open files or memory".into());
+                }
+                result
+            }
             Err(_) if ahead.is_empty() => Err(Outcome::Probe(Probe::Empty)),
             Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
         }

@@ -107,6 +107,21 @@ fn idle_connections_to_the_health_port_do_not_keep_a_check_from_its_answer() {
     lab.end();
 }
 
+/// As `nc -N` does it.
+#[test]
+fn who_says_at_once_that_there_is_no_more_is_answered() {
+    let lab = Lab::start();
+    for (address, path) in [(lab.health, "/healthz"), (lab.admin, "/"), (lab.admin, "/status.json")] {
+        for _ in 0..20 {
+            let mut client = Peer::connect(address);
+            client.say(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).finish();
+            let (answer, _) = client.hear_all();
+            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{path}: {}", answer.escape_ascii());
+        }
+    }
+    lab.end();
+}
+
 /// A check that waits as long as a load balancer's does not have to.
 fn get_patiently(health: std::net::SocketAddr) -> u16 {
     let mut check = Peer::connect(health);
