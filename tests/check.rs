@@ -280,6 +280,20 @@ fn mistakes_in_the_access_list_are_told_too() {
 }
 
 #[test]
+fn an_empty_access_list_is_told_as_empty() {
+    for policy in ["", "\n", "# nothing\n"] {
+        let directory = directory(None, Some(policy.as_bytes()));
+        let lines = refused(&check(directory.path(), CONFIG, &[]));
+        let mend = "write its keys, or start from the file in conf/";
+        assert_eq!(lines, [format!("error: ipcontrol.yaml: is empty; {mend}")], "{policy:?}");
+        let output = check(directory.path(), &["--config", "latticegate.yaml", "--format", "json"], &[]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        let problem = &told["problems"][0];
+        assert_eq!([&problem["message"], &problem["mend"]], ["is empty", mend], "{policy:?}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let directory = directory(Some(b"policy: none.yaml\nproxy_protocol: { trusted: 10.0.0.0/8 }\n"), None);
     let lines = refused(&check(directory.path(), CONFIG, &[]));
