@@ -193,6 +193,18 @@ const MISTAKES: &[(&str, &str)] = &[
         "timeouts: { idle: 30h }\n",
         r#"latticegate.yaml:1:19: timeouts.idle: "30h" is longer than a day; check the unit: s, m or h"#,
     ),
+    (
+        "listeners:\n  - { name: a, bind: \"0.0.0.0\", protocol: https }\n",
+        r#"latticegate.yaml:2:22: listeners[0].bind: "0.0.0.0" is not an address and port; add the port, like "0.0.0.0:8443""#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"0.0.0.0\", protocol: https }\n",
+        r#"latticegate.yaml:2:43: listeners[0].protocol: "https" is none of tls, http; write "tls""#,
+    ),
+    (
+        "dns: { server: resolver.example.com }\n",
+        r#"latticegate.yaml:1:16: dns.server: "resolver.example.com" is not an address and port; write an IP address and a port, like "169.254.169.253:53""#,
+    ),
     ("timeout: { idle: 30s }\n", r#"latticegate.yaml:1:1: timeout: unknown key; did you mean "timeouts"?"#),
     (
         "dns: { server: 169.254.169.253 }\n",
