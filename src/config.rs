@@ -6,6 +6,7 @@
 mod check;
 mod defaults;
 pub mod env;
+mod mixed_up;
 mod shape;
 mod values;
 
@@ -21,6 +22,7 @@ use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{self, Document};
 use check::Check;
+pub(crate) use mixed_up::configuration_as_list;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -75,7 +77,8 @@ impl Config {
     }
 
     fn document(file: Option<&Path>) -> Result<Document, Vec<Problem>> {
-        file.map_or_else(|| Ok(Document::empty()), Document::load)
+        let document = file.map_or_else(|| Ok(Document::empty()), Document::load)?;
+        mixed_up::list_as_configuration(&document).map_or(Ok(document), |problem| Err(vec![problem]))
     }
 
     fn read(

@@ -169,7 +169,7 @@ impl Reloader {
 
     async fn look(&mut self) -> Found {
         let current = self.current.load();
-        let result = match self.source.fetch(&current.version).await {
+        let result = match self.source.fetch(Some(&current.version)).await {
             Ok(Looked::Unchanged) => return Found::Nothing,
             Ok(Looked::AsInForce) => {
                 if self.trouble.take().is_some() {

@@ -5,6 +5,7 @@
 //! Anchors, aliases, tags and further documents are refused before the second reader starts: there is no bomb left.
 
 mod events;
+mod mend;
 mod read;
 mod scalar;
 #[cfg(test)]
@@ -52,7 +53,9 @@ impl Document {
                 Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
             }
             Kind::List(_) | Kind::Scalar => {
-                let mend = "begin with a key, like `rules:` or `listeners:`";
+                let missing_space = document.value.as_str().and_then(mend::missing_space);
+                let mend =
+                    missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
                 let problem = Problem::whole(origin, "has no keys at its top level", mend);
                 Err(vec![Problem { at: document.root.at.position(), ..problem }])
             }
@@ -97,6 +100,12 @@ impl Document {
         self.root.find(path).is_some()
     }
 
+    /// The keys at the top level, as they are written.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries: &[_] = if let Kind::Map(entries) = &self.root.kind { entries } else { &[] };
+        entries.iter().map(|entry| &*entry.key)
+    }
+
     pub fn is_empty_list(&self, path: &Path) -> bool {
         self.root.find(path).is_some_and(|node| matches!(&node.kind, Kind::List(items) if items.is_empty()))
     }
@@ -138,7 +147,7 @@ fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Probl
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let place = |line, column| events::within(Place { source: 0, line, column }, text);
     let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
-    let mend = events::syntax_mend(text, at.map_or(0, |at| at.line));
+    let mend = mend::syntax(text, at.map_or(0, |at| at.line));
     Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), mend) }
 }
 

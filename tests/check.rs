@@ -193,6 +193,18 @@ const MISTAKES: &[(&str, &str)] = &[
         "timeouts: { idle: 30h }\n",
         r#"latticegate.yaml:1:19: timeouts.idle: "30h" is longer than a day; check the unit: s, m or h"#,
     ),
+    (
+        "listeners:\n  - { name: a, bind: \"0.0.0.0\", protocol: https }\n",
+        r#"latticegate.yaml:2:22: listeners[0].bind: "0.0.0.0" is not an address and port; add the port, like "0.0.0.0:8443""#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"0.0.0.0\", protocol: https }\n",
+        r#"latticegate.yaml:2:43: listeners[0].protocol: "https" is none of tls, http; write "tls""#,
+    ),
+    (
+        "dns: { server: resolver.example.com }\n",
+        r#"latticegate.yaml:1:16: dns.server: "resolver.example.com" is not an address and port; write an IP address and a port, like "169.254.169.253:53""#,
+    ),
     ("timeout: { idle: 30s }\n", r#"latticegate.yaml:1:1: timeout: unknown key; did you mean "timeouts"?"#),
     (
         "dns: { server: 169.254.169.253 }\n",
@@ -271,11 +283,60 @@ fn mistakes_in_the_access_list_are_told_too() {
             "rules:\n  - allow: 10.0.0.0/8, 10.1.2.3/16, 10.3.0.0/16\n",
             r#"ipcontrol.yaml:2:12: rules[0].allow: "10.0.0.0/8, 10.1.2.3/16, 10.3.0.0/16" has "10.1.2.3/16" in it, which has bits set after its prefix; in its place, write "10.1.0.0/16", or "10.1.2.3" for the one address"#,
         ),
+        (
+            "rules:\n  - allow: all\n    to: *.example.com\n",
+            r#"ipcontrol.yaml:3:9: rules[0].to: is not YAML: while parsing node, found unknown anchor; put it in quotes, "*.example.com""#,
+        ),
+        (
+            "rules:\n  - allow:10.0.0.0/8\n",
+            r#"ipcontrol.yaml:2:5: rules[0]: found string "allow:10.0.0.0/8"; a space is missing after the colon: write `allow: 10.0.0.0/8`"#,
+        ),
+        (
+            "rules:\n  - { allow:10.0.0.0/8, to: a.example.com }\n",
+            "ipcontrol.yaml:2:23: rules[0].allow:10.0.0.0/8: has no value; a space is missing after the colon: write `allow: 10.0.0.0/8`",
+        ),
         ("allow: 10.0.0.0/8\n", "ipcontrol.yaml:1:1: allow: unknown key; the keys known here are groups, rules"),
     ] {
         let directory = directory(None, Some(policy.as_bytes()));
         let lines = refused(&check(directory.path(), CONFIG, &[]));
         assert!(lines.contains(&format!("error: {expected}")), "{policy}\nexpected {expected}\ngot {lines:#?}");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_another_is_told_in_one_line() {
+    let directory = directory(None, None);
+    let list =
+        "is an access list, not a configuration; name it with --policy, or under the key `policy` of a configuration";
+    let lines = refused(&check(directory.path(), &["--config", "ipcontrol.yaml"], &[]));
+    assert_eq!(lines, [format!("error: ipcontrol.yaml: {list}")]);
+    let swapped = ["--config", "latticegate.yaml", "--policy", "latticegate.yaml"];
+    let lines = refused(&check(directory.path(), &swapped, &[]));
+    let configuration = "is a configuration, not an access list; name it with --config; an access list has `rules:`";
+    assert_eq!(lines, [format!("error: latticegate.yaml: {configuration}")]);
+    for (nginx, line) in [
+        ("allow 10.0.0.0/8;\ndeny all;\n", 1),
+        ("# ours\n\nallow 2001:db8::/32; # x\nlocation / {\n  deny all;\n}\n", 3),
+        ("include more.conf;\n", 1),
+    ] {
+        std::fs::write(directory.path().join("nginx.conf"), nginx).expect("the directory takes it");
+        let lines = refused(&check(directory.path(), &["--config", "latticegate.yaml", "--policy", "nginx.conf"], &[]));
+        let mend = "turn it into an access list with `latticegate import FILE`";
+        assert_eq!(lines, [format!("error: nginx.conf:{line}:1: is a file for nginx; {mend}")], "{nginx}");
+    }
+}
+
+#[test]
+fn an_empty_access_list_is_told_as_empty() {
+    for policy in ["", "\n", "# nothing\n"] {
+        let directory = directory(None, Some(policy.as_bytes()));
+        let lines = refused(&check(directory.path(), CONFIG, &[]));
+        let mend = "write its keys, or start from the file in conf/";
+        assert_eq!(lines, [format!("error: ipcontrol.yaml: is empty; {mend}")], "{policy:?}");
+        let output = check(directory.path(), &["--config", "latticegate.yaml", "--format", "json"], &[]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        let problem = &told["problems"][0];
+        assert_eq!([&problem["message"], &problem["mend"]], ["is empty", mend], "{policy:?}");
     }
 }
 

@@ -72,7 +72,8 @@ impl Check<'_> {
         };
         let policy_poll = self.above_zero(policy_poll, &Path::root().key("policy_poll"), usual);
         let listeners = self.listeners(listeners.unwrap_or_default());
-        let (health, admin) = (or(health, defaults::HEALTH), or(admin, defaults::ADMIN));
+        let (health, admin) =
+            (health.map_or(defaults::HEALTH, |read| read.0.0), admin.map_or(defaults::ADMIN, |read| read.0.0));
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
         self.trusted(&listeners, &trusted, need);
         self.addresses_are_distinct(&listeners, health, admin);
@@ -139,7 +140,7 @@ impl Check<'_> {
         let port = |port: Option<Read<NonZeroU16>>| port.map_or(usual, |read| read.0.get());
         Some(Listener {
             name: name?.0,
-            bind: bind?,
+            bind: bind?.0,
             protocol,
             upstream_port: port(upstream_port),
             public_port: port(public_port),
@@ -264,7 +265,7 @@ impl Check<'_> {
         let path = Path::root().key("dns");
         let RawDns { server, ipv6, timeout, min_ttl, max_ttl, negative_ttl, max_stale, cache_size } = raw;
         let dns = Dns {
-            server: or(server, defaults::DNS_SERVER),
+            server: server.map_or(defaults::DNS_SERVER, |read| read.0.0),
             ipv6: or(ipv6, defaults::DNS_IPV6),
             timeout: self.above_zero(timeout, &path.key("timeout"), defaults::DNS_TIMEOUT),
             min_ttl: or(min_ttl, defaults::DNS_MIN_TTL),

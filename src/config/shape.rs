@@ -1,7 +1,6 @@
 //! The configuration as it is written: every key, nothing decided. Private, so that nobody relies on it unchecked.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::values::{AccountId, Connections, ListenerName, MetricWord, Workers};
+use super::values::{
+    AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, MetricWord, ResolverAddress,
+    Workers,
+};
 use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
@@ -69,7 +71,7 @@ pub(super) struct RawListener {
     pub(super) name: Option<Read<ListenerName>>,
     /// Address and port, like `[::]:8443`; `[::]` takes IPv4, too.
     #[cfg_attr(test, schemars(required))]
-    pub(super) bind: Option<Read<SocketAddr>>,
+    pub(super) bind: Option<Read<ListenerAddress>>,
     /// `tls` reads the server name of the ClientHello, `http` the Host field.
     #[cfg_attr(test, schemars(required))]
     pub(super) protocol: Option<Read<Protocol>>,
@@ -94,7 +96,7 @@ pub(super) struct RawProxyProtocol {
 #[serde(deny_unknown_fields, expecting = "{ server: \"169.254.169.253:53\" }")]
 pub(super) struct RawDns {
     /// Address and port of the resolver; 169.254.169.253:53, the VPC's own.
-    pub(super) server: Option<Read<SocketAddr>>,
+    pub(super) server: Option<Read<ResolverAddress>>,
     /// Whether AAAA is asked; `auto`: where a route leads to an IPv6 allowed network.
     pub(super) ipv6: Option<Read<Ipv6>>,
     /// For one question, its retries included.
@@ -180,7 +182,7 @@ pub(super) struct RawDrain {
 #[serde(deny_unknown_fields, expecting = "{ bind: \"[::]:9901\" }")]
 pub(super) struct RawHealth {
     /// Address and port.
-    pub(super) bind: Option<Read<SocketAddr>>,
+    pub(super) bind: Option<Read<HealthAddress>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -196,7 +198,7 @@ pub(super) struct RawReadiness {
 #[serde(deny_unknown_fields, expecting = "{ bind: \"127.0.0.1:9900\" }")]
 pub(super) struct RawAdmin {
     /// Address and port.
-    pub(super) bind: Option<Read<SocketAddr>>,
+    pub(super) bind: Option<Read<AdminAddress>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -48,24 +48,45 @@ impl FromScalar for Duration {
     }
 }
 
-impl FromScalar for SocketAddr {
-    const EXPECTED: &'static str = "an address and port, like \"[::]:8443\"";
+/// An address and port, by what it is for: each has its own example in a mend.
+macro_rules! addresses {
+    ($($(#[$doc:meta])* $name:ident, $host:literal, $port:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct $name(pub(super) SocketAddr);
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is not an address and port", address_mend(text)))
-    }
+        impl FromScalar for $name {
+            const EXPECTED: &'static str = concat!("an address and port, like \"", $host, ":", $port, "\"");
 
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string" })
-    }
+            fn from_scalar(text: &str) -> Result<Self, Fault> {
+                let fault = |_| Fault::new("is not an address and port", address_mend(text, $host, $port));
+                text.parse().map(Self).map_err(fault)
+            }
+
+            #[cfg(test)]
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "type": "string" })
+            }
+        }
+    )+};
 }
 
-/// What was meant by something that is almost an address and port.
-fn address_mend(text: &str) -> String {
+addresses! {
+    /// `listeners[].bind`.
+    ListenerAddress, "[::]", "8443";
+    /// `health.bind`.
+    HealthAddress, "[::]", "9901";
+    /// `admin.bind`.
+    AdminAddress, "127.0.0.1", "9900";
+    /// `dns.server`.
+    ResolverAddress, "169.254.169.253", "53";
+}
+
+/// What was meant by something that is almost an address and port; `host` and `usual` are the example's.
+fn address_mend(text: &str, host: &str, usual: &str) -> String {
     let port = text.strip_prefix("*:").or(text.strip_prefix(':')).unwrap_or(text);
     if port.parse::<u16>().is_ok() {
-        return format!("write \"[::]:{port}\"");
+        return format!("write \"{host}:{port}\"");
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && port.parse::<u16>().is_ok()
@@ -75,11 +96,11 @@ fn address_mend(text: &str) -> String {
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return match address {
-            IpAddr::V4(address) => format!("add the port, like \"{address}:53\""),
-            IpAddr::V6(address) => format!("add the port, like \"[{address}]:53\""),
+            IpAddr::V4(address) => format!("add the port, like \"{address}:{usual}\""),
+            IpAddr::V6(address) => format!("add the port, like \"[{address}]:{usual}\""),
         };
     }
-    "write an IP address and a port, like \"[::]:8443\" or \"127.0.0.1:9900\"".to_owned()
+    format!("write an IP address and a port, like \"{host}:{usual}\"")
 }
 
 impl FromScalar for NonZeroU16 {
@@ -403,7 +424,28 @@ macro_rules! words {
     };
 }
 
-words!(Protocol, "tls or http": "tls" => Tls, "http" => Http);
+impl FromScalar for Protocol {
+    const EXPECTED: &'static str = "tls or http";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        word(text, &[("tls", Self::Tls), ("http", Self::Http)]).map_err(|fault| Fault {
+            // By its letters, https would be nearest to http.
+            mend: match text.to_ascii_lowercase().as_str() {
+                "https" | "ssl" | "sni" | "tls1.2" | "tls1.3" => "write \"tls\"".to_owned(),
+                "tcp" => "write \"tls\", or \"http\" for requests in the clear: the name must be read from one of them"
+                    .to_owned(),
+                _ => fault.mend,
+            },
+            ..fault
+        })
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "enum": ["tls", "http"] })
+    }
+}
+
 words!(ProxyProtocol, "required or off": "required" => Required, "off" => Off);
 words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent);
 words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
@@ -437,18 +479,39 @@ mod tests {
     #[test]
     fn an_address_that_is_almost_right_is_shown_right() {
         for (text, mend) in [
-            ("8443", "\"[::]:8443\""),
-            (":8443", "\"[::]:8443\""),
-            ("*:8443", "\"[::]:8443\""),
-            (":::8443", "\"[::]:8443\""),
-            ("fd00::1:99999", "\"[fd00::1:99999]"),
-            ("10.0.0.2", "\"10.0.0.2:53\""),
-            ("[fd00:ec2::253]", "\"[fd00:ec2::253]:53\""),
-            ("localhost:53", "\"127.0.0.1:9900\""),
+            ("8443", "write \"[::]:8443\""),
+            (":8443", "write \"[::]:8443\""),
+            ("*:8443", "write \"[::]:8443\""),
+            (":::8443", "write \"[::]:8443\""),
+            ("fd00::1:99999", "write an IP address and a port, like \"[::]:8443\""),
+            ("0.0.0.0", "add the port, like \"0.0.0.0:8443\""),
+            ("localhost:53", "write an IP address and a port, like \"[::]:8443\""),
         ] {
-            let fault = SocketAddr::from_scalar(text).unwrap_err();
-            let general = "write an IP address and a port";
-            assert!(fault.mend.contains(mend) || fault.mend.starts_with(general), "{text}: {}", fault.mend);
+            assert_eq!(ListenerAddress::from_scalar(text).unwrap_err().mend, mend, "{text}");
         }
+        for (text, mend) in [
+            ("53", "write \"169.254.169.253:53\""),
+            ("10.0.0.2", "add the port, like \"10.0.0.2:53\""),
+            ("[fd00:ec2::253]", "add the port, like \"[fd00:ec2::253]:53\""),
+            ("resolver.example.com", "write an IP address and a port, like \"169.254.169.253:53\""),
+        ] {
+            assert_eq!(ResolverAddress::from_scalar(text).unwrap_err().mend, mend, "{text}");
+        }
+        assert_eq!(AdminAddress::from_scalar("9900").unwrap_err().mend, "write \"127.0.0.1:9900\"");
+        assert_eq!(HealthAddress::from_scalar("::").unwrap_err().mend, "add the port, like \"[::]:9901\"");
+    }
+
+    #[test]
+    fn other_names_for_a_protocol_lead_to_the_right_one() {
+        for (text, mend) in [
+            ("https", "write \"tls\""),
+            ("SSL", "write \"tls\""),
+            ("TLS", "did you mean \"tls\"?"),
+            ("htp", "did you mean \"http\"?"),
+            ("udp", "write one of these"),
+        ] {
+            assert_eq!(Protocol::from_scalar(text).unwrap_err().mend, mend, "{text}");
+        }
+        assert!(Protocol::from_scalar("tcp").unwrap_err().mend.starts_with("write \"tls\", or \"http\""));
     }
 }

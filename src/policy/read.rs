@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use super::shape::{RawPolicy, RawRule};
 use super::{Action, NamePattern, Rule, Sources};
 use crate::client::EndpointId;
+use crate::config::configuration_as_list;
 use crate::problem::{Origin, Position, Problem, nearest};
 use crate::yaml::{Document, Fault, FromScalar, Many, Path};
 
@@ -27,13 +28,28 @@ const MAX_TEXT: usize = 160;
 
 /// The rules, and what is doubtful about the text beside them.
 pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
-    let document = Document::parse(text, origin.clone())?;
+    let document = Document::parse(text, origin.clone())
+        .map_err(|problems| nginx(text, &origin).map_or(problems, |problem| vec![problem]))?;
+    if let Some(problem) = configuration_as_list(&document) {
+        return Err(vec![problem]);
+    }
     let mut problems = Vec::new();
     let raw: RawPolicy = document.read(&mut problems);
     let reader = Reader { document: &document, problems, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
     let (rules, mut notes) = reader.rules(raw, &text.lines().collect::<Vec<_>>())?;
     notes.extend(cut_short(text, origin));
     Ok((rules, notes))
+}
+
+/// `allow 10.0.0.0/8;` is of nginx.
+fn nginx(text: &str, origin: &Origin) -> Option<Problem> {
+    let directive = |line: &str| {
+        let code = line.split('#').next().unwrap_or_default().trim();
+        code.ends_with(';') && matches!(code.split_whitespace().next(), Some("allow" | "deny" | "include"))
+    };
+    let (_, line) = text.lines().zip(1..).find(|(line, _)| directive(line))?;
+    let mend = "turn it into an access list with `latticegate import FILE`";
+    Some(Problem::whole(origin.clone(), "is a file for nginx", mend).at(Position { line, column: 1 }))
 }
 
 /// What is left of `192.0.0.0/24` may be a network, too.

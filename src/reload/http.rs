@@ -29,14 +29,14 @@ impl HttpSource {
         Self { url }
     }
 
-    pub(super) async fn fetch(&self, known: &Version) -> Result<Looked, SourceError> {
+    pub(super) async fn fetch(&self, known: Option<&Version>) -> Result<Looked, SourceError> {
         let result = timeout(PATIENCE, self.get(known)).await;
         result
             .unwrap_or_else(|_| Err(format!("does not answer within {PATIENCE:?}")))
             .map_err(|why| SourceError::Unreachable(format!("{self}: {why}")))
     }
 
-    async fn get(&self, known: &Version) -> Result<Looked, String> {
+    async fn get(&self, known: Option<&Version>) -> Result<Looked, String> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?))
             .await
             .map_err(|error| error.to_string())?;
@@ -45,7 +45,7 @@ impl HttpSource {
             let _ = connection.await;
         });
         let mut request = Request::get(&*self.url.path).header(HOST, self.url.address.to_string());
-        if !known.label.is_empty() {
+        if let Some(known) = known.filter(|known| !known.label.is_empty()) {
             request = request.header(IF_NONE_MATCH, &*known.label);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;

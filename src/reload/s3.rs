@@ -51,9 +51,9 @@ impl S3Source {
         Ok(Self { object: object.clone(), store, key })
     }
 
-    pub(super) async fn fetch(&self, known: &Version) -> Result<Looked, SourceError> {
+    pub(super) async fn fetch(&self, known: Option<&Version>) -> Result<Looked, SourceError> {
         // What is in force is labelled `ETag version-id`.
-        let etag = known.label.split(' ').next().filter(|etag| !etag.is_empty());
+        let etag = known.and_then(|known| known.label.split(' ').next()).filter(|etag| !etag.is_empty());
         let options = GetOptions { if_none_match: etag.map(str::to_owned), ..GetOptions::default() };
         let object = match self.store.get_opts(&self.key, options).await {
             Ok(object) => object,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 
-use super::source::{Looked, Source, Version};
+use super::source::{Looked, Source};
 use super::{Loaded, SourceError};
 use crate::client::Client;
 use crate::config::PolicySource;
@@ -96,8 +96,8 @@ impl Shadow {
         let Ok(mut source) = Source::new(&PolicySource::File(path.to_owned())) else { return };
         let mut told = None;
         loop {
-            let known = self.load().map_or_else(Version::none, |list| list.loaded.version.clone());
-            let result = match source.fetch(&known).await {
+            let known = self.load().map(|list| list.loaded.version.clone());
+            let result = match source.fetch(known.as_ref()).await {
                 Ok(Looked::Fetched(fetched)) => source.parse(fetched).await.map(Some),
                 Ok(Looked::Unchanged | Looked::AsInForce) => Ok(None),
                 Err(error) => Err(error),

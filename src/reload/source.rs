@@ -73,7 +73,7 @@ impl Source {
 
     /// The list at start, whatever it is.
     pub async fn first(&mut self) -> Result<Loaded, SourceError> {
-        match self.fetch(&Version::none()).await? {
+        match self.fetch(None).await? {
             Looked::Fetched(fetched) => self.parse(fetched).await,
             Looked::Unchanged | Looked::AsInForce => {
                 Err(SourceError::Unreachable("the source says that nothing has changed".into()))
@@ -81,7 +81,8 @@ impl Source {
         }
     }
 
-    pub(super) async fn fetch(&mut self, known: &Version) -> Result<Looked, SourceError> {
+    /// `known` is the list that is there already. No list is known by no version: an empty text's hash is 0.
+    pub(super) async fn fetch(&mut self, known: Option<&Version>) -> Result<Looked, SourceError> {
         let looked = match self {
             Self::File(file) => file.fetch()?,
             Self::Http(http) => http.fetch(known).await?,
@@ -90,7 +91,7 @@ impl Source {
         };
         Ok(match looked {
             // A file that was touched, or a server without ETags: the same text is no news.
-            Looked::Fetched(fetched) if Version::of(&fetched) == *known => Looked::AsInForce,
+            Looked::Fetched(fetched) if known == Some(&Version::of(&fetched)) => Looked::AsInForce,
             other => other,
         })
     }
@@ -125,8 +126,8 @@ impl Source {
 }
 
 impl Version {
-    /// What no list has.
-    pub fn none() -> Self {
+    /// Of a list that came from no source.
+    pub(super) fn none() -> Self {
         Self { label: "".into(), hash: 0 }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
+use super::mend;
 use super::tree::{Entry, Kind, Node, Path, Place, Step};
 use crate::problem::{Origin, Position, Problem};
 
@@ -132,7 +133,12 @@ impl Builder<'_> {
         }
         let null = style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if null && !self.open.is_empty() {
-            let problem = self.refuse(at, "has no value", "write one, or remove the key");
+            let key = match self.open.last() {
+                Some(Open::Map { key: Some((key, _)), .. }) => mend::missing_space(key),
+                _ => None,
+            };
+            let mend = key.as_deref().unwrap_or("write one, or remove the key");
+            let problem = self.refuse(at, "has no value", mend);
             self.problems.push(problem);
         }
         self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar } });
@@ -168,7 +174,7 @@ impl Builder<'_> {
 
     fn syntax(&self, error: &ScanError, text: &str) -> Problem {
         let at = within(place(*error.marker()), text);
-        self.refuse(at, &format!("is not YAML: {}", error.info()), syntax_mend(text, at.line))
+        self.refuse(at, &format!("is not YAML: {}", error.info()), &mend::syntax(text, at.line))
     }
 }
 
@@ -179,19 +185,6 @@ pub(super) fn within(at: Place, text: &str) -> Place {
         return at;
     }
     Place { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
-}
-
-/// What is probably wrong with a line that is not YAML.
-pub(super) fn syntax_mend(text: &str, line: u32) -> &'static str {
-    let line = usize::try_from(line).unwrap_or(usize::MAX);
-    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    if source.contains("::") {
-        "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\""
-    } else if source.contains('\t') {
-        "use spaces instead of tabs"
-    } else {
-        "look for a missing quote, bracket, colon or space in this line or the one above"
-    }
 }
 
 /// YAML forbids tabs in indentation, and parsers tell it in riddles.

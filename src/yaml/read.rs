@@ -8,7 +8,7 @@ use serde_yaml::Value;
 
 use super::events::MAX_PROBLEMS;
 use super::tree::{Kind, Node, Path, Place, Step, scalar_text};
-use super::{Document, Fault};
+use super::{Document, Fault, mend};
 use crate::problem::{Problem, nearest};
 
 impl Document {
@@ -97,9 +97,13 @@ fn translate(error: &str) -> Fault {
     }
     match error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
         Some((found, expected)) => {
+            // `allow:10.0.0.0/8` where keys are expected.
+            let string = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"'));
+            let missing_space = string.and_then(mend::missing_space);
             let found = found.replace("sequence", "a list").replace("map", "a map").replace("unit value", "nothing");
             let expected = expected.replace("a sequence", "a list").replace("a map", "keys with values");
-            Fault::new(format!("found {found}"), format!("write {expected}"))
+            let mend = missing_space.unwrap_or_else(|| format!("write {expected}"));
+            Fault::new(format!("found {found}"), mend)
         }
         None => Fault::new(error, ""),
     }

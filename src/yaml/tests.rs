@@ -46,6 +46,13 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("a: [10.0.0.0/8, ::/0]\n", "a.yaml:1:17: is not YAML: did not find expected node content; put IPv6"),
         ("bind: [::]:8443\n", "put IPv6 addresses in quotes"),
         ("a: { bind: [::]:8443, b: 1 }\n", "quotes"),
+        ("to: *.example.com # x\n", "; put it in quotes, \"*.example.com\""),
+        ("to: [a, *.example.com]\n", "; put it in quotes, \"*.example.com\""),
+        ("- allow: *\n", "; put it in quotes, \"*\""),
+        ("- allow:10.0.0.0/8\n  to: a.b\n", "; a space is missing after the colon: write `allow: 10.0.0.0/8`"),
+        ("a: { to:x.y, b: 1 }\n", "; a space is missing after the colon: write `to: x.y`"),
+        ("rules:[]\n", "; a space is missing after the colon: write `rules: []`"),
+        ("a: {\n  face:b00c::, b: [\n", "put IPv6 addresses in quotes"),
     ] {
         let told = problems(text);
         assert!(told.iter().any(|line| line.contains(expected)), "{text:?}\n{told:#?}");
