@@ -4,6 +4,7 @@
 //! lets pass what no rule matches, and ignores host bits.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use crate::networks::{NetworkError, parse_network};
 
@@ -31,6 +32,11 @@ pub struct Included {
 
 /// Finds the files of an `include`.
 pub trait Include {
+    /// The same for every name of one file.
+    fn identity(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+
     /// `pattern` as seen from the file `from`; an error says why there are none.
     fn find(&self, from: &str, pattern: &str) -> Result<Vec<Included>, String>;
 }
@@ -42,10 +48,10 @@ impl<F: Fn(&str, &str) -> Result<Vec<Included>, String>> Include for F {
 }
 
 pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
-    let mut import = Import { out: Imported::default(), include, ends_with_all: false };
+    let mut import = Import { out: Imported::default(), include, ends_with_all: false, open: Vec::new() };
     let schema = "# yaml-language-server: $schema=ipcontrol.schema.json\n";
     let _ = write!(import.out.yaml, "{schema}# Imported from {name} by `latticegate import`.\n\nrules:\n");
-    import.file(name, text, 0);
+    import.file(name, text);
     import.end();
     import.out
 }
@@ -55,6 +61,8 @@ struct Import<'a> {
     include: &'a dyn Include,
     /// The last rule is for everyone, so nothing is left to nginx's default.
     ends_with_all: bool,
+    /// The files that are being read, each included by the one before.
+    open: Vec<PathBuf>,
 }
 
 /// A piece of an nginx file.
@@ -79,36 +87,50 @@ enum Piece {
     Unfinished {
         words: Vec<String>,
         line: usize,
+        /// What would have ended it.
+        missing: char,
     },
 }
 
 impl Import<'_> {
-    fn file(&mut self, name: &str, text: &str, depth: usize) {
+    fn file(&mut self, name: &str, text: &str) {
+        self.open.push(self.include.identity(name));
         for piece in pieces(text) {
             match piece {
                 Piece::Blank => self.out.yaml.push('\n'),
                 Piece::Comment { text, trailing: true } => self.trailing(&text),
                 Piece::Comment { text, trailing: false } => self.line(&format!("# {text}")),
-                Piece::Directive { words, line } => self.directive(name, &words, line, depth),
+                Piece::Directive { words, line } => self.directive(name, &words, line),
                 Piece::Block { words, line } => {
-                    self.leave_out(name, line, &format!("{} {{ … }}", words.join(" ")), "blocks have no place here");
+                    let why = missing_end(&words).unwrap_or_else(|| "blocks have no place here".to_owned());
+                    self.leave_out(name, line, &format!("{} {{ … }}", words.join(" ")), &why);
                 }
-                Piece::Unfinished { words, line } => {
-                    self.leave_out(name, line, &words.join(" "), "the file ends before it does");
+                Piece::Unfinished { words, line, missing } => {
+                    let why = missing_end(&words).unwrap_or_else(|| format!("the `{missing}` at its end is missing"));
+                    self.leave_out(name, line, &words.join(" "), &why);
                 }
             }
         }
+        self.open.pop();
     }
 
-    fn directive(&mut self, name: &str, words: &[String], line: usize, depth: usize) {
+    fn directive(&mut self, name: &str, words: &[String], line: usize) {
+        if let Some(why) = missing_end(words) {
+            return self.leave_out(name, line, &words.join(" "), &why);
+        }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             [action @ ("allow" | "deny"), source] => self.rule(name, action, source, line),
-            ["include", pattern] if depth < MAX_DEPTH => match self.include.find(name, pattern) {
+            ["include", pattern] if self.open.len() <= MAX_DEPTH => match self.include.find(name, pattern) {
                 Ok(files) => {
-                    for Included { name, text } in files {
-                        self.line(&format!("# from {name}"));
-                        self.file(&name, &text, depth + 1);
+                    for file in files {
+                        if self.open.contains(&self.include.identity(&file.name)) {
+                            let why = format!("{} would include itself", file.name);
+                            self.leave_out(name, line, &words.join(" "), &why);
+                            continue;
+                        }
+                        self.line(&format!("# from {}", file.name));
+                        self.file(&file.name, &file.text);
                     }
                 }
                 Err(error) => self.leave_out(name, line, &words.join(" "), &error),
@@ -185,6 +207,13 @@ impl Import<'_> {
         }
         let _ = writeln!(self.out.yaml, "   # {}", printable(text));
     }
+}
+
+/// Another directive begins within this one, so that the end of the first is missing.
+fn missing_end(words: &[String]) -> Option<String> {
+    let next = words.iter().skip(1).position(|word| matches!(word.as_str(), "allow" | "deny" | "include"))?;
+    let first = words.get(..=next)?.join(" ");
+    Some(format!("a `;` is missing after `{first}`"))
 }
 
 /// Control characters would end the comment, or the file's being YAML.
@@ -283,9 +312,10 @@ impl Scan {
     }
 
     fn end(mut self) -> Vec<Piece> {
-        let words = if self.depth > 0 { self.block } else { self.words };
+        let (words, end) = if self.depth > 0 { (self.block, '}') } else { (self.words, ';') };
         if !words.is_empty() {
-            self.pieces.push(Piece::Unfinished { words, line: self.start });
+            let missing = self.quote.unwrap_or(end);
+            self.pieces.push(Piece::Unfinished { words, line: self.start, missing });
         }
         while self.pieces.last() == Some(&Piece::Blank) {
             self.pieces.pop();
@@ -367,7 +397,7 @@ mod tests {
                 "ipcontrol.conf:7: allow example.com: it is not a network",
                 "ipcontrol.conf:8: include more.conf: more.conf cannot be read",
                 "ipcontrol.conf:9: allow a b: it is not a network",
-                "ipcontrol.conf:11: allow 10.0.0.1: the file ends before it does",
+                "ipcontrol.conf:11: allow 10.0.0.1: the `;` at its end is missing",
             ]
         );
     }
@@ -375,12 +405,40 @@ mod tests {
     #[test]
     fn includes_are_followed_and_end_somewhere() {
         let include = |from: &str, pattern: &str| {
-            assert!(from == "a.conf" || from == "b.conf");
-            assert_eq!(pattern, "b.conf");
-            Ok(vec![Included { name: "b.conf".to_owned(), text: "allow 10.0.0.1;\ninclude b.conf;".to_owned() }])
+            let text = match (from, pattern) {
+                ("a.conf" | "c.conf", "b.conf") => "allow 10.0.0.1;\ninclude c.conf;",
+                ("b.conf", "c.conf") => "allow 10.0.0.2;\ninclude b.conf;\nallow 10.0.0.3;",
+                other => panic!("{other:?}"),
+            };
+            Ok(vec![Included { name: pattern.to_owned(), text: text.to_owned() }])
         };
-        let imported = import("a.conf", "include b.conf;\ndeny all;\n", &include);
-        assert_eq!(imported.rules, 1 + MAX_DEPTH);
-        assert_eq!(imported.left_out, ["b.conf:2: include b.conf: includes are nested too deep"]);
+        // The same file twice is no cycle.
+        let imported = import("a.conf", "include b.conf;\ninclude b.conf;\ndeny all;\n", &include);
+        assert_eq!(imported.rules, 7);
+        let told = "c.conf:2: include b.conf: b.conf would include itself";
+        assert_eq!(imported.left_out, [told, told]);
+        let deeper = |_: &str, pattern: &str| {
+            let text = format!("allow 10.0.0.1;\ninclude {pattern}x;");
+            Ok(vec![Included { name: pattern.to_owned(), text }])
+        };
+        let imported = import("a.conf", "include x;\ndeny all;\n", &deeper);
+        assert_eq!((imported.rules, imported.left_out.len()), (1 + MAX_DEPTH, 1));
+        assert!(imported.left_out[0].ends_with("includes are nested too deep"), "{:?}", imported.left_out);
+    }
+
+    #[test]
+    fn a_missing_end_is_told_as_that() {
+        for (text, told) in [
+            ("allow 10.0.0.1\ndeny all;\n", "allow 10.0.0.1 deny all: a `;` is missing after `allow 10.0.0.1`"),
+            ("allow 10.0.0.1 # x\nallow all", "allow 10.0.0.1 allow all: a `;` is missing after `allow 10.0.0.1`"),
+            ("deny all\n", "deny all: the `;` at its end is missing"),
+            ("location /x {\n  deny all;\n", "location /x: the `}` at its end is missing"),
+            ("allow 10.0.0.1 location / { deny all; }", "allow 10.0.0.1 location / { … }: blocks have no place here"),
+            ("satisfy any\nallow all;\n", "satisfy any allow all: a `;` is missing after `satisfy any`"),
+            ("allow \"10.0.0.1;\ndeny all;\n", "the `\"` at its end is missing"),
+        ] {
+            let imported = imported(text);
+            assert!(imported.left_out.len() == 1 && imported.left_out[0].ends_with(told), "{:?}", imported.left_out);
+        }
     }
 }

@@ -306,8 +306,7 @@ fn mistakes_in_the_access_list_are_told_too() {
 #[test]
 fn a_file_in_the_place_of_another_is_told_in_one_line() {
     let directory = directory(None, None);
-    let list =
-        "is an access list, not a configuration; name it with --policy, or under the key `policy` of a configuration";
+    let list = "is an access list, not a configuration; name it under the key `policy` of a configuration, or to `check` with --policy";
     let lines = refused(&check(directory.path(), &["--config", "ipcontrol.yaml"], &[]));
     assert_eq!(lines, [format!("error: ipcontrol.yaml: {list}")]);
     let swapped = ["--config", "latticegate.yaml", "--policy", "latticegate.yaml"];

@@ -210,6 +210,26 @@ fn import_names_what_it_leaves_out() {
 }
 
 #[test]
+fn import_ends_a_cycle_at_its_first_turn() {
+    let directory = directory("rules: []\n");
+    std::fs::create_dir(directory.path().join("conf.d")).expect("a directory");
+    let more = directory.path().join("conf.d/more.conf");
+    write(&directory, "ipcontrol.conf", format!("include {};\ndeny all;\n", more.display()).as_bytes());
+    write(&directory, "conf.d/more.conf", b"allow 10.0.0.0/8;\ninclude ../ipcontrol.conf;\n");
+    // However the first file is called.
+    for name in ["ipcontrol.conf", "./conf.d/../ipcontrol.conf"] {
+        let output = latticegate(&directory, &["import", name]);
+        let told = err(&output);
+        assert_eq!((output.status.code(), told.matches("not taken over: ").count()), (Some(1), 1), "{told}");
+        assert!(
+            told.contains("more.conf:2: include ../ipcontrol.conf: ") && told.contains("would include itself"),
+            "{told}"
+        );
+        assert_eq!(out(&output).matches("- allow: 10.0.0.0/8\n").count(), 1, "{}", out(&output));
+    }
+}
+
+#[test]
 fn explain_asked_wrongly_is_no_refusal() {
     let directory = directory("rules:\n  - allow: 10.0.0.0/8\n");
     for (arguments, expected) in [

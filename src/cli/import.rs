@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::check::tell;
-use crate::import::{Included, import};
+use crate::import::{Include, Included, import};
 use crate::policy::Policy;
 use crate::problem::{Origin, Severity};
 use crate::yaml;
@@ -33,7 +33,7 @@ impl Import {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let imported = import(&self.file.display().to_string(), &text, &include);
+        let imported = import(&self.file.display().to_string(), &text, &FromDisk);
         io::stdout().lock().write_all(imported.yaml.as_bytes())?;
         let mut err = io::stderr().lock();
         for note in &imported.notes {
@@ -55,8 +55,20 @@ impl Import {
     }
 }
 
+struct FromDisk;
+
+impl Include for FromDisk {
+    fn identity(&self, name: &str) -> PathBuf {
+        std::fs::canonicalize(name).unwrap_or_else(|_| name.into())
+    }
+
+    fn find(&self, from: &str, pattern: &str) -> Result<Vec<Included>, String> {
+        find(from, pattern)
+    }
+}
+
 /// The files that `pattern` names, seen from the directory of `from`, in the order of their names.
-fn include(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
+fn find(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
     let directory = Path::new(from).parent().unwrap_or(Path::new(""));
     let pattern = directory.join(pattern);
     let pattern = pattern.to_str().ok_or("its path is not UTF-8")?;

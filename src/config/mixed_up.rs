@@ -23,7 +23,7 @@ const OF_A_CONFIGURATION: [&str; 12] = [
 pub(super) fn list_as_configuration(document: &Document) -> Option<Problem> {
     let list =
         document.keys().any(|key| key == "rules") && document.keys().all(|key| matches!(key, "rules" | "groups"));
-    let mend = "name it with --policy, or under the key `policy` of a configuration";
+    let mend = "name it under the key `policy` of a configuration, or to `check` with --policy";
     list.then(|| told(document, "rules", "is an access list, not a configuration", mend))
 }
 
