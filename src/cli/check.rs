@@ -80,7 +80,7 @@ impl Check {
                 return report;
             }
         };
-        report.add(self.severity(), log::filter("info").1.into_iter().collect());
+        report.add(self.severity(), log::asked().err().into_iter().collect());
         self.check_source(&config, &mut report);
         self.check_log(&config, &mut report);
         match (&self.policy, &config.policy) {

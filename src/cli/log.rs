@@ -1,20 +1,34 @@
 //! `LATTICEGATE_LOG`: how much the process tells about itself. A filter that is none is told, not passed over.
 
+use std::io::{self, IsTerminal};
+
 use tracing_subscriber::EnvFilter;
 
-use crate::problem::{Origin, Problem, nearest};
+use super::check::tell;
+use crate::problem::{Origin, Problem, Severity, nearest};
 
 const VARIABLE: &str = "LATTICEGATE_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The filter that is asked for; `usual` where none is, or where what is asked for cannot be read.
-pub(super) fn filter(usual: &str) -> (EnvFilter, Option<Problem>) {
-    let Some(text) = std::env::var_os(VARIABLE) else { return (EnvFilter::new(usual), None) };
-    match read(&text.to_string_lossy()) {
-        Ok(Some(filter)) => (filter, None),
-        Ok(None) => (EnvFilter::new(usual), None),
-        Err(problem) => (EnvFilter::new(usual), Some(problem)),
-    }
+/// From here on the process tells about itself on standard error: what is asked for, or `usual` where nothing is or it
+/// cannot be read.
+pub(super) fn start(usual: &str) -> io::Result<()> {
+    let (filter, problem) = match asked() {
+        Ok(filter) => (filter, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    tell(Severity::Warning, problem.as_slice())?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(usual)))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// The filter that is asked for, if one is.
+pub(super) fn asked() -> Result<Option<EnvFilter>, Problem> {
+    std::env::var_os(VARIABLE).map_or(Ok(None), |text| read(&text.to_string_lossy()))
 }
 
 /// None where nothing is asked for.

@@ -1,6 +1,5 @@
 //! `latticegate run`: configuration and access list, then the server.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -37,13 +36,7 @@ impl Run {
             }
         };
         tell(Severity::Warning, &warnings)?;
-        let (filter, problem) = log::filter("info");
-        tell(Severity::Warning, problem.as_slice())?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .init();
+        log::start("info")?;
         match run::run(beginning, config, self.source.config.as_deref()) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(StartError::Policy(SourceError::Problems(problems))) => {
