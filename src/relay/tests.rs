@@ -9,6 +9,7 @@ use tokio::task::yield_now;
 use tokio::time::advance;
 
 use super::*;
+use crate::random::Random;
 
 const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -391,14 +392,8 @@ enum Act {
 /// what the relay does, and at which millisecond, can be foretold. Gives how it ended.
 fn simulate(seed: u64) -> Close {
     const LIMIT: u64 = 1000;
-    let mut state = seed;
-    let mut below = |n: u64| {
-        // SplitMix64, by its published constants.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    };
+    let mut random = Random(seed);
+    let mut below = |n| random.below(n);
     let mut acts = Vec::new();
     for side in 0..2 {
         let mut at = 0;

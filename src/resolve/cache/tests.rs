@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::super::{Resolver, ResolverFactory};
 use super::*;
 use crate::client::Client;
+use crate::random::Random;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -436,19 +437,6 @@ fn an_asker_who_leaves_does_not_disturb_those_who_wait() {
         drop(question);
         assert_eq!(address(&staying, "a.example").await, Ok((ip(1), false)));
     });
-}
-
-/// Deterministic: the same seed gives the same numbers.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        // SplitMix64, by its published constants.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
 }
 
 /// Each answer of the resolver about a name, with the moment at which it arrives.
