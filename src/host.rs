@@ -28,8 +28,10 @@ pub struct Head {
     pub body: Body,
     /// The client sends no further request on this connection (`Connection: close`, HTTP/1.0 without keep-alive).
     pub last: bool,
-    /// The client offers to change the protocol; the bytes that follow are still read as HTTP/1.
+    /// The client offers to change the protocol; until the upstream agrees, what follows is read as HTTP/1.
     pub upgrade: bool,
+    /// The method is HEAD, whose response has no content.
+    pub is_head: bool,
 }
 
 /// How the end of a request's body is found (RFC 9112 §6.3).
@@ -179,7 +181,8 @@ fn complete_head(head: &[u8], public_port: u16) -> Result<Head, Stop> {
         return Err(HeadMalformed.into());
     }
     let last = fields.close || (minor == 0 && !fields.keep_alive);
-    Ok(Head { name, body, last, upgrade: fields.upgrade })
+    // Methods are case-sensitive (RFC 9110 §9.1).
+    Ok(Head { name, body, last, upgrade: fields.upgrade, is_head: method == "HEAD" })
 }
 
 /// The fields that decide, in one pass over all.
@@ -241,19 +244,19 @@ fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) 
 }
 
 /// Digits only: no sign, no list, no blank. More than 63 bits would be negative to a reader somewhere.
-fn content_length(value: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok().filter(|length| *length <= i64::MAX.unsigned_abs())
 }
 
 /// A list of plain tokens of which the last, and only the last, is `chunked`.
-fn ends_in_chunked(codings: &[u8]) -> bool {
+pub(crate) fn ends_in_chunked(codings: &[u8]) -> bool {
     let mut codings = list(codings).rev();
     codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         && codings.all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
-fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
@@ -301,7 +304,7 @@ fn is_port(digits: &[u8], port: u16) -> bool {
     !digits.starts_with(b"0") && std::str::from_utf8(digits).is_ok_and(|text| text.parse() == Ok(port))
 }
 
-fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| is_tchar(byte))
 }
 

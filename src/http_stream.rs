@@ -1,13 +1,14 @@
 //! Pure: follows the client's side of a kept-alive HTTP/1 connection, so that every request is asked about and
-//! only whole, unambiguous framing is forwarded. Responses are never read.
+//! only whole, unambiguous framing is forwarded. Responses are followed by [`crate::http_response`].
 //!
-//! The caller keeps the bytes and forwards them as they are; here is only told how many. What has not come
+//! The caller keeps the bytes and forwards them as they are; here is only said how many. What has not come
 //! completely (a head, the line of a chunk's size, the trailer fields) is held back, within a bound; data is
-//! passed without a look or a copy. After an `Upgrade` the stream is still read as HTTP/1: whatever else comes
-//! then is refused.
+//! passed without a look or a copy. Until the upstream agrees to an `Upgrade` the stream is read as HTTP/1: whatever
+//! else comes before is refused.
 
 use crate::host::{self, Body, Head};
 use crate::hostname::Hostname;
+use crate::http_response::Expected;
 use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
 use crate::verdict::{Stop, Verdict, byte_at};
 
@@ -35,11 +36,6 @@ pub struct HttpStream {
     state: State,
     /// The current request is the last that the client may send.
     last: bool,
-    /// A request came to its end and the upstream has sent nothing since.
-    unanswered: bool,
-    /// The upstream sent something before the request had come to its end.
-    answered_early: bool,
-    pipelined: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +46,7 @@ enum State {
         len: usize,
         body: Body,
         last: bool,
+        expected: Expected,
     },
     /// So many bytes pass without a look.
     Pass {
@@ -62,6 +59,8 @@ enum State {
     Trailers,
     /// Behind the last request.
     Over,
+    /// Another protocol, which the upstream agreed to.
+    Opaque,
     Refused {
         reason: RefuseReason,
         /// The request before had come to its end; what was refused is behind it.
@@ -81,15 +80,7 @@ impl HttpStream {
     /// For a connection whose first request, with a head of `len` bytes, has been read ahead and allowed; the
     /// first bytes to [`advance`](Self::advance) over are those of its head.
     pub fn new(head: Head, len: usize, public_port: u16) -> Self {
-        Self {
-            name: head.name,
-            public_port,
-            state: allowed(len, head.body),
-            last: head.last,
-            unanswered: false,
-            answered_early: false,
-            pipelined: false,
-        }
+        Self { name: head.name, public_port, state: allowed(len, head.body), last: head.last }
     }
 
     /// The one host that this connection asks for.
@@ -121,12 +112,18 @@ impl HttpStream {
         }
     }
 
-    /// The policy agrees to the request that [`Progress::Request`] told.
-    pub fn allow(&mut self) {
-        if let State::Asked { len, body, last } = self.state {
-            self.state = allowed(len, body);
-            self.last = last;
-            self.answered_early = false;
+    /// The policy agrees to the request that [`Progress::Request`] announced; gives what its response depends on.
+    pub fn allow(&mut self) -> Option<Expected> {
+        let State::Asked { len, body, last, expected } = self.state else { return None };
+        self.state = allowed(len, body);
+        self.last = last;
+        Some(expected)
+    }
+
+    /// The upstream has agreed to change the protocol: all that comes from now on is forwarded without a look.
+    pub fn upgraded(&mut self) {
+        if !matches!(self.state, State::Refused { .. }) {
+            self.state = State::Opaque;
         }
     }
 
@@ -134,6 +131,7 @@ impl HttpStream {
     pub fn unseen(&self) -> u64 {
         match self.state {
             State::Pass { left, .. } => left,
+            State::Opaque => u64::MAX,
             _ => 0,
         }
     }
@@ -149,31 +147,9 @@ impl HttpStream {
         }
     }
 
-    /// The upstream sent something to the client.
-    pub fn upstream_spoke(&mut self) {
-        match self.state {
-            State::Head | State::Over => self.unanswered = false,
-            // It was refused, or it would have been allowed before anybody could speak. What comes now belongs to an
-            // earlier answer, which the client has not waited for.
-            State::Asked { .. } | State::Refused { between: true, .. } => {
-                self.pipelined = true;
-                self.unanswered = false;
-            }
-            _ => self.answered_early = true,
-        }
-    }
-
-    /// Whether an answer is due of which nothing has come yet.
-    pub fn awaits_answer(&self) -> bool {
-        self.unanswered
-    }
-
-    /// Whether a status line, sent to the client once the upstream is quiet, is the answer to the request that
-    /// was refused here or by the policy. Not so if requests were pipelined: the client would take it for the
-    /// answer to another one, or for a part of its body. As responses are not read, an upstream that pauses in the
-    /// middle of one for longer than the caller waits cannot be told from one that has said everything.
-    pub fn may_answer(&self) -> bool {
-        !self.pipelined && (self.between_requests() || !self.answered_early)
+    /// The last request that was forwarded has come to its end; what was refused, if anything was, is behind it.
+    pub fn between_requests(&self) -> bool {
+        matches!(self.state, State::Head | State::Asked { .. } | State::Over | State::Refused { between: true, .. })
     }
 }
 
@@ -214,6 +190,7 @@ impl HttpStream {
             }
             State::Head => Err(self.head(bytes)),
             State::Asked { .. } => Err(Stop::NeedMore),
+            State::Opaque => Ok(bytes.len()),
             // Old clients send an empty line after a body; it is not forwarded.
             State::Over => Err(match crlf(bytes) {
                 Ok(len) if bytes.len() == len => Stop::NeedMore,
@@ -229,11 +206,11 @@ impl HttpStream {
             Verdict::NeedMore => Stop::NeedMore,
             Verdict::Refuse(reason) => reason.into(),
             Verdict::Found { value: head, len } => {
-                self.pipelined |= self.unanswered || more_behind(bytes.len() - len, head.body);
                 if head.name != self.name {
                     return HostChanged.into();
                 }
-                self.state = State::Asked { len, body: head.body, last: head.last };
+                let expected = Expected::from(&head);
+                self.state = State::Asked { len, body: head.body, last: head.last, expected };
                 Stop::NeedMore
             }
         }
@@ -244,30 +221,13 @@ impl HttpStream {
             Then::ChunkSize => State::ChunkSize,
             Then::ChunkEnd => State::ChunkEnd,
             Then::Trailers => State::Trailers,
-            Then::End => {
-                self.unanswered = true;
-                if self.last { State::Over } else { State::Head }
-            }
+            Then::End if self.last => State::Over,
+            Then::End => State::Head,
         };
     }
 
     fn refuse(&mut self, reason: RefuseReason) {
-        let between = self.between_requests();
-        self.pipelined |= between && self.unanswered;
-        self.state = State::Refused { reason, between };
-    }
-
-    fn between_requests(&self) -> bool {
-        matches!(self.state, State::Head | State::Asked { .. } | State::Over | State::Refused { between: true, .. })
-    }
-}
-
-/// Whether bytes behind a head belong to yet another request. Of a chunked body they may all be.
-fn more_behind(behind: usize, body: Body) -> bool {
-    match body {
-        Body::None => behind > 0,
-        Body::Length(length) => u64::try_from(behind).is_ok_and(|behind| behind > length),
-        Body::Chunked => false,
+        self.state = State::Refused { reason, between: self.between_requests() };
     }
 }
 
@@ -288,7 +248,7 @@ fn within<T>(bound: usize, bytes: &[u8], read: fn(&[u8]) -> Result<T, Stop>) -> 
 
 /// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
 /// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
-fn chunk_size(line: &[u8]) -> Result<(u64, usize), Stop> {
+pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), Stop> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > MAX_SIZE_DIGITS {
         return Err(BodyMalformed.into());
@@ -318,7 +278,7 @@ fn crlf(bytes: &[u8]) -> Result<usize, Stop> {
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
 /// head must not stand there (RFC 9110 §6.5.1).
-fn trailers(bytes: &[u8]) -> Result<usize, Stop> {
+pub(crate) fn trailers(bytes: &[u8]) -> Result<usize, Stop> {
     let len = host::section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
         Stop::NeedMore => Stop::NeedMore,
         Stop::Refuse(_) => BodyMalformed.into(),

@@ -16,12 +16,14 @@ pub mod policy; // pure: the access list, and which addresses may be dialled
 pub mod sni; // pure: the name in a ClientHello
 pub mod host; // pure: the name in an HTTP/1 request head
 pub mod http_stream; // pure: the later requests of a kept-alive HTTP/1 connection
+pub mod http_response; // pure: where the responses of such a connection end
 pub mod hostname; // pure: the one normal form of a DNS name
 pub mod resolve; // from a name to addresses
 pub mod limits; // how much a client, a name or everybody may take
 pub mod dial; // from addresses to a connected stream
 pub mod relay; // bytes both ways
 pub mod refuse; // what a refused client is told
+mod linger; // reading on until a refused client has the answer
 
 // What is told.
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending

@@ -103,6 +103,8 @@ reasons! {
         Forbidden = "forbidden",
         /// Cut at the end of `drain.timeout`, or by a second signal.
         Drained = "drained",
+        /// An HTTP/1 connection between two requests, closed because the process is draining; nothing was cut.
+        DrainIdle = "drain_idle",
     }
 }
 

@@ -3,20 +3,17 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::Shutdown;
-use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send as send_now};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::config::Protocol;
 use crate::outcome::{Failure, Outcome, RefuseReason, Unfinished};
 
-/// How long, and for how many bytes, we go on reading what a refused client still sends: closing with bytes
-/// unread would be a reset, which can destroy the answer before the client has read it.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
+/// How many bytes that have come already are read and thrown away before an immediate close: with bytes unread it would
+/// be a reset, which can destroy the answer before the client has read it.
+const DISCARDED: usize = 256 * 1024;
 
 /// The answer to a connection that ended so; none where nobody is there to read it, or it would tell a
 /// stranger that there is something to talk to.
@@ -64,29 +61,13 @@ pub fn send(stream: &TcpStream, answer: &[u8]) {
 pub fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
     let mut scratch = scratch.borrow_mut();
     let room = scratch.len();
-    for _ in 0..LINGER_BYTES / room.max(1) {
+    for _ in 0..DISCARDED / room.max(1) {
         // A read that does not fill the buffer has emptied the socket.
         match recv(stream, &mut **scratch, RecvFlags::DONTWAIT) {
             Ok((n, _)) if n == room => {}
             _ => return,
         }
     }
-}
-
-/// Reads and throws away what the client still sends, until it closes or a bound is reached.
-pub async fn linger(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
-    let discard = async {
-        let mut rest = LINGER_BYTES;
-        while rest > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut scratch.borrow_mut()) {
-                Ok(0) => return,
-                Ok(n) => rest = rest.saturating_sub(n),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    };
-    let _ = timeout(LINGER, discard).await;
 }
 
 /// TLS alert descriptions (RFC 8446 §6).

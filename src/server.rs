@@ -23,6 +23,7 @@ use crate::access_log::{Log, Writer};
 use crate::config::{self, Config, ProxyProtocol};
 use crate::dial::Failing;
 use crate::limits::{HalfOpen, Limits};
+use crate::linger::Lingering;
 use crate::metrics::Metrics;
 use crate::outcome::{Outcome, RefuseReason};
 use crate::policy::reach::Reach;
@@ -58,7 +59,9 @@ pub enum Phase {
     Leaving,
     /// Take what the queues still hold, then accept no more.
     Closing,
-    /// End what is still open.
+    /// End what is still open; what was sent has a moment to arrive.
+    Ending,
+    /// End at once.
     Cut,
 }
 
@@ -83,10 +86,14 @@ pub(crate) struct Worker {
     pub(crate) half_open: Rc<HalfOpen>,
     /// The list that decides nothing, if there is one.
     pub(crate) shadow: Option<Arc<Shadow>>,
-    /// There is a new access list.
-    pub(crate) reloaded: Rc<Notify>,
+    pub(crate) lingering: Lingering,
+    /// There is a new access list, or a new phase.
+    pub(crate) changed: Rc<Notify>,
+    phase: Cell<Phase>,
     next_id: Cell<u64>,
     open: Cell<usize>,
+    /// Of them, those that have reached their upstream and have not ended.
+    relaying: Cell<usize>,
     /// Connections above `limits.connections` are being closed: told once, not at each.
     refusing: Cell<bool>,
     /// For those who find the table of open files full.
@@ -116,6 +123,27 @@ impl Worker {
         &self.shared.wall
     }
 
+    /// Counts a session that has reached its upstream, until it has ended there.
+    pub(crate) fn relaying(&self) -> Relaying<'_> {
+        self.relaying.set(self.relaying.get().saturating_add(1));
+        Relaying(self)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Resolves once this phase, or one behind it, is there.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        loop {
+            let changed = self.changed.notified();
+            if self.phase() >= phase {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// fds or memory are short: whoever has asked for nothing yet has to go first.
     pub(crate) fn make_room(&self) {
         self.limits().half_open.evict(EVICTED_AT_ONCE);
@@ -126,6 +154,16 @@ impl Worker {
         let id = self.next_id.get();
         self.next_id.set(id.wrapping_add(1));
         id
+    }
+}
+
+/// A session that has reached its upstream.
+pub(crate) struct Relaying<'a>(&'a Worker);
+
+impl Drop for Relaying<'_> {
+    fn drop(&mut self) {
+        self.0.relaying.set(self.0.relaying.get().saturating_sub(1));
+        self.0.closed.notify_waiters();
     }
 }
 
@@ -164,9 +202,12 @@ fn run(setup: Setup) -> io::Result<()> {
         tools: Tools::new(),
         half_open: HalfOpen::new(Arc::clone(&shared.limits.half_open), number),
         shadow: shared.shadow.clone(),
-        reloaded: Rc::default(),
+        lingering: Lingering::new(shared.config.workers.get()),
+        changed: Rc::default(),
+        phase: Cell::new(Phase::Serving),
         next_id: Cell::new(first_id),
         open: Cell::new(0),
+        relaying: Cell::new(0),
         refusing: Cell::new(false),
         spare: Cell::new(socket::spare_file()),
         closed: Notify::new(),
@@ -176,7 +217,8 @@ fn run(setup: Setup) -> io::Result<()> {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
         spawn_local(Rc::clone(&worker.half_open).obey());
-        spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
+        spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.changed)));
+        spawn_local(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
         spawn_local(Rc::clone(&recent).answer(asked));
         let mut loops = Vec::new();
@@ -207,18 +249,41 @@ fn run(setup: Setup) -> io::Result<()> {
     Ok(())
 }
 
+/// After the cut, how long sessions have to see it: each has a turn, and there may be thousands.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
 impl Worker {
-    /// Returns when no connection is open, or they are to be cut.
+    /// Lets every session see each new phase.
+    async fn follow(self: Rc<Self>, mut phase: watch::Receiver<Phase>) {
+        loop {
+            self.phase.set(*phase.borrow_and_update());
+            self.changed.notify_waiters();
+            if phase.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when no connection is open, or they were cut.
     async fn drained(&self, mut phase: watch::Receiver<Phase>) {
         let all_closed = async {
             while self.open.get() > 0 {
                 self.closed.notified().await;
             }
         };
+        let cut = async {
+            // The sender is dropped only when the process is ending anyhow.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Cut).await;
+            let all_cut = async {
+                while self.relaying.get() > 0 {
+                    self.closed.notified().await;
+                }
+            };
+            let _ = timeout(LAST_TURN, all_cut).await;
+        };
         tokio::select! {
             () = all_closed => {}
-            // The sender is dropped only when the process is ending anyhow.
-            _ = phase.wait_for(|phase| *phase >= Phase::Cut) => {}
+            () = cut => {}
         }
     }
 }
@@ -353,7 +418,8 @@ impl Acceptor {
 
     /// With what can be done at once: nobody is waited for, and what has not been read yet is not looked at. A peer
     /// that is not trusted learns nothing here either.
-    fn refuse(&self, stream: &TcpStream, mut record: Record, short_of: &str) {
+    /// Says whether there was an answer.
+    fn refuse(&self, stream: &TcpStream, mut record: Record, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.teller.listener;
         let trusted =
@@ -363,12 +429,17 @@ impl Acceptor {
         refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());
         record.close(outcome);
+        answer.is_some()
     }
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let record = self.open(peer);
         if self.worker.limits().is_full() {
-            return self.refuse(&stream, record, "limits.connections");
+            if self.refuse(&stream, record, "limits.connections") {
+                let worker = Rc::clone(&self.worker);
+                spawn_local(async move { worker.lingering.linger(&stream, worker.tools.scratch()).await });
+            }
+            return;
         }
         let open = Open::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.

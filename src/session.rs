@@ -8,26 +8,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use self::requests::Requests;
+use self::requests::{Exchange, Requests};
 use crate::advice::advice;
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::dial::{DialError, dial};
 use crate::hostname::Hostname;
-use crate::http_stream::HttpStream;
 use crate::limits::{ClientKey, Held};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
 use crate::peek::{ReadAhead, Stop};
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
-use crate::relay::{End, Judge, relay, reset};
+use crate::relay::{End, HttpFilter, Relay, Resets, Side, delivered};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
-use crate::server::Worker;
+use crate::server::{Phase, Worker};
 use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
@@ -45,10 +45,7 @@ pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>,
     };
     match session.pass().await {
         Ok(End { refused: Some(reason), .. }) => session.turn_away(Outcome::Refused(reason)).await,
-        Ok(end) => {
-            session.record.closed_by = end.first;
-            session.record.close(Outcome::Relayed(end.close));
-        }
+        Ok(end) => session.close(end).await,
         Err(outcome) => session.turn_away(outcome).await,
     }
 }
@@ -73,6 +70,9 @@ impl Drop for Farewell<'_> {
     }
 }
 
+/// What a side that is cut has not acknowledged has this long to arrive before the reset.
+const LAST_DELIVERY: Duration = Duration::from_secs(1);
+
 /// Before this, a hello may come as slowly as it likes: lost packets are sent again after a second or three.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -94,53 +94,93 @@ impl Session<'_> {
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
-        let (name, requests, list, mut upstream) = Box::pin(self.arrive(&mut ahead)).await?;
-        let end = self.relay(&mut upstream, ahead.into_pending(), &name, requests, list).await;
-        match end.close {
-            Close::ClientReset => Box::pin(reset(&upstream)).await,
-            Close::UpstreamReset => Box::pin(reset(self.stream)).await,
-            _ => {}
+        let (name, requests, list, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        let end = self.relay(&upstream, ahead.into_pending(), &name, requests, list).await;
+        if end.resets != Resets::default() && !(end.refused.is_some() && self.may_answer) {
+            Box::pin(self.reset(end, upstream)).await;
         }
         Ok(end)
+    }
+
+    /// A reset for whom a FIN would tell a lie, behind what can be delivered in time.
+    async fn reset(&self, End { close, resets, .. }: End, upstream: TcpStream) {
+        let (client, worker) = (&*self.stream, self.worker);
+        for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
+            // From here on dropping the stream sends a reset. An error says that there is no connection any more.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        let idle = worker.config().timeouts.idle;
+        let delivered = async {
+            tokio::join!(
+                async {
+                    if resets.client {
+                        delivered(client, idle).await
+                    }
+                },
+                async {
+                    if resets.upstream {
+                        delivered(&upstream, idle).await
+                    }
+                },
+            )
+        };
+        let patience = async {
+            if matches!(close, Close::ClientReset | Close::UpstreamReset) {
+                // Somebody else has ended it: the rest is delivered at the pace of its reader.
+                worker.reached(Phase::Ending).await;
+            }
+            tokio::select! {
+                () = sleep(LAST_DELIVERY) => {}
+                () = worker.reached(Phase::Cut) => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = delivered => {}
+            () = patience => {}
+        }
     }
 
     /// All that comes before the relay.
     async fn arrive(
         &mut self,
         ahead: &mut ReadAhead,
-    ) -> Result<(Hostname, Option<Box<HttpStream>>, u64, TcpStream), Outcome> {
+    ) -> Result<(Hostname, Option<Box<Exchange>>, u64, TcpStream), Outcome> {
         let (name, requests, list) = self.introduce(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
         Ok((name, requests, list, upstream))
     }
 
-    /// Until both sides have ended, or a new access list ends it.
+    /// Until both sides have ended, or a new access list or the end of the process ends it.
     async fn relay(
         &mut self,
-        upstream: &mut TcpStream,
+        upstream: &TcpStream,
         ahead: Vec<u8>,
         name: &Hostname,
-        requests: Option<Box<HttpStream>>,
+        exchange: Option<Box<Exchange>>,
         mut list: u64,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, .. } = self;
-        let idle = worker.config().timeouts.idle;
-        let mut requests = requests.map(|stream| Requests {
-            stream,
+        let mut requests = exchange.map(|exchange| Requests {
+            exchange,
             worker,
             listener,
             client: &record.client,
             rule: &mut record.rule,
             detail: &mut record.detail,
-            refused: None,
+            refused: false,
             may_answer,
         });
-        let judge = requests.as_mut().map(|requests| -> &mut dyn Judge { requests });
-        let mut relay = pin!(relay(stream, upstream, ahead, idle, &worker.tools, &mut record.tally, judge));
+        let filter = requests.as_mut().map(|requests| -> &mut dyn HttpFilter { requests });
+        let _relaying = worker.relaying();
+        let cut = Cell::new(None);
+        let idle = worker.config().timeouts.idle;
+        let relay = Relay { client: stream, upstream, idle, tools: &worker.tools, cut: &cut };
+        let mut relay = pin!(relay.run(ahead, &mut record.tally, filter));
         loop {
-            // Before the list is looked at, so that none is missed.
-            let reloaded = worker.reloaded.notified();
+            // Before the list and the phase are looked at, so that nothing is missed.
+            let changed = worker.changed.notified();
             let loaded = worker.policy();
             if loaded.number != list {
                 list = loaded.number;
@@ -148,21 +188,24 @@ impl Session<'_> {
                 if !record.client.as_ref().is_some_and(allowed) {
                     loaded.note_forbidden();
                     if worker.config().on_reload == OnReload::Close {
-                        return End { close: Close::Forbidden, first: None, refused: None };
+                        cut.set(Some(Close::Forbidden));
                     }
                 }
             }
             drop(loaded);
+            if worker.phase() >= Phase::Ending {
+                cut.set(Some(Close::Drained));
+            }
             tokio::select! {
                 biased;
                 end = &mut relay => return end,
-                () = reloaded => {}
+                () = changed => {}
             }
         }
     }
 
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>, u64), Outcome> {
+    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
         let waiting = self.worker.half_open.wait();
         let preface = async {
@@ -243,7 +286,7 @@ impl Session<'_> {
     }
 
     /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
-    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<HttpStream>>), Outcome> {
+    async fn read_name(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
         let (record, worker) = (&self.record, self.worker);
         let scratch = worker.tools.scratch();
         let mut late = None;
@@ -266,7 +309,7 @@ impl Session<'_> {
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
                 let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
-                (head.name.clone(), Some(Box::new(HttpStream::new(head, len, port))))
+                (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
             }
         };
         self.record.times.hello = Some(self.record.times.elapsed());
@@ -334,9 +377,19 @@ impl Session<'_> {
         }
     }
 
-    /// Tells the client why, tells the record, and closes so that the client can read the answer.
+    /// Closes what was relayed.
+    async fn close(mut self, end: End) {
+        self.record.closed_by = end.first;
+        self.record.close(Outcome::Relayed(end.close));
+        if end.close == Close::Done && end.first == Some(Side::Upstream) {
+            // The upstream is gone, and the client may still be sending: it shall read the answer all the same.
+            Box::pin(self.worker.lingering.linger(self.stream, self.worker.tools.scratch())).await;
+        }
+    }
+
+    /// Gives the client the reason, ends the record, and closes so that the client can read the answer.
     async fn turn_away(self, outcome: Outcome) {
-        use RefuseReason::{ClientDenied, NameDenied, UntrustedPeer};
+        use RefuseReason::{ClientDenied, NameDenied};
         self.farewell_due.set(false);
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
@@ -346,16 +399,14 @@ impl Session<'_> {
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);
         }
-        // Whoever has no business here gets no more of our time than the answer.
-        let brief = silent || matches!(reason, Some(ClientDenied | UntrustedPeer));
         let scratch = self.worker.tools.scratch();
-        if brief {
+        if answer.is_none() {
             refuse::discard(self.stream, scratch);
         }
         refuse::send(self.stream, answer.as_deref().unwrap_or_default());
         self.record.close(outcome);
-        if !brief {
-            refuse::linger(self.stream, scratch).await;
+        if answer.is_some() {
+            Box::pin(self.worker.lingering.linger(self.stream, scratch)).await;
         }
     }
 

@@ -3,13 +3,16 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::sockopt::set_tcp_quickack;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpSocket;
+use tokio::io::Interest;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// TCP_DEFER_ACCEPT, for which no crate has a function (tcp(7)).
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +115,52 @@ pub fn to_upstream(address: SocketAddr) -> io::Result<TcpSocket> {
     socket.set_nodelay(true)?;
     set_tcp_quickack(&socket, false)?;
     Ok(socket)
+}
+
+/// Reads what is there. A read that did not fill the buffer has emptied the socket, which is noted: the next one waits
+/// for an event instead of asking the kernel in vain. 0: the peer has sent its FIN.
+pub fn poll_recv(stream: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        let mut read = None;
+        let result = stream.try_io(Interest::READABLE, || {
+            let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
+            read = Some(n);
+            emptied(0 < n && n < buffer.len())
+        });
+        if let Some(n) = read {
+            return Poll::Ready(Ok(n));
+        }
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            _ => {}
+        }
+    }
+}
+
+/// Writes what the socket takes, at least a byte. One that did not take all is full, which is noted.
+pub fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        let mut sent = None;
+        let result = stream.try_io(Interest::WRITABLE, || {
+            let n = send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+            sent = Some(n);
+            emptied(0 < n && n < bytes.len())
+        });
+        if let Some(n) = sent {
+            return Poll::Ready(Ok(n));
+        }
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            _ => {}
+        }
+    }
+}
+
+/// To the runtime a call that would block next time is one that would block.
+fn emptied(would_block: bool) -> io::Result<()> {
+    if would_block { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }
 
 /// Has the kernel ask now and then whether the peer is still there.

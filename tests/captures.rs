@@ -156,6 +156,26 @@ fn found<T>(verdict: Verdict<T>) -> Option<T> {
     if let Verdict::Found { value, .. } = verdict { Some(value) } else { None }
 }
 
+/// And none of its bytes, if it is another, makes the two readers differ.
+#[test]
+fn every_seed_of_the_responses_holds() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/response_stream");
+    let mut tried = 0;
+    for entry in fs::read_dir(seeds).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(holds::response_stream::holds(&bytes).is_some());
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            for value in [bytes[at] ^ 1, bytes[at] ^ 0x20, 0, b'\r', b'\n', b'0', b' '] {
+                changed[at] = value;
+                holds::response_stream::holds(&changed);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 5000, "only {tried}");
+}
+
 #[test]
 fn every_seed_of_the_policy_and_configuration_targets_holds() {
     let mut seeds = 0;

@@ -186,65 +186,47 @@ fn chunk_may_pass_unseen() {
     assert_eq!(stream.advance(b"\r\n0\r\n\r\n"), Progress::Forward(7));
 }
 
-/// `>` from the client, `<` any bytes from the upstream.
-fn may_answer(events: &[(char, &str)]) -> bool {
-    let mut session = Session::new();
-    for (from, bytes) in events {
-        match from {
-            '>' => session.receive(bytes.as_bytes()),
-            _ => session.stream.as_mut().unwrap().upstream_spoke(),
-        }
-    }
-    assert!(session.told.refused.is_some());
-    session.stream.unwrap().may_answer()
-}
-
+/// What was refused is behind the last request, or a part of it.
 #[test]
-fn refusal_is_answered_only_where_the_client_cannot_mistake_it() {
-    const BAD: (char, &str) = ('>', "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n");
-    const GOOD: (char, &str) = ('>', GET);
-    const REPLY: (char, &str) = ('<', "");
-    let body = |text: &'static str| ('>', text);
-    assert!(may_answer(&[GOOD, REPLY, BAD]));
-    assert!(may_answer(&[GOOD, REPLY, GOOD, REPLY, REPLY, BAD]));
-    assert!(!may_answer(&[GOOD, REPLY, BAD, REPLY]), "the first answer was not over when the second request came");
-    assert!(!may_answer(&[GOOD, BAD]), "the first is not answered yet");
-    assert!(!may_answer(&[GOOD, BAD, REPLY]), "it was not when the second came");
-    assert!(!may_answer(&[GOOD, body("\x16\x03"), REPLY]), "nor when something else came");
-    assert!(!may_answer(&[GOOD, GOOD, REPLY, BAD]), "whose was the answer?");
-    assert!(!may_answer(&[GOOD, REPLY, body("GET / HTTP/1.1\r\nHost: b.example\r\n\r\nG")]), "a third behind it");
-    assert!(may_answer(&[
-        GOOD,
-        REPLY,
-        body("POST / HTTP/1.1\r\nHost: b.example\r\nContent-Length: 9\r\n\r\nits body."),
-    ]));
-
-    assert!(may_answer(&[body(CHUNKED), body("zzz")]), "the upstream waits for the rest");
-    assert!(!may_answer(&[body(CHUNKED), REPLY, body("zzz")]), "the upstream has begun to answer");
-    assert!(!may_answer(&[body(CHUNKED), body("zzz"), REPLY]), "the upstream answers after all");
-    assert!(may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), REPLY, BAD]), "100 and then 200");
-    assert!(may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), REPLY, body(CHUNKED), body("zzz")]));
-    assert!(!may_answer(&[body(CHUNKED), REPLY, body("0\r\n\r\n"), BAD]), "only 100");
-}
-
-#[test]
-fn denied_request_is_answered_like_a_refused_one() {
-    let session = |events: &[&str]| {
-        let Verdict::Found { value, len } = host::parse(GET.as_bytes(), 80) else { panic!() };
-        let mut stream = HttpStream::new(value, len, 80);
-        assert_eq!(stream.advance(GET.as_bytes()), Progress::Forward(GET.len()));
-        for event in events {
-            match *event {
-                "<" => stream.upstream_spoke(),
-                bytes => assert_eq!(stream.advance(bytes.as_bytes()), Progress::Request { len: GET.len() }),
-            }
-        }
-        stream.may_answer()
+fn refusal_says_whether_a_request_was_cut() {
+    let between = |text: String| {
+        let mut session = Session::new();
+        session.receive(text.as_bytes());
+        assert!(session.told.refused.is_some(), "{text}");
+        session.stream.unwrap().between_requests()
     };
-    assert!(session(&["<", GET]));
-    assert!(!session(&["<", GET, "<"]));
-    assert!(!session(&[GET]));
-    assert!(!session(&["<", &GET.repeat(2)]));
+    let other = "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n";
+    assert!(between(format!("{GET}{other}")));
+    assert!(between(format!("{GET}\x16\x03")));
+    assert!(between(format!("{CHUNKED}3\r\nabc\r\n0\r\n\r\n{other}")));
+    assert!(!between(format!("{CHUNKED}zzz")));
+    assert!(!between(format!("{GET}{CHUNKED}3\r\nabcd")));
+    assert!(!between(format!("{CHUNKED}0\r\nHost: b\r\n\r\n")));
+}
+
+/// From then on the stream is opaque; before, and after a refusal, it is HTTP/1.
+#[test]
+fn upgrade_that_was_agreed_to_lets_everything_pass() {
+    let head = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let stream = || {
+        let Verdict::Found { value, len } = host::parse(head.as_bytes(), 80) else { panic!() };
+        assert!(value.upgrade);
+        let mut stream = HttpStream::new(value, len, 80);
+        assert_eq!(stream.advance(head.as_bytes()), Progress::Forward(head.len()));
+        stream
+    };
+    let mut agreed = stream();
+    assert_eq!(agreed.advance(b"G"), Progress::NeedMore);
+    agreed.upgraded();
+    assert_eq!(agreed.advance(b"G\x81\x05hello"), Progress::Forward(8));
+    assert_eq!(agreed.unseen(), u64::MAX);
+    agreed.pass(u64::MAX);
+    assert_eq!(agreed.advance(b""), Progress::NeedMore);
+    assert!(!agreed.between_requests());
+    let mut refused = stream();
+    let Progress::Refuse(reason) = refused.advance(b"\x81\x05hello") else { panic!() };
+    refused.upgraded();
+    assert_eq!(refused.advance(b"\x81\x05hello"), Progress::Refuse(reason));
 }
 
 /// A request for a.example with a body of any bytes, framed in any valid way.

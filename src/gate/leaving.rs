@@ -11,6 +11,10 @@ use crate::config::Config;
 use crate::server::Phase;
 use crate::status::Status;
 
+/// How long connections have to end once `drain.timeout` is over: the second that a session gives to what it has sent,
+/// and a little more to close.
+const ENDING: Duration = Duration::from_millis(1500);
+
 /// From the first signal to the end of the last worker.
 pub(super) async fn leave(
     config: &Config,
@@ -37,6 +41,9 @@ pub(super) async fn leave(
         tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
         phase.send_replace(Phase::Closing);
         sleep(config.drain.timeout).await;
+        tracing::info!("drain.timeout is over: ending what is still open");
+        phase.send_replace(Phase::Ending);
+        sleep(ENDING).await;
     };
     let again = async {
         if stop.recv().await.is_none() {

@@ -6,25 +6,51 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Lease;
-use super::{Judge, Ruling, Tools};
+use super::{Decision, HttpFilter, Side, Tools};
 use crate::outcome::RefuseReason;
+use crate::socket::{poll_recv, poll_send};
 
 /// What one turn of a direction works with.
 pub(super) struct Lane<'a> {
-    pub(super) source: &'a mut TcpStream,
-    pub(super) sink: &'a mut TcpStream,
+    pub(super) source: &'a TcpStream,
+    pub(super) sink: &'a TcpStream,
     pub(super) tools: &'a Tools,
     pub(super) tally: &'a mut u64,
     /// Asked before anything is passed on.
-    pub(super) judge: Option<&'a mut (dyn Judge + 'a)>,
+    pub(super) filter: Option<OneWay<'a>>,
+}
+
+/// A filter, for what comes from one side.
+pub(super) struct OneWay<'a> {
+    pub(super) filter: &'a mut (dyn HttpFilter + 'a),
+    pub(super) from: Side,
+}
+
+impl OneWay<'_> {
+    fn decide(&mut self, bytes: &[u8]) -> Decision {
+        match self.from {
+            Side::Client => self.filter.request(bytes),
+            Side::Upstream => {
+                self.filter.response(bytes);
+                Decision::Pass(bytes.len())
+            }
+        }
+    }
+
+    fn unseen(&self) -> u64 {
+        self.filter.unseen(self.from)
+    }
+
+    fn passed(&mut self, bytes: u64) {
+        self.filter.passed(self.from, bytes);
+    }
 }
 
 /// Why a direction is over.
@@ -34,8 +60,10 @@ pub(super) enum Ended {
     Eof,
     SourceReset,
     SinkReset,
-    /// The judge refused what came next; what it had let through was passed on, but no FIN.
+    /// The filter refused what came next; what it had let through was passed on, but no FIN.
     Refused(RefuseReason),
+    /// The sink was gone, and the source said more than last words.
+    Unheard,
 }
 
 #[derive(Default)]
@@ -44,11 +72,13 @@ pub(super) struct Direction {
     /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
     held: Vec<u8>,
     sent: usize,
-    /// Read, but not let through by the judge yet; at first, what was read ahead.
-    unjudged: Vec<u8>,
+    /// Read, but not let through by the filter yet; at first, what was read ahead.
+    undecided: Vec<u8>,
     pipe: Option<Lease>,
     bulk: Bulk,
     fin: bool,
+    /// At the last turn the sink took no more, so the source was not read.
+    stalled: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -59,18 +89,24 @@ enum State {
     Open,
     /// The source has ended so; what is held still has to reach the sink.
     Draining(Ended),
+    /// The sink is gone; so many more bytes of the source are read and thrown away.
+    Discarding {
+        left: usize,
+    },
     Closed,
 }
 
 impl Direction {
-    /// Fewer bytes that the judge need not see are not worth a pipe.
+    /// Fewer bytes that the filter need not see are not worth a pipe.
     const WORTH_A_PIPE: u64 = 64 * 1024;
+    /// What a source may still say to a sink that is gone: a TLS record, with room to spare.
+    const LAST_WORDS: usize = 32 * 1024;
     /// Bytes moved in one turn before other connections get theirs.
     const TURN: u64 = 1 << 20;
 
     /// `ahead` is passed on first.
     pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
-        Self { unjudged: ahead, state: State::Starting, ..Self::default() }
+        Self { undecided: ahead, state: State::Starting, ..Self::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -82,11 +118,35 @@ impl Direction {
         self.fin
     }
 
+    /// The sink was told so, behind the last byte.
+    pub(super) fn has_passed_fin(&self) -> bool {
+        self.fin && self.is_closed()
+    }
+
+    /// All that was read was passed on.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.held.is_empty() && self.undecided.is_empty() && self.pipe.as_ref().is_none_or(Lease::is_empty)
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    pub(super) fn is_discarding(&self) -> bool {
+        matches!(self.state, State::Discarding { .. })
+    }
+
+    /// The sink is gone: only whether the source ends as well is of interest.
+    pub(super) fn discard(&mut self) {
+        self.close();
+        self.state = State::Discarding { left: Self::LAST_WORDS };
+    }
+
     /// Ends this direction without passing anything on.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.held = Vec::new();
-        self.unjudged = Vec::new();
+        self.undecided = Vec::new();
         self.pipe = None;
     }
 
@@ -95,9 +155,12 @@ impl Direction {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, last: bool) -> Poll<Option<Ended>> {
         let turn_ends = lane.tally.saturating_add(Self::TURN);
         loop {
-            if self.state == State::Closed {
-                return Poll::Ready(None);
+            match self.state {
+                State::Closed => return Poll::Ready(None),
+                State::Discarding { left } => return self.poll_discard(cx, lane, left).map(Some),
+                _ => {}
             }
+            self.stalled = true;
             if ready!(self.poll_flush(cx, lane)).is_err() {
                 self.close();
                 return Poll::Ready(Some(Ended::SinkReset));
@@ -105,7 +168,7 @@ impl Direction {
             if let State::Draining(ended) = self.state {
                 if !last && ended == Ended::Eof {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    let _ = SockRef::from(&*lane.sink).shutdown(Shutdown::Write);
+                    let _ = SockRef::from(lane.sink).shutdown(Shutdown::Write);
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
@@ -116,6 +179,7 @@ impl Direction {
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
             let _ = ready!(lane.sink.poll_write_ready(cx));
+            self.stalled = false;
             match self.poll_move(cx, lane) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
@@ -136,7 +200,7 @@ impl Direction {
     /// Gives the sink what it could not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(Pin::new(&mut *lane.sink).poll_write(cx, rest))?;
+            let n = ready!(poll_send(lane.sink, cx, rest))?;
             self.sent = self.sent.saturating_add(n);
             *lane.tally = lane.tally.saturating_add(count(n));
         }
@@ -144,7 +208,7 @@ impl Direction {
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
             ready!(lane.sink.poll_write_ready(cx))?;
-            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(&*lane.sink)) {
+            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(lane.sink)) {
                 Ok(n) => *lane.tally = lane.tally.saturating_add(count(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -157,10 +221,14 @@ impl Direction {
     fn poll_move(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
         if self.state == State::Starting {
             self.state = State::Open;
-            let ahead = std::mem::take(&mut self.unjudged);
+            let ahead = std::mem::take(&mut self.undecided);
             return Poll::Ready(self.pass_on(cx, &ahead, lane).map(|()| true));
         }
-        let unseen = lane.judge.as_ref().map_or(u64::MAX, |judge| judge.unseen());
+        let unseen = lane.filter.as_ref().map_or(u64::MAX, OneWay::unseen);
+        if unseen > 0 && !self.undecided.is_empty() {
+            // The upstream has agreed to another protocol: what was taken for a part of a request is not one.
+            return Poll::Ready(self.pass_on(cx, &[], lane).map(|()| true));
+        }
         if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
             self.pipe = self.pipe.take().or_else(|| lane.tools.pipes.lease());
             if self.pipe.is_some() {
@@ -178,12 +246,12 @@ impl Direction {
         loop {
             ready!(lane.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
             // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(&*lane.source, most)) {
+            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(lane.source, most)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(n) => {
                     self.bulk.note(n);
-                    if let Some(judge) = &mut lane.judge {
-                        judge.passed(count(n));
+                    if let Some(filter) = &mut lane.filter {
+                        filter.passed(count(n));
                     }
                     return Poll::Ready(Ok(true));
                 }
@@ -196,9 +264,8 @@ impl Direction {
     /// Through the scratch buffer; what the sink does not take is kept.
     fn poll_copy(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
         let mut scratch = lane.tools.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut *lane.source).poll_read(cx, &mut buffer)).map_err(|_| Broken::Source)?;
-        let read = buffer.filled();
+        let n = ready!(poll_recv(lane.source, cx, &mut scratch)).map_err(|_| Broken::Source)?;
+        let read = scratch.get(..n).unwrap_or_default();
         if read.is_empty() {
             return Poll::Ready(Ok(false));
         }
@@ -206,29 +273,51 @@ impl Direction {
         Poll::Ready(self.pass_on(cx, read, lane).map(|()| true))
     }
 
-    /// Writes what the judge lets through, at once as far as the sink takes it.
+    /// Reads what nobody takes any more, until the source ends or has said too much.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, mut left: usize) -> Poll<Ended> {
+        loop {
+            let read = ready!(poll_recv(lane.source, cx, &mut lane.tools.scratch.borrow_mut()));
+            let ended = match read {
+                Ok(0) => {
+                    self.fin = true;
+                    Ended::Eof
+                }
+                Ok(n) if n <= left => {
+                    left -= n;
+                    self.state = State::Discarding { left };
+                    continue;
+                }
+                Ok(_) => Ended::Unheard,
+                Err(_) => Ended::SourceReset,
+            };
+            self.close();
+            return Poll::Ready(ended);
+        }
+    }
+
+    /// Writes what the filter lets through, at once as far as the sink takes it.
     fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
-        let Some(judge) = &mut lane.judge else { return self.write(cx, bytes, lane) };
-        if self.unjudged.is_empty() {
-            let passed = self.ask(&mut **judge, bytes);
-            self.unjudged = bytes.get(passed..).unwrap_or_default().to_vec();
+        let Some(filter) = &mut lane.filter else { return self.write(cx, bytes, lane) };
+        if self.undecided.is_empty() {
+            let passed = self.ask(filter, bytes);
+            self.undecided = bytes.get(passed..).unwrap_or_default().to_vec();
             return self.write(cx, bytes.get(..passed).unwrap_or_default(), lane);
         }
-        let mut all = std::mem::take(&mut self.unjudged);
+        let mut all = std::mem::take(&mut self.undecided);
         all.extend_from_slice(bytes);
-        let passed = self.ask(&mut **judge, &all);
-        self.unjudged = all.split_off(passed);
+        let passed = self.ask(filter, &all);
+        self.undecided = all.split_off(passed);
         self.write(cx, &all, lane)
     }
 
-    /// How many of the bytes the judge lets through; a refusal ends this direction.
-    fn ask(&mut self, judge: &mut (dyn Judge + '_), bytes: &[u8]) -> usize {
+    /// How many of the bytes the filter lets through; a refusal ends this direction.
+    fn ask(&mut self, filter: &mut OneWay<'_>, bytes: &[u8]) -> usize {
         let mut passed = 0_usize;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
-            match judge.judge(rest) {
-                Ruling::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
-                Ruling::NeedMore => break,
-                Ruling::Refuse(reason) => {
+            match filter.decide(rest) {
+                Decision::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                Decision::NeedMore => break,
+                Decision::Refuse(reason) => {
                     self.state = State::Draining(Ended::Refused(reason));
                     break;
                 }
@@ -242,7 +331,7 @@ impl Direction {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = match Pin::new(&mut *lane.sink).poll_write(cx, bytes) {
+        let taken = match poll_send(lane.sink, cx, bytes) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,

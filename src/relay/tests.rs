@@ -11,6 +11,18 @@ use tokio::time::advance;
 use super::*;
 use crate::random::Random;
 
+/// A relay that nobody cuts, without a filter.
+async fn relay(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    ahead: Vec<u8>,
+    idle: Duration,
+    tools: &Tools,
+    tally: &mut Tally,
+) -> End {
+    Relay { client, upstream, idle, tools, cut: &Cell::new(None) }.run(ahead, tally, None).await
+}
+
 const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -114,11 +126,11 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// Relays between two played sides; each must have read what the other wrote.
 fn exchange(client: &Player, upstream: &Player, ahead: &[u8], tools: &Tools) -> Tally {
     let (end, tally, at_client, at_upstream) = block_on(async {
-        let (mut to_client, far_client) = connection(client.small_buffers).await;
-        let (mut to_upstream, far_upstream) = connection(upstream.small_buffers).await;
+        let (to_client, far_client) = connection(client.small_buffers).await;
+        let (to_upstream, far_upstream) = connection(upstream.small_buffers).await;
         let mut tally = Tally::default();
         let relay = async {
-            let end = relay(&mut to_client, &mut to_upstream, ahead.to_vec(), IDLE, tools, &mut tally, None).await;
+            let end = relay(&to_client, &to_upstream, ahead.to_vec(), IDLE, tools, &mut tally).await;
             // As the session does; whoever waits for a FIN gets it at the latest now.
             drop((to_client, to_upstream));
             end
@@ -193,12 +205,12 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
     let bulk = || Player::writes([Step::Write(8 << 20)]);
     let held = leases.len();
     block_on(async {
-        let (mut to_client, far_client) = connection(false).await;
-        let (mut to_upstream, far_upstream) = connection(false).await;
+        let (to_client, far_client) = connection(false).await;
+        let (to_upstream, far_upstream) = connection(false).await;
         let mut tally = Tally::default();
         let (client, upstream) = (bulk(), bulk());
         let relay = async {
-            relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None).await;
+            relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
             drop((to_client, to_upstream));
         };
         let ((), at_client, at_upstream) = tokio::join!(relay, client.play(far_client), upstream.play(far_upstream));
@@ -213,11 +225,11 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
 fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty() {
     let tools = Tools::new();
     block_on(async {
-        let (mut to_client, mut far_client) = connection(false).await;
-        let (mut to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false).await;
+        let (to_upstream, mut far_upstream) = connection(false).await;
         let mut tally = Tally::default();
         {
-            let mut relay = pin!(relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None));
+            let mut relay = pin!(relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally));
             let sent = pattern(0, 64 << 20);
             // The client reads nothing, so at some point the upstream is stopped, with a full pipe between.
             let mut write = pin!(far_upstream.write_all(&sent));
@@ -243,8 +255,8 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
 fn a_direction_with_nothing_in_it_holds_nothing() {
     let tools = Tools::new();
     block_on(async {
-        let (mut to_client, mut far_client) = connection(false).await;
-        let (mut to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false).await;
+        let (to_upstream, mut far_upstream) = connection(false).await;
         let mut tally = Tally::default();
         let script = async {
             far_upstream.write_all(&pattern(0, 8 << 20)).await.unwrap();
@@ -255,7 +267,7 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
             far_client.read_exact(&mut got).await.unwrap();
             far_client
         };
-        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None);
+        let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally);
         let idle = async {
             let (upstream, client) = tokio::join!(script, reading);
             // All has arrived; the relay has seen that nothing more is there once it has given its pipe back.
@@ -273,11 +285,11 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
 fn whoever_ends_first_is_told() {
     for client_first in [true, false] {
         block_on(async {
-            let (mut to_client, mut far_client) = connection(false).await;
-            let (mut to_upstream, mut far_upstream) = connection(false).await;
+            let (to_client, mut far_client) = connection(false).await;
+            let (to_upstream, mut far_upstream) = connection(false).await;
             let mut tally = Tally::default();
             let tools = Tools::new();
-            let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None);
+            let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally);
             let ends = async {
                 let (first, second) = if client_first {
                     (&mut far_client, &mut far_upstream)
@@ -290,7 +302,7 @@ fn whoever_ends_first_is_told() {
             };
             let (end, ()) = tokio::join!(relay, ends);
             let first = if client_first { Side::Client } else { Side::Upstream };
-            assert_eq!(end, End { close: Close::Done, first: Some(first), refused: None });
+            assert_eq!(end, End { close: Close::Done, first: Some(first), refused: None, resets: Resets::default() });
         });
     }
 }
@@ -299,17 +311,18 @@ fn whoever_ends_first_is_told() {
 fn a_reset_ends_both_ways_and_is_told() {
     for client_resets in [true, false] {
         block_on(async {
-            let (mut to_client, far_client) = connection(false).await;
-            let (mut to_upstream, far_upstream) = connection(false).await;
+            let (to_client, far_client) = connection(false).await;
+            let (to_upstream, far_upstream) = connection(false).await;
             let mut tally = Tally::default();
             let tools = Tools::new();
             let (reset, _kept) = if client_resets { (far_client, far_upstream) } else { (far_upstream, far_client) };
             socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
             drop(reset);
-            let end = relay(&mut to_client, &mut to_upstream, Vec::new(), IDLE, &tools, &mut tally, None).await;
+            let end = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
             let (close, side) =
                 if client_resets { (Close::ClientReset, Side::Client) } else { (Close::UpstreamReset, Side::Upstream) };
-            assert_eq!(end, End { close, first: Some(side), refused: None });
+            let resets = Resets { client: !client_resets, upstream: client_resets };
+            assert_eq!(end, End { close, first: Some(side), refused: None, resets });
         });
     }
 }
@@ -317,8 +330,8 @@ fn a_reset_ends_both_ways_and_is_told() {
 #[test]
 fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
     block_on(async {
-        let (mut to_client, mut far_client) = connection(false).await;
-        let (mut to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false).await;
+        let (to_upstream, mut far_upstream) = connection(false).await;
         let mut tally = Tally::default();
         let tools = Tools::new();
         // Wide of the pauses below: the machine may be busy.
@@ -333,9 +346,9 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
             }
             Instant::now()
         };
-        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), idle, &tools, &mut tally, None);
+        let relay = relay(&to_client, &to_upstream, Vec::new(), idle, &tools, &mut tally);
         let (end, last_word) = tokio::join!(relay, talk);
-        assert_eq!(end, End { close: Close::Idle, first: None, refused: None });
+        assert_eq!(end, End { close: Close::Idle, first: None, refused: None, resets: Resets::default() });
         assert!(last_word.elapsed() >= idle - pause, "after the last word, not the first");
         assert!(start.elapsed() >= 6 * pause + idle - pause);
         assert_eq!(tally, Tally { up: 3, down: 3 });
@@ -346,11 +359,11 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
 fn a_connection_that_is_no_longer_young_gets_keepalive() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let (mut to_client, _far_client) = connection(false).await;
-        let (mut to_upstream, _far_upstream) = connection(false).await;
+        let (to_client, _far_client) = connection(false).await;
+        let (to_upstream, _far_upstream) = connection(false).await;
         let descriptor = to_upstream.as_fd().try_clone_to_owned().unwrap();
         let (tools, mut tally) = (Tools::new(), Tally::default());
-        let relay = relay(&mut to_client, &mut to_upstream, Vec::new(), 4 * YOUTH, &tools, &mut tally, None);
+        let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &tools, &mut tally);
         let look = async {
             let kept_alive = || SockRef::from(&descriptor).keepalive().unwrap();
             sleep(YOUTH - Duration::from_millis(1)).await;
@@ -368,8 +381,9 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
 #[test]
 fn the_future_of_a_relay_is_small() {
     async fn sized(client: TcpStream, upstream: TcpStream, tools: &Tools) {
-        let (mut client, mut upstream) = (client, upstream);
-        relay(&mut client, &mut upstream, Vec::new(), IDLE, tools, &mut Tally::default(), None).await;
+        let (cut, mut tally) = (Cell::new(None), Tally::default());
+        let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, tools, cut: &cut };
+        relay.run(Vec::new(), &mut tally, None).await;
     }
     fn size<F: Future>(_: impl Fn(TcpStream, TcpStream, &'static Tools) -> F) -> usize {
         size_of::<F>()
@@ -411,13 +425,13 @@ fn simulate(seed: u64) -> Close {
         // While a blocking task is there the paused clock is moved by nobody but us.
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let blocking = tokio::task::spawn_blocking(move || stopped.recv());
-        let (mut to_client, far_client) = connection(false).await;
-        let (mut to_upstream, far_upstream) = connection(false).await;
+        let (to_client, far_client) = connection(false).await;
+        let (to_upstream, far_upstream) = connection(false).await;
         let mut sides = [far_client, far_upstream];
         let (mut tally, tools) = (Tally::default(), Tools::new());
         let idle = Duration::from_millis(LIMIT);
         let mut relay = Box::pin(async {
-            let end = relay(&mut to_client, &mut to_upstream, Vec::new(), idle, &tools, &mut tally, None).await;
+            let end = relay(&to_client, &to_upstream, Vec::new(), idle, &tools, &mut tally).await;
             // As the session does: whoever waits for a FIN gets it at the latest now.
             drop((to_client, to_upstream));
             end

@@ -1,4 +1,4 @@
-//! Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
+//! Follows the HTTP/1 of one connection: the policy is asked about each request, and where each response ends is known.
 
 use std::sync::Arc;
 
@@ -6,32 +6,54 @@ use super::{noted, view};
 use crate::client::Client;
 use crate::config;
 use crate::host;
+use crate::http_response::{Progress as Response, Responses};
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason::{self, HostChanged, NameDenied};
+use crate::outcome::RefuseReason::{self, NameDenied};
 use crate::record::as_written;
-use crate::relay::{Judge, Ruling};
-use crate::server::Worker;
+use crate::relay::{Decision, HttpFilter, Side};
+use crate::server::{Phase, Worker};
 
-/// What the judge of one connection works with.
+/// Both sides of one HTTP/1 connection.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    requests: HttpStream,
+    responses: Responses,
+}
+
+impl Exchange {
+    /// Begins with a request whose head of `len` bytes was read ahead and allowed.
+    pub(super) fn new(head: host::Head, len: usize, public_port: u16) -> Self {
+        let mut responses = Responses::default();
+        responses.expect((&head).into());
+        Self { requests: HttpStream::new(head, len, public_port), responses }
+    }
+}
+
+/// The filter of one connection, and what it works with.
 pub(super) struct Requests<'a> {
-    pub(super) stream: Box<HttpStream>,
+    pub(super) exchange: Box<Exchange>,
     pub(super) worker: &'a Worker,
     pub(super) listener: &'a config::Listener,
     pub(super) client: &'a Option<Client>,
     pub(super) rule: &'a mut Option<Arc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
-    pub(super) refused: Option<RefuseReason>,
-    /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
+    /// Kept current: whether a status sent now would be the answer to what was refused.
     pub(super) may_answer: &'a mut bool,
+    pub(super) refused: bool,
 }
 
-impl Judge for Requests<'_> {
-    fn judge(&mut self, bytes: &[u8]) -> Ruling {
+impl HttpFilter for Requests<'_> {
+    fn request(&mut self, bytes: &[u8]) -> Decision {
         loop {
-            match self.stream.advance(bytes) {
-                Progress::Forward(n) => return Ruling::Pass(n),
-                Progress::NeedMore => return Ruling::NeedMore,
-                Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
+            match self.exchange.requests.advance(bytes) {
+                Progress::Forward(n) => return Decision::Pass(n),
+                Progress::NeedMore => return Decision::NeedMore,
+                Progress::Request { .. } if self.is_allowed() => {
+                    let Exchange { requests, responses } = &mut *self.exchange;
+                    if let Some(expected) = requests.allow() {
+                        responses.expect(expected);
+                    }
+                }
                 Progress::Request { .. } => return self.refuse(NameDenied),
                 Progress::Refuse(reason) => {
                     self.note_names(reason, bytes);
@@ -41,24 +63,47 @@ impl Judge for Requests<'_> {
         }
     }
 
-    fn unseen(&self) -> u64 {
-        self.stream.unseen()
-    }
-
-    fn passed(&mut self, bytes: u64) {
-        self.stream.pass(bytes);
-    }
-
-    /// Who breaks the rules of HTTP is not waited for.
-    fn awaits_answer(&self) -> bool {
-        matches!(self.refused, Some(HostChanged | NameDenied)) && self.stream.awaits_answer()
-    }
-
-    fn upstream_spoke(&mut self) {
-        self.stream.upstream_spoke();
-        if self.refused.is_some() {
-            *self.may_answer = self.stream.may_answer();
+    fn response(&mut self, bytes: &[u8]) {
+        let Exchange { requests, responses } = &mut *self.exchange;
+        responses.follow(bytes);
+        if responses.progress() == Response::Opaque {
+            requests.upgraded();
         }
+        self.update();
+    }
+
+    fn unseen(&self, from: Side) -> u64 {
+        match from {
+            Side::Client => self.exchange.requests.unseen(),
+            Side::Upstream => self.exchange.responses.unseen(),
+        }
+    }
+
+    fn passed(&mut self, from: Side, bytes: u64) {
+        match from {
+            Side::Client => self.exchange.requests.pass(bytes),
+            Side::Upstream => {
+                self.exchange.responses.pass(bytes);
+                self.update();
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        match self.exchange.responses.progress() {
+            Response::Owed { requests, .. } => requests <= self.owed_to_the_refused(),
+            // Nothing can be said to the client that it would not take for a part of something else.
+            Response::Opaque | Response::Lost => true,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.exchange.responses.all_whole()
+    }
+
+    fn may_close(&self) -> bool {
+        let draining = (Phase::Closing..Phase::Ending).contains(&self.worker.phase());
+        draining && !self.refused && self.exchange.requests.between_requests() && self.is_whole()
     }
 }
 
@@ -67,7 +112,7 @@ impl Requests<'_> {
     fn is_allowed(&mut self) -> bool {
         let loaded = self.worker.policy();
         let Some(client) = self.client else { return false };
-        let decision = loaded.policy.route(client, &view(self.listener, self.worker), self.stream.name());
+        let decision = loaded.policy.route(client, &view(self.listener, self.worker), self.exchange.requests.name());
         if !decision.allowed {
             *self.rule = noted(&loaded, decision.rule, self.worker);
         }
@@ -83,9 +128,21 @@ impl Requests<'_> {
         }
     }
 
-    fn refuse(&mut self, reason: RefuseReason) -> Ruling {
-        self.refused = Some(reason);
-        *self.may_answer = self.stream.may_answer();
-        Ruling::Refuse(reason)
+    fn refuse(&mut self, reason: RefuseReason) -> Decision {
+        self.refused = true;
+        self.update();
+        Decision::Refuse(reason)
+    }
+
+    /// Responses that the refused request itself would get: none if it was never begun to be forwarded.
+    fn owed_to_the_refused(&self) -> usize {
+        usize::from(!self.exchange.requests.between_requests())
+    }
+
+    fn update(&mut self) {
+        if self.refused {
+            let owed = self.owed_to_the_refused();
+            *self.may_answer = self.exchange.responses.progress() == Response::Owed { requests: owed, begun: false };
+        }
     }
 }

@@ -63,7 +63,7 @@ fn another_host_gets_421_after_the_earlier_response() {
 
 /// A status in the middle of a response would be taken for a part of its body.
 #[test]
-fn who_asks_for_another_host_before_the_response_is_whole_gets_it_whole_and_no_status() {
+fn who_asks_for_another_host_before_the_response_is_whole_gets_it_whole_and_then_421() {
     let lab = Lab::start();
     let (mut client, mut upstream) = begin(&lab, GET);
     upstream.say(&ANSWER[..30]);
@@ -71,36 +71,90 @@ fn who_asks_for_another_host_before_the_response_is_whole_gets_it_whole_and_no_s
     client.say(OTHER);
     client.hears_nothing();
     upstream.say(&ANSWER[30..]);
-    assert_eq!(client.hear_all(), (ANSWER[30..].to_vec(), End::Fin));
+    assert_eq!(client.hear(ANSWER.len() - 30), &ANSWER[30..]);
+    assert_misdirected(&mut client);
     assert_eq!(upstream.hear_all().0, b"");
     drop((client, upstream));
     lab.end().assert_only("refused", "host_changed");
 }
 
-#[test]
-fn pipelined_requests_are_closed_without_a_status() {
-    answered_after(Duration::ZERO);
+/// 421, and then FIN.
+fn assert_misdirected(client: &mut Peer) {
+    let (status, end) = client.hear_all();
+    assert!(status.starts_with(b"HTTP/1.1 421 Misdirected Request\r\n"), "{}", status.escape_ascii());
+    assert_eq!(end, End::Fin);
 }
 
-/// The quiet second begins when the answer has.
 #[test]
-fn an_answer_that_is_slow_to_begin_is_waited_for() {
-    answered_after(Duration::from_millis(1600));
+fn pipelined_requests_are_answered_in_their_order() {
+    answered_after(Duration::ZERO, ANSWER, assert_misdirected);
 }
 
-/// Of two requests sent at once, the second for another host, the first is answered after `pause`.
-fn answered_after(pause: Duration) {
+/// However long it takes to begin, and to go on.
+#[test]
+fn an_answer_that_is_slow_is_waited_for() {
+    let chunked: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    answered_after(Duration::from_millis(1200), chunked, assert_misdirected);
+}
+
+/// Its end is that of the connection: nothing can be said behind it.
+#[test]
+fn an_answer_without_a_length_is_the_last_word() {
+    answered_after(Duration::ZERO, b"HTTP/1.1 200 OK\r\n\r\nabc", |client| {
+        assert_eq!(client.hear_all(), (vec![], End::Fin));
+    });
+}
+
+/// What cannot be framed counts as not ended.
+#[test]
+fn an_answer_of_unknown_framing_is_followed_by_a_reset() {
+    let odd: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    answered_after(Duration::ZERO, odd, |client| assert_eq!(client.hear_all(), (vec![], End::Reset)));
+}
+
+/// Of two requests sent at once, the second for another host, the first is answered in two parts, each after `pause`.
+/// Behind the answer the client hears what `then` says.
+fn answered_after(pause: Duration, answer: &[u8], then: impl Fn(&mut Peer)) {
     let lab = Lab::start();
     let mut client = lab.connect(Port::HttpDirect);
     client.say([GET, OTHER].concat());
     let mut upstream = lab.upstream.accept();
     assert_eq!(upstream.hear(GET.len()), GET);
-    std::thread::sleep(pause);
-    upstream.say(ANSWER);
-    assert_eq!(client.hear_all(), (ANSWER.to_vec(), End::Fin));
+    for part in [&answer[..20], &answer[20..]] {
+        std::thread::sleep(pause);
+        upstream.say(part);
+        assert_eq!(client.hear(part.len()), part);
+    }
+    let closes = !answer.windows(6).any(|window| window == b"Length") && !answer.ends_with(b"0\r\n\r\n");
+    if closes {
+        upstream.finish();
+    }
+    then(&mut client);
     assert_eq!(upstream.hear_all().0, b"");
     drop((client, upstream));
     lab.end().assert_only("refused", "host_changed");
+}
+
+#[test]
+fn a_body_that_is_refused_in_its_middle_is_answered_if_nothing_was() {
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+    for (early, answered) in [(&b""[..], true), (interim, true), (&ANSWER[..30], false), (ANSWER, false)] {
+        let lab = Lab::start();
+        let (mut client, mut upstream) = begin(&lab, HEAD);
+        upstream.say(early);
+        assert_eq!(client.hear(early.len()), early);
+        client.say(b"zzz");
+        let (answer, end) = client.hear_all();
+        assert_eq!(answer.starts_with(b"HTTP/1.1 400 "), answered, "{}", early.escape_ascii());
+        assert_eq!(answer.is_empty(), !answered);
+        // Nobody shall take a part of an answer for the whole.
+        let cut = early.len() == 30;
+        assert_eq!(end, if cut { End::Reset } else { End::Fin }, "{}", early.escape_ascii());
+        assert_eq!(upstream.hear_all().0, b"");
+        drop((client, upstream));
+        lab.end().assert_only("refused", "body_malformed");
+    }
 }
 
 #[test]
@@ -201,19 +255,54 @@ fn a_chunked_upload_of_100_mb_goes_through_the_pipe_intact() {
     assert_eq!(told.record()["bytes_up"], head.len() + 2 * (CHUNK + expected.len() + 2) + 5);
 }
 
+const UPGRADE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: upgrade\r\nUpgrade: websocket, h2c\r\n\r\n";
+
+fn switching(protocol: &str) -> Vec<u8> {
+    format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: {protocol}\r\nConnection: upgrade\r\n\r\n").into_bytes()
+}
+
 #[test]
-fn an_upgrade_is_forwarded_and_the_stream_stays_http1() {
+fn an_upgrade_that_the_service_agrees_to_works() {
     let lab = Lab::start();
-    let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let (mut client, mut upstream) = begin(&lab, request);
-    let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
-    upstream.say(switched);
+    let (mut client, mut upstream) = begin(&lab, UPGRADE);
+    // With its first frame in the same packet.
+    let switched = [switching("websocket"), b"\x81\x02hi".to_vec()].concat();
+    upstream.say(&switched);
     assert_eq!(client.hear(switched.len()), switched);
-    client.say(b"\x81\x05hello");
-    client.hear_all();
-    assert_eq!(upstream.hear_all().0, b"");
+    // What would be refused anywhere else.
+    for bytes in [&b"\x81\x05hello"[..], OTHER, b"\r\n\r\n\0"] {
+        client.say(bytes);
+        assert_eq!(upstream.hear(bytes.len()), bytes);
+        upstream.say(bytes);
+        assert_eq!(client.hear(bytes.len()), bytes);
+    }
+    client.finish();
+    assert_eq!(upstream.hear_all().1, End::Fin);
+    upstream.finish();
+    assert_eq!(client.hear_all(), (vec![], End::Fin));
     drop((client, upstream));
-    lab.end().assert_only("refused", "not_http");
+    lab.end().assert_only("relayed", "done");
+}
+
+/// Inside h2c another host could be asked for.
+#[test]
+fn an_upgrade_to_h2c_or_one_that_is_declined_leaves_the_stream_http1() {
+    for (answer, then, reason) in [
+        (switching("h2c"), &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], "http2_preface"),
+        (ANSWER.to_vec(), b"\x81\x05hello", "not_http"),
+        (ANSWER.to_vec(), OTHER, "host_changed"),
+    ] {
+        let lab = Lab::start();
+        let (mut client, mut upstream) = begin(&lab, UPGRADE);
+        upstream.say(&answer);
+        assert_eq!(client.hear(answer.len()), answer);
+        client.say(then);
+        client.hear_all();
+        assert_eq!(upstream.hear_all().0, b"");
+        drop((client, upstream));
+        lab.end().assert_only("refused", reason);
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod answers;
 mod dialing;
 mod drain;
 mod emf;
+mod endings;
 mod environment;
 mod health;
 mod hostile;

@@ -53,7 +53,7 @@ macro_rules! bent {
 }
 
 caused! {
-    relayed { done idle client_reset upstream_reset forbidden drained }
+    relayed { done idle client_reset upstream_reset forbidden drained drain_idle }
     refused {
         untrusted_peer proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum
         client_denied handshake_timeout handshake_slow overloaded client_half_open client_connections client_rate
@@ -193,6 +193,20 @@ fn drained() -> Told {
     assert_eq!(told.record()["bytes_down"], 6);
     assert_eq!(told.record()["bytes_up"], hello().len());
     told
+}
+
+fn drain_idle() -> Told {
+    let lab = Lab::start();
+    let (request, answer) = (b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n");
+    let mut client = lab.connect(Port::HttpDirect);
+    client.say(request);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(request.len()), request);
+    upstream.say(answer);
+    assert_eq!(client.hear(answer.len()), answer);
+    lab.send_stop(Stop::Drain);
+    assert_eq!(client.hear_all(), (vec![], End::Fin));
+    lab.cut()
 }
 
 fn forbidden() -> Told {

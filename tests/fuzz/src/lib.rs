@@ -8,4 +8,5 @@ pub mod policy;
 mod problems;
 pub mod proxy_header;
 pub mod request_stream;
+pub mod response_stream;
 mod verdict;
