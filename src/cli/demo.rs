@@ -19,8 +19,9 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // The connections tell the story; of the rest only what goes wrong.
-        log::start("warn")?;
-        let well = demo::run(&self.options)?;
-        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let log = log::start("warn")?;
+        let well = demo::run(&self.options);
+        log.end();
+        Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

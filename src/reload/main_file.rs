@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::Looked;
 use super::file::FileSource;
+use crate::blocking::{BlockingThread, Patience};
 use crate::yaml;
 
 /// Nothing hangs on how soon it is told.
@@ -29,8 +30,11 @@ impl MainFile {
     }
 
     /// For ever. A change is told once, and again at each SIGHUP: whoever sends one expects it to be read.
-    pub async fn watch(mut self, hangup: io::Result<Signal>) {
+    ///
+    /// `thread`: where the file is read, as that may never return.
+    pub async fn watch(mut self, hangup: io::Result<Signal>, thread: BlockingThread, mut patience: Patience) {
         let mut hangup = hangup.ok();
+        let name = format!("the configuration {}", self.source.path().display());
         loop {
             let asked = async {
                 match &mut hangup {
@@ -45,7 +49,14 @@ impl MainFile {
                 }
                 () = sleep(POLL) => {}
             }
-            self.look();
+            let look = thread.run(move || {
+                self.look();
+                self
+            });
+            match patience.wait(&name, look).await {
+                Some(same) => self = same,
+                None => return,
+            }
         }
     }
 

@@ -44,6 +44,7 @@ mod output;
 mod readiness;
 mod requests;
 mod shortage;
+mod stuck;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
