@@ -38,6 +38,7 @@ mod wire;
 // The tests.
 mod clock;
 mod flood;
+mod hanging;
 mod limits;
 mod network;
 mod output;
@@ -45,6 +46,7 @@ mod readiness;
 mod requests;
 mod shortage;
 mod stuck;
+mod threads;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
