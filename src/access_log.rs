@@ -92,8 +92,6 @@ impl Log {
 
     pub fn flush(&self) {
         let piece = std::mem::take(&mut *self.buffer.borrow_mut());
-        if !piece.is_empty() {
-            self.writer.send(piece);
-        }
+        self.writer.send(piece);
     }
 }

@@ -34,8 +34,8 @@ use crate::emf;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::policy::reach::Reach;
-use crate::recent::Asker;
 use crate::process_log;
+use crate::recent::Asker;
 use crate::reload::{Current, Loaded, Reloader, SourceError, SourceThread, Told};
 use crate::resolve::{Asks, Cache, Limits, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
@@ -120,9 +120,9 @@ impl Gate {
             None => None,
         };
         let shadow_list = config.shadow.as_ref().map(|path| SourceThread::start(&PolicySource::File(path.clone())));
-        let shadow_list = shadow_list.transpose().map_err(|error| {
-            StartError::Io("cannot start the thread that reads the shadow list".into(), error)
-        })?;
+        let shadow_list = shadow_list
+            .transpose()
+            .map_err(|error| StartError::Io("cannot start the thread that reads the shadow list".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         metrics.policy.loaded(&policy);
@@ -293,17 +293,13 @@ fn bind_port(name: &str, address: SocketAddr) -> Result<(std::net::TcpListener, 
 }
 
 /// CloudWatch reads standard output, which the access log may have to itself (`apart`: it does not).
-fn output_for_metrics(
-    log: &Writer,
-    apart: bool,
-    metrics: &Metrics,
-) -> Result<(Writer, Option<Written>), StartError> {
+fn output_for_metrics(log: &Writer, apart: bool, metrics: &Metrics) -> Result<(Writer, Option<Written>), StartError> {
     let dropped = metrics.emf_dropped.clone();
     if !apart {
         return Ok((log.also_of(Of::Metrics, dropped), None));
     }
-    let started = Sink::stdout()
-        .and_then(|stdout| Writer::start_counting(Of::Metrics, stdout, dropped, Pending::default()));
+    let started =
+        Sink::stdout().and_then(|stdout| Writer::start_counting(Of::Metrics, stdout, dropped, Pending::default()));
     let (writer, written) =
         started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
     Ok((writer, Some(written)))

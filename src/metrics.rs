@@ -3,6 +3,7 @@
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
 mod count;
+mod files;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,9 +19,10 @@ use metrics::{
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 pub use self::count::{Count, Durations, Level, Taken};
-use crate::blocking::{PATIENCE, Pending};
+pub use self::files::Blocked;
+use self::files::ProcessLog;
+use crate::blocking::PATIENCE;
 use crate::outcome::Outcome;
-use crate::process_log;
 use crate::record::Record;
 use crate::reload::{Loaded, Shadowed};
 use crate::resolve::{Found, LookupError};
@@ -39,7 +41,7 @@ pub struct Metrics {
     pub lines_dropped: Counter,
     /// Lines of metrics for CloudWatch.
     pub emf_dropped: Counter,
-    process_log: ProcessLogMetrics,
+    process_log: ProcessLog,
     pub blocked: Blocked,
     pub dns: DnsMetrics,
     pub policy: PolicyMetrics,
@@ -65,27 +67,6 @@ pub struct DnsMetrics {
     timeout: Count,
     failed: Count,
     stale: Counter,
-}
-
-/// Shown at a scrape: the process has one log, however many gates.
-#[derive(Clone)]
-struct ProcessLogMetrics {
-    dropped: Counter,
-    left_out: Counter,
-    blocked: Gauge,
-}
-
-/// Files that are being waited for, each with its gauge.
-#[derive(Clone)]
-pub struct Blocked {
-    pub policy: Pending,
-    pub shadow: Pending,
-    pub configuration: Pending,
-    /// Lines on their way to the log.
-    pub access_log: Pending,
-    /// The log being opened anew.
-    pub rotation: Pending,
-    gauges: [Gauge; 5],
 }
 
 /// What is told about the access list's reloads.
@@ -136,11 +117,7 @@ impl Metrics {
                 max_fds: gauge!("latticegate_max_fds"),
                 lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
                 emf_dropped: counter!("latticegate_emf_dropped_lines_total"),
-                process_log: ProcessLogMetrics {
-                    dropped: counter!("latticegate_process_log_dropped_lines_total"),
-                    left_out: counter!("latticegate_process_log_throttled_lines_total"),
-                    blocked: gauge!("latticegate_file_blocked_seconds", "file" => "process_log"),
-                },
+                process_log: ProcessLog::new(),
                 blocked: Blocked::new(),
                 dns: DnsMetrics::new(),
                 policy: PolicyMetrics::new(),
@@ -279,35 +256,6 @@ impl ListenerMetrics {
     }
 }
 
-impl Blocked {
-    fn new() -> Self {
-        let files = ["policy", "shadow", "configuration", "access_log", "access_log_open"];
-        Self {
-            policy: Pending::default(),
-            shadow: Pending::default(),
-            configuration: Pending::default(),
-            access_log: Pending::default(),
-            rotation: Pending::default(),
-            gauges: files.map(|file| gauge!("latticegate_file_blocked_seconds", "file" => file)),
-        }
-    }
-
-    fn show(&self) {
-        let Self { policy, shadow, configuration, access_log, rotation, gauges } = self;
-        for (pending, gauge) in [policy, shadow, configuration, access_log, rotation].into_iter().zip(gauges) {
-            gauge.set(pending.elapsed().as_secs_f64());
-        }
-    }
-}
-
-impl ProcessLogMetrics {
-    fn show(&self) {
-        self.dropped.absolute(process_log::lost());
-        self.left_out.absolute(process_log::left_out());
-        self.blocked.set(process_log::blocked().as_secs_f64());
-    }
-}
-
 impl PolicyMetrics {
     fn new() -> Self {
         let reloads = |result: &'static str| counter!("latticegate_policy_reload_total", "result" => result);
@@ -416,7 +364,10 @@ fn describe() {
         "For how long a read, a write or an open of the file has not returned; 0 if none is on its way."
     );
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
-    describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or hangs, or has a list that is not taken.");
+    describe_gauge!(
+        "latticegate_policy_in_step",
+        "0 while the source is gone or hangs, or has a list that is not taken."
+    );
     describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");
     describe_gauge!("latticegate_policy_rules", "Rules of the list in force.");
     describe_gauge!("latticegate_policy_age_seconds", "Since the list in force was loaded.");

@@ -33,14 +33,10 @@ pub struct ProcessLog {
 }
 
 impl ProcessLog {
-    /// At the end of the process, its last lines are waited for so long.
-    const LAST_LINES: Duration = Duration::from_secs(1);
-
     /// From here on events are logged, and panics too. `all`: other crates' lines are not throttled.
     pub fn start(filter: EnvFilter, all: bool) -> io::Result<Self> {
         let blocked = Pending::default();
-        let (writer, written) =
-            Writer::start_counting(Of::Process, Sink::stderr()?, Counter::noop(), blocked.clone())?;
+        let (writer, written) = Writer::start_counting(Of::Process, Sink::stderr()?, Counter::noop(), blocked.clone())?;
         let lines = fmt::layer()
             .with_writer(Arc::new(Events(writer.clone())))
             .with_ansi(io::stderr().is_terminal())
@@ -57,15 +53,16 @@ impl ProcessLog {
         self.writer.send(format!("{text}\n").into_bytes());
     }
 
-    /// One line each.
+    /// One line each, all in one piece: there may be more of them than lines fit in the queue.
     pub fn tell(&self, severity: Severity, problems: &[Problem]) {
-        problems.iter().for_each(|problem| self.line(format_args!("{severity}: {problem}")));
+        let lines = problems.iter().map(|problem| format!("{severity}: {problem}\n"));
+        self.writer.send(lines.collect::<String>().into_bytes());
     }
 
-    /// Waits for the last lines, but not for long.
-    pub fn end(self) {
+    /// Waits for the last lines, but no longer than this: a reader that is stuck must not keep the process.
+    pub fn end(self, patience: Duration) {
         report_left_out(true);
-        self.written.wait(Self::LAST_LINES);
+        self.written.wait(patience);
     }
 }
 

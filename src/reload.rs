@@ -187,7 +187,7 @@ impl Reloader {
             }
             Ok(Look::Loaded(loaded)) => {
                 self.trouble = None;
-                self.take(loaded);
+                self.take(*loaded);
                 Found::List
             }
             Err(error) => {

@@ -46,12 +46,10 @@ impl Beginning {
     }
 
     /// Reads the configuration. None: told to stop while it was waited for.
-    pub fn configure(
-        &mut self,
-        file: Option<PathBuf>,
-    ) -> Result<Option<Result<Configured, Vec<Problem>>>, StartError> {
+    pub fn configure(&mut self, file: Option<PathBuf>) -> Result<Option<Result<Configured, Vec<Problem>>>, StartError> {
         let thread = start_thread("configuration")?;
-        let name = file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
+        let name =
+            file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
         let read = thread.run(move || {
             let loaded = Config::load(file.as_deref(), env::of_process());
             loaded.map(|loaded| (loaded, file.as_deref().and_then(MainFile::at_start)))

@@ -147,17 +147,22 @@ fn lock(begun: &Shared) -> MutexGuard<'_, Begun> {
 
 /// The line that may have been begun in the file behind this descriptor.
 fn shared(fd: BorrowedFd<'_>) -> Shared {
-    static OPEN: Mutex<Vec<((u64, u64), Weak<Mutex<Begun>>)>> = Mutex::new(Vec::new());
+    struct Open {
+        device_and_inode: (u64, u64),
+        begun: Weak<Mutex<Begun>>,
+    }
+    static ALL: Mutex<Vec<Open>> = Mutex::new(Vec::new());
     // What cannot be looked at is taken for a file of its own.
     let Ok(stat) = fstat(fd) else { return Shared::default() };
-    let file = (stat.st_dev, stat.st_ino);
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    open.retain(|(_, begun)| begun.strong_count() > 0);
-    if let Some(begun) = open.iter().find(|(other, _)| *other == file).and_then(|(_, begun)| begun.upgrade()) {
+    let device_and_inode = (stat.st_dev, stat.st_ino);
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|open| open.begun.strong_count() > 0);
+    let same = all.iter().find(|open| open.device_and_inode == device_and_inode);
+    if let Some(begun) = same.and_then(|open| open.begun.upgrade()) {
         return begun;
     }
     let begun = Shared::default();
-    open.push((file, Arc::downgrade(&begun)));
+    all.push(Open { device_and_inode, begun: Arc::downgrade(&begun) });
     begun
 }
 
@@ -219,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_was_begun_is_whole_in_the_next_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let [old, next] = ["old", "next"].map(|name| directory.path().join(name));
+        let mut lines = Lines::to(File::create(&old).unwrap());
+        *lock(&lines.begun) = Begun { line: b"begun\n".to_vec(), written: 2 };
+        // The same file, as it is where nobody has moved it away: the line goes on where it is.
+        lines.go_on_in(File::options().append(true).open(&old).unwrap());
+        lines.write(b"").unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "gun\n");
+        *lock(&lines.begun) = Begun { line: b"begun\n".to_vec(), written: 2 };
+        lines.go_on_in(File::create(&next).unwrap());
+        lines.write(b"more\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&next).unwrap(), "begun\nmore\n");
+    }
+
+    #[test]
     fn a_pipe_gets_whole_lines_that_it_takes_at_once() {
         let (_reader, writer) = std::io::pipe().unwrap();
         let lines = Lines::to(File::from(std::os::fd::OwnedFd::from(writer)));
@@ -252,8 +273,8 @@ mod tests {
             for line in &whole {
                 prop_assert!(sent.any(|one| one == line), "{line:?} is torn or out of order");
             }
-            let all = pieces.iter().map(Vec::len).sum::<usize>() as u64;
-            prop_assert_eq!(whole.len() as u64 + lost + u64::from(begun), all);
+            let all = pieces.iter().map(Vec::len).sum::<usize>();
+            prop_assert_eq!(whole.len() + usize::try_from(lost).unwrap() + usize::from(begun), all);
         }
     }
 

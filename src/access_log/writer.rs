@@ -165,6 +165,9 @@ impl Writer {
 
     /// Never waits: where the writer is behind, the lines are lost and counted. Says whether they were taken.
     pub(crate) fn send(&self, bytes: Vec<u8>) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
         let (lines, size) = (count(&bytes), bytes.len());
         let mut state = self.progress.state();
         let fits = state.waiting == 0 || state.bytes.saturating_add(size) <= Self::MAX_WAITING;

@@ -1,6 +1,7 @@
 //! `latticegate demo`: the whole path on this machine, or a check of it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -21,7 +22,7 @@ impl Demo {
         // The connections tell the story; of the rest only what goes wrong.
         let log = log::start("warn")?;
         let well = demo::run(&self.options);
-        log.end();
+        log.end(Duration::from_secs(1));
         Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

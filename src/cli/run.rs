@@ -1,6 +1,7 @@
 //! `latticegate run`: configuration and access list, then the server.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -41,7 +42,8 @@ impl Run {
                 ExitCode::FAILURE
             }
         };
-        log.end();
+        // Why it did not start is worth a longer wait.
+        log.end(if code == ExitCode::SUCCESS { Duration::from_secs(1) } else { Duration::from_secs(5) });
         Ok(code)
     }
 

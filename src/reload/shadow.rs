@@ -100,7 +100,7 @@ impl Shadow {
                 Ok(Look::Unchanged | Look::AsInForce) => {}
                 Ok(Look::Loaded(loaded)) => {
                     told = None;
-                    self.take(loaded);
+                    self.take(*loaded);
                 }
                 Err(error) => Self::tell(&error, &mut told),
             }

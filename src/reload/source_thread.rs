@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::oneshot;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
-use super::source::{Looked, Source, SourceError, Version};
 use super::Loaded;
+use super::source::{Looked, Source, SourceError, Version};
 use crate::blocking;
 use crate::config::PolicySource;
 
@@ -36,7 +36,7 @@ pub(super) enum Look {
     /// Nothing since the last look, whatever that brought.
     Unchanged,
     AsInForce,
-    Loaded(Loaded),
+    Loaded(Box<Loaded>),
 }
 
 impl SourceThread {
@@ -59,7 +59,7 @@ impl SourceThread {
     /// The list at start, whatever it is.
     pub async fn first(&self) -> Result<Loaded, SourceError> {
         match self.look(None, true).await? {
-            Look::Loaded(loaded) => Ok(loaded),
+            Look::Loaded(loaded) => Ok(*loaded),
             Look::Unchanged | Look::AsInForce => {
                 Err(SourceError::Unreachable("the source says that nothing has changed".into()))
             }
@@ -120,6 +120,6 @@ async fn look(source: &mut Source, known: Option<&Version>, anew: bool) -> Resul
     Ok(match source.fetch(known).await? {
         Looked::Unchanged => Look::Unchanged,
         Looked::AsInForce => Look::AsInForce,
-        Looked::Fetched(fetched) => Look::Loaded(source.parse(fetched)?),
+        Looked::Fetched(fetched) => Look::Loaded(Box::new(source.parse(fetched)?)),
     })
 }

@@ -24,6 +24,8 @@ pub(super) struct RotationSignals {
     hangup: Signal,
     usr1: Signal,
     usr2: Signal,
+    /// Comes with the error of a write beyond the largest size of a file that this process may have (`ulimit -f`).
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -34,6 +36,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
             usr2: signal(SignalKind::user_defined2())?,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         };
         Ok(Self { stop, rotation })
     }

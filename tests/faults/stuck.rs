@@ -177,13 +177,33 @@ fn lines_that_are_not_written_in_the_end_are_counted_in_the_last_line() {
     until("it has ended", || gate.child.try_wait().unwrap().is_some());
     assert_eq!(gate.child.wait().unwrap().code(), Some(0));
     let said = gate.said();
-    let (_, lines) = said.split_once("ended before all lines were written").and_then(|(_, rest)| rest.split_once("lines=")).unwrap();
+    let (_, lines) =
+        said.split_once("ended before all lines were written").and_then(|(_, rest)| rest.split_once("lines=")).unwrap();
     let unwritten: usize = lines.split_whitespace().next().unwrap().parse().unwrap();
     let mut written = String::new();
     BufReader::new(reader).read_to_string(&mut written).unwrap();
     let whole = written.matches('\n').count();
     assert!(whole < LINES);
     assert_eq!(whole + unwritten, LINES, "{said}");
+}
+
+/// The signal that the kernel sends for it would end the process.
+#[test]
+fn a_log_that_may_not_grow_loses_lines_and_no_connection() {
+    const LINES: usize = 40;
+    let parts = Parts::make(&Setup { log: "output: ./access.log", ..Setup::default() });
+    let log = parts.files.path().join("access.log");
+    let mut gate = crate::gate::Gate::started_by(&["prlimit".into(), "--fsize=6000".into()], parts, 1024, &[]);
+    for _ in 0..LINES {
+        Peer::connect(gate.address("tls-direct")).say(b"x").hear_all();
+    }
+    let whole = || std::fs::read_to_string(&log).unwrap().matches('\n').count();
+    // The line that is written in part is on its way still.
+    until("the others are counted", || gate.metric(LOST_OF_ACCESS_LOG) as usize + whole() + 1 == LINES);
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 6000);
+    gate.signal(Signal::SIGTERM);
+    until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    assert_eq!(gate.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

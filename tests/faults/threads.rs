@@ -72,7 +72,6 @@ fn without_another_thread_it_reloads_and_drains() {
 
 #[test]
 fn without_its_threads_it_says_so_and_does_not_start() {
-    let mut refused = 0;
     for limit in 1..20 {
         let parts = Parts::make(&Setup { log: "output: ./access.log", ..Setup::default() });
         let mut command: Vec<String> = vec!["prlimit".into(), format!("--nproc={limit}:{limit}")];
@@ -86,14 +85,13 @@ fn without_its_threads_it_says_so_and_does_not_start() {
         let Some(status) = gate.child.try_wait().unwrap() else {
             // All threads are there with one that could not be at the limit before.
             assert_eq!(threads(&gate), limit);
-            assert_eq!(refused, limit - 1);
+            assert!(limit > 1, "no limit was too low");
             return;
         };
         let said = gate.said();
         assert_eq!(status.code(), Some(1), "{limit}: {said}");
         assert!(said.contains("no thread can be started") && said.contains("ulimit -u"), "{limit}: {said}");
         assert!(!said.contains("panicked"), "{limit}: {said}");
-        refused += 1;
     }
     panic!("it never started");
 }
