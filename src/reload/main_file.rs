@@ -23,8 +23,11 @@ pub struct MainFile {
 }
 
 impl MainFile {
-    /// None: it cannot be read any more, a moment after it was.
+    /// None: it cannot be read any more, a moment after it was; a pipe, for one, never can.
     pub fn at_start(path: &Path) -> Option<Self> {
+        if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
+            return None;
+        }
         let bytes = yaml::read_file(path).ok()?;
         Some(Self { source: FileSource::new(path), started_with: crc32c::crc32c(&bytes), differs: false })
     }

@@ -56,7 +56,7 @@ impl Gate {
         Self { child, parts }
     }
 
-    fn until_ready(self) -> Self {
+    pub fn until_ready(self) -> Self {
         until("ready", || self.find("health").is_some_and(|health| get(health, "/readyz").0 == 200));
         self
     }

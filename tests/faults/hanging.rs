@@ -171,6 +171,21 @@ fn a_log_that_cannot_be_opened_anew_stays_the_old_one() {
     ends_well(&mut gate);
 }
 
+/// `run --config <(command)` of a shell: what is read once is not looked at again.
+#[test]
+fn a_configuration_from_a_pipe_is_read_once() {
+    let parts = Parts::make(&Setup::default());
+    let file = parts.files.path().join("latticegate.yaml");
+    let text = std::fs::read(&file).unwrap();
+    pipe(&parts, "latticegate.yaml");
+    let gate = Gate::spawned_by(&[], parts, FILES, &[]);
+    std::fs::write(&file, text).unwrap();
+    let mut gate = gate.until_ready();
+    serves(&gate);
+    assert!(!gate.said().contains("waiting for"), "{}", gate.said());
+    ends_well(&mut gate);
+}
+
 /// It says what it waits for, and can be stopped.
 #[test]
 fn a_file_that_hangs_at_the_start_is_named() {

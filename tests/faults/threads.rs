@@ -1,8 +1,12 @@
 //! No thread can be started, for a moment or from the start: what runs goes on, and what cannot start says why.
 
+#[cfg(feature = "s3")]
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(feature = "s3")]
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -17,7 +21,10 @@ fn as_a_user(parts: &Parts) -> Vec<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let user = 100_000 + std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
     std::fs::set_permissions(parts.files.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let words = ["setpriv", "--clear-groups", "--reuid", &user.to_string(), "--regid", &user.to_string(), "--"];
+    // To read the program wherever it was built.
+    let [inherited, ambient] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
+    let user = user.to_string();
+    let words = ["setpriv", "--clear-groups", "--reuid", &user, "--regid", &user, inherited, ambient, "--"];
     words.map(str::to_owned).to_vec()
 }
 
@@ -94,4 +101,46 @@ fn without_its_threads_it_says_so_and_does_not_start() {
         assert!(!said.contains("panicked"), "{limit}: {said}");
     }
     panic!("it never started");
+}
+
+/// The name of its endpoint is looked up by a thread of the runtime, which without work would have ended after 10 s.
+#[cfg(feature = "s3")]
+#[test]
+fn without_another_thread_a_list_in_s3_is_reloaded() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://localhost:{}", server.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for (number, stream) in server.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 8192]).unwrap();
+            let list = format!("rules:\n- allow: all\n- deny: 10.0.0.{number}\n");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nETag: \"{number}\"\r\nLast-Modified: Sat, 28 Nov 2026 10:00:00 GMT\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n",
+                list.len()
+            );
+            stream.write_all((head + &list).as_bytes()).unwrap();
+        }
+    });
+    let parts = Parts::make(&Setup::default());
+    let user = as_a_user(&parts);
+    let environment = [
+        ("LATTICEGATE_POLICY", "s3://lists/ipcontrol.yaml"),
+        ("LATTICEGATE_POLICY_POLL", "1h"),
+        ("AWS_ENDPOINT_URL", &endpoint),
+        ("AWS_ALLOW_HTTP", "1"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ];
+    let mut gate = Gate::started_by(&user, parts, 256, &environment);
+    let before = threads(&gate);
+    stop_threads(&gate, &user);
+    std::thread::sleep(Duration::from_secs(11));
+    assert_eq!(threads(&gate), before);
+    gate.signal(Signal::SIGHUP);
+    until("reloaded", || gate.metric("latticegate_policy_reload_total{result=\"loaded\"}") == 2.0);
+    gate.signal(Signal::SIGTERM);
+    until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    assert_eq!(gate.child.wait().unwrap().code(), Some(0), "{}", gate.said());
 }
