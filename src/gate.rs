@@ -28,7 +28,7 @@ use self::dns_watch::{TellsDns, watch_dns};
 use self::leaving::leave;
 pub(crate) use self::surroundings::{ask_ipv6, own_addresses};
 use crate::access_log::{Of, Sink, Writer, Written};
-use crate::blocking::{Patience, Pending};
+use crate::blocking::{PATIENCE, Patience, Pending};
 use crate::config::{Config, Listener, PolicySource};
 use crate::emf;
 use crate::limits;
@@ -310,10 +310,18 @@ async fn keep_up(metrics: Metrics, status: Arc<Status>) {
     let upkeep = metrics.handle();
     // Histograms gather samples until they are folded.
     let mut tick = interval(Duration::from_secs(5));
+    let mut log_hangs = false;
     loop {
         tick.tick().await;
         upkeep.run_upkeep();
         process_log::report_left_out(false);
+        let hangs = metrics.blocked.access_log.elapsed() >= PATIENCE;
+        match (log_hangs, hangs) {
+            (false, true) => tracing::warn!("the access log takes no lines; they wait, and are lost when too many do"),
+            (true, false) => tracing::warn!("the access log takes lines again"),
+            _ => {}
+        }
+        log_hangs = hangs;
         // Per listener: each is a target of its own for the load balancer.
         let open = metrics.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
         let open = usize::try_from(open).unwrap_or(usize::MAX);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -74,9 +75,12 @@ impl OnePipe {
 
     /// Makes it log more than the pipe and the queue behind it take.
     fn fill(&self) {
-        // A line each, though many of these signals are one.
+        // A line each, if the one before has been taken.
         until("lines are lost, and counted", || {
-            (0..200).for_each(|_| self.signal(Signal::SIGUSR2));
+            for _ in 0..200 {
+                self.signal(Signal::SIGUSR2);
+                std::thread::sleep(Duration::from_micros(200));
+            }
             self.metric(LOST) > 0.0
         });
     }
@@ -173,6 +177,8 @@ fn lines_that_are_not_written_in_the_end_are_counted_in_the_last_line() {
     for _ in 0..LINES {
         Peer::connect(gate.address("tls-direct")).say(b"x").hear_all();
     }
+    until("it is logged", || gate.said().contains("the access log takes no lines"));
+    assert!(gate.metric("latticegate_file_blocked_seconds{file=\"access_log\"}") >= 3.0);
     gate.signal(Signal::SIGTERM);
     until("it has ended", || gate.child.try_wait().unwrap().is_some());
     assert_eq!(gate.child.wait().unwrap().code(), Some(0));
