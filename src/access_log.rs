@@ -7,20 +7,20 @@ mod clock;
 mod file;
 mod json;
 mod line;
+mod lines;
 mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use metrics::Counter;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use self::clock::Clock;
-pub use self::file::Rotation;
+pub use self::file::{Rotation, help};
 use self::line::Now;
-pub use self::writer::{Sink, Writer, Written};
+pub use self::writer::{Of, Sink, Writer, Written};
 use crate::config::{self, LogFormat};
 use crate::outcome::Outcome;
 use crate::record::Record;
@@ -34,7 +34,6 @@ pub struct Log {
     wall: Wall,
     first_line: Notify,
     writer: Writer,
-    dropped: Counter,
 }
 
 impl Log {
@@ -46,11 +45,11 @@ impl Log {
     /// second at most.
     const DELAY: Duration = Duration::from_millis(100);
 
-    pub fn new(format: LogFormat, writer: Writer, dropped: Counter) -> Rc<Self> {
-        Self::with_clock(format, writer, dropped, Wall::default())
+    pub fn new(format: LogFormat, writer: Writer) -> Rc<Self> {
+        Self::with_clock(format, writer, Wall::default())
     }
 
-    pub fn with_clock(format: LogFormat, writer: Writer, dropped: Counter, wall: Wall) -> Rc<Self> {
+    pub fn with_clock(format: LogFormat, writer: Writer, wall: Wall) -> Rc<Self> {
         Rc::new(Self {
             format,
             buffer: RefCell::default(),
@@ -58,7 +57,6 @@ impl Log {
             wall,
             first_line: Notify::new(),
             writer,
-            dropped,
         })
     }
 
@@ -94,11 +92,6 @@ impl Log {
 
     pub fn flush(&self) {
         let piece = std::mem::take(&mut *self.buffer.borrow_mut());
-        if piece.is_empty() {
-            return;
-        }
-        if let Err(lost) = self.writer.send(piece) {
-            self.dropped.increment(writer::lines(&lost));
-        }
+        self.writer.send(piece);
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod gate;
 mod lattice;
 mod load_balancer;
+mod output;
 mod ports;
 mod programme;
 mod scene;
@@ -29,6 +30,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use error::Error;
+use output::Output;
 use ports::Preference;
 use show::{GREEN, RED, styled};
 use stage::Stage;
@@ -48,10 +50,20 @@ pub struct Options {
 /// Plays until Ctrl-C, or checks; says whether all is well.
 pub fn run(options: &Options) -> Result<bool, Error> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::of("the runtime"))?;
-    let mut out = anstream::stdout();
     runtime.block_on(async {
         let stop = stopped().map_err(Error::of("the signals"))?;
-        if options.check { check(&mut out).await } else { play(options, stop, &mut out).await.map(|()| true) }
+        let mut out = Output::start().map_err(Error::of(OUTPUT))?;
+        let well = if options.check {
+            tokio::select! {
+                passed = check(&mut out) => passed,
+                // Whoever stops the check has not seen it pass.
+                () = stop => Ok(false),
+            }
+        } else {
+            play(options, stop, &mut out).await.map(|()| true)
+        };
+        out.end().await;
+        well
     })
 }
 
@@ -63,7 +75,7 @@ async fn check(out: &mut impl Write) -> Result<bool, Error> {
     Ok(passed)
 }
 
-async fn play(options: &Options, stop: impl Future<Output = ()>, out: &mut impl Write) -> Result<(), Error> {
+async fn play(options: &Options, stop: impl Future<Output = ()>, out: &mut Output) -> Result<(), Error> {
     let mut stage = Stage::set(options.dir.as_deref(), Preference::WellKnown).await?;
     let told = tell(&mut stage, stop, out).await;
     stage.gate.stop();
@@ -84,12 +96,13 @@ async fn play(options: &Options, stop: impl Future<Output = ()>, out: &mut impl 
 const OUTPUT: &str = "the output";
 
 /// Shows connections and changes of the access list as they come, until told to stop.
-async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut impl Write) -> io::Result<()> {
+async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut Output) -> io::Result<()> {
     programme::print(stage, out)?;
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
+            error = out.failed() => return Err(error),
             Some(seen) = stage.seen.recv() => writeln!(out, "{}", show::line(&seen))?,
             Some(told) = stage.gate.lists.recv() => match told {
                 Told::InForce { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,

@@ -8,12 +8,12 @@ mod leaving;
 mod surroundings;
 
 use std::collections::hash_map::RandomState;
+use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::BuildError;
@@ -27,14 +27,16 @@ use tokio::time::{interval, sleep};
 use self::dns_watch::{TellsDns, watch_dns};
 use self::leaving::leave;
 pub(crate) use self::surroundings::{ask_ipv6, own_addresses};
-use crate::access_log::{Sink, Writer, Written};
-use crate::config::{Config, Listener};
+use crate::access_log::{Of, Sink, Writer, Written};
+use crate::blocking::{PATIENCE, Patience, Pending};
+use crate::config::{Config, Listener, PolicySource};
 use crate::emf;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::policy::reach::Reach;
+use crate::process_log;
 use crate::recent::Asker;
-use crate::reload::{Current, Loaded, Reloader, Source, SourceError, Told};
+use crate::reload::{Current, Loaded, Reloader, SourceError, SourceThread, Told};
 use crate::resolve::{Asks, Cache, Limits, ResolverFactory, Wire};
 use crate::server::{self, BindError, Phase, Setup, Shared};
 use crate::socket;
@@ -59,7 +61,8 @@ pub struct Gate {
     resolvers: ResolverFactory,
     asks: Asks,
     phase: watch::Sender<Phase>,
-    workers: Vec<JoinHandle<()>>,
+    /// Closed when all workers have ended.
+    workers: mpsc::Receiver<Infallible>,
     written: Written,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
@@ -67,6 +70,8 @@ pub struct Gate {
     recent: Asker,
     /// Takes the lines for CloudWatch, if there are any.
     output: Option<(Writer, Option<Written>)>,
+    /// The list that decides nothing.
+    shadow: Option<SourceThread>,
 }
 
 /// Why a gate could not start.
@@ -107,12 +112,17 @@ impl Gate {
             config.dns.server,
         );
         let apart = !sink.is_output();
-        let (writer, written) = Writer::start_counting(sink, metrics.lines_dropped.clone())
+        let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
+        let (writer, written) = Writer::start_counting(Of::AccessLog, sink, dropped, blocked)
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let output = match config.emf {
-            Some(_) => Some(output_for_metrics(&writer, apart)?),
+            Some(_) => Some(output_for_metrics(&writer, apart, &metrics)?),
             None => None,
         };
+        let shadow_list = config.shadow.as_ref().map(|path| SourceThread::start(&PolicySource::File(path.clone())));
+        let shadow_list = shadow_list
+            .transpose()
+            .map_err(|error| StartError::Io("cannot start the thread that reads the shadow list".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         metrics.policy.loaded(&policy);
@@ -133,7 +143,7 @@ impl Gate {
         });
         let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
-        let mut workers = Vec::new();
+        let (alive, workers) = mpsc::channel(1);
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
             let worker = server::start_worker(Setup {
@@ -146,8 +156,9 @@ impl Gate {
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
                 asked: recent.add(),
+                alive: alive.clone(),
             });
-            workers.push(worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?);
+            worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
         }
         status.set_listening();
         Ok(Self {
@@ -164,6 +175,7 @@ impl Gate {
             listeners,
             recent,
             output,
+            shadow: shadow_list,
         })
     }
 
@@ -191,10 +203,11 @@ impl Gate {
     }
 
     /// Watches the access list's source from now on, and tells of each change of the list beside the log.
-    pub fn reload_from(&self, source: Source, audience: Option<mpsc::UnboundedSender<Told>>) {
+    pub fn reload_from(&self, source: SourceThread, audience: Option<mpsc::UnboundedSender<Told>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
         let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
-        let reloader = Reloader { source, current, poll, metrics, on_reload, trouble: None, audience };
+        let patience = Patience::new(self.shared.metrics.blocked.policy.clone());
+        let reloader = Reloader { source, patience, current, poll, metrics, on_reload, trouble: None, audience };
         let _context = self.runtime.enter();
         self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
@@ -208,12 +221,13 @@ impl Gate {
             resolvers,
             asks,
             phase,
-            workers,
+            mut workers,
             written,
             health,
             admin,
             recent,
             output,
+            shadow: shadow_list,
             ..
         } = self;
         runtime.block_on(async {
@@ -239,12 +253,13 @@ impl Gate {
                 started: Instant::now(),
             };
             spawn_local(web::serve(listener(admin)?, admin_site));
-            if let (Some(shadow), Some(path)) = (shared.shadow.clone(), shared.config.shadow.clone()) {
+            if let (Some(shadow), Some(list)) = (shared.shadow.clone(), shadow_list) {
                 let poll = shared.config.policy_poll.min(SHADOW_POLL);
-                spawn_local(async move { shadow.watch(&path, poll).await });
+                let patience = Patience::new(shared.metrics.blocked.shadow.clone());
+                spawn_local(shadow.watch(list, patience, poll));
             }
             let mut teller = shared.config.emf.clone().map(|emf| emf::Teller::new(emf, shared.metrics.clone()));
-            let leave = leave(&shared.config, &status, &phase, workers, stop);
+            let leave = leave(&shared.config, &status, &phase, &mut workers, stop);
             match (&mut teller, &output) {
                 (Some(teller), Some((writer, _))) => {
                     tokio::select! {
@@ -252,19 +267,18 @@ impl Gate {
                         () = tell_cloudwatch(teller, writer, &shared.wall) => {}
                     }
                     // What happened since the last interval is not lost.
-                    let _ = writer.send(teller.lines(shared.wall.now()));
+                    writer.send(teller.lines(shared.wall.now()));
                 }
                 _ => leave.await,
             }
             Ok(())
         })?;
-        let apart = output.and_then(|(writer, apart)| {
-            drop(writer);
-            apart
-        });
-        written.wait(Duration::from_secs(1));
-        if let Some(written) = apart {
-            written.wait(Duration::from_secs(1));
+        let mut lines = written.wait(LAST_LINES);
+        if let Some((_, Some(apart))) = output {
+            lines = lines.saturating_add(apart.wait(LAST_LINES));
+        }
+        if lines > 0 {
+            tracing::warn!(lines, "ended before all lines were written: the output takes no more");
         }
         Ok(())
     }
@@ -279,11 +293,13 @@ fn bind_port(name: &str, address: SocketAddr) -> Result<(std::net::TcpListener, 
 }
 
 /// CloudWatch reads standard output, which the access log may have to itself (`apart`: it does not).
-fn output_for_metrics(log: &Writer, apart: bool) -> Result<(Writer, Option<Written>), StartError> {
+fn output_for_metrics(log: &Writer, apart: bool, metrics: &Metrics) -> Result<(Writer, Option<Written>), StartError> {
+    let dropped = metrics.emf_dropped.clone();
     if !apart {
-        return Ok((log.clone(), None));
+        return Ok((log.also_of(Of::Metrics, dropped), None));
     }
-    let started = Writer::start(Sink::Stdout);
+    let started =
+        Sink::stdout().and_then(|stdout| Writer::start_counting(Of::Metrics, stdout, dropped, Pending::default()));
     let (writer, written) =
         started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
     Ok((writer, Some(written)))
@@ -294,9 +310,18 @@ async fn keep_up(metrics: Metrics, status: Arc<Status>) {
     let upkeep = metrics.handle();
     // Histograms gather samples until they are folded.
     let mut tick = interval(Duration::from_secs(5));
+    let mut log_hangs = false;
     loop {
         tick.tick().await;
         upkeep.run_upkeep();
+        process_log::report_left_out(false);
+        let hangs = metrics.blocked.access_log.elapsed() >= PATIENCE;
+        match (log_hangs, hangs) {
+            (false, true) => tracing::warn!("the access log takes no lines; they wait, and are lost when too many do"),
+            (true, false) => tracing::warn!("the access log takes lines again"),
+            _ => {}
+        }
+        log_hangs = hangs;
         // Per listener: each is a target of its own for the load balancer.
         let open = metrics.listeners().values().map(|listener| listener.active()).max().unwrap_or(0);
         let open = usize::try_from(open).unwrap_or(usize::MAX);
@@ -309,11 +334,14 @@ async fn keep_up(metrics: Metrics, status: Arc<Status>) {
 /// A file is looked at no more seldom, however seldom the list in force is.
 const SHADOW_POLL: Duration = Duration::from_secs(1);
 
+/// How long the last lines of the access log, or of metrics, may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
 async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer, wall: &Wall) {
     loop {
         sleep(teller.interval()).await;
-        if writer.send(teller.lines(wall.now())).is_err() {
+        if !writer.send(teller.lines(wall.now())) {
             tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
         }
     }

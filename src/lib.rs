@@ -32,6 +32,7 @@ pub mod advice; // pure: what an operator should look at when a destination was 
 pub mod access_log; // record → a line, without ever blocking a worker
 pub mod metrics; // every metric's name, help and handle
 pub mod emf; // metrics → CloudWatch, as lines in the log
+pub mod process_log; // what the process logs about itself, without ever waiting for its reader
 pub mod recent; // the last refusals, for the operator's page
 
 // Around the path.
@@ -50,6 +51,7 @@ pub mod networks; // pure: a set of CIDR networks
 pub mod status; // alive, ready, leaving
 pub mod web; // the health port and the admin port
 pub mod wall; // the clock that people read, and that may jump
+pub mod blocking; // calls that may never return, on threads of their own
 pub mod socket; // socket options and process limits
 #[cfg(test)]
 mod random; // for simulations

@@ -3,9 +3,11 @@
 //! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client sent.
 
 mod count;
+mod files;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -17,6 +19,9 @@ use metrics::{
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 pub use self::count::{Count, Durations, Level, Taken};
+pub use self::files::Blocked;
+use self::files::ProcessLog;
+use crate::blocking::PATIENCE;
 use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::reload::{Loaded, Shadowed};
@@ -34,6 +39,10 @@ pub struct Metrics {
     pub bytes_up: Count,
     pub bytes_down: Count,
     pub lines_dropped: Counter,
+    /// Lines of metrics for CloudWatch.
+    pub emf_dropped: Counter,
+    process_log: ProcessLog,
+    pub blocked: Blocked,
     pub dns: DnsMetrics,
     pub policy: PolicyMetrics,
     pub ready: Gauge,
@@ -66,6 +75,8 @@ pub struct PolicyMetrics {
     loaded: Counter,
     failed: Counter,
     in_step: Gauge,
+    /// As it was when the source was last seen.
+    is_in_step: Arc<AtomicBool>,
     hash: Gauge,
     rules: Gauge,
     /// A scrape turns it into an age.
@@ -105,6 +116,9 @@ impl Metrics {
                 open_fds: gauge!("latticegate_open_fds"),
                 max_fds: gauge!("latticegate_max_fds"),
                 lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
+                emf_dropped: counter!("latticegate_emf_dropped_lines_total"),
+                process_log: ProcessLog::new(),
+                blocked: Blocked::new(),
                 dns: DnsMetrics::new(),
                 policy: PolicyMetrics::new(),
                 ready: gauge!("latticegate_ready"),
@@ -173,7 +187,9 @@ impl Metrics {
 
     /// Everything in Prometheus' text format.
     pub fn render(&self, list: &Loaded, shadow: Option<&Shadowed>) -> String {
-        self.policy.refresh();
+        self.policy.refresh(self.blocked.policy.elapsed() >= PATIENCE);
+        self.blocked.show();
+        self.process_log.show();
         self.bytes_up.show();
         self.bytes_down.show();
         self.dns.timeout.show();
@@ -247,6 +263,7 @@ impl PolicyMetrics {
             loaded: reloads("loaded"),
             failed: reloads("failed"),
             in_step: gauge!("latticegate_policy_in_step"),
+            is_in_step: Arc::default(),
             hash: gauge!("latticegate_policy_hash"),
             rules: gauge!("latticegate_policy_rules"),
             since: Arc::default(),
@@ -264,15 +281,16 @@ impl PolicyMetrics {
 
     /// Whether the list in force is the one that the source has.
     pub fn in_step(&self, yes: bool) {
-        self.in_step.set(if yes { 1.0 } else { 0.0 });
+        self.is_in_step.store(yes, Ordering::Relaxed);
     }
 
     pub fn failed(&self) {
         self.failed.increment(1);
     }
 
-    /// Before each scrape.
-    pub fn refresh(&self) {
+    /// Before each scrape. `hangs`: whether the source does not answer.
+    pub fn refresh(&self, hangs: bool) {
+        self.in_step.set(if self.is_in_step.load(Ordering::Relaxed) && !hangs { 1.0 } else { 0.0 });
         let age = self.since.load().as_ref().map_or(0, |since| since.elapsed().as_secs());
         self.age.set(u32::try_from(age).map_or(f64::INFINITY, f64::from));
     }
@@ -327,10 +345,29 @@ fn describe() {
     describe_gauge!("latticegate_warning", "1 while something is wrong that does not make the task unready.");
     describe_counter!(
         "latticegate_access_log_dropped_lines_total",
-        "Lines lost: the log's reader was too slow, or its disk is full."
+        "Lines of the access log that were not written: its reader was too slow, or its disk full."
+    );
+    describe_counter!(
+        "latticegate_emf_dropped_lines_total",
+        "The same, of the lines from which CloudWatch makes metrics."
+    );
+    describe_counter!(
+        "latticegate_process_log_dropped_lines_total",
+        "The same, of the lines on standard error about the process."
+    );
+    describe_counter!(
+        "latticegate_process_log_throttled_lines_total",
+        "Lines of other crates left out of it: each may log ten a minute."
+    );
+    describe_gauge!(
+        "latticegate_file_blocked_seconds",
+        "For how long a read, a write or an open of the file has not returned; 0 if none is on its way."
     );
     describe_counter!("latticegate_policy_reload_total", "Reads of the access list, the first included, by result.");
-    describe_gauge!("latticegate_policy_in_step", "0 while the source is gone or has a list that is not taken.");
+    describe_gauge!(
+        "latticegate_policy_in_step",
+        "0 while the source is gone or hangs, or has a list that is not taken."
+    );
     describe_gauge!("latticegate_policy_hash", "CRC32C of the list in force: equal where two tasks have the same.");
     describe_gauge!("latticegate_policy_rules", "Rules of the list in force.");
     describe_gauge!("latticegate_policy_age_seconds", "Since the list in force was loaded.");

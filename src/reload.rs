@@ -10,6 +10,7 @@ mod main_file;
 mod s3;
 mod shadow;
 mod source;
+mod source_thread;
 
 use std::io;
 use std::rc::Rc;
@@ -27,6 +28,9 @@ pub use self::main_file::MainFile;
 pub use self::shadow::{Shadow, Shadowed};
 use self::source::Looked;
 pub use self::source::{Fetched, Source, SourceError, Version};
+use self::source_thread::Look;
+pub use self::source_thread::SourceThread;
+use crate::blocking::Patience;
 use crate::config::OnReload;
 use crate::metrics::PolicyMetrics;
 use crate::policy::changes::Changes;
@@ -110,7 +114,8 @@ impl Current {
 
 /// Keeps [`Current`] current, for ever.
 pub struct Reloader {
-    pub source: Source,
+    pub source: SourceThread,
+    pub patience: Patience,
     pub current: Arc<Current>,
     pub poll: Duration,
     pub metrics: PolicyMetrics,
@@ -151,9 +156,8 @@ impl Reloader {
             };
             if asked {
                 tracing::info!("SIGHUP: reading the access list again");
-                self.source.forget();
             }
-            let found = self.look().await;
+            let found = self.look(asked).await;
             if asked && found == Found::AsInForce {
                 tracing::info!("the access list is the one in force");
             }
@@ -163,28 +167,27 @@ impl Reloader {
     async fn poll_for_ever(&mut self) {
         loop {
             sleep(self.poll).await;
-            self.look().await;
+            self.look(false).await;
         }
     }
 
-    async fn look(&mut self) -> Found {
+    /// However long that takes: the list in force stays so.
+    async fn look(&mut self, anew: bool) -> Found {
         let current = self.current.load();
-        let result = match self.source.fetch(Some(&current.version)).await {
-            Ok(Looked::Unchanged) => return Found::Nothing,
-            Ok(Looked::AsInForce) => {
+        let look = self.source.look(Some(current.version.clone()), anew);
+        let result = self.patience.wait(format_args!("the access list {}", self.source.name()), look).await;
+        match result {
+            Ok(Look::Unchanged) => Found::Nothing,
+            Ok(Look::AsInForce) => {
                 if self.trouble.take().is_some() {
                     self.metrics.in_step(true);
                     tracing::info!(version = %current.version, "the access list's source has the list in force again");
                 }
-                return Found::AsInForce;
+                Found::AsInForce
             }
-            Ok(Looked::Fetched(fetched)) => self.source.parse(fetched).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(loaded) => {
+            Ok(Look::Loaded(loaded)) => {
                 self.trouble = None;
-                self.take(loaded);
+                self.take(*loaded);
                 Found::List
             }
             Err(error) => {

@@ -3,12 +3,12 @@
 //! Each worker is a thread with a runtime and listening sockets of its own; a connection lives and dies on it.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, mpsc as blocking_mpsc};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -35,7 +35,7 @@ use crate::resolve::{Resolver, ResolverFactory};
 use crate::socket::Trouble;
 use crate::status::Status;
 use crate::wall::Wall;
-use crate::{refuse, session, socket};
+use crate::{blocking, refuse, session, socket};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
@@ -180,22 +180,31 @@ pub struct Setup {
     pub first_id: u64,
     /// Who wants to know of its last refusals.
     pub(crate) asked: mpsc::UnboundedReceiver<Question>,
+    /// Dropped when the thread ends, however that happens.
+    pub(crate) alive: mpsc::Sender<Infallible>,
 }
 
-/// Starts one worker; the thread ends after [`Phase::Closing`], when its connections have.
-pub fn start_worker(setup: Setup) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(format!("worker-{}", setup.number)).spawn(move || match run(setup) {
-        Ok(()) => {}
-        Err(error) => tracing::error!(%error, "a worker could not start"),
-    })
+/// Starts one worker, which accepts when this returns; the thread ends after [`Phase::Closing`], when its connections
+/// have.
+pub fn start_worker(setup: Setup) -> io::Result<()> {
+    let (started, outcome) = blocking_mpsc::channel();
+    let number = setup.number;
+    blocking::spawn(&format!("worker-{number}"), move || {
+        let alive = setup.alive.clone();
+        if let Err(error) = run(setup, &started) {
+            // The starter waits for it.
+            let _ = started.send(Err(error));
+        }
+        drop(alive);
+    })?;
+    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
 }
 
-fn run(setup: Setup) -> io::Result<()> {
+fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked } = setup;
-    let (format, dropped) = (shared.config.access_log.format, shared.metrics.lines_dropped.clone());
-    let log = Log::with_clock(format, writer, dropped, shared.wall.clone());
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
+    let log = Log::with_clock(shared.config.access_log.format, writer, shared.wall.clone());
     let worker = Rc::new(Worker {
         resolver: resolvers.resolver(),
         failing: Failing::default(),
@@ -235,6 +244,7 @@ fn run(setup: Setup) -> io::Result<()> {
             };
             loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
         }
+        let _ = started.send(Ok(()));
         for accept_loop in loops {
             // A defect in one loop must not keep the others from draining.
             let _ = accept_loop.await;

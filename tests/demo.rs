@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it skipped")]
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// For anything that takes milliseconds on an idle machine.
@@ -96,6 +97,40 @@ fn second_demo_takes_other_ports_and_each_clears_its_directory_away() {
         demo.stop();
         assert!(!directory.exists());
     }
+}
+
+#[test]
+fn a_demo_whose_output_nobody_reads_ends_with_ctrl_c() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setpipe_size(&writer, 4096).unwrap();
+    writer.write_all(&[b'\n'; 4096]).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+    let mut process = command.arg("demo").stdout(writer).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !catches_interrupts(&process) {
+        assert!(Instant::now() < deadline, "it does not watch for signals");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    while process.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the demo does not end");
+        std::thread::yield_now();
+    }
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+fn catches_interrupts(process: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 2 != 0
+}
+
+#[test]
+fn a_demo_ends_where_its_reader_has_gone() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
+    assert_eq!(command.arg("demo").stdout(writer).status().unwrap().code(), Some(0));
 }
 
 /// A running demo, its introduction read.

@@ -168,7 +168,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         proxy_protocol: ProxyProtocol::Required,
     };
     let teller = Rc::new(Teller {
-        log: Log::new(format, writer, metrics.lines_dropped.clone()),
+        log: Log::new(format, writer),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),

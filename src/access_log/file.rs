@@ -2,15 +2,18 @@
 //! path.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat, fstat};
+
+use super::lines::{Lines, Unwritten};
 
 pub struct LogFile {
-    file: File,
+    lines: Lines,
     rotation: Rotation,
 }
 
@@ -24,18 +27,22 @@ pub struct Rotation {
 
 impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: append(path)?, rotation: Rotation { path: path.into(), next: Arc::default() } })
+        Ok(Self { lines: Lines::to(append(path)?), rotation: Rotation { path: path.into(), next: Arc::default() } })
     }
 
     pub(super) fn rotation(&self) -> Rotation {
         self.rotation.clone()
     }
 
-    pub(super) fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(super) fn part(&self, piece: &[u8]) -> usize {
+        self.lines.part(piece)
+    }
+
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Unwritten> {
         if let Some(next) = self.rotation.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.file = next;
+            self.lines.go_on_in(next);
         }
-        self.file.write_all(piece)
+        self.lines.write(piece)
     }
 }
 
@@ -54,6 +61,20 @@ impl Rotation {
 
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// What to do about a log that cannot be opened. A standard stream that is a socket, or that another user has made,
+/// cannot be opened by a path at all.
+pub fn help(path: &Path) -> &'static str {
+    let is = |stream: &dyn AsFd| {
+        let (file, stream) = (std::fs::metadata(path).ok(), fstat(stream).ok());
+        file.zip(stream).is_some_and(|(file, stream)| (file.dev(), file.ino()) == (stream.st_dev, stream.st_ino))
+    };
+    if is(&io::stdout()) || is(&io::stderr()) {
+        "it is a stream of this process, which a path does not lead to: write `output: stdout`"
+    } else {
+        "make its directory, or name another file"
+    }
 }
 
 /// Whether a log could be opened there, without making one.

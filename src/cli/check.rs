@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Source, list, log};
-use crate::access_log::Sink;
+use crate::access_log::{self, Sink};
 use crate::config::{Config, LogOutput, PolicySource, env};
 use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
@@ -109,8 +109,7 @@ impl Check {
         let LogOutput::File(path) = &config.access_log.output else { return };
         if let Err(error) = Sink::try_open(&config.access_log.output) {
             let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
-            let mend = "make its directory, or name another file";
-            let problem = Problem::whole(origin, format!("cannot be opened: {error}"), mend);
+            let problem = Problem::whole(origin, format!("cannot be opened: {error}"), access_log::help(path));
             let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
             report.add(Severity::Error, vec![Problem { key, value, ..problem }]);
         }

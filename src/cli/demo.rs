@@ -1,6 +1,7 @@
 //! `latticegate demo`: the whole path on this machine, or a check of it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -19,8 +20,9 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // The connections tell the story; of the rest only what goes wrong.
-        log::start("warn")?;
-        let well = demo::run(&self.options)?;
-        Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let log = log::start("warn")?;
+        let well = demo::run(&self.options);
+        log.end(Duration::from_secs(1));
+        Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -1,29 +1,26 @@
 //! `LATTICEGATE_LOG`: how much the process tells about itself. A filter that is none is told, not passed over.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use super::check::tell;
 use crate::problem::{Origin, Problem, Severity, nearest};
+use crate::process_log::ProcessLog;
 
 const VARIABLE: &str = "LATTICEGATE_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// From here on the process tells about itself on standard error: what is asked for, or `usual` where nothing is or it
-/// cannot be read.
-pub(super) fn start(usual: &str) -> io::Result<()> {
+/// From here on the process logs what is asked for, or `usual` where nothing is or it cannot be read.
+pub(super) fn start(usual: &str) -> io::Result<ProcessLog> {
     let (filter, problem) = match asked() {
         Ok(filter) => (filter, None),
         Err(problem) => (None, Some(problem)),
     };
-    tell(Severity::Warning, problem.as_slice())?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(usual)))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+    // Whoever names the resolver's library wants to see it all.
+    let all = filter.as_ref().is_some_and(|filter| filter.to_string().contains("hickory"));
+    let log = ProcessLog::start(filter.unwrap_or_else(|| EnvFilter::new(usual)), all)?;
+    log.tell(Severity::Warning, problem.as_slice());
+    Ok(log)
 }
 
 /// The filter that is asked for, if one is.

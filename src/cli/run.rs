@@ -1,15 +1,15 @@
 //! `latticegate run`: configuration and access list, then the server.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::check::tell;
 use super::{Source, log};
-use crate::config::{Config, env};
 use crate::gate::StartError;
 use crate::problem::Severity;
+use crate::process_log::ProcessLog;
 use crate::reload::SourceError;
 use crate::run::{self, Beginning};
 
@@ -28,22 +28,37 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let beginning = Beginning::new().context("cannot start the runtime")?;
-        let (config, warnings) = match Config::load(self.source.config.as_deref(), env::of_process()) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                tell(Severity::Error, &problems)?;
-                return Ok(ExitCode::FAILURE);
+        let log = log::start("info").context("cannot start the thread of the process log")?;
+        // From here on all that is said goes that way: standard error may be a pipe that nobody reads.
+        let ended = self.serve(beginning, &log);
+        let code = match ended {
+            Ok(code) => code,
+            Err(StartError::Policy(SourceError::Problems(problems))) => {
+                log.tell(Severity::Error, &problems);
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                log.line(format_args!("error: {error}"));
+                ExitCode::FAILURE
             }
         };
-        tell(Severity::Warning, &warnings)?;
-        log::start("info")?;
-        match run::run(beginning, config, self.source.config.as_deref()) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(StartError::Policy(SourceError::Problems(problems))) => {
-                tell(Severity::Error, &problems)?;
+        // Why it did not start is worth a longer wait.
+        log.end(if code == ExitCode::SUCCESS { Duration::from_secs(1) } else { Duration::from_secs(5) });
+        Ok(code)
+    }
+
+    fn serve(self, mut beginning: Beginning, log: &ProcessLog) -> Result<ExitCode, StartError> {
+        let Some(configured) = beginning.configure(self.source.config)? else { return Ok(ExitCode::SUCCESS) };
+        match configured {
+            Ok(configured) => {
+                log.tell(Severity::Warning, &configured.warnings);
+                run::run(beginning, configured)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(problems) => {
+                log.tell(Severity::Error, &problems);
                 Ok(ExitCode::FAILURE)
             }
-            Err(error) => Err(error.into()),
         }
     }
 }

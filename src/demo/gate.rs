@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,10 +10,11 @@ use super::calls::Doors;
 use super::seen::Seen;
 use super::{Error, scene};
 use crate::access_log::Sink;
+use crate::blocking;
 use crate::config::{Config, PolicySource, Protocol};
 use crate::gate::{Gate, StartError, Stop};
 use crate::problem::Problem;
-use crate::reload::{Loaded, Source, SourceError, Told};
+use crate::reload::{Loaded, SourceError, SourceThread, Told};
 
 const PART: &str = "latticegate";
 
@@ -25,7 +25,8 @@ pub(super) struct Running {
     /// What becomes of the access list while the user edits it.
     pub(super) lists: mpsc::UnboundedReceiver<Told>,
     stop: mpsc::UnboundedSender<Stop>,
-    thread: JoinHandle<Result<(), StartError>>,
+    /// How it ended; nothing where it panicked.
+    ended: oneshot::Receiver<Result<(), StartError>>,
 }
 
 /// Starts the gate by its configuration file; its records come out of the receiver.
@@ -38,6 +39,7 @@ pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedRece
     let (stop, stopped) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
     let (told, lists) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
     let serve = move || {
         let gate = Gate::start(config, list, sink)?;
         gate.reload_from(source, Some(told));
@@ -45,13 +47,18 @@ pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedRece
         let _ = ready.send(describe(&gate));
         gate.run(stopped)
     };
-    let thread = thread::Builder::new().name("latticegate".into()).spawn(serve).map_err(Error::of(PART))?;
+    let thread = move || drop(end.send(serve()));
+    blocking::spawn("latticegate", thread).map_err(Error::of(PART))?;
     match started.await {
         Ok(described) => {
             let (doors, admin) = described.map_err(Error::of(PART))?;
-            Ok((Running { doors, admin, lists, stop, thread }, seen))
+            Ok((Running { doors, admin, lists, stop, ended }, seen))
         }
-        Err(_) => Err(ended(thread)),
+        Err(_) => Err(match ended.await {
+            Ok(Ok(())) => Error::of(PART)("it ended at once"),
+            Ok(Err(error)) => Error::of(PART)(error),
+            Err(_) => Error::of(PART)("it panicked"),
+        }),
     }
 }
 
@@ -63,8 +70,7 @@ impl Running {
     }
 
     pub(super) async fn ended(self) -> Result<(), Error> {
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await.map_err(Error::of(PART))?;
-        joined.map_err(|_| "it panicked").map_err(Error::of(PART))?.map_err(Error::of(PART))
+        self.ended.await.map_err(|_| "it panicked").map_err(Error::of(PART))?.map_err(Error::of(PART))
     }
 }
 
@@ -97,8 +103,8 @@ fn describe(gate: &Gate) -> io::Result<(Doors, SocketAddr)> {
     Ok((doors, gate.admin_address()))
 }
 
-async fn first_list(from: &PolicySource) -> Result<(Source, Loaded), SourceError> {
-    let mut source = Source::new(from)?;
+async fn first_list(from: &PolicySource) -> Result<(SourceThread, Loaded), SourceError> {
+    let source = SourceThread::start(from).map_err(|error| SourceError::Unreachable(error.to_string()))?;
     let list = source.first().await?;
     Ok((source, list))
 }
@@ -106,7 +112,7 @@ async fn first_list(from: &PolicySource) -> Result<(Source, Loaded), SourceError
 /// A sink for the access log that hands each line on as what it tells.
 fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
     let (sink, pieces) = std::sync::mpsc::channel::<Vec<u8>>();
-    thread::Builder::new().name("demo-log".into()).spawn(move || {
+    blocking::spawn("demo-log", move || {
         for piece in pieces {
             for line in piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
                 match Seen::read(line) {
@@ -125,12 +131,4 @@ fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
 /// All problems of a file, one a line.
 fn all(problems: Vec<Problem>) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-fn ended(thread: JoinHandle<Result<(), StartError>>) -> Error {
-    match thread.join() {
-        Ok(Ok(())) => Error::of(PART)("it ended at once"),
-        Ok(Err(error)) => Error::of(PART)(error),
-        Err(_) => Error::of(PART)("it panicked"),
-    }
 }

@@ -1,6 +1,6 @@
 //! The way to the end: not ready, then accepting no more, then waiting for the sessions that are open.
 
-use std::thread::JoinHandle;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -15,22 +15,17 @@ use crate::status::Status;
 /// and a little more to close.
 const ENDING: Duration = Duration::from_millis(1500);
 
-/// From the first signal to the end of the last worker.
+/// From the first signal to the end of the last worker. `workers` is closed when they all have ended: to join them would
+/// take one more thread, which may not be had.
 pub(super) async fn leave(
     config: &Config,
     status: &Status,
     phase: &watch::Sender<Phase>,
-    workers: Vec<JoinHandle<()>>,
+    workers: &mut mpsc::Receiver<Infallible>,
     mut stop: mpsc::UnboundedReceiver<Stop>,
 ) {
     let first = stop.recv().await;
     status.set_leaving();
-    let ended = tokio::task::spawn_blocking(move || {
-        for worker in workers {
-            // A worker that panicked has nothing more to wait for.
-            let _ = worker.join();
-        }
-    });
     let drain = async {
         if first == Some(Stop::Cut) {
             return;
@@ -51,12 +46,11 @@ pub(super) async fn leave(
         }
         tracing::info!("stopped again: cutting");
     };
-    let mut ended = std::pin::pin!(ended);
     tokio::select! {
-        _ = &mut ended => return,
+        _ = workers.recv() => return,
         () = drain => {}
         () = again => {}
     }
     phase.send_replace(Phase::Cut);
-    let _ = timeout(Duration::from_secs(5), ended).await;
+    let _ = timeout(Duration::from_secs(5), workers.recv()).await;
 }

@@ -30,6 +30,7 @@ pub struct FileSource {
 /// What changes when a file does, behind all symlinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
+    is_file: bool,
     device: u64,
     inode: u64,
     size: u64,
@@ -76,8 +77,8 @@ impl FileSource {
             }
         };
         let bytes = yaml::read_file(&self.path)?;
-        // It changed while it was read: next time.
-        if Stamp::of(&self.path)? != stamp && !self.at_once {
+        // It changed while it was read: next time. (A pipe always does, and can be read once.)
+        if stamp.is_file && Stamp::of(&self.path)? != stamp && !self.at_once {
             return Ok(Looked::Unchanged);
         }
         if !bytes.ends_with(b"\n") && !self.at_once && since.elapsed() < UNFINISHED {
@@ -92,6 +93,7 @@ impl Stamp {
     fn of(path: &Path) -> io::Result<Self> {
         let meta = std::fs::metadata(path)?;
         Ok(Self {
+            is_file: meta.is_file(),
             device: meta.dev(),
             inode: meta.ino(),
             size: meta.len(),

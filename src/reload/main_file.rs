@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::Looked;
 use super::file::FileSource;
+use crate::blocking::{BlockingThread, Patience};
 use crate::yaml;
 
 /// Nothing hangs on how soon it is told.
@@ -22,15 +23,21 @@ pub struct MainFile {
 }
 
 impl MainFile {
-    /// None: it cannot be read any more, a moment after it was.
+    /// None: it cannot be read any more, a moment after it was; a pipe, for one, never can.
     pub fn at_start(path: &Path) -> Option<Self> {
+        if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
+            return None;
+        }
         let bytes = yaml::read_file(path).ok()?;
         Some(Self { source: FileSource::new(path), started_with: crc32c::crc32c(&bytes), differs: false })
     }
 
     /// For ever. A change is told once, and again at each SIGHUP: whoever sends one expects it to be read.
-    pub async fn watch(mut self, hangup: io::Result<Signal>) {
+    ///
+    /// `thread`: where the file is read, as that may never return.
+    pub async fn watch(mut self, hangup: io::Result<Signal>, thread: BlockingThread, mut patience: Patience) {
         let mut hangup = hangup.ok();
+        let name = format!("the configuration {}", self.source.path().display());
         loop {
             let asked = async {
                 match &mut hangup {
@@ -45,7 +52,14 @@ impl MainFile {
                 }
                 () = sleep(POLL) => {}
             }
-            self.look();
+            let look = thread.run(move || {
+                self.look();
+                self
+            });
+            match patience.wait(&name, look).await {
+                Some(same) => self = same,
+                None => return,
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! A second access list that decides nothing. Where it would have decided otherwise is counted for each of its
 //! rules and logged now and then, so that a tightening can be watched before it is put in force.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,10 +8,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 
-use super::source::{Looked, Source};
+use super::source_thread::{Look, SourceThread};
 use super::{Loaded, SourceError};
+use crate::blocking::Patience;
 use crate::client::Client;
-use crate::config::PolicySource;
 use crate::hostname::Hostname;
 use crate::policy::{Admission, Decision, ListenerView, Policy, RuleId};
 
@@ -92,21 +91,16 @@ impl Shadow {
     }
 
     /// Keeps it current, for ever. A list that cannot be read changes nothing and is told once.
-    pub(crate) async fn watch(self: Arc<Self>, path: &Path, poll: Duration) {
-        let Ok(mut source) = Source::new(&PolicySource::File(path.to_owned())) else { return };
+    pub(crate) async fn watch(self: Arc<Self>, source: SourceThread, mut patience: Patience, poll: Duration) {
         let mut told = None;
         loop {
             let known = self.load().map(|list| list.loaded.version.clone());
-            let result = match source.fetch(known.as_ref()).await {
-                Ok(Looked::Fetched(fetched)) => source.parse(fetched).await.map(Some),
-                Ok(Looked::Unchanged | Looked::AsInForce) => Ok(None),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(None) => {}
-                Ok(Some(loaded)) => {
+            let look = source.look(known, false);
+            match patience.wait(format_args!("the shadow list {}", source.name()), look).await {
+                Ok(Look::Unchanged | Look::AsInForce) => {}
+                Ok(Look::Loaded(loaded)) => {
                     told = None;
-                    self.take(loaded);
+                    self.take(*loaded);
                 }
                 Err(error) => Self::tell(&error, &mut told),
             }

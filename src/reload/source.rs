@@ -74,7 +74,7 @@ impl Source {
     /// The list at start, whatever it is.
     pub async fn first(&mut self) -> Result<Loaded, SourceError> {
         match self.fetch(None).await? {
-            Looked::Fetched(fetched) => self.parse(fetched).await,
+            Looked::Fetched(fetched) => self.parse(fetched),
             Looked::Unchanged | Looked::AsInForce => {
                 Err(SourceError::Unreachable("the source says that nothing has changed".into()))
             }
@@ -103,16 +103,11 @@ impl Source {
         }
     }
 
-    /// On a thread of its own: 100 000 rules take a good part of a second, and names are resolved on this one.
-    pub(super) async fn parse(&self, fetched: Fetched) -> Result<Loaded, SourceError> {
-        let origin = self.origin();
-        let parse = move || {
-            let version = Version::of(&fetched);
-            let policy = Policy::parse_bytes(fetched.bytes, origin).map_err(SourceError::Problems)?;
-            Ok(Loaded::new(policy, version))
-        };
-        let parsed = tokio::task::spawn_blocking(parse).await;
-        parsed.unwrap_or_else(|error| Err(SourceError::Unreachable(format!("{}: {error}", self.origin()))))
+    /// 100 000 rules take a good part of a second.
+    pub(super) fn parse(&self, fetched: Fetched) -> Result<Loaded, SourceError> {
+        let version = Version::of(&fetched);
+        let policy = Policy::parse_bytes(fetched.bytes, self.origin()).map_err(SourceError::Problems)?;
+        Ok(Loaded::new(policy, version))
     }
 
     fn origin(&self) -> Origin {

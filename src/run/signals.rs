@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::access_log::Rotation;
+use crate::blocking::{BlockingThread, Patience};
 use crate::gate::Stop;
 
 /// What was sent before somebody listens is heard then.
@@ -23,6 +24,8 @@ pub(super) struct RotationSignals {
     hangup: Signal,
     usr1: Signal,
     usr2: Signal,
+    /// Comes with the error of a write beyond the largest size of a file that this process may have (`ulimit -f`).
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -33,6 +36,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
             usr2: signal(SignalKind::user_defined2())?,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         };
         Ok(Self { stop, rotation })
     }
@@ -59,7 +63,9 @@ impl StopSignals {
 impl RotationSignals {
     /// For ever: SIGHUP and SIGUSR1 open the log's file anew, as nginx does it at the latter; SIGUSR2 would end a
     /// process that does not know it.
-    pub(super) async fn obey(mut self, log: Option<Rotation>) {
+    ///
+    /// `log`: with the thread on which it is opened, as that may never return.
+    pub(super) async fn obey(mut self, log: Option<(Rotation, BlockingThread)>, mut patience: Patience) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => false,
@@ -70,13 +76,18 @@ impl RotationSignals {
                 }
             };
             match &log {
-                Some(log) => match log.reopen() {
-                    Ok(()) => tracing::info!(file = %log.path().display(), "access log opened anew"),
-                    Err(error) => tracing::error!(
-                        file = %log.path().display(),
-                        "the access log cannot be opened anew, the old file stays open: {error}"
-                    ),
-                },
+                Some((log, thread)) => {
+                    let (file, next) = (log.path().display(), log.clone());
+                    let opened = thread.run(move || next.reopen());
+                    match patience.wait(format_args!("the access log {file} to be opened anew"), opened).await {
+                        Some(Ok(())) => tracing::info!(%file, "access log opened anew"),
+                        Some(Err(error)) => tracing::error!(
+                            %file,
+                            "the access log cannot be opened anew, the old file stays open: {error}"
+                        ),
+                        None => tracing::error!(%file, "the access log was not opened anew: that panicked"),
+                    }
+                }
                 // A SIGHUP has other meanings, too.
                 None if asked => tracing::info!("SIGUSR1: the access log is on stdout, there is no file to open anew"),
                 None => {}

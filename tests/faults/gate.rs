@@ -25,9 +25,25 @@ impl Gate {
     }
 
     pub fn writing_to(parts: Parts, files: u32, environment: &[(&str, &str)], stdout: Stdio) -> Self {
+        Self::spawn(&[], parts, files, environment, stdout).until_ready()
+    }
+
+    /// By a command that takes the program as its arguments.
+    pub fn started_by(command: &[String], parts: Parts, files: u32, environment: &[(&str, &str)]) -> Self {
+        Self::spawned_by(command, parts, files, environment).until_ready()
+    }
+
+    /// The same, but it may not get as far as being ready.
+    pub fn spawned_by(command: &[String], parts: Parts, files: u32, environment: &[(&str, &str)]) -> Self {
+        let stdout = File::create(parts.files.path().join("stdout")).unwrap();
+        Self::spawn(command, parts, files, environment, stdout.into())
+    }
+
+    fn spawn(command: &[String], parts: Parts, files: u32, environment: &[(&str, &str)], stdout: Stdio) -> Self {
         let stderr = File::create(parts.files.path().join("stderr")).unwrap();
         let child = Command::new("prlimit")
             .arg(format!("--nofile={files}:{files}"))
+            .args(command)
             .args([env!("CARGO_BIN_EXE_latticegate"), "run", "--config"])
             .arg(parts.files.path().join("latticegate.yaml"))
             .env_clear()
@@ -37,9 +53,12 @@ impl Gate {
             .stderr(stderr)
             .spawn()
             .unwrap();
-        let gate = Self { child, parts };
-        until("ready", || gate.find("health").is_some_and(|health| get(health, "/readyz").0 == 200));
-        gate
+        Self { child, parts }
+    }
+
+    pub fn until_ready(self) -> Self {
+        until("ready", || self.find("health").is_some_and(|health| get(health, "/readyz").0 == 200));
+        self
     }
 
     pub fn said(&self) -> String {

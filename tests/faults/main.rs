@@ -38,12 +38,15 @@ mod wire;
 // The tests.
 mod clock;
 mod flood;
+mod hanging;
 mod limits;
 mod network;
 mod output;
 mod readiness;
 mod requests;
 mod shortage;
+mod stuck;
+mod threads;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);

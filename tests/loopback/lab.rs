@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use latticegate::access_log::Sink;
 use latticegate::config::{Config, Listener};
 use latticegate::gate::{Gate, Stop};
-use latticegate::reload::Source;
+use latticegate::reload::SourceThread;
 use latticegate::wall::Wall;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -106,7 +106,7 @@ impl Lab {
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
         let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
-        let mut source = Source::new(&config.policy).unwrap();
+        let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();

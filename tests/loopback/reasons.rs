@@ -525,7 +525,7 @@ fn lost() -> Told {
     let metrics = Metrics::new().unwrap();
     let (sender, lines) = channel();
     let (writer, written) = Writer::start(Sink::Channel(sender)).unwrap();
-    let log = Log::new(LogFormat::Json, writer, metrics.lines_dropped.clone());
+    let log = Log::new(LogFormat::Json, writer);
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener =

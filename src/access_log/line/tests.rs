@@ -32,7 +32,7 @@ fn listener() -> Listener {
 fn record() -> Record {
     let metrics = Metrics::new().unwrap();
     let (writer, _) = Writer::start(Sink::Channel(channel().0)).unwrap();
-    let log = Log::new(LogFormat::Json, writer, metrics.lines_dropped.clone());
+    let log = Log::new(LogFormat::Json, writer);
     let stopping = Rc::new(Cell::new(true));
     let teller = Teller {
         listener: listener(),

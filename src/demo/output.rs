@@ -1,0 +1,71 @@
+//! What the demo prints, written by a thread of its own: the stand-ins go on, and Ctrl-C ends it, also where nobody
+//! reads. Lines that do not fit in the queue are left out; the demo is there to be looked at.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::blocking;
+
+const QUEUE: usize = 1024;
+/// For the last lines.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Output {
+    line: Vec<u8>,
+    lines: SyncSender<Vec<u8>>,
+    /// Why the thread has ended; nothing where all is written.
+    ended: oneshot::Receiver<io::Error>,
+}
+
+impl Output {
+    pub(super) fn start() -> io::Result<Self> {
+        let (lines, queue) = sync_channel::<Vec<u8>>(QUEUE);
+        let (end, ended) = oneshot::channel();
+        blocking::spawn("demo-output", move || {
+            let mut out = anstream::stdout();
+            for line in queue {
+                if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
+                    // The demo may be over.
+                    let _ = end.send(error);
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { line: Vec::new(), lines, ended })
+    }
+
+    /// Returns when nothing can be written any more.
+    pub(super) async fn failed(&mut self) -> io::Error {
+        (&mut self.ended).await.unwrap_or_else(|_| ErrorKind::BrokenPipe.into())
+    }
+
+    /// Waits for the last lines, but not for long.
+    pub(super) async fn end(self) {
+        let Self { lines, ended, .. } = self;
+        drop(lines);
+        if !ended.is_terminated() {
+            let _ = timeout(PATIENCE, ended).await;
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(text);
+        if text.ends_with(b"\n") {
+            self.flush()?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.lines.try_send(std::mem::take(&mut self.line)) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
