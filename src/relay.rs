@@ -81,6 +81,8 @@ pub struct End {
     /// The filter refused what the client sent; the upstream has answered all that came before.
     pub refused: Option<RefuseReason>,
     pub resets: Resets,
+    /// Both ways are closed, and the client has not sent its FIN: it may still be sending.
+    pub client_sends: bool,
 }
 
 /// Whose connection has to end with a reset, because a FIN would make what was cut look whole.
@@ -276,7 +278,8 @@ impl<'a, 'f> Pair<'a, 'f> {
     fn end(&self, close: Close) -> End {
         let ours = matches!(close, Close::Idle | Close::Forbidden | Close::Drained | Close::DrainIdle);
         let first = self.first.filter(|_| !ours);
-        End { close, first, refused: self.refused, resets: self.resets(close) }
+        let client_sends = close == Close::Done && !self.up.has_sent_fin();
+        End { close, first, refused: self.refused, resets: self.resets(close), client_sends }
     }
 
     /// A side that was sent the other's FIN knows the end already.

@@ -24,7 +24,7 @@ use crate::peek::{ReadAhead, Stop};
 use crate::policy::{Admission, ListenerView, RuleId};
 use crate::proxy_header::{self, Header};
 use crate::record::{Record, Teller};
-use crate::relay::{End, HttpFilter, Relay, Resets, Side, delivered};
+use crate::relay::{End, HttpFilter, Relay, Resets, delivered};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::{Phase, Worker};
@@ -381,8 +381,8 @@ impl Session<'_> {
     async fn close(mut self, end: End) {
         self.record.closed_by = end.first;
         self.record.close(Outcome::Relayed(end.close));
-        if end.close == Close::Done && end.first == Some(Side::Upstream) {
-            // The upstream is gone, and the client may still be sending: it shall read the answer all the same.
+        if end.client_sends {
+            // The upstream is gone: the client shall read its last answer all the same.
             Box::pin(self.worker.lingering.linger(self.stream, self.worker.tools.scratch())).await;
         }
     }

@@ -302,7 +302,16 @@ fn whoever_ends_first_is_told() {
             };
             let (end, ()) = tokio::join!(relay, ends);
             let first = if client_first { Side::Client } else { Side::Upstream };
-            assert_eq!(end, End { close: Close::Done, first: Some(first), refused: None, resets: Resets::default() });
+            assert_eq!(
+                end,
+                End {
+                    close: Close::Done,
+                    first: Some(first),
+                    refused: None,
+                    resets: Resets::default(),
+                    client_sends: false
+                }
+            );
         });
     }
 }
@@ -322,7 +331,7 @@ fn a_reset_ends_both_ways_and_is_told() {
             let (close, side) =
                 if client_resets { (Close::ClientReset, Side::Client) } else { (Close::UpstreamReset, Side::Upstream) };
             let resets = Resets { client: !client_resets, upstream: client_resets };
-            assert_eq!(end, End { close, first: Some(side), refused: None, resets });
+            assert_eq!(end, End { close, first: Some(side), refused: None, resets, client_sends: false });
         });
     }
 }
@@ -348,7 +357,10 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
         };
         let relay = relay(&to_client, &to_upstream, Vec::new(), idle, &tools, &mut tally);
         let (end, last_word) = tokio::join!(relay, talk);
-        assert_eq!(end, End { close: Close::Idle, first: None, refused: None, resets: Resets::default() });
+        assert_eq!(
+            end,
+            End { close: Close::Idle, first: None, refused: None, resets: Resets::default(), client_sends: false }
+        );
         assert!(last_word.elapsed() >= idle - pause, "after the last word, not the first");
         assert!(start.elapsed() >= 6 * pause + idle - pause);
         assert_eq!(tally, Tally { up: 3, down: 3 });
