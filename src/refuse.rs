@@ -1,10 +1,12 @@
 //! What a refused client is told: a TLS alert, or one plain sentence in an HTTP response, then FIN.
 
 mod answer;
+mod date;
+mod request;
 
 use std::cell::RefCell;
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send as send_now};
 use socket2::SockRef;
@@ -12,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::answer::Told;
+pub use self::request::Request;
 use crate::config::Protocol;
 use crate::outcome::{Outcome, RefuseReason};
 
@@ -22,7 +25,15 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// The answer to a connection that ended so; none where nobody is there to read it, or it would tell a
 /// stranger that there is something to talk to.
-pub fn answer(outcome: Outcome, protocol: Protocol, connection: u64) -> Option<Vec<u8>> {
+///
+/// `request` is what is known of the refused request; `now` goes into its `Date`.
+pub fn answer(
+    outcome: Outcome,
+    protocol: Protocol,
+    connection: u64,
+    request: Request,
+    now: SystemTime,
+) -> Option<Vec<u8>> {
     let told = Told::of(outcome)?;
     if outcome == Outcome::Refused(RefuseReason::Http2Preface) {
         return Some(told.goaway(outcome.reason(), connection));
@@ -35,7 +46,7 @@ pub fn answer(outcome: Outcome, protocol: Protocol, connection: u64) -> Option<V
     };
     Some(match spoken {
         Protocol::Tls => told.alert(),
-        Protocol::Http => told.response(outcome.reason(), connection),
+        Protocol::Http => told.response(outcome.reason(), connection, request, now),
     })
 }
 
@@ -92,34 +103,4 @@ pub async fn linger(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_answer_is_well_formed() {
-        for outcome in Outcome::all() {
-            for protocol in [Protocol::Tls, Protocol::Http] {
-                let Some(bytes) = answer(outcome, protocol, 7) else { continue };
-                if bytes.starts_with(b"HTTP") {
-                    let mut headers = [httparse::EMPTY_HEADER; 8];
-                    let mut response = httparse::Response::new(&mut headers);
-                    let httparse::Status::Complete(head) = response.parse(&bytes).unwrap() else {
-                        panic!("{outcome:?}")
-                    };
-                    let length = response.headers.iter().find(|h| h.name == "Content-Length").unwrap().value;
-                    assert_eq!(std::str::from_utf8(length).unwrap(), (bytes.len() - head).to_string());
-                    let body = std::str::from_utf8(&bytes[head..]).unwrap();
-                    assert!(body.contains(outcome.reason()) && body.contains("0000000000000007"), "{body}");
-                } else if bytes.starts_with(&[0, 0, 0, 4]) {
-                    assert_eq!(outcome.reason(), "http2_preface");
-                    assert_eq!(bytes.len(), 9 + 9 + usize::from(bytes[11]));
-                    assert!(bytes.ends_with(b"(reason: http2_preface, connection: 0000000000000007)\n"));
-                } else {
-                    let (rest, record) = tls_parser::parse_tls_plaintext(&bytes).unwrap();
-                    assert!(rest.is_empty());
-                    assert!(matches!(record.msg[..], [tls_parser::TlsMessage::Alert(_)]));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,10 @@
 //! The answers themselves: which alert, status and sentence a refusal has, and their bytes.
 
 use std::io::Write as _;
+use std::time::SystemTime;
 
+use super::Request;
+use super::date::with_date;
 use crate::outcome::{Failure, Outcome, RefuseReason, Unfinished};
 
 /// TLS alert descriptions (RFC 8446 §6).
@@ -178,16 +181,36 @@ impl Told {
         frames
     }
 
-    pub(super) fn response(&self, reason: &str, connection: u64) -> Vec<u8> {
+    /// HTTP/1.1 also to a client of 1.0 (RFC 9112 §2.3). There is no `Via` and no `Server`: what we relay is not
+    /// changed, and what we are is nobody's business.
+    pub(super) fn response(&self, reason: &str, connection: u64, request: Request, now: SystemTime) -> Vec<u8> {
         let body = self.text(reason, connection);
-        let mut response = Vec::with_capacity(256);
+        let status = request.status(reason).unwrap_or(self.status);
+        let mut response = Vec::with_capacity(512);
         // Writing to a Vec cannot fail.
+        let _ = write!(response, "HTTP/1.1 {status}\r\n");
+        with_date(now, |date| response.extend([b"Date: ", date.as_bytes(), b"\r\n"].concat()));
         let _ = write!(
             response,
-            "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
-            self.status,
-            body.len()
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{}Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+            body.len(),
+            demanded(status),
         );
+        // The answer to HEAD has the same fields and no content (RFC 9110 §9.3.2).
+        if !request.is_head() {
+            response.extend_from_slice(body.as_bytes());
+        }
         response
+    }
+}
+
+/// The field that belongs to a status.
+fn demanded(status: &str) -> &'static str {
+    match status.split(' ').next() {
+        // Whatever a service may allow, but the one that is refused (RFC 9110 §15.5.6).
+        Some("405") => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
+        // Every limit of ours is of one second, or of connections that end any moment (§10.2.3).
+        Some("503") => "Retry-After: 1\r\n",
+        _ => "",
     }
 }

@@ -1,5 +1,6 @@
 //! Judges each request of an HTTP connection: the bytes are followed by [`HttpStream`], the policy is asked again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{noted, view};
@@ -7,8 +8,9 @@ use crate::client::Client;
 use crate::config;
 use crate::host;
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason::{self, HostChanged, NameDenied};
+use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged, NameDenied};
 use crate::record::as_written;
+use crate::refuse;
 use crate::relay::{Judge, Ruling};
 use crate::server::Worker;
 
@@ -23,6 +25,8 @@ pub(super) struct Requests<'a> {
     pub(super) refused: Option<RefuseReason>,
     /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
     pub(super) may_answer: &'a mut bool,
+    /// The one that an answer of ours would be for.
+    pub(super) request: &'a Cell<refuse::Request>,
 }
 
 impl Judge for Requests<'_> {
@@ -31,9 +35,18 @@ impl Judge for Requests<'_> {
             match self.stream.advance(bytes) {
                 Progress::Forward(n) => return Ruling::Pass(n),
                 Progress::NeedMore => return Ruling::NeedMore,
-                Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
-                Progress::Request { .. } => return self.refuse(NameDenied),
+                Progress::Request { .. } => {
+                    self.request.set(refuse::Request::of(bytes));
+                    if !self.is_allowed() {
+                        return self.refuse(NameDenied);
+                    }
+                    self.stream.allow();
+                }
                 Progress::Refuse(reason) => {
+                    // What is wrong with a body is the answer to its own request.
+                    if reason != BodyMalformed {
+                        self.request.set(refuse::Request::of(bytes));
+                    }
                     self.note_names(reason, bytes);
                     return self.refuse(reason);
                 }
