@@ -37,6 +37,7 @@ mod emf;
 mod environment;
 mod health;
 mod hostile;
+mod protocol;
 mod reasons;
 mod relaying;
 mod starting;
