@@ -4,6 +4,7 @@ mod signals;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use self::signals::{Signals, StopSignals};
 use crate::access_log::Sink;
 use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError};
+use crate::health_socket;
 use crate::reload::{Loaded, MainFile, Source, SourceError};
 use crate::socket;
 
@@ -56,6 +58,10 @@ pub fn run(beginning: Beginning, config: Config, file: Option<&Path>) -> Result<
     gate.reload_from(source, None);
     if let Some(main) = file.and_then(MainFile::at_start) {
         gate.spawn(async move { main.watch(signal(SignalKind::hangup())).await });
+    }
+    match health_socket::bind(file) {
+        Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
+        Err(error) => tracing::warn!("healthcheck has only the health port to ask: no Unix socket: {error}"),
     }
     gate.spawn(signals.rotation.obey(rotation));
     for listener in gate.listeners() {

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::admin::Admin;
 pub use self::health::Health;
+pub(crate) use self::health::readiness;
 
 type Body = Full<Bytes>;
 

@@ -34,7 +34,7 @@ impl Site for Health {
 }
 
 /// Ready, with what is wrong all the same, or why not: lines.
-pub(super) fn readiness(status: &Status) -> Result<String, String> {
+pub(crate) fn readiness(status: &Status) -> Result<String, String> {
     status.ready().map_err(|unready| format!("not ready: {unready}\n"))?;
     let warnings = status.warnings().map(|warning| format!("warning: {warning}\n"));
     Ok(std::iter::once("ready\n".to_owned()).chain(warnings).collect())

@@ -36,6 +36,7 @@ mod drain;
 mod emf;
 mod environment;
 mod health;
+mod healthcheck;
 mod hostile;
 mod protocol;
 mod reasons;
