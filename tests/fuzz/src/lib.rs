@@ -9,3 +9,4 @@ mod problems;
 pub mod proxy_header;
 pub mod request_stream;
 mod verdict;
+pub mod yaml;
