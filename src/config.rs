@@ -6,6 +6,7 @@
 mod check;
 mod defaults;
 pub mod env;
+mod injected;
 mod mixed_up;
 mod shape;
 mod values;
@@ -92,7 +93,7 @@ impl Config {
         if !document.has(&yaml::Path::root().key("listeners")) {
             document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults)?;
         }
-        env::apply(&mut document, env, &mut problems);
+        let injected = env::apply(&mut document, env, &mut problems);
         let raw = document.read(&mut problems);
         for problem in &mut problems {
             // Where a value is told, its key is one.
@@ -102,7 +103,8 @@ impl Config {
                 problem.mend = format!("did you mean {meant}? Two underscores stand between levels").into();
             }
         }
-        let mut check = Check { document: &document, file, problems, warnings: Vec::new() };
+        let mut check =
+            Check { document: &document, file, problems, warnings: injected::warning(&injected).into_iter().collect() };
         let config = check.config(raw, trusted);
         if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
     }

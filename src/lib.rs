@@ -50,6 +50,7 @@ pub mod problem; // pure: what is wrong with an operator's file, where, and how 
 pub mod networks; // pure: a set of CIDR networks
 pub mod status; // alive, ready, leaving
 pub mod web; // the health port and the admin port
+pub mod health_socket; // how healthcheck finds the running process
 pub mod wall; // the clock that people read, and that may jump
 pub mod blocking; // calls that may never return, on threads of their own
 pub mod socket; // socket options and process limits

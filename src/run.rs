@@ -5,6 +5,7 @@ mod signals;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,7 @@ use crate::access_log::{self, Sink};
 use crate::blocking::{BlockingThread, Patience};
 use crate::config::{Config, LogOutput, PolicySource, env};
 use crate::gate::{Gate, StartError};
+use crate::health_socket;
 use crate::problem::Problem;
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::socket;
@@ -29,6 +31,8 @@ pub struct Beginning {
 pub struct Configured {
     pub config: Config,
     pub warnings: Vec<Problem>,
+    /// The main file as it was named at the start.
+    file: Option<PathBuf>,
     main_file: Option<MainFile>,
     /// That reads the main file.
     thread: BlockingThread,
@@ -50,14 +54,16 @@ impl Beginning {
         let thread = start_thread("configuration")?;
         let name =
             file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
+        let read_from = file.clone();
         let read = thread.run(move || {
+            let file = read_from;
             let loaded = Config::load(file.as_deref(), env::of_process());
             loaded.map(|loaded| (loaded, file.as_deref().and_then(MainFile::at_start)))
         });
         let Some(loaded) = self.until_stopped(name, read) else { return Ok(None) };
         let loaded = loaded.ok_or_else(|| panicked("reading the configuration"))?;
         let configured =
-            loaded.map(|((config, warnings), main_file)| Configured { config, warnings, main_file, thread });
+            loaded.map(|((config, warnings), main_file)| Configured { config, warnings, file, main_file, thread });
         Ok(Some(configured))
     }
 
@@ -80,7 +86,7 @@ impl Beginning {
 
 /// Serves until SIGTERM or SIGINT and the drain that follows it.
 pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), StartError> {
-    let Configured { config, main_file, thread, .. } = configured;
+    let Configured { config, file, main_file, thread, .. } = configured;
     let Some((source, loaded)) = load_policy(&mut beginning, &config)? else { return Ok(()) };
     match socket::raise_fd_limit() {
         Ok((before, now)) if before == now => tracing::info!(now, "open files: the limit is the hard limit"),
@@ -97,6 +103,10 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
     if let Some(main) = main_file {
         let patience = Patience::new(blocked.configuration);
         gate.spawn(async move { main.watch(signal(SignalKind::hangup()), thread, patience).await });
+    }
+    match health_socket::bind(file.as_deref()) {
+        Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
+        Err(error) => tracing::warn!("healthcheck has only the health port to ask: no Unix socket: {error}"),
     }
     gate.spawn(signals.rotation.obey(rotation, Patience::new(blocked.rotation)));
     for listener in gate.listeners() {

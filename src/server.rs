@@ -20,7 +20,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access_log::{Log, Writer};
-use crate::config::{self, Config, ProxyProtocol};
+use crate::config::{self, Config, Protocol, ProxyProtocol};
 use crate::dial::Failing;
 use crate::limits::{HalfOpen, Limits};
 use crate::linger::Lingering;
@@ -426,16 +426,21 @@ impl Acceptor {
         Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer)
     }
 
-    /// With what can be done at once: nobody is waited for, and what has not been read yet is not looked at. A peer
-    /// that is not trusted learns nothing here either.
-    /// Says whether there was an answer.
+    /// With what can be done at once: nobody is waited for. A peer that is not trusted learns nothing here either. Says
+    /// whether there was an answer.
     fn refuse(&self, stream: &TcpStream, mut record: Record, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.teller.listener;
         let trusted =
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
-        let answer = refuse::answer(outcome, listener.protocol, record.id).filter(|_| trusted);
-        refuse::discard(stream, self.worker.tools.scratch());
+        let scratch = self.worker.tools.scratch();
+        let request = match listener.protocol {
+            Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow_mut()),
+            Protocol::Tls => refuse::Request::default(),
+        };
+        let now = self.worker.wall().now();
+        let answer = refuse::answer(outcome, listener.protocol, record.id, request, now).filter(|_| trusted);
+        refuse::discard(stream, scratch);
         refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());
         record.close(outcome);

@@ -32,10 +32,18 @@ use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
-    let mut farewell = Farewell { stream, teller: &teller, id: record.id, due: Cell::new(true) };
+    let mut farewell = Farewell {
+        stream,
+        teller: &teller,
+        worker: &worker,
+        id: record.id,
+        due: Cell::new(true),
+        request: Cell::default(),
+    };
     let mut session = Session {
         stream: &mut farewell.stream,
         farewell_due: &farewell.due,
+        request: &farewell.request,
         listener: &teller.listener,
         worker: &worker,
         record,
@@ -54,8 +62,10 @@ pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>,
 struct Farewell<'a> {
     stream: TcpStream,
     teller: &'a Teller,
+    worker: &'a Worker,
     id: u64,
     due: Cell<bool>,
+    request: Cell<refuse::Request>,
 }
 
 impl Drop for Farewell<'_> {
@@ -64,7 +74,8 @@ impl Drop for Farewell<'_> {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        if let Some(answer) = refuse::answer(stopped, self.teller.listener.protocol, self.id) {
+        let (protocol, now) = (self.teller.listener.protocol, self.worker.wall().now());
+        if let Some(answer) = refuse::answer(stopped, protocol, self.id, self.request.get(), now) {
             refuse::send(&self.stream, &answer);
         }
     }
@@ -79,6 +90,8 @@ const GRACE: Duration = Duration::from_secs(3);
 struct Session<'a> {
     stream: &'a mut TcpStream,
     farewell_due: &'a Cell<bool>,
+    /// What is known of the request that an answer of ours would be for.
+    request: &'a Cell<refuse::Request>,
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: Record,
@@ -94,7 +107,9 @@ impl Session<'_> {
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
-        let (name, requests, list, upstream) = Box::pin(self.arrive(&mut ahead)).await?;
+        let arrived = Box::pin(self.arrive(&mut ahead)).await;
+        let (name, requests, list, upstream) =
+            arrived.inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
         let end = self.relay(&upstream, ahead.into_pending(), &name, requests, list).await;
         if end.resets != Resets::default() && !(end.refused.is_some() && self.may_answer) {
             Box::pin(self.reset(end, upstream)).await;
@@ -161,7 +176,7 @@ impl Session<'_> {
         exchange: Option<Box<Exchange>>,
         mut list: u64,
     ) -> End {
-        let Self { stream, listener, worker, record, may_answer, .. } = self;
+        let Self { stream, listener, worker, record, may_answer, request, .. } = self;
         let mut requests = exchange.map(|exchange| Requests {
             exchange,
             worker,
@@ -171,6 +186,7 @@ impl Session<'_> {
             detail: &mut record.detail,
             refused: false,
             may_answer,
+            request,
         });
         let filter = requests.as_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
@@ -309,6 +325,7 @@ impl Session<'_> {
                 let parse = |bytes: &[u8]| host::parse(bytes, port);
                 let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
                 let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
+                self.request.set(refuse::Request::of(ahead.pending()));
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
             }
         };
@@ -394,7 +411,14 @@ impl Session<'_> {
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, self.record.id));
+        let scratch = self.worker.tools.scratch();
+        let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
+        if unread && reason == Some(ClientDenied) {
+            // The request may have come, but there was no need to read it.
+            self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow_mut()));
+        }
+        let (id, request, now) = (self.record.id, self.request.get(), self.worker.wall().now());
+        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);

@@ -4,6 +4,7 @@ mod admin;
 mod explain;
 mod health;
 mod page;
+mod protocol;
 mod snapshot;
 
 use std::cell::Cell;
@@ -26,12 +27,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::admin::Admin;
 pub use self::health::Health;
+pub(crate) use self::health::readiness;
 
 type Body = Full<Bytes>;
 
 /// One of the two servers.
 pub trait Site: 'static {
-    fn answer(&self, request: &Parts) -> impl Future<Output = Response<Body>>;
+    /// To GET or HEAD; `path` is the request's in its normal form.
+    fn answer(&self, request: &Parts, path: &str) -> impl Future<Output = Response<Body>>;
+
+    /// Adds the fields that every response of this server has.
+    fn complete(_: &mut Response<Body>) {}
 
     /// Whether a connection may begin with a PROXY v2 header: the NLB sends one to health ports too.
     const PROXY_HEADER: bool;
@@ -98,6 +104,9 @@ async fn converse<S: Site>(stream: TcpStream, site: Rc<S>, spoke: Rc<Cell<bool>>
         return;
     }
     spoke.set(true);
+    if protocol::refuse_http2(&stream).await {
+        return;
+    }
     if !S::PROXY_HEADER {
         return http(stream, site).await;
     }
@@ -111,7 +120,14 @@ async fn http<S: Site>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, si
         let site = Rc::clone(&site);
         // No request here has a body that is of interest.
         let (head, _) = request.into_parts();
-        async move { Ok::<_, Infallible>(site.answer(&head).await) }
+        async move {
+            let mut response = match protocol::path_of(&head) {
+                Ok(path) => site.answer(&head, &path).await,
+                Err(refusal) => refusal,
+            };
+            S::complete(&mut response);
+            Ok::<_, Infallible>(response)
+        }
     });
     // The peer's mistakes are its own; there is nothing to tell.
     let _ = http1::Builder::new()

@@ -1,11 +1,14 @@
 //! The only module that knows a YAML crate: text in, typed values and the place of each out.
 //!
 //! Two readers go over the same bytes. `saphyr-parser` gives positions, and with them every limit and refusal
-//! (`events`); `serde_yaml` gives the values. Both must see the same structure, or the file is refused.
+//! (`events`); `serde_yaml` gives the values. Both must see the same structure and the same text (`join`), or the file
+//! is refused; fuzz target `yaml` holds them together.
 //! Anchors, aliases, tags and further documents are refused before the second reader starts: there is no bomb left.
 
 mod events;
+mod join;
 mod mend;
+mod odd;
 mod read;
 mod scalar;
 #[cfg(test)]
@@ -15,12 +18,14 @@ mod tree;
 
 use serde_yaml::Value;
 
-pub use scalar::{Fault, FromScalar, Many, Read, word};
+pub use scalar::{Fault, FromScalar, Many, Read, number, typed, word};
 pub use source::{MAX_BYTES, load};
 pub(crate) use source::{read as read_file, text, unreadable};
 pub use tree::{Path, Step};
 
 use crate::problem::{Origin, Position, Problem};
+use join::join;
+use odd::Odd;
 use tree::{Kind, Node, Place};
 
 /// A YAML document: its values and where each was written, possibly in several origins.
@@ -29,13 +34,16 @@ pub struct Document {
     origins: Vec<Origin>,
     root: Node,
     value: Value,
+    /// Characters of the first origin that nobody sees.
+    odd: Vec<Odd>,
 }
 
 impl Document {
     /// A document without a line, to which [`Document::set`] adds.
     pub fn empty() -> Self {
         let root = Node { at: Place::default(), kind: Kind::Map(Vec::new()) };
-        Self { origins: vec![Origin::Defaults], root, value: Value::Mapping(serde_yaml::Mapping::new()) }
+        let (value, odd) = (Value::Mapping(serde_yaml::Mapping::new()), Vec::new());
+        Self { origins: vec![Origin::Defaults], root, value, odd }
     }
 
     /// Reads a file; everything that is wrong with its form is told, not only the first.
@@ -52,25 +60,30 @@ impl Document {
             Kind::Null => {
                 Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
             }
-            Kind::List(_) | Kind::Scalar => {
+            Kind::List(_) | Kind::Scalar { .. } => {
                 let missing_space = document.value.as_str().and_then(mend::missing_space);
                 let mend =
                     missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
                 let problem = Problem::whole(origin, "has no keys at its top level", mend);
-                Err(vec![Problem { at: document.root.at.position(), ..problem }])
+                Err(vec![document.with_odd(Problem { at: document.root.at.position(), ..problem })])
             }
         }
     }
 
     fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
-        let root = events::tree(text, &origin)?;
-        let value = serde_yaml::from_str(text).map_err(|error| vec![disagreement(&error, text, &origin)])?;
-        let document = Self { origins: vec![origin.clone()], root, value };
-        if !document.root.same_shape_as(&document.value) {
-            let mend = "put names and addresses in quotes, and write one key a line";
-            return Err(vec![Problem::whole(origin, "can be read in two ways", mend)]);
+        if let Some(problem) = odd::refused(text, &origin) {
+            return Err(vec![problem]);
         }
-        Ok(document)
+        let mut root = events::tree(text, &origin).map_err(|problems| mend::form(problems, text, &origin))?;
+        // Where only white space or a comment follows, a tab is allowed, but not by this reader.
+        let raw = serde_yaml::from_str(text).or_else(|_| serde_yaml::from_str(&events::without_idle_tabs(text)));
+        let raw = raw.map_err(|error| vec![disagreement(&error, text, &origin)])?;
+        let value = join(&mut root, raw).map_err(|place| {
+            let mend = "put names and addresses in quotes, and write one key a line";
+            let problem = Problem::whole(origin.clone(), "can be read in two ways", mend);
+            vec![Problem { at: place.position(), ..problem }]
+        })?;
+        Ok(Self { origins: vec![origin], root, value, odd: odd::all(text) })
     }
 
     /// Puts `text`, a YAML value, at `path`, as if it had been written there.
@@ -116,7 +129,18 @@ impl Document {
         let value = if found { tree::scalar_text(&self.value, path) } else { None };
         let mut problem = Problem::whole(self.origin(place), message, mend);
         (problem.key, problem.at, problem.value) = (path.to_string().into(), place.position(), value.map(Into::into));
-        problem
+        self.with_odd(problem)
+    }
+
+    /// The same, but where there is a character that nobody sees it is what to look at.
+    fn with_odd(&self, problem: Problem) -> Problem {
+        let first = self.origins.first() == Some(&problem.origin);
+        let on_its_line = |at: Position| self.odd.iter().find(|odd| first && odd.at.line == at.line);
+        let mend = match problem.at.and_then(on_its_line) {
+            Some(odd) => Some(odd.mend(odd.at.line)),
+            None => problem.value.as_deref().and_then(odd::mend),
+        };
+        mend.map_or(problem.clone(), |mend| Problem { mend: mend.into(), ..problem })
     }
 
     /// Where the value at `path` starts; for what came from a file only.
@@ -147,8 +171,7 @@ fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Probl
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let place = |line, column| events::within(Place { source: 0, line, column }, text);
     let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
-    let mend = mend::syntax(text, at.map_or(0, |at| at.line));
-    Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), mend) }
+    mend::syntax(Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
 }
 
 #[cfg(test)]

@@ -472,3 +472,44 @@ fn nothing_is_bound() {
     let directory = directory(Some(config.as_bytes()), None);
     assert_eq!(check(directory.path(), CONFIG, &[]).status.code(), Some(0));
 }
+
+/// Kubernetes sets these for Services named `latticegate` and `latticegate-metrics`, docker the last for a link.
+const INJECTED: [(&str, &str); 8] = [
+    ("LATTICEGATE_METRICS_PORT", "tcp://10.96.0.18:9900"),
+    ("LATTICEGATE_METRICS_SERVICE_HOST", "10.96.0.18"),
+    ("LATTICEGATE_NAME", "/web/latticegate"),
+    ("LATTICEGATE_PORT", "tcp://10.96.0.17:443"),
+    ("LATTICEGATE_PORT_443_TCP", "tcp://10.96.0.17:443"),
+    ("LATTICEGATE_PORT_443_TCP_ADDR", "10.96.0.17"),
+    ("LATTICEGATE_SERVICE_HOST", "10.96.0.17"),
+    ("LATTICEGATE_SERVICE_PORT_HTTPS", "443"),
+];
+
+#[test]
+fn variables_of_a_service_or_link_are_warned_about_once() {
+    let directory = directory(None, None);
+    let output = check(directory.path(), CONFIG, &INJECTED);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
+    assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is passed over: "), "{said}");
+    assert!(said.contains("enableServiceLinks: false"), "{said}");
+    for (name, _) in INJECTED {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    // Beside them a mistake of the operator's is still one.
+    for (name, value) in [("LATTICEGATE_PORTS", "443"), ("LATTICEGATE_METRICS__PORT", "tcp://10.96.0.18:9900")] {
+        let lines = refused(&check(directory.path(), CONFIG, &[&INJECTED[..], &[(name, value)]].concat()));
+        assert!(
+            lines.len() == 1 && lines[0].starts_with(&format!("error: environment variable {name}: ")),
+            "{lines:?}"
+        );
+    }
+    let explain = Command::new(env!("CARGO_BIN_EXE_latticegate"))
+        .args(["explain", "--config", "latticegate.yaml", "--from", "10.0.0.1", "--to", "orders.example.com"])
+        .current_dir(directory.path())
+        .env_clear()
+        .envs(INJECTED)
+        .output()
+        .unwrap();
+    assert_eq!(explain.status.code(), Some(0), "{}", text(&explain.stderr));
+}

@@ -83,7 +83,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
     ),
     (
         "latticegate healthcheck --config conf/latticegate.yaml",
-        "tests/loopback/emf.rs",
+        "tests/loopback/healthcheck.rs",
         r#".args(["healthcheck", "--config"])"#,
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),

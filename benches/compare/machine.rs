@@ -74,6 +74,23 @@ pub fn description() -> String {
     format!("{}, {} CPUs, {} GiB, Linux {}", field("model name"), cpus(), total / (1 << 20), kernel.trim())
 }
 
+/// The congestion control of the sockets here, asked of both ends of a connection: everybody in this namespace has it.
+pub fn congestion_control() -> Result<String> {
+    use rustix::net::sockopt::tcp_congestion;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    client.connect(&listener.local_addr()?.into())?;
+    let (server, _) = listener.accept()?;
+    let (ours, theirs) = (tcp_congestion(&client)?, tcp_congestion(&server)?);
+    anyhow::ensure!(ours == theirs, "one end has {ours}, the other {theirs}");
+    Ok(match ours.as_str() {
+        "cubic" => "cubic, the default on Fargate".to_owned(),
+        other => format!(
+            "{other}, this kernel's default: it lets nobody set cubic here. Do not compare bulk with other runs"
+        ),
+    })
+}
+
 fn tasks(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()

@@ -249,6 +249,7 @@ fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) 
     let middle = report::median(&foreign).unwrap_or_default();
     let pairs = [
         ("machine", machine::description()),
+        ("congestion control", machine::congestion_control().unwrap_or_else(|error| format!("? ({error:#})"))),
         ("peers", versions.join(", ")),
         ("commit", output(Command::new("git").args(["describe", "--always", "--dirty"]))),
         ("compiler", output(Command::new("rustc").arg("--version"))),

@@ -1,7 +1,8 @@
-//! `latticegate healthcheck`: a container's health check without a shell or curl in the image.
+//! `latticegate healthcheck`: the question that a container's health check asks of the process beside it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use clap::Args;
 use socket2::{Domain, Socket, Type};
 
 use super::Source;
-use super::check::tell;
 use crate::config::{Config, env};
-use crate::problem::Severity;
+use crate::health_socket::{self, Running};
 
 /// Ask the running latticegate whether it is ready, for a container's health check.
 ///
-/// Asks the health port, path /readyz, of the latticegate that runs on this machine with the same configuration.
+/// Asks the process that this user, or root, runs on this machine with the same path of a configuration file; what
+/// stands in that file by now does not matter. Where there is none that can be found so, or several, it asks
+/// health.bind of that configuration, path /readyz.
 ///
 /// Exit status 0: ready; 1: not ready, or no answer within two seconds.
 #[derive(Debug, Args)]
@@ -31,20 +33,44 @@ const MAX_ANSWER: u64 = 4096;
 
 impl Healthcheck {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let health = match Config::load(self.source.config.as_deref(), env::of_process()) {
-            Ok((config, _)) => config.health,
-            Err(problems) => {
-                tell(Severity::Error, &problems)?;
-                return Ok(ExitCode::FAILURE);
-            }
+        let file = self.source.config.as_deref();
+        let mut running = health_socket::running(file, PATIENCE).unwrap_or_default();
+        let answer = match (running.pop(), running.is_empty()) {
+            (Some(process), true) => of_process(process),
+            (found, _) => of_port(file, found.is_some()),
         };
-        let why = match ask(health) {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => return Ok(ExitCode::SUCCESS),
-            Ok(answer) => answer.trim_end().lines().last().unwrap_or("an empty answer").to_owned(),
-            Err(error) => format!("no answer from {}: {error}", loopback(health)),
-        };
+        let Err(why) = answer else { return Ok(ExitCode::SUCCESS) };
         writeln!(io::stderr(), "{why}")?;
         Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Ready, or why not.
+fn of_process(process: Running) -> Result<(), String> {
+    match process.says() {
+        Ok(says) if says.starts_with("ready\n") => Ok(()),
+        Ok(says) if says.is_empty() => Err("the process ended without an answer".to_owned()),
+        Ok(says) => Err(says.trim_end().to_owned()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Err(format!("the process runs, but does not answer within {} s", PATIENCE.as_secs()))
+        }
+        Err(error) => Err(format!("the process does not answer: {error}")),
+    }
+}
+
+/// By the port that the configuration names, since no process could be told by its file alone.
+fn of_port(file: Option<&Path>, several: bool) -> Result<(), String> {
+    let how_many = if several { "several processes run" } else { "no process of this user runs" };
+    let with =
+        file.map_or_else(|| "without a configuration file".to_owned(), |file| format!("with {}", file.display()));
+    let health = Config::load(file, env::of_process()).map(|(config, _)| config.health).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        format!("{how_many} {with}, and it does not say which port to ask: {first}")
+    })?;
+    match ask(health) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
+        Ok(answer) => Err(answer.trim_end().lines().last().unwrap_or("an empty answer").to_owned()),
+        Err(error) => Err(format!("{how_many} {with}, and there is no answer from {}: {error}", loopback(health))),
     }
 }
 

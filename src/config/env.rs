@@ -4,11 +4,12 @@
 //! document before it is read, so its mistakes are found by the same code and told under the variable's name.
 
 use super::defaults;
+use super::injected::is_injected;
 use super::shape::RawConfig;
 use crate::problem::{Origin, Problem};
 use crate::yaml::Document;
 
-const PREFIX: &str = "LATTICEGATE_";
+pub(super) const PREFIX: &str = "LATTICEGATE_";
 /// Filters our own log (`tracing`); it must work before, and without, a valid configuration.
 const LOG_FILTER: &str = "LATTICEGATE_LOG";
 
@@ -17,13 +18,15 @@ pub fn of_process() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }
 
-/// Puts every `LATTICEGATE_…` variable into `document`.
+/// Puts every `LATTICEGATE_…` variable into `document`; gives the names of those that are not ours.
 pub(super) fn apply(
     document: &mut Document,
     variables: impl Iterator<Item = (String, String)>,
     problems: &mut Vec<Problem>,
-) {
-    let mut variables: Vec<Variable> = variables.filter_map(|(name, value)| Variable::new(name, value)).collect();
+) -> Vec<String> {
+    let (injected, ours): (Vec<_>, Vec<_>) = variables.partition(|(name, value)| is_injected(name, value));
+    let mut variables: Vec<Variable> =
+        ours.into_iter().filter_map(|(name, value)| Variable::new(name, value)).collect();
     // A section before its keys, element 2 before element 10: what is said of a part holds.
     variables.sort_by_key(|variable| {
         let depth = variable.path.len();
@@ -37,6 +40,9 @@ pub(super) fn apply(
             problems.extend(found);
         }
     }
+    let mut injected: Vec<String> = injected.into_iter().map(|(name, _)| name).collect();
+    injected.sort_unstable();
+    injected
 }
 
 /// The variable that was meant by one that is no key, if it has an underscore where two belong.

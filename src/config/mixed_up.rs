@@ -19,6 +19,10 @@ const OF_A_CONFIGURATION: [&str; 12] = [
     "metrics",
 ];
 
+pub(super) fn is_section(word: &str) -> bool {
+    OF_A_CONFIGURATION.contains(&word)
+}
+
 /// What is to be read as a configuration is an access list.
 pub(super) fn list_as_configuration(document: &Document) -> Option<Problem> {
     let list =

@@ -212,6 +212,38 @@ fn sensible_but_dangerous_settings_are_warned_about() {
     assert!(lines.iter().any(|line| line.contains("120 s")));
 }
 
+/// What is text to us is not what YAML would make of it.
+#[test]
+fn names_and_numbers_are_taken_as_they_are_written() {
+    let text = "listeners:\n- { name: 0x1F, bind: 127.0.0.1:0, protocol: tls, proxy_protocol: off, public_port: 0x1BB }\n\
+                policy: s3://1.10/0o17\npolicy_owner: 000123456789\nworkers: +1\nreadiness: { fail_on_dns: True }\n\
+                upstream: { names: { 1.example: 2.example, 3e1: 1e3 } }\n\
+                metrics:\n  emf:\n    namespace: 1.10\n    dimensions:\n      version: 1.10\n      hex: 0x1F\n      \
+                1.0: yes\n      1.00: No\n      build: 123456789012345678901234567890\n      day: 2026-12-31\n";
+    let config = taken(with(text, &[("LATTICEGATE_METRICS__EMF__DIMENSIONS__STAGE", "1e3")]));
+    assert_eq!((&*config.listeners[0].name, config.listeners[0].public_port), ("0x1F", 443));
+    let owner = Some("000123456789".into());
+    assert_eq!(config.policy, PolicySource::S3(S3Object { bucket: "1.10".into(), key: "0o17".into(), owner }));
+    assert!(config.workers.get() == 1 && config.fail_on_dns);
+    let names: Vec<String> = config.upstream.names.iter().map(|(name, instead)| format!("{name} {instead}")).collect();
+    assert_eq!(names, ["1.example 2.example", "3e1 1e3"]);
+    let Emf { namespace, dimensions, .. } = config.emf.unwrap();
+    assert_eq!(&*namespace, "1.10");
+    let dimensions: Vec<(&str, &str)> = dimensions.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let expected = [
+        ("1.0", "yes"),
+        ("1.00", "No"),
+        ("build", "123456789012345678901234567890"),
+        ("day", "2026-12-31"),
+        ("hex", "0x1F"),
+        ("stage", "1e3"),
+        ("version", "1.10"),
+    ];
+    assert_eq!(dimensions, expected);
+    let problems = with("workers: 0x1F.5\n", &[]).unwrap_err();
+    assert!(told(&problems)[0].contains("workers: \"0x1F.5\" is not"), "{problems:?}");
+}
+
 #[test]
 fn the_schema_in_conf_is_current() {
     yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
-use crate::yaml::{Fault, FromScalar, word};
+use crate::yaml::{Fault, FromScalar, number, typed, word};
 
 /// Longest duration taken: whoever writes more has mistyped the unit.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -107,7 +107,7 @@ impl FromScalar for NonZeroU16 {
     const EXPECTED: &'static str = "a port number";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is not a port", "write a number from 1 to 65535"))
+        number(text).ok_or_else(|| Fault::new("is not a port", "write a number from 1 to 65535"))
     }
 
     #[cfg(test)]
@@ -120,7 +120,7 @@ impl FromScalar for NonZeroUsize {
     const EXPECTED: &'static str = "a number";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is not a number above 0", "write one"))
+        number(text).ok_or_else(|| Fault::new("is not a number above 0", "write one"))
     }
 
     #[cfg(test)]
@@ -133,7 +133,7 @@ impl FromScalar for NonZeroU32 {
     const EXPECTED: &'static str = "a number";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is not a number above 0", "write one, or remove the key"))
+        number(text).ok_or_else(|| Fault::new("is not a number above 0", "write one, or remove the key"))
     }
 
     #[cfg(test)]
@@ -146,7 +146,7 @@ impl FromScalar for u32 {
     const EXPECTED: &'static str = "a number";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is not a number", "write 0 or more"))
+        number(text).ok_or_else(|| Fault::new("is not a number", "write 0 or more"))
     }
 
     #[cfg(test)]
@@ -159,7 +159,7 @@ impl FromScalar for bool {
     const EXPECTED: &'static str = "true or false";
 
     fn from_scalar(text: &str) -> Result<Self, Fault> {
-        text.parse().map_err(|_| Fault::new("is neither true nor false", "write one of them"))
+        typed(text).ok_or_else(|| Fault::new("is neither true nor false", "write one of them"))
     }
 
     #[cfg(test)]
@@ -182,7 +182,8 @@ impl FromScalar for Connections {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        text.parse().map(Self::Number).map_err(|_| Fault::new("is not a number above 0", "write `auto` or a number"))
+        let fault = || Fault::new("is not a number above 0", "write `auto` or a number");
+        number(text).map(Self::Number).ok_or_else(fault)
     }
 
     #[cfg(test)]
@@ -247,7 +248,7 @@ impl FromScalar for ListenerName {
 
     #[cfg(test)]
     fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$" })
+        serde_json::json!({ "type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9_-]{1,32}$" })
     }
 }
 
@@ -272,7 +273,7 @@ impl FromScalar for MetricWord {
 
     #[cfg(test)]
     fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string", "minLength": 1, "maxLength": 255 })
+        serde_json::json!({ "type": ["string", "number", "boolean"], "minLength": 1, "maxLength": 255 })
     }
 }
 
@@ -289,8 +290,8 @@ impl FromScalar for Workers {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        match text.parse::<NonZeroUsize>() {
-            Ok(number) if number.get() <= MAX_WORKERS => Ok(Self::Number(number)),
+        match number::<NonZeroUsize>(text) {
+            Some(number) if number.get() <= MAX_WORKERS => Ok(Self::Number(number)),
             _ => Err(Fault::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
         }
     }
@@ -384,7 +385,7 @@ impl FromScalar for AccountId {
 
     #[cfg(test)]
     fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string", "pattern": "^[0-9]{12}$" })
+        serde_json::json!({ "type": ["string", "integer"], "pattern": "^[0-9]{12}$" })
     }
 }
 

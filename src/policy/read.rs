@@ -6,9 +6,9 @@ use std::num::NonZeroU16;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::Pieces;
 
 use super::shape::{RawPolicy, RawRule};
 use super::{Action, NamePattern, Rule, Sources};
@@ -310,14 +310,24 @@ fn rule_name(text: &str) -> Result<Box<str>, Fault> {
     Ok(text.into())
 }
 
-/// A moment (RFC 3339), or a date, whose whole day in UTC still counts.
+/// A moment (RFC 3339), or a date, whose whole day in UTC still counts; both up to the end of the year 9999, by which
+/// some say "never".
 fn end(text: &str) -> Result<SystemTime, Fault> {
-    let not_a_time = |_| Fault::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
-    if text.contains(['T', 't', ' ']) {
-        return text.parse::<Timestamp>().map(SystemTime::from).map_err(not_a_time);
-    }
-    let next_day = text.parse::<Date>().and_then(Date::tomorrow);
-    next_day.and_then(|day| day.to_zoned(TimeZone::UTC)).map(|end| end.timestamp().into()).map_err(not_a_time)
+    let not_a_time = || Fault::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
+    let pieces = Pieces::parse(text).map_err(|_| not_a_time())?;
+    let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
+        (None, None) => (Time::midnight(), SignedDuration::from_hours(-24)),
+        (Some(time), Some(offset)) => (time, SignedDuration::from_secs(offset.seconds().into())),
+        (Some(_), None) => {
+            return Err(Fault::new("does not say for which time zone", format!("write {text}Z for UTC")));
+        }
+        (None, Some(_)) => return Err(not_a_time()),
+    };
+    // jiff's own timestamps end a day earlier.
+    let since = pieces.date().to_datetime(time).duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)) - offset;
+    let (epoch, distance) = (SystemTime::UNIX_EPOCH, since.unsigned_abs());
+    let moment = if since.is_negative() { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+    moment.ok_or_else(not_a_time)
 }
 
 /// The rule's lines joined, without its dash and comments.
@@ -340,5 +350,42 @@ fn source_text(lines: &[&str], first: u32, last: u32) -> Box<str> {
     match text.char_indices().nth(MAX_TEXT) {
         Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()).into(),
         None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_moment_or_the_end_of_a_day() {
+        let seconds = |text: &str| match end(text).unwrap().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i128::try_from(since.as_millis()).unwrap(),
+            Err(error) => -i128::try_from(error.duration().as_millis()).unwrap(),
+        };
+        for (text, millis) in [
+            ("1970-01-01", 86_400_000),
+            ("1969-12-31", 0),
+            ("1969-12-30", -86_400_000),
+            ("2026-12-31", 1_798_761_600_000),
+            ("2026-12-31T00:00:00Z", 1_798_675_200_000),
+            ("2026-12-31t00:00:00.5z", 1_798_675_200_500),
+            ("2026-12-31 01:00:00+01:00", 1_798_675_200_000),
+            ("9999-12-31", 253_402_300_800_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("9999-12-31T23:59:59-23:59", 253_402_387_139_000),
+            ("0001-01-01", -62_135_510_400_000),
+        ] {
+            assert_eq!(seconds(text), millis, "{text}");
+        }
+        for (text, mend) in [
+            ("2026-02-30", "write a date"),
+            ("never", "write a date"),
+            ("12:00", "write a date"),
+            ("10000-01-01", "write a date"),
+            ("2026-12-31T18:00:00", "write 2026-12-31T18:00:00Z for UTC"),
+        ] {
+            assert!(end(text).unwrap_err().mend.starts_with(mend), "{text}");
+        }
     }
 }

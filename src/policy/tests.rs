@@ -40,6 +40,17 @@ fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &s
 }
 
 #[test]
+fn names_of_rules_and_listeners_are_taken_as_they_are_written() {
+    for look in
+        ["1.10", "0x1F", "0o17", "017", "yes", "True", "1e3", ".5", "2026-12-31", "123456789012345678901234567890"]
+    {
+        let list = policy(&format!("rules:\n- {{ allow: all, name: {look}, listener: [{look}], port: 0x1BB }}\n"));
+        let (_, rule) = list.rules().next().unwrap();
+        assert_eq!((rule.name.as_deref(), &*rule.listeners[0], &rule.ports[..]), (Some(look), look, &[443][..]));
+    }
+}
+
+#[test]
 fn the_shipped_list_is_the_incumbents() {
     let policy = policy(include_str!("../../conf/ipcontrol.yaml"));
     for (ip, allowed) in [

@@ -1,5 +1,6 @@
 //! Follows the HTTP/1 of one connection: the policy is asked about each request, and where each response ends is known.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{noted, view};
@@ -8,8 +9,9 @@ use crate::config;
 use crate::host;
 use crate::http_response::{Progress as Response, Responses};
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason::{self, NameDenied};
+use crate::outcome::RefuseReason::{self, BodyMalformed, NameDenied};
 use crate::record::as_written;
+use crate::refuse;
 use crate::relay::{Decision, HttpFilter, Side};
 use crate::server::{Phase, Worker};
 
@@ -40,6 +42,8 @@ pub(super) struct Requests<'a> {
     /// Kept current: whether a status sent now would be the answer to what was refused.
     pub(super) may_answer: &'a mut bool,
     pub(super) refused: bool,
+    /// The one that an answer of ours would be for.
+    pub(super) request: &'a Cell<refuse::Request>,
 }
 
 impl HttpFilter for Requests<'_> {
@@ -48,14 +52,21 @@ impl HttpFilter for Requests<'_> {
             match self.exchange.requests.advance(bytes) {
                 Progress::Forward(n) => return Decision::Pass(n),
                 Progress::NeedMore => return Decision::NeedMore,
-                Progress::Request { .. } if self.is_allowed() => {
+                Progress::Request { .. } => {
+                    self.request.set(refuse::Request::of(bytes));
+                    if !self.is_allowed() {
+                        return self.refuse(NameDenied);
+                    }
                     let Exchange { requests, responses } = &mut *self.exchange;
                     if let Some(expected) = requests.allow() {
                         responses.expect(expected);
                     }
                 }
-                Progress::Request { .. } => return self.refuse(NameDenied),
                 Progress::Refuse(reason) => {
+                    // What is wrong with a body is the answer to its own request.
+                    if reason != BodyMalformed {
+                        self.request.set(refuse::Request::of(bytes));
+                    }
                     self.note_names(reason, bytes);
                     return self.refuse(reason);
                 }

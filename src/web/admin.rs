@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::explain::{self, Form};
 use super::snapshot::Snapshot;
@@ -40,21 +40,19 @@ const HEADERS: [(HeaderName, &str); 4] = [
 impl Site for Admin {
     const PROXY_HEADER: bool = false;
 
-    async fn answer(&self, request: &Parts) -> Response<Body> {
-        let mut response = self.route(request).await;
+    async fn answer(&self, request: &Parts, path: &str) -> Response<Body> {
+        self.route(request, path).await
+    }
+
+    fn complete(response: &mut Response<Body>) {
         for (name, value) in HEADERS {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        response
     }
 }
 
 impl Admin {
-    async fn route(&self, request: &Parts) -> Response<Body> {
-        if request.method != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        }
-        let path = request.uri.path();
+    async fn route(&self, request: &Parts, path: &str) -> Response<Body> {
         // Scrapers come by service names; numbers alone are no secret.
         if path != "/metrics" && !is_local_name(request) {
             let why = "this port answers only under an IP address or localhost, against DNS rebinding\n";
@@ -112,11 +110,13 @@ impl Admin {
 
 /// Whether the request names this port by something that no foreign web site can be called.
 fn is_local_name(request: &Parts) -> bool {
-    let mut hosts = request.headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(host) = host.to_str() else { return false };
+    // The host of an absolute target goes before the Host field (RFC 9112 §3.2.2).
+    let host = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    };
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

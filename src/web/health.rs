@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,22 +21,23 @@ pub struct Health(pub Arc<Status>);
 impl Site for Health {
     const PROXY_HEADER: bool = true;
 
-    async fn answer(&self, request: &Parts) -> Response<Body> {
-        if !matches!(request.method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        }
-        match request.uri.path() {
+    async fn answer(&self, _: &Parts, path: &str) -> Response<Body> {
+        match path {
             "/healthz" => text(StatusCode::OK, "alive\n"),
-            "/readyz" => match self.0.ready() {
-                Ok(()) => {
-                    let warnings = self.0.warnings().map(|warning| format!("warning: {warning}\n"));
-                    text(StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(warnings).collect::<String>())
-                }
-                Err(unready) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {unready}\n")),
+            "/readyz" => match readiness(&self.0) {
+                Ok(ready) => text(StatusCode::OK, ready),
+                Err(unready) => text(StatusCode::SERVICE_UNAVAILABLE, unready),
             },
             _ => not_found("/healthz /readyz"),
         }
     }
+}
+
+/// Ready, with what is wrong all the same, or why not: lines.
+pub(crate) fn readiness(status: &Status) -> Result<String, String> {
+    status.ready().map_err(|unready| format!("not ready: {unready}\n"))?;
+    let warnings = status.warnings().map(|warning| format!("warning: {warning}\n"));
+    Ok(std::iter::once("ready\n".to_owned()).chain(warnings).collect())
 }
 
 /// The stream behind a PROXY v2 header, or the whole stream where there is none. None where the header is

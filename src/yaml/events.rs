@@ -1,12 +1,13 @@
 //! Text → tree of positions, by the events of `saphyr-parser`; every limit and refusal of form is here.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 use super::mend;
 use super::tree::{Entry, Kind, Node, Path, Place, Step};
-use crate::problem::{Origin, Position, Problem};
+use crate::problem::{Origin, Problem};
 
 /// Deepest nesting; the deepest of ours is 4.
 const MAX_DEPTH: usize = 16;
@@ -15,13 +16,12 @@ const MAX_NODES: usize = 1_000_000;
 /// Problems told at most: an operator mends a few and asks again.
 pub(super) const MAX_PROBLEMS: usize = 25;
 
-/// The tree, or all that is wrong with the text's form.
+/// The tree, or all that is wrong with the text's form. Where a tab may stand is for the other reader to say, which
+/// keeps to the rule: not in the indentation of blocks. This one has some more rules, of which not all are YAML's, so
+/// it is shown spaces instead.
 pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
-    if let Some(problem) = leading_tab(text, origin) {
-        return Err(vec![problem]);
-    }
     let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, problems: Vec::new() };
-    for event in Parser::new_from_str(text) {
+    for event in Parser::new_from_str(&without_tabs(text)) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
@@ -52,10 +52,34 @@ struct Builder<'a> {
     problems: Vec<Problem>,
 }
 
+/// With a space in place of each tab: all else stays where it is.
+pub(super) fn without_tabs(text: &str) -> Cow<'_, str> {
+    if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { Cow::Borrowed(text) }
+}
+
+/// With spaces in place of the tabs in lines that have no value.
+pub(super) fn without_idle_tabs(text: &str) -> String {
+    let idle = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
+    text.split_inclusive('\n').map(|line| if idle(line) { without_tabs(line) } else { Cow::Borrowed(line) }).collect()
+}
+
+/// The line at which this reader stops, if it does.
+pub(super) fn stops(text: &str) -> Option<u32> {
+    let error = Parser::new_from_str(&without_tabs(text)).find_map(Result::err)?;
+    Some(within(place(*error.marker()), text).line)
+}
+
 /// A list or map whose end has not come yet.
 enum Open {
     List(Place, Vec<Node>),
-    Map { at: Place, entries: Vec<Entry>, seen: HashSet<Box<str>>, key: Option<(Box<str>, Place)> },
+    Map { at: Place, entries: Vec<Entry>, seen: HashSet<Box<str>>, key: Option<Key> },
+}
+
+/// A key whose value has not come yet.
+struct Key {
+    text: Box<str>,
+    at: Place,
+    plain: bool,
 }
 
 impl Builder<'_> {
@@ -124,24 +148,28 @@ impl Builder<'_> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Problem> {
         if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
-            *key = Some((text.into(), at));
+            *key = Some(Key { text: text.into(), at, plain: style == ScalarStyle::Plain });
             if !seen.insert(text.into()) {
                 let problem = self.refuse(at, "stands twice", "remove one of the two");
                 self.problems.push(problem);
             }
             return Ok(());
         }
-        let null = style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        let plain = style == ScalarStyle::Plain;
+        let null = plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if null && !self.open.is_empty() {
             let key = match self.open.last() {
-                Some(Open::Map { key: Some((key, _)), .. }) => mend::missing_space(key),
+                Some(Open::Map { key: Some(key), .. }) => mend::missing_space(&key.text),
                 _ => None,
             };
-            let mend = key.as_deref().unwrap_or("write one, or remove the key");
-            let problem = self.refuse(at, "has no value", mend);
+            let mend = key.unwrap_or_else(|| match text {
+                "" => "write one, or remove the key".to_owned(),
+                word => format!("write one, or remove the key; if you mean the word, put it in quotes: \"{word}\""),
+            });
+            let problem = self.refuse(at, "has no value", &mend);
             self.problems.push(problem);
         }
-        self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar } });
+        self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar { text: text.into(), plain } } });
         Ok(())
     }
 
@@ -149,8 +177,8 @@ impl Builder<'_> {
         match self.open.last_mut() {
             Some(Open::List(_, items)) => items.push(node),
             Some(Open::Map { entries, key, .. }) => {
-                if let Some((key, key_at)) = key.take() {
-                    entries.push(Entry { key, key_at, node });
+                if let Some(Key { text: key, at: key_at, plain }) = key.take() {
+                    entries.push(Entry { key, key_at, plain, node });
                 }
             }
             None => self.root = Some(node),
@@ -167,14 +195,15 @@ impl Builder<'_> {
     fn path(&self) -> Path {
         let steps = self.open.iter().filter_map(|open| match open {
             Open::List(_, items) => Some(Step::Index(items.len())),
-            Open::Map { key, .. } => key.as_ref().map(|(key, _)| Step::Key(key.to_string())),
+            Open::Map { key, .. } => key.as_ref().map(|key| Step::Key(key.text.to_string())),
         });
         Path(steps.collect())
     }
 
     fn syntax(&self, error: &ScanError, text: &str) -> Problem {
         let at = within(place(*error.marker()), text);
-        self.refuse(at, &format!("is not YAML: {}", error.info()), &mend::syntax(text, at.line))
+        let problem = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
+        mend::syntax(problem, text)
     }
 }
 
@@ -185,16 +214,6 @@ pub(super) fn within(at: Place, text: &str) -> Place {
         return at;
     }
     Place { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
-}
-
-/// YAML forbids tabs in indentation, and parsers tell it in riddles.
-fn leading_tab(text: &str, origin: &Origin) -> Option<Problem> {
-    let (line, column) = text.lines().zip(1..).find_map(|(line, number)| {
-        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
-        Some((number, line.get(..indentation)?.find('\t')?))
-    })?;
-    let problem = Problem::whole(origin.clone(), "is indented with a tab", "use spaces, as YAML demands");
-    Some(problem.at(Position { line, column: number(column) + 1 }))
 }
 
 fn place(mark: Marker) -> Place {

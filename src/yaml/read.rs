@@ -41,7 +41,7 @@ impl Document {
         let mut problem = Problem::whole(self.origin(place), fault.message, fault.mend);
         (problem.at, problem.value) = (place.position(), text.map(Into::into));
         problem.key = self.written_path(live, path).to_string().into();
-        problem
+        self.with_odd(problem)
     }
 
     /// `path` is a path in what is left of the document; the same as the operator counts it.
@@ -129,11 +129,9 @@ fn remove(node: &mut Node, value: &mut Value, path: &[Step]) -> bool {
             };
             if rest.is_empty() {
                 entries.remove(at);
-                // A key such as `443:` is a number for serde_yaml; entries stand in the same order in both.
-                let key = map.keys().nth(at).cloned();
-                return key.is_some_and(|key| map.shift_remove(&key).is_some());
+                return map.shift_remove(key.as_str()).is_some();
             }
-            let value = map.iter_mut().nth(at).map(|(_, value)| value);
+            let value = map.get_mut(key.as_str());
             entries.get_mut(at).zip(value).is_some_and(|(entry, value)| remove(&mut entry.node, value, rest))
         }
         _ => false,

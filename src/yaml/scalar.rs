@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 
 use crate::problem;
 
@@ -29,7 +30,7 @@ pub trait FromScalar: Sized {
     fn schema() -> serde_json::Value;
 }
 
-/// Deserialises what [`FromScalar`] reads; numbers and truth values are taken as they were written.
+/// Deserialises what [`FromScalar`] reads. Every scalar of a document is text, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read<T>(pub T);
 
@@ -67,8 +68,20 @@ impl FromScalar for String {
 
     #[cfg(test)]
     fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": ["string", "integer"] })
+        serde_json::json!({ "type": ["string", "number", "boolean"] })
     }
+}
+
+/// A number or a truth value as YAML has it: `0x1F` is 31, `True` is true.
+pub fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
+    // No other text is read as one, and nothing else of YAML is wanted here.
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if is_plain { serde_yaml::from_str(text).ok() } else { None }
+}
+
+/// A number: also one with zeros in front, which is text to YAML.
+pub fn number<T: FromStr + DeserializeOwned>(text: &str) -> Option<T> {
+    text.parse().ok().or_else(|| typed(text))
 }
 
 /// One of a few fixed words.
@@ -109,22 +122,6 @@ impl<T: FromScalar> Visitor<'_> for ScalarVisitor<T> {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
         T::from_scalar(text).map_err(E::custom)
     }
-
-    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<T, E> {
-        self.visit_str(if flag { "true" } else { "false" })
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
-    }
 }
 
 struct ManyVisitor<T>(PhantomData<T>);
@@ -148,22 +145,6 @@ impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
         let told = |part: &str, fault: Fault| if parts.len() > 1 { fault.in_part(part) } else { fault };
         parts.iter().map(|part| T::from_scalar(part).map_err(|fault| E::custom(told(part, fault)))).collect()
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<T>, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Vec<T>, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Vec<T>, E> {
-        self.visit_str(if flag { "true" } else { "false" })
     }
 }
 

@@ -34,7 +34,11 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("a: [1, null]\n", "a.yaml:1:8: a[1]: has no value"),
         ("a:\n\tb: 1\n", "a.yaml:2:1: is indented with a tab"),
         ("a:\n  \tb: 1\n", "a.yaml:2:3: is indented with a tab"),
-        ("a: 1\n \t\nb: 2\n", "a.yaml:2:2: is indented with a tab"),
+        ("a: [\n\t1,\n\t2\n\t3: 4: 5]\nb:\n\tc: 1\n", "a.yaml:4:3: a[1]: is not YAML: illegal placement"),
+        ("a: 1\u{c}\n", "a.yaml:1:5: has a control character (U+000C) here; remove it"),
+        ("a: 1\n# \u{2028}\n", "a.yaml:2:3: has a line separator (U+2028) here; remove it"),
+        ("a: 1\n\u{feff}b: 2\n", "a.yaml:2:1: has a byte order mark (U+FEFF) here, not at its beginning; remove it"),
+        ("a: null\n", "; if you mean the word, put it in quotes: \"null\""),
         ("", "a.yaml: is empty"),
         ("# only a comment\n", "a.yaml: is empty"),
         ("a: [1, 2\nb: 3\n", "is not YAML"),
@@ -82,6 +86,150 @@ fn what_looks_odd_but_is_clear_is_taken() {
     assert_eq!(read("---\na: x\n"), ["x"]);
     assert_eq!(read("a: x, y ,z\n"), ["x", "y", "z"]);
     assert_eq!(read("a: \"x\" # \t# comment\n"), ["x"]);
+}
+
+/// YAML allows them there, or the value is one that was lost by being typed.
+#[test]
+fn tabs_between_tokens_and_texts_of_any_look_are_taken_as_written() {
+    let read = |text: &str| {
+        let mut problems = Vec::new();
+        let read = Document::parse(text, Origin::file("a.yaml"));
+        let values: serde_yaml::Value = read.unwrap_or_else(|p| panic!("{text:?}: {}", p[0])).read(&mut problems);
+        assert!(problems.is_empty(), "{text:?}: {problems:?}");
+        serde_json::to_string(&values).unwrap()
+    };
+    for (text, values) in [
+        ("{\n\t\"a\": [\n\t\t1,\t2\n\t],\n\t\"b\":\t3\n}\n", r#"{"a":["1","2"],"b":"3"}"#),
+        ("{\t'a'\t:\t\"x\ty\"\t}\t# c\n", r#"{"a":"x\ty"}"#),
+        ("{\r\n\t\"a\":\t1\r\n}\r\n", r#"{"a":"1"}"#),
+        ("a: [\n\t{ b:\tc }\n]\n", r#"{"a":[{"b":"c"}]}"#),
+        ("a:\t1\nb:\tx\t\nc: 2\t# d\n", r#"{"a":"1","b":"x","c":"2"}"#),
+        ("a: 1\n \t\n\t\nb: 2\n\t# c\n", r#"{"a":"1","b":"2"}"#),
+        ("a: x\ty\n", r#"{"a":"x\ty"}"#),
+    ] {
+        assert_eq!(read(text), values, "{text:?}");
+    }
+    let looks = "1.10 0x1F 0o17 017 0b11 1_000 1:30 1e3 1. .5 +1 -0 .inf -.INF .nan yes No ON off true True FALSE y n \
+                 9999-12-31 2026-12-31T18:00:00Z 123456789012345678901234567890 -99999999999999999999 1.0.0 <<";
+    for look in looks.split(' ') {
+        let quoted = serde_json::to_string(look).unwrap();
+        for (text, values) in [
+            (format!("a: {look}\n"), format!("{{\"a\":{quoted}}}")),
+            (format!("{look}: [a, {look}]\n"), format!("{{{quoted}:[\"a\",{quoted}]}}")),
+            (format!("{{ {look}: {{ b: {look} }} }}\n"), format!("{{{quoted}:{{\"b\":{quoted}}}}}")),
+            (format!("a: '{look}'\n"), format!("{{\"a\":{quoted}}}")),
+        ] {
+            assert_eq!(read(&text), values, "{text}");
+        }
+    }
+    // Two keys that are one number.
+    assert_eq!(read("1.10: a\n1.1: b\n0x10: c\n16: d\n"), r#"{"1.10":"a","1.1":"b","0x10":"c","16":"d"}"#);
+}
+
+/// Whoever follows the advice is done.
+#[test]
+fn characters_that_nobody_sees_are_named_where_they_are() {
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[allow(dead_code, reason = "only its reading matters")]
+        rules: Option<Vec<Rule>>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only its reading matters")]
+    struct Rule {
+        allow: Read<ipnet::IpNet>,
+        name: Option<Read<String>>,
+    }
+    let told = |text: &str| {
+        let mut problems = Vec::new();
+        match Document::parse(text, Origin::file("a.yaml")) {
+            Ok(document) => drop(document.read::<File>(&mut problems)),
+            Err(found) => problems = found,
+        }
+        problems
+    };
+    for (text, at, mend) in [
+        (
+            "rules:\n- allow:_10.0.0.0/8\n",
+            (2, 9),
+            "write a plain space instead of the no-break space (U+00A0) in column 9",
+        ),
+        (
+            "rules:\n- allow: 10.0.0.0/8_\n",
+            (2, 20),
+            "write a plain space instead of the no-break space (U+00A0) in column 20",
+        ),
+        (
+            "rules:\n-_allow: 10.0.0.0/8\n",
+            (2, 2),
+            "write a plain space instead of the no-break space (U+00A0) in line 2, column 2",
+        ),
+        (
+            "rules:\n- allow: 10.0.0.0/8\n_ name: x\n",
+            (3, 1),
+            "write a plain space instead of the no-break space (U+00A0) in column 1",
+        ),
+        (
+            "rules:\n- allow: 10.0.0.0/8\n  _name: x\n",
+            (3, 3),
+            "write a plain space instead of the no-break space (U+00A0) in column 3",
+        ),
+        (
+            "rules:\n- allow: 10.0.0.0/8\n  name:_x\n",
+            (3, 8),
+            "write a plain space instead of the no-break space (U+00A0) in column 8",
+        ),
+        ("rules:\n- allow: 10.0.*0.0/8\n", (2, 15), "remove the zero-width space (U+200B) in column 15"),
+        ("*rules:\n- allow: 10.0.0.0/8\n", (1, 1), "remove the zero-width space (U+200B) in column 1"),
+    ] {
+        let text = text.replace('_', "\u{a0}").replace('*', "\u{200b}");
+        let problems = told(&text);
+        assert!(problems.iter().any(|problem| &*problem.mend == mend), "{text:?}: {problems:?}");
+        let (line, column) = at;
+        let plain =
+            odd::replaced(&text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>());
+        let fixed: Vec<String> = text
+            .lines()
+            .zip(1..)
+            .map(|(source, number)| match number == line {
+                true => {
+                    source.chars().take(column - 1).chain(plain.chars()).chain(source.chars().skip(column)).collect()
+                }
+                false => source.to_owned(),
+            })
+            .collect();
+        // What stood in indentation may be a space too many now, which is another matter.
+        if column > 3 || line == 1 {
+            assert!(told(&(fixed.join("\n") + "\n")).is_empty(), "{fixed:?}");
+        }
+    }
+    // In a comment they do no harm, and are no reason for anything.
+    assert!(told("rules:\n- allow: 10.0.0.0/8 # \u{a0}x\n").is_empty());
+    assert!(!told("rules:\n- allow: 10.0.0.0/99 # \u{a0}x\n")[0].mend.contains("no-break"));
+}
+
+#[test]
+fn numbers_and_truth_values_are_those_of_yaml() {
+    for (text, number_) in [
+        ("443", Some(443)),
+        ("0x1BB", Some(443)),
+        ("0o17", Some(15)),
+        ("+7", Some(7)),
+        ("007", Some(7)),
+        ("4.0", None),
+        ("", None),
+        ("!!int 5", None),
+        ("&a 5", None),
+        ("1_000", None),
+    ] {
+        assert_eq!(number::<u16>(text), number_, "{text}");
+    }
+    for (text, flag) in [("true", Some(true)), ("False", Some(false)), ("TRUE", Some(true)), ("yes", None), ("1", None)]
+    {
+        assert_eq!(typed::<bool>(text), flag, "{text}");
+    }
 }
 
 #[test]
@@ -135,7 +283,7 @@ fn a_variable_goes_to_its_path_and_creates_what_is_missing() {
     }
     let mut none = Vec::new();
     let read: BTreeMap<String, serde_yaml::Value> = document.read(&mut none);
-    assert_eq!(serde_yaml::to_string(&read).unwrap(), "a:\n  b:\n  - y\n  - z\nc:\n- d:\n  - 1\n  - 2\n");
+    assert_eq!(serde_yaml::to_string(&read).unwrap(), "a:\n  b:\n  - y\n  - z\nc:\n- d:\n  - '1'\n  - '2'\n");
 }
 
 #[test]

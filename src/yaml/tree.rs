@@ -33,7 +33,11 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     Null,
-    Scalar,
+    /// Its text until it is [joined](super::join) with its value. Plain: not in quotes, nor a block.
+    Scalar {
+        text: Box<str>,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -42,6 +46,8 @@ pub(super) enum Kind {
 pub(super) struct Entry {
     pub(super) key: Box<str>,
     pub(super) key_at: Place,
+    /// Not in quotes.
+    pub(super) plain: bool,
     pub(super) node: Node,
 }
 
@@ -132,7 +138,7 @@ impl Node {
 
     pub(super) fn last_line(&self) -> u32 {
         match &self.kind {
-            Kind::Null | Kind::Scalar => self.at.line,
+            Kind::Null | Kind::Scalar { .. } => self.at.line,
             Kind::List(items) => items.last().map_or(self.at.line, Self::last_line),
             Kind::Map(entries) => entries.last().map_or(self.at.line, |entry| entry.node.last_line()),
         }
@@ -141,7 +147,7 @@ impl Node {
     pub(super) fn set_source(&mut self, source: u16) {
         self.at.source = source;
         match &mut self.kind {
-            Kind::Null | Kind::Scalar => {}
+            Kind::Null | Kind::Scalar { .. } => {}
             Kind::List(items) => items.iter_mut().for_each(|item| item.set_source(source)),
             Kind::Map(entries) => {
                 for entry in entries {
@@ -149,24 +155,6 @@ impl Node {
                     entry.node.set_source(source);
                 }
             }
-        }
-    }
-
-    /// Whether both readers saw the same lists and the same keys.
-    pub(super) fn same_shape_as(&self, value: &Value) -> bool {
-        match (&self.kind, value) {
-            (Kind::List(items), Value::Sequence(values)) => {
-                items.len() == values.len() && items.iter().zip(values).all(|(item, value)| item.same_shape_as(value))
-            }
-            (Kind::Map(entries), Value::Mapping(map)) => {
-                entries.len() == map.len()
-                    && entries.iter().zip(map).all(|(entry, (key, value))| {
-                        key.as_str().is_none_or(|key| key == &*entry.key) && entry.node.same_shape_as(value)
-                    })
-            }
-            (Kind::Null, value) => value.is_null(),
-            (Kind::Scalar, value) => matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)),
-            _ => false,
         }
     }
 }
@@ -177,12 +165,7 @@ pub(super) fn scalar_text(value: &Value, path: &Path) -> Option<String> {
         Step::Key(key) => value.get(key.as_str()),
         Step::Index(index) => value.get(*index),
     })?;
-    match found {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
-    }
+    found.as_str().map(str::to_owned)
 }
 
 /// Puts `new` at `path` of a tree and its values; what is missing on the way is created at `place`.
@@ -217,7 +200,7 @@ pub(super) fn graft(
         (Kind::Map(entries), Value::Mapping(map)) => {
             let at = entries.iter().position(|entry| *entry.key == **step).unwrap_or_else(|| {
                 let (node, value) = fresh(rest, place);
-                entries.push(Entry { key: (*step).into(), key_at: place, node });
+                entries.push(Entry { key: (*step).into(), key_at: place, plain: true, node });
                 map.insert(Value::String((*step).to_owned()), value);
                 entries.len() - 1
             });

@@ -3,7 +3,7 @@
 use crate::dns::{Reply, SERVFAIL};
 use crate::lab::{Lab, Port, Setup, hello, word};
 use crate::peer::{End, Peer};
-use crate::wire::{Hello, tcp4};
+use crate::wire::{Hello, tcp4, tcp6};
 
 /// A fatal alert with this description.
 fn alert(description: u8) -> Vec<u8> {
@@ -62,7 +62,7 @@ fn http_clients_read_a_sentence_and_the_connections_id() {
     let lab = Lab::start();
     lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));
     lab.dns.set("metadata.example.com", crate::dns::addresses(&["169.254.169.254".parse().unwrap()]));
-    let cases: [(Vec<u8>, &str, &str, &str); 7] = [
+    let cases: [(Vec<u8>, &str, &str, &str); 9] = [
         (
             request("nowhere.example.com"),
             "404 Not Found",
@@ -84,7 +84,14 @@ fn http_clients_read_a_sentence_and_the_connections_id() {
         ),
         (request("a\r\nHost: b"), "400 Bad Request", "The request names two hosts.", "host_ambiguous"),
         (b"CONNECT orders.example.com:443 HTTP/1.1\r\n\r\n".to_vec(), "405 Method Not Allowed", "", "connect_method"),
-        (vec![b'a'; 20_000], "431 Request Header Fields Too Large", "The request head is too long.", "head_too_long"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_vec(), "505 HTTP Version Not Supported", "", "head_malformed"),
+        (vec![b'a'; 20_000], "414 URI Too Long", "The request head is too long.", "head_too_long"),
+        (
+            [b"GET / HTTP/1.1\r\na: ", &[b'a'; 20_000][..]].concat(),
+            "431 Request Header Fields Too Large",
+            "The request head is too long.",
+            "head_too_long",
+        ),
     ];
     let mut lab = lab;
     for (bytes, status, sentence, reason) in cases {
@@ -97,14 +104,51 @@ fn http_clients_read_a_sentence_and_the_connections_id() {
         assert!(body.contains(sentence), "{body}");
         let told = format!("(reason: {reason}, connection: {})\n", word(&record, "id"));
         assert!(body.starts_with("latticegate: ") && body.ends_with(&told), "{body}");
+        let allow = match reason {
+            "connect_method" => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
+            _ => "",
+        };
+        let date = head.lines().find(|line| line.starts_with("Date: ")).unwrap();
         let expected = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\nConnection: close",
+            "HTTP/1.1 {status}\r\n{date}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             {allow}Cache-Control: no-store\r\nConnection: close",
             body.len()
         );
         assert_eq!(head, expected);
     }
     lab.upstream.assert_untouched();
+    lab.end();
+}
+
+/// RFC 9110 §9.3.2, whatever the request is refused for and however much of it had been read by then.
+#[test]
+fn a_refused_head_request_is_answered_without_content() {
+    let rules = "- allow: 192.0.2.0/24\n  to: [orders.example.com, nowhere.example.com]\n- deny: all";
+    let lab = Lab::with(Setup { rules, ..Setup::default() });
+    let head = |host: &str| format!("HEAD / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let assert_empty = |(answer, end): (Vec<u8>, End), status: &str| {
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("\r\nContent-Length: ") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert_eq!(end, End::Fin);
+    };
+    assert_empty(ask(&lab, Port::Http, &head("nowhere.example.com")), "404");
+    assert_empty(ask(&lab, Port::Http, &head("denied.example.com")), "403");
+    assert_empty(ask(&lab, Port::Http, &head("10.0.0.1")), "400");
+    assert_empty(ask(&lab, Port::Tls, &head("orders.example.com")), "400");
+    assert_empty(lab.connect(Port::Http).say(head("orders.example.com")).hear_all(), "400");
+    // The list denies before the request is read: it lies in the socket, behind the header or alone.
+    assert_empty(lab.connect(Port::Http).say([tcp6(&[]), head("orders.example.com")].concat()).hear_all(), "403");
+    // A later request, behind a GET that was answered.
+    let mut client = lab.connect(Port::Http);
+    client.say([tcp4(&[]), request("orders.example.com")].concat());
+    let mut upstream = lab.upstream.accept();
+    upstream.hear(request("orders.example.com").len());
+    upstream.say(b"HTTP/1.1 204 No Content\r\n\r\n");
+    client.hear(27);
+    client.say(head("other.example.com"));
+    assert_empty(client.hear_all(), "421");
+    drop((client, upstream));
     lab.end();
 }
 

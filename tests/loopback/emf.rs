@@ -1,12 +1,11 @@
 //! CloudWatch's embedded metric format, held against its specification, and against what really happened.
 
 use std::collections::HashSet;
-use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::lab::{Parts, Setup, get, hello};
+use crate::lab::{Parts, Setup, hello};
 use crate::peer::Peer;
 use crate::process::Process;
 use crate::until;
@@ -159,36 +158,4 @@ fn it_goes_to_standard_output_beside_a_log_in_a_file() {
     let process = Process::start(parts, &environment);
     until("a line is told", || !lines(&process).is_empty());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
-}
-
-#[test]
-fn the_health_check_asks_the_running_process() {
-    let parts = Parts::make(&Setup { drain: "delay: 10s, timeout: 10s", ..Setup::default() });
-    // It outlives the process.
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("latticegate.yaml");
-    std::fs::copy(parts.files.path().join("latticegate.yaml"), &config).unwrap();
-    let process = Process::start(parts, &[]);
-    let health = process.address("health");
-    until("ready", || get(health, "/readyz").0 == 200);
-    let check = |health: String| {
-        let output = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-            .args(["healthcheck", "--config"])
-            .arg(&config)
-            .env_clear()
-            .env("LATTICEGATE_HEALTH__BIND", health)
-            .output()
-            .unwrap();
-        assert_eq!(output.stdout, b"");
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    assert_eq!(check(health.to_string()), (Some(0), String::new()));
-    process.signal(Signal::SIGTERM);
-    until("leaving", || get(health, "/readyz").0 == 503);
-    assert_eq!(check(health.to_string()), (Some(1), "not ready: shutting down\n".to_owned()));
-    process.signal(Signal::SIGTERM);
-    process.wait();
-    let (code, said) = check(health.to_string());
-    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("no answer from") && said.contains("refused"), "{said}");
 }

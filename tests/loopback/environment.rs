@@ -35,6 +35,25 @@ fn variables_win_over_the_file() {
     assert_eq!(word(&records[1], "reason"), "untrusted_peer");
 }
 
+/// Of Kubernetes Services named `latticegate` and `latticegate-metrics`.
+#[test]
+fn it_starts_beside_variables_that_are_not_its_own() {
+    let environment = [
+        ("LATTICEGATE_PORT", "tcp://10.96.0.17:443"),
+        ("LATTICEGATE_SERVICE_HOST", "10.96.0.17"),
+        ("LATTICEGATE_PORT_443_TCP", "tcp://10.96.0.17:443"),
+        ("LATTICEGATE_METRICS_SERVICE_PORT", "9900"),
+        ("LATTICEGATE_WORKERS", "1"),
+    ];
+    let process = Process::start(Parts::make(&Setup::default()), &environment);
+    process.address("tls");
+    process.signal(Signal::SIGTERM);
+    let said = process.said();
+    assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+    assert!(environment.iter().take(4).all(|(name, _)| said.contains(name)), "{said}");
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
 /// What its comments promise: no load balancer, no DNS server.
 #[test]
 fn the_example_for_one_machine_needs_no_dns_server() {

@@ -10,3 +10,4 @@ pub mod proxy_header;
 pub mod request_stream;
 pub mod response_stream;
 mod verdict;
+pub mod yaml;

@@ -1,0 +1,95 @@
+//! YAML: what is taken is the same to both readers, structure and text, and what only one of them takes is refused.
+
+use latticegate::problem::Origin;
+use latticegate::yaml::Document;
+use saphyr_parser::{Event, Parser};
+use serde_yaml::Value;
+
+use super::problems;
+
+pub fn holds(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (events, values) = (Reader::events(text), Reader::values(text));
+    match Document::parse(text, Origin::file("a.yaml")) {
+        Ok(document) => {
+            let ours: Value = document.read(&mut Vec::new());
+            assert!(matches!(events, Reader::Takes(()) | Reader::Minds), "taken, but no YAML by its events: {text:?}");
+            match values {
+                Reader::Takes(theirs) => same(&ours, &theirs),
+                Reader::Minds => {}
+                Reader::Refuses => panic!("taken, but no YAML by its values: {text:?}"),
+            }
+        }
+        Err(found) => {
+            problems::are_told_well(&found, text);
+            let disagree = found.iter().any(|problem| &*problem.message == "can be read in two ways");
+            assert!(!disagree, "two readings of {text:?}");
+            let syntax = found.iter().any(|problem| problem.message.starts_with("is not YAML"));
+            let taken = matches!(events, Reader::Takes(())) && matches!(values, Reader::Takes(_));
+            assert!(!(syntax && taken), "refused, but YAML to both: {text:?}");
+            let one = matches!(events, Reader::Takes(())) != matches!(values, Reader::Takes(_));
+            if syntax && one && std::env::var_os("STRICT").is_some() {
+                panic!("one takes it: {text:?} {found:?}");
+            }
+        }
+    }
+}
+
+/// What one reader says of a text.
+enum Reader<T> {
+    Takes(T),
+    Refuses,
+    /// It refuses for a rule of its own, that ours does not have.
+    Minds,
+}
+
+impl Reader<()> {
+    fn events(text: &str) -> Self {
+        match Parser::new_from_str(text).find_map(Result::err) {
+            None => Self::Takes(()),
+            // It has more rules for tabs than YAML.
+            Some(_) if text.contains('\t') => Self::Minds,
+            Some(_) => Self::Refuses,
+        }
+    }
+}
+
+impl Reader<Value> {
+    fn values(text: &str) -> Self {
+        match serde_yaml::from_str(text) {
+            Ok(value) => Self::Takes(value),
+            Err(error) => {
+                let error = error.to_string();
+                // Two keys that are one number; a number too long for the type that holds any value.
+                let minds =
+                    error.contains("duplicate entry") || error.contains("128, expected any") || text.contains('\t');
+                if minds { Self::Minds } else { Self::Refuses }
+            }
+        }
+    }
+}
+
+/// Ours has text where the value may be typed; it must be the text of that value.
+fn same(ours: &Value, theirs: &Value) {
+    match (ours, theirs) {
+        (Value::Null, Value::Null) => {}
+        (Value::String(text), Value::String(other)) => assert_eq!(text, other),
+        (Value::String(text), Value::Number(_) | Value::Bool(_) | Value::Null) => {
+            let typed: Value = serde_yaml::from_str(text).unwrap();
+            // Not a number is not equal to itself.
+            assert!(typed == *theirs || format!("{typed:?}") == format!("{theirs:?}"), "{text:?} is not {theirs:?}");
+        }
+        (Value::Sequence(ours), Value::Sequence(theirs)) => {
+            assert_eq!(ours.len(), theirs.len());
+            ours.iter().zip(theirs).for_each(|(ours, theirs)| same(ours, theirs));
+        }
+        (Value::Mapping(ours), Value::Mapping(theirs)) => {
+            assert_eq!(ours.len(), theirs.len());
+            for ((key, value), (their_key, their_value)) in ours.iter().zip(theirs) {
+                same(key, their_key);
+                same(value, their_value);
+            }
+        }
+        _ => panic!("{ours:?} is not {theirs:?}"),
+    }
+}
