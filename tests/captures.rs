@@ -12,6 +12,7 @@ use latticegate::outcome::RefuseReason;
 use latticegate::proxy_header::Header;
 use latticegate::verdict::Verdict;
 use latticegate::{host, proxy_header, sni};
+use proptest::prelude::*;
 
 #[allow(unreachable_pub, reason = "tests/fuzz builds it as a library")]
 #[path = "fuzz/src/lib.rs"]
@@ -177,15 +178,89 @@ fn every_seed_of_the_responses_holds() {
 }
 
 #[test]
-fn every_seed_of_the_policy_and_configuration_targets_holds() {
+fn every_seed_of_the_targets_that_read_yaml_holds() {
     let mut seeds = 0;
-    for directory in ["conf", "tests/fuzz/seeds/policy", "tests/fuzz/seeds/configuration"] {
+    for directory in ["conf", "tests/fuzz/seeds/policy", "tests/fuzz/seeds/configuration", "tests/fuzz/seeds/yaml"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap() {
             let bytes = fs::read(entry.unwrap().path()).unwrap();
             holds::policy::holds(&bytes);
             holds::configuration::holds(&bytes);
+            holds::yaml::holds(&bytes);
             seeds += 1;
         }
     }
-    assert!(seeds >= 9, "only {seeds} seeds");
+    assert!(seeds >= 13, "only {seeds} seeds");
 }
+
+proptest! {
+    /// What libFuzzer finds by coverage, here by pieces of which YAML is made.
+    #[test]
+    fn both_readers_of_yaml_agree(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..24)) {
+        holds::yaml::holds(pieces.concat().as_bytes());
+    }
+}
+
+const PIECES: &[&str] = &[
+    "\n",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n- ",
+    "\n  - ",
+    " ",
+    "\t",
+    "\r\n",
+    "a",
+    "b",
+    "c: ",
+    "d: ",
+    "e:",
+    ": ",
+    ":",
+    "- ",
+    "? ",
+    ", ",
+    ",",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "'",
+    "#",
+    " # x",
+    "|",
+    ">",
+    "|-\n",
+    "1.10",
+    "0x1F",
+    "0o17",
+    "017",
+    "true",
+    "yes",
+    "null",
+    "~",
+    "1_000",
+    "1:30",
+    "::/0",
+    "10.0.0.0/8",
+    "9999-12-31",
+    "é",
+    "\\n",
+    "\\",
+    "&x ",
+    "*x",
+    "!t ",
+    "%",
+    "@",
+    "`",
+    "---",
+    "...",
+    "<<",
+    ".inf",
+    "\u{a0}",
+    "\u{feff}",
+    "\u{2028}",
+    "\u{85}",
+    "\0",
+];

@@ -21,7 +21,7 @@ pub(super) const MAX_PROBLEMS: usize = 25;
 /// it is shown spaces instead.
 pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
     let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, problems: Vec::new() };
-    for event in Parser::new_from_str(&without_tabs(text)) {
+    for event in Parser::new_from_str(&shown(text)) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
@@ -52,20 +52,22 @@ struct Builder<'a> {
     problems: Vec<Problem>,
 }
 
-/// With a space in place of each tab: all else stays where it is.
-pub(super) fn without_tabs(text: &str) -> Cow<'_, str> {
+/// What is shown to this reader: each character stays where it is.
+fn shown(text: &str) -> Cow<'_, str> {
     if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { Cow::Borrowed(text) }
 }
 
 /// With spaces in place of the tabs in lines that have no value.
 pub(super) fn without_idle_tabs(text: &str) -> String {
     let idle = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
-    text.split_inclusive('\n').map(|line| if idle(line) { without_tabs(line) } else { Cow::Borrowed(line) }).collect()
+    text.split_inclusive('\n')
+        .map(|line| if idle(line) { Cow::Owned(line.replace('\t', " ")) } else { Cow::Borrowed(line) })
+        .collect()
 }
 
 /// The line at which this reader stops, if it does.
 pub(super) fn stops(text: &str) -> Option<u32> {
-    let error = Parser::new_from_str(&without_tabs(text)).find_map(Result::err)?;
+    let error = Parser::new_from_str(&shown(text)).find_map(Result::err)?;
     Some(within(place(*error.marker()), text).line)
 }
 
@@ -147,6 +149,9 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Problem> {
+        if let (Some(Open::Map { key: None, .. }), "", ScalarStyle::Plain) = (self.open.last(), text, style) {
+            return Err(self.refuse(at, "has no key before the colon", "write one"));
+        }
         if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
             *key = Some(Key { text: text.into(), at, plain: style == ScalarStyle::Plain });
             if !seen.insert(text.into()) {

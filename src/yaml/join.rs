@@ -50,16 +50,20 @@ pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Place> {
     }
 }
 
-/// The text, if both mean the same. saphyr-parser was shown spaces in place of tabs.
+/// The text, if both mean the same.
 fn scalar(text: Box<str>, plain: bool, raw: Raw) -> Option<String> {
     match raw {
-        Raw::Text(original) => {
-            let shown = original.chars().map(|c| if c == '\t' { ' ' } else { c });
-            shown.eq(text.chars()).then_some(original)
-        }
+        Raw::Text(original) if is_same(&text, &original) => Some(original),
         Raw::Typed if plain => Some(text.into()),
         _ => None,
     }
+}
+
+/// saphyr-parser was shown spaces in place of tabs, and ends a block at the end of the file with a newline that is not
+/// there.
+fn is_same(text: &str, original: &str) -> bool {
+    let shown = |text: &str| text.replace('\t', " ");
+    text == original || [text, text.strip_suffix('\n').unwrap_or(text)].map(shown).contains(&shown(original))
 }
 
 impl<'de> Deserialize<'de> for Raw {

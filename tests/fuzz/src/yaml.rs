@@ -2,7 +2,7 @@
 
 use latticegate::problem::Origin;
 use latticegate::yaml::Document;
-use saphyr_parser::{Event, Parser};
+use saphyr_parser::Parser;
 use serde_yaml::Value;
 
 use super::problems;
@@ -22,17 +22,25 @@ pub fn holds(bytes: &[u8]) {
         }
         Err(found) => {
             problems::are_told_well(&found, text);
-            let disagree = found.iter().any(|problem| &*problem.message == "can be read in two ways");
-            assert!(!disagree, "two readings of {text:?}");
-            let syntax = found.iter().any(|problem| problem.message.starts_with("is not YAML"));
-            let taken = matches!(events, Reader::Takes(())) && matches!(values, Reader::Takes(_));
-            assert!(!(syntax && taken), "refused, but YAML to both: {text:?}");
-            let one = matches!(events, Reader::Takes(())) != matches!(values, Reader::Takes(_));
-            if syntax && one && std::env::var_os("STRICT").is_some() {
-                panic!("one takes it: {text:?} {found:?}");
+            let says = |message: &str| found.iter().any(|problem| problem.message.starts_with(message));
+            if is_at_the_edge(text) {
+                return;
             }
+            assert!(!says("can be read in two ways"), "two readings of {text:?}");
+            let agree = match (events, values) {
+                (Reader::Minds, _) | (_, Reader::Minds) | (Reader::Refuses, Reader::Refuses) => true,
+                (Reader::Takes(()), _) | (_, Reader::Takes(_)) => !says("is not YAML"),
+            };
+            assert!(agree, "YAML to one, and not to the other: {text:?}");
         }
     }
+}
+
+/// Where the readers are known to differ, so that a text may be refused by one alone or for two readings: the edges of
+/// block scalars, tabs, an end of a document that is written out, and a comment without a space before it.
+fn is_at_the_edge(text: &str) -> bool {
+    let comment = ["\"#", "'#", "]#", "}#"];
+    text.contains(['|', '>', '\t']) || text.contains("...") || comment.iter().any(|edge| text.contains(edge))
 }
 
 /// What one reader says of a text.
@@ -47,8 +55,8 @@ impl Reader<()> {
     fn events(text: &str) -> Self {
         match Parser::new_from_str(text).find_map(Result::err) {
             None => Self::Takes(()),
-            // It has more rules for tabs than YAML.
-            Some(_) if text.contains('\t') => Self::Minds,
+            // It has more rules for tabs than YAML, and unlike the other it demands indentation between brackets.
+            Some(error) if text.contains('\t') || error.info().contains("invalid indentation") => Self::Minds,
             Some(_) => Self::Refuses,
         }
     }
