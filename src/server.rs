@@ -116,8 +116,9 @@ impl Worker {
         &self.shared.wall
     }
 
-    /// fds or memory are short: whoever has asked for nothing yet has to go first.
+    /// fds or memory are short: whoever has asked for nothing yet has to go first, and so do pipes that nobody uses.
     pub(crate) fn make_room(&self) {
+        self.tools.close_idle_pipes();
         self.limits().half_open.evict(EVICTED_AT_ONCE);
         self.shared.status.set_short();
     }
@@ -176,6 +177,7 @@ fn run(setup: Setup) -> io::Result<()> {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
         spawn_local(Rc::clone(&worker.half_open).obey());
+        spawn_local(worker.tools.keep_pipes_few());
         spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.reloaded)));
         let recent = Rc::new(Recent::default());
         spawn_local(Rc::clone(&recent).answer(asked));
