@@ -33,6 +33,9 @@ pub struct HttpStream {
     name: Hostname,
     public_port: u16,
     state: State,
+    /// How far the head or the trailer section that is not complete has been looked at.
+    head: host::Parser,
+    trailers: host::Lines,
     /// The current request is the last that the client may send.
     last: bool,
     /// A request came to its end and the upstream has sent nothing since.
@@ -85,6 +88,8 @@ impl HttpStream {
             name: head.name,
             public_port,
             state: allowed(len, head.body),
+            head: host::Parser::default(),
+            trailers: host::Lines::default(),
             last: head.last,
             unanswered: false,
             answered_early: false,
@@ -208,7 +213,7 @@ impl HttpStream {
                 Ok(len)
             }
             State::Trailers => {
-                let len = within(host::MAX_HEAD, bytes, trailers)?;
+                let len = within(host::MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes))?;
                 self.enter(Then::End);
                 Ok(len)
             }
@@ -225,7 +230,7 @@ impl HttpStream {
     }
 
     fn head(&mut self, bytes: &[u8]) -> Stop {
-        match host::parse(bytes, self.public_port) {
+        match self.head.parse(bytes, self.public_port) {
             Verdict::NeedMore => Stop::NeedMore,
             Verdict::Refuse(reason) => reason.into(),
             Verdict::Found { value: head, len } => {
@@ -243,9 +248,13 @@ impl HttpStream {
         self.state = match then {
             Then::ChunkSize => State::ChunkSize,
             Then::ChunkEnd => State::ChunkEnd,
-            Then::Trailers => State::Trailers,
+            Then::Trailers => {
+                self.trailers = host::Lines::default();
+                State::Trailers
+            }
             Then::End => {
                 self.unanswered = true;
+                self.head = host::Parser::default();
                 if self.last { State::Over } else { State::Head }
             }
         };
@@ -278,7 +287,7 @@ const MAX_CHUNK_LINE: usize = 256;
 const MAX_SIZE_DIGITS: usize = 16;
 
 /// A reader that may be undecided about fewer than `bound` bytes only.
-fn within<T>(bound: usize, bytes: &[u8], read: fn(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
+fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
     let window = bytes.get(..bound).unwrap_or(bytes);
     match read(window) {
         Err(Stop::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
@@ -318,8 +327,8 @@ fn crlf(bytes: &[u8]) -> Result<usize, Stop> {
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
 /// head must not stand there (RFC 9110 §6.5.1).
-fn trailers(bytes: &[u8]) -> Result<usize, Stop> {
-    let len = host::section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
+fn trailers(lines: &mut host::Lines, bytes: &[u8]) -> Result<usize, Stop> {
+    let len = lines.section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
         Stop::NeedMore => Stop::NeedMore,
         Stop::Refuse(_) => BodyMalformed.into(),
     })?;

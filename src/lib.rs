@@ -48,6 +48,7 @@ pub mod networks; // pure: a set of CIDR networks
 pub mod status; // alive, ready, leaving
 pub mod web; // the health port and the admin port
 pub mod wall; // the clock that people read, and that may jump
+pub mod machine; // open files, CPUs and memory that this process may use
 pub mod socket; // socket options and process limits
 #[cfg(test)]
 mod random; // for simulations

@@ -13,6 +13,7 @@ use self::signals::{Signals, StopSignals};
 use crate::access_log::Sink;
 use crate::config::{Config, LogOutput, PolicySource};
 use crate::gate::{Gate, StartError};
+use crate::machine::Machine;
 use crate::reload::{Loaded, MainFile, Source, SourceError};
 use crate::socket;
 
@@ -51,7 +52,7 @@ pub fn run(beginning: Beginning, config: Config, file: Option<&Path>) -> Result<
         LogOutput::Stdout => StartError::Io("cannot write to stdout".into(), error),
         LogOutput::File(path) => StartError::Io(format!("cannot open access_log.output {}", path.display()), error),
     })?;
-    let (workers, rotation) = (config.workers, sink.rotation());
+    let (workers, rotation, limits) = (config.workers, sink.rotation(), config.limits.clone());
     let gate = Gate::start(config, loaded, sink)?;
     gate.reload_from(source, None);
     if let Some(main) = file.and_then(MainFile::at_start) {
@@ -61,6 +62,13 @@ pub fn run(beginning: Beginning, config: Config, file: Option<&Path>) -> Result<
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }
+    tracing::info!(
+        connections = limits.connections,
+        half_open = limits.half_open,
+        half_open_bytes = limits.half_open_bytes,
+        memory = Machine::of_process().memory,
+        "limits"
+    );
     tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");
     let (stop, stopped) = mpsc::unbounded_channel();
     gate.spawn(signals.stop.pass_on(stop));

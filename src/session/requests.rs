@@ -7,7 +7,8 @@ use crate::client::Client;
 use crate::config;
 use crate::host;
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason::{self, HostChanged, NameDenied};
+use crate::limits::{Buffered, Why};
+use crate::outcome::RefuseReason::{self, HostChanged, NameDenied, Overloaded};
 use crate::record::as_written;
 use crate::relay::{Judge, Ruling};
 use crate::server::Worker;
@@ -20,6 +21,8 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Option<Client>,
     pub(super) rule: &'a mut Option<Arc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
+    /// What is kept of a head or a trailer section that is not complete.
+    pub(super) buffered: Buffered,
     pub(super) refused: Option<RefuseReason>,
     /// Kept current from the refusal on, as the upstream may still be answering earlier requests.
     pub(super) may_answer: &'a mut bool,
@@ -29,8 +32,19 @@ impl Judge for Requests<'_> {
     fn judge(&mut self, bytes: &[u8]) -> Ruling {
         loop {
             match self.stream.advance(bytes) {
-                Progress::Forward(n) => return Ruling::Pass(n),
-                Progress::NeedMore => return Ruling::NeedMore,
+                Progress::Forward(n) => {
+                    // What is behind them is asked about next.
+                    let _ = self.buffered.hold(0);
+                    return Ruling::Pass(n);
+                }
+                // Kept in a buffer that grows by doubling.
+                Progress::NeedMore if self.buffered.hold(bytes.len().saturating_mul(2)).is_ok() => {
+                    return Ruling::NeedMore;
+                }
+                Progress::NeedMore => {
+                    *self.detail = Some(Why::Bytes.detail().into());
+                    return self.refuse(Overloaded);
+                }
                 Progress::Request { .. } if self.is_allowed() => self.stream.allow(),
                 Progress::Request { .. } => return self.refuse(NameDenied),
                 Progress::Refuse(reason) => {

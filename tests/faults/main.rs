@@ -39,6 +39,7 @@ mod wire;
 mod clock;
 mod flood;
 mod limits;
+mod memory;
 mod network;
 mod output;
 mod readiness;
