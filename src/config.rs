@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::hostname::Hostname;
 use crate::limits::Quota;
+use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{self, Document};
@@ -66,7 +67,16 @@ impl Config {
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::read(Self::document(file)?, file, env, Trusted::Required)
+        Self::load_on(&Machine::of_process(), file, env)
+    }
+
+    /// The same as if this process had another machine.
+    pub fn load_on(
+        machine: &Machine,
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::read(Self::document(file)?, file, env, Trusted::Required, machine)
     }
 
     /// The same for a question about an access list, which does not depend on whose PROXY header is believed.
@@ -74,7 +84,7 @@ impl Config {
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::read(Self::document(file)?, file, env, Trusted::MayBeMissing)
+        Self::read(Self::document(file)?, file, env, Trusted::MayBeMissing, &Machine::of_process())
     }
 
     fn document(file: Option<&Path>) -> Result<Document, Vec<Problem>> {
@@ -87,6 +97,7 @@ impl Config {
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
         trusted: Trusted,
+        machine: &Machine,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Vec::new();
         // Before the environment, so that it can change one key of a default listener.
@@ -103,8 +114,8 @@ impl Config {
                 problem.mend = format!("did you mean {meant}? Two underscores stand between levels").into();
             }
         }
-        let mut check =
-            Check { document: &document, file, problems, warnings: injected::warning(&injected).into_iter().collect() };
+        let warnings = injected::warning(&injected).into_iter().collect();
+        let mut check = Check { document: &document, file, machine, problems, warnings };
         let config = check.config(raw, trusted);
         if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
     }
@@ -232,9 +243,10 @@ pub struct Timeouts {
 pub struct Limits {
     /// Connections open at a time, on all listeners together.
     pub connections: usize,
-    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go. Each
-    /// may hold 18 KiB that it has sent, so this times 20 KiB bounds their memory.
+    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go.
     pub half_open: NonZeroUsize,
+    /// Bytes that these hold together of what they have sent: past it, too, the longest waiting has to go.
+    pub half_open_bytes: u64,
     /// Of these, those whose client is known.
     pub half_open_per_client: NonZeroU32,
     /// Bytes of hello a second, on average, from 3 s after the first byte on.

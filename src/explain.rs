@@ -151,9 +151,19 @@ impl Explanation {
                 let client = Client { peer: source, addr: source, endpoint: endpoint.or(question.via) };
                 (client, bytes.get(len..).unwrap_or_default())
             }
-            Verdict::Found { value: Header::Local, .. } if required => {
-                self.step("header", "PROXY v2, LOCAL: a health check".to_owned());
-                return Err(Answer::Unasked("a health check asks for nothing and is counted as a probe"));
+            Verdict::Found { value: Header::Local, len } if required => {
+                self.step("header", "PROXY v2, LOCAL: the load balancer speaks for itself".to_owned());
+                let rest = bytes.get(len..).unwrap_or_default();
+                if rest.is_empty() {
+                    return Err(Answer::Unasked("a health check asks for nothing and is counted as a probe"));
+                }
+                // The peer's address, which is not in the bytes.
+                match question.from {
+                    Some(ip) => (from(ip), rest),
+                    None => {
+                        return Err(Answer::Unasked("the client is the load balancer: give its address with --from"));
+                    }
+                }
             }
             Verdict::Refuse(reason) if required && question.from.is_none() => {
                 self.step("header", "the listener requires one, and this is none".to_owned());

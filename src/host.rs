@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
@@ -46,10 +46,37 @@ pub enum Body {
 /// know: the only one that Host may name. First bytes and request line are judged as they come, the fields once
 /// the head is complete.
 pub fn parse(bytes: &[u8], public_port: u16) -> Verdict<Head> {
-    let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
-    match head(window, public_port) {
-        Err(Stop::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
-        judged => judged.into(),
+    Parser::default().parse(bytes, public_port)
+}
+
+/// [`parse`] for bytes that come in several reads. It keeps no bytes, only how far it has come: the caller shows all
+/// of them each time, from the first on, and what has been looked at is not looked at again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parser {
+    /// So many bytes from the request's first are known to be of its method.
+    method: usize,
+    lines: Lines,
+}
+
+impl Parser {
+    /// Judges all bytes received so far, which begin with those of the call before.
+    pub fn parse(&mut self, bytes: &[u8], public_port: u16) -> Verdict<Head> {
+        let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
+        match self.head(window, public_port) {
+            Err(Stop::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
+            judged => judged.into(),
+        }
+    }
+
+    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), Stop> {
+        // One empty line before the request is to be ignored (RFC 9112 §2.2: old clients send one after a body).
+        let skipped = skip_empty_line(bytes)?;
+        let request = bytes.get(skipped..).unwrap_or_default();
+        self.first_bytes(request)?;
+        self.request_line(request)?;
+        let len = skipped + self.lines.section_len(request, 1 + MAX_FIELDS)?;
+        let head = complete_head(bytes.get(skipped..len).unwrap_or_default(), public_port)?;
+        Ok((head, len))
     }
 }
 
@@ -72,37 +99,42 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     names.take(2).map(<[u8]>::to_vec).collect()
 }
 
-/// The length of the lines up to and with the first empty one, each ended by CR LF: of header or trailer fields,
-/// or of a whole head from its request line on. A lone LF ends a line for some readers (RFC 9112 §2.2) and not for
-/// others, so it is refused.
-pub(crate) fn section_len(bytes: &[u8], max_lines: usize) -> Result<usize, Stop> {
-    let mut start = 0;
-    for (lines, lf) in memchr_iter(b'\n', bytes).enumerate() {
-        match bytes.get(start..lf) {
-            Some(b"\r") => return Ok(lf + 1),
-            Some([.., b'\r']) => {}
-            _ => return Err(HeadMalformed.into()),
+/// Follows lines that are each ended by CR LF: header or trailer fields, or a whole head from its request line on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lines {
+    /// Where the current line starts, and how many came before it.
+    start: usize,
+    count: usize,
+    /// Bytes looked at.
+    seen: usize,
+}
+
+impl Lines {
+    /// The length of the lines up to and with the first empty one. A lone LF ends a line for some readers (RFC 9112
+    /// §2.2) and not for others, so it is refused.
+    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, Stop> {
+        while let Some(lf) = self.line_feed(bytes) {
+            match bytes.get(self.start..lf) {
+                Some(b"\r") => return Ok(lf + 1),
+                Some([.., b'\r']) => {}
+                _ => return Err(HeadMalformed.into()),
+            }
+            if self.count >= max_lines {
+                return Err(HeadTooLong.into());
+            }
+            *self = Self { start: lf + 1, count: self.count + 1, seen: lf + 1 };
         }
-        if lines >= max_lines {
-            return Err(HeadTooLong.into());
-        }
-        start = lf + 1;
+        self.seen = bytes.len();
+        Err(Stop::NeedMore)
     }
-    Err(Stop::NeedMore)
+
+    /// Where the current line ends.
+    fn line_feed(&self, bytes: &[u8]) -> Option<usize> {
+        memchr(b'\n', bytes.get(self.seen..)?).map(|at| self.seen + at)
+    }
 }
 
 const EMPTY_LINE: &[u8] = b"\r\n";
-
-fn head(bytes: &[u8], public_port: u16) -> Result<(Head, usize), Stop> {
-    // One empty line before the request is to be ignored (RFC 9112 §2.2: old clients send one after a body).
-    let skipped = skip_empty_line(bytes)?;
-    let request = bytes.get(skipped..).unwrap_or_default();
-    first_bytes(request)?;
-    request_line(request)?;
-    let len = skipped + section_len(request, 1 + MAX_FIELDS)?;
-    let head = complete_head(bytes.get(skipped..len).unwrap_or_default(), public_port)?;
-    Ok((head, len))
-}
 
 fn skip_empty_line(bytes: &[u8]) -> Result<usize, Stop> {
     match bytes {
@@ -114,45 +146,45 @@ fn skip_empty_line(bytes: &[u8]) -> Result<usize, Stop> {
     }
 }
 
-/// What can be said before the first line is complete.
-fn first_bytes(request: &[u8]) -> Result<(), Stop> {
-    const TLS_HANDSHAKE: u8 = 0x16;
-    const TLS_MAJOR: u8 = 3;
-    if byte_at(request, 0)? == TLS_HANDSHAKE {
-        let major = byte_at(request, 1)?;
-        return Err(if major == TLS_MAJOR { TlsOnHttp } else { NotHttp }.into());
+impl Parser {
+    /// What can be said before the first line is complete.
+    fn first_bytes(&mut self, request: &[u8]) -> Result<(), Stop> {
+        const TLS_HANDSHAKE: u8 = 0x16;
+        const TLS_MAJOR: u8 = 3;
+        if byte_at(request, 0)? == TLS_HANDSHAKE {
+            let major = byte_at(request, 1)?;
+            return Err(if major == TLS_MAJOR { TlsOnHttp } else { NotHttp }.into());
+        }
+        self.method += request.iter().skip(self.method).take_while(|&&byte| is_tchar(byte)).count();
+        let Some((method, [after, ..])) = request.split_at_checked(self.method) else { return Err(Stop::NeedMore) };
+        if method.is_empty() || *after != b' ' {
+            return Err(NotHttp.into());
+        }
+        // `PRI` is reserved for the preface of HTTP/2 (RFC 9113 §11.6), so it need not be seen to the end.
+        if method == b"PRI" {
+            return Err(Http2Preface.into());
+        }
+        if method.eq_ignore_ascii_case(b"CONNECT") {
+            return Err(ConnectMethod.into());
+        }
+        Ok(())
     }
-    let method_len = request.iter().position(|&byte| !is_tchar(byte));
-    let Some((method, [after, ..])) = method_len.and_then(|len| request.split_at_checked(len)) else {
-        return Err(Stop::NeedMore);
-    };
-    if method.is_empty() || *after != b' ' {
-        return Err(NotHttp.into());
-    }
-    // `PRI` is reserved for the preface of HTTP/2 (RFC 9113 §11.6), so it need not be seen to the end.
-    if method == b"PRI" {
-        return Err(Http2Preface.into());
-    }
-    if method.eq_ignore_ascii_case(b"CONNECT") {
-        return Err(ConnectMethod.into());
-    }
-    Ok(())
-}
 
-/// What the request line says about the protocol, once it is complete; a client of HTTP/0.9 sends nothing else.
-fn request_line(request: &[u8]) -> Result<(), Stop> {
-    let Some(lf) = memchr(b'\n', request) else { return Ok(()) };
-    let line = request.get(..lf).unwrap_or_default();
-    let line = line.strip_suffix(b"\r").ok_or(HeadMalformed)?;
-    // Blanks that are one too many are httparse's to refuse, once the head is complete.
-    let words = || line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
-    let mut word = words();
-    match (word.next(), word.next(), word.next_back()) {
-        (_, Some(_), Some(b"HTTP/1.1" | b"HTTP/1.0")) => Ok(()),
-        (_, Some(_), Some(b"HTTP/0.9")) => Err(Http09.into()),
-        _ if words().any(is_http_version) => Err(HeadMalformed.into()),
-        (Some(b"GET"), Some(_), None) => Err(Http09.into()),
-        _ => Err(NotHttp.into()),
+    /// What the request line says about the protocol, once it is complete; a client of HTTP/0.9 sends nothing else.
+    fn request_line(&self, request: &[u8]) -> Result<(), Stop> {
+        let Some(lf) = self.lines.line_feed(request).filter(|_| self.lines.count == 0) else { return Ok(()) };
+        let line = request.get(..lf).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").ok_or(HeadMalformed)?;
+        // Blanks that are one too many are httparse's to refuse, once the head is complete.
+        let words = || line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+        let mut word = words();
+        match (word.next(), word.next(), word.next_back()) {
+            (_, Some(_), Some(b"HTTP/1.1" | b"HTTP/1.0")) => Ok(()),
+            (_, Some(_), Some(b"HTTP/0.9")) => Err(Http09.into()),
+            _ if words().any(is_http_version) => Err(HeadMalformed.into()),
+            (Some(b"GET"), Some(_), None) => Err(Http09.into()),
+            _ => Err(NotHttp.into()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use memchr::{memchr, memmem};
 
-use crate::host::{self, MAX_FIELDS, content_length, ends_in_chunked, is_token, list, section_len};
+use crate::host::{self, Lines, MAX_FIELDS, content_length, ends_in_chunked, is_token, list};
 use crate::http_stream::{chunk_size, trailers};
 
 /// Longest head or trailer section that is followed, in bytes. Proxies and clients take 8 to 64 KiB; what is longer is
@@ -239,7 +239,7 @@ impl Responses {
     }
 
     fn trailers(&mut self, section: &[u8]) {
-        match trailers(section) {
+        match trailers(&mut Lines::default(), section) {
             Ok(len) if len == section.len() => self.end(),
             _ => self.lose(),
         }
@@ -269,7 +269,7 @@ struct Head {
 impl Head {
     fn parse(bytes: &[u8]) -> Option<Self> {
         // A lone LF ends a line for some readers only.
-        if section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
+        if Lines::default().section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
             return None;
         }
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];

@@ -34,6 +34,9 @@ pub struct HttpStream {
     name: Hostname,
     public_port: u16,
     state: State,
+    /// How far the head or the trailer section that is not complete has been looked at.
+    head: host::Parser,
+    trailers: host::Lines,
     /// The current request is the last that the client may send.
     last: bool,
 }
@@ -80,7 +83,14 @@ impl HttpStream {
     /// For a connection whose first request, with a head of `len` bytes, has been read ahead and allowed; the
     /// first bytes to [`advance`](Self::advance) over are those of its head.
     pub fn new(head: Head, len: usize, public_port: u16) -> Self {
-        Self { name: head.name, public_port, state: allowed(len, head.body), last: head.last }
+        Self {
+            name: head.name,
+            public_port,
+            state: allowed(len, head.body),
+            head: host::Parser::default(),
+            trailers: host::Lines::default(),
+            last: head.last,
+        }
     }
 
     /// The one host that this connection asks for.
@@ -184,7 +194,7 @@ impl HttpStream {
                 Ok(len)
             }
             State::Trailers => {
-                let len = within(host::MAX_HEAD, bytes, trailers)?;
+                let len = within(host::MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes))?;
                 self.enter(Then::End);
                 Ok(len)
             }
@@ -202,7 +212,7 @@ impl HttpStream {
     }
 
     fn head(&mut self, bytes: &[u8]) -> Stop {
-        match host::parse(bytes, self.public_port) {
+        match self.head.parse(bytes, self.public_port) {
             Verdict::NeedMore => Stop::NeedMore,
             Verdict::Refuse(reason) => reason.into(),
             Verdict::Found { value: head, len } => {
@@ -220,9 +230,14 @@ impl HttpStream {
         self.state = match then {
             Then::ChunkSize => State::ChunkSize,
             Then::ChunkEnd => State::ChunkEnd,
-            Then::Trailers => State::Trailers,
-            Then::End if self.last => State::Over,
-            Then::End => State::Head,
+            Then::Trailers => {
+                self.trailers = host::Lines::default();
+                State::Trailers
+            }
+            Then::End => {
+                self.head = host::Parser::default();
+                if self.last { State::Over } else { State::Head }
+            }
         };
     }
 
@@ -238,7 +253,7 @@ const MAX_CHUNK_LINE: usize = 256;
 const MAX_SIZE_DIGITS: usize = 16;
 
 /// A reader that may be undecided about fewer than `bound` bytes only.
-fn within<T>(bound: usize, bytes: &[u8], read: fn(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
+fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
     let window = bytes.get(..bound).unwrap_or(bytes);
     match read(window) {
         Err(Stop::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
@@ -278,8 +293,8 @@ fn crlf(bytes: &[u8]) -> Result<usize, Stop> {
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
 /// head must not stand there (RFC 9110 §6.5.1).
-pub(crate) fn trailers(bytes: &[u8]) -> Result<usize, Stop> {
-    let len = host::section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
+pub(crate) fn trailers(lines: &mut host::Lines, bytes: &[u8]) -> Result<usize, Stop> {
+    let len = lines.section_len(bytes, host::MAX_FIELDS).map_err(|stop| match stop {
         Stop::NeedMore => Stop::NeedMore,
         Stop::Refuse(_) => BodyMalformed.into(),
     })?;

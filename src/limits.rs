@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{Crowd, HalfOpen, Waiting};
+pub use self::half_open::{Buffered, Crowd, HalfOpen, Waiting, Why};
 pub use self::table::{Exceeded, Permit, Quota, Rate, Table};
 use crate::client::{Client, EndpointId};
 use crate::config;
@@ -63,7 +63,7 @@ impl Limits {
         Self {
             max_open: limits.connections,
             open: AtomicUsize::new(0),
-            half_open: Arc::new(Crowd::new(limits.half_open.get(), workers, half_open)),
+            half_open: Arc::new(Crowd::new(limits.half_open.get(), limits.half_open_bytes, workers, half_open)),
             half_open_per_client: Table::new(half_open_per_client, capacity),
             per_client: per_client.is_some().then(|| Table::new(per_client, capacity)),
             per_name: per_name.is_some().then(|| Table::new(per_name, capacity)),

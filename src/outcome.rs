@@ -119,7 +119,6 @@ reasons! {
         ProxyV1 = "proxy_v1",
         /// Version, command, lengths or TLVs contradict the specification.
         ProxyMalformed = "proxy_malformed",
-        ProxyTooLong = "proxy_too_long",
         /// UDP, UNIX or UNSPEC: no address to ask the access list about.
         ProxyUnsupported = "proxy_unsupported",
         /// The CRC32C TLV does not match.
@@ -128,9 +127,9 @@ reasons! {
         ClientDenied = "client_denied",
         /// Header and hello were not complete within `timeouts.handshake`.
         HandshakeTimeout = "handshake_timeout",
-        /// The hello came slower than `limits.handshake_rate`.
+        /// The hello came slower than `limits.handshake_rate`, counted from its own first byte.
         HandshakeSlow = "handshake_slow",
-        /// `limits.connections` is reached, or there was no fd or memory left for one more half-open connection.
+        /// `limits.connections`, `half_open` or `half_open_bytes` is reached, or fds or memory were short.
         Overloaded = "overloaded",
         /// `limits.half_open_per_client`.
         ClientHalfOpen = "client_half_open",
@@ -208,7 +207,7 @@ reasons! {
     Probe {
         /// Closed without a byte.
         Empty = "empty",
-        /// A PROXY header with the command LOCAL: the load balancer's own health check.
+        /// A PROXY header with the command LOCAL and nothing behind it: the load balancer's own health check.
         Local = "local",
     }
 }

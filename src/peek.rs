@@ -6,9 +6,11 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::outcome::RefuseReason;
 use crate::verdict::Verdict;
@@ -20,7 +22,17 @@ pub struct ReadAhead {
     bytes: Vec<u8>,
     /// Bytes before this were for us (the PROXY header) and are not passed on.
     start: usize,
+    /// When the first of the bytes not consumed came.
+    since: Option<Instant>,
+    /// Something has come, consumed or not.
+    begun: bool,
 }
+
+/// One read brings at most this much: what a client sends beyond its hello stays in the kernel, which knows how to hold
+/// a sender back, and what is not accounted for yet is small.
+const AT_ONCE: usize = 16 * 1024;
+/// A consumed PROXY header of this size is not kept beside what follows it.
+const LONG_HEADER: usize = 2048;
 
 /// Why reading ahead ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +43,14 @@ pub enum Stop {
 }
 
 impl ReadAhead {
-    /// Bytes read so far.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+    /// Memory held, at most twice the bytes that have come.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// For how long what has not been consumed has been coming: silence before its first byte does not count.
+    pub fn age(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Reads until the parser has found its value, from the first byte not yet consumed. `bound`: how many
@@ -45,7 +62,7 @@ impl ReadAhead {
         scratch: &RefCell<Box<[u8]>>,
         bound: usize,
         too_long: RefuseReason,
-        parse: impl Fn(&[u8]) -> Verdict<T>,
+        mut parse: impl FnMut(&[u8]) -> Verdict<T>,
         mut wait: impl FnMut(&Self) -> Result<(), RefuseReason>,
     ) -> Result<(T, usize), Stop> {
         loop {
@@ -63,18 +80,31 @@ impl ReadAhead {
         }
     }
 
+    /// Waits for the first byte that is not consumed.
+    pub async fn begin(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>) -> Result<(), Stop> {
+        while self.pending().is_empty() {
+            self.read(stream, scratch, AT_ONCE).await?;
+        }
+        Ok(())
+    }
+
     /// The next `n` bytes were for us.
     pub fn consume(&mut self, n: usize) {
         self.start = self.start.saturating_add(n).min(self.bytes.len());
+        if self.start >= LONG_HEADER {
+            self.bytes = self.pending().to_vec();
+            self.start = 0;
+        }
+        self.since = (!self.pending().is_empty()).then(Instant::now);
     }
 
     pub fn pending(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// True until the first byte has come.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// Whether a first byte has come.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// What the upstream gets to see first.
@@ -88,13 +118,15 @@ impl ReadAhead {
     async fn read(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
         poll_fn(|cx| {
             let mut scratch = scratch.borrow_mut();
-            let room = room.min(scratch.len());
+            let room = room.min(AT_ONCE).min(scratch.len());
             let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).map_err(|_| Stop::Left)?;
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(Stop::Left));
             }
             self.bytes.extend_from_slice(buffer.filled());
+            self.begun = true;
+            self.since.get_or_insert_with(Instant::now);
             Poll::Ready(Ok(()))
         })
         .await

@@ -1,7 +1,7 @@
 //! Pure: the PROXY protocol v2 header in front of a connection: bytes → source, destination, VPC endpoint id.
 //!
-//! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once and the whole is
-//! bounded; the `ppp` crate then reads the address block and walks the TLVs. `ppp` never sees the command
+//! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once; once the whole header is
+//! there, and not before, the `ppp` crate reads the address block and walks the TLVs. `ppp` never sees the command
 //! LOCAL (it would read TLVs as addresses) nor UNSPEC (it would hide them), and it does not verify CRC32C.
 //! Only the first header is one: what follows it is payload, also where it looks like a second header.
 
@@ -10,19 +10,17 @@ use std::net::{IpAddr, SocketAddr};
 use ppp::v2;
 
 use crate::client::EndpointId;
-use crate::outcome::RefuseReason::{
-    ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyTooLong, ProxyUnsupported, ProxyV1,
-};
+use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
 use crate::verdict::{Stop, Verdict, byte_at, u16_at};
 
-/// Longest header accepted, in bytes. NLB sends 80 to 130; HAProxy 2.6 with all its options 250, to which the
-/// name in a client's certificate could come. More than one segment holds is no header that a sender would send.
-pub const MAX_HEADER: usize = 2048;
+/// Longest header, in bytes: what its length field can say. NLB sends 80 to 130, HAProxy 2.6 with all its options
+/// 250, but a balancer may add a client's whole certificate, and the specification has its receiver take that.
+pub const MAX_HEADER: usize = FIXED + 0xffff;
 
 /// What the load balancer says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// The sender speaks for itself: a health check. The TCP peer is the client.
+    /// The sender speaks for itself, mostly for a health check. The TCP peer is the client.
     Local,
     /// The sender relays a client. IPv4-mapped IPv6 addresses are told as IPv4.
     Proxy { source: SocketAddr, destination: SocketAddr, endpoint: Option<EndpointId> },
@@ -56,24 +54,18 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), Stop> {
     signature(bytes)?;
     let command = command(byte_at(bytes, 12)?)?;
     let family = byte_at(bytes, 13)?;
-    if command == Command::Proxy {
-        tcp_only(family)?;
-    }
+    let addresses_len = if command == Command::Proxy { addresses_len(family)? } else { 0 };
     let len = FIXED + u16_at(bytes, 14)?;
-    if len > MAX_HEADER {
-        return Err(ProxyTooLong.into());
+    if len < FIXED + addresses_len {
+        return Err(ProxyMalformed.into());
     }
-    let whole = bytes.get(..len);
+    let whole = bytes.get(..len).ok_or(Stop::NeedMore)?;
     // The specification has LOCAL's block discarded, its family ignored: NLB's health check says TCP over IPv4
     // and carries no address. So its checksum is not verified either: there is nothing in it that we believe.
     if command == Command::Local {
-        return whole.map(|_| (Header::Local, len)).ok_or(Stop::NeedMore);
+        return Ok((Header::Local, len));
     }
-    let header = match v2::Header::try_from(whole.unwrap_or(bytes)) {
-        Ok(header) => header,
-        Err(v2::ParseError::Incomplete(_) | v2::ParseError::Partial(..)) => return Err(Stop::NeedMore),
-        Err(_) => return Err(ProxyMalformed.into()),
-    };
+    let header = v2::Header::try_from(whole).map_err(|_| ProxyMalformed)?;
     let (source, destination) = addresses(&header)?;
     let endpoint = endpoint(&header)?;
     Ok((Header::Proxy { source, destination, endpoint }, len))
@@ -103,10 +95,12 @@ fn command(version_and_command: u8) -> Result<Command, Stop> {
     }
 }
 
-/// Another family or transport is valid but has no address that the access list could judge.
-fn tcp_only(family_and_transport: u8) -> Result<(), Stop> {
+/// Two addresses and two ports of TCP. Another family or transport is valid but has no address that the access list
+/// could judge.
+fn addresses_len(family_and_transport: u8) -> Result<usize, Stop> {
     match (family_and_transport, family_and_transport >> 4, family_and_transport & 0x0f) {
-        (TCP4 | TCP6, _, _) => Ok(()),
+        (TCP4, _, _) => Ok(12),
+        (TCP6, _, _) => Ok(36),
         (_, 0..=3, 0..=2) => Err(ProxyUnsupported.into()),
         _ => Err(ProxyMalformed.into()),
     }

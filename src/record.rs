@@ -55,7 +55,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelloFacts {
     pub size: u16,
-    pub records: u8,
+    pub records: u16,
     pub alpn: Option<Alpn>,
     pub ech: bool,
     pub key_share: Option<Group>,

@@ -43,6 +43,16 @@ impl Tools {
     pub fn scratch(&self) -> &RefCell<Box<[u8]>> {
         &self.scratch
     }
+
+    /// Gives idle pipes back to the system now, because open files are short.
+    pub fn close_idle_pipes(&self) {
+        self.pipes.close_idle();
+    }
+
+    /// Gives idle pipes back to the system after a while; never returns.
+    pub fn keep_pipes_few(&self) -> impl Future<Output = ()> + use<> {
+        self.pipes.clone().close_unused()
+    }
 }
 
 impl Default for Tools {

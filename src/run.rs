@@ -17,6 +17,7 @@ use crate::blocking::{BlockingThread, Patience};
 use crate::config::{Config, LogOutput, PolicySource, env};
 use crate::gate::{Gate, StartError};
 use crate::health_socket;
+use crate::machine::Machine;
 use crate::problem::Problem;
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::socket;
@@ -96,7 +97,7 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
     let Some((sink, rotation)) = open_log(&mut beginning, &config.access_log.output)? else { return Ok(()) };
     let Beginning { runtime, signals } = beginning;
     drop(runtime);
-    let workers = config.workers;
+    let (workers, limits) = (config.workers, config.limits.clone());
     let gate = Gate::start(config, loaded, sink)?;
     gate.reload_from(source, None);
     let blocked = gate.shared().metrics.blocked.clone();
@@ -112,6 +113,13 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }
+    tracing::info!(
+        connections = limits.connections,
+        half_open = limits.half_open,
+        half_open_bytes = limits.half_open_bytes,
+        memory = Machine::of_process().memory,
+        "limits"
+    );
     tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");
     let (stop, stopped) = mpsc::unbounded_channel();
     gate.spawn(signals.stop.pass_on(stop));

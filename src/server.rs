@@ -144,8 +144,9 @@ impl Worker {
         }
     }
 
-    /// fds or memory are short: whoever has asked for nothing yet has to go first.
+    /// fds or memory are short: whoever has asked for nothing yet has to go first, and so do pipes that nobody uses.
     pub(crate) fn make_room(&self) {
+        self.tools.close_idle_pipes();
         self.limits().half_open.evict(EVICTED_AT_ONCE);
         self.shared.status.set_short();
     }
@@ -226,6 +227,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
         spawn_local(Rc::clone(&worker.half_open).obey());
+        spawn_local(worker.tools.keep_pipes_few());
         spawn_local(pass_on(worker.shared.policy.watch(), Rc::clone(&worker.changed)));
         spawn_local(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());

@@ -2,7 +2,8 @@
 //!
 //! Records are walked here, because `tls-parser` neither joins a hello over records within our bounds nor says
 //! "refused" at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides;
-//! what else is kept are cheap facts for the log. Nothing is decrypted, nothing changed.
+//! what else is kept are cheap facts for the log. Nothing is decrypted, nothing changed. [`Parser`] remembers which
+//! records it has seen, so that a hello costs the same however it was cut into records and reads.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,11 +22,9 @@ use crate::verdict::{Stop, Verdict, byte_at, u16_at};
 /// Longest hello, its 4-byte handshake header included. The largest seen from real clients are 2 KB
 /// (post-quantum key share); session tickets add some. 16 KiB is also what one record can hold.
 pub const MAX_HELLO: usize = 16 * 1024;
-/// Most records for one hello. The smallest fragment that a client can be told to use is 512 bytes
-/// (RFC 6066 §4): 32 of them make the longest hello; twice that for odd clients.
-pub const MAX_RECORDS: usize = 64;
-/// What the read-ahead buffer must hold for the longest hello in the most records.
-pub const MAX_BYTES: usize = MAX_HELLO + MAX_RECORDS * RECORD_HEADER;
+/// What the read-ahead buffer must hold for the longest hello: each of its bytes may come in a record of its own,
+/// since only empty records are forbidden (RFC 8446 §5.1).
+pub const MAX_BYTES: usize = MAX_HELLO * (RECORD_HEADER + 1);
 
 /// What a ClientHello tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub struct Hello {
     /// Bytes of the hello without record headers.
     pub size: u16,
     /// Records that the hello came in.
-    pub records: u8,
+    pub records: u16,
     /// The first protocol of the ALPN list that is not GREASE.
     pub alpn: Option<Alpn>,
     /// An encrypted_client_hello extension is there; browsers send one as GREASE too.
@@ -97,7 +96,19 @@ impl fmt::Display for Group {
 /// Judges all bytes received so far. `len` is the end of the hello, which is the end of its last record: a
 /// record that carries more than the hello's end is refused, further records (early data) are not looked at.
 pub fn parse(bytes: &[u8]) -> Verdict<Hello> {
-    hello(bytes).into()
+    Parser::default().parse(bytes)
+}
+
+/// [`parse`] for bytes that come in several reads. It keeps no bytes, only how far it has come: the caller shows all
+/// of them each time, from the first on, and only those of the current record are looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Parser {
+    /// Where the current record starts.
+    at: usize,
+    /// The records before it, and how many bytes of the hello they carried.
+    records: u16,
+    joined: usize,
+    start: Start,
 }
 
 /// The names of a hello that was refused because of them, as the client wrote them: two at most, for the log. The
@@ -108,7 +119,7 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     if !matches!(reason, SniInvalid | SniIpAddress | SniAmbiguous) {
         return names;
     }
-    let Ok(joined) = join_records(bytes) else { return names };
+    let Ok(joined) = Parser::default().join_records(bytes) else { return names };
     let mut list = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()).unwrap_or_default();
     while let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) {
         list = rest;
@@ -127,6 +138,7 @@ const HANDSHAKE_HEADER: usize = 4;
 /// Longest fragment of a plaintext record (RFC 8446 §5.1).
 const MAX_FRAGMENT: usize = 1 << 14;
 const CONTENT_HANDSHAKE: u8 = 22;
+const TLS_MAJOR: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
 
 const EXT_SERVER_NAME: u16 = 0;
@@ -134,64 +146,65 @@ const EXT_ALPN: u16 = 16;
 const EXT_KEY_SHARE: u16 = 51;
 const EXT_ECH: u16 = 0xfe0d;
 
-fn hello(bytes: &[u8]) -> Result<(Hello, usize), Stop> {
-    if byte_at(bytes, 0)? != CONTENT_HANDSHAKE {
-        return Err(not_tls(bytes));
+impl Parser {
+    /// Judges all bytes received so far, which begin with those of the call before.
+    pub fn parse(&mut self, bytes: &[u8]) -> Verdict<Hello> {
+        self.hello(bytes).into()
     }
-    let joined = join_records(bytes)?;
-    let body = joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
-    let told = Extensions::read(extensions(body)?)?;
-    let hello = Hello {
-        name: hostname(told.server_name.ok_or(SniMissing)?)?,
-        size: u16::try_from(joined.message.len()).map_err(|_| HelloTooLong)?,
-        records: joined.records,
-        alpn: told.alpn,
-        ech: told.ech,
-        key_share: told.key_share,
-    };
-    Ok((hello, joined.len))
+
+    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), Stop> {
+        if byte_at(bytes, 0)? != CONTENT_HANDSHAKE {
+            return Err(not_tls(bytes));
+        }
+        let joined = self.join_records(bytes)?;
+        let body = joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
+        let told = Extensions::read(extensions(body)?)?;
+        let hello = Hello {
+            name: hostname(told.server_name.ok_or(SniMissing)?)?,
+            size: u16::try_from(joined.message.len()).map_err(|_| HelloTooLong)?,
+            records: joined.records,
+            alpn: told.alpn,
+            ech: told.ech,
+            key_share: told.key_share,
+        };
+        Ok((hello, joined.len))
+    }
+
+    /// Every check stands where the byte that decides it is read, so the verdict does not depend on how the bytes
+    /// were split on their way. Nothing is copied before the last byte of the hello is there. The last record is not
+    /// noted as seen: whoever asks once more gets the same answer.
+    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, Stop> {
+        loop {
+            let len = record_header(bytes, self.at)?;
+            let body = self.at + RECORD_HEADER;
+            let end = body + len;
+            let mut start = self.start;
+            let total = start.read(bytes.get(body..).unwrap_or_default().iter().take(len))?;
+            let joined = self.joined + len;
+            if total.is_some_and(|total| joined > total) {
+                return Err(HelloMalformed.into());
+            }
+            let fragment = bytes.get(body..end).ok_or(Stop::NeedMore)?;
+            let records = self.records.checked_add(1).ok_or(HelloTooLong)?;
+            if total == Some(joined) {
+                let message = if records == 1 { Cow::Borrowed(fragment) } else { Cow::Owned(join(bytes, joined)) };
+                return Ok(Joined { message, records, len: end });
+            }
+            *self = Self { at: end, records, joined, start };
+        }
+    }
 }
 
 /// The hello with its handshake header, joined only where it came in several records.
 struct Joined<'a> {
     message: Cow<'a, [u8]>,
-    records: u8,
+    records: u16,
     /// Bytes from the start of the first record to the end of the last.
     len: usize,
 }
 
-/// Every check stands where the byte that decides it is read, so the verdict does not depend on how the bytes
-/// were split on their way. Nothing is copied before the last byte of the hello is there.
-fn join_records(bytes: &[u8]) -> Result<Joined<'_>, Stop> {
-    let mut start = Start::default();
-    let mut joined = 0;
-    let mut at = 0;
-    for records in 1..=MAX_RECORDS {
-        let len = record_header(bytes, at)?;
-        let body = at + RECORD_HEADER;
-        let end = body + len;
-        let total = start.read(bytes.get(body..).unwrap_or_default().iter().take(len))?;
-        let Some(fragment) = bytes.get(body..end) else {
-            return Err(match total {
-                Some(total) if joined + len > total => HelloMalformed.into(),
-                _ => Stop::NeedMore,
-            });
-        };
-        joined += len;
-        match total {
-            Some(total) if joined > total => return Err(HelloMalformed.into()),
-            Some(total) if joined == total => {
-                let message = if records == 1 { Cow::Borrowed(fragment) } else { Cow::Owned(join(bytes, total)) };
-                return Ok(Joined { message, records: u8::try_from(records).map_err(|_| HelloTooLong)?, len: end });
-            }
-            _ => at = end,
-        }
-    }
-    Err(HelloTooLong.into())
-}
-
 /// The first bytes of the handshake message, wherever records cut them.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Start {
     bytes: [u8; HANDSHAKE_HEADER],
     read: usize,
@@ -219,10 +232,11 @@ impl Start {
     }
 }
 
-/// The length of the record at `at`. In the first record a strange version means that this is not TLS.
+/// The length of the record at `at`. Its version is to be ignored (RFC 8446 §5.1), but one that is not 3.x means, in
+/// the first record, that this is not TLS at all.
 fn record_header(bytes: &[u8], at: usize) -> Result<usize, Stop> {
     let wrong = if at == 0 { NotTls } else { HelloMalformed };
-    if byte_at(bytes, at)? != CONTENT_HANDSHAKE || byte_at(bytes, at + 1)? != 3 || byte_at(bytes, at + 2)? > 4 {
+    if byte_at(bytes, at)? != CONTENT_HANDSHAKE || byte_at(bytes, at + 1)? != TLS_MAJOR {
         return Err(wrong.into());
     }
     // Empty handshake records are forbidden (RFC 8446 §5.1) and would let a client make us walk for nothing.

@@ -3,7 +3,8 @@
 use crate::outcome::RefuseReason;
 
 /// A parser is a plain function of all bytes received so far. Once it says `Found` it says the same `Found`
-/// however many bytes follow; before that, every prefix gives `NeedMore`.
+/// however many bytes follow; before that, every prefix gives `NeedMore`. One that remembers how far it has come, so
+/// as not to look at a byte twice, says the same as one that begins anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict<T> {
     /// The value, and how many bytes from the start it takes.

@@ -44,14 +44,33 @@ fn refused(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn the_shipped_files_pass_in_one_line_each() {
+fn the_shipped_files_pass_in_one_line_each_and_the_limits_of_this_machine_are_told() {
     let directory = directory(None, None);
     let output = check(directory.path(), CONFIG, &[]);
     assert_eq!(output.status.code(), Some(0));
+    let told = text(&output.stdout);
+    let lines: Vec<&str> = told.lines().collect();
+    let [limits, files @ ..] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(
-        text(&output.stdout),
-        "latticegate.yaml: ok: tls on [::]:8443, http on [::]:8080, health on [::]:9901, admin on 127.0.0.1:9900\n\
-         ipcontrol.yaml: ok: 4 rules (3 allow, 1 deny)\n"
+        files,
+        [
+            "latticegate.yaml: ok: tls on [::]:8443, http on [::]:8080, health on [::]:9901, admin on 127.0.0.1:9900",
+            "ipcontrol.yaml: ok: 4 rules (3 allow, 1 deny)"
+        ]
+    );
+    let json = check(directory.path(), &[CONFIG, &["--format", "json"]].concat(), &[]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+    let number = |key: &str| json["limits"][key].as_u64().expect("a number");
+    let [connections, half_open] = ["connections", "half_open"].map(number);
+    let [bytes, memory] = ["half_open_bytes", "memory"].map(|key| number(key) >> 20);
+    assert!(half_open <= connections / 2 && connections <= number("open_files") / 2, "{json}");
+    let files = number("open_files");
+    assert_eq!(
+        *limits,
+        format!(
+            "limits here: {connections} connections, of them {half_open} half-open that hold {bytes} MiB together; \
+             this process may have {files} open files and {memory} MiB of memory"
+        )
     );
     assert_eq!(text(&output.stderr), "");
 }

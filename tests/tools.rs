@@ -158,6 +158,19 @@ fn explain_reads_what_a_client_sends() {
         let told = out(&output);
         assert!(told.contains("client    203.0.113.9\n") && told.ends_with(ending), "{told}{}", err(&output));
     }
+    // LOCAL: the load balancer is the client, whose address is not in the bytes.
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
+    for (request, more, ending) in [
+        (&b""[..], &[][..], "verdict   undecided: a health check asks for nothing and is counted as a probe\n"),
+        (request, &[], "verdict   undecided: the client is the load balancer: give its address with --from\n"),
+        (request, &["--from", "203.0.113.7"], "verdict   allowed\n"),
+        (request, &["--from", "10.0.0.7"], "verdict   refused: client_denied\n"),
+    ] {
+        write(&directory, "hello.bin", &[local, request].concat());
+        let output = latticegate(&directory, &[EXPLAIN, &["--port", "80", "--hello", "hello.bin"], more].concat());
+        assert!(out(&output).ends_with(ending), "{}{}", out(&output), err(&output));
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::{Source, list, log};
 use crate::access_log::{self, Sink};
-use crate::config::{Config, LogOutput, PolicySource, env};
+use crate::config::{Config, Limits, LogOutput, PolicySource, env};
+use crate::machine::Machine;
 use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
@@ -41,7 +42,7 @@ pub(super) struct Check {
 enum Format {
     /// A line for each problem on standard error, a line for each file on standard output.
     Text,
-    /// One object on standard output: {"ok": …, "problems": […], "files": […], "not_checked": […]}.
+    /// One object on standard output: {"ok": …, "problems": […], "files": […], "not_checked": […], "limits": {…}}.
     Json,
 }
 
@@ -53,6 +54,8 @@ struct Report {
     files: Vec<(String, String)>,
     /// What could not be looked at, and why.
     not_checked: Vec<String>,
+    /// What `auto` comes to on this machine.
+    limits: Option<(Limits, Machine)>,
 }
 
 impl Check {
@@ -73,6 +76,7 @@ impl Check {
             Ok((config, warnings)) => {
                 report.add(self.severity(), warnings);
                 report.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
+                report.limits = Some((config.limits.clone(), Machine::of_process()));
                 config
             }
             Err(problems) => {
@@ -141,6 +145,9 @@ impl Report {
         for (severity, problem) in &self.problems {
             writeln!(err, "{severity}: {problem}")?;
         }
+        if let Some((limits, machine)) = &self.limits {
+            writeln!(out, "{}", room(limits, machine))?;
+        }
         for (file, summary) in &self.files {
             writeln!(out, "{file}: ok: {summary}")?;
         }
@@ -152,7 +159,16 @@ impl Report {
         let files: Vec<_> =
             self.files.iter().map(|(file, summary)| json!({ "file": file, "summary": summary })).collect();
         let ok = !self.problems.iter().any(|(severity, _)| *severity == Severity::Error);
-        json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked })
+        let limits = self.limits.as_ref().map(|(limits, machine)| {
+            json!({
+                "connections": limits.connections,
+                "half_open": limits.half_open,
+                "half_open_bytes": limits.half_open_bytes,
+                "open_files": machine.open_files,
+                "memory": machine.memory,
+            })
+        });
+        json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked, "limits": limits })
     }
 }
 
@@ -166,6 +182,16 @@ fn listening(config: &Config) -> String {
     let listeners = config.listeners.iter().map(|listener| format!("{} on {}", listener.name, listener.bind));
     let listeners: Vec<String> = listeners.collect();
     format!("{}, health on {}, admin on {}", listeners.join(", "), config.health, config.admin)
+}
+
+/// In whole MiB.
+fn room(limits: &Limits, machine: &Machine) -> String {
+    let (bytes, memory) = (limits.half_open_bytes >> 20, machine.memory >> 20);
+    format!(
+        "limits here: {} connections, of them {} half-open that hold {bytes} MiB together; this process may have {} open \
+         files and {memory} MiB of memory",
+        limits.connections, limits.half_open, machine.open_files
+    )
 }
 
 fn summary(policy: &Policy) -> String {

@@ -12,7 +12,7 @@ use super::shape::{
     RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawEmf, RawHealth, RawLimits, RawListener, RawMetrics,
     RawProxyProtocol, RawQuota, RawReadiness, RawTimeouts, RawUpstream,
 };
-use super::values::{AccountId, Connections, Workers};
+use super::values::{AccountId, Connections, Memory, Workers};
 use super::{
     AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, S3Object,
     Timeouts, Trusted, Upstream, defaults,
@@ -20,9 +20,9 @@ use super::{
 use crate::emf;
 use crate::hostname::Hostname;
 use crate::limits::Quota;
+use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
-use crate::socket;
 use crate::yaml::{Document, Path, Read};
 
 /// The document under examination and what was found so far.
@@ -30,6 +30,7 @@ pub(super) struct Check<'a> {
     pub(super) document: &'a Document,
     /// The configuration file, where there is one: relative paths start beside it.
     pub(super) file: Option<&'a FilePath>,
+    pub(super) machine: &'a Machine,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -326,11 +327,11 @@ impl Check<'_> {
     fn workers(&mut self, raw: Option<Read<Workers>>, listeners: usize) -> NonZeroUsize {
         let workers = match or(raw, Workers::Auto) {
             Workers::Number(number) => number,
-            Workers::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            Workers::Auto => self.machine.cpus,
         };
         let each = listeners.saturating_add(defaults::FDS_PER_WORKER);
         let needed = workers.get().saturating_mul(each).saturating_add(defaults::FDS_AT_START);
-        let fds = socket::fd_limit();
+        let fds = self.machine.open_files;
         if u64::try_from(needed).unwrap_or(u64::MAX) > fds {
             let message = format!("{workers} workers need {needed} open files to start; this process may have {fds}");
             self.plain_problem(
@@ -357,6 +358,7 @@ impl Check<'_> {
         let RawLimits {
             connections,
             half_open,
+            half_open_bytes,
             half_open_per_client,
             handshake_rate,
             per_client,
@@ -364,27 +366,49 @@ impl Check<'_> {
             lookups_per_second,
             lookups_per_client,
         } = raw;
-        let fds = socket::fd_limit();
-        let reserved = defaults::FDS_RESERVED.min(fds / 4);
-        let fit = fds.saturating_sub(reserved) / defaults::FDS_PER_CONNECTION;
-        let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+        let fit = Fit::of(self.machine);
         let connections = match or(connections, Connections::Auto) {
-            Connections::Auto => fit.min(usize::try_from(defaults::CONNECTIONS_AT_MOST).unwrap_or(usize::MAX)),
+            Connections::Auto => fit.connections(),
             Connections::Number(number) => number.get(),
         };
-        if connections > fit {
+        if connections > fit.files {
+            let (fds, fit) = (self.machine.open_files, fit.files);
             let message = format!("takes more than the {fds} open files that this process may have; {fit} fit");
             self.warning(&path.key("connections"), message, "raise the limit (ulimit -n, nofile of the task)");
         }
+        let half_open = match or(half_open, Connections::Auto) {
+            Connections::Auto => fit.half_open(connections),
+            Connections::Number(number) => number,
+        };
+        let half_open_bytes = match or(half_open_bytes, Memory::Auto) {
+            Memory::Auto => fit.half_open_bytes,
+            Memory::Bytes(bytes) => bytes,
+        };
+        self.memory_suffices(&path, connections, half_open_bytes);
         Limits {
             connections,
-            half_open: or(half_open, defaults::HALF_OPEN),
+            half_open,
+            half_open_bytes,
             half_open_per_client: or(half_open_per_client, defaults::HALF_OPEN_PER_CLIENT),
             handshake_rate: or(handshake_rate, defaults::HANDSHAKE_RATE),
             per_client: quota(per_client),
             per_name: quota(per_name),
             lookups_per_second: or(lookups_per_second, defaults::LOOKUPS_PER_SECOND),
             lookups_per_client: or(lookups_per_client, defaults::LOOKUPS_PER_CLIENT),
+        }
+    }
+
+    /// Whether what was written, if it was, can be had beside what else takes memory.
+    fn memory_suffices(&mut self, limits: &Path, connections: usize, half_open_bytes: u64) {
+        let relayed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(defaults::BYTES_PER_CONNECTION);
+        let (needed, memory) = (relayed.saturating_add(half_open_bytes), self.machine.memory);
+        let written = ["connections", "half_open_bytes"].map(|key| limits.key(key));
+        if needed > memory
+            && let Some(path) = written.iter().find(|path| self.document.has(path))
+        {
+            let (needed, memory) = (needed >> 20, memory >> 20);
+            let message = format!("may take {needed} MiB with all connections open; this process may use {memory} MiB");
+            self.warning(path, message, "lower it, or give the task more memory");
         }
     }
 
@@ -435,6 +459,39 @@ impl Check<'_> {
     fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
         let warning = self.document.problem(path, message, mend);
         self.warnings.push(Problem { value: None, ..warning });
+    }
+}
+
+/// What fits the machine.
+struct Fit {
+    /// Connections that find open files.
+    files: usize,
+    /// Connections, and half-open ones, that find memory.
+    relayed: usize,
+    waiting: usize,
+    half_open_bytes: u64,
+}
+
+impl Fit {
+    fn of(machine: &Machine) -> Self {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+        let reserved = defaults::FDS_RESERVED.min(machine.open_files / 4);
+        let files = machine.open_files.saturating_sub(reserved) / defaults::FDS_PER_CONNECTION;
+        Self {
+            files: number(files),
+            relayed: number(machine.memory / defaults::CONNECTIONS_SHARE / defaults::BYTES_PER_CONNECTION),
+            waiting: number(machine.memory / defaults::HALF_OPEN_SHARE / defaults::BYTES_PER_HALF_OPEN),
+            half_open_bytes: machine.memory / defaults::HALF_OPEN_BYTES_SHARE,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.files.min(self.relayed)
+    }
+
+    /// Half of all at most, so that it is those who wait that go, and not those who are served or come.
+    fn half_open(&self, connections: usize) -> NonZeroUsize {
+        NonZeroUsize::new(self.waiting.min(connections / 2)).unwrap_or(NonZeroUsize::MIN)
     }
 }
 

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::values::{
-    AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, MetricWord, ResolverAddress,
-    Workers,
+    AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, Memory, MetricWord,
+    ResolverAddress, Workers,
 };
 use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
@@ -139,10 +139,12 @@ pub(super) struct RawTimeouts {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "keys such as `connections:` and `per_client:`")]
 pub(super) struct RawLimits {
-    /// Open at a time, on all listeners together; `auto`: as many as files may be open.
+    /// Open at a time, on all listeners together; `auto`: as many as open files and half of the memory allow.
     pub(super) connections: Option<Read<Connections>>,
-    /// Of them, those without a whole header and hello.
-    pub(super) half_open: Option<Read<NonZeroUsize>>,
+    /// Of them, those without a whole header and hello; `auto`: half of them, and what fits an eighth of the memory.
+    pub(super) half_open: Option<Read<Connections>>,
+    /// What these hold together of what they have sent; `auto`: an eighth of the memory.
+    pub(super) half_open_bytes: Option<Read<Memory>>,
     /// Of these, those of one client.
     pub(super) half_open_per_client: Option<Read<NonZeroU32>>,
     /// Bytes of hello a second at least, from the third second on.

@@ -5,7 +5,7 @@ use super::*;
 fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let file = Path::new("conf/latticegate.yaml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env, Trusted::Required)
+    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env, Trusted::Required, &Machine::of_process())
 }
 
 fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
@@ -247,4 +247,72 @@ fn names_and_numbers_are_taken_as_they_are_written() {
 #[test]
 fn the_schema_in_conf_is_current() {
     yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");
+}
+
+fn on(machine: &Machine, text: &str) -> (Config, Vec<Problem>) {
+    let env = [(TRUSTED.0.to_owned(), TRUSTED.1.to_owned())].into_iter();
+    let document = Document::parse(text, Origin::file(Path::new("latticegate.yaml"))).unwrap();
+    Config::read(document, None, env, Trusted::Required, machine).unwrap()
+}
+
+fn machine(open_files: u64, gib_in_eighths: u64) -> Machine {
+    Machine { open_files, cpus: NonZeroUsize::MIN, memory: gib_in_eighths << 27 }
+}
+
+#[test]
+fn limits_follow_the_memory_and_the_open_files_of_the_task() {
+    for (open_files, eighths, connections, half_open, mib) in [
+        // Fargate's tasks: 1/2, 1, 4 and 16 GB.
+        (1 << 20, 4, 21_845, 7281, 64),
+        (1 << 20, 8, 43_690, 14_563, 128),
+        (1 << 20, 32, 174_762, 58_254, 512),
+        (1 << 20, 128, 524_160, 233_016, 2048),
+        // Where files are few they decide, and half of the connections may be half-open.
+        (20_000, 8, 9872, 4936, 128),
+        (64, 8, 24, 12, 128),
+    ] {
+        let (Config { limits, .. }, warnings) = on(&machine(open_files, eighths), "workers: 1");
+        assert_eq!((limits.connections, limits.half_open.get()), (connections, half_open), "{open_files}, {eighths}");
+        assert_eq!(limits.half_open_bytes >> 20, mib);
+        assert!(warnings.is_empty(), "{}", told(&warnings).join("\n"));
+    }
+}
+
+#[test]
+fn limits_that_are_written_hold_and_more_than_there_is_memory_for_is_warned_about() {
+    let machine = machine(1 << 20, 8);
+    let (Config { limits, .. }, warnings) =
+        on(&machine, "limits: { connections: 60000, half_open: auto, half_open_bytes: 64 MiB }");
+    assert_eq!((limits.connections, limits.half_open.get(), limits.half_open_bytes), (60_000, 14_563, 64 << 20));
+    assert!(warnings.is_empty());
+    for (text, key) in [
+        ("limits: { connections: 90000 }", "limits.connections: \"90000\""),
+        ("limits: { half_open_bytes: 1GiB }", "limits.half_open_bytes: \"1GiB\""),
+    ] {
+        let (_, warnings) = on(&machine, text);
+        let [warning] = &told(&warnings)[..] else { panic!("{text}: {}", told(&warnings).join("\n")) };
+        assert!(warning.contains(key) && warning.contains("this process may use 1024 MiB"), "{warning}");
+    }
+}
+
+#[test]
+fn what_is_no_size_is_refused_with_what_to_write() {
+    for (value, expected) in [
+        ("64", "has no unit; write \"64MiB\" or \"64KiB\""),
+        ("0", "has no unit"),
+        ("a lot", "is not a size; write `auto`, or a size like \"128MiB\""),
+        ("-1MiB", "is not a size"),
+        ("1.5GiB", "is not a size"),
+        ("64mib", "is not a size"),
+        ("99999999999999GiB", "is not a size"),
+        ("1000KiB", "is less than 1 MiB"),
+    ] {
+        let problems = with(&format!("limits: {{ half_open_bytes: \"{value}\" }}"), &[TRUSTED]).unwrap_err();
+        let told = told(&problems).join("\n");
+        assert!(told.contains("limits.half_open_bytes") && told.contains(expected), "{value}: {told}");
+    }
+    for (value, bytes) in [("2MiB", 2 << 20), ("2 MB", 2_000_000), ("3000kB", 3_000_000), ("1GiB", 1 << 30)] {
+        let config = taken(with(&format!("limits: {{ half_open_bytes: {value} }}"), &[TRUSTED]));
+        assert_eq!(config.limits.half_open_bytes, bytes, "{value}");
+    }
 }

@@ -168,7 +168,7 @@ impl FromScalar for bool {
     }
 }
 
-/// `limits.connections`.
+/// `limits.connections` and `limits.half_open`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Connections {
     Auto,
@@ -189,6 +189,51 @@ impl FromScalar for Connections {
     #[cfg(test)]
     fn schema() -> serde_json::Value {
         serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1 }] })
+    }
+}
+
+/// `limits.half_open_bytes`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Memory {
+    Auto,
+    Bytes(u64),
+}
+
+/// Below this a handful of long hellos would be all that fits.
+const MIN_MEMORY: u64 = 1 << 20;
+
+impl FromScalar for Memory {
+    const EXPECTED: &'static str = "`auto` or a size, like 128MiB";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        const UNITS: [(&str, u64); 6] = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("kB", 1000),
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+        ];
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        if text.parse::<u64>().is_ok() {
+            return Err(Fault::new("has no unit", format!("write \"{text}MiB\" or \"{text}KiB\"")));
+        }
+        let size = UNITS.iter().find_map(|(unit, bytes)| {
+            let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_mul(*bytes)
+        });
+        match size {
+            None => Err(Fault::new("is not a size", "write `auto`, or a size like \"128MiB\"")),
+            Some(size) if size < MIN_MEMORY => Err(Fault::new("is less than 1 MiB", "write more, or `auto`")),
+            Some(size) => Ok(Self::Bytes(size)),
+        }
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": "string", "pattern": "^(auto|[0-9]+ *([KMG]iB|kB|MB|GB))$", "examples": ["auto", "128MiB"] })
     }
 }
 

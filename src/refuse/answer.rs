@@ -54,7 +54,7 @@ impl Told {
             Outcome::Unfinished(_) => return None,
             Outcome::Failed(failure) => Self::of_failure(failure),
             Outcome::Refused(reason) => match reason {
-                R::UntrustedPeer | R::ProxyMalformed | R::ProxyTooLong | R::ProxyUnsupported | R::ProxyChecksum => {
+                R::UntrustedPeer | R::ProxyMalformed | R::ProxyUnsupported | R::ProxyChecksum => {
                     return None;
                 }
                 R::ProxyMissing => (

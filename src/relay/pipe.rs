@@ -2,22 +2,30 @@
 //!
 //! A direction leases a pipe while it is busy and gives it back empty. There are only so many: an unprivileged
 //! user may hold 16 384 pipe pages in all (pipe(7), `pipe-user-pages-soft`), so past [`PipePool::MAX`] a
-//! direction copies instead.
+//! direction copies instead. Pipes that nobody has needed for a while are closed: each is two open files.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 #[derive(Clone, Default)]
 pub(super) struct PipePool(Rc<Shelf>);
 
 #[derive(Default)]
 struct Shelf {
+    /// The last one given back is leased first, so those at the front are the longest unused.
     idle: RefCell<Vec<Pipe>>,
     leased: Cell<usize>,
+    /// How few were idle at a time since [`PipePool::close_unused`] looked last: so many were not needed.
+    fewest_idle: Cell<usize>,
+    /// A pipe was given back.
+    returned: Notify,
 }
 
 struct Pipe {
@@ -31,6 +39,29 @@ impl PipePool {
     /// The largest size an unprivileged process may ask for (`/proc/sys/fs/pipe-max-size`).
     const SIZE: usize = 1 << 20;
 
+    /// A pipe that was not needed for so long is closed, which costs the next bulk transfer the opening of another.
+    const KEPT: Duration = Duration::from_secs(10);
+
+    /// Closes what has not been used for [`Self::KEPT`], or up to twice as long. Sleeps while there is no idle pipe,
+    /// so that an idle process is not woken.
+    pub(super) async fn close_unused(self) {
+        let shelf = self.0;
+        loop {
+            while shelf.idle.borrow().is_empty() {
+                shelf.returned.notified().await;
+            }
+            shelf.fewest_idle.set(shelf.idle.borrow().len());
+            sleep(Self::KEPT).await;
+            let unused = shelf.fewest_idle.get().min(shelf.idle.borrow().len());
+            drop(shelf.idle.borrow_mut().drain(..unused));
+        }
+    }
+
+    /// Open files are short: what is idle is closed at once.
+    pub(super) fn close_idle(&self) {
+        self.0.idle.borrow_mut().clear();
+    }
+
     /// An empty pipe, or none where all are in use or the system has none to give.
     pub(super) fn lease(&self) -> Option<Lease> {
         if self.0.leased.get() >= Self::MAX {
@@ -38,6 +69,7 @@ impl PipePool {
         }
         let pipe = self.0.idle.borrow_mut().pop().or_else(Self::open)?;
         self.0.leased.set(self.0.leased.get().saturating_add(1));
+        self.0.fewest_idle.set(self.0.fewest_idle.get().min(self.0.idle.borrow().len()));
         Some(Lease { pipe: Some(pipe), filled: 0, shelf: Rc::clone(&self.0) })
     }
 
@@ -93,6 +125,55 @@ impl Drop for Lease {
         self.shelf.leased.set(self.shelf.leased.get().saturating_sub(1));
         if let Some(pipe) = self.pipe.take().filter(|_| self.filled == 0) {
             self.shelf.idle.borrow_mut().push(pipe);
+            self.shelf.returned.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::time::advance;
+
+    use super::*;
+
+    async fn pass(time: Duration) {
+        yield_now().await;
+        advance(time).await;
+        yield_now().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pipes_that_are_not_needed_are_closed_and_others_stay() {
+        LocalSet::new()
+            .run_until(async {
+                let pool = PipePool::default();
+                spawn_local(pool.clone().close_unused());
+                let busy: Vec<Lease> = (0..5).map(|_| pool.lease().unwrap()).collect();
+                drop(busy);
+                assert_eq!(pool.idle(), 5);
+                pass(PipePool::KEPT / 2).await;
+                assert_eq!(pool.idle(), 5);
+                // Two at a time are still needed, now and then.
+                for _ in 0..3 {
+                    drop([pool.lease(), pool.lease()]);
+                    pass(PipePool::KEPT).await;
+                }
+                assert_eq!(pool.idle(), 2);
+                pass(PipePool::KEPT).await;
+                assert_eq!(pool.idle(), 0);
+                // From here on nothing wakes it until there is one again.
+                let lease = pool.lease().unwrap();
+                pass(PipePool::KEPT * 10).await;
+                drop(lease);
+                assert_eq!(pool.idle(), 1);
+                pass(Duration::ZERO).await;
+                pass(PipePool::KEPT).await;
+                assert_eq!(pool.idle(), 0);
+                drop(pool.lease());
+                pool.close_idle();
+                assert_eq!(pool.idle(), 0);
+            })
+            .await;
     }
 }

@@ -9,7 +9,8 @@ use crate::config;
 use crate::host;
 use crate::http_response::{Progress as Response, Responses};
 use crate::http_stream::{HttpStream, Progress};
-use crate::outcome::RefuseReason::{self, BodyMalformed, NameDenied};
+use crate::limits::{Buffered, Why};
+use crate::outcome::RefuseReason::{self, BodyMalformed, NameDenied, Overloaded};
 use crate::record::as_written;
 use crate::refuse;
 use crate::relay::{Decision, HttpFilter, Side};
@@ -39,6 +40,8 @@ pub(super) struct Requests<'a> {
     pub(super) client: &'a Option<Client>,
     pub(super) rule: &'a mut Option<Arc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
+    /// What is kept of a head or a trailer section that is not complete.
+    pub(super) buffered: Buffered,
     /// Kept current: whether a status sent now would be the answer to what was refused.
     pub(super) may_answer: &'a mut bool,
     pub(super) refused: bool,
@@ -50,8 +53,19 @@ impl HttpFilter for Requests<'_> {
     fn request(&mut self, bytes: &[u8]) -> Decision {
         loop {
             match self.exchange.requests.advance(bytes) {
-                Progress::Forward(n) => return Decision::Pass(n),
-                Progress::NeedMore => return Decision::NeedMore,
+                Progress::Forward(n) => {
+                    // What is behind them is asked about next.
+                    let _ = self.buffered.hold(0);
+                    return Decision::Pass(n);
+                }
+                // Kept in a buffer that grows by doubling.
+                Progress::NeedMore if self.buffered.hold(bytes.len().saturating_mul(2)).is_ok() => {
+                    return Decision::NeedMore;
+                }
+                Progress::NeedMore => {
+                    *self.detail = Some(Why::Bytes.detail().into());
+                    return self.refuse(Overloaded);
+                }
                 Progress::Request { .. } => {
                     self.request.set(refuse::Request::of(bytes));
                     if !self.is_allowed() {

@@ -78,6 +78,7 @@ impl Snapshot {
             })
             .collect();
         let (open, max_open) = shared.limits.taken();
+        let (half_open_bytes, max_half_open_bytes) = shared.limits.half_open.bytes();
         let names: Vec<Value> = dns
             .last
             .iter()
@@ -136,6 +137,7 @@ impl Snapshot {
             "limits": {
                 "connections": { "taken": open, "limit": max_open },
                 "half_open": { "taken": metrics.half_open.value(), "limit": shared.config.limits.half_open },
+                "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
                 "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
             },
             "dns": { "server": shared.config.dns.server, "known": dns.known, "names": names },

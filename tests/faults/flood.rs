@@ -2,7 +2,7 @@
 //! processes of their own, since 20 000 open files may be all that one is allowed; `tests/reliability` measures
 //! latencies beside such floods.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -13,33 +13,49 @@ use crate::lab::{Parts, Setup, hello, word};
 use crate::peer::{End, Peer};
 use crate::wire::tcp4;
 
-const FILES: u32 = 20_000;
+pub const FILES: u32 = 20_000;
 
 const CROWD: usize = 10_000;
 
-/// Connections that say the same few bytes and then nothing, in a process of their own; gone when dropped.
-struct Crowd(Child);
+/// Connections that say the same and then nothing, in a process of their own; gone when dropped.
+pub struct Crowd(Child);
 
 impl Crowd {
+    /// All of them stay until they are dropped here.
     fn of(size: usize, address: SocketAddr, bytes: &[u8]) -> Self {
+        Self::sending(size, address, bytes, "stay")
+    }
+
+    /// Some of them, or all, are closed by the other side.
+    pub fn unwelcome(size: usize, address: SocketAddr, bytes: &[u8]) -> Self {
+        Self::sending(size, address, bytes, "unwelcome")
+    }
+
+    fn sending(size: usize, address: SocketAddr, bytes: &[u8], how: &str) -> Self {
         const PROGRAM: &str = "
 import resource, socket, sys
-size, host, port, said = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), bytes.fromhex(sys.argv[4])
+size, host, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+said = sys.stdin.buffer.read(int(sys.argv[4]))
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 crowd = [socket.create_connection((host, port), 60) for _ in range(size)]
 for one in crowd:
-    one.sendall(said)
+    try:
+        one.sendall(said)
+    except OSError:
+        if sys.argv[5] == 'stay':
+            raise
 print('all here', flush=True)
 sys.stdin.read()
 ";
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let [size, port, length] = [size, address.port().into(), bytes.len()].map(|number| number.to_string());
         let child = Command::new("python3")
-            .args(["-c", PROGRAM, &size.to_string(), &address.ip().to_string(), &address.port().to_string(), &hex])
+            .args(["-c", PROGRAM, &size, &address.ip().to_string(), &port, &length, how])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.unwrap();
+        child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "all here\n", "not all of them could connect");
@@ -54,13 +70,13 @@ impl Drop for Crowd {
     }
 }
 
-fn start(limits: &'static str) -> Gate {
+pub fn start(limits: &'static str) -> Gate {
     let timeouts = "handshake: 120s, connect: 3s, idle: 60s";
     Gate::start(Parts::make(&Setup { limits, timeouts, ..Setup::default() }), FILES, &[])
 }
 
 /// One connection from hello to end, while the others wait.
-fn pass(gate: &Gate) {
+pub fn pass(gate: &Gate) {
     let mut client = Peer::connect(gate.address("tls"));
     client.say([tcp4(&[]), hello()].concat());
     let mut upstream = gate.parts.upstream.accept();
@@ -71,7 +87,7 @@ fn pass(gate: &Gate) {
 
 #[test]
 fn thousands_of_slow_hellos_keep_nobody_out() {
-    let gate = start("half_open_per_client: 20000, connections: 12000");
+    let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000");
     let (tls, before) = (gate.address("tls"), gate.resident());
     let slow = Crowd::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
     let active = r#"latticegate_connections_active{listener="tls"}"#;

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -10,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::lab::{Parts, get};
+use crate::peer::Peer;
 use crate::until;
 
 pub struct Gate {
@@ -24,8 +26,16 @@ impl Gate {
         Self::writing_to(parts, files, environment, stdout.into())
     }
 
+    /// In a control group, from its first instruction on.
+    pub fn in_group(parts: Parts, files: u32, group: &Path) -> Self {
+        let stdout = File::create(parts.files.path().join("stdout")).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ >\"$0\" && exec prlimit \"$@\""]).arg(group.join("cgroup.procs"));
+        Self::spawn(command, &[], parts, files, &[], stdout.into()).until_ready()
+    }
+
     pub fn writing_to(parts: Parts, files: u32, environment: &[(&str, &str)], stdout: Stdio) -> Self {
-        Self::spawn(&[], parts, files, environment, stdout).until_ready()
+        Self::spawn(Command::new("prlimit"), &[], parts, files, environment, stdout).until_ready()
     }
 
     /// By a command that takes the program as its arguments.
@@ -36,12 +46,19 @@ impl Gate {
     /// The same, but it may not get as far as being ready.
     pub fn spawned_by(command: &[String], parts: Parts, files: u32, environment: &[(&str, &str)]) -> Self {
         let stdout = File::create(parts.files.path().join("stdout")).unwrap();
-        Self::spawn(command, parts, files, environment, stdout.into())
+        Self::spawn(Command::new("prlimit"), command, parts, files, environment, stdout.into())
     }
 
-    fn spawn(command: &[String], parts: Parts, files: u32, environment: &[(&str, &str)], stdout: Stdio) -> Self {
+    fn spawn(
+        mut prlimit: Command,
+        command: &[String],
+        parts: Parts,
+        files: u32,
+        environment: &[(&str, &str)],
+        stdout: Stdio,
+    ) -> Self {
         let stderr = File::create(parts.files.path().join("stderr")).unwrap();
-        let child = Command::new("prlimit")
+        let child = prlimit
             .arg(format!("--nofile={files}:{files}"))
             .args(command)
             .args([env!("CARGO_BIN_EXE_latticegate"), "run", "--config"])
@@ -98,11 +115,35 @@ impl Gate {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// Of the open files, the ends of pipes.
+    pub fn pipe_ends(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        // One may be closed while they are listed.
+        let targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("pipe:")).count()
+    }
+
     /// Resident memory, in MiB.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:") >> 20
+    }
+
+    /// A line of /proc/PID/status, in bytes: `VmRSS:` now, `VmHWM:` at most so far.
+    pub fn memory(&self, line: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        let line = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// A number of `limits` in `/status.json`: what is taken, and the limit.
+    pub fn limit(&self, name: &str) -> (u64, u64) {
+        // Not by the usual name, under which this page is not to be had.
+        let mut page = Peer::connect(self.address("admin"));
+        page.say("GET /status.json HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = String::from_utf8(page.hear_all().0).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let limit = serde_json::from_str::<Value>(body).unwrap()["limits"][name].clone();
+        (limit["taken"].as_u64().unwrap(), limit["limit"].as_u64().unwrap())
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -40,6 +40,7 @@ mod clock;
 mod flood;
 mod hanging;
 mod limits;
+mod memory;
 mod network;
 mod output;
 mod readiness;

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a broken lab must stop the test at once")]
 
 mod balancer;
+mod checks;
 mod client;
 #[path = "../readme/commands.rs"]
 mod commands;

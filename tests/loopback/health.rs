@@ -138,7 +138,7 @@ fn the_traffic_ports_answer_the_balancers_own_check_with_a_close() {
         for _ in 0..20 {
             drop(lab.connect(port));
             let mut check = lab.connect(port);
-            check.say(nlb_health_check());
+            check.say(nlb_health_check()).finish();
             assert_eq!(check.hear_all(), (vec![], End::Fin));
         }
     }

@@ -207,6 +207,12 @@ impl Lab {
         counted
     }
 
+    /// Waits until one of this listener's connections is accepted.
+    pub fn is_open(&self, port: Port) {
+        let active = format!("latticegate_connections_active{{listener=\"{}\"}}", port.name());
+        until("the connection is accepted", || self.metrics()[&active] == 1.0);
+    }
+
     /// Waits until no connection is open.
     pub fn quiet(&self) {
         until("all connections are closed", || {

@@ -33,6 +33,7 @@ mod admin;
 mod answers;
 mod dialing;
 mod drain;
+mod edge;
 mod emf;
 mod endings;
 mod environment;

@@ -55,7 +55,7 @@ macro_rules! bent {
 caused! {
     relayed { done idle client_reset upstream_reset forbidden drained drain_idle }
     refused {
-        untrusted_peer proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum
+        untrusted_peer proxy_missing proxy_v1 proxy_malformed proxy_unsupported proxy_checksum
         client_denied handshake_timeout handshake_slow overloaded client_half_open client_connections client_rate
         name_connections name_rate lookup_rate not_tls plain_http sslv2 hello_malformed hello_too_long sni_missing sni_invalid
         sni_ip_address sni_ambiguous not_http tls_on_http http09 http2_preface connect_method head_malformed
@@ -71,7 +71,7 @@ caused! {
 }
 
 bent! {
-    proxy_missing proxy_v1 proxy_malformed proxy_too_long proxy_unsupported proxy_checksum not_tls plain_http sslv2
+    proxy_missing proxy_v1 proxy_malformed proxy_unsupported proxy_checksum not_tls plain_http sslv2
     hello_malformed hello_too_long sni_missing sni_invalid sni_ip_address sni_ambiguous not_http tls_on_http http09
     http2_preface connect_method head_malformed head_too_long host_missing host_invalid host_ip_address host_ambiguous
     host_port
@@ -496,7 +496,7 @@ fn empty() -> Told {
 fn local() -> Told {
     let lab = Lab::start();
     let mut check = lab.connect(Port::Tls);
-    check.say(nlb_health_check());
+    check.say(nlb_health_check()).finish();
     assert_eq!(check.hear_all(), (vec![], End::Fin));
     lab.end()
 }

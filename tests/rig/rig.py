@@ -163,7 +163,7 @@ proxy_protocol: {{ trusted: [127.0.0.0/8] }}
 upstream: {{ allowed_networks: [127.90.0.0/16] }}
 dns: {{ server: "{RESOLVER}:{RESOLVER_PORT}", ipv6: off }}
 timeouts: {{ handshake: 60s, connect: 3s, idle: 60s }}
-limits: {{ half_open_per_client: 20000, connections: 12000 }}
+limits: {{ half_open_per_client: 20000, half_open: 11000, connections: 12000 }}
 drain: {{ delay: 2s, timeout: 60s }}
 workers: 2
 health: {{ bind: "{GATE}:{HEALTH}" }}

@@ -1,15 +1,19 @@
 //! The head of a request on port 80: what is let through reads alike to every reader.
 
-use latticegate::host::{Head, MAX_HEAD, parse};
+use latticegate::host::{Head, MAX_HEAD, Parser, parse};
 use latticegate::hostname::Hostname;
 use latticegate::verdict::Verdict;
 
-use super::verdict::stable;
+use super::verdict::{resumes, stable};
 
 const PUBLIC_PORT: u16 = 80;
 
 pub fn holds(bytes: &[u8]) -> Verdict<Head> {
     let verdict = stable(bytes, MAX_HEAD, |bytes| parse(bytes, PUBLIC_PORT));
+    resumes(bytes, || {
+        let mut parser = Parser::default();
+        move |bytes| parser.parse(bytes, PUBLIC_PORT)
+    });
     if let Verdict::Found { value, len } = &verdict {
         let head = &bytes[..*len];
         let name = value.name.as_str();

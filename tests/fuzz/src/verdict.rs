@@ -44,6 +44,16 @@ pub(crate) fn stable<T: Debug + PartialEq>(
     whole
 }
 
+/// Parsers that remember how far they have come are shown `bytes` in parts, and say at each what one says that begins
+/// anew.
+pub(crate) fn resumes<T: Debug + PartialEq, P: FnMut(&[u8]) -> Verdict<T>>(bytes: &[u8], parser: impl Fn() -> P) {
+    let mut resumed = parser();
+    for cut in cuts(bytes.len()).chain([bytes.len(), bytes.len()]) {
+        let part = &bytes[..cut];
+        assert_eq!(resumed(part), parser()(part), "resumed at {cut} bytes");
+    }
+}
+
 fn cuts(len: usize) -> impl Iterator<Item = usize> {
     let step = if len <= CUT_EVERYWHERE { 1 } else { len / CUTS };
     (0..len).step_by(step)
