@@ -37,10 +37,11 @@ pub fn holds(bytes: &[u8]) {
 }
 
 /// Where the readers are known to differ, so that a text may be refused by one alone or for two readings: the edges of
-/// block scalars, tabs, an end of a document that is written out, and a comment without a space before it.
+/// block scalars, tabs, explicit keys (`?`), an end of a document that is written out, and a comment without a space
+/// before it.
 fn is_at_the_edge(text: &str) -> bool {
     let comment = ["\"#", "'#", "]#", "}#"];
-    text.contains(['|', '>', '\t']) || text.contains("...") || comment.iter().any(|edge| text.contains(edge))
+    text.contains(['|', '>', '\t', '?']) || text.contains("...") || comment.iter().any(|edge| text.contains(edge))
 }
 
 /// What one reader says of a text.
