@@ -123,7 +123,7 @@ async fn http<S: Site>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, si
         async move {
             let mut response = match protocol::path_of(&head) {
                 Ok(path) => site.answer(&head, &path).await,
-                Err(refusal) => refusal,
+                Err(refusal) => *refusal,
             };
             S::complete(&mut response);
             Ok::<_, Infallible>(response)

@@ -136,11 +136,11 @@ impl Document {
     fn with_odd(&self, problem: Problem) -> Problem {
         let first = self.origins.first() == Some(&problem.origin);
         let on_its_line = |at: Position| self.odd.iter().find(|odd| first && odd.at.line == at.line);
-        let mend = match problem.at.and_then(on_its_line) {
-            Some(odd) => Some(odd.mend(odd.at.line)),
-            None => problem.value.as_deref().and_then(odd::mend),
+        let help = match problem.at.and_then(on_its_line) {
+            Some(odd) => Some(odd.help(odd.at.line)),
+            None => problem.value.as_deref().and_then(odd::help),
         };
-        mend.map_or(problem.clone(), |mend| Problem { mend: mend.into(), ..problem })
+        help.map_or(problem.clone(), |help| Problem { mend: help.into(), ..problem })
     }
 
     /// Where the value at `path` starts; for what came from a file only.

@@ -58,7 +58,7 @@ fn of_process(process: Running) -> Result<(), String> {
     }
 }
 
-/// By the port that the configuration names, since no process could be told by its file alone.
+/// By the port that the configuration names, since the file alone leads to no single process.
 fn of_port(file: Option<&Path>, several: bool) -> Result<(), String> {
     let how_many = if several { "several processes run" } else { "no process of this user runs" };
     let with =

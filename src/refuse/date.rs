@@ -11,8 +11,7 @@ thread_local! {
     static LAST: RefCell<(Option<u64>, String)> = const { RefCell::new((None, String::new())) };
 }
 
-/// Gives `use_it` the date, like `Sat, 21 Nov 2026 10:56:57 GMT`. A clock beyond the year 9999 tells none, and then
-/// there is no `Date`.
+/// Calls `use_it` with the date, like `Sat, 21 Nov 2026 10:56:57 GMT`; not if the clock is beyond the year 9999.
 pub(super) fn with_date(now: SystemTime, use_it: impl FnOnce(&str)) {
     let Ok(since) = now.duration_since(UNIX_EPOCH) else { return };
     LAST.with_borrow_mut(|(second, text)| {

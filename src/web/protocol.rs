@@ -16,23 +16,23 @@ use crate::refuse;
 
 /// The path that is asked for in its normal form, or the answer to a request that breaks the rules or asks for more
 /// than reading.
-pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Response<Body>> {
+pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<Response<Body>>> {
     if let Err(why) = host(request) {
-        return Err(text(StatusCode::BAD_REQUEST, why));
+        return Err(text(StatusCode::BAD_REQUEST, why).into());
     }
     if request.method == Method::GET || request.method == Method::HEAD {
         // `*` is for OPTIONS alone (RFC 9112 §3.2.4).
         return match request.uri.path() {
-            "*" => Err(text(StatusCode::BAD_REQUEST, "the target * is for OPTIONS\n")),
+            "*" => Err(text(StatusCode::BAD_REQUEST, "the target * is for OPTIONS\n").into()),
             path => Ok(decoded(path)),
         };
     }
     if is_known(&request.method) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Err(response);
+        return Err(response.into());
     }
-    Err(text(StatusCode::NOT_IMPLEMENTED, "no such method is known here; there are GET and HEAD\n"))
+    Err(text(StatusCode::NOT_IMPLEMENTED, "no such method is known here; there are GET and HEAD\n").into())
 }
 
 /// One Host, and one that is a host (RFC 9112 §3.2); none only in HTTP/1.0.

@@ -11,7 +11,7 @@ pub(super) fn syntax(problem: Problem, text: &str) -> Problem {
     if let Some(odd) = odd::all(text).into_iter().find(|odd| near(odd.at.line))
         && events::stops(&odd::replaced(text)).is_none_or(|line| line > at)
     {
-        return Problem { at: Some(odd.at), mend: odd.mend(odd.at.line).into(), ..problem };
+        return Problem { at: Some(odd.at), mend: odd.help(odd.at.line).into(), ..problem };
     }
     if let Some(tab) = indentation_with_a_tab(text, at) {
         let (message, mend) = ("is indented with a tab".into(), "use spaces, as YAML demands".into());
@@ -39,12 +39,12 @@ pub(super) fn form(problems: Vec<Problem>, text: &str, origin: &Origin) -> Vec<P
     if odd.is_empty() || events::tree(&odd::replaced(text), origin).is_err() {
         return problems;
     }
-    let mended = |problem: Problem| {
+    let corrected = |problem: Problem| {
         let line = problem.at.map_or(0, |at| at.line);
         let odd = odd.iter().min_by_key(|odd| odd.at.line.abs_diff(line));
-        odd.map_or(problem.clone(), |odd| Problem { mend: odd.mend(line).into(), ..problem })
+        odd.map_or(problem.clone(), |odd| Problem { mend: odd.help(line).into(), ..problem })
     };
-    problems.into_iter().map(mended).collect()
+    problems.into_iter().map(corrected).collect()
 }
 
 /// A tab in the indentation of this line or the one above, if spaces in its place, be it one or eight, would help.

@@ -15,7 +15,7 @@ const MOST: usize = 1000;
 
 impl Odd {
     /// What to do about it, seen from a line.
-    pub(super) fn mend(self, from: u32) -> String {
+    pub(super) fn help(self, from: u32) -> String {
         let line = if self.at.line == from { String::new() } else { format!("line {}, ", self.at.line) };
         format!("{} in {line}column {}", advice(self.char), self.at.column)
     }
@@ -36,7 +36,7 @@ pub(super) fn all(text: &str) -> Vec<Odd> {
 }
 
 /// What to do about a text that has one in it.
-pub(super) fn mend(text: &str) -> Option<String> {
+pub(super) fn help(text: &str) -> Option<String> {
     text.chars().find(|c| is_odd(*c)).map(advice)
 }
 

@@ -70,7 +70,7 @@ fn a_relative_path_leads_to_the_same_process() {
 }
 
 #[test]
-fn a_process_that_leaves_stands_still_or_is_gone_is_told_in_one_sentence() {
+fn a_process_that_leaves_stands_still_or_is_gone_is_reported_in_one_sentence() {
     let setup = Setup { drain: "delay: 60s, timeout: 10s", ..Setup::default() };
     let (process, config) = started(setup, &[]);
     process.signal(Signal::SIGSTOP);
@@ -118,9 +118,9 @@ impl Drop for Killed {
     }
 }
 
-/// Variables alone may tell two processes apart; then the port does, as long as the configuration can be read.
+/// Two processes may differ in variables alone; then the port identifies them, as long as the configuration can be read.
 #[test]
-fn two_of_one_file_are_told_apart_by_the_port() {
+fn two_of_one_file_are_distinguished_by_the_port() {
     let setup = Setup { drain: "delay: 60s, timeout: 10s", ..Setup::default() };
     let (one, config) = started(setup, &[]);
     let first = one.address("health").to_string();
@@ -148,7 +148,7 @@ fn two_of_one_file_are_told_apart_by_the_port() {
     assert!(said.starts_with("several processes run with "), "{said}");
 }
 
-/// Another user on this machine may bind any name; the kernel tells who listens.
+/// Another user on this machine may bind any name; the kernel knows who listens.
 #[test]
 fn another_user_cannot_pose_as_the_process() {
     if !rustix::process::geteuid().is_root() {

@@ -37,10 +37,10 @@ pub fn holds(bytes: &[u8]) {
 }
 
 /// Where the readers are known to differ, so that a text may be refused by one alone or for two readings: the edges of
-/// block scalars, tabs, an end of a document that is written out, and a comment without a space before it.
+/// block scalars, tabs, an end of a document that is written out, and the marks of what is refused anyway (explicit
+/// keys, tags, anchors, aliases, directives).
 fn is_at_the_edge(text: &str) -> bool {
-    let comment = ["\"#", "'#", "]#", "}#"];
-    text.contains(['|', '>', '\t']) || text.contains("...") || comment.iter().any(|edge| text.contains(edge))
+    text.contains(['|', '>', '\t', '?', '!', '&', '*', '%']) || text.contains("...")
 }
 
 /// What one reader says of a text.
@@ -51,12 +51,18 @@ enum Reader<T> {
     Minds,
 }
 
+/// Rules that saphyr-parser has and libyaml has not, be they YAML's or not.
+const STRICTER: [&str; 3] =
+    ["invalid indentation", "plain scalar cannot start with '-'", "comments must be separated from other tokens"];
+
 impl Reader<()> {
     fn events(text: &str) -> Self {
         match Parser::new_from_str(text).find_map(Result::err) {
             None => Self::Takes(()),
-            // It has more rules for tabs than YAML, and unlike the other it demands indentation between brackets.
-            Some(error) if text.contains('\t') || error.info().contains("invalid indentation") => Self::Minds,
+            // It has more rules for tabs than YAML.
+            Some(error) if text.contains('\t') || STRICTER.iter().any(|rule| error.info().contains(rule)) => {
+                Self::Minds
+            }
             Some(_) => Self::Refuses,
         }
     }
