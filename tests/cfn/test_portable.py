@@ -33,6 +33,8 @@ BASH = {
     "step or leading zero in {a..b} (4.0)": r"\{0[0-9]+\.\.|\.\.[0-9]+\.\.",
     # set -u takes an empty array for unset until 4.4.
     "array that may be empty": r'(?<!\+)"\$\{[A-Za-z_0-9]+\[@\]\}"',
+    # Its backslash stays in "${x:-{\\}}" until 4.3.
+    "} in a default": r"\$\{[A-Za-z_0-9]+:?[-=+?][^}]*\\\}",
     # A pattern without its ( ends a $( ) until 4.0.
     "case in $( )": r"\$\([^()]*\bcase\b(?!.*\(.*\)\s*$)",
 }
@@ -78,7 +80,7 @@ def test_nothing_is_newer_than_bash_3_2_or_only_gnu(path):
     "line",
     [
         "declare -A DESCRIBED=()", 'echo "${side,,}"', "mapfile -t x < y", 'for p in "${given[@]}"; do', "packaged=$(mktemp --suffix .yaml)", "work=$(mktemp -d)", '[ "$(stat -c %s "$file")" -le 4 ]',
-        "find . -print0 | sort -z | xargs -0 sha256sum", 'file=$(realpath "$1")', "sed -n '2,/^[^#]/{/^#/{s/^# //p}}' x", "foo |& tee x", "x=${a[-1]}", "date -d yesterday", 'printf "%(%F)T" -1', "a=$(case $x in y) echo 1 ;; esac)",
+        "find . -print0 | sort -z | xargs -0 sha256sum", 'file=$(realpath "$1")', "sed -n '2,/^[^#]/{/^#/{s/^# //p}}' x", "foo |& tee x", "x=${a[-1]}", "date -d yesterday", 'printf "%(%F)T" -1', "a=$(case $x in y) echo 1 ;; esac)", 'jq . <<<"${answer:-{\\}}"',
     ],
 )  # fmt: skip
 def test_what_the_scripts_once_had_is_found(line, tmp_path):
