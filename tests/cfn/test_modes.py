@@ -60,16 +60,30 @@ def test_subnets_of_a_new_vpc(mode, fleet):
     v6 = [ipaddress.ip_network(p["Ipv6CidrBlock"]) for p in subnets.values()]
     for blocks in (v4, v6):
         assert not any(a.overlaps(b) for i, a in enumerate(blocks) for b in blocks[:i])
-    vpc_blocks = [ipaddress.ip_network(c) for c in ("192.168.1.0/24", "192.168.2.0/24")]
+    vpc_blocks = [ipaddress.ip_network(c) for c in ("192.168.1.0/24", "100.64.0.0/23")]
     assert all(any(s.subnet_of(v) for v in vpc_blocks) for s in v4)
-    # A whole free /28 that touches none of the five reserved addresses exists only from /26 up.
-    assert all(ipaddress.ip_network(p["CidrBlock"]).prefixlen <= 26 for n, p in subnets.items() if "Endpoint" in n)
+    # Three endpoints, three aligned /28 that hold none of the five addresses AWS reserves, room for the interfaces beside them.
+    for name, p in subnets.items():
+        if "Endpoint" in name:
+            assert len(free_blocks(p["CidrBlock"])) >= 3 + 1
+
+
+def free_blocks(cidr):
+    """The aligned /28 blocks of a subnet without the five addresses that AWS reserves in it."""
+    subnet = ipaddress.ip_network(cidr)
+    reserved = [subnet[0], subnet[1], subnet[2], subnet[3], subnet[-1]]
+    return [b for b in subnet.subnets(new_prefix=28) if not any(a in b for a in reserved)]
+
+
+def test_a_26_holds_two_endpoints_and_not_three():
+    # Why the template makes /25, and its descriptions say so.
+    assert [len(free_blocks(c)) for c in ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25")] == [0, 2, 6]
 
 
 def test_the_second_vpc_block_exists_for_lattice_endpoints_only(mode, fleet):
     blocks = [r.properties.get("CidrBlock") for r in fleet.all("AWS::EC2::VPCCidrBlock")]
     new = mode.vpc == "new"
-    assert blocks == ([None] if new else []) + (["192.168.2.0/24"] if new and mode.endpoints else [])
+    assert blocks == ([None] if new else []) + (["100.64.0.0/23"] if new and mode.endpoints else [])
 
 
 def test_only_public_subnets_have_a_way_to_the_internet(mode, fleet):
@@ -131,6 +145,13 @@ def test_several_service_networks_by_endpoints():
     arns = [r.properties["ServiceNetworkArn"] for r in fleet.all("AWS::EC2::VPCEndpoint") if "ServiceNetworkArn" in r.properties]
     assert [a.rsplit("/")[-1] for a in arns] == ["sn-0123456789abcdef0", "sn-0000000000000000a", "sn-0000000000000000b"]
     assert arns[2] == arn
+    # verify and names ask for each of them.
+    ids = [r.id for r in fleet.all("AWS::EC2::VPCEndpoint") if "ServiceNetworkArn" in r.properties]
+    assert [fleet.outputs[f"ServiceNetworkEndpointId{n}"] for n in ("", "2", "3")] == ids
+
+
+def test_outputs_of_endpoints_that_are_not_made(mode, fleet):
+    assert "ServiceNetworkEndpointId2" not in fleet.outputs and "ServiceNetworkEndpointId3" not in fleet.outputs
 
 
 def test_an_empty_service_network_makes_no_association():
@@ -199,7 +220,7 @@ def test_trusted_networks_are_the_load_balancers_subnets(mode, fleet):
 # ---------- task and service ----------
 def test_task(fleet):
     task = fleet.one("AWS::ECS::TaskDefinition").properties
-    assert (task["Cpu"], task["Memory"], task["NetworkMode"]) == ("2048", "4096", "awsvpc")
+    assert (task["Cpu"], task["Memory"], task["NetworkMode"]) == ("512", "1024", "awsvpc")
     assert task["RuntimePlatform"] == {"CpuArchitecture": "ARM64", "OperatingSystemFamily": "LINUX"}
     c = container(fleet)
     assert c["Image"] == modes.IMAGE and "@sha256:" in c["Image"]

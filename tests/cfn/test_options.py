@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import json
 
 import modes
@@ -25,18 +27,29 @@ INCUMBENT = {
     "VPCLatticeServiceNetwork": "EMPTY",
     "VpcName": "vpc-lattice-external-connectivity",
     "VpcCidr": "192.168.1.0/24",
-    "PublicSubnet1Cidr": "192.168.1.0/27",
-    "PublicSubnet2Cidr": "192.168.1.32/27",
-    "PublicSubnet3Cidr": "192.168.1.64/27",
-    "PrivateSubnet1Cidr": "192.168.1.96/27",
-    "PrivateSubnet2Cidr": "192.168.1.128/27",
-    "PrivateSubnet3Cidr": "192.168.1.160/27",
 }
+# Computed from VpcCidr here, and the same where VpcCidr is.
+INCUMBENT_SUBNETS = {
+    "PublicSubnet1": "192.168.1.0/27",
+    "PublicSubnet2": "192.168.1.32/27",
+    "PublicSubnet3": "192.168.1.64/27",
+    "PrivateSubnet1": "192.168.1.96/27",
+    "PrivateSubnet2": "192.168.1.128/27",
+    "PrivateSubnet3": "192.168.1.160/27",
+}
+
+
+def subnets(stack):
+    return {r.name: r.properties["CidrBlock"] for r in stack.all("AWS::EC2::Subnet")}
 
 
 def test_the_incumbents_parameters_keep_their_names_and_defaults():
     parameters = resolve.decode(str(modes.ROOT))[0]["Parameters"]
     assert {k: str(parameters[k]["Default"]) for k in INCUMBENT} == INCUMBENT
+    assert subnets(fleet()) == INCUMBENT_SUBNETS
+    assert subnets(fleet(**{f"{name}Cidr": cidr.replace("192.168.1", "192.168.7") for name, cidr in INCUMBENT_SUBNETS.items()}, VpcCidr="192.168.7.0/24")) == {
+        name: cidr.replace("192.168.1", "192.168.7") for name, cidr in INCUMBENT_SUBNETS.items()
+    }
     dns = resolve.decode(str(modes.CFN / "example-dns.yaml"))[0]["Parameters"]
     assert {"HostedZoneName", "CustomDomainName", "VPCLatticeDomainName", "NLBExternalDomainName", "NLBInternalDomainName", "VpcId", "PublicHostedZone", "PrivateHostedZone"} <= set(dns)
 
@@ -103,9 +116,113 @@ def test_alarm_email():
 def test_existing_vpc_with_its_own_way_to_aws():
     mode = modes.Mode("PRIVATE", 3, "existing", "ASSOCIATION", "off")
     stack = resolve.resolve(modes.ROOT, mode.parameters(AwsEndpoints="existing", AwsServicesEgressCidr="10.20.0.0/16"))
-    assert not stack.all("AWS::EC2::VPCEndpoint")
+    assert not stack.all("AWS::EC2::VPCEndpoint") and not [g for g in stack.all("AWS::EC2::SecurityGroup") if g.name == "AwsEndpointSecurityGroup"]
     (group,) = [r for r in stack.all("AWS::EC2::SecurityGroup") if r.name == "TaskSecurityGroup"]
     assert [e["CidrIp"] for e in group.properties["SecurityGroupEgress"] if e.get("CidrIp", "").startswith("10.")] == ["10.20.0.0/16"]
+
+
+def aws_endpoints(stack):
+    return {r.properties["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for r in stack.all("AWS::EC2::VPCEndpoint") if "ServiceName" in r.properties}
+
+
+def endpoint_clients(stack):
+    (group,) = [g for g in stack.all("AWS::EC2::SecurityGroup") if g.name == "AwsEndpointSecurityGroup"]
+    return [r.get("CidrIp") or "tasks" for r in group.properties["SecurityGroupIngress"]]
+
+
+EXISTING_VPC = modes.Mode("PRIVATE", 3, "existing", "ASSOCIATION", "off")
+
+
+def existing(**parameters):
+    return resolve.resolve(modes.ROOT, EXISTING_VPC.parameters(**parameters))
+
+
+@pytest.mark.parametrize(
+    "choice, egress, made",
+    [
+        ("create", "", {"ecr.api", "ecr.dkr", "logs", "s3"}),
+        ("create:logs,ecr.api", "10.20.0.0/16", {"logs", "ecr.api"}),
+        ("create:ecr.api,ecr.dkr,logs", "", {"ecr.api", "ecr.dkr", "logs"}),
+        ("create:s3", "0.0.0.0/0", {"s3"}),
+        ("existing", "0.0.0.0/0", set()),
+    ],
+)
+def test_each_endpoint_of_an_existing_vpc_is_a_choice(choice, egress, made):
+    stack = existing(AwsEndpoints=choice, AwsServicesEgressCidr=egress)
+    assert aws_endpoints(stack) == made
+    to_endpoints = [r for r in stack.all("AWS::EC2::SecurityGroupEgress") if r.name == "TaskToAwsEndpoints"]
+    assert bool(to_endpoints) == bool(made - {"s3"})
+
+
+def test_endpoints_of_an_existing_vpc_admit_all_of_it():
+    # Private DNS leads every workload of the VPC to them: shut out, it would lose ECR and CloudWatch Logs.
+    assert endpoint_clients(existing()) == ["tasks", "10.20.0.0/16", "10.21.0.0/20"]
+    five = ",".join(f"10.2{i}.0.0/16" for i in range(5))
+    assert endpoint_clients(existing(ExistingVpcCidrs=five)) == ["tasks", *five.split(",")]
+    assert endpoint_clients(fleet()) == ["tasks"]
+
+
+def test_endpoints_that_latticegate_does_not_need():
+    assert aws_endpoints(fleet(MoreAwsEndpoints="ssm")) == {"ecr.api", "ecr.dkr", "logs", "s3", "ssm"}
+    assert aws_endpoints(fleet(MoreAwsEndpoints="secretsmanager,ssmmessages")) == {"ecr.api", "ecr.dkr", "logs", "s3", "ssmmessages", "secretsmanager"}
+    # ECS Exec brings its own; an existing VPC that has its way to AWS gets none unless named.
+    assert "ssmmessages" in aws_endpoints(fleet(EnableExec="true"))
+    given = {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}
+    assert aws_endpoints(existing(EnableExec="true", **given)) == set()
+    stack = existing(MoreAwsEndpoints="ssm,secretsmanager", **given)
+    assert aws_endpoints(stack) == {"ssm", "secretsmanager"} and endpoint_clients(stack) == ["tasks", "10.20.0.0/16", "10.21.0.0/20"]
+
+
+# ---------- addresses ----------
+@pytest.mark.parametrize("cidr", ["10.20.0.0/16", "172.20.8.0/22", "192.168.9.0/24", "100.70.0.0/24"])
+def test_subnets_follow_the_vpcs_block(cidr):
+    stack = resolve.resolve(modes.ROOT, ENDPOINTS.parameters(VpcCidr=cidr))
+    block = ipaddress.ip_network(cidr)
+    made = {name: ipaddress.ip_network(c) for name, c in subnets(stack).items()}
+    assert len(made) == 9 and not any(a.overlaps(b) for a, b in itertools.combinations(made.values(), 2))
+    assert all(c.subnet_of(block) and c.prefixlen == 27 for name, c in made.items() if "Endpoint" not in name)
+    # Whose PROXY header is believed, and what is dialled, follow as well.
+    environment = {e["Name"]: e["Value"] for e in container(stack)["Environment"]}
+    balancers = [str(c) for name, c in made.items() if "Endpoint" not in name]
+    assert sorted(environment["LATTICEGATE_PROXY_PROTOCOL__TRUSTED"].split(",")) == sorted(balancers)
+    assert [n for n in environment["LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS"].split(",") if ":" not in n] == [str(made[f"EndpointSubnet{i}"]) for i in (1, 2, 3)]
+
+
+def test_a_block_that_does_not_hold_its_subnets():
+    with pytest.raises(resolve.TemplateError, match="does not hold"):
+        fleet(VpcCidr="10.0.0.0/25")
+    named = {f"{k}Subnet{i}Cidr": f"10.0.0.{16 * n}/28" for n, (k, i) in enumerate((k, i) for k in ("Public", "Private") for i in (1, 2, 3))}
+    assert len(subnets(fleet(VpcCidr="10.0.0.0/25", **named))) == 6
+
+
+@pytest.mark.parametrize("vpc, second, fits", [("10.0.0.0/16", "100.64.8.0/23", True), ("10.0.0.0/16", "10.1.0.0/23", True), ("10.0.0.0/16", "192.168.2.0/23", False), ("172.16.0.0/16", "10.0.0.0/23", False), ("192.168.1.0/24", "192.168.2.0/23", True)])
+def test_a_second_block_that_aws_refuses_is_refused_first(vpc, second, fits):
+    given = ENDPOINTS.parameters(VpcCidr=vpc, EndpointVpcCidr=second)
+    if fits:
+        assert second in [r.properties.get("CidrBlock") for r in resolve.resolve(modes.ROOT, given).all("AWS::EC2::VPCCidrBlock")]
+        return
+    with pytest.raises(resolve.TemplateError, match="same private range"):
+        resolve.resolve(modes.ROOT, given)
+    # Where no second block is made, its parameter does not matter.
+    assert fleet(VpcCidr=vpc, EndpointVpcCidr=second)
+
+
+# ---------- names ----------
+def test_names_to_resolve_instead():
+    names = "{ orders.example.com: vpce-0123-snsa-0456.7d67968.vpc-lattice-svcs.us-east-1.on.aws, api.example.com: b.example.net }"
+    (value,) = [e["Value"] for e in container(fleet(UpstreamNames=names))["Environment"] if e["Name"] == "LATTICEGATE_UPSTREAM__NAMES"]
+    assert value == names
+    assert not [e for e in container(fleet())["Environment"] if e["Name"] == "LATTICEGATE_UPSTREAM__NAMES"]
+
+
+# ---------- roles ----------
+def test_a_permissions_boundary_for_every_role():
+    boundary = f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary"
+    roles = fleet(PermissionsBoundaryArn=boundary).all("AWS::IAM::Role")
+    assert len(roles) == 2 and all(r.properties["PermissionsBoundary"] == boundary for r in roles)
+    assert not [r for r in fleet().all("AWS::IAM::Role") if "PermissionsBoundary" in r.properties]
+    (role,) = resolve.resolve(modes.CFN / "example.yaml", {"PermissionsBoundaryArn": boundary}).all("AWS::IAM::Role")
+    assert role.properties["PermissionsBoundary"] == boundary
 
 
 def test_ipv4_only():
@@ -116,13 +233,28 @@ def test_ipv4_only():
 
 
 # ---------- refusals ----------
+EXISTING_GIVEN = {"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "ExistingPrivateSubnetCidrs": "10.0.0.0/24"}
+
+
+@pytest.mark.parametrize("choice", ["create:s3", "create:ecr.api,logs", "create:logs,s3,ecr.dkr"])
+def test_endpoints_left_out_need_another_way(choice):
+    with pytest.raises(resolve.TemplateError, match="AwsServicesEgressCidr must say"):
+        existing(AwsEndpoints=choice)
+
+
 @pytest.mark.parametrize(
     "parameters, text",
     [
         ({"AvailabilityZone1": ""}, "name 1-3 zones"),
         ({"AvailabilityZone2": ""}, "fill them in order"),
         ({"ExistingVpcId": "vpc-1"}, "ExistingPrivateSubnetIds"),
-        ({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "ExistingPrivateSubnetCidrs": "10.0.0.0/24"}, "ExistingPublicSubnetIds"),
+        (EXISTING_GIVEN, "say AwsEndpoints"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "create"}, "give ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "create:logs", "AwsServicesEgressCidr": "0.0.0.0/0"}, "give ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "existing"}, "give AwsServicesEgressCidr"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "create", "ExistingVpcCidrs": "10.0.0.0/16"}, "ExistingPublicSubnetIds"),
+        ({"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}, "no other way"),
+        ({"AwsEndpoints": "create:logs"}, "no other way"),
         ({"LatticeAccess": "ENDPOINTS", "VPCLatticeServiceNetwork": "EMPTY"}, "cannot be EMPTY"),
         ({"VPCLatticeServiceNetwork2": "sn-0123456789abcdef1"}, "use LatticeAccess ENDPOINTS"),
         ({"LatticePrefixListId": ""}, "describe-managed-prefix-lists"),
@@ -142,6 +274,11 @@ def test_rules_say_what_to_do(parameters, text):
         {"VpcCidr": "192.168.1.0/33"},
         {"DeregistrationDelay": "60"},
         {"ConnectionsTarget": "60000"},
+        {"AwsEndpoints": "create:nothing"},
+        {"MoreAwsEndpoints": "ec2"},
+        {"UpstreamNames": "orders.example.com"},
+        {"UpstreamNames": "{ orders.example.com }"},
+        {"EndpointSubnet1Cidr": "192.168.2.0/27"},
         {"Nonsense": "1"},
     ],
 )
@@ -214,7 +351,7 @@ def test_example_dns():
         "CustomDomainName": "orders.example.com",
         "VPCLatticeDomainName": "svc-1.7d67968.vpc-lattice-svcs.us-east-1.on.aws",
         "VpcId": "vpc-1",
-        "HostedZoneName": "orders.example.com",
+        "HostedZoneName": "example.com",
         "PublicHostedZone": "Z0PUBLIC",
         "PrivateHostedZone": "Z0PRIVATE",
         "NLBExternalDomainName": "ext.elb.us-east-1.amazonaws.com",
@@ -228,6 +365,13 @@ def test_example_dns():
     assert stack.one("AWS::Route53::HostedZone").properties["VPCs"] == [{"VPCId": "vpc-1", "VPCRegion": "us-east-1"}]
     lean = {k: v for k, v in given.items() if not k.startswith("NLB")} | {"PublicHostedZone": "EMPTY", "PrivateHostedZone": "EMPTY"}
     assert len(resolve.resolve(modes.CFN / "example-dns.yaml", lean).all("AWS::Route53::RecordSet")) == 1
+    # The narrow zone, which hides no other name; its top takes an alias only.
+    with pytest.raises(resolve.RuleFailed, match="takes no CNAME"):
+        resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com"})
+    narrow = resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com", "VPCLatticeHostedZoneId": "Z0LATTICE"})
+    zone = narrow.one("AWS::Route53::HostedZone").id
+    target = {"DNSName": given["VPCLatticeDomainName"], "HostedZoneId": "Z0LATTICE"}
+    assert [(r.properties["HostedZoneId"], r.properties["Type"], r.properties["AliasTarget"]) for r in narrow.all("AWS::Route53::RecordSet")] == [(zone, "A", target), (zone, "AAAA", target)]
     with pytest.raises(resolve.RuleFailed, match="NLBExternalDomainName"):
         resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"PublicHostedZone": "Z0PUBLIC"})
 
@@ -241,7 +385,8 @@ OTHER = {
     BOTH: {
         "DeploymentMode": "PUBLIC", "VPCLatticeServiceNetwork": OTHER_NETWORK, "LatticeAccess": "ENDPOINTS",
         "Image": modes.IMAGE.replace("ab", "cd"), "ImageRepositoryArn": f"arn:aws:ecr:us-east-1:{modes.ACCOUNT}:repository/other", "CpuArchitecture": "X86_64",
-        "PolicyBucket": "other", "PolicyKey": "edge/ipcontrol.yaml", "KmsKeyArn": modes.KEY,
+        "PolicyBucket": "other", "PolicyKey": "edge/ipcontrol.yaml", "KmsKeyArn": modes.KEY, "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary",
+        "UpstreamNames": "{a.example.com: b.example.com}", "MoreAwsEndpoints": "ssm",
         "AvailabilityZone1": "us-east-1f", "AvailabilityZone2": "us-east-1f", "AvailabilityZone3": "",
         "VpcName": "other", "VpcCidr": "192.168.0.0/16", "PublicSubnet1Cidr": "192.168.1.192/27", "PublicSubnet2Cidr": "192.168.1.192/27",
         "PublicSubnet3Cidr": "192.168.1.192/27", "PrivateSubnet1Cidr": "192.168.1.192/27", "PrivateSubnet2Cidr": "192.168.1.192/27", "PrivateSubnet3Cidr": "192.168.1.192/27",
@@ -253,13 +398,13 @@ OTHER = {
         "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
     },
     ENDPOINTS: {
-        "VPCLatticeServiceNetwork2": OTHER_NETWORK, "VPCLatticeServiceNetwork3": OTHER_NETWORK, "EndpointVpcCidr": "192.168.2.0/23",
+        "VPCLatticeServiceNetwork2": OTHER_NETWORK, "VPCLatticeServiceNetwork3": OTHER_NETWORK, "EndpointVpcCidr": "100.64.8.0/23",
         "EndpointSubnet1Cidr": "192.168.2.192/26", "EndpointSubnet2Cidr": "192.168.2.192/26", "EndpointSubnet3Cidr": "192.168.2.192/26",
     },
     EXISTING: {
         "ExistingVpcId": "vpc-00000000000000009", "ExistingPublicSubnetIds": "subnet-9", "ExistingPublicSubnetCidrs": "10.9.0.0/24", "ExistingPrivateSubnetIds": "subnet-9",
         "ExistingPrivateSubnetCidrs": "10.9.0.0/24", "ExistingPrivateRouteTableIds": "", "ExistingEndpointSubnetIds": "subnet-9", "ExistingEndpointSubnetCidrs": "10.9.0.0/24",
-        "AwsEndpoints": "existing", "AwsServicesEgressCidr": "10.9.0.0/16",
+        "AwsEndpoints": "create:ecr.api,ecr.dkr,logs", "AwsServicesEgressCidr": "10.9.0.0/16", "ExistingVpcCidrs": "10.9.0.0/16",
     },
     LINK: {"PrivateLinkPrincipals": "arn:aws:iam::111122223333:root", "PrivateLinkAcceptanceRequired": "false", "PrivateLinkDnsName": "other.example.com"},
 }  # fmt: skip
@@ -272,7 +417,7 @@ def test_every_parameter_changes_something(mode, name):
         stack = resolve.resolve(modes.ROOT, mode.parameters(**more))
         return [(s.name, r.name, r.properties) for s in stack.walk() for r in s.resources.values() if r.type != "AWS::CloudFormation::Stack"]
 
-    more = {"AwsEndpoints": "existing"} if name == "AwsServicesEgressCidr" else {}
+    more = {}
     assert resources(**more) != resources(**more, **{name: OTHER[mode][name]})
 
 

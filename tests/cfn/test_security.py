@@ -108,13 +108,16 @@ def test_tasks_reach_lattice_dns_and_aws_endpoints_only(mode, fleet):
     assert reached == wanted
 
 
-def test_only_tasks_enter_lattice_and_the_aws_endpoints(fleet):
+def test_only_tasks_enter_lattice_and_the_aws_endpoints(mode, fleet):
     tasks = {g.id for g in fleet.all("AWS::EC2::SecurityGroup") if g.name == "TaskSecurityGroup"}
     entered = {}
     for group, rule in rules_of(fleet, "Ingress"):
         if group.name in ("LatticeSecurityGroup", "AwsEndpointSecurityGroup"):
-            entered.setdefault(group.name, set()).add((rule.get("SourceSecurityGroupId") in tasks, rule["FromPort"], rule["ToPort"]))
-    assert entered == {"LatticeSecurityGroup": {(True, 443, 443), (True, 80, 80)}, "AwsEndpointSecurityGroup": {(True, 443, 443)}}
+            who = "tasks" if rule.get("SourceSecurityGroupId") in tasks else rule["CidrIp"]
+            entered.setdefault(group.name, set()).add((who, rule["FromPort"], rule["ToPort"]))
+    # An existing VPC is led to the endpoints as a whole, by their private DNS.
+    vpc = set(modes.EXISTING_VPC_CIDRS.split(",")) if mode.vpc == "existing" else set()
+    assert entered == {"LatticeSecurityGroup": {("tasks", 443, 443), ("tasks", 80, 80)}, "AwsEndpointSecurityGroup": {(who, 443, 443) for who in {"tasks"} | vpc}}
 
 
 # ---------- IAM ----------
