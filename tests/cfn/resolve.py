@@ -62,7 +62,7 @@ ATTRIBUTE = {
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "LoadBalancerFullName"): "net/{n}/{h16}",
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "TargetGroupFullName"): "targetgroup/{n}/{h16}",
     ("AWS::CodeBuild::Project", "Arn"): "arn:aws:codebuild:{r}:{a}:project/{n}",
-    ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{a}:role/{n}",
+    ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{a}:role{path}{n}",
     ("AWS::Lambda::Function", "Arn"): "arn:aws:lambda:{r}:{a}:function:{n}",
     ("AWS::Logs::LogGroup", "Arn"): "arn:aws:logs:{r}:{a}:log-group:{n}:*",
     ("AWS::S3::Bucket", "Arn"): "arn:aws:s3:::{n}",
@@ -263,7 +263,8 @@ class _Evaluator:
         name = f"{resource.stack}-{resource.name}-{digest[:12].upper()}"
         if resource.type in ("AWS::S3::Bucket", "AWS::ECR::Repository"):
             name = name.lower()
-        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT)
+        path = resource.properties.get("Path", "/")
+        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT, path=path)
 
     # ---------- values ----------
     def value(self, node: Any) -> Any:

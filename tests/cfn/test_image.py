@@ -95,6 +95,22 @@ def test_what_is_compiled_in_is_copied_into_the_build():
     assert seen > 0
 
 
+def test_nothing_is_pulled_from_docker_hub():
+    """Anonymous pulls from addresses that many share end in 429 there, in CodeBuild above all."""
+    dockerfile = (REPO / "docker/Dockerfile").read_text()
+    assert not re.search(r"^#\s*syntax\s*=", dockerfile, re.M)
+    (image,) = re.findall(r"^ARG RUST_IMAGE=(.+)$", dockerfile, re.M)
+    registry, _, name = image.partition("/")
+    assert registry == "public.ecr.aws"
+    # One release, not whatever is newest.
+    assert re.fullmatch(r"docker/library/rust:[0-9]+\.[0-9]+\.[0-9]+-slim-bookworm", name)
+    stages = set(re.findall(r"^FROM .* AS (\S+)$", dockerfile, re.M))
+    for base in re.findall(r"^FROM (?:--platform=\S+ )?(\S+)", dockerfile, re.M):
+        assert base in stages | {"scratch", "${RUST_IMAGE}"}
+    for buildspec in modes.CFN.glob("buildspec-*.yml"):
+        assert "docker.io" not in buildspec.read_text() and "docker pull" not in buildspec.read_text()
+
+
 # ---------- scan ----------
 def findings(status, **counts):
     return json.dumps({"imageScanStatus": {"status": status, "description": "as told"}, "imageScanFindings": {"findingSeverityCounts": counts}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
 import pathlib
@@ -198,7 +199,7 @@ def test_roles_are_lent_to_one_service_of_this_account():
             condition = statement["Condition"]
             assert condition["StringEquals"]["aws:SourceAccount"] == resolve.ACCOUNT
             if role.name in ("ExecutionRole", "TaskRole", "PolicyRole", "ImageRole", "DeployRole", "PipelineRole"):
-                assert f":{resolve.REGION}:{resolve.ACCOUNT}:" in condition["ArnLike"]["aws:SourceArn"]
+                assert all(f":{resolve.REGION}:{resolve.ACCOUNT}:" in source for source in as_list(condition["ArnLike"]["aws:SourceArn"]))
             seen += 1
     assert seen > 100
 
@@ -293,6 +294,88 @@ def test_the_deploy_role_can_deploy_every_mode():
     assert not unused & granted
     assert needed - granted == unused
     assert len(types) > 25
+
+
+def deploy_role(**more):
+    (role,) = [r for r in pipeline(**more).all("AWS::IAM::Role") if r.name == "DeployRole"]
+    return role.properties
+
+
+def statements(role):
+    return [s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+
+def touched(role, arn):
+    """Sids of the statements by which a role may do anything at all to that resource; "*" is looked at by action instead."""
+    return {s["Sid"] for s in statements(role) for pattern in as_list(s["Resource"]) if pattern != "*" and fnmatch.fnmatchcase(arn, pattern)}
+
+
+NESTED = "1A2B3C4D5E6F7"  # what CloudFormation puts behind the names of nested stacks
+
+
+def test_the_deploy_role_cannot_touch_the_pipeline_or_the_foundation():
+    """Or whoever merges a template could give it any right there is."""
+    role = deploy_role()
+    own = pipeline("CODECOMMIT")
+    arn = f"arn:aws:cloudformation:{resolve.REGION}:{resolve.ACCOUNT}:stack"
+    names = [f"{arn}/latticegate-pipeline/5f1e", f"{arn}/latticegate-foundation/5f1e", f"{arn}/latticegate-example/5f1e"]
+    for r in own.resources.values():
+        names += {
+            "AWS::IAM::Role": [f"arn:aws:iam::{resolve.ACCOUNT}:role/{r.id}"],
+            "AWS::Logs::LogGroup": [f"arn:aws:logs:{resolve.REGION}:{resolve.ACCOUNT}:log-group:{r.id}", f"arn:aws:logs:{resolve.REGION}:{resolve.ACCOUNT}:log-group:{r.id}:*"],
+            "AWS::Events::Rule": [f"arn:aws:events:{resolve.REGION}:{resolve.ACCOUNT}:rule/{r.id}"],
+            "AWS::CodeBuild::Project": [f"arn:aws:codebuild:{resolve.REGION}:{resolve.ACCOUNT}:project/{r.id}"],
+            "AWS::CodePipeline::Pipeline": [f"arn:aws:codepipeline:{resolve.REGION}:{resolve.ACCOUNT}:{r.id}"],
+        }.get(r.type, [])
+    assert len([n for n in names if ":role/" in n]) >= 5
+    assert not {n: touched(role, n) for n in names if touched(role, n)}
+    # Nor by actions on "*".
+    services = {a.split(":")[0] for s in statements(role) if s["Resource"] == "*" for a in as_list(s["Action"])}
+    assert not services & {"iam", "cloudformation", "codebuild", "codepipeline", "s3", "ecr", "sts", "kms", "events", "sns"}
+    # And CloudFormation takes it for the fleet's stacks only.
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    sources = trust["Condition"]["ArnLike"]["aws:SourceArn"]
+    assert not [n for n in names for pattern in sources if fnmatch.fnmatchcase(n, pattern)]
+    assert any(fnmatch.fnmatchcase(f"{arn}/latticegate/5f1e", pattern) for pattern in sources)
+
+
+def test_the_deploy_role_reaches_all_that_is_the_fleets(fleet):
+    role = deploy_role()
+    here = f"{resolve.REGION}:{resolve.ACCOUNT}"
+    seen = set()
+    for name in fleet.children:
+        assert "NestedStacks" in touched(role, f"arn:aws:cloudformation:{here}:stack/latticegate-{name}-{NESTED}/5f1e")
+    for stack in fleet.walk():
+        for r in stack.resources.values():
+            made = f"{stack.name}-{NESTED}-{r.name}-0A1B" if stack is not fleet else f"{stack.name}-{r.name}-0A1B"
+            arn, sids = {
+                "AWS::IAM::Role": (f"arn:aws:iam::{resolve.ACCOUNT}:role{r.properties.get('Path', '/')}{made}", {"Roles", "MakeRoles", "GiveRolesToTasks"}),
+                "AWS::Logs::LogGroup": (f"arn:aws:logs:{here}:log-group:{made}", {"LogsOfTheFleet"}),
+                "AWS::CloudWatch::Alarm": (f"arn:aws:cloudwatch:{here}:alarm:{made}", {"AlarmsOfTheFleet"}),
+                "AWS::CloudWatch::Dashboard": (f"arn:aws:cloudwatch::{resolve.ACCOUNT}:dashboard/{r.properties.get('DashboardName')}", {"DashboardOfTheFleet"}),
+                "AWS::Events::Rule": (f"arn:aws:events:{here}:rule/{r.properties.get('Name')}", {"RuleOfTheFleet"}),
+                "AWS::SNS::Topic": (f"arn:aws:sns:{here}:{made}", {"TopicOfTheFleet"}),
+            }.get(r.type, (None, set()))
+            if arn:
+                assert touched(role, arn) == sids, arn
+                seen.add(r.type)
+    assert len(seen) == 6
+
+
+def test_with_a_boundary_the_deploy_role_makes_no_role_without_it():
+    boundary = f"arn:aws:iam::{resolve.ACCOUNT}:policy/boundary"
+    making = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:AttachRolePolicy"}
+    for given in ("", boundary):
+        role = deploy_role(PermissionsBoundaryArn=given)
+        for statement in statements(role):
+            if making & set(as_list(statement["Action"])):
+                assert statement.get("Condition") == ({"StringEquals": {"iam:PermissionsBoundary": boundary}} if given else None)
+        granted = {a for s in statements(role) for a in as_list(s["Action"])}
+        assert granted & making == {"iam:CreateRole", "iam:PutRolePolicy"} | ({"iam:PutRolePermissionsBoundary"} if given else set())
+        # What would take the boundary off again.
+        assert "iam:DeleteRolePermissionsBoundary" not in granted
+    for role in pipeline("CODECOMMIT", PermissionsBoundaryArn=boundary).all("AWS::IAM::Role"):
+        assert role.properties["PermissionsBoundary"] == boundary
 
 
 @pytest.mark.parametrize("source", SOURCES)
