@@ -168,8 +168,9 @@ def test_load_balancers(mode, fleet):
     for scheme, balancer in balancers.items():
         p = balancer.properties
         assert p["Type"] == "network"
-        assert p["IpAddressType"] == "dualstack"
-        assert len(p["Subnets"]) == mode.zones
+        # No AAAA record where the security group admits no IPv6 client.
+        assert p["IpAddressType"] == {"internet-facing": "dualstack", "internal": "ipv4"}[scheme]
+        assert len(p["Subnets"]) == mode.zones and "SubnetMappings" not in p
         assert len(p["SecurityGroups"]) == 1
         assert p["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "on"
         assert attributes(balancer, "LoadBalancerAttributes")["load_balancing.cross_zone.enabled"] == "false"
@@ -256,9 +257,10 @@ def test_emf_dimensions_are_what_scaling_and_alarms_ask_for(fleet):
         metrics = [m["MetricStat"]["Metric"] for m in alarm.properties.get("Metrics", []) if "MetricStat" in m] or [alarm.properties]
         for metric in metrics:
             if metric["Namespace"] == "latticegate":
-                assert {d["Name"]: d["Value"] for d in metric["Dimensions"]} == asked
+                dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+                assert {k: v for k, v in dimensions.items() if k != "reason"} == asked
                 seen += 1
-    assert seen == 5
+    assert seen == 13
     (connections,) = [r for r in fleet.all("AWS::ApplicationAutoScaling::ScalingPolicy") if r.name == "ScaleOnConnections"]
     metric = connections.properties["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     assert {d["Name"]: d["Value"] for d in metric["Dimensions"]} == asked
@@ -271,8 +273,8 @@ def test_service(mode, fleet):
     assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["Alarms"]["Enable"] and deployment["Alarms"]["Rollback"]
-    # An alarm that a first start or an edit of the list can raise must not roll a release back.
-    assert {fleet.by_id(a).name for a in deployment["Alarms"]["AlarmNames"]} == {"DnsFailuresAlarm", "FailedAlarm"}
+    # An alarm that a first start, an edit of the list or somebody's broken service can raise must not roll a release back.
+    assert {fleet.by_id(a).name for a in deployment["Alarms"]["AlarmNames"]} == {"UnreachableAlarm"}
     for name in deployment["Alarms"]["AlarmNames"]:
         assert fleet.by_id(name).properties["TreatMissingData"] == "notBreaching"
     assert p["AvailabilityZoneRebalancing"] == "ENABLED"
@@ -285,7 +287,7 @@ def test_service(mode, fleet):
     groups = {b["TargetGroupArn"]: b["ContainerPort"] for b in p["LoadBalancers"]}
     assert groups == {g.id: g.properties["Port"] for g in fleet.all("AWS::ElasticLoadBalancingV2::TargetGroup")}
     cluster = fleet.one("AWS::ECS::Cluster").properties
-    assert cluster["ClusterSettings"] == [{"Name": "containerInsights", "Value": "enabled"}]
+    assert cluster["ClusterSettings"] == [{"Name": "containerInsights", "Value": "disabled"}]
 
 
 def test_scaling(fleet):
@@ -295,15 +297,18 @@ def test_scaling(fleet):
     assert set(policies) == {"ScaleOnCpu", "ScaleOnConnections"}
     assert float(policies["ScaleOnCpu"]["TargetValue"]) == 70
     assert float(policies["ScaleOnConnections"]["TargetValue"]) < 55000
-    assert all((p["ScaleOutCooldown"], p["ScaleInCooldown"]) == (60, 60) for p in policies.values())
+    # Out at once; in no faster than a task can leave.
+    deregistration = int(fleet.all("AWS::ElasticLoadBalancingV2::TargetGroup")[0].properties["TargetGroupAttributes"][2]["Value"])
+    assert all((p["ScaleOutCooldown"], p["ScaleInCooldown"]) == (60, deregistration) for p in policies.values())
 
 
 def test_alarms_and_what_is_told(mode, fleet):
     topic = fleet.one("AWS::SNS::Topic").id
     alarms = fleet.all("AWS::CloudWatch::Alarm")
     names = sorted(a.name for a in alarms)
-    per_balancer = ["NoHealthyTarget"] * (mode.public + mode.private)
-    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "RefusedAlarm"] + per_balancer)
+    zones = [f"ZoneWithoutTarget{i}" for i in range(1, (mode.zones if mode.vpc == "new" else 0) + 1)]
+    per_balancer = ["NoHealthyTarget", "PortAllocationErrors", *zones] * (mode.public + mode.private)
+    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "RefusedAlarm", "SilentAlarm", "UnreachableAlarm"] + per_balancer)
     for alarm in alarms:
         if alarm.name != "DeploymentFailedAlarm":
             assert alarm.properties["AlarmActions"] == [topic]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import re
 
 import modes
 import pytest
@@ -259,6 +260,8 @@ def test_endpoints_left_out_need_another_way(choice):
         ({"VPCLatticeServiceNetwork2": "sn-0123456789abcdef1"}, "use LatticeAccess ENDPOINTS"),
         ({"LatticePrefixListId": ""}, "describe-managed-prefix-lists"),
         ({"PrivateLink": "on", "DeploymentMode": "PUBLIC"}, "use PRIVATE or BOTH"),
+        ({"PublicAllocationIds": "eipalloc-01", "DeploymentMode": "PRIVATE"}, "which PRIVATE has not"),
+        ({"PrivateAddresses": "10.0.0.9", "DeploymentMode": "PUBLIC"}, "which PUBLIC has not"),
     ],
 )
 def test_rules_say_what_to_do(parameters, text):
@@ -395,7 +398,8 @@ OTHER = {
         "IpAddressType": "ipv4", "DeregistrationDelay": "600", "DeletionProtection": "true",
         "LatticePrefixListId": "pl-0123", "LatticeIpv6PrefixListId": "", "S3PrefixListId": "pl-0123",
         "TaskSize": "1vCPU-2GB", "MinTasks": "2", "MaxTasks": "30", "CpuTarget": "50", "ConnectionsTarget": "10000", "FargateSpotShare": "50", "OnDemandBase": "1", "WidePorts": "false", "EnableExec": "true",
-        "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
+        "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
+        "Listeners": "443", "PublicAllocationIds": "eipalloc-01,eipalloc-02,eipalloc-03", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
     },
     ENDPOINTS: {
         "VPCLatticeServiceNetwork2": OTHER_NETWORK, "VPCLatticeServiceNetwork3": OTHER_NETWORK, "EndpointVpcCidr": "100.64.8.0/23",
@@ -449,22 +453,157 @@ def test_privatelink_judged_by_the_security_group_or_not():
 def test_what_each_alarm_watches():
     stack = fleet()
     watched = {
-        a.name: (a.properties["Namespace"], a.properties["MetricName"], a.properties["Statistic"], a.properties["ComparisonOperator"], float(a.properties["Threshold"]), a.properties["TreatMissingData"])
+        (a.name, *(d["Value"] for d in a.properties["Dimensions"] if d["Name"] == "AvailabilityZone")): (a.properties["Namespace"], a.properties["MetricName"], a.properties["Statistic"], a.properties["ComparisonOperator"], float(a.properties["Threshold"]), a.properties["TreatMissingData"])
         for a in stack.all("AWS::CloudWatch::Alarm")
         if "MetricName" in a.properties
     }
     more, less = "GreaterThanThreshold", "LessThanThreshold"
     assert watched == {
         # No task reports at all: no healthy target either, so a missing value is the alarm.
-        "NoHealthyTarget": ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
-        "RefusedAlarm": ("latticegate", "Refused", "Sum", more, 600.0, "notBreaching"),
-        "DnsFailuresAlarm": ("latticegate", "DnsFailures", "Sum", more, 30.0, "notBreaching"),
+        ("NoHealthyTarget",): ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
+        # A zone without a task: nothing is reported of it, or zero.
+        ("ZoneWithoutTarget1", "us-east-1a"): ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
+        ("ZoneWithoutTarget2", "us-east-1b"): ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
+        ("ZoneWithoutTarget3", "us-east-1d"): ("AWS/NetworkELB", "HealthyHostCount", "Maximum", less, 1.0, "breaching"),
+        # The limit that no scaling looks at: about 55 000 new connections a minute towards one task.
+        ("PortAllocationErrors",): ("AWS/NetworkELB", "PortAllocationErrorCount", "Sum", more, 0.0, "notBreaching"),
+        # Whether anybody reports at all; every other alarm takes silence for peace.
+        ("SilentAlarm",): ("latticegate", "NewConnections", "SampleCount", less, 1.0, "breaching"),
+        ("DnsFailuresAlarm",): ("latticegate", "DnsFailures", "Sum", more, 30.0, "notBreaching"),
         # The busiest task, before the 55 000 of the load balancer.
-        "ConnectionsAlarm": ("latticegate", "ActiveConnections", "Maximum", more, 45000.0, "notBreaching"),
-        "DeploymentFailedAlarm": ("AWS/Events", "TriggeredRules", "Sum", "GreaterThanOrEqualToThreshold", 1.0, "notBreaching"),
+        ("ConnectionsAlarm",): ("latticegate", "ActiveConnections", "Maximum", more, 45000.0, "notBreaching"),
+        ("DeploymentFailedAlarm",): ("AWS/Events", "TriggeredRules", "Sum", "GreaterThanOrEqualToThreshold", 1.0, "notBreaching"),
     }
+    (silent,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == "SilentAlarm"]
+    assert silent.body["DependsOn"] == "Service" and silent.properties["EvaluationPeriods"] == 5
     (failed,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == "FailedAlarm"]
     assert [m["MetricStat"]["Metric"]["MetricName"] for m in failed.properties["Metrics"] if "MetricStat" in m] == ["Failed", "NewConnections"]
+
+
+def alarm(stack, name):
+    (found,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == name]
+    return found.properties
+
+
+def judge(expression, **sums):
+    """CloudWatch's metric math, as far as these alarms use it; a metric that is not given has no value."""
+    text = re.sub(r"\[([^]]+)\]", lambda m: "[" + ", ".join(n for n in m[1].split(", ") if n in sums) + "]", expression)
+    return eval(text, {"IF": lambda a, b, c: b if a else c, "SUM": sum}, sums)
+
+
+def test_many_refusals_are_no_alarm_where_there_is_traffic():
+    stack = fleet(RefusedShareAlarm="20", RefusedPerMinuteAlarm="100")
+    refused = alarm(stack, "RefusedAlarm")
+    (expression,) = [m["Expression"] for m in refused["Metrics"] if "Expression" in m]
+    assert float(refused["Threshold"]) == 20 and {m["Id"] for m in refused["Metrics"]} == {"share", "refused", "new"}
+    # A scan beside real traffic; a mistake in the list; a mistake where nobody comes.
+    assert judge(expression, refused=600, new=180_000) < 1
+    assert judge(expression, refused=600, new=1_000) == 60
+    assert judge(expression, refused=100, new=100) == 0
+
+
+REASONS_MD = (modes.CFN.parent / "docs/reasons.md").read_text()
+
+
+def test_only_what_a_release_can_break_rolls_it_back():
+    unreachable = alarm(fleet(), "UnreachableAlarm")
+    by_id = {m["Id"]: m for m in unreachable["Metrics"]}
+    reasons = {d["Value"]: i for i, m in by_id.items() if "MetricStat" in m for d in m["MetricStat"]["Metric"]["Dimensions"] if d["Name"] == "reason"}
+    failures = set(re.findall(r"^\| `failed` \| `(\w+)` ", REASONS_MD, re.M))
+    # All but what depends on one name or one service: those are other people's.
+    assert set(reasons) == failures - {"dns_failed", "connect_refused"} and len(failures) == 7
+    assert {m["MetricStat"]["Metric"]["MetricName"] for i, m in by_id.items() if i in reasons.values()} == {"Failed"}
+    expression = by_id["share"]["Expression"]
+    assert judge(expression, new=1_000, **{reasons["connect_timeout"]: 400}) > float(unreachable["Threshold"])
+    assert judge(expression, new=1_000, **{reasons["connect_timeout"]: 100, reasons["dns_timeout"]: 100}) == 20
+    # Too little traffic judges nothing, nor do reasons that did not occur.
+    assert judge(expression, new=40, **{reasons["no_local_port"]: 40}) == 0
+    assert judge(expression, new=1_000) == 0
+
+
+def test_the_rollback_by_alarm_can_be_switched_off():
+    for value, on in (("on", True), ("off", False)):
+        alarms = fleet(DeploymentAlarm=value).one("AWS::ECS::Service").properties["DeploymentConfiguration"]["Alarms"]
+        assert (alarms["Enable"], alarms["Rollback"], len(alarms["AlarmNames"])) == (on, on, 1)
+
+
+# ---------- scaling ----------
+def connections_target(stack):
+    (policy,) = [r for r in stack.all("AWS::ApplicationAutoScaling::ScalingPolicy") if r.name == "ScaleOnConnections"]
+    return int(policy.properties["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
+
+
+@pytest.mark.parametrize("size, memory", [("2vCPU-4GB", 4096), ("1vCPU-2GB", 2048), ("0.5vCPU-1GB", 1024), ("0.25vCPU-0.5GB", 512)])
+def test_the_target_of_connections_fits_the_tasks_memory(size, memory):
+    stack = fleet(TaskSize=size)
+    target = connections_target(stack)
+    # 3.5 KB of the program's (docs/performance.md) and 20 KB of the kernel's for each, in half of the memory; and with a
+    # zone lost its connections go to the other two, which the load balancer's 55 000 must hold.
+    assert target * (3.5 + 20) / 1024 <= memory / 2 and target * 1.5 < 55_000
+    assert f'"value": {target}' in stack.one("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
+    assert connections_target(fleet(TaskSize=size, ConnectionsTarget="1234")) == 1234
+
+
+def test_container_insights_is_a_choice():
+    for value in ("disabled", "enabled", "enhanced"):
+        assert fleet(ContainerInsights=value).one("AWS::ECS::Cluster").properties["ClusterSettings"] == [{"Name": "containerInsights", "Value": value}]
+
+
+# ---------- listeners ----------
+@pytest.mark.parametrize("mode", [modes.Mode(*m) for m in (("BOTH", 3, "new", "ASSOCIATION", "off"), ("BOTH", 3, "new", "ENDPOINTS", "on"), ("PUBLIC", 1, "existing", "ASSOCIATION", "off"))], ids=str)
+def test_443_alone(mode):
+    stack = resolve.resolve(modes.ROOT, mode.parameters(Listeners="443", PrivateClientIpv6Cidr="fd00::/8", PublicClientPrefixListId="pl-0123"))
+    balancers = stack.all("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert [r.properties["Port"] for r in stack.all("AWS::ElasticLoadBalancingV2::Listener")] == [443] * len(balancers)
+    assert [r.properties["Port"] for r in stack.all("AWS::ElasticLoadBalancingV2::TargetGroup")] == [8443] * len(balancers)
+    service = stack.one("AWS::ECS::Service").properties
+    assert [b["ContainerPort"] for b in service["LoadBalancers"]] == [8443] * len(balancers)
+    assert [p["ContainerPort"] for p in container(stack)["PortMappings"]] == [8443, 9901]
+    for kind in ("SecurityGroup", "SecurityGroupIngress", "SecurityGroupEgress"):
+        for r in stack.all(f"AWS::EC2::{kind}"):
+            for rule in [r.properties, *r.properties.get("SecurityGroupIngress", []), *r.properties.get("SecurityGroupEgress", [])]:
+                assert rule.get("FromPort") not in (80, 8080), r.name
+    (listeners,) = [e["Value"] for e in container(stack)["Environment"] if e["Name"] == "LATTICEGATE_LISTENERS"]
+    assert "8443" in listeners and "8080" not in listeners
+    assert not [e for e in container(fleet())["Environment"] if e["Name"] == "LATTICEGATE_LISTENERS"]
+
+
+# ---------- addresses that partners allow ----------
+def mappings(stack, scheme):
+    (balancer,) = [b.properties for b in stack.all("AWS::ElasticLoadBalancingV2::LoadBalancer") if b.properties["Scheme"] == scheme]
+    return balancer.get("Subnets"), balancer.get("SubnetMappings")
+
+
+@pytest.mark.parametrize("zones", [1, 2, 3])
+@pytest.mark.parametrize("vpc", ["new", "existing"])
+def test_fixed_addresses(zones, vpc):
+    mode = modes.Mode("BOTH", zones, vpc, "ASSOCIATION", "off")
+    elastic, private = [f"eipalloc-0{i}" for i in range(zones)], [f"192.168.1.{100 + 32 * i}" for i in range(zones)]
+    names = {f"AvailabilityZone{i}": zone for i, zone in enumerate(modes.ZONES[:zones], 1)}
+    stack = resolve.resolve(modes.ROOT, mode.parameters(PublicAllocationIds=",".join(elastic), PrivateAddresses=",".join(private), **names))
+    plain = resolve.resolve(modes.ROOT, mode.parameters(**names))
+    for scheme, key, addresses in (("internet-facing", "AllocationId", elastic), ("internal", "PrivateIPv4Address", private)):
+        subnets, none = mappings(plain, scheme)
+        assert len(subnets) == zones and none is None
+        assert mappings(stack, scheme) == (None, [{"SubnetId": s, key: a} for s, a in zip(subnets, addresses, strict=True)])
+
+
+@pytest.mark.parametrize("zones, count", [(1, 2), (2, 1), (2, 3), (3, 1), (3, 2)])
+@pytest.mark.parametrize("name, address", [("PublicAllocationIds", "eipalloc-0{}"), ("PrivateAddresses", "192.168.1.10{}")])
+def test_an_address_for_each_zone_or_none(zones, count, name, address):
+    given = modes.Mode("BOTH", zones, "new", "ASSOCIATION", "off").parameters(**{name: ",".join(address.format(i) for i in range(count))})
+    with pytest.raises(resolve.TemplateError, match="give one address for each zone"):
+        resolve.resolve(modes.ROOT, given)
+
+
+# ---------- IPv6 ----------
+@pytest.mark.parametrize("family, clients, wanted", [("dualstack", "", "ipv4"), ("dualstack", "2001:db8::/32", "dualstack"), ("ipv4", "2001:db8::/32", "ipv4")])
+def test_a_load_balancer_has_ipv6_where_a_client_may_use_it(family, clients, wanted):
+    stack = resolve.resolve(modes.ROOT, LINK.parameters(IpAddressType=family, PublicClientIpv6Cidr=clients, PrivateClientIpv6Cidr=clients))
+    assert {b.properties["IpAddressType"] for b in stack.all("AWS::ElasticLoadBalancingV2::LoadBalancer")} == {wanted}
+    # A consumer's endpoint can have IPv6 where the load balancer has.
+    service = stack.one("AWS::EC2::VPCEndpointService").properties
+    assert service["SupportedIpAddressTypes"] == (["ipv4", "ipv6"] if wanted == "dualstack" else ["ipv4"])
 
 
 def test_scaling_on_cpu_is_the_services_average():
