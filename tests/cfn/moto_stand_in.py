@@ -18,7 +18,7 @@ import warnings
 
 warnings.simplefilter("ignore")
 
-from moto.cloudformation import parsing  # noqa: E402
+from moto.cloudformation import parsing, responses  # noqa: E402
 from moto.cloudformation.models import CloudFormationBackend, cloudformation_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ecr.models import Repository  # noqa: E402
@@ -156,6 +156,16 @@ def execute_then_read_outputs(self, change_set_name, stack_name=None):
 
 
 CloudFormationBackend.execute_change_set = execute_then_read_outputs
+
+
+
+def template_at(template_url, account_id, partition):
+    """moto reads templates from AWS's host names only, not from its own."""
+    bucket, key = urllib.parse.urlparse(template_url).path.lstrip("/").split("/", 1)
+    return s3_backends[account_id][partition].get_object(bucket, key).value.decode()
+
+
+responses.get_stack_from_s3_url = template_at
 
 create_repository = Repository.create_from_cloudformation_json.__func__
 Repository.create_from_cloudformation_json = classmethod(
