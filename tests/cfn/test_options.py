@@ -300,7 +300,7 @@ def test_foundation(key):
     buckets = stack.all("AWS::S3::Bucket")
     assert len(buckets) == 2
     for kept in [repository, *buckets]:
-        assert (kept.body["DeletionPolicy"], kept.body["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert (kept.body["DeletionPolicy"], kept.body["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     for bucket in buckets:
         p = bucket.properties
         assert p["VersioningConfiguration"] == {"Status": "Enabled"}
