@@ -537,7 +537,7 @@ def connections_target(stack):
 def test_the_target_of_connections_fits_the_tasks_memory(size, memory):
     stack = fleet(TaskSize=size)
     target = connections_target(stack)
-    # 3.5 KB of the program's (docs/performance.md) and 20 KB of the kernel's for each, in half of the memory; and with a
+    # 3.5 KB of the program's (docs/performance.md), 20 KB of the kernel's (idle: 9.5) for each, in half of the memory; with a
     # zone lost its connections go to the other two, which the load balancer's 55 000 must hold.
     assert target * (3.5 + 20) / 1024 <= memory / 2 and target * 1.5 < 55_000
     assert f'"value": {target}' in stack.one("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
