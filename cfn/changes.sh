@@ -5,7 +5,8 @@
 deploy_stack() {
     local stack=$1
     shift
-    if aws cloudformation deploy --no-fail-on-empty-changeset --stack-name "$stack" "$@" 2>&1 | tee "$SCRATCH/errors" >&2; then
+    # The second: an update without changes may be refused before a change set is made of it.
+    if aws cloudformation deploy --no-fail-on-empty-changeset --stack-name "$stack" "$@" 2>&1 | tee "$SCRATCH/errors" >&2 || grep -q 'No updates are to be performed' "$SCRATCH/errors"; then
         forget "$stack"
         return 0
     fi

@@ -22,7 +22,7 @@ FAULTS = {
     "no answer": '\nCould not connect to the endpoint URL: "https://some.us-east-1.amazonaws.com/"\n',
 }
 
-CHANGES = re.compile(r"^(?!docker)\S+ (deploy|create|delete|put|execute|package|update|tag|start|request)\b|^docker (push|build)")
+CHANGES = re.compile(r"^(?!docker)\S+ (deploy|create|delete|put|execute|package|update|tag|start|request)\b|^docker (push|build) ")
 
 # What a script may do without: it says so and goes on. Which faults, all or those named.
 OPTIONAL = {
