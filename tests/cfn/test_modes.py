@@ -124,6 +124,9 @@ def test_lattice_access(mode, fleet):
         return
     assert (len(associations), len(endpoints)) == (0, 1)
     (endpoint,) = endpoints
+    # In a VPC that others use too, private DNS would lead their names of resource configurations to an endpoint that admits
+    # the tasks alone.
+    assert endpoint.properties["PrivateDnsEnabled"] == ("true" if mode.vpc == "new" else "false")
     assert endpoint.properties["ServiceNetworkArn"].endswith(":servicenetwork/sn-0123456789abcdef0")
     subnets = endpoint.properties["SubnetIds"]
     assert len(subnets) == mode.zones

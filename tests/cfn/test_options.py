@@ -379,6 +379,39 @@ def test_example_dns():
         resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"PublicHostedZone": "Z0PUBLIC"})
 
 
+# ---------- together ----------
+TOGETHER = [
+    [{}, {"Listeners": "443"}],
+    [{}, {"IpAddressType": "ipv4"}, {"PrivateClientIpv6Cidr": "fd00::/8"}],
+    [{}, {"UpstreamNames": "{ a.example.com: b.example.net }", "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary", "KmsKeyArn": modes.KEY}],
+    [{}, {"EnableExec": "true", "MoreAwsEndpoints": "ssm,secretsmanager", "FargateSpotShare": "25", "DeploymentAlarm": "off", "WidePorts": "false"}],
+    [{}, {"addresses": "yes"}],
+    [{}, {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}, {"AwsEndpoints": "create:logs,s3", "AwsServicesEgressCidr": "10.20.0.0/16"}],
+]
+
+
+@pytest.mark.parametrize("mode", modes.OFFERED, ids=str)
+def test_every_combination_resolves(mode):
+    """Where a choice leaves something out, nothing else may refer to it, whatever else was chosen."""
+    seen = 0
+    for choice in itertools.product(*TOGETHER):
+        given = dict(pair for part in choice for pair in part.items())
+        if mode.vpc == "new" and "AwsEndpoints" in given:
+            continue
+        given |= {f"AvailabilityZone{i}": zone for i, zone in enumerate(modes.ZONES[: mode.zones], 1)}
+        if given.pop("addresses", None):
+            if mode.public:
+                given["PublicAllocationIds"] = ",".join(f"eipalloc-0{i}" for i in range(mode.zones))
+            if mode.private:
+                given["PrivateAddresses"] = ",".join(f"192.168.1.10{i}" for i in range(mode.zones))
+        stack = resolve.resolve(modes.ROOT, mode.parameters(**given))
+        listeners = [r.properties["Port"] for r in stack.all("AWS::ElasticLoadBalancingV2::Listener")]
+        targets = stack.one("AWS::ECS::Service").properties["LoadBalancers"]
+        assert len(listeners) == len(targets) == (mode.public + mode.private) * len(given.get("Listeners", "443,80").split(","))
+        seen += 1
+    assert seen == 2 * 3 * 2 * 2 * 2 * (3 if mode.vpc == "existing" else 1)
+
+
 # ---------- no parameter is dead ----------
 ENDPOINTS = modes.Mode("BOTH", 3, "new", "ENDPOINTS", "off")
 EXISTING = modes.Mode("BOTH", 3, "existing", "ENDPOINTS", "off")
