@@ -252,6 +252,7 @@ def test_endpoints_left_out_need_another_way(choice):
         (EXISTING_GIVEN, "say AwsEndpoints"),
         (EXISTING_GIVEN | {"AwsEndpoints": "create"}, "give ExistingVpcCidrs"),
         (EXISTING_GIVEN | {"AwsEndpoints": "create:logs", "AwsServicesEgressCidr": "0.0.0.0/0"}, "give ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0", "MoreAwsEndpoints": "ssm"}, "give ExistingVpcCidrs"),
         (EXISTING_GIVEN | {"AwsEndpoints": "existing"}, "give AwsServicesEgressCidr"),
         (EXISTING_GIVEN | {"AwsEndpoints": "create", "ExistingVpcCidrs": "10.0.0.0/16"}, "ExistingPublicSubnetIds"),
         ({"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}, "no other way"),
@@ -558,6 +559,12 @@ def test_the_rollback_by_alarm_can_be_switched_off():
     for value, on in (("on", True), ("off", False)):
         alarms = fleet(DeploymentAlarm=value).one("AWS::ECS::Service").properties["DeploymentConfiguration"]["Alarms"]
         assert (alarms["Enable"], alarms["Rollback"], len(alarms["AlarmNames"])) == (on, on, 1)
+
+
+def test_every_alarm_is_documented():
+    table = (modes.CFN.parent / "docs/deploy.md").read_text().split("### Alarms")[1].split("\n## ")[0]
+    documented = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert documented == {re.sub(r"[23]$", "1", a.name) if a.name.startswith("Zone") else a.name for a in fleet().all("AWS::CloudWatch::Alarm")}
 
 
 # ---------- scaling ----------

@@ -12,6 +12,7 @@ import modes
 import resolve
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+from test_security import BUILD_IN_VPC, SOURCES, pipeline
 
 # A resolved template has literal zones, ARNs and account ids, and no parameters: that is its nature.
 IGNORED = ["I", "W3010", "W3005"]
@@ -23,6 +24,7 @@ MORE = {
     "EnableExec": "true", "FargateSpotShare": "50", "KmsKeyArn": modes.KEY, "AlarmEmail": "ops@example.com", "Listeners": "443", "MoreAwsEndpoints": "ssm,secretsmanager",
     "UpstreamNames": "{ a.example.com: b.example.net }", "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary", "PrivateClientIpv6Cidr": "fd00::/8", "DeploymentAlarm": "off",
 }  # fmt: skip
+PIPELINE_MORE = BUILD_IN_VPC | {"KmsKeyArn": modes.KEY, "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary", "AlarmTopicArn": f"arn:aws:sns:us-east-1:{modes.ACCOUNT}:alarms", "CpuArchitecture": "X86_64"}
 ADDRESSES = {"PublicAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1,eipalloc-0123456789abcdef2", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170"}
 
 
@@ -40,6 +42,11 @@ def distinct_stacks():
                 text = json.dumps(stack.plain(), sort_keys=True)
                 shape = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
                 found.setdefault(shape, (text, f"{mode} {stack.name}"))
+    pipelines = [pipeline(source, **more) for source in SOURCES for more in ({}, PIPELINE_MORE)]
+    others = [resolve.resolve(modes.CFN / name, {"KmsKeyArn": modes.KEY} if name == "foundation.yaml" else {}) for name in ("foundation.yaml", "example.yaml")]
+    for stack in pipelines + others:
+        text = json.dumps(stack.plain(), sort_keys=True)
+        found[text] = (text, f"{stack.path.name} {stack.parameters.get('SourceProvider', '')}")
     return dict(found.values())
 
 
