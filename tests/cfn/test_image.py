@@ -154,17 +154,3 @@ def test_an_index_is_not_passed_as_unsupported(stub, media):  # noqa: F811
     stub.error("describe-image-scan-findings", "UnsupportedImageTypeException")
     done = stub.run("scan", "latticegate", DIGEST)
     assert done.returncode == 1 and "attestations" in done.stderr
-
-
-# ---------- the pipeline's two builds ----------
-def test_the_image_build_tests_builds_scans_and_packages_in_that_order():
-    commands = (modes.CFN / "buildspec-image.yml").read_text()
-    steps = ["docker build --target test", "cfn/image ", "cfn/scan ", "cloudformation package", ".Image = $image"]
-    places = [commands.index(step) for step in steps]
-    assert places == sorted(places)
-    assert "cargo test --locked" in (REPO / "docker/Dockerfile").read_text()
-
-
-def test_the_access_list_is_linted_and_published_without_an_image():
-    commands = (modes.CFN / "buildspec-policy.yml").read_text()
-    assert "cfn/publish-policy --yes" in commands and "docker" not in commands
