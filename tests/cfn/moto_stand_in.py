@@ -4,7 +4,7 @@ A smoke test, not a proof: it shows that the real `aws cloudformation package` a
 that scripts find what they look for. What each resource says is asserted on the resolved templates.
 
 Lent to moto: nested stacks; Fn::Cidr; AWS::NoValue inside lists; outputs of stacks that
-a change set made; lower-case repository names; the load balancer's Type; stand-ins
+a change set made; lower-case repository names; DeletionPolicy RetainExceptOnCreate; the load balancer's Type; stand-ins
 for resource types it does not know. Run: python moto_stand_in.py PORT
 """
 
@@ -143,6 +143,18 @@ def clean_json(resource_json, resources_map):
 
 
 parsing.clean_json = clean_json
+
+delete_resources = parsing.ResourceMap.delete
+
+
+def delete_but_what_is_retained(self):
+    for resource in self._resource_json_map.values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"
+    delete_resources(self)
+
+
+parsing.ResourceMap.delete = delete_but_what_is_retained
 
 execute_change_set = CloudFormationBackend.execute_change_set
 

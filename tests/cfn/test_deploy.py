@@ -336,3 +336,14 @@ def test_what_cannot_be_built_is_said_before_anything_is_made(stub):  # noqa: F8
     assert "neither docker nor podman answers" in refused(stub)
     # With an image nothing has to be built.
     assert deployed(stub, "--image", IMAGE)["Image"] == IMAGE
+
+
+def test_the_running_image_is_kept_before_another_is_pushed(stub):  # noqa: F811
+    """The lifecycle policy of the repository expires the oldest: never the one that tasks are started from."""
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("pushed", DIGEST)
+    stub.answer("batch-get-image", {"images": [{"imageManifest": "{}", "imageManifestMediaType": "x"}]})
+    stub.answer("put-image", "{}")
+    deployed(stub)
+    kept = next(n for n, c in enumerate(stub.calls()) if "put-image" in c and "--image-tag running-" in c)
+    assert kept < next(n for n, c in enumerate(stub.calls()) if c.startswith("docker push"))
