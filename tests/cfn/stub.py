@@ -177,7 +177,7 @@ class Stub:
         """The finished process; what was called since the last run is in calls()."""
         self.calls_file.write_text("")
         (self.directory / "unanswered").unlink(missing_ok=True)
-        done = subprocess.run([SCRIPTS / script, *map(str, arguments)], env=self.env | env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        done = subprocess.run([SCRIPTS / script, *map(str, arguments)], env=self.env | env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, cwd=self.directory)
         unanswered = self.directory / "unanswered"
         assert not unanswered.exists(), unanswered.read_text() + done.stderr
         assert "unbound variable" not in done.stderr and "command not found" not in done.stderr and "illegal option" not in done.stderr, done.stderr

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from stub import DIGEST, REPOSITORY, Stub, stub  # noqa: F401
+from stub import DIGEST, IMAGE, REPOSITORY, Stub, stub  # noqa: F401
 
 FAULTS = {
     "throttled": "\nAn error occurred (Throttling) when calling the Some operation (reached max retries: 4): Rate exceeded\n",
@@ -101,6 +101,21 @@ def linter(stub):
     stub.write("list.yaml", "rules:\n  - allow: all\n")
 
 
+def kept(stub):
+    stub.answer("batch-get-image", {"images": [{"imageManifest": "{}", "imageManifestMediaType": "x"}]})
+    stub.answer("put-image", "{}")
+
+
+def to_list(stub):
+    linter(stub)
+    stub.answer("get-object", "rules:\n  - deny: all\n")
+
+
+def packaged(stub):
+    stub.write("template-url", "https://s3.us-east-1.amazonaws.com/artifacts/templates/root-1.yaml")
+    stub.write("parameters.json", "[]")
+
+
 def scanned(stub):
     stub.answer("describe-image-scan-findings", {"imageScanStatus": {"status": "COMPLETE"}})
 
@@ -123,6 +138,11 @@ CASES = [
     ("call", "call", ["--dry-run", "https://orders.example.com/"], running, ["cloudformation describe-stacks"]),
     ("build", "image", [REPOSITORY], to_build, ["ecr describe-images", "ecr get-login-password"]),
     ("find", "image", ["--find", REPOSITORY], running, ["ecr describe-images"]),
+    ("keep", "keep", [IMAGE], kept, ["ecr batch-get-image", "ecr put-image"]),
+    ("list", "pipeline/list", ["{}/list.yaml", "s3://lists/ipcontrol.yaml", "s3://artifacts/seen"], to_list, ["s3api get-object"]),
+    ("build", "pipeline/build", ["latticegate", REPOSITORY, "ARM64"], running, ["ecr describe-images", "cloudformation describe-stacks"]),
+    ("package", "pipeline/package", ["latticegate", IMAGE, "artifacts"], running, ["cloudformation package", "s3api put-object", "cloudformation get-template"]),
+    ("plan", "pipeline/plan", ["latticegate", "{}", "arn:aws:iam::1:role/deploy"], packaged, ["cloudformation create-change-set", "cloudformation describe-change-set"]),
     ("scan", "scan", ["latticegate", DIGEST], scanned, ["ecr describe-image-scan-findings", "ecr describe-images"]),
 ]
 
@@ -160,7 +180,7 @@ def asked_without_faults(number):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{c[1]}-{c[0]}" for c in CASES])
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{c[1].replace('/', '-')}-{c[0]}" for c in CASES])
 def test_a_fault_of_the_api_is_one_clear_line_and_the_end(tmp_path, number, fault):
     _, script, arguments, account, _ = CASES[number]
     asked = asked_without_faults(number)
@@ -178,9 +198,9 @@ def test_a_fault_of_the_api_is_one_clear_line_and_the_end(tmp_path, number, faul
 
 # Where a fault of each kind would do the most harm: a running fleet, list or stack taken for absent.
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name, operation", [("update", "cloudformation describe-stacks"), ("update", "s3api head-object"), ("all", "s3api head-bucket"), ("publish", "s3api get-object"), ("find", "ecr describe-images")])
+@pytest.mark.parametrize("name, operation", [("update", "cloudformation describe-stacks"), ("update", "s3api head-object"), ("all", "s3api head-bucket"), ("publish", "s3api get-object"), ("find", "ecr describe-images"), ("list", "s3api get-object")])
 def test_no_fault_is_taken_for_absence(tmp_path, name, operation, fault):
-    (case,) = [c for c in CASES if c[0] == name]
+    case = next(c for c in CASES if c[0] == name)
     done, after = Case(tmp_path, *case[1:4]).run(fault, operation)
     judge(case[1], fault, operation, done, after)
 
@@ -193,7 +213,7 @@ def judge(script, fault, operation, done, after):
     assert done.returncode != 0, where
     assert not [c for c in after if CHANGES.match(c)], where
     word, operation = fault.split("#")[0], operation.replace("wait-", "wait ")
-    lines = re.findall(r"^(?:deploy|destroy|verify|names|publish-policy|call|image|scan): .*$", done.stderr, re.M)
+    lines = re.findall(r"^(?:deploy|destroy|verify|names|publish-policy|call|image|scan|keep|list|build|package|plan): .*$", done.stderr, re.M)
     if script == "verify" and not lines:
         # A part that may not be seen is wrong, and the rest is still looked at; the names are looked at by cfn/names.
         assert re.search(rf"^WRONG .*{word}", done.stdout, re.M), where
