@@ -1,13 +1,18 @@
 # shellcheck shell=bash
-# What the scripts of this directory share. Sourced, not run.
+# What the scripts of this directory share: words, questions to AWS, stacks. Sourced, not run.
+#
+# Bash 3.2 and the BSD tools of macOS suffice (tests/cfn/test_portable.py): no associative array, no ${x,,}, no mapfile;
+# an array that may be empty is expanded as ${a[@]+"${a[@]}"}; no case without its ( inside $( ).
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(dirname "$HERE")
 STACK=${STACK:-latticegate}
+SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/latticegate.XXXXXX")
+trap 'rm -rf "$SCRATCH"' EXIT
 
 say() { printf '%s\n' "$*" >&2; }
 
-# fail WHAT MEND: one line for what went wrong, one for what to do.
+# fail WHAT FIX: one line for what went wrong, one for what to do.
 fail() {
     printf '\n%s: %s\n' "$(basename "$0")" "$1" >&2
     [ -z "${2:-}" ] || printf '  mend: %s\n' "$2" >&2
@@ -15,24 +20,93 @@ fail() {
 }
 
 need() {
-    local tool
+    local tool missing=
     for tool in "$@"; do
-        command -v "$tool" >/dev/null || fail "$tool is not installed" "install $tool and run this again"
+        command -v "$tool" >/dev/null || missing="$missing $tool"
     done
+    [ -z "$missing" ] || fail "not installed:$missing" "install what is missing and run this again"
 }
 
 # wants OPTION [VALUE ...]: an option that takes a value has one.
 wants() { [ $# -ge 2 ] || fail "$1 needs a value" "$(basename "$0") --help"; }
 
 # Prints the header comment of the script that calls it: the help.
-help() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//p}}' "$0"; }
+help() {
+    local line
+    while IFS= read -r line; do
+        case $line in
+        '#!'*) ;;
+        '#'*) line=${line#\#} && printf '%s\n' "${line# }" ;;
+        *) break ;;
+        esac
+    done <"$0"
+}
 
+# confirm QUESTION [WHAT-IS-DONE]: goes on after a yes only; says truthfully what was changed until now.
 confirm() {
     [ -z "${YES:-}" ] || return 0
     [ -t 0 ] || fail "$1 needs a yes" "add --yes"
-    local answer
-    read -r -p "$1 [y/N] " answer
-    [ "$answer" = y ] || [ "$answer" = yes ] || fail "stopped" "nothing was changed"
+    local reply
+    read -r -p "$1 [y/N] " reply
+    [ "$reply" = y ] || [ "$reply" = yes ] || fail "stopped" "${2:-nothing was changed}"
+}
+
+# ---------- questions to AWS ----------
+
+# attempt COMMAND ...: runs aws; what it prints is in `answer`, what it complains of in $SCRATCH/errors.
+attempt() {
+    answer=$(aws "$@" 2>"$SCRATCH/errors") || {
+        answer=
+        return 1
+    }
+}
+
+# query COMMAND ...: the same. Returns 1 only where AWS says that there is no such thing; throttled, denied, expired and
+# unreachable are no answer, and end the script: what was not seen must not be taken for absent.
+query() {
+    attempt "$@" && return 0
+    [ "$(fault)" = absent ] && return 1
+    no_answer "$1 $2"
+}
+
+# request COMMAND ...: the same where the thing must be there, and for whatever changes something.
+request() { attempt "$@" || no_answer "$1 $2"; }
+
+# complaint: the last line that aws printed on its standard error.
+complaint() { tr -d '\r' <"$SCRATCH/errors" | grep -v '^[[:space:]]*$' | tail -n 1 || true; }
+
+# fault: what kind of failure the last attempt was, in one word.
+fault() {
+    # One pattern for each kind. `does not exist` alone would take "Token for https://... does not exist" for an absence.
+    if grep -qE '\(ValidationError\).* does not exist|\((404|NoSuch[A-Za-z]+|[A-Za-z.]*NotFound[A-Za-z]*)\)' "$SCRATCH/errors"; then
+        echo absent
+    elif grep -qE 'AccessDenied|UnauthorizedOperation|not authorized|\((403|Forbidden)\)' "$SCRATCH/errors"; then
+        echo denied
+    elif grep -qE 'Expired|(is|has) expired|SSO (session|Token)|GetRoleCredentials|[Rr]efresh failed' "$SCRATCH/errors"; then
+        echo expired
+    elif grep -qE 'Throttl|TooManyRequests|RequestLimitExceeded|SlowDown|Rate exceeded' "$SCRATCH/errors"; then
+        echo throttled
+    elif grep -qE 'Could not connect|[Tt]imed? ?out|ConnectionError|Connection (was|aborted|reset|refused)|connect to proxy|SSL validation|Name or service' "$SCRATCH/errors"; then
+        echo unreachable
+    elif grep -qE '[Uu]nable to locate credentials|AuthFailure|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|SignatureDoesNotMatch|config profile' "$SCRATCH/errors"; then
+        echo unknown-identity
+    else
+        echo other
+    fi
+}
+
+# no_answer COMMAND: ends the script with one line on why AWS did not answer.
+no_answer() {
+    local said
+    said=$(complaint)
+    case $(fault) in
+    expired) fail "aws $1: the credentials have expired: $said" "aws sso login, or export fresh credentials; then run this again" ;;
+    denied) fail "aws $1: access denied: $said" "ask for the permission that this line names; then run this again" ;;
+    throttled) fail "aws $1: throttled by AWS: $said" "run this again in a minute; export AWS_RETRY_MODE=adaptive retries more patiently" ;;
+    unreachable) fail "aws $1: no answer from AWS: $said" "check the network, the proxy and AWS_REGION=${AWS_REGION:-}; then run this again" ;;
+    unknown-identity) fail "aws $1: no credentials that AWS knows: $said" "aws configure, aws sso login, or export AWS_PROFILE" ;;
+    *) fail "aws $1 failed: ${said:-without a word}" "see the message of AWS in this line" ;;
+    esac
 }
 
 # Who and where; sets ACCOUNT, AWS_REGION.
@@ -41,85 +115,88 @@ account() {
     AWS_REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
     [ -n "$AWS_REGION" ] || fail "no region" "export AWS_REGION=us-east-1 (or: aws configure set region us-east-1)"
     export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION AWS_PAGER=
-    local said
-    if ! said=$(aws sts get-caller-identity --query Account --output text 2>&1); then
-        fail "AWS does not know us: $said" "aws configure, aws sso login, or export AWS_PROFILE"
-    fi
-    ACCOUNT=$said
+    request sts get-caller-identity --query Account --output text
+    ACCOUNT=$answer
     export ACCOUNT
 }
 
-# stack_status NAME: its status, or nothing.
-stack_status() { aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null || true; }
+# ---------- stacks ----------
 
-# describe NAME: the stack as JSON, asked once; {} where there is none.
-declare -A DESCRIBED=()
+# described NAME: where `describe` keeps the stack.
+described() { printf '%s/%s.stack' "$SCRATCH" "${1//[^A-Za-z0-9-]/_}"; }
+
+# describe NAME: reads the stack, once. A script does it before the functions below are used inside $( ), where a failure
+# would end the substitution only.
 describe() {
-    [ -n "${DESCRIBED[$1]:-}" ] || DESCRIBED[$1]=$(aws cloudformation describe-stacks --stack-name "$1" --output json 2>/dev/null || echo '{}')
+    local answer file
+    file=$(described "$1")
+    [ ! -f "$file" ] || return 0
+    query cloudformation describe-stacks --stack-name "$1" --output json || answer='{}'
+    printf '%s' "$answer" >"$file"
 }
 
-# output NAME KEY, parameter NAME KEY: of a stack, or nothing.
-output() {
-    describe "$1"
-    jq -r --arg key "$2" '.Stacks[0].Outputs[]? | select(.OutputKey == $key) | .OutputValue' <<<"${DESCRIBED[$1]}"
-}
-parameter() {
-    describe "$1"
-    jq -r --arg key "$2" '.Stacks[0].Parameters[]? | select(.ParameterKey == $key) | .ParameterValue' <<<"${DESCRIBED[$1]}"
+# forget NAME: after a change.
+forget() { rm -f "$(described "$1")"; }
+
+# of_stack NAME FILTER [jq arguments]: of the stack as AWS describes it; nothing where there is none.
+of_stack() {
+    local stack=$1 filter=$2
+    shift 2
+    describe "$stack"
+    jq -r "$@" ".Stacks[0] // {} | $filter" "$(described "$stack")"
 }
 
+stack_status() { of_stack "$1" '.StackStatus // empty'; }
+# The role with which CloudFormation changes the stack: that of whoever changed it last with one, the pipeline's.
+stack_role() { of_stack "$1" '.RoleARN // empty'; }
+output() { of_stack "$1" '.Outputs[]? | select(.OutputKey == $key) | .OutputValue' --arg key "$2"; }
+parameter() { of_stack "$1" '.Parameters[]? | select(.ParameterKey == $key) | .ParameterValue' --arg key "$2"; }
+
+# must_output NAME KEY: into `answer`; by a variable, since a failure inside $( ) would not end the script.
 must_output() {
-    local found
-    found=$(output "$1" "$2")
-    [ -n "$found" ] || fail "stack $1 has no output $2" "cfn/deploy first (or --stack NAME if yours is named otherwise)"
-    printf '%s' "$found"
+    answer=$(output "$1" "$2")
+    [ -n "$answer" ] || fail "stack $1 has no output $2" "cfn/deploy first (or --stack NAME if yours is named otherwise)"
 }
 
-# The first things that failed, through nested stacks: those are the causes, the rest is rollback.
+# check_role STACK [OTHER]: a stack whose role is gone can be neither changed nor deleted without another one.
+check_role() {
+    local role
+    role=$(stack_role "$1")
+    [ -n "$role" ] || return 0
+    if [ -n "${2:-}" ]; then
+        say "CloudFormation changes $1 as $2 from now on (until now: $role)"
+    elif attempt iam get-role --role-name "${role##*/}" --output json; then
+        say "CloudFormation changes $1 as $role, the role of who changed it last (the pipeline)"
+    else
+        case $(fault) in
+        absent) fail "stack $1 is bound to the role $role, which does not exist any more (the pipeline was deleted before the fleet)" "add --role ARN of a role that CloudFormation may assume and that may change the fleet" ;;
+        denied) say "CloudFormation changes $1 as $role; whether that role still exists cannot be seen from here" ;;
+        *) no_answer "iam get-role" ;;
+        esac
+    fi
+}
+
+# why_failed STACK [SINCE]: the first things that failed in this operation, through nested stacks: those are the causes,
+# the rest is rollback. By its events, since a rolled-back part is gone or looks well again; SINCE is the start of the
+# operation in the outermost stack.
 why_failed() {
-    local stack=$1 nested
-    aws cloudformation describe-stack-events --stack-name "$stack" --output json 2>/dev/null |
-        jq -r '[.StackEvents[] | select(.ResourceStatus | test("FAILED$")) | select((.ResourceStatusReason // "") | test("cancelled") | not)]
-               | reverse | .[:3][] | "    \(.LogicalResourceId) (\(.ResourceType)): \(.ResourceStatusReason)"' >&2
-    for nested in $(aws cloudformation describe-stack-resources --stack-name "$stack" --output json 2>/dev/null |
-        jq -r '.StackResources[] | select(.ResourceType == "AWS::CloudFormation::Stack" and (.ResourceStatus | test("FAILED"))) | .PhysicalResourceId // empty'); do
-        why_failed "$nested"
-    done
-}
-
-# The binary that lints lists: told, built, installed, or taken out of the image that runs.
-latticegate() {
-    if [ -z "${GATE_BINARY:-}" ]; then
-        local candidate
-        for candidate in "$REPO/target/release/latticegate" "$REPO/target/debug/latticegate" "$(type -P latticegate || true)"; do
-            [ -z "$candidate" ] || [ ! -x "$candidate" ] || GATE_BINARY=$candidate
-            [ -z "${GATE_BINARY:-}" ] || break
-        done
-    fi
-    [ -n "${GATE_BINARY:-}" ] || binary_from_image
-    "$GATE_BINARY" "$@"
-}
-
-binary_from_image() {
-    local image engine container directory
-    image=$(parameter "$STACK" Image)
-    engine=$(type -P docker || type -P podman || true)
-    if [ -z "$image" ] || [ -z "$engine" ]; then
-        fail "no latticegate binary to check the list with" "cargo build --release, or install docker so that it can be taken from the running image, or export GATE_BINARY"
-    fi
-    say "taking the binary out of $image"
-    aws ecr get-login-password | "$engine" login --username AWS --password-stdin "${image%%/*}" >&2
-    directory=$(mktemp -d)
-    container=$("$engine" create "$image" /latticegate)
-    "$engine" cp "$container:/latticegate" "$directory/latticegate" >&2
-    "$engine" rm "$container" >/dev/null
-    GATE_BINARY=$directory/latticegate
-}
-
-# check_policy FILE: the linter's own words; its exit code.
-check_policy() {
-    local file
-    file=$(realpath "$1")
-    # The list alone is judged; the networks are documentation addresses that stand for a real configuration.
-    LATTICEGATE_POLICY=$file LATTICEGATE_PROXY_PROTOCOL__TRUSTED=192.0.2.0/24 latticegate check
+    local stack=$1 since=${2:-} answer found kind nested text
+    attempt cloudformation describe-stack-events --stack-name "$stack" --max-items 2000 --output json || {
+        [ -n "$since" ] || say "    its events cannot be read: $(complaint)"
+        return 1
+    }
+    found=$(jq -r --arg since "$since" '
+        [.StackEvents[]?] as $events
+        | ($since | if . != "" then . else ([$events[] | select(.PhysicalResourceId == .StackId and (.ResourceStatus | test("^(CREATE|UPDATE|DELETE|IMPORT)_IN_PROGRESS$"))) | .Timestamp] | max // "") end) as $start
+        | $start, ([$events[] | select(.Timestamp >= $start and (.ResourceStatus | endswith("_FAILED")) and .PhysicalResourceId != .StackId)
+            | select((.ResourceStatusReason // "") | test("cancelled") | not)]
+          | reverse | .[:3][]
+          | (if .ResourceType == "AWS::CloudFormation::Stack" and (.PhysicalResourceId // "") != "" then "stack \(.PhysicalResourceId)" else "resource -" end)
+            + " \(.LogicalResourceId) (\(.ResourceType)): \(.ResourceStatusReason // .ResourceStatus | gsub("\\s+"; " "))")' <<<"$answer")
+    since=$(head -n 1 <<<"$found")
+    found=$(sed 1d <<<"$found")
+    [ -n "$found" ] || return 1
+    while read -r kind nested text; do
+        [ "$kind" = stack ] && why_failed "$nested" "$since" || say "    $text"
+    done <<<"$found"
 }

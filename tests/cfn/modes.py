@@ -24,10 +24,11 @@ ALWAYS = {
     "VPCLatticeServiceNetwork": "sn-0123456789abcdef0",
 }
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1d")
+EXISTING_VPC_CIDRS = "10.20.0.0/16,10.21.0.0/20"
 EXISTING = {
     "Public": (("subnet-0a010000000000000", "subnet-0a020000000000000", "subnet-0a030000000000000"), ("10.20.0.0/24", "10.20.1.0/24", "10.20.2.0/24")),
     "Private": (("subnet-0b010000000000000", "subnet-0b020000000000000", "subnet-0b030000000000000"), ("10.20.16.0/24", "10.20.17.0/24", "10.20.18.0/24")),
-    "Endpoint": (("subnet-0c010000000000000", "subnet-0c020000000000000", "subnet-0c030000000000000"), ("10.20.32.0/26", "10.20.32.64/26", "10.20.32.128/26")),
+    "Endpoint": (("subnet-0c010000000000000", "subnet-0c020000000000000", "subnet-0c030000000000000"), ("10.20.32.0/25", "10.20.32.128/25", "10.20.33.0/25")),
 }
 
 
@@ -74,6 +75,8 @@ class Mode:
                 given[f"AvailabilityZone{i}"] = zone
         else:
             given["ExistingVpcId"] = "vpc-0fedcba9876543210"
+            given["AwsEndpoints"] = "create"
+            given["ExistingVpcCidrs"] = EXISTING_VPC_CIDRS
             given["ExistingPrivateRouteTableIds"] = "rtb-0d010000000000000,rtb-0d020000000000000"
             for kind, (ids, cidrs) in EXISTING.items():
                 if (kind == "Public" and not self.public) or (kind == "Endpoint" and not self.endpoints):

@@ -4,7 +4,7 @@ A smoke test, not a proof: it shows that the real `aws cloudformation package` a
 that scripts find what they look for. What each resource says is asserted on the resolved templates.
 
 Lent to moto: nested stacks; Fn::Cidr; AWS::NoValue inside lists; outputs of stacks that
-a change set made; lower-case repository names; the load balancer's Type; stand-ins
+a change set made; lower-case repository names; DeletionPolicy RetainExceptOnCreate; the load balancer's Type; stand-ins
 for resource types it does not know. Run: python moto_stand_in.py PORT
 """
 
@@ -18,7 +18,7 @@ import warnings
 
 warnings.simplefilter("ignore")
 
-from moto.cloudformation import parsing  # noqa: E402
+from moto.cloudformation import parsing, responses  # noqa: E402
 from moto.cloudformation.models import CloudFormationBackend, cloudformation_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ecr.models import Repository  # noqa: E402
@@ -144,6 +144,18 @@ def clean_json(resource_json, resources_map):
 
 parsing.clean_json = clean_json
 
+delete_resources = parsing.ResourceMap.delete
+
+
+def delete_but_what_is_retained(self):
+    for resource in self._resource_json_map.values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"
+    delete_resources(self)
+
+
+parsing.ResourceMap.delete = delete_but_what_is_retained
+
 execute_change_set = CloudFormationBackend.execute_change_set
 
 
@@ -156,6 +168,16 @@ def execute_then_read_outputs(self, change_set_name, stack_name=None):
 
 
 CloudFormationBackend.execute_change_set = execute_then_read_outputs
+
+
+
+def template_at(template_url, account_id, partition):
+    """moto reads templates from AWS's host names only, not from its own."""
+    bucket, key = urllib.parse.urlparse(template_url).path.lstrip("/").split("/", 1)
+    return s3_backends[account_id][partition].get_object(bucket, key).value.decode()
+
+
+responses.get_stack_from_s3_url = template_at
 
 create_repository = Repository.create_from_cloudformation_json.__func__
 Repository.create_from_cloudformation_json = classmethod(

@@ -62,13 +62,18 @@ ATTRIBUTE = {
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "LoadBalancerFullName"): "net/{n}/{h16}",
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "TargetGroupFullName"): "targetgroup/{n}/{h16}",
     ("AWS::CodeBuild::Project", "Arn"): "arn:aws:codebuild:{r}:{a}:project/{n}",
-    ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{a}:role/{n}",
+    ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{a}:role{path}{n}",
     ("AWS::Lambda::Function", "Arn"): "arn:aws:lambda:{r}:{a}:function:{n}",
     ("AWS::Logs::LogGroup", "Arn"): "arn:aws:logs:{r}:{a}:log-group:{n}:*",
     ("AWS::S3::Bucket", "Arn"): "arn:aws:s3:::{n}",
+    ("AWS::VpcLattice::Service", "DnsEntry.HostedZoneId"): "Z0LATTICE",
     ("AWS::VpcLattice::Service", "DnsEntry.DomainName"): "{n}.7d67968.vpc-lattice-svcs.{r}.on.aws",
     ("AWS::VpcLattice::ServiceNetworkVpcAssociation", "Id"): "snva-{h}",
 }
+
+
+# Attributes that give back what a property says.
+PROPERTY_IS_ATTRIBUTE = {("AWS::EC2::Subnet", "CidrBlock")}
 
 
 class TemplateError(Exception):
@@ -174,7 +179,7 @@ class _Evaluator:
             if "AllowedValues" in spec and value not in [str(v) for v in spec["AllowedValues"]]:
                 raise TemplateError(f"{self.stack.path.name}: {key}={value} is not in {spec['AllowedValues']}")
             if "AllowedPattern" in spec and not re.fullmatch(spec["AllowedPattern"], value):
-                raise TemplateError(f"{self.stack.path.name}: {key}={value} does not match {spec['AllowedPattern']}")
+                raise TemplateError(f"{self.stack.path.name}: {key}={value}: {spec.get('ConstraintDescription', 'does not match ' + spec['AllowedPattern'])}")
             if spec["Type"] == "Number":
                 number = float(value)
                 if number < float(spec.get("MinValue", number)) or number > float(spec.get("MaxValue", number)):
@@ -258,7 +263,8 @@ class _Evaluator:
         name = f"{resource.stack}-{resource.name}-{digest[:12].upper()}"
         if resource.type in ("AWS::S3::Bucket", "AWS::ECR::Repository"):
             name = name.lower()
-        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT)
+        path = resource.properties.get("Path", "/")
+        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT, path=path)
 
     # ---------- values ----------
     def value(self, node: Any) -> Any:
@@ -296,6 +302,8 @@ class _Evaluator:
             if key not in outputs:
                 raise TemplateError(f"{self.stack.path.name}: {name} has no output {key} with these parameters")
             return outputs[key]
+        if (resource.type, attribute) in PROPERTY_IS_ATTRIBUTE:
+            return resource.properties[attribute]
         try:
             return self.shape(ATTRIBUTE[resource.type, attribute], resource)
         except KeyError:
@@ -334,7 +342,10 @@ class _Evaluator:
     def fn_cidr(self, argument: Any) -> list[str]:
         block, count, bits = (self.value(a) for a in argument)
         network = ipaddress.ip_network(block)
-        subnets = network.subnets(new_prefix=network.max_prefixlen - int(bits))
+        prefix = network.max_prefixlen - int(bits)
+        if prefix < network.prefixlen or int(count) > 2 ** (prefix - network.prefixlen):
+            raise TemplateError(f"{self.stack.path.name}: Fn::Cidr: {block} does not hold {count} /{prefix}")
+        subnets = network.subnets(new_prefix=prefix)
         return [str(next(subnets)) for _ in range(int(count))]
 
     def fn_findinmap(self, argument: Any) -> Any:

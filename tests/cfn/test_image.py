@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import modes
 import pytest
+from stub import DIGEST, REPOSITORY, stub  # noqa: F401
 
 REPO = modes.CFN.parent
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/latticegate"
-DIGEST = "sha256:" + "ab" * 32
-
-
-@pytest.fixture
-def fake(tmp_path):
-    """`aws` answers from files named after its operation (missing: exit 254); all calls go into `calls`."""
-    directory = tmp_path / "fake"
-    directory.mkdir()
-    (directory / "aws").write_text(
-        '#!/bin/sh\necho "aws $*" >>"$FAKE/calls"\ncase $2 in get-caller-identity) echo 123456789012; exit ;; get-login-password) echo password; exit ;; esac\n'
-        '[ -f "$FAKE/$2" ] || { cat "$FAKE/$2.error" >&2; exit 254; }\ncat "$FAKE/$2"\n'
-    )
-    (directory / "docker").write_text(f'#!/bin/sh\necho "docker $*" >>"$FAKE/calls"\n[ "$1" != login ] || cat >/dev/null\n[ "$1" != push ] || echo {DIGEST} >"$FAKE/describe-images"\n')
-    for tool in ("aws", "docker"):
-        (directory / tool).chmod(0o755)
-    (directory / "calls").touch()
-    (directory / "describe-images.error").write_text("ImageNotFoundException\n")
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    env = keep | {"FAKE": str(directory), "PATH": f"{directory}:{keep['PATH']}", "AWS_REGION": "us-east-1", "SCAN_PATIENCE": "0"}
-    return directory, env
-
-
-def run(env, script, *arguments):
-    return subprocess.run([script, *arguments], env=env, capture_output=True, text=True, timeout=60)
 
 
 # ---------- image ----------
@@ -45,38 +19,82 @@ def run(env, script, *arguments):
 def sources(tmp_path):
     """A copy of what the image is made of, to be edited."""
     copy = tmp_path / "sources"
-    for name in ("src", "conf", "docker", "cfn"):
-        shutil.copytree(REPO / name, copy / name)
+    for name in ("src", "conf", "docker", "cfn", "benches"):
+        shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("target"))
     (copy / "docs").mkdir()
-    for name in ("Cargo.toml", "Cargo.lock", "docs/reasons.md"):
+    for name in ("Cargo.toml", "Cargo.lock", "docs/reasons.md", ".dockerignore"):
         shutil.copy(REPO / name, copy / name)
     return copy
 
 
-def test_an_image_is_built_once_and_again_only_for_other_sources(fake, sources):
-    directory, env = fake
+def test_an_image_is_built_once_and_again_only_for_other_sources(stub, sources):  # noqa: F811
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("pushed", DIGEST)
 
     def image(*arguments):
-        done = run(env, sources / "cfn/image", REPOSITORY, *arguments)
+        done = stub.run(sources / "cfn/image", REPOSITORY, *arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{REPOSITORY}@{DIGEST}\n"
-        calls = (directory / "calls").read_text()
-        (directory / "calls").write_text("")
+        calls = "\n".join(stub.calls())
         return re.search(r"imageTag=(\S+)", calls)[1], "docker build" in calls and "docker push" in calls
 
     first, built = image()
     assert built and first.startswith("arm64-")
     # It is there now: nothing is built.
     assert image() == (first, False)
-    with (sources / "conf/ipcontrol.yaml").open("a") as f:
-        f.write("# an edit of the list\n")
+    # Nor for what the image does not consist of.
+    for name in ("conf/ipcontrol.yaml", "docker/compose.yaml", "docker/demo/Corefile"):
+        with (sources / name).open("a") as f:
+            f.write("# an edit\n")
+    (sources / "docker/demo/tls").mkdir()
+    (sources / "docker/demo/tls/key.pem").write_text("made by the demo")
     assert image() == (first, False)
     tags = {first, image("X86_64")[0]}
-    for name in ("src/lib.rs", "docker/Dockerfile", "Cargo.lock", "conf/latticegate.yaml", "docs/reasons.md"):
+    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "docs/reasons.md", "benches/run", ".dockerignore"):
         with (sources / name).open("a") as f:
             f.write("\n")
         tags.add(image()[0])
-    assert len(tags) == 7
+    assert len(tags) == 11
+
+
+def test_the_image_is_one_and_not_an_index(stub):  # noqa: F811
+    """With attestations, the default of buildx, ECR is given an index, which its basic scanning does not read."""
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("pushed", DIGEST)
+    stub.tool("docker", stub.bin.joinpath("docker").read_text().replace("build)", 'build) echo "attestations off: $BUILDX_NO_DEFAULT_ATTESTATIONS" >>"$STUB/calls";', 1))
+    assert stub.run("image", REPOSITORY).returncode == 0
+    assert "attestations off: 1" in stub.calls()
+
+
+def test_find_builds_nothing(stub):  # noqa: F811
+    done = stub.run("image", "--find", REPOSITORY, "ARM64")
+    assert (done.returncode, done.stdout) == (0, f"{REPOSITORY}@{DIGEST}\n")
+    stub.error("describe-images", "ImageNotFoundException")
+    done = stub.run("image", "--find", REPOSITORY, "ARM64")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not [c for c in stub.calls() if c.startswith("docker")]
+
+
+def test_a_push_that_somebody_else_was_faster_with_is_no_failure(stub):  # noqa: F811
+    """Tags are immutable: of two builds of the same sources the second push is refused."""
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("push-fails", "")
+    done = stub.run("image", REPOSITORY)
+    assert done.returncode == 1 and "has no digest" in done.stderr
+    stub.write("pushed", DIGEST)
+    done = stub.run("image", REPOSITORY)
+    assert (done.returncode, done.stdout) == (0, f"{REPOSITORY}@{DIGEST}\n") and "pushed from elsewhere" in done.stderr
+
+
+@pytest.mark.parametrize("lack, text", [("engine", "neither docker nor podman answers"), ("buildx", "docker has no buildx")])
+def test_what_cannot_be_built_here_is_said(stub, lack, text):  # noqa: F811
+    stub.error("describe-images", "ImageNotFoundException")
+    if lack == "engine":
+        (stub.directory / "engine").unlink()
+    else:
+        stub.tool("docker", stub.bin.joinpath("docker").read_text().replace("case $1 in", "case $1 in\nbuildx) exit 1 ;;", 1))
+    done = stub.run("image", REPOSITORY)
+    assert done.returncode == 1 and text in done.stderr
 
 
 def test_what_is_compiled_in_is_copied_into_the_build():
@@ -108,35 +126,31 @@ def findings(status, **counts):
         (findings("COMPLETE", HIGH=1), 1, "1 HIGH"),
         (findings("ACTIVE", CRITICAL=2, LOW=1), 1, "2 CRITICAL"),
         # Basic scanning of an image without an operating system.
-        (findings("UNSUPPORTED_IMAGE"), 0, "enhanced scanning"),
+        (findings("UNSUPPORTED_IMAGE"), 0, "NOT SCANNED"),
+        # Once passed like a clean one.
+        (findings("FAILED"), 1, "is FAILED: as told"),
         (findings("IN_PROGRESS"), 1, "still IN_PROGRESS"),
     ],
 )
-def test_scan(fake, answer, code, text):
-    directory, env = fake
-    (directory / "describe-image-scan-findings").write_text(answer)
-    done = run(env, modes.CFN / "scan", "latticegate", DIGEST)
+def test_scan(stub, answer, code, text):  # noqa: F811
+    stub.answer("describe-images", "application/vnd.oci.image.manifest.v1+json")
+    stub.answer("describe-image-scan-findings", answer)
+    done = stub.run("scan", "latticegate", DIGEST)
     assert done.returncode == code, done.stderr
     assert text in done.stderr
 
 
-@pytest.mark.parametrize("error, text", [("ScanNotFoundException", "scan on push"), ("AccessDeniedException", "ecr:DescribeImageScanFindings")])
-def test_scan_that_cannot_be_read(fake, error, text):
-    directory, env = fake
-    (directory / "describe-image-scan-findings.error").write_text(f"An error occurred ({error}) when calling\n")
-    done = run(env, modes.CFN / "scan", "latticegate", DIGEST)
-    assert done.returncode == 1 and text in done.stderr
+@pytest.mark.parametrize("error, code, text", [("ScanNotFoundException", 1, "scan on push"), ("AccessDeniedException", 1, "access denied"), ("UnsupportedImageTypeException", 0, "NOT SCANNED")])
+def test_scan_that_cannot_be_read(stub, error, code, text):  # noqa: F811
+    stub.answer("describe-images", "application/vnd.oci.image.manifest.v1+json")
+    stub.error("describe-image-scan-findings", error)
+    done = stub.run("scan", "latticegate", DIGEST)
+    assert done.returncode == code and text in done.stderr
 
 
-# ---------- the pipeline's two builds ----------
-def test_the_image_build_tests_builds_scans_and_packages_in_that_order():
-    commands = (modes.CFN / "buildspec-image.yml").read_text()
-    steps = ["docker build --target test", "cfn/image ", "cfn/scan ", "cloudformation package", ".Image = $image"]
-    places = [commands.index(step) for step in steps]
-    assert places == sorted(places)
-    assert "cargo test --locked" in (REPO / "docker/Dockerfile").read_text()
-
-
-def test_the_access_list_is_linted_and_published_without_an_image():
-    commands = (modes.CFN / "buildspec-policy.yml").read_text()
-    assert "cfn/publish-policy --yes" in commands and "docker" not in commands
+@pytest.mark.parametrize("media", ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"])
+def test_an_index_is_not_passed_as_unsupported(stub, media):  # noqa: F811
+    stub.answer("describe-images", media)
+    stub.error("describe-image-scan-findings", "UnsupportedImageTypeException")
+    done = stub.run("scan", "latticegate", DIGEST)
+    assert done.returncode == 1 and "attestations" in done.stderr

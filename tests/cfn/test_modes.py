@@ -60,16 +60,30 @@ def test_subnets_of_a_new_vpc(mode, fleet):
     v6 = [ipaddress.ip_network(p["Ipv6CidrBlock"]) for p in subnets.values()]
     for blocks in (v4, v6):
         assert not any(a.overlaps(b) for i, a in enumerate(blocks) for b in blocks[:i])
-    vpc_blocks = [ipaddress.ip_network(c) for c in ("192.168.1.0/24", "192.168.2.0/24")]
+    vpc_blocks = [ipaddress.ip_network(c) for c in ("192.168.1.0/24", "100.64.0.0/23")]
     assert all(any(s.subnet_of(v) for v in vpc_blocks) for s in v4)
-    # A whole free /28 that touches none of the five reserved addresses exists only from /26 up.
-    assert all(ipaddress.ip_network(p["CidrBlock"]).prefixlen <= 26 for n, p in subnets.items() if "Endpoint" in n)
+    # Three endpoints, three aligned /28 that hold none of the five addresses AWS reserves, room for the interfaces beside them.
+    for name, p in subnets.items():
+        if "Endpoint" in name:
+            assert len(free_blocks(p["CidrBlock"])) >= 3 + 1
+
+
+def free_blocks(cidr):
+    """The aligned /28 blocks of a subnet without the five addresses that AWS reserves in it."""
+    subnet = ipaddress.ip_network(cidr)
+    reserved = [subnet[0], subnet[1], subnet[2], subnet[3], subnet[-1]]
+    return [b for b in subnet.subnets(new_prefix=28) if not any(a in b for a in reserved)]
+
+
+def test_a_26_holds_two_endpoints_and_not_three():
+    # Why the template makes /25, and its descriptions say so.
+    assert [len(free_blocks(c)) for c in ("10.0.0.0/27", "10.0.0.0/26", "10.0.0.0/25")] == [0, 2, 6]
 
 
 def test_the_second_vpc_block_exists_for_lattice_endpoints_only(mode, fleet):
     blocks = [r.properties.get("CidrBlock") for r in fleet.all("AWS::EC2::VPCCidrBlock")]
     new = mode.vpc == "new"
-    assert blocks == ([None] if new else []) + (["192.168.2.0/24"] if new and mode.endpoints else [])
+    assert blocks == ([None] if new else []) + (["100.64.0.0/23"] if new and mode.endpoints else [])
 
 
 def test_only_public_subnets_have_a_way_to_the_internet(mode, fleet):
@@ -110,6 +124,9 @@ def test_lattice_access(mode, fleet):
         return
     assert (len(associations), len(endpoints)) == (0, 1)
     (endpoint,) = endpoints
+    # In a VPC that others use too, private DNS would lead their names of resource configurations to an endpoint that admits
+    # the tasks alone.
+    assert endpoint.properties["PrivateDnsEnabled"] == ("true" if mode.vpc == "new" else "false")
     assert endpoint.properties["ServiceNetworkArn"].endswith(":servicenetwork/sn-0123456789abcdef0")
     subnets = endpoint.properties["SubnetIds"]
     assert len(subnets) == mode.zones
@@ -131,6 +148,13 @@ def test_several_service_networks_by_endpoints():
     arns = [r.properties["ServiceNetworkArn"] for r in fleet.all("AWS::EC2::VPCEndpoint") if "ServiceNetworkArn" in r.properties]
     assert [a.rsplit("/")[-1] for a in arns] == ["sn-0123456789abcdef0", "sn-0000000000000000a", "sn-0000000000000000b"]
     assert arns[2] == arn
+    # verify and names ask for each of them.
+    ids = [r.id for r in fleet.all("AWS::EC2::VPCEndpoint") if "ServiceNetworkArn" in r.properties]
+    assert [fleet.outputs[f"ServiceNetworkEndpointId{n}"] for n in ("", "2", "3")] == ids
+
+
+def test_outputs_of_endpoints_that_are_not_made(mode, fleet):
+    assert "ServiceNetworkEndpointId2" not in fleet.outputs and "ServiceNetworkEndpointId3" not in fleet.outputs
 
 
 def test_an_empty_service_network_makes_no_association():
@@ -147,8 +171,9 @@ def test_load_balancers(mode, fleet):
     for scheme, balancer in balancers.items():
         p = balancer.properties
         assert p["Type"] == "network"
-        assert p["IpAddressType"] == "dualstack"
-        assert len(p["Subnets"]) == mode.zones
+        # No AAAA record where the security group admits no IPv6 client.
+        assert p["IpAddressType"] == {"internet-facing": "dualstack", "internal": "ipv4"}[scheme]
+        assert len(p["Subnets"]) == mode.zones and "SubnetMappings" not in p
         assert len(p["SecurityGroups"]) == 1
         assert p["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "on"
         assert attributes(balancer, "LoadBalancerAttributes")["load_balancing.cross_zone.enabled"] == "false"
@@ -199,7 +224,7 @@ def test_trusted_networks_are_the_load_balancers_subnets(mode, fleet):
 # ---------- task and service ----------
 def test_task(fleet):
     task = fleet.one("AWS::ECS::TaskDefinition").properties
-    assert (task["Cpu"], task["Memory"], task["NetworkMode"]) == ("2048", "4096", "awsvpc")
+    assert (task["Cpu"], task["Memory"], task["NetworkMode"]) == ("512", "1024", "awsvpc")
     assert task["RuntimePlatform"] == {"CpuArchitecture": "ARM64", "OperatingSystemFamily": "LINUX"}
     c = container(fleet)
     assert c["Image"] == modes.IMAGE and "@sha256:" in c["Image"]
@@ -235,9 +260,10 @@ def test_emf_dimensions_are_what_scaling_and_alarms_ask_for(fleet):
         metrics = [m["MetricStat"]["Metric"] for m in alarm.properties.get("Metrics", []) if "MetricStat" in m] or [alarm.properties]
         for metric in metrics:
             if metric["Namespace"] == "latticegate":
-                assert {d["Name"]: d["Value"] for d in metric["Dimensions"]} == asked
+                dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+                assert {k: v for k, v in dimensions.items() if k != "reason"} == asked
                 seen += 1
-    assert seen == 5
+    assert seen == 13
     (connections,) = [r for r in fleet.all("AWS::ApplicationAutoScaling::ScalingPolicy") if r.name == "ScaleOnConnections"]
     metric = connections.properties["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     assert {d["Name"]: d["Value"] for d in metric["Dimensions"]} == asked
@@ -250,8 +276,8 @@ def test_service(mode, fleet):
     assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["Alarms"]["Enable"] and deployment["Alarms"]["Rollback"]
-    # An alarm that a first start or an edit of the list can raise must not roll a release back.
-    assert {fleet.by_id(a).name for a in deployment["Alarms"]["AlarmNames"]} == {"DnsFailuresAlarm", "FailedAlarm"}
+    # An alarm that a first start, an edit of the list or somebody's broken service can raise must not roll a release back.
+    assert {fleet.by_id(a).name for a in deployment["Alarms"]["AlarmNames"]} == {"UnreachableAlarm"}
     for name in deployment["Alarms"]["AlarmNames"]:
         assert fleet.by_id(name).properties["TreatMissingData"] == "notBreaching"
     assert p["AvailabilityZoneRebalancing"] == "ENABLED"
@@ -264,7 +290,7 @@ def test_service(mode, fleet):
     groups = {b["TargetGroupArn"]: b["ContainerPort"] for b in p["LoadBalancers"]}
     assert groups == {g.id: g.properties["Port"] for g in fleet.all("AWS::ElasticLoadBalancingV2::TargetGroup")}
     cluster = fleet.one("AWS::ECS::Cluster").properties
-    assert cluster["ClusterSettings"] == [{"Name": "containerInsights", "Value": "enabled"}]
+    assert cluster["ClusterSettings"] == [{"Name": "containerInsights", "Value": "disabled"}]
 
 
 def test_scaling(fleet):
@@ -274,15 +300,18 @@ def test_scaling(fleet):
     assert set(policies) == {"ScaleOnCpu", "ScaleOnConnections"}
     assert float(policies["ScaleOnCpu"]["TargetValue"]) == 70
     assert float(policies["ScaleOnConnections"]["TargetValue"]) < 55000
-    assert all((p["ScaleOutCooldown"], p["ScaleInCooldown"]) == (60, 60) for p in policies.values())
+    # Out at once; in no faster than a task can leave.
+    deregistration = int(fleet.all("AWS::ElasticLoadBalancingV2::TargetGroup")[0].properties["TargetGroupAttributes"][2]["Value"])
+    assert all((p["ScaleOutCooldown"], p["ScaleInCooldown"]) == (60, deregistration) for p in policies.values())
 
 
 def test_alarms_and_what_is_told(mode, fleet):
     topic = fleet.one("AWS::SNS::Topic").id
     alarms = fleet.all("AWS::CloudWatch::Alarm")
     names = sorted(a.name for a in alarms)
-    per_balancer = ["NoHealthyTarget"] * (mode.public + mode.private)
-    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "RefusedAlarm"] + per_balancer)
+    zones = [f"ZoneWithoutTarget{i}" for i in range(1, (mode.zones if mode.vpc == "new" else 0) + 1)]
+    per_balancer = ["NoHealthyTarget", "PortAllocationErrors", *zones] * (mode.public + mode.private)
+    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "RefusedAlarm", "SilentAlarm", "UnreachableAlarm"] + per_balancer)
     for alarm in alarms:
         if alarm.name != "DeploymentFailedAlarm":
             assert alarm.properties["AlarmActions"] == [topic]

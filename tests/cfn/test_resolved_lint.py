@@ -12,6 +12,7 @@ import modes
 import resolve
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+from test_security import BUILD_IN_VPC, SOURCES, pipeline
 
 # A resolved template has literal zones, ARNs and account ids, and no parameters: that is its nature.
 IGNORED = ["I", "W3010", "W3005"]
@@ -19,19 +20,33 @@ IGNORED = ["I", "W3010", "W3005"]
 
 # Two stacks that differ in ids and addresses only are one case: linting takes a second or two each.
 IDS = re.compile(r"[0-9a-f]{12,17}|[0-9A-F]{12}|[0-9.]+/[0-9]+|[0-9a-f:]+/[0-9]+|us-east-1[a-f]")
-MORE = {"EnableExec": "true", "FargateSpotShare": "50", "KmsKeyArn": modes.KEY, "AlarmEmail": "ops@example.com"}
+MORE = {
+    "EnableExec": "true", "FargateSpotShare": "50", "KmsKeyArn": modes.KEY, "AlarmEmail": "ops@example.com", "Listeners": "443", "MoreAwsEndpoints": "ssm,secretsmanager",
+    "UpstreamNames": "{ a.example.com: b.example.net }", "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary", "PrivateClientIpv6Cidr": "fd00::/8", "DeploymentAlarm": "off",
+}  # fmt: skip
+PIPELINE_MORE = BUILD_IN_VPC | {"KmsKeyArn": modes.KEY, "PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary", "AlarmTopicArn": f"arn:aws:sns:us-east-1:{modes.ACCOUNT}:alarms", "CpuArchitecture": "X86_64"}
+ADDRESSES = {"PublicAllocationIds": "eipalloc-0123456789abcdef0,eipalloc-0123456789abcdef1,eipalloc-0123456789abcdef2", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170"}
 
 
 def distinct_stacks():
     found = {}
     for mode in modes.OFFERED:
-        for more in ({}, MORE) if mode.zones == 3 and mode.vpc == "new" else ({},):
+        several = [{}]
+        if mode.zones == 3 and mode.vpc == "new":
+            several += [MORE | ({"VPCLatticeServiceNetwork2": "sn-0123456789abcdef1"} if mode.endpoints else {})]
+            several += [ADDRESSES] if mode.deployment == "BOTH" else []
+        for more in several:
             for stack in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk():
                 if stack.path == modes.ROOT:
                     continue
                 text = json.dumps(stack.plain(), sort_keys=True)
                 shape = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
                 found.setdefault(shape, (text, f"{mode} {stack.name}"))
+    pipelines = [pipeline(source, **more) for source in SOURCES for more in ({}, PIPELINE_MORE)]
+    others = [resolve.resolve(modes.CFN / name, {"KmsKeyArn": modes.KEY} if name == "foundation.yaml" else {}) for name in ("foundation.yaml", "example.yaml")]
+    for stack in pipelines + others:
+        text = json.dumps(stack.plain(), sort_keys=True)
+        found[text] = (text, f"{stack.path.name} {stack.parameters.get('SourceProvider', '')}")
     return dict(found.values())
 
 

@@ -211,4 +211,4 @@ def test_call_unsigned_and_refused(moto, service):
     (headers,) = Service.seen
     assert "Authorization" not in headers
     port = free_port()
-    assert "PublicClientCidr1" in run(moto, "call", "--direct", f"http://127.0.0.1:{port}/", expect=1)
+    assert "PublicClientCidr1" in run(moto, "call", "--direct", f"http://127.0.0.1:{port}/", expect=2)

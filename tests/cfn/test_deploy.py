@@ -1,0 +1,349 @@
+"""cfn/deploy against a stub account: what it looks up, what it refuses before anything is changed, what it passes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+from stub import DIGEST, IMAGE, REPOSITORY, SCRIPTS, stack, stub  # noqa: F401
+from test_faults import CHANGES, existing_vpc, new_fleet
+
+
+def changed(stub):  # noqa: F811
+    return [c for c in stub.calls() if CHANGES.match(c)]
+
+
+def fleet_deployments(stub):  # noqa: F811
+    return [c for c in stub.calls() if c.startswith("cloudformation deploy ") and "--stack-name latticegate " in c]
+
+
+def refused(stub, *arguments, **env):  # noqa: F811
+    """Its last words, after a run that changed nothing."""
+    done = stub.run("deploy", "--yes", *arguments, **env)
+    assert done.returncode == 1 and not changed(stub), done.stderr + "\n".join(changed(stub))
+    return done.stderr
+
+
+def passed(stub, stack="latticegate"):  # noqa: F811
+    """The parameters that the deployment of a stack was given."""
+    (call,) = [c for c in stub.calls() if c.startswith("cloudformation deploy") and f"--stack-name {stack} " in c + " "]
+    _, _, rest = call.partition("--parameter-overrides ")
+    return dict(pair.split("=", 1) for pair in rest.split())
+
+
+def deployed(stub, *arguments):  # noqa: F811
+    done = stub.run("deploy", "--yes", *arguments)
+    assert done.returncode == 0, done.stderr
+    return passed(stub)
+
+
+# ---------- Fargate's quota ----------
+# Twice the tasks: a rolling update has old and new side by side. The fleet of the stub is 3 × 1 vCPU.
+@pytest.mark.parametrize("quota, arguments, need", [("5.0", [], "6"), ("6.0", ["TaskSize=2vCPU-4GB"], "12"), ("6.0", ["MinTasks=4"], "8"), ("0.0", ["TaskSize=0.25vCPU-0.5GB"], "1.5")])
+def test_a_quota_that_an_update_does_not_fit_is_said_first(stub, quota, arguments, need):  # noqa: F811
+    stub.answer("get-service-quota", quota)
+    said = refused(stub, *arguments)
+    assert f"is {quota.removesuffix('.0')} in this region" in said and f"need {need} " in said
+    assert re.search(r"request-service-quota-increase .*--quota-code L-3032A538 --desired-value %d\b" % -(-float(need) // 1), said)
+
+
+def test_a_quota_that_is_enough_or_cannot_be_read_stops_nothing(stub):  # noqa: F811
+    stub.answer("get-service-quota", "6.0")
+    deployed(stub)
+    stub.error("get-service-quota", "AccessDeniedException")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 0 and "cannot be read here" in done.stderr and "must be 6 or more" in done.stderr
+    # An account that never asked for more has AWS's default, if anything.
+    stub.error("get-service-quota", "NoSuchResourceException")
+    stub.answer("get-aws-default-service-quota", "2.0")
+    assert "is 2 in this region" in refused(stub)
+
+
+def test_a_quota_is_judged_by_the_default_size_for_a_new_fleet(stub):  # noqa: F811
+    new_fleet(stub)
+    stub.answer("get-service-quota", "1.0")
+    size = re.search(r"^  TaskSize:\n(?:    .*\n)*?    Default: ([0-9.]+)vCPU", (SCRIPTS / "root.yaml").read_text(), re.M)[1]
+    assert f"3 tasks of {size} vCPU need {6 * float(size):g} " in refused(stub)
+
+
+# ---------- the key ----------
+KEY = "arn:aws:kms:us-east-1:1:key/1"
+
+
+def test_a_rerun_keeps_the_key_of_the_foundation(stub):  # noqa: F811
+    """It once passed an empty one: a new, empty repository, and a list that no task could read."""
+    stub.foundation({"KmsKeyArn": KEY})
+    stub.without_fleet()
+    assert deployed(stub, "VPCLatticeServiceNetwork=sn-0123456789abcdef0")["KmsKeyArn"] == KEY
+    # CloudFormation keeps what the foundation has: nothing is passed.
+    assert passed(stub, "latticegate-foundation") == {}
+    # The key that it has may be said again.
+    assert deployed(stub, f"KmsKeyArn={KEY}")["KmsKeyArn"] == KEY
+
+
+@pytest.mark.parametrize("has, wanted", [(KEY, KEY[:-1] + "2"), (KEY, ""), ("", KEY)])
+def test_another_key_would_be_another_repository(stub, has, wanted):  # noqa: F811
+    stub.foundation({"KmsKeyArn": has})
+    assert "a repository keeps its key" in refused(stub, f"KmsKeyArn={wanted}")
+
+
+def test_the_first_key_is_given_to_both(stub):  # noqa: F811
+    new_fleet(stub)
+    stub.write("pushed", DIGEST)
+    assert deployed(stub, f"KmsKeyArn={KEY}", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")["KmsKeyArn"] == KEY
+    assert passed(stub, "latticegate-foundation") == {"KmsKeyArn": KEY}
+
+
+# ---------- an existing VPC ----------
+def endpoints(*services, **more):
+    return {"VpcEndpoints": [{"ServiceName": f"com.amazonaws.us-east-1.{s}", "VpcEndpointType": "Interface", "PrivateDnsEnabled": True} | more for s in services]}
+
+
+@pytest.mark.parametrize(
+    "there, text",
+    [
+        ([], "AwsEndpoints=create, endpoints that then answer for every workload"),
+        (["ecr.api", "ecr.dkr", "logs"], "AwsEndpoints=existing AwsServicesEgressCidr=10.0.0.0/16"),
+        (["logs", "sqs"], "AwsEndpoints=create:ecr.api,ecr.dkr,s3 AwsServicesEgressCidr=10.0.0.0/16"),
+    ],
+)
+def test_how_an_existing_vpc_reaches_aws_is_not_guessed(stub, there, text):  # noqa: F811
+    existing_vpc(stub)
+    stub.answer("describe-vpc-endpoints", endpoints(*there))
+    assert text in refused(stub)
+
+
+@pytest.mark.parametrize("value, there, twice", [("create", ["logs"], "logs"), ("create:logs,ecr.api", ["logs", "ecr.dkr"], "logs")])
+def test_an_endpoint_that_is_there_cannot_be_made_again(stub, value, there, twice):  # noqa: F811
+    existing_vpc(stub)
+    stub.answer("describe-vpc-endpoints", endpoints(*there))
+    said = refused(stub, f"AwsEndpoints={value}")
+    assert f"has endpoints for {twice} already" in said
+
+
+def test_endpoints_without_private_dns_of_other_services_and_of_the_stack_are_no_hindrance(stub):  # noqa: F811
+    existing_vpc(stub)
+    stub.answer("describe-vpc-endpoints", {"VpcEndpoints": endpoints("logs", PrivateDnsEnabled=False)["VpcEndpoints"] + endpoints("sqs")["VpcEndpoints"]})
+    deployed(stub, "AwsEndpoints=create")
+    stub.answer("describe-vpc-endpoints", endpoints("logs", "ecr.api", "ecr.dkr"))
+    deployed(stub, "AwsEndpoints=existing")
+    # Its own, made by an earlier run.
+    stub.fleet({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "AwsEndpoints": "create"})
+    deployed(stub)
+    deployed(stub, "AwsEndpoints=create")
+
+
+def test_the_s3_gateway_of_the_private_route_tables_counts(stub):  # noqa: F811
+    existing_vpc(stub)
+    gateway = {"VpcEndpoints": [{"ServiceName": "com.amazonaws.us-east-1.s3", "VpcEndpointType": "Gateway", "PrivateDnsEnabled": False, "RouteTableIds": ["rtb-1"]}]}
+    stub.answer("describe-vpc-endpoints", gateway)
+    deployed(stub, "AwsEndpoints=create", "ExistingPrivateRouteTableIds=rtb-2")
+    assert "endpoints for s3 already" in refused(stub, "AwsEndpoints=create", "ExistingPrivateRouteTableIds=rtb-2,rtb-1")
+
+
+def test_cidrs_are_looked_up_each_time(stub):  # noqa: F811
+    """They were looked up once: other subnets kept the CIDRs of the first, and PROXY headers were believed from there."""
+    existing_vpc(stub)
+    stub.fleet({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "ExistingPrivateSubnetCidrs": "10.9.9.0/24", "AwsEndpoints": "create"})
+    given = deployed(stub, "ExistingPrivateSubnetIds=subnet-7")
+    assert given["ExistingPrivateSubnetCidrs"] == "10.0.1.0/24"
+    if "\n  ExistingVpcCidrs:" in (SCRIPTS / "root.yaml").read_text():
+        assert given["ExistingVpcCidrs"] == "10.0.0.0/16"
+    assert deployed(stub, "ExistingPrivateSubnetCidrs=10.1.0.0/24")["ExistingPrivateSubnetCidrs"] == "10.1.0.0/24"
+
+
+def test_subnets_without_ipv6_make_the_load_balancers_ipv4(stub):  # noqa: F811
+    existing_vpc(stub)
+    assert deployed(stub, "AwsEndpoints=create")["IpAddressType"] == "ipv4"
+    six = {"CidrBlock": "10.0.1.0/24", "Ipv6CidrBlockAssociationSet": [{"Ipv6CidrBlock": "fd00::/64", "Ipv6CidrBlockState": {"State": "associated"}}]}
+    stub.answer("describe-subnets", {"Subnets": [six]})
+    assert "IpAddressType" not in deployed(stub, "AwsEndpoints=create")
+    stub.answer("describe-subnets", {"Subnets": [six, {"CidrBlock": "10.0.2.0/24"}]})
+    assert deployed(stub, "AwsEndpoints=create")["IpAddressType"] == "ipv4"
+    assert deployed(stub, "AwsEndpoints=create", "IpAddressType=dualstack")["IpAddressType"] == "dualstack"
+
+
+# ---------- states ----------
+@pytest.mark.parametrize(
+    "status, text",
+    [
+        ("ROLLBACK_COMPLETE", "cfn/destroy --stack latticegate, then cfn/deploy"),
+        ("ROLLBACK_FAILED", "cfn/destroy --stack latticegate, then cfn/deploy"),
+        ("DELETE_FAILED", "cfn/destroy --stack latticegate, then cfn/deploy"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name latticegate"),
+        ("UPDATE_FAILED", "rollback-stack --stack-name latticegate"),
+        ("UPDATE_IN_PROGRESS", "wait until that has ended"),
+    ],
+)
+def test_each_state_has_its_own_way_out(stub, status, text):  # noqa: F811
+    stub.answer("describe-stacks", stack("latticegate", status), "latticegate")
+    assert text in refused(stub)
+
+
+def test_a_foundation_that_failed_is_seen_as_well(stub):  # noqa: F811
+    stub.without_fleet()
+    stub.foundation(status="ROLLBACK_COMPLETE")
+    assert "cfn/destroy --stack latticegate --empty" in refused(stub)
+
+
+def test_zones_of_a_running_vpc_are_not_silently_ignored(stub):  # noqa: F811
+    assert "--zones is for a new VPC" in refused(stub, "--zones", "2")
+
+
+def test_a_role_that_is_gone_is_said(stub):  # noqa: F811
+    """The pipeline was deleted before the fleet."""
+    stub.fleet({}, RoleARN="arn:aws:iam::1:role/some/pipeline-DeployRole-1")
+    stub.error("get-role", "NoSuchEntity", about="pipeline-DeployRole-1")
+    assert "--role ARN" in refused(stub)
+    done = stub.run("deploy", "--yes", "--role", "arn:aws:iam::1:role/other")
+    assert done.returncode == 0, done.stderr
+    (call,) = fleet_deployments(stub)
+    assert "--role-arn arn:aws:iam::1:role/other" in call
+
+
+def test_a_role_that_may_not_be_seen_stops_nothing(stub):  # noqa: F811
+    """Nor does the service-linked role of ECS, which is there wherever ECS was used."""
+    stub.fleet({}, RoleARN="arn:aws:iam::1:role/pipeline")
+    stub.error("get-role", "AccessDenied")
+    stub.error("create-service-linked-role", "AccessDenied")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 0 and "ask an administrator" in done.stderr
+
+
+# ---------- asking ----------
+def answered(stub, reply, *arguments):  # noqa: F811
+    """deploy on a terminal, where somebody answers."""
+    main, other = pty.openpty()
+    stub.calls_file.write_text("")
+    with os.fdopen(main, "wb", buffering=0) as keyboard:
+        process = subprocess.Popen([SCRIPTS / "deploy", *arguments], env=stub.env, stdin=other, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        os.close(other)
+        keyboard.write(f"{reply}\n".encode())
+        out, _ = process.communicate(timeout=120)
+    return process.returncode, out
+
+
+def test_a_new_fleet_is_asked_about_before_anything_is_made(stub):  # noqa: F811
+    new_fleet(stub)
+    code, out = answered(stub, "n")
+    assert code == 1 and "nothing was changed" in out
+    assert not changed(stub)
+
+
+def test_an_update_is_asked_about_when_its_changes_are_shown(stub):  # noqa: F811
+    code, out = answered(stub, "n")
+    assert code == 1 and "the fleet was not changed" in out
+    assert not fleet_deployments(stub)
+
+
+# ---------- changes ----------
+def nested(stub):  # noqa: F811
+    """A change set of which one part changes a task definition and another nothing."""
+    change = lambda action, name, kind, **more: {"Type": "Resource", "ResourceChange": {"Action": action, "LogicalResourceId": name, "ResourceType": kind, **more}}  # noqa: E731
+    part = "AWS::CloudFormation::Stack"
+    stub.answer("create-change-set", "root")
+    stub.answer("describe-change-set", {"Status": "CREATE_COMPLETE", "Changes": [change("Modify", "Proxy", part, ChangeSetId="proxy", PhysicalResourceId="stack-proxy"), change("Modify", "Network", part, ChangeSetId="network", PhysicalResourceId="stack-network")]}, "root")
+    stub.answer("describe-change-set", {"Status": "CREATE_COMPLETE", "Changes": [change("Modify", "TaskDefinition", "AWS::ECS::TaskDefinition", Replacement="True", Details=[{"Target": {"Attribute": "Properties", "Name": "Cpu"}}])]}, "proxy")
+    stub.answer("describe-change-set", {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes.", "Changes": []}, "network")
+
+
+def test_a_plan_looks_into_nested_stacks_and_executes_nothing(stub):  # noqa: F811
+    nested(stub)
+    done = stub.run("deploy", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Modify +Proxy/TaskDefinition  AWS::ECS::TaskDefinition  REPLACED: True  \(Cpu\)", done.stderr)
+    # A part that changes nothing is not named as a change.
+    assert "Network" not in done.stderr
+    assert "--include-nested-stacks" in "".join(c for c in stub.calls() if "create-change-set" in c)
+    assert "execute-change-set --change-set-name root" in done.stderr
+    assert not fleet_deployments(stub) and "delete-change-set" not in "".join(changed(stub))
+
+
+def test_an_update_shows_the_same_and_leaves_no_change_set(stub):  # noqa: F811
+    nested(stub)
+    done = stub.run("deploy", "--yes")
+    assert "Proxy/TaskDefinition" in done.stderr
+    assert [c.split()[1] for c in changed(stub)][-2:] == ["delete-change-set", "deploy"]
+
+
+def test_nothing_to_change_is_no_execution(stub):  # noqa: F811
+    """A root with nested stacks never makes an empty change set: the same templates and parameters are what tells."""
+    packaged = (stub.directory / "answers/package").read_text()
+    stub.answer("get-template", json.dumps(packaged))
+    for arguments in ([], ["MinTasks=3"], ["--plan"]):
+        done = stub.run("deploy", "--yes", *arguments)
+        assert done.returncode == 0 and "nothing to change" in done.stderr
+        assert not fleet_deployments(stub) and "change-set" not in "".join(changed(stub))
+    # Another value, another image or another template is a change.
+    for arguments in (["MinTasks=4"], ["--image", IMAGE.replace("ab", "cd")]):
+        assert "nothing to change" not in stub.run("deploy", "--yes", *arguments).stderr
+    stub.answer("get-template", json.dumps(packaged + "# older\n"))
+    assert "nothing to change" not in stub.run("deploy", "--yes").stderr
+
+
+def test_a_parameter_that_the_template_dropped_is_not_passed(stub):  # noqa: F811
+    stub.fleet({"DroppedInThisRelease": "x"})
+    # parameters.json is gone with the scratch directory: the stub keeps what create-change-set was given.
+    stub.tool("aws", stub.bin.joinpath("aws").read_text().replace("for answer in", 'case "$*" in *create-change-set*) cat "$(echo "$*" | tr " " "\\n" | grep file:// | cut -c8-)" >"$STUB/parameters" ;; esac\nfor answer in', 1))
+    stub.run("deploy", "--plan", "MinTasks=5")
+    given = {p["ParameterKey"]: p for p in json.loads((stub.directory / "parameters").read_text())}
+    assert "DroppedInThisRelease" not in given
+    assert given["MinTasks"]["ParameterValue"] == "5" and given["TaskSize"] == {"ParameterKey": "TaskSize", "UsePreviousValue": True}
+
+
+# ---------- failures ----------
+def event(stack_id, name, status, at, reason="", kind="AWS::ECS::Service", physical="thing"):
+    return {"StackId": stack_id, "LogicalResourceId": name, "ResourceType": kind, "PhysicalResourceId": physical, "ResourceStatus": status, "ResourceStatusReason": reason, "Timestamp": f"2026-11-28T10:{at:02}:00+00:00"}
+
+
+def test_the_causes_are_those_of_this_operation_through_nested_stacks(stub):  # noqa: F811
+    stub.answer("deploy", "", "latticegate")
+    stub.error("deploy", "x", about="latticegate")
+    stub.write("answers/deploy.latticegate.error", "Waiting for stack create/update to complete\n\nFailed to create/update the stack. Run the following command\n")
+    (stub.directory / "answers/deploy.latticegate").unlink(missing_ok=True)
+    root, part, kind = "arn:root", "arn:proxy", "AWS::CloudFormation::Stack"
+    old = [event(root, f"Old{i}", "UPDATE_FAILED", i, "an old story") for i in range(4)]
+    now = [
+        event(root, "latticegate", "UPDATE_IN_PROGRESS", 20, "User Initiated", kind, root),
+        event(root, "Lattice", "UPDATE_FAILED", 22, "Resource update cancelled", kind, "arn:lattice"),
+        event(root, "Proxy", "UPDATE_FAILED", 23, "Embedded stack arn:proxy was not successfully updated", kind, part),
+        event(root, "latticegate", "UPDATE_ROLLBACK_IN_PROGRESS", 24, "The following resource(s) failed", kind, root),
+        event(root, "Proxy", "UPDATE_COMPLETE", 30, "", kind, part),
+    ]
+    stub.answer("describe-stack-events", {"StackEvents": (old + now)[::-1]}, "latticegate")
+    stub.answer("describe-stack-events", {"StackEvents": [event(part, "Service", "UPDATE_FAILED", 23, "Circuit Breaker\nwas triggered"), event(part, "Service", "UPDATE_FAILED", 5, "long ago")]}, "arn_proxy")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 1
+    causes = re.search(r"the first causes:\n(.*?)\n\ndeploy:", done.stderr, re.S)[1]
+    assert causes == "    Service (AWS::ECS::Service): Circuit Breaker was triggered"
+
+
+def test_an_explicit_nothing_is_kept(stub):  # noqa: F811
+    """`LatticeIpv6PrefixListId=` means none; a look-up once came behind it and won."""
+    new_fleet(stub)
+    stub.write("pushed", DIGEST)
+    given = deployed(stub, "LatticeIpv6PrefixListId=", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
+    assert given["LatticeIpv6PrefixListId"] == "" and given["LatticePrefixListId"].startswith("pl-")
+
+
+def test_what_cannot_be_built_is_said_before_anything_is_made(stub):  # noqa: F811
+    new_fleet(stub)
+    (stub.directory / "engine").unlink()
+    assert "neither docker nor podman answers" in refused(stub)
+    # With an image nothing has to be built.
+    assert deployed(stub, "--image", IMAGE)["Image"] == IMAGE
+
+
+def test_the_running_image_is_kept_before_another_is_pushed(stub):  # noqa: F811
+    """The lifecycle policy of the repository expires the oldest: never the one that tasks are started from."""
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("pushed", DIGEST)
+    stub.answer("batch-get-image", {"images": [{"imageManifest": "{}", "imageManifestMediaType": "x"}]})
+    stub.answer("put-image", "{}")
+    deployed(stub)
+    kept = next(n for n, c in enumerate(stub.calls()) if "put-image" in c and "--image-tag running-" in c)
+    assert kept < next(n for n, c in enumerate(stub.calls()) if c.startswith("docker push"))
