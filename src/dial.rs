@@ -1,9 +1,12 @@
 //! Addresses → a connected stream: in turn, each with a head start before the next, all under one deadline.
 //!
-//! An address is judged by the destination guard at the moment it is dialled, and only here is anything dialled.
+//! Which address is first is drawn anew for each connection, so that all of them share the load; IPv4 goes before IPv6,
+//! and what failed a while ago comes last. An address is judged by the destination guard at the moment it is dialled, and only here is anything dialled.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::outcome::{Failure, Outcome, RefuseReason};
 use crate::policy::reach::Reach;
+use crate::random::Random;
 use crate::socket::{self, Trouble};
 
 /// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").
@@ -43,6 +47,10 @@ impl DialError {
         }
     }
 
+    fn is_shortage(self) -> bool {
+        matches!(self, Self::Shortage(_))
+    }
+
     /// The address that the outcome is about.
     pub fn address(self) -> Option<SocketAddr> {
         match self {
@@ -52,6 +60,13 @@ impl DialError {
     }
 }
 
+/// Why no address could be reached, and what became of each that was tried.
+#[derive(Debug)]
+pub struct Unreached {
+    pub error: DialError,
+    pub tries: Vec<(SocketAddr, Failure)>,
+}
+
 /// Connects to the first of `addresses` that may and can be reached within `deadline`.
 pub async fn dial(
     addresses: &[IpAddr],
@@ -59,24 +74,29 @@ pub async fn dial(
     reach: &Reach,
     failing: &Failing,
     deadline: Duration,
-) -> Result<(TcpStream, SocketAddr), DialError> {
-    let mut error = DialError::Nowhere;
-    let mut allowed = Vec::new();
-    for ip in failing.last(addresses) {
-        match reach.check(SocketAddr::new(ip, port)) {
-            Ok(address) if allowed.len() < MAX_TRIES => allowed.push(address),
-            Ok(_) => {}
-            Err(reason) => error = DialError::Refused(reason, SocketAddr::new(ip, port)),
-        }
-    }
+) -> Result<(TcpStream, SocketAddr), Unreached> {
+    let allowed = |ip: IpAddr| reach.check(SocketAddr::new(ip, port));
+    let allowed: Vec<SocketAddr> =
+        failing.order(addresses).into_iter().filter_map(|ip| allowed(ip).ok()).take(MAX_TRIES).collect();
+    let mut error = match addresses.first().map(|ip| SocketAddr::new(*ip, port)) {
+        Some(first) if allowed.is_empty() => match reach.check(first) {
+            Ok(_) => DialError::Nowhere,
+            Err(reason) => DialError::Refused(reason, first),
+        },
+        _ => DialError::Nowhere,
+    };
     let mut queue = allowed.iter().copied().peekable();
     let mut racing = FuturesUnordered::new();
+    let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
     let ends = Instant::now() + deadline;
     loop {
         if let Some(address) = queue.next() {
             racing.push(attempt(address, ends));
         } else if racing.is_empty() {
-            return Err(error);
+            if let (false, Some(&(address, failure))) = (error.is_shortage(), most_telling(&tries)) {
+                error = DialError::Failed(failure, address);
+            }
+            return Err(Unreached { error, tries });
         }
         tokio::select! {
             Some((address, result)) = racing.next() => match result {
@@ -89,14 +109,28 @@ pub async fn dial(
                 }
                 Err(Attempt::Failed(failure)) => {
                     failing.note(address.ip());
-                    error = DialError::Failed(failure, address);
+                    tries.push((address, failure));
                 }
-                // Not the address's fault, and the next one would meet it too.
-                Err(Attempt::Shortage) => return Err(DialError::Shortage(address)),
+                // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
+                Err(Attempt::Shortage) => {
+                    error = DialError::Shortage(address);
+                    queue.by_ref().for_each(drop);
+                }
             },
             () = sleep(HEAD_START), if queue.peek().is_some() => {}
         }
     }
+}
+
+/// Of several failures the one that says most; that nobody answered is only true if it is true of all.
+fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure)> {
+    tries.iter().min_by_key(|(_, failure)| match failure {
+        Failure::NoLocalPort => 0,
+        Failure::ConnectRefused => 1,
+        Failure::ConnectUnreachable => 2,
+        Failure::ConnectTimeout => 4,
+        Failure::ConnectFailed | Failure::DnsTimeout | Failure::DnsFailed => 3,
+    })
 }
 
 /// Why one address was not reached.
@@ -128,28 +162,59 @@ fn judge(error: &io::Error) -> Attempt {
     })
 }
 
-/// Addresses whose last connect failed: for a while they are tried after the others.
-#[derive(Debug, Default)]
-pub struct Failing(RefCell<HashMap<IpAddr, Instant>>);
+/// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that
+/// nothing is shared.
+#[derive(Debug)]
+pub struct Failing {
+    since: RefCell<HashMap<IpAddr, Instant>>,
+    random: RefCell<Random>,
+}
+
+impl Default for Failing {
+    fn default() -> Self {
+        Self::seeded(RandomState::new().hash_one("order of addresses"))
+    }
+}
 
 impl Failing {
     const MEMORY: Duration = Duration::from_secs(30);
     /// More than this many failing addresses are a failing network: forget them all.
     const MAX: usize = 1024;
 
-    /// The same addresses, in the same order but for the failing ones, which come last.
-    fn last(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let mut ordered = addresses.to_vec();
-        let failing = self.0.borrow();
-        if !failing.is_empty() {
-            let now = Instant::now();
-            ordered.sort_by_key(|ip| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY));
+    fn seeded(seed: u64) -> Self {
+        Self { since: RefCell::default(), random: RefCell::new(Random(seed)) }
+    }
+
+    /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
+    /// last.
+    fn order(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let mut order = addresses.to_vec();
+        if order.len() < 2 {
+            return order;
         }
-        ordered
+        let mut random = self.random.borrow_mut();
+        for last in (1..order.len()).rev() {
+            order.swap(last, random.index(last + 1));
+        }
+        let failing = self.since.borrow();
+        let now = Instant::now();
+        let is_failing = |ip: &IpAddr| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY);
+        // Stable sorts: each keeps what those before it have done.
+        if order.iter().any(IpAddr::is_ipv6) && order.iter().any(IpAddr::is_ipv4) {
+            let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = order.iter().partition(|ip| ip.is_ipv4());
+            let mut ranked: Vec<(usize, IpAddr)> =
+                v4.into_iter().enumerate().chain(v6.into_iter().enumerate()).collect();
+            ranked.sort_by_key(|(rank, _)| *rank);
+            order = ranked.into_iter().map(|(_, ip)| ip).collect();
+        }
+        if !failing.is_empty() {
+            order.sort_by_key(is_failing);
+        }
+        order
     }
 
     fn note(&self, ip: IpAddr) {
-        let mut failing = self.0.borrow_mut();
+        let mut failing = self.since.borrow_mut();
         if failing.len() >= Self::MAX {
             failing.clear();
         }
@@ -157,7 +222,7 @@ impl Failing {
     }
 
     fn forget(&self, ip: IpAddr) {
-        let mut failing = self.0.borrow_mut();
+        let mut failing = self.since.borrow_mut();
         if !failing.is_empty() {
             failing.remove(&ip);
         }

@@ -49,5 +49,4 @@ pub mod status; // alive, ready, leaving
 pub mod web; // the health port and the admin port
 pub mod wall; // the clock that people read, and that may jump
 pub mod socket; // socket options and process limits
-#[cfg(test)]
-mod random; // for simulations
+mod random; // the order of addresses, simulations
