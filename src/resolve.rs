@@ -14,6 +14,7 @@ mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +104,7 @@ pub(crate) enum Ask {
         name: Hostname,
         /// On whose account, if it is a client's.
         client: Option<ClientKey>,
-        reply: oneshot::Sender<Result<Arc<Answer>, LookupError>>,
+        reply: Waiter,
     },
     /// The answer is in use and will soon expire.
     Renew(Hostname),
@@ -113,6 +114,47 @@ pub(crate) enum Ask {
     Probe { name: Hostname, reply: oneshot::Sender<Result<Found, LookupError>> },
     /// What is known, for people: how many names, and so many of those used last.
     Show { most: usize, reply: oneshot::Sender<(usize, Vec<Shown>)> },
+}
+
+/// The one who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Asked(oneshot::Sender<Reply>),
+    /// It knows that it waits for its turn.
+    Queued(oneshot::Sender<Result<Arc<Answer>, LookupError>>),
+}
+
+/// What a worker hears at first.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Answer(Result<Arc<Answer>, LookupError>),
+    /// The name has to wait for its turn before it is asked for; who leaves meanwhile is not asked for.
+    Queued(oneshot::Receiver<Result<Arc<Answer>, LookupError>>),
+}
+
+impl Waiter {
+    fn queued(self) -> Self {
+        let Self::Asked(waiter) = self else { return self };
+        let (sender, receiver) = oneshot::channel();
+        // Whoever has left already is found out later.
+        let _ = waiter.send(Reply::Queued(receiver));
+        Self::Queued(sender)
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Asked(waiter) => waiter.is_closed(),
+            Self::Queued(waiter) => waiter.is_closed(),
+        }
+    }
+
+    /// A connection that closed meanwhile no longer waits.
+    fn tell(self, answer: Result<Arc<Answer>, LookupError>) {
+        match self {
+            Self::Asked(waiter) => drop(waiter.send(Reply::Answer(answer))),
+            Self::Queued(waiter) => drop(waiter.send(answer)),
+        }
+    }
 }
 
 /// One name in the cache, as people see it.
@@ -180,18 +222,35 @@ impl Resolver {
 
     /// `client`: who caused the question, if it has to be asked.
     pub async fn resolve(&self, name: &Hostname, client: Option<ClientKey>) -> Result<Arc<Answer>, LookupError> {
+        self.resolve_unless(name, client, pending()).await.unwrap_or(Err(LookupError::Failed))
+    }
+
+    /// The same, but where the name has to wait for its turn, only until `gone`: then nothing is asked.
+    pub async fn resolve_unless(
+        &self,
+        name: &Hostname,
+        client: Option<ClientKey>,
+        gone: impl Future<Output = ()>,
+    ) -> Option<Result<Arc<Answer>, LookupError>> {
         if let Some(answer) = self.recall(name) {
-            return Ok(answer);
+            return Some(Ok(answer));
         }
-        let (reply, answer) = oneshot::channel();
-        let sent = self.asks.send(Ask::Resolve { name: name.clone(), client, reply });
+        let (reply, replied) = oneshot::channel();
         // The cache is gone only when the process ends.
-        let answer = match sent {
-            Ok(()) => answer.await.unwrap_or(Err(LookupError::Failed))?,
-            Err(_) => return Err(LookupError::Failed),
+        let _ = self.asks.send(Ask::Resolve { name: name.clone(), client, reply: Waiter::Asked(reply) });
+        let answer = match replied.await {
+            Ok(Reply::Answer(answer)) => answer,
+            Ok(Reply::Queued(answer)) => tokio::select! {
+                biased;
+                answer = answer => answer.unwrap_or(Err(LookupError::Failed)),
+                () = gone => return None,
+            },
+            Err(_) => Err(LookupError::Failed),
         };
-        self.remember(name, &answer);
-        Ok(answer)
+        if let Ok(answer) = &answer {
+            self.remember(name, answer);
+        }
+        Some(answer)
     }
 
     /// Asks the resolver for the IPv4 addresses of a name, whatever is remembered.

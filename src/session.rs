@@ -300,14 +300,9 @@ impl Session<'_> {
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
-        let result = tokio::select! {
-            biased;
-            result = self.worker.resolver.resolve(name, client) => result,
-            // A question for which nobody waits any more is not asked.
-            () = gone(self.stream, self.listener.protocol) => {
-                return Err(Outcome::Unfinished(Unfinished::ClientLeft));
-            }
-        };
+        let gone = gone(self.stream, self.listener.protocol);
+        let result = self.worker.resolver.resolve_unless(name, client, gone).await;
+        let result = result.ok_or(Outcome::Unfinished(Unfinished::ClientLeft))?;
         self.record.times.dns = Some(self.record.times.elapsed());
         let answer = result.map_err(|error| match error {
             LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::entry::Entry;
-use super::turns::{Entered, Turns, Waiter};
-use super::{Answer, Ask, Asks, Family, Found, Lookup, LookupError, Shown};
+use super::turns::{Entered, Turns};
+use super::{Answer, Ask, Asks, Family, Found, Lookup, LookupError, Shown, Waiter};
 use crate::config::Config;
 use crate::hostname::Hostname;
 use crate::limits::{ClientKey, Quota, Rate, Table};
@@ -305,8 +305,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         if reply.as_ref().is_ok_and(|answer| answer.stale) {
             self.observer.served_stale();
         }
-        // A connection that closed meanwhile no longer waits.
-        let _ = waiter.send(reply);
+        waiter.tell(reply);
     }
 
     /// Full: what is of no use goes first, then of what was used once at most the half that is oldest, and only when

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::{Limits, told_by};
-use super::turns::Waiter;
-use super::{Answer, Family, Found, LookupError};
+use super::{Answer, Family, Found, LookupError, Waiter};
 
 pub(super) struct Entry {
     v4: Half,

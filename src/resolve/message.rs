@@ -100,9 +100,11 @@ impl Question {
     pub(super) fn judge(&self, bytes: &[u8]) -> Reply {
         let mut decoder = BinDecoder::new(bytes);
         let Ok(header) = Header::read(&mut decoder) else { return Reply::Foreign };
-        let ours = header.id == self.id && header.message_type == MessageType::Response;
-        if !ours || header.op_code != OpCode::Query {
+        if header.id != self.id || header.message_type != MessageType::Response {
             return Reply::Foreign;
+        }
+        if header.op_code != OpCode::Query {
+            return Reply::Failed(Fault::Nonsense);
         }
         let code = header.response_code;
         match header.counts.queries {
@@ -209,4 +211,4 @@ fn seconds(ttl: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

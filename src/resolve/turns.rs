@@ -9,15 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Answer, LookupError};
+use super::Waiter;
 use crate::hostname::Hostname;
 use crate::limits::{ClientKey, Rate, Table};
-
-/// The one who waits for an answer.
-pub(super) type Waiter = oneshot::Sender<Result<Arc<Answer>, LookupError>>;
 
 pub(super) struct Turns {
     rate: Rate,
@@ -60,7 +56,7 @@ impl Turns {
                 }
             }
         }
-        let ticket = Ticket { name: name.clone(), waiter, until: now + self.patience };
+        let ticket = Ticket { name: name.clone(), waiter: waiter.queued(), until: now + self.patience };
         if let Some(queue) = self.queues.get_mut(class) {
             queue.push(client, ticket);
         }

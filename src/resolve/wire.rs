@@ -204,3 +204,6 @@ fn judge(error: &io::Error) -> LookupError {
     tracing::debug!(%error, "dns.server cannot be asked");
     if Trouble::of(error) == Trouble::Shortage { LookupError::Shortage } else { LookupError::Failed }
 }
+
+#[cfg(test)]
+mod tests;

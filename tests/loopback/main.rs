@@ -37,6 +37,7 @@ mod emf;
 mod environment;
 mod health;
 mod hostile;
+mod lookups;
 mod reasons;
 mod relaying;
 mod starting;

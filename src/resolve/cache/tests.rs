@@ -360,7 +360,7 @@ fn names_that_clients_invent_take_bounded_room() {
         let mut cache = Cache::new(script, Counts::default(), limits());
         for n in 0..10_000 {
             let (waiter, answer) = oneshot::channel();
-            cache.resolve(&name(&format!("x{n}.example")), None, waiter, Instant::now());
+            cache.resolve(&name(&format!("x{n}.example")), None, Waiter::Queued(waiter), Instant::now());
             let event = cache.events.next().await.unwrap();
             cache.happen(event);
             assert_eq!(answer.await.unwrap().unwrap_err(), LookupError::Unknown);
