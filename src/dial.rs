@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -75,16 +75,16 @@ pub async fn dial(
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(TcpStream, SocketAddr), Unreached> {
-    let allowed = |ip: IpAddr| reach.check(SocketAddr::new(ip, port));
+    let check = |ip: &IpAddr| reach.check(SocketAddr::new(*ip, port));
     let allowed: Vec<SocketAddr> =
-        failing.order(addresses).into_iter().filter_map(|ip| allowed(ip).ok()).take(MAX_TRIES).collect();
-    let mut error = match addresses.first().map(|ip| SocketAddr::new(*ip, port)) {
-        Some(first) if allowed.is_empty() => match reach.check(first) {
-            Ok(_) => DialError::Nowhere,
-            Err(reason) => DialError::Refused(reason, first),
-        },
-        _ => DialError::Nowhere,
-    };
+        failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
+    let mut error = DialError::Nowhere;
+    if allowed.is_empty() {
+        let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
+        // What says most, whatever the order in which DNS has them.
+        let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
+        error = telling.map_or(error, |(reason, address)| DialError::Refused(reason, address));
+    }
     let mut queue = allowed.iter().copied().peekable();
     let mut racing = FuturesUnordered::new();
     let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
@@ -143,13 +143,13 @@ enum Attempt {
 async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Attempt>) {
     let connect = async { socket::to_upstream(address)?.connect(address).await };
     let result = match timeout(ends.saturating_duration_since(Instant::now()), connect).await {
-        Ok(result) => result.map_err(|error| judge(&error)),
+        Ok(result) => result.map_err(|error| judge(&error, address)),
         Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
     };
     (address, result)
 }
 
-fn judge(error: &io::Error) -> Attempt {
+fn judge(error: &io::Error, address: SocketAddr) -> Attempt {
     if Trouble::of(error) == Trouble::Shortage {
         return Attempt::Shortage;
     }
@@ -157,9 +157,18 @@ fn judge(error: &io::Error) -> Attempt {
         Some(libc::ECONNREFUSED) => Failure::ConnectRefused,
         Some(libc::ETIMEDOUT) => Failure::ConnectTimeout,
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Failure::ConnectUnreachable,
+        Some(libc::EADDRNOTAVAIL) if !has_source(address) => Failure::ConnectUnreachable,
         Some(libc::EADDRNOTAVAIL) => Failure::NoLocalPort,
         _ => Failure::ConnectFailed,
     })
+}
+
+/// Whether we have an address to connect from. EADDRNOTAVAIL means that there is no port, and, where IPv6 is switched
+/// off, that there is no address; a UDP socket has ports enough, and connecting it sends nothing.
+fn has_source(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let connected = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address));
+    !matches!(connected, Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
 /// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that

@@ -1,7 +1,5 @@
 //! Order, guard and memory of the dialler, over the loopback interface.
 
-use std::net::Ipv4Addr;
-
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -219,7 +217,7 @@ fn the_memory_of_failures_is_bounded() {
 
 #[test]
 fn errors_of_connect_have_their_words() {
-    let word = |code| judge(&io::Error::from_raw_os_error(code));
+    let word = |code| judge(&io::Error::from_raw_os_error(code), SocketAddr::new(ip(1), 443));
     assert_eq!(word(libc::ECONNREFUSED), Attempt::Failed(Failure::ConnectRefused));
     assert_eq!(word(libc::ETIMEDOUT), Attempt::Failed(Failure::ConnectTimeout));
     for unreachable in [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ENETDOWN] {

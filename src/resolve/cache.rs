@@ -324,7 +324,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         let is_in_use = |entry: &Entry| entry.used_again && entry.is_in_use(now, limits);
         let once = self.entries.values().filter(|entry| !is_in_use(entry)).count();
         let spare_used = once >= capacity / 8;
-        let may_go = |entry: &Entry| !entry.is_in_flight() && !(spare_used && is_in_use(entry));
+        let may_go = |entry: &Entry| !(entry.is_in_flight() || spare_used && is_in_use(entry));
         let mut ages: Vec<Instant> =
             self.entries.values().filter(|entry| may_go(entry)).map(|entry| entry.last_used).collect();
         if ages.is_empty() {

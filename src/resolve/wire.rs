@@ -41,9 +41,25 @@ impl Wire {
 
 impl Lookup for Wire {
     fn lookup(&self, name: &Hostname, family: Family) -> impl Future<Output = Result<Found, LookupError>> + 'static {
-        let (server, name, deadline) = (Rc::clone(&self.server), absolute(name), self.deadline);
-        async move { timeout(deadline, server.follow(name?, family)).await.unwrap_or(Err(LookupError::Timeout)) }
+        let (server, deadline, local) = (Rc::clone(&self.server), self.deadline, localhost(name, family));
+        let name = absolute(name);
+        async move {
+            match local {
+                Some(found) => Ok(found),
+                None => timeout(deadline, server.follow(name?, family)).await.unwrap_or(Err(LookupError::Timeout)),
+            }
+        }
     }
+}
+
+/// A name that nobody is asked for (RFC 6761 §6.3). Whether loopback may be dialled is decided elsewhere.
+fn localhost(name: &Hostname, family: Family) -> Option<Found> {
+    let address = match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    let is_local = name.as_str().rsplit('.').next() == Some("localhost");
+    is_local.then(|| Found { addresses: vec![address], ttl: Duration::MAX })
 }
 
 struct Server {

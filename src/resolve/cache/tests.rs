@@ -22,11 +22,14 @@ type Outcome = Result<Found, LookupError>;
 /// What the resolver does: for a name, and how often its family was asked for before, how long it takes and what comes.
 type Behaviour = dyn FnMut(&str, Family, usize) -> (Duration, Outcome);
 
+/// By name and family.
+type Asked = HashMap<(String, Family), Vec<Instant>>;
+
 #[derive(Clone)]
 struct Script {
     behaviour: Rc<RefCell<Box<Behaviour>>>,
     /// When each question was asked.
-    asked: Rc<RefCell<HashMap<(String, Family), Vec<Instant>>>>,
+    asked: Rc<RefCell<Asked>>,
     in_flight: Rc<RefCell<HashMap<(String, Family), usize>>>,
 }
 

@@ -117,7 +117,7 @@ fn answers_have_their_meaning() {
         ("the same twice", message(&q, 0, &[a(ORDERS, 1, 60), a(ORDERS, 1, 60)], &[]), addresses(&[1], 60)),
         ("in another case", message(&q, 0, &[a("ORDERS.Example.COM", 1, 60)], &[]), addresses(&[1], 60)),
         ("TTL of 0", message(&q, 0, &[a(ORDERS, 1, 0)], &[]), addresses(&[1], 0)),
-        ("the highest TTL", message(&q, 0, &[a(ORDERS, 1, i32::MAX as u32)], &[]), addresses(&[1], i32::MAX as u64)),
+        ("the highest TTL", message(&q, 0, &[a(ORDERS, 1, 0x7fff_ffff)], &[]), addresses(&[1], 0x7fff_ffff)),
         ("a negative TTL", message(&q, 0, &[a(ORDERS, 1, 1 << 31)], &[]), addresses(&[1], 0)),
         ("a TTL of 136 years", message(&q, 0, &[a(ORDERS, 1, u32::MAX)], &[]), addresses(&[1], 0)),
         ("an alias", message(&q, 0, &[alias(ORDERS, "b.c", 9), a("b.c", 1, 60)], &[]), addresses(&[1], 9)),

@@ -390,3 +390,16 @@ fn a_name_of_odd_labels_is_asked_for() {
         }
     });
 }
+
+#[test]
+fn localhost_is_known_without_asking() {
+    test(async {
+        let wire = Wire::new("127.0.0.1:1".parse().unwrap(), LONG);
+        for name in ["localhost", "orders.localhost"] {
+            assert_eq!(ask(&wire, name).await, Ok(vec![Ipv4Addr::LOCALHOST.into()]));
+            let found = wire.lookup(&Hostname::parse(name.as_bytes()).unwrap(), Family::V6).await.unwrap();
+            assert_eq!(found.addresses, [IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        }
+        assert_eq!(ask(&wire, "localhost.example.com").await, Err(LookupError::Failed));
+    });
+}

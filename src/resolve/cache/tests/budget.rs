@@ -18,9 +18,9 @@ fn quick() -> Script {
 }
 
 /// What became of one name, and how long that took.
-type Asked = tokio::task::JoinHandle<(bool, Duration)>;
+type Asking = tokio::task::JoinHandle<(bool, Duration)>;
 
-fn ask(factory: &ResolverFactory, who: u8, text: String) -> Asked {
+fn ask(factory: &ResolverFactory, who: u8, text: String) -> Asking {
     let resolver = factory.resolver();
     spawn_local(async move {
         let start = Instant::now();
@@ -34,7 +34,7 @@ fn ask(factory: &ResolverFactory, who: u8, text: String) -> Asked {
     })
 }
 
-async fn all(asked: Vec<Asked>) -> Vec<(bool, Duration)> {
+async fn all(asked: Vec<Asking>) -> Vec<(bool, Duration)> {
     let mut results = Vec::new();
     for asked in asked {
         results.push(asked.await.unwrap());
@@ -89,7 +89,7 @@ fn the_question_has_its_own_time_after_the_wait() {
 #[test]
 fn one_who_asks_for_much_does_not_hold_up_one_who_asks_for_little() {
     run(&quick(), defaults(), |factory, _| async move {
-        let many: Vec<Asked> = (0..1000).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        let many: Vec<Asking> = (0..1000).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
         sleep(SECOND / 10).await;
         let few = all((0..10).map(|n| ask(&factory, 2, format!("y{n}.example"))).collect()).await;
         assert!(few.iter().all(|(served, took)| *served && *took < SECOND / 10), "{few:?}");
@@ -102,9 +102,9 @@ fn one_who_asks_for_much_does_not_hold_up_one_who_asks_for_little() {
 #[test]
 fn those_who_ask_for_much_share_alike_whoever_came_first() {
     run(&quick(), defaults(), |factory, _| async move {
-        let first: Vec<Asked> = (0..1000).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        let first: Vec<Asking> = (0..1000).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
         sleep(SECOND / 100).await;
-        let second: Vec<Asked> = (0..1000).map(|n| ask(&factory, 2, format!("y{n}.example"))).collect();
+        let second: Vec<Asking> = (0..1000).map(|n| ask(&factory, 2, format!("y{n}.example"))).collect();
         let served = |results: Vec<(bool, Duration)>| results.iter().filter(|(served, _)| *served).count();
         let (first, second) = (served(all(first).await), served(all(second).await));
         // The second's worth at the beginning is the first one's; of the 400 that could wait each has half, within
@@ -118,11 +118,11 @@ fn whoever_leaves_frees_the_place_and_is_not_asked_for() {
     let script = quick();
     let seen = script.clone();
     run(&script, defaults(), |factory, _| async move {
-        let waiting: Vec<Asked> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        let waiting: Vec<Asking> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
         sleep(Duration::from_millis(2)).await;
         assert_eq!(ask(&factory, 1, "full.example".into()).await.unwrap(), (false, Duration::ZERO));
         let asked = seen.total();
-        waiting.iter().for_each(Asked::abort);
+        waiting.iter().for_each(Asking::abort);
         tokio::task::yield_now().await;
         let (served, took) = ask(&factory, 1, "free.example".into()).await.unwrap();
         assert!(served && took < SECOND / 50, "{took:?}");
@@ -136,7 +136,7 @@ fn who_waits_for_a_name_that_somebody_else_asks_for_has_the_answer_too() {
     let script = quick();
     let seen = script.clone();
     run(&script, defaults(), |factory, _| async move {
-        let many: Vec<Asked> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        let many: Vec<Asking> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
         sleep(Duration::from_millis(2)).await;
         // Far behind in the other's queue; first in one's own.
         let (served, took) = ask(&factory, 2, "x550.example".into()).await.unwrap();
@@ -150,7 +150,7 @@ fn who_waits_for_a_name_that_somebody_else_asks_for_has_the_answer_too() {
 #[test]
 fn nobody_waits_longer_than_the_patience_whoever_comes_later() {
     run(&quick(), defaults(), |factory, _| async move {
-        let mut asked: Vec<Asked> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        let mut asked: Vec<Asking> = (0..600).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
         // 20 clients that each have a share of their own: twice of what there is.
         for round in 0..20 {
             asked.extend((0..20).map(|who| ask(&factory, 100 + who, format!("y{round}-{who}.example"))));

@@ -14,7 +14,7 @@ fn a_failure_is_held_for_a_second_first_and_longer_as_it_goes_on() {
             sleep(Duration::from_millis(10)).await;
         }
         let times = seen.times("a.example", Family::V4);
-        let pauses: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() as u64 / 50 * 50).collect();
+        let pauses: Vec<u128> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / 50 * 50).collect();
         assert_eq!(pauses, [1000, 2000, 4000, 5000, 5000, 5000]);
         // Long after the last failure it begins anew.
         sleep(60 * SECOND).await;
