@@ -195,29 +195,32 @@ impl Failing {
     }
 
     /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
-    /// last.
+    /// last. In place, as this is done for each connection.
     fn order(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let mut order = addresses.to_vec();
         if order.len() < 2 {
             return order;
         }
+        order.sort_unstable_by_key(IpAddr::is_ipv6);
+        let v4 = order.partition_point(IpAddr::is_ipv4);
         let mut random = self.random.borrow_mut();
-        for last in (1..order.len()).rev() {
-            order.swap(last, random.index(last + 1));
+        let (first, second) = order.split_at_mut(v4);
+        for family in [first, second] {
+            for last in (1..family.len()).rev() {
+                family.swap(last, random.index(last + 1));
+            }
+        }
+        for turn in 0..v4.min(order.len() - v4) {
+            // The next of IPv6, in front of the IPv4 addresses that have not had their turn.
+            if let Some(rest) = order.get_mut(2 * turn + 1..=v4 + turn) {
+                rest.rotate_right(1);
+            }
         }
         let failing = self.since.borrow();
-        let now = Instant::now();
-        let is_failing = |ip: &IpAddr| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY);
-        // Stable sorts: each keeps what those before it have done.
-        if order.iter().any(IpAddr::is_ipv6) && order.iter().any(IpAddr::is_ipv4) {
-            let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = order.iter().partition(|ip| ip.is_ipv4());
-            let mut ranked: Vec<(usize, IpAddr)> =
-                v4.into_iter().enumerate().chain(v6.into_iter().enumerate()).collect();
-            ranked.sort_by_key(|(rank, _)| *rank);
-            order = ranked.into_iter().map(|(_, ip)| ip).collect();
-        }
         if !failing.is_empty() {
-            order.sort_by_key(is_failing);
+            let now = Instant::now();
+            // Stable: the others keep their order.
+            order.sort_by_key(|ip| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY));
         }
         order
     }

@@ -149,7 +149,7 @@ impl Waiter {
     }
 
     /// A connection that closed meanwhile no longer waits.
-    fn tell(self, answer: Result<Arc<Answer>, LookupError>) {
+    fn send(self, answer: Result<Arc<Answer>, LookupError>) {
         match self {
             Self::Asked(waiter) => drop(waiter.send(Reply::Answer(answer))),
             Self::Queued(waiter) => drop(waiter.send(answer)),
@@ -212,8 +212,8 @@ pub struct Resolver {
 struct Known {
     answer: Arc<Answer>,
     renewing: Cell<bool>,
-    /// When the cache was last told that the answer is in use: never, if it was used only once.
-    told: Cell<Option<Instant>>,
+    /// When it was last reported to the cache that the answer is in use: never, if it was used only once.
+    reported: Cell<Option<Instant>>,
 }
 
 impl Resolver {
@@ -269,9 +269,9 @@ impl Resolver {
         }
         if now >= entry.answer.renew_at && !entry.renewing.replace(true) {
             let _ = self.asks.send(Ask::Renew(name.clone()));
-        } else if entry.told.get().is_none_or(|told| now >= told + Self::USED_EVERY) {
+        } else if entry.reported.get().is_none_or(|last| now >= last + Self::USED_EVERY) {
             let _ = self.asks.send(Ask::Used(name.clone()));
-            entry.told.set(Some(now));
+            entry.reported.set(Some(now));
         }
         Some(Arc::clone(&entry.answer))
     }
@@ -281,13 +281,13 @@ impl Resolver {
         if known.len() >= self.capacity {
             let now = Instant::now();
             // What was used once goes first: it may have been invented.
-            known.retain(|_, entry| entry.answer.expires > now && entry.told.get().is_some());
+            known.retain(|_, entry| entry.answer.expires > now && entry.reported.get().is_some());
             // Still nearly full: all of it can be had again from the cache for one hop each.
             if known.len() >= self.capacity - self.capacity / 16 {
                 known.clear();
             }
         }
-        let entry = Known { answer: Arc::clone(answer), renewing: Cell::new(false), told: Cell::new(None) };
+        let entry = Known { answer: Arc::clone(answer), renewing: Cell::new(false), reported: Cell::new(None) };
         known.insert(name.clone(), entry);
     }
 }

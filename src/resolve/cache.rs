@@ -85,7 +85,7 @@ pub struct Cache<L, O> {
 
 /// What happens by itself.
 enum Event {
-    Landed(Hostname, Family, Result<Found, LookupError>),
+    Answered(Hostname, Family, Result<Found, LookupError>),
     Probed(Result<Found, LookupError>, oneshot::Sender<Result<Found, LookupError>>),
     /// The slower family has had its moment.
     Patience(Hostname),
@@ -148,11 +148,11 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     fn happen(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Landed(name, family, result) => self.land(&name, family, result, now),
+            Event::Answered(name, family, result) => self.land(&name, family, result, now),
             Event::Probed(result, reply) => {
-                let told = told_by(&result);
-                self.resolver.note(told, now, self.limits.timeout);
-                self.observer.looked_up(told);
+                let outcome = outcome_of(&result);
+                self.resolver.note(outcome, now, self.limits.timeout);
+                self.observer.looked_up(outcome);
                 // Who asked may have gone.
                 let _ = reply.send(result);
             }
@@ -208,9 +208,9 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
         let entry = self.entries.entry(name.clone()).or_insert_with(|| Entry::new(now));
         for family in entry.due(now, &self.limits, self.resolver.recovered) {
-            entry.depart(family, now);
+            entry.start(family, now);
             let (lookup, name) = (self.lookup.lookup(name, family), name.clone());
-            self.events.push(Box::pin(async move { Event::Landed(name, family, lookup.await) }));
+            self.events.push(Box::pin(async move { Event::Answered(name, family, lookup.await) }));
         }
         if entry.is_in_flight() {
             self.turns.join(name).into_iter().for_each(|waiter| entry.wait(waiter, now));
@@ -218,9 +218,9 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     fn land(&mut self, name: &Hostname, family: Family, result: Result<Found, LookupError>, now: Instant) {
-        self.resolver.note(told_by(&result), now, self.limits.timeout);
+        self.resolver.note(outcome_of(&result), now, self.limits.timeout);
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if entry.land(family, result, now, &self.limits) {
+        if entry.finish(family, result, now, &self.limits) {
             let (name, until) = (name.clone(), now + Entry::RESOLUTION_DELAY);
             self.events.push(Box::pin(async move {
                 sleep_until(until).await;
@@ -305,7 +305,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         if reply.as_ref().is_ok_and(|answer| answer.stale) {
             self.observer.served_stale();
         }
-        waiter.tell(reply);
+        waiter.send(reply);
     }
 
     /// Full: what is of no use goes first, then of what was used once at most the half that is oldest, and only when
@@ -338,8 +338,8 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
 impl Health {
     /// An answer after failures, and after none for longer than a question takes, ends an outage.
-    fn note(&mut self, told: Result<(), LookupError>, now: Instant, timeout: Duration) {
-        match told {
+    fn note(&mut self, outcome: Result<(), LookupError>, now: Instant, timeout: Duration) {
+        match outcome {
             Ok(()) | Err(LookupError::Unknown) => {
                 let was_silent = self.answered.is_none_or(|answered| now > answered + timeout);
                 if std::mem::take(&mut self.failed) && was_silent {
@@ -354,7 +354,7 @@ impl Health {
 }
 
 /// What a question has brought, as it is counted.
-pub(super) fn told_by(result: &Result<Found, LookupError>) -> Result<(), LookupError> {
+pub(super) fn outcome_of(result: &Result<Found, LookupError>) -> Result<(), LookupError> {
     match result {
         Ok(found) if found.addresses.is_empty() => Err(LookupError::Unknown),
         Ok(_) => Ok(()),

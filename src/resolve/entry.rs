@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cache::{Limits, told_by};
+use super::cache::{Limits, outcome_of};
 use super::{Answer, Family, Found, LookupError, Waiter};
 
 pub(super) struct Entry {
@@ -112,19 +112,19 @@ impl Entry {
         limits.families().iter().copied().filter(due).collect()
     }
 
-    pub(super) fn depart(&mut self, family: Family, now: Instant) {
+    pub(super) fn start(&mut self, family: Family, now: Instant) {
         self.half(family).in_flight = Some(now);
     }
 
     /// Takes what came of a question. Says whether the other family has a moment more from now on.
-    pub(super) fn land(
+    pub(super) fn finish(
         &mut self,
         family: Family,
         result: Result<Found, LookupError>,
         now: Instant,
         limits: &Limits,
     ) -> bool {
-        let merged = match (self.round.take(), told_by(&result)) {
+        let merged = match (self.round.take(), outcome_of(&result)) {
             (Some(Ok(())), _) | (_, Ok(())) => Ok(()),
             // A failure says less than "no such name", so it must not be taken for one.
             (Some(Err(LookupError::Unknown)) | None, error) | (Some(error), Err(_)) => error,

@@ -34,7 +34,8 @@ impl Wire {
 
     /// `deadline`: for one name, all retries included.
     pub fn new(address: SocketAddr, deadline: Duration) -> Self {
-        let server = Server { address, again: deadline / Self::TRIES, plain_until: Cell::new(None) };
+        let server =
+            Server { address, again: deadline / Self::TRIES, plain_until: Cell::new(None), ignored: Cell::default() };
         Self { server: Rc::new(server), deadline }
     }
 }
@@ -68,6 +69,8 @@ struct Server {
     again: Duration,
     /// It does not understand EDNS; from this moment on it is tried anew.
     plain_until: Cell<Option<Instant>>,
+    /// Messages that answered no question, since they were last reported, and when that was.
+    ignored: Cell<(u64, Option<Instant>)>,
 }
 
 impl Server {
@@ -75,6 +78,8 @@ impl Server {
     const PLAIN: Duration = Duration::from_secs(300);
     /// Aliases whose target has to be asked for. A resolver follows them itself; few forwarders do not.
     const MAX_ALIASES: usize = 8;
+    /// So often it is reported that answers are forged, if they are.
+    const REPORT_EVERY: Duration = Duration::from_secs(60);
     /// What a server sends may be longer than what was asked for.
     const MAX_DATAGRAM: usize = 4096;
 
@@ -132,7 +137,7 @@ impl Server {
             if let Some(question) = sent.last() {
                 socket.send(&question.bytes).await.map_err(|error| judge(&error))?;
             }
-            let answer = receive(&socket, &sent);
+            let answer = self.receive(&socket, &sent);
             // The last one waits until the deadline, which is the caller's.
             let wait = if attempt < Wire::TRIES { self.again } else { Duration::from_secs(3600) };
             let Ok(answer) = timeout(wait, answer).await else { continue };
@@ -182,6 +187,32 @@ impl Server {
         Ok(question.judge(&message))
     }
 
+    /// The first datagram that belongs to one of the questions, and whether that one had EDNS.
+    async fn receive(&self, socket: &UdpSocket, sent: &[Question]) -> io::Result<(Reply, bool)> {
+        let mut buffer = vec![0; Self::MAX_DATAGRAM];
+        loop {
+            let len = socket.recv(&mut buffer).await?;
+            let datagram = buffer.get(..len).unwrap_or_default();
+            for question in sent {
+                match question.judge(datagram) {
+                    Reply::Foreign => {}
+                    reply => return Ok((reply, question.edns)),
+                }
+            }
+            self.ignore();
+        }
+    }
+
+    fn ignore(&self) {
+        let (count, reported) = self.ignored.get();
+        let (count, now) = (count.saturating_add(1), Instant::now());
+        if reported.is_some_and(|reported| now < reported + Self::REPORT_EVERY) {
+            return self.ignored.set((count, reported));
+        }
+        tracing::warn!(count, "ignored DNS messages that answer no question: somebody may try to forge answers");
+        self.ignored.set((0, Some(now)));
+    }
+
     fn may_use_edns(&self) -> bool {
         let now = Instant::now();
         match self.plain_until.get() {
@@ -197,22 +228,6 @@ impl Server {
 
     fn forget_edns(&self) {
         self.plain_until.set(Some(Instant::now() + Self::PLAIN));
-    }
-}
-
-/// The first datagram that belongs to one of the questions, and whether that one had EDNS.
-async fn receive(socket: &UdpSocket, sent: &[Question]) -> io::Result<(Reply, bool)> {
-    let mut buffer = vec![0; Server::MAX_DATAGRAM];
-    loop {
-        let len = socket.recv(&mut buffer).await?;
-        let datagram = buffer.get(..len).unwrap_or_default();
-        for question in sent {
-            match question.judge(datagram) {
-                Reply::Foreign => {}
-                reply => return Ok((reply, question.edns)),
-            }
-        }
-        tracing::debug!("ignored a DNS message that answers no question of ours");
     }
 }
 
