@@ -198,12 +198,12 @@ pub enum PolicyRefusal {
 pub struct Dns {
     pub server: SocketAddr,
     pub ipv6: Ipv6,
-    /// For one question, all its retries included.
+    /// For one question, all its retries included, and as long for the wait until it is asked.
     pub timeout: Duration,
     /// Bounds for the TTL that an answer tells.
     pub min_ttl: Duration,
     pub max_ttl: Duration,
-    /// How long a name that does not exist, or a failure, is remembered.
+    /// How long a name that does not exist is remembered, and a failure at most (RFC 9520 §3.2).
     pub negative_ttl: Duration,
     /// How long past its TTL an answer may serve while the resolver does not answer.
     pub max_stale: Duration,
@@ -255,7 +255,7 @@ pub struct Limits {
     pub per_name: Quota,
     /// Names asked of the resolver because no answer was known, a second; renewals of names in use come on top.
     pub lookups_per_second: NonZeroU32,
-    /// Of them, those that one client may cause.
+    /// Of them, those of one client that go before what others ask beyond theirs; alone it may have all.
     pub lookups_per_client: NonZeroU32,
 }
 

@@ -81,7 +81,6 @@ pub enum StartError {
     Io(String, io::Error),
     Metrics(BuildError),
     Policy(SourceError),
-    Resolver(String),
 }
 
 impl Gate {
@@ -232,13 +231,13 @@ impl Gate {
         } = self;
         runtime.block_on(async {
             let dns = &shared.config.dns;
-            let wire = Wire::new(dns.server, ask_ipv6(&shared.config), dns.timeout)
-                .map_err(|error| StartError::Resolver(error.to_string()))?;
+            let wire = Wire::new(dns.server, dns.timeout);
+            let limits = Limits::new(&shared.config, ask_ipv6(&shared.config));
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
             let observer = TellsDns { metrics, status: told, doubt: Rc::clone(&doubt) };
-            spawn_local(Cache::new(wire, observer, Limits::from(&shared.config)).run(asks));
-            spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt, dns.negative_ttl));
+            spawn_local(Cache::new(wire, observer, limits).run(asks));
+            spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt));
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
             };
@@ -354,7 +353,6 @@ impl std::fmt::Display for StartError {
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Policy(error) => write!(f, "no access list: {error}"),
             Self::Metrics(error) => write!(f, "cannot set up metrics: {error}"),
-            Self::Resolver(error) => write!(f, "cannot set up the resolver: {error}"),
         }
     }
 }

@@ -55,5 +55,4 @@ pub mod wall; // the clock that people read, and that may jump
 pub mod blocking; // calls that may never return, on threads of their own
 pub mod machine; // open files, CPUs and memory that this process may use
 pub mod socket; // socket options and process limits
-#[cfg(test)]
-mod random; // for simulations
+mod random; // the order of addresses, simulations

@@ -89,7 +89,10 @@ impl Limits {
 
     /// For a client that is known by now but has not sent a whole hello.
     pub fn wait_for_hello(&self, client: &Client) -> Result<Permit<ClientKey>, RefuseReason> {
-        self.half_open_per_client.enter(client.into()).map_err(|_| RefuseReason::ClientHalfOpen)
+        self.half_open_per_client.enter(client.into()).map_err(|exceeded| match exceeded {
+            Exceeded::Full => RefuseReason::Overloaded,
+            Exceeded::Concurrent | Exceeded::Rate => RefuseReason::ClientHalfOpen,
+        })
     }
 
     /// For a client that the access list lets in.

@@ -25,7 +25,7 @@ use crate::blocking::PATIENCE;
 use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::reload::{Loaded, Shadowed};
-use crate::resolve::{Found, LookupError};
+use crate::resolve::LookupError;
 use crate::socket;
 use crate::status::{Status, Warning};
 
@@ -313,12 +313,12 @@ impl DnsMetrics {
         }
     }
 
-    pub fn looked_up(&self, result: &Result<Found, LookupError>) {
+    pub fn looked_up(&self, result: Result<(), LookupError>) {
         match result {
-            Ok(_) => self.found.increment(1),
+            Ok(()) => self.found.increment(1),
             Err(LookupError::Unknown) => self.unknown.increment(1),
             Err(LookupError::Timeout) => self.timeout.increment(1),
-            Err(LookupError::Failed | LookupError::Limited) => self.failed.increment(1),
+            Err(LookupError::Failed | LookupError::Limited | LookupError::Shortage) => self.failed.increment(1),
         }
     }
 

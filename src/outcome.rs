@@ -141,7 +141,7 @@ reasons! {
         NameConnections = "name_connections",
         /// `limits.per_name.per_second`.
         NameRate = "name_rate",
-        /// Too many names that are not in the cache: `limits.lookups_per_second` or `lookups_per_client`.
+        /// Too many names that are not in the cache (`limits.lookups_per_second`) to ask for this one in time.
         LookupRate = "lookup_rate",
         NotTls = "not_tls",
         /// An HTTP request on a TLS listener.
@@ -190,14 +190,14 @@ reasons! {
     /// What failed on the way to the upstream.
     Failure {
         DnsTimeout = "dns_timeout",
-        /// SERVFAIL, REFUSED, garbage, or a resolver that cannot be reached.
+        /// SERVFAIL, REFUSED, a referral, garbage, or a resolver that cannot be reached.
         DnsFailed = "dns_failed",
         ConnectTimeout = "connect_timeout",
         ConnectRefused = "connect_refused",
         ConnectUnreachable = "connect_unreachable",
         /// No local port is left towards this address (EADDRNOTAVAIL).
         NoLocalPort = "no_local_port",
-        /// Any other error of connect, or of sending what was read ahead.
+        /// Any other error of connect.
         ConnectFailed = "connect_failed",
     }
 }
@@ -215,7 +215,7 @@ reasons! {
 reasons! {
     /// What ended a connection before its fate was known.
     Unfinished {
-        /// The client closed or reset before its header or hello was complete.
+        /// The client closed or reset before its header or hello was complete, or its name could be asked for.
         ClientLeft = "client_left",
         /// The process stopped.
         Stopped = "stopped",

@@ -1,5 +1,7 @@
-//! For simulations in tests: numbers that are the same for the same seed.
+//! Numbers that are the same for the same seed: for the order of addresses, and for simulations in tests. Nothing that
+//! must not be guessed.
 
+#[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -9,5 +11,10 @@ impl Random {
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
+    }
+
+    /// One of the first `n` places of a list.
+    pub(crate) fn index(&mut self, n: usize) -> usize {
+        u64::try_from(n).map_or(0, |n| usize::try_from(self.below(n.max(1))).unwrap_or(0))
     }
 }

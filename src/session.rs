@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -16,7 +17,7 @@ use self::requests::{Exchange, Requests};
 use crate::advice::advice;
 use crate::client::Client;
 use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
-use crate::dial::{DialError, dial};
+use crate::dial::{DialError, Unreached, dial};
 use crate::hostname::Hostname;
 use crate::limits::{Buffered, ClientKey, Held, Waiting, Why};
 use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
@@ -391,11 +392,18 @@ impl Session<'_> {
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
-        let result = self.worker.resolver.resolve(name, client).await;
+        let gone = gone(self.stream, self.listener.protocol);
+        let result = self.worker.resolver.resolve_unless(name, client, gone).await;
+        let result = result.ok_or(Outcome::Unfinished(Unfinished::ClientLeft))?;
         self.record.times.dns = Some(self.record.times.elapsed());
         let answer = result.map_err(|error| match error {
             LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),
             LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
+            LookupError::Shortage => {
+                self.worker.make_room();
+                self.record.detail = Some("no fd or memory for a question to dns.server".into());
+                Outcome::Refused(RefuseReason::Overloaded)
+            }
             LookupError::Timeout => Outcome::Failed(Failure::DnsTimeout),
             LookupError::Failed => Outcome::Failed(Failure::DnsFailed),
         })?;
@@ -413,14 +421,22 @@ impl Session<'_> {
                 self.record.times.connect = Some(self.record.times.elapsed());
                 Ok(stream)
             }
-            Err(error) => {
+            Err(Unreached { error, tries }) => {
                 self.record.upstream = error.address();
-                if let DialError::Shortage(_) = error {
-                    worker.make_room();
-                    self.record.detail = Some("no fd or memory for the upstream's socket".into());
-                } else if let (Some(address), Outcome::Refused(reason)) = (error.address(), error.outcome()) {
-                    self.record.detail = Some(advice(worker.reach(), self.listener, name, address, reason));
-                }
+                self.record.detail = match (error.address(), error.outcome()) {
+                    _ if matches!(error, DialError::Shortage(_)) => {
+                        worker.make_room();
+                        Some("no fd or memory for the upstream's socket".into())
+                    }
+                    (Some(address), Outcome::Refused(reason)) => {
+                        Some(advice(worker.reach(), self.listener, name, address, reason))
+                    }
+                    _ if tries.len() > 1 => {
+                        let tries = tries.iter().map(|(ip, failure)| format!("{ip} {}", failure.word()));
+                        Some(tries.collect::<Vec<_>>().join(", ").into())
+                    }
+                    _ => None,
+                };
                 Err(error.outcome())
             }
         }
@@ -489,6 +505,18 @@ fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), Ref
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
     ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.wall().now() }
+}
+
+/// Until the client has left: with a reset, or, where TLS is spoken, with a FIN, after which no handshake can be ended. A
+/// client of HTTP may send FIN behind its request and still wait for the answer.
+async fn gone(stream: &TcpStream, protocol: Protocol) {
+    let interest = match protocol {
+        // This is FIN, and not the bytes before it.
+        Protocol::Tls => Interest::PRIORITY | Interest::ERROR,
+        Protocol::Http => Interest::ERROR,
+    };
+    // It fails only where the runtime ends.
+    let _ = stream.ready(interest).await;
 }
 
 /// Why reading ahead ended, as an outcome: who closes without a byte was a probe.

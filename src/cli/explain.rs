@@ -18,7 +18,7 @@ use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Policy, Reach, endpoint};
 use crate::problem::Severity;
-use crate::resolve::{Lookup, LookupError, Wire};
+use crate::resolve::{LookupError, Wire, look_up};
 
 /// Say what would happen to a connection, step by step, and why.
 ///
@@ -128,10 +128,8 @@ impl Explain {
         let Some(name) = story.target.clone() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = config.dns.server;
-        let found = runtime.block_on(async {
-            let wire = Wire::new(server, gate::ask_ipv6(config), config.dns.timeout)?;
-            anyhow::Ok(wire.lookup(&name).await)
-        })?;
+        let wire = Wire::new(server, config.dns.timeout);
+        let found = runtime.block_on(look_up(&wire, &name, gate::ask_ipv6(config)));
         match found {
             Ok(found) => {
                 let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();

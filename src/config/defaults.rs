@@ -40,7 +40,8 @@ pub(super) const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const DNS_MIN_TTL: Duration = Duration::from_secs(1);
 /// A service that moved is followed within five minutes, whatever its zone says.
 pub(super) const DNS_MAX_TTL: Duration = Duration::from_secs(300);
-/// Long enough to shield the resolver from a client that repeats itself, short enough for a name just created.
+/// Long enough to shield the resolver from a client that repeats itself, short enough for a name just created, and for
+/// the end of an outage.
 pub(super) const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// Lattice addresses live as long as their service; an outage of DNS seldom lasts longer.
 pub(super) const DNS_MAX_STALE: Duration = Duration::from_secs(3600);

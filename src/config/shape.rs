@@ -99,13 +99,13 @@ pub(super) struct RawDns {
     pub(super) server: Option<Read<ResolverAddress>>,
     /// Whether AAAA is asked; `auto`: where a route leads to an IPv6 allowed network.
     pub(super) ipv6: Option<Read<Ipv6>>,
-    /// For one question, its retries included.
+    /// For one question, its retries included, and as long for the wait for its turn.
     pub(super) timeout: Option<Read<Duration>>,
     /// An answer holds at least so long.
     pub(super) min_ttl: Option<Read<Duration>>,
     /// An answer holds at most so long.
     pub(super) max_ttl: Option<Read<Duration>>,
-    /// How long it is remembered that a name does not exist, or that asking failed.
+    /// How long it is remembered that a name does not exist, and at most that asking failed.
     pub(super) negative_ttl: Option<Read<Duration>>,
     /// How long an expired answer serves while the resolver is silent.
     pub(super) max_stale: Option<Read<Duration>>,
@@ -153,9 +153,9 @@ pub(super) struct RawLimits {
     pub(super) per_client: Option<RawQuota>,
     /// For each name.
     pub(super) per_name: Option<RawQuota>,
-    /// Names asked of the resolver a second.
+    /// New names asked of the resolver a second; more wait their turn.
     pub(super) lookups_per_second: Option<Read<NonZeroU32>>,
-    /// Of them, those that one client may cause.
+    /// Of them, those of one client that go before what others ask beyond theirs.
     pub(super) lookups_per_client: Option<Read<NonZeroU32>>,
 }
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::hostname::Hostname;
 use crate::metrics::DnsMetrics;
-use crate::resolve::{Found, LookupError, Observer, Resolver};
+use crate::resolve::{LookupError, Observer, Resolver};
 use crate::status::Status;
 
 /// Tells what the resolver's cache sees.
@@ -21,12 +21,12 @@ pub(super) struct TellsDns {
 }
 
 impl Observer for TellsDns {
-    fn looked_up(&self, result: &Result<Found, LookupError>) {
+    fn looked_up(&self, result: Result<(), LookupError>) {
         self.metrics.looked_up(result);
         match result {
-            Ok(_) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
+            Ok(()) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
             Err(LookupError::Timeout | LookupError::Failed) => self.doubt.notify_one(),
-            Err(LookupError::Limited) => {}
+            Err(LookupError::Limited | LookupError::Shortage) => {}
         }
     }
 
@@ -35,13 +35,16 @@ impl Observer for TellsDns {
     }
 }
 
+/// Between two questions, so that the end of an outage is noticed about as soon as it is there.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Asks the resolver for a name of our own until it has answered once, and again whenever a client's name could
 /// not be looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name
-/// does not exist is an answer. `pause`: as long as a failure is remembered.
-pub(super) async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>, pause: Duration) {
+/// does not exist is an answer.
+pub(super) async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>) {
     let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
     loop {
-        let result = resolver.resolve(&name, None).await;
+        let result = resolver.probe(&name).await;
         let silent = matches!(result, Err(LookupError::Timeout | LookupError::Failed));
         if status.set_dns_silent(silent) {
             if silent {
@@ -53,7 +56,6 @@ pub(super) async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc
         if !silent {
             doubt.notified().await;
         }
-        // Sooner we would be told what is remembered.
-        sleep(pause).await;
+        sleep(PAUSE).await;
     }
 }

@@ -47,6 +47,16 @@ impl Rate {
         let next = state.map_or(now, |state| state.max(now)) + self.interval;
         (next <= now + self.burst).then_some(next)
     }
+
+    /// From when on one more may happen.
+    pub fn ready_at(&self, state: Option<Instant>, now: Instant) -> Instant {
+        let next = state.map_or(now, |state| state.max(now)) + self.interval;
+        next.checked_sub(self.burst).map_or(now, |ready| ready.max(now))
+    }
+
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
 }
 
 #[derive(Debug)]

@@ -80,8 +80,11 @@ impl Told {
                 R::Overloaded | R::ClientHalfOpen | R::ClientConnections | R::NameConnections | R::NameRate => {
                     (A::InternalError, "503 Service Unavailable", "There are too many connections; try again later.")
                 }
-                R::ClientRate | R::LookupRate => {
+                R::ClientRate => {
                     (A::InternalError, "503 Service Unavailable", "Your connections come too fast; try again later.")
+                }
+                R::LookupRate => {
+                    (A::InternalError, "503 Service Unavailable", "Too many new names are asked for; try again later.")
                 }
                 R::NotTls => (A::UnexpectedMessage, "400 Bad Request", "This port speaks TLS."),
                 R::PlainHttp => (

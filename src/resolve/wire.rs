@@ -1,151 +1,170 @@
-//! DNS on the wire, by way of hickory: UDP, TCP on truncation, CNAME chains, retries under one deadline.
+//! One family's addresses of one name from the configured resolver: UDP, TCP on truncation, aliases, retries, all
+//! under one deadline. What is remembered is decided in `cache.rs`.
 //!
-//! hickory's own cache, hosts file and search list are off: what is remembered is decided in `cache.rs`. So are its
-//! retries: they forget the question before, whose answer may only be slow.
+//! hickory-resolver asks (`hickory.rs`). When it asks again, and how, is decided here: its own retries ask the same once
+//! more, and know nothing of servers that understand no EDNS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RecordType};
-use tokio::time::timeout;
+use hickory_resolver::proto::rr::Name;
+use tokio::time::{Instant, timeout};
 
-use super::{Found, Lookup, LookupError};
+use super::hickory::{Hickory, Over};
+use super::message::{Reply, absolute, request};
+use super::{Family, Found, Lookup, LookupError};
 use crate::hostname::Hostname;
 
+/// The resolver, as far as one process talks to it.
 pub struct Wire {
-    resolver: TokioResolver,
-    ipv6: bool,
+    server: Rc<Server>,
     deadline: Duration,
 }
 
 impl Wire {
-    /// A lost packet is asked for again after a third of the deadline, twice.
+    /// A lost packet is sent again after a third of the deadline, twice.
     const TRIES: u32 = 3;
-    /// How long the A answer waits for a slower AAAA (RFC 8305 §3).
-    const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
     /// `deadline`: for one name, all retries included.
-    pub fn new(server: SocketAddr, ipv6: bool, deadline: Duration) -> Result<Self, NetError> {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-            connection.port = server.port();
-            connection
-        });
-        let server = NameServerConfig::new(server.ip(), true, connections.into());
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let options = builder.options_mut();
-        options.ndots = 0;
-        options.timeout = deadline;
-        options.attempts = 0;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.edns0 = true;
-        Ok(Self { resolver: builder.build()?, ipv6, deadline })
+    pub fn new(address: SocketAddr, deadline: Duration) -> Self {
+        let hickory = Hickory::new(address, deadline);
+        let server = Server { hickory, again: deadline / Self::TRIES, plain_until: Cell::new(None) };
+        Self { server: Rc::new(server), deadline }
     }
 }
 
 impl Lookup for Wire {
-    fn lookup(&self, name: &Hostname) -> impl Future<Output = Result<Found, LookupError>> + 'static {
-        let resolver = self.resolver.clone();
-        let (name, ipv6, deadline) = (absolute(name), self.ipv6, self.deadline);
+    fn lookup(&self, name: &Hostname, family: Family) -> impl Future<Output = Result<Found, LookupError>> + 'static {
+        let (server, deadline, local) = (Rc::clone(&self.server), self.deadline, localhost(name, family));
+        let name = absolute(name);
         async move {
-            let name = name?;
-            let question = Question { resolver: &resolver, name: &name, again: deadline / Self::TRIES };
-            timeout(deadline, question.both(ipv6)).await.unwrap_or(Err(LookupError::Timeout))
-        }
-    }
-}
-
-/// With a final dot: no search list, one question.
-fn absolute(name: &Hostname) -> Result<Name, LookupError> {
-    let mut name = Name::from_ascii(name.as_str()).map_err(|_| LookupError::Unknown)?;
-    name.set_fqdn(true);
-    Ok(name)
-}
-
-/// What one name is asked with.
-struct Question<'a> {
-    resolver: &'a TokioResolver,
-    name: &'a Name,
-    /// After this time without an answer it is asked again.
-    again: Duration,
-}
-
-impl Question<'_> {
-    /// A and, where asked for, AAAA at the same time.
-    async fn both(&self, ipv6: bool) -> Result<Found, LookupError> {
-        let v4 = self.one(RecordType::A);
-        if !ipv6 {
-            return v4.await;
-        }
-        let v6 = self.one(RecordType::AAAA);
-        tokio::pin!(v4, v6);
-        let (v4, v6) = tokio::select! {
-            v4 = &mut v4 => match v4 {
-                Ok(_) => (v4, timeout(Wire::RESOLUTION_DELAY, v6).await.unwrap_or(Err(LookupError::Timeout))),
-                Err(_) => (v4, v6.await),
-            },
-            v6 = &mut v6 => (v4.await, v6),
-        };
-        merge(v4, v6)
-    }
-
-    /// Asks again where no answer comes; the first one that does come counts, whichever question it is to.
-    async fn one(&self, kind: RecordType) -> Result<Found, LookupError> {
-        let mut asked = FuturesUnordered::new();
-        for _ in 1..Wire::TRIES {
-            asked.push(ask(self.resolver, self.name, kind));
-            if let Ok(Some(answer)) = timeout(self.again, asked.next()).await {
-                return answer;
+            match local {
+                Some(found) => Ok(found),
+                None => timeout(deadline, server.follow(name?, family)).await.unwrap_or(Err(LookupError::Timeout)),
             }
         }
-        asked.push(ask(self.resolver, self.name, kind));
-        // The deadline is the caller's.
-        asked.next().await.unwrap_or(Err(LookupError::Timeout))
     }
 }
 
-/// IPv4 first: Lattice's IPv6 addresses are ULAs, which rank below IPv4 (RFC 6724 §2.1).
-fn merge(v4: Result<Found, LookupError>, v6: Result<Found, LookupError>) -> Result<Found, LookupError> {
-    match (v4, v6) {
-        (Ok(mut v4), Ok(v6)) => {
-            v4.addresses.extend(v6.addresses);
-            Ok(Found { ttl: v4.ttl.min(v6.ttl), ..v4 })
+/// A name that nobody is asked for (RFC 6761 §6.3). Whether loopback may be dialled is decided elsewhere.
+fn localhost(name: &Hostname, family: Family) -> Option<Found> {
+    let address = match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    };
+    let is_local = name.as_str().rsplit('.').next() == Some("localhost");
+    is_local.then(|| Found { addresses: vec![address], ttl: Duration::MAX })
+}
+
+struct Server {
+    hickory: Hickory,
+    /// After this time without an answer a question is sent again.
+    again: Duration,
+    /// It does not understand EDNS; from this moment on it is tried anew.
+    plain_until: Cell<Option<Instant>>,
+}
+
+impl Server {
+    /// For so long a server that was asked in vain with EDNS is asked without.
+    const PLAIN: Duration = Duration::from_secs(300);
+    /// Aliases whose target has to be asked for. A resolver follows them itself; few forwarders do not.
+    const MAX_ALIASES: usize = 8;
+
+    async fn follow(&self, mut name: Name, family: Family) -> Result<Found, LookupError> {
+        let mut shortest = Duration::MAX;
+        for _ in 0..=Self::MAX_ALIASES {
+            let reply = self.ask(&name, family).await?;
+            match reply {
+                Reply::Addresses(found) => return Ok(Found { ttl: found.ttl.min(shortest), ..found }),
+                Reply::Nothing(ttl) => return Ok(Found { addresses: Vec::new(), ttl: ttl.min(shortest) }),
+                Reply::Alias(target, ttl) => (name, shortest) = (target, shortest.min(ttl)),
+                Reply::Failed(_) | Reply::Foreign | Reply::Truncated => {
+                    tracing::debug!(%name, ?reply, "DNS lookup failed");
+                    return Err(LookupError::Failed);
+                }
+            }
         }
-        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-        // A failure says less than "no such name", so it must not be taken for one.
-        (Err(LookupError::Unknown), Err(error)) | (Err(error), Err(_)) => Err(error),
+        tracing::debug!(%name, "DNS lookup failed: too many aliases");
+        Err(LookupError::Failed)
+    }
+
+    async fn ask(&self, name: &Name, family: Family) -> Result<Reply, LookupError> {
+        let mut reply = self.over_udp(name, family, self.may_use_edns()).await?;
+        if let Reply::Failed(fault) = reply
+            && fault.may_be_edns()
+        {
+            // Once more: it may be EDNS, and a SERVFAIL may be one server of several.
+            let second = timeout(self.again, self.over_udp(name, family, false)).await;
+            match second {
+                Ok(Ok(Reply::Failed(fault))) if fault.may_be_edns() => {}
+                Ok(Ok(second)) => {
+                    self.forget_edns();
+                    reply = second;
+                }
+                // The error was an answer, this is none.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        match reply {
+            Reply::Truncated => self.over_tcp(name, family).await,
+            reply => Ok(reply),
+        }
+    }
+
+    /// The first answer counts, whichever of the packets it is to. The last packet goes without EDNS: some
+    /// firewalls drop what they do not know.
+    async fn over_udp(&self, name: &Name, family: Family, edns: bool) -> Result<Reply, LookupError> {
+        let mut asked = FuturesUnordered::new();
+        for attempt in 1..=Wire::TRIES {
+            let with = edns && attempt < Wire::TRIES;
+            asked.push(async move { (self.hickory.ask(Over::Udp, request(name, family, with)).await, with) });
+            // The last one waits until the deadline, which is the caller's.
+            let wait = if attempt < Wire::TRIES { self.again } else { Duration::from_secs(3600) };
+            let Ok(Some((reply, to_edns))) = timeout(wait, asked.next()).await else { continue };
+            let reply = reply?;
+            match (&reply, to_edns) {
+                (Reply::Failed(fault), true) if fault.may_be_edns() => {}
+                (_, true) => self.plain_until.set(None),
+                (_, false) if edns => self.forget_edns(),
+                (_, false) => {}
+            }
+            return Ok(reply);
+        }
+        Err(LookupError::Timeout)
+    }
+
+    async fn over_tcp(&self, name: &Name, family: Family) -> Result<Reply, LookupError> {
+        let mut last = LookupError::Failed;
+        for _ in 0..Wire::TRIES {
+            match self.hickory.ask(Over::Tcp, request(name, family, false)).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn may_use_edns(&self) -> bool {
+        let now = Instant::now();
+        match self.plain_until.get() {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                // This question tries it; those beside it do not wait for what comes of it.
+                self.plain_until.set(Some(now + self.again * Wire::TRIES * 2));
+                true
+            }
+        }
+    }
+
+    fn forget_edns(&self) {
+        self.plain_until.set(Some(Instant::now() + Self::PLAIN));
     }
 }
 
-async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Found, LookupError> {
-    let lookup = resolver.lookup(name.clone(), kind).await.map_err(|error| classify(&error))?;
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    let mut ttl = u32::MAX;
-    for record in lookup.answers() {
-        // The TTL of a chain is that of its shortest link.
-        ttl = ttl.min(record.ttl);
-        addresses.extend(record.data.ip_addr());
-    }
-    if addresses.is_empty() {
-        return Err(LookupError::Unknown);
-    }
-    Ok(Found { addresses, ttl: Duration::from_secs(u64::from(ttl)) })
-}
-
-fn classify(error: &NetError) -> LookupError {
-    if error.is_nx_domain() || error.is_no_records_found() {
-        return LookupError::Unknown;
-    }
-    tracing::debug!(%error, "DNS lookup failed");
-    match error {
-        NetError::Timeout => LookupError::Timeout,
-        _ => LookupError::Failed,
-    }
-}
+#[cfg(test)]
+mod tests;

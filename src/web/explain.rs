@@ -76,6 +76,7 @@ pub(super) async fn answer(
                     LookupError::Limited => ("too many names are asked", Answer::Refused(RefuseReason::LookupRate)),
                     LookupError::Timeout => ("the resolver does not answer: dns_timeout", unasked),
                     LookupError::Failed => ("the resolver fails: dns_failed", unasked),
+                    LookupError::Shortage => ("no fd or memory to ask with", Answer::Refused(RefuseReason::Overloaded)),
                 };
                 story.unresolved(why.to_owned(), verdict);
             }

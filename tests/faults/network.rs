@@ -224,6 +224,19 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
     });
 }
 
+/// The kernel's word for it is the one for "no port": no address to connect from.
+#[test]
+fn without_ipv6_a_service_there_is_unreachable_and_no_port_is_missing() {
+    namespace::run(|| {
+        fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+        let networks = "[\"fd00:ec2:80::/64\"]";
+        let lab = Lab::with(Setup { dns: "ipv6: on", allowed_networks: networks, ..Setup::default() });
+        lab.dns.set("orders.example.com", addresses(&["fd00:ec2:80::1".parse().unwrap()]));
+        lab.client().hear_all();
+        lab.end().assert_only("failed", "connect_unreachable");
+    });
+}
+
 /// From outside the range, whose bound ports are not for others to connect from.
 fn connect_from(source: IpAddr, port: u16, to: SocketAddr) -> Peer {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

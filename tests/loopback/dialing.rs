@@ -29,43 +29,57 @@ fn reason_now(lab: &mut Lab) -> String {
     word(&record.unwrap(), "reason")
 }
 
+/// How long connecting took, in milliseconds.
+fn connecting(lab: &mut Lab) -> f64 {
+    pass(lab, &lab.upstream);
+    let record = lab.record();
+    assert_eq!(word(&record, "upstream"), lab.upstream.address.to_string());
+    record["connect_ms"].as_f64().unwrap()
+}
+
 #[test]
 fn a_dead_first_address_costs_a_moment_once() {
-    let mut lab = Lab::start();
+    // One worker: each remembers for itself.
+    let mut lab = Lab::with(Setup { workers: 1, ..Setup::default() });
     let port = lab.upstream.address.port();
     let hole = SocketAddr::new(lab.ip(11), port);
     let _hole = BlackHole::start(hole);
-    // At once refused, or silent: the good one is third.
+    // Silent, refused at once, and good, in an order that is drawn anew each time.
     lab.dns.set("orders.example.com", addresses(&[hole.ip(), lab.ip(12), lab.upstream.address.ip()]));
-    pass(&lab, &lab.upstream);
-    let first = lab.record();
-    assert_eq!(word(&first, "upstream"), lab.upstream.address.to_string());
-    let connect = first["connect_ms"].as_f64().unwrap();
-    assert!((240.0..2900.0).contains(&connect), "one head start, not the whole deadline: {connect} ms");
+    crate::until("the silent one was first", || {
+        let connect = connecting(&mut lab);
+        assert!(connect < 2900.0, "one head start, not the whole deadline: {connect} ms");
+        connect >= 240.0
+    });
+    // A third of them would be slow if that were forgotten; some may be on a machine that is busy.
+    let slow = (0..30).filter(|_| connecting(&mut lab) >= 240.0).count();
+    assert!(slow <= 4, "{slow}");
     lab.end();
 }
 
 #[test]
 fn a_refused_first_address_costs_nothing() {
-    let lab = Lab::start();
+    let mut lab = Lab::start();
     lab.dns.set("orders.example.com", addresses(&[lab.ip(12), lab.upstream.address.ip()]));
-    pass(&lab, &lab.upstream);
-    let told = lab.end();
-    assert!(told.record()["connect_ms"].as_f64().unwrap() < 240.0, "{}", told.record());
+    let quick = (0..12).filter(|_| connecting(&mut lab) < 240.0).count();
+    assert!(quick >= 8, "{quick} of 12");
+    lab.end();
 }
 
 #[test]
 fn an_address_that_failed_is_tried_last_for_a_while() {
-    // One worker: each remembers for itself.
     let mut lab = Lab::with(Setup { workers: 1, ..Setup::default() });
     let second = lab.ip(12);
     lab.dns.set("orders.example.com", addresses(&[second, lab.upstream.address.ip()]));
-    pass(&lab, &lab.upstream);
-    assert_eq!(word(&lab.record(), "upstream"), lab.upstream.address.to_string());
+    // Each is first every other time: by now the dead one has been.
+    for _ in 0..24 {
+        connecting(&mut lab);
+    }
     // It is back, but not first any more.
     let revived = Upstream::start(second, lab.upstream.address.port());
-    pass(&lab, &lab.upstream);
-    assert_eq!(word(&lab.record(), "upstream"), lab.upstream.address.to_string());
+    for _ in 0..12 {
+        connecting(&mut lab);
+    }
     revived.assert_untouched();
     lab.end();
 }
@@ -135,19 +149,30 @@ fn a_name_may_be_resolved_by_another() {
 #[test]
 fn odd_but_lawful_names_are_asked_for() {
     let lab = Lab::start();
-    for name in ["_orders.a_b.example.com", "xn--bcher-kva.example.com", "0.example.com", "a-.example.com", "a"] {
+    let names = [
+        "_orders.a_b.example.com",
+        "xn--bcher-kva.example.com",
+        "0.example.com",
+        "a-.example.com",
+        "-foo.example.com",
+        "-",
+        "a",
+    ];
+    for name in names {
         lab.dns.set(name, addresses(&[lab.upstream.address.ip()]));
         let client = lab.client_asking(name.as_bytes());
         lab.upstream.accept();
         drop(client);
     }
-    assert_eq!(lab.end().records.len(), 5);
+    assert_eq!(lab.end().records.len(), 7);
 }
 
 #[test]
 fn a_truncated_answer_is_asked_for_over_tcp() {
     let lab = Lab::start();
-    let many: Vec<IpAddr> = [lab.upstream.address.ip()].into_iter().chain((100..180).map(|n| lab.ip(n))).collect();
+    // Those that may not be dialled take no turn.
+    let others = (100..180).map(|n| Ipv4Addr::new(192, 0, 2, n).into());
+    let many: Vec<IpAddr> = [lab.upstream.address.ip()].into_iter().chain(others).collect();
     lab.dns.set("orders.example.com", Reply::Truncated(Box::new(addresses(&many))));
     pass(&lab, &lab.upstream);
     assert_eq!(lab.dns.asked_over_tcp(), 1);

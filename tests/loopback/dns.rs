@@ -10,8 +10,11 @@ use std::time::Duration;
 
 pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
+const NS: u16 = 2;
 const CNAME: u16 = 5;
+const SOA: u16 = 6;
 
+pub const FORMERR: u8 = 1;
 pub const SERVFAIL: u8 = 2;
 pub const NXDOMAIN: u8 = 3;
 pub const REFUSED: u8 = 5;
@@ -24,6 +27,16 @@ pub enum Reply {
     /// A CNAME with its TTL, then the addresses with theirs.
     Alias(&'static str, u32, Vec<IpAddr>, u32),
     Code(u8),
+    /// A header with this code, and no question in it.
+    Bare(u8),
+    /// This to a question with EDNS, that to one without.
+    Edns(Box<Reply>, Box<Reply>),
+    /// This to a question for A, that to one for AAAA.
+    ByKind(Box<Reply>, Box<Reply>),
+    /// NOERROR with NS records and nothing else.
+    Referral,
+    /// NOERROR with an SOA record and nothing else: no data, for so many seconds.
+    NoData(u32),
     Silence,
     Late(Duration, Box<Reply>),
     /// Cut short over UDP; whole over TCP.
@@ -149,6 +162,17 @@ fn answer(question: Question, reply: Reply, tcp: bool, mut send: impl FnMut(&[u8
             }
         }
         Reply::Code(code) => send(&question.message(u16::from(code), &[])),
+        Reply::Bare(code) => send(&[question.id, 0x8180 | u16::from(code), 0, 0, 0, 0].map(u16::to_be_bytes).concat()),
+        Reply::Edns(with, without) => answer(question.clone(), *if question.edns { with } else { without }, tcp, send),
+        Reply::ByKind(v4, v6) => answer(question.clone(), *if question.kind == A { v4 } else { v6 }, tcp, send),
+        Reply::Referral => {
+            send(&question.with_authority(record(&name("example.com"), NS, 60, &name("ns.example.com"))))
+        }
+        Reply::NoData(ttl) => {
+            let numbers = [1, 2, 3, 4, ttl].map(u32::to_be_bytes).concat();
+            let soa = [name("ns.example.com"), name("admin.example.com"), numbers].concat();
+            send(&question.with_authority(record(&name("example.com"), SOA, ttl, &soa)));
+        }
         Reply::Addresses(list, ttl) => send(&question.message(0, &question.records(&list, ttl))),
         Reply::Alias(target, alias_ttl, list, ttl) => {
             let alias = record(&[0xc0, 12], CNAME, alias_ttl, &name(target));
@@ -180,6 +204,7 @@ struct Question {
     id: u16,
     name: String,
     kind: u16,
+    edns: bool,
     /// The question section as it came.
     section: Vec<u8>,
 }
@@ -196,6 +221,7 @@ impl Question {
             id: u16::from_be_bytes([packet[0], packet[1]]),
             name: labels.join("."),
             kind: u16::from_be_bytes([packet[at + 1], packet[at + 2]]),
+            edns: packet[11] > 0,
             section: packet[12..at + 5].to_vec(),
         }
     }
@@ -205,6 +231,11 @@ impl Question {
         let count = u16::try_from(records.len()).unwrap();
         let header = [self.id, 0x8180 | flags, 1, count, 0, 0].map(u16::to_be_bytes).concat();
         [header, self.section.clone(), records.concat()].concat()
+    }
+
+    fn with_authority(&self, record: Vec<u8>) -> Vec<u8> {
+        let header = [self.id, 0x8180, 1, 0, 1, 0].map(u16::to_be_bytes).concat();
+        [header, self.section.clone(), record].concat()
     }
 
     fn records(&self, list: &[IpAddr], ttl: u32) -> Vec<Vec<u8>> {

@@ -40,6 +40,7 @@ mod environment;
 mod health;
 mod healthcheck;
 mod hostile;
+mod lookups;
 mod protocol;
 mod reasons;
 mod relaying;

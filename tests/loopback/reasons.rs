@@ -320,10 +320,14 @@ fn second_is_refused(limits: &'static str) -> Told {
 }
 
 fn lookup_rate() -> Told {
-    let lab = Lab::with(Setup { limits: "lookups_per_client: 1", ..Setup::default() });
-    let (client, upstream) = lab.pair();
-    lab.client_asking(b"other.example.com").hear_all();
-    drop((client, upstream));
+    // The second one's turn is a second away, and it would wait for 600 ms.
+    let lab = Lab::with(Setup { limits: "lookups_per_second: 1", workers: 1, ..Setup::default() });
+    let first = lab.client();
+    let mut second = lab.client_asking(b"other.example.com");
+    let mut upstream = lab.upstream.accept();
+    upstream.hear(hello().len());
+    assert_eq!(second.hear_all().0, [21, 3, 3, 0, 2, 2, 80]);
+    drop((first, upstream));
     assert_eq!(lab.dns.asked("other.example.com", crate::dns::A), 0);
     lab.end()
 }

@@ -19,42 +19,66 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Found, LookupError>;
 
-/// What the resolver does: for a name and how often it was asked before, how long it takes and what comes.
-type Behaviour = dyn FnMut(&str, usize) -> (Duration, Outcome);
+/// What the resolver does: for a name, and how often its family was asked for before, how long it takes and what comes.
+type Behaviour = dyn FnMut(&str, Family, usize) -> (Duration, Outcome);
+
+/// By name and family.
+type Asked = HashMap<(String, Family), Vec<Instant>>;
 
 #[derive(Clone)]
 struct Script {
     behaviour: Rc<RefCell<Box<Behaviour>>>,
     /// When each question was asked.
-    asked: Rc<RefCell<HashMap<String, Vec<Instant>>>>,
-    in_flight: Rc<RefCell<HashMap<String, usize>>>,
+    asked: Rc<RefCell<Asked>>,
+    in_flight: Rc<RefCell<HashMap<(String, Family), usize>>>,
 }
 
 impl Script {
-    fn new(behaviour: impl FnMut(&str, usize) -> (Duration, Outcome) + 'static) -> Self {
+    fn new(mut behaviour: impl FnMut(&str, usize) -> (Duration, Outcome) + 'static) -> Self {
+        Self::with_families(move |name, _, before| behaviour(name, before))
+    }
+
+    fn with_families(behaviour: impl FnMut(&str, Family, usize) -> (Duration, Outcome) + 'static) -> Self {
         let behaviour: Box<Behaviour> = Box::new(behaviour);
         Self { behaviour: Rc::new(RefCell::new(behaviour)), asked: Rc::default(), in_flight: Rc::default() }
     }
 
     fn asked(&self, name: &str) -> usize {
-        self.asked.borrow().get(name).map_or(0, Vec::len)
+        self.times(name, Family::V4).len()
+    }
+
+    fn asked_v6(&self, name: &str) -> usize {
+        self.times(name, Family::V6).len()
+    }
+
+    fn times(&self, name: &str, family: Family) -> Vec<Instant> {
+        self.asked.borrow().get(&(name.to_owned(), family)).cloned().unwrap_or_default()
+    }
+
+    /// All questions so far.
+    fn total(&self) -> usize {
+        self.asked.borrow().values().map(Vec::len).sum()
     }
 }
 
 impl Lookup for Script {
-    fn lookup(&self, name: &Hostname) -> impl Future<Output = Outcome> + 'static {
-        let name = name.as_str().to_owned();
-        let before = self.asked(&name);
-        self.asked.borrow_mut().entry(name.clone()).or_default().push(Instant::now());
-        let (delay, outcome) = (self.behaviour.borrow_mut())(&name, before);
+    fn lookup(&self, name: &Hostname, family: Family) -> impl Future<Output = Outcome> + 'static {
+        let key = (name.as_str().to_owned(), family);
+        let before = self.times(&key.0, family).len();
+        self.asked.borrow_mut().entry(key.clone()).or_default().push(Instant::now());
+        let (delay, outcome) = (self.behaviour.borrow_mut())(&key.0, family, before);
         let in_flight = Rc::clone(&self.in_flight);
-        let flying = in_flight.borrow().get(&name).copied().unwrap_or(0) + 1;
-        assert_eq!(flying, 1, "{name} is asked for twice at the same time");
-        in_flight.borrow_mut().insert(name.clone(), flying);
+        let flying = in_flight.borrow().get(&key).copied().unwrap_or(0) + 1;
+        assert_eq!(flying, 1, "{key:?} is asked for twice at the same time");
+        in_flight.borrow_mut().insert(key.clone(), flying);
         async move {
             sleep(delay).await;
-            in_flight.borrow_mut().remove(&name);
-            outcome
+            in_flight.borrow_mut().remove(&key);
+            match outcome {
+                // "No such name", for as long as the configuration says.
+                Err(LookupError::Unknown) => Ok(Found { addresses: Vec::new(), ttl: Duration::MAX }),
+                outcome => outcome,
+            }
         }
     }
 }
@@ -66,7 +90,7 @@ struct Counts {
 }
 
 impl Observer for Counts {
-    fn looked_up(&self, _: &Outcome) {
+    fn looked_up(&self, _: Result<(), LookupError>) {
         self.looked_up.set(self.looked_up.get() + 1);
     }
 
@@ -77,6 +101,8 @@ impl Observer for Counts {
 
 fn limits() -> Limits {
     Limits {
+        ipv6: false,
+        timeout: 2 * SECOND,
         min_ttl: SECOND,
         max_ttl: 300 * SECOND,
         negative_ttl: 5 * SECOND,
@@ -337,9 +363,9 @@ fn names_that_clients_invent_take_bounded_room() {
         let mut cache = Cache::new(script, Counts::default(), limits());
         for n in 0..10_000 {
             let (waiter, answer) = oneshot::channel();
-            cache.resolve(name(&format!("x{n}.example")), None, waiter);
-            let (landed, result) = cache.flights.next().await.unwrap();
-            cache.land(&landed, result);
+            cache.resolve(&name(&format!("x{n}.example")), None, Waiter::Queued(waiter), Instant::now());
+            let event = cache.events.next().await.unwrap();
+            cache.happen(event);
             assert_eq!(answer.await.unwrap().unwrap_err(), LookupError::Unknown);
             assert!(cache.entries.len() <= 100, "{}", cache.entries.len());
             if n % 7 == 0 {
@@ -382,46 +408,9 @@ fn client(last: u8) -> Option<ClientKey> {
     Some(ClientKey::from(&Client { peer: addr, addr, endpoint: None }))
 }
 
-#[test]
-fn names_that_clients_invent_are_asked_for_at_a_bounded_rate() {
-    let script = Script::new(|_, _| (Duration::ZERO, found(1, 300)));
-    run(&script, limits(), |factory, counts| async move {
-        let resolver = factory.resolver();
-        drop(factory);
-        resolver.resolve(&name("used.example"), client(1)).await.unwrap();
-        // One client has its share, all together have theirs.
-        let mut limited = 0;
-        for n in 0..100_u8 {
-            let invented = name(&format!("x{n}.example"));
-            limited += usize::from(resolver.resolve(&invented, client(n % 5)).await == Err(LookupError::Limited));
-        }
-        assert_eq!(counts.looked_up.get(), 10);
-        assert_eq!(limited, 100 - 9);
-        // What is known costs nothing, and nothing that was limited is remembered as a failure.
-        assert!(resolver.resolve(&name("used.example"), client(1)).await.is_ok());
-        sleep(SECOND).await;
-        assert!(resolver.resolve(&name("x99.example"), client(4)).await.is_ok());
-    });
-}
-
-#[test]
-fn a_name_in_use_is_renewed_whatever_clients_invent() {
-    let script = Script::new(|_, _| (Duration::ZERO, found(1, 10)));
-    let seen = script.clone();
-    run(&script, limits(), |factory, _| async move {
-        let resolver = factory.resolver();
-        drop(factory);
-        resolver.resolve(&name("used.example"), client(1)).await.unwrap();
-        for n in 0..600 {
-            for attempt in 0..5 {
-                let _ = resolver.resolve(&name(&format!("x{n}-{attempt}.example")), client(2)).await;
-            }
-            assert!(resolver.resolve(&name("used.example"), client(1)).await.is_ok());
-            sleep(Duration::from_millis(100)).await;
-        }
-        assert!(seen.asked("used.example") >= 6);
-    });
-}
+mod budget;
+mod failures;
+mod families;
 
 #[test]
 fn an_asker_who_leaves_does_not_disturb_those_who_wait() {
