@@ -1,35 +1,32 @@
 //! The life of one connection, from accept to close.
 
+mod ending;
+mod preface;
 mod requests;
 
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
 
 use self::requests::{Exchange, Requests};
 use crate::advice::advice;
-use crate::client::Client;
-use crate::config::{self, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::config::{self, OnReload, Protocol};
 use crate::dial::{DialError, Unreached, dial};
 use crate::hostname::Hostname;
-use crate::limits::{Buffered, ClientKey, Held, Waiting, Why};
-use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason, Unfinished};
-use crate::peek::{ReadAhead, Stop};
-use crate::policy::{Admission, ListenerView, RuleId};
-use crate::proxy_header::{self, Header};
+use crate::limits::{Buffered, ClientKey, Held};
+use crate::outcome::{Close, Failure, Outcome, RefuseReason, Unfinished};
+use crate::peek::ReadAhead;
+use crate::policy::{ListenerView, RuleId};
 use crate::record::{Record, Teller};
-use crate::relay::{End, HttpFilter, Relay, Resets, delivered};
+use crate::refuse;
+use crate::relay::{End, HttpFilter, Relay, Resets};
 use crate::reload::Loaded;
 use crate::resolve::{Answer, LookupError};
 use crate::server::{Phase, Worker};
-use crate::{host, refuse, sni};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
@@ -83,16 +80,6 @@ impl Drop for Farewell<'_> {
     }
 }
 
-/// What a side that is cut has not acknowledged has this long to arrive before the reset.
-const LAST_DELIVERY: Duration = Duration::from_secs(1);
-
-/// Before this, counted from its first byte, a hello may come as slowly as it likes: lost packets are sent again after
-/// a second or three.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// What else is overloaded before there is an upstream.
-const TABLE_FULL: &str = "too many clients or names at once to count for limits.per_client or per_name";
-
 struct Session<'a> {
     stream: &'a mut TcpStream,
     farewell_due: &'a Cell<bool>,
@@ -124,45 +111,6 @@ impl Session<'_> {
             Box::pin(self.reset(end, upstream)).await;
         }
         Ok(end)
-    }
-
-    /// A reset for whom a FIN would tell a lie, behind what can be delivered in time.
-    async fn reset(&self, End { close, resets, .. }: End, upstream: TcpStream) {
-        let (client, worker) = (&*self.stream, self.worker);
-        for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
-            // From here on dropping the stream sends a reset. An error says that there is no connection any more.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
-        let idle = worker.config().timeouts.idle;
-        let delivered = async {
-            tokio::join!(
-                async {
-                    if resets.client {
-                        delivered(client, idle).await
-                    }
-                },
-                async {
-                    if resets.upstream {
-                        delivered(&upstream, idle).await
-                    }
-                },
-            )
-        };
-        let patience = async {
-            if matches!(close, Close::ClientReset | Close::UpstreamReset) {
-                // Somebody else has ended it: the rest is delivered at the pace of its reader.
-                worker.reached(Phase::Ending).await;
-            }
-            tokio::select! {
-                () = sleep(LAST_DELIVERY) => {}
-                () = worker.reached(Phase::Cut) => {}
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = delivered => {}
-            () = patience => {}
-        }
     }
 
     /// All that comes before the relay.
@@ -230,165 +178,6 @@ impl Session<'_> {
         }
     }
 
-    /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    async fn introduce(&mut self, ahead: &mut ReadAhead) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
-        let deadline = self.worker.config().timeouts.handshake;
-        let waiting = self.worker.half_open.wait();
-        let mut local = false;
-        let preface = async {
-            let client = self.identify(ahead, &waiting, &mut local).await?;
-            let loaded = self.admit(client)?;
-            let (name, requests) =
-                self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
-            self.route(&loaded, &name)?;
-            Ok((name, requests, loaded.number))
-        };
-        let preface = async {
-            tokio::select! {
-                biased;
-                result = preface => result,
-                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
-            }
-        };
-        let result = match timeout(deadline, preface).await {
-            Ok(result) => result,
-            Err(_) if !ahead.has_begun() => Err(Outcome::Probe(Probe::Empty)),
-            Err(_) if local && ahead.pending().is_empty() => Err(Outcome::Probe(Probe::Local)),
-            Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
-        };
-        let result = result.and_then(|named| {
-            let settled = waiting.settle(ahead.capacity());
-            self.buffered = settled.map_err(|_| Outcome::Refused(RefuseReason::Overloaded))?;
-            Ok(named)
-        });
-        if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, Why::detail).into());
-        }
-        result
-    }
-
-    /// The client's address: from the PROXY header of a trusted peer, or the peer's own. So it is, too, where the peer
-    /// says LOCAL and then asks for something, as HAProxy's checks do (§2.2 of the specification); most checks ask for
-    /// nothing. `local` tells that it did say so.
-    async fn identify(
-        &mut self,
-        ahead: &mut ReadAhead,
-        waiting: &Waiting,
-        local: &mut bool,
-    ) -> Result<Client, Outcome> {
-        let peer = self.record.peer;
-        if self.listener.proxy_protocol == ProxyProtocol::Off {
-            return Ok(Client { peer, addr: peer, endpoint: None });
-        }
-        if !self.worker.config().trusted.contains(peer.ip()) {
-            return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
-        }
-        let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
-        let worker = self.worker;
-        let wait = |ahead: &ReadAhead| pace(worker, waiting, ahead);
-        let scratch = worker.tools.scratch();
-        let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
-        let (header, len) = header.map_err(|stop| {
-            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
-                self.spoken = refuse::spoken(ahead.pending());
-            }
-            ended(stop, ahead)
-        })?;
-        ahead.consume(len);
-        self.record.times.header = Some(self.record.times.elapsed());
-        match header {
-            Header::Local => {
-                *local = true;
-                ahead.begin(self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
-                Ok(Client { peer, addr: peer, endpoint: None })
-            }
-            Header::Proxy { source, endpoint, .. } => Ok(Client { peer, addr: source, endpoint }),
-        }
-    }
-
-    /// A client that no rule can let in goes no further.
-    fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
-        let loaded = self.worker.policy();
-        let admission = loaded.policy.admit(&client, &view(self.listener, self.worker));
-        self.record.client = Some(client);
-        match admission {
-            Admission::Possible => {}
-            Admission::Denied(rule) => {
-                if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
-                    shadow.compare_admission(client, &view(self.listener, self.worker));
-                }
-                self.note_rule(&loaded, rule);
-                return Err(Outcome::Refused(RefuseReason::ClientDenied));
-            }
-        }
-        if let Some(client) = &self.record.client {
-            self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
-        }
-        Ok(loaded)
-    }
-
-    /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
-    async fn read_name(
-        &mut self,
-        ahead: &mut ReadAhead,
-        waiting: &Waiting,
-    ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
-        let (record, worker) = (&self.record, self.worker);
-        let scratch = worker.tools.scratch();
-        let mut late = None;
-        let wait = |ahead: &ReadAhead| {
-            if let (None, Some(client)) = (&late, &record.client) {
-                late = Some(worker.limits().wait_for_hello(client)?);
-            }
-            pace(worker, waiting, ahead)
-        };
-        let (name, requests) = match self.listener.protocol {
-            Protocol::Tls => {
-                let too_long = RefuseReason::HelloTooLong;
-                let mut parser = sni::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes);
-                let hello = ahead.until(self.stream, scratch, sni::MAX_BYTES, too_long, parse, wait).await;
-                let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
-                self.record.hello = Some((&hello).into());
-                (hello.name, None)
-            }
-            Protocol::Http => {
-                let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
-                let mut parser = host::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes, port);
-                let head = ahead.until(self.stream, scratch, host::MAX_HEAD, too_long, parse, wait).await;
-                let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
-                self.request.set(refuse::Request::of(ahead.pending()));
-                (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
-            }
-        };
-        self.record.times.hello = Some(self.record.times.elapsed());
-        self.record.name = Some(name.as_str().into());
-        Ok((name, requests))
-    }
-
-    /// What an operator has to know of a name that was refused is what the client wrote.
-    fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
-        let Outcome::Refused(reason) = outcome else { return };
-        self.record.refused_names(&match self.listener.protocol {
-            Protocol::Tls => sni::refused_names(reason, ahead.pending()),
-            Protocol::Http => host::refused_names(reason, ahead.pending()),
-        });
-    }
-
-    fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
-        let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = loaded.policy.route(client, &view(self.listener, self.worker), name);
-        if let Some(shadow) = &self.worker.shadow {
-            shadow.compare(decision, client, &view(self.listener, self.worker), name);
-        }
-        self.note_rule(loaded, decision.rule);
-        if !decision.allowed {
-            return Err(Outcome::Refused(RefuseReason::NameDenied));
-        }
-        self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
-    }
-
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
@@ -442,46 +231,6 @@ impl Session<'_> {
         }
     }
 
-    /// Closes what was relayed.
-    async fn close(mut self, end: End) {
-        self.record.closed_by = end.first;
-        self.record.close(Outcome::Relayed(end.close));
-        if end.client_sends {
-            // The upstream is gone: the client shall read its last answer all the same.
-            Box::pin(self.worker.lingering.linger(self.stream, self.worker.tools.scratch())).await;
-        }
-    }
-
-    /// Gives the client the reason, ends the record, and closes so that the client can read the answer.
-    async fn turn_away(self, outcome: Outcome) {
-        use RefuseReason::{ClientDenied, NameDenied};
-        self.farewell_due.set(false);
-        let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
-        let denied = matches!(reason, Some(ClientDenied | NameDenied));
-        let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let scratch = self.worker.tools.scratch();
-        let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
-        if unread && reason == Some(ClientDenied) {
-            // The request may have come, but there was no need to read it.
-            self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow_mut()));
-        }
-        let (id, request, now) = (self.record.id, self.request.get(), self.worker.wall().now());
-        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
-        let answer = answer.filter(|_| !silent && self.may_answer);
-        if answer.is_none() && (reason.is_none() || !self.may_answer) {
-            return self.record.close(outcome);
-        }
-        let scratch = self.worker.tools.scratch();
-        if answer.is_none() {
-            refuse::discard(self.stream, scratch);
-        }
-        refuse::send(self.stream, answer.as_deref().unwrap_or_default());
-        self.record.close(outcome);
-        if answer.is_some() {
-            Box::pin(self.worker.lingering.linger(self.stream, scratch)).await;
-        }
-    }
-
     fn note_rule(&mut self, loaded: &Loaded, rule: Option<RuleId>) {
         self.record.rule = noted(loaded, rule, self.worker);
     }
@@ -491,16 +240,6 @@ impl Session<'_> {
 fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
     loaded.note(rule, worker.wall().now());
     rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
-}
-
-/// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
-fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
-    let late = ahead.age().saturating_sub(GRACE).as_secs();
-    let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
-    if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {
-        return Err(RefuseReason::HandshakeSlow);
-    }
-    waiting.hold(ahead.capacity()).map_err(|_| RefuseReason::Overloaded)
 }
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
@@ -517,15 +256,6 @@ async fn gone(stream: &TcpStream, protocol: Protocol) {
     };
     // It fails only where the runtime ends.
     let _ = stream.ready(interest).await;
-}
-
-/// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
-fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
-    match stop {
-        Stop::Refuse(reason) => Outcome::Refused(reason),
-        Stop::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
-        Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
-    }
 }
 
 #[cfg(test)]
