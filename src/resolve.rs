@@ -4,11 +4,14 @@
 //! and no hop to another thread. Behind all of them stands one cache (`resolve/cache.rs`) on the control thread,
 //! which asks each question once however many connections wait for it, renews what is in use before it expires
 //! and serves stale answers while the resolver is silent. What it knows of a name is in `resolve/entry.rs`, whose new
-//! name is asked for next in `resolve/turns.rs`; `resolve/wire.rs` asks and `resolve/message.rs` reads the answers.
+//! name is asked for next in `resolve/turns.rs`. `resolve/wire.rs` asks, by hickory-resolver (`resolve/hickory.rs`) over
+//! `resolve/sockets.rs`, and `resolve/message.rs` reads the answers.
 
 mod cache;
 mod entry;
+mod hickory;
 mod message;
+mod sockets;
 mod turns;
 mod wire;
 

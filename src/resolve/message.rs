@@ -1,13 +1,14 @@
-//! Pure: one question as it goes out, and what a datagram says to it. hickory-proto reads and writes the format;
-//! what counts as an answer is decided here.
+//! Pure: one question as it goes out, and what a message says to it. hickory reads and writes the format; what counts
+//! as an answer is decided here.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hickory_proto::ProtoError;
-use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_resolver::proto::op::{
+    DnsRequest, DnsRequestOptions, Header, Message, MessageType, OpCode, Query, ResponseCode,
+};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use super::{Family, Found, LookupError};
 use crate::hostname::Hostname;
@@ -17,13 +18,11 @@ const UDP_PAYLOAD: u16 = 1232;
 /// Addresses taken from one answer: more than anybody spreads a service over, and a bound on what one name costs.
 const MAX_ADDRESSES: usize = 64;
 
-/// One question with its id.
+/// What one message asked, and its id.
 #[derive(Debug)]
 pub(super) struct Question {
     id: u16,
     query: Query,
-    pub(super) edns: bool,
-    pub(super) bytes: Vec<u8>,
 }
 
 /// What a message says to a question.
@@ -81,19 +80,21 @@ impl Family {
     }
 }
 
+/// What hickory is to ask. It gives the id.
+pub(super) fn request(name: &Name, family: Family, edns: bool) -> DnsRequest {
+    let mut options = DnsRequestOptions::default();
+    options.recursion_desired = true;
+    options.use_edns = edns;
+    options.edns_payload_len = UDP_PAYLOAD;
+    DnsRequest::from_query(Query::query(name.clone(), family.record_type()), options)
+}
+
 impl Question {
-    pub(super) fn new(name: &Name, family: Family, edns: bool) -> Result<Self, ProtoError> {
-        let query = Query::query(name.clone(), family.record_type());
-        // With an id that nobody can guess.
-        let mut message = Message::query();
-        message.metadata.recursion_desired = true;
-        message.add_query(query.clone());
-        if edns {
-            let mut edns = Edns::new();
-            edns.set_max_payload(UDP_PAYLOAD);
-            message.set_edns(edns);
-        }
-        Ok(Self { id: message.metadata.id, query, edns, bytes: message.to_vec()? })
+    /// From the message that goes out.
+    pub(super) fn read(sent: &[u8]) -> Option<Self> {
+        let mut decoder = BinDecoder::new(sent);
+        let header = Header::read(&mut decoder).ok()?;
+        Some(Self { id: header.id, query: Query::read(&mut decoder).ok()? })
     }
 
     /// What `bytes`, from the address that was asked, say to this question.
@@ -142,6 +143,9 @@ impl Question {
             // The upper bits of the code are in the OPT record.
             other => return Reply::Failed(Fault::Code(other)),
         };
+        if message.all_sections().any(|record| record.dns_class != self.query.query_class()) {
+            return Reply::Failed(Fault::Nonsense);
+        }
         let Some(chain) = Chain::follow(self.query.name(), self.query.query_type(), &message.answers) else {
             return Reply::Failed(Fault::Nonsense);
         };

@@ -1,26 +1,23 @@
 //! One family's addresses of one name from the configured resolver: UDP, TCP on truncation, aliases, retries, all
 //! under one deadline. What is remembered is decided in `cache.rs`.
 //!
-//! hickory-resolver is not used. It shares TCP connections between questions, drops what it does not expect, does
-//! not connect its sockets and takes each answer without a record for "no such name"; each of these had to be worked
-//! around. Here a question has a socket of its own: connected, so that the kernel drops what others send and hands
-//! on what ICMP says, with a port and an id that nobody can guess (RFC 5452).
+//! hickory-resolver asks (`hickory.rs`). When it asks again, and how, is decided here: its own retries ask the same once
+//! more, and know nothing of servers that understand no EDNS.
 
 use std::cell::Cell;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hickory_proto::rr::Name;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hickory_resolver::proto::rr::Name;
 use tokio::time::{Instant, timeout};
 
-use super::message::{Question, Reply, absolute};
+use super::hickory::{Hickory, Over};
+use super::message::{Reply, absolute, request};
 use super::{Family, Found, Lookup, LookupError};
 use crate::hostname::Hostname;
-use crate::socket::Trouble;
 
 /// The resolver, as far as one process talks to it.
 pub struct Wire {
@@ -34,8 +31,8 @@ impl Wire {
 
     /// `deadline`: for one name, all retries included.
     pub fn new(address: SocketAddr, deadline: Duration) -> Self {
-        let server =
-            Server { address, again: deadline / Self::TRIES, plain_until: Cell::new(None), ignored: Cell::default() };
+        let hickory = Hickory::new(address, deadline);
+        let server = Server { hickory, again: deadline / Self::TRIES, plain_until: Cell::new(None) };
         Self { server: Rc::new(server), deadline }
     }
 }
@@ -64,13 +61,11 @@ fn localhost(name: &Hostname, family: Family) -> Option<Found> {
 }
 
 struct Server {
-    address: SocketAddr,
+    hickory: Hickory,
     /// After this time without an answer a question is sent again.
     again: Duration,
     /// It does not understand EDNS; from this moment on it is tried anew.
     plain_until: Cell<Option<Instant>>,
-    /// Messages that answered no question, since they were last reported, and when that was.
-    ignored: Cell<(u64, Option<Instant>)>,
 }
 
 impl Server {
@@ -78,10 +73,6 @@ impl Server {
     const PLAIN: Duration = Duration::from_secs(300);
     /// Aliases whose target has to be asked for. A resolver follows them itself; few forwarders do not.
     const MAX_ALIASES: usize = 8;
-    /// So often it is reported that answers are forged, if they are.
-    const REPORT_EVERY: Duration = Duration::from_secs(60);
-    /// What a server sends may be longer than what was asked for.
-    const MAX_DATAGRAM: usize = 4096;
 
     async fn follow(&self, mut name: Name, family: Family) -> Result<Found, LookupError> {
         let mut shortest = Duration::MAX;
@@ -127,25 +118,18 @@ impl Server {
     /// The first answer counts, whichever of the packets it is to. The last packet goes without EDNS: some
     /// firewalls drop what they do not know.
     async fn over_udp(&self, name: &Name, family: Family, edns: bool) -> Result<Reply, LookupError> {
-        let socket = self.connect().await.map_err(|error| judge(&error))?;
-        let mut sent: Vec<Question> = Vec::with_capacity(2);
+        let mut asked = FuturesUnordered::new();
         for attempt in 1..=Wire::TRIES {
-            let edns = edns && attempt < Wire::TRIES;
-            if sent.last().is_none_or(|question| question.edns != edns) {
-                sent.push(Question::new(name, family, edns).map_err(|_| LookupError::Failed)?);
-            }
-            if let Some(question) = sent.last() {
-                socket.send(&question.bytes).await.map_err(|error| judge(&error))?;
-            }
-            let answer = self.receive(&socket, &sent);
+            let with = edns && attempt < Wire::TRIES;
+            asked.push(async move { (self.hickory.ask(Over::Udp, request(name, family, with)).await, with) });
             // The last one waits until the deadline, which is the caller's.
             let wait = if attempt < Wire::TRIES { self.again } else { Duration::from_secs(3600) };
-            let Ok(answer) = timeout(wait, answer).await else { continue };
-            let (reply, to_edns) = answer.map_err(|error| judge(&error))?;
+            let Ok(Some((reply, to_edns))) = timeout(wait, asked.next()).await else { continue };
+            let reply = reply?;
             match (&reply, to_edns) {
                 (Reply::Failed(fault), true) if fault.may_be_edns() => {}
                 (_, true) => self.plain_until.set(None),
-                (_, false) if sent.len() > 1 => self.forget_edns(),
+                (_, false) if edns => self.forget_edns(),
                 (_, false) => {}
             }
             return Ok(reply);
@@ -153,64 +137,15 @@ impl Server {
         Err(LookupError::Timeout)
     }
 
-    async fn connect(&self) -> io::Result<UdpSocket> {
-        let any: SocketAddr = match self.address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(self.address).await?;
-        Ok(socket)
-    }
-
-    /// A connection for each question: one that is shared fails all who wait on it when the server closes it.
     async fn over_tcp(&self, name: &Name, family: Family) -> Result<Reply, LookupError> {
         let mut last = LookupError::Failed;
         for _ in 0..Wire::TRIES {
-            match self.over_one_connection(name, family).await {
+            match self.hickory.ask(Over::Tcp, request(name, family, false)).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => last = judge(&error),
+                Err(error) => last = error,
             }
         }
         Err(last)
-    }
-
-    async fn over_one_connection(&self, name: &Name, family: Family) -> io::Result<Reply> {
-        let question = Question::new(name, family, false).map_err(io::Error::other)?;
-        let len = u16::try_from(question.bytes.len()).map_err(io::Error::other)?;
-        let mut stream = TcpStream::connect(self.address).await?;
-        // In one piece: some servers read no further than the first (RFC 7766 §8).
-        stream.write_all(&[&len.to_be_bytes(), &question.bytes[..]].concat()).await?;
-        let len = stream.read_u16().await?;
-        let mut message = vec![0; usize::from(len)];
-        stream.read_exact(&mut message).await?;
-        Ok(question.judge(&message))
-    }
-
-    /// The first datagram that belongs to one of the questions, and whether that one had EDNS.
-    async fn receive(&self, socket: &UdpSocket, sent: &[Question]) -> io::Result<(Reply, bool)> {
-        let mut buffer = vec![0; Self::MAX_DATAGRAM];
-        loop {
-            let len = socket.recv(&mut buffer).await?;
-            let datagram = buffer.get(..len).unwrap_or_default();
-            for question in sent {
-                match question.judge(datagram) {
-                    Reply::Foreign => {}
-                    reply => return Ok((reply, question.edns)),
-                }
-            }
-            self.ignore();
-        }
-    }
-
-    fn ignore(&self) {
-        let (count, reported) = self.ignored.get();
-        let (count, now) = (count.saturating_add(1), Instant::now());
-        if reported.is_some_and(|reported| now < reported + Self::REPORT_EVERY) {
-            return self.ignored.set((count, reported));
-        }
-        tracing::warn!(count, "ignored DNS messages that answer no question: somebody may try to forge answers");
-        self.ignored.set((0, Some(now)));
     }
 
     fn may_use_edns(&self) -> bool {
@@ -229,11 +164,6 @@ impl Server {
     fn forget_edns(&self) {
         self.plain_until.set(Some(Instant::now() + Self::PLAIN));
     }
-}
-
-fn judge(error: &io::Error) -> LookupError {
-    tracing::debug!(%error, "dns.server cannot be asked");
-    if Trouble::of(error) == Trouble::Shortage { LookupError::Shortage } else { LookupError::Failed }
 }
 
 #[cfg(test)]

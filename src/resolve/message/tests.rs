@@ -16,8 +16,12 @@ fn name(text: &str) -> Name {
     absolute(&Hostname::parse(text.as_bytes()).unwrap()).unwrap()
 }
 
+fn sent(text: &str, family: Family, edns: bool) -> Vec<u8> {
+    request(&name(text), family, edns).to_vec().unwrap()
+}
+
 fn question() -> Question {
-    Question::new(&name("orders.example.com"), Family::V4, true).unwrap()
+    Question::read(&sent(ORDERS, Family::V4, true)).unwrap()
 }
 
 /// A record: name, type, TTL, data.
@@ -53,12 +57,17 @@ pub(in crate::resolve) fn ns() -> Vec<u8> {
 fn message(question: &Question, flags: u16, answers: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<u8> {
     let count = |list: &[Vec<u8>]| u16::try_from(list.len()).unwrap();
     let header = [question.id, 0x8180 | flags, 1, count(answers), count(authorities), 0].map(u16::to_be_bytes);
-    [header.concat(), section(question), answers.concat(), authorities.concat()].concat()
+    [header.concat(), section(), answers.concat(), authorities.concat()].concat()
 }
 
-fn section(question: &Question) -> Vec<u8> {
-    let len = labels("orders.example.com").len() + 4;
-    question.bytes[12..12 + len].to_vec()
+fn section() -> Vec<u8> {
+    [&labels(ORDERS)[..], &A.to_be_bytes(), &[0, 1]].concat()
+}
+
+/// `record`, of `orders.example.com`, in another class.
+fn of_class(class: u8, mut record: Vec<u8>) -> Vec<u8> {
+    record[20 + 3] = class;
+    record
 }
 
 fn ip(last: u8) -> IpAddr {
@@ -83,24 +92,25 @@ const ORDERS: &str = "orders.example.com";
 
 #[test]
 fn a_question_asks_for_recursion_and_says_what_it_can_take() {
-    let question = question();
-    assert_eq!(question.bytes[..2], question.id.to_be_bytes());
-    assert_eq!(question.bytes[2..12], [1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-    assert_eq!(question.bytes[12 + 20 + 4..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
-    let plain = Question::new(&name(ORDERS), Family::V4, false).unwrap();
-    assert_eq!(plain.bytes.len(), 12 + 20 + 4);
-    let ids: std::collections::HashSet<u16> =
-        (0..64).map(|_| Question::new(&name(ORDERS), Family::V4, false).unwrap().id).collect();
+    let bytes = sent(ORDERS, Family::V4, true);
+    assert_eq!(bytes[..2], Question::read(&bytes).unwrap().id.to_be_bytes());
+    assert_eq!(bytes[2..12], [1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(bytes[12..12 + 20 + 4], section());
+    assert_eq!(bytes[12 + 20 + 4..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+    let plain = sent(ORDERS, Family::V4, false);
+    assert_eq!(plain.len(), 12 + 20 + 4);
+    let ids: std::collections::HashSet<Vec<u8>> =
+        (0..64).map(|_| sent(ORDERS, Family::V4, false)[..2].to_vec()).collect();
     assert!(ids.len() > 48, "ids that nobody can guess: {ids:?}");
 }
 
 #[test]
 fn what_a_host_name_may_not_be_is_asked_for_all_the_same() {
     for text in ["-foo.example.com", "foo-.example.com", "_sip._tcp.example.com", "xn--.example.com", "-", "a--b.c"] {
-        let question = Question::new(&name(text), Family::V6, true).unwrap();
+        let bytes = sent(text, Family::V6, true);
         let labels = labels(text);
-        assert_eq!(question.bytes[12..12 + labels.len()], labels);
-        assert_eq!(question.bytes[12 + labels.len()..][..4], [0, 28, 0, 1]);
+        assert_eq!(bytes[12..12 + labels.len()], labels);
+        assert_eq!(bytes[12 + labels.len()..][..4], [0, 28, 0, 1]);
     }
 }
 
@@ -149,6 +159,7 @@ fn answers_have_their_meaning() {
         ("no data, with NS", message(&q, 0, &[], &[ns(), soa(60, 60)]), nothing(60)),
         ("no data of type 3", message(&q, 0, &[], &[]), ENDLESS),
         ("a referral", message(&q, 0, &[], &[ns()]), Reply::Failed(Fault::Referral)),
+        ("of another class", message(&q, 0, &[of_class(3, a(ORDERS, 1, 60))], &[]), Reply::Failed(Fault::Nonsense)),
         ("truncated", message(&q, 0x0200, &[a(ORDERS, 1, 60)], &[]), Reply::Truncated),
         ("SERVFAIL", message(&q, 2, &[], &[]), code(ResponseCode::ServFail)),
         ("REFUSED", message(&q, 5, &[], &[]), code(ResponseCode::Refused)),
