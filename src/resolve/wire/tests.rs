@@ -66,12 +66,7 @@ async fn serve(
     mut udp: impl FnMut(&Asked, usize) -> Vec<Vec<u8>> + 'static,
     mut tcp: impl FnMut(&Asked, usize) -> Option<Vec<u8>> + 'static,
 ) -> FakeServer {
-    let (socket, listener) = loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
-            break (socket, listener);
-        }
-    };
+    let (socket, listener) = one_port_for_both().await;
     let address = socket.local_addr().unwrap();
     let asked: Rc<RefCell<Vec<Asked>>> = Rc::default();
     let over_tcp: Rc<Cell<usize>> = Rc::default();
@@ -91,17 +86,28 @@ async fn serve(
     spawn_local(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let len = stream.read_u16().await.unwrap();
-            let mut bytes = vec![0; usize::from(len)];
-            stream.read_exact(&mut bytes).await.unwrap();
+            // Like servers that read no further than the first piece (RFC 7766 §8).
+            let mut buffer = [0; 2048];
+            let read = stream.read(&mut buffer).await.unwrap();
+            let bytes = &buffer[2..read];
+            assert_eq!(buffer[..2], u16::try_from(bytes.len()).unwrap().to_be_bytes());
             let before = counted.replace(counted.get() + 1);
-            if let Some(reply) = tcp(&Asked::read(&bytes), before) {
+            if let Some(reply) = tcp(&Asked::read(bytes), before) {
                 stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
                 stream.write_all(&reply).await.unwrap();
             }
         }
     });
     FakeServer { address, asked, over_tcp, udp }
+}
+
+async fn one_port_for_both() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
+    }
 }
 
 impl FakeServer {
@@ -307,6 +313,19 @@ fn garbage_with_our_id_is_a_failure() {
     });
 }
 
+/// Longer than the 512 bytes that hickory has room for without EDNS.
+#[test]
+fn a_long_answer_to_a_question_without_edns_is_taken() {
+    test(async {
+        let udp = |asked: &Asked, _| {
+            let answers: Vec<Vec<u8>> = (0..60).map(|n| a(&asked.name, n, 60)).collect();
+            vec![if asked.edns { asked.reply(1, &[], &[]) } else { asked.reply(0, &answers, &[]) }]
+        };
+        let server = serve(udp, never).await;
+        assert_eq!(ask(&Wire::new(server.address, LONG), NAME).await.map(|found| found.len()), Ok(60));
+    });
+}
+
 #[test]
 fn many_truncated_answers_at_once_are_had_from_a_server_that_closes_after_each() {
     for closes_first in [false, true] {
@@ -343,6 +362,22 @@ fn a_connection_closed_without_an_answer_is_replaced() {
         assert_eq!(server.over_tcp.get(), 3);
         let wire = Wire::new(serve(udp, |_, _| None).await.address, LONG);
         assert_eq!(ask(&wire, NAME).await, Err(LookupError::Failed));
+    });
+}
+
+#[test]
+fn a_question_that_is_given_up_leaves_no_connection() {
+    test(async {
+        let (socket, listener) = one_port_for_both().await;
+        let wire = Wire::new(socket.local_addr().unwrap(), Duration::from_secs(3));
+        let question = spawn_local(async move { ask(&wire, NAME).await });
+        let mut buffer = [0; 2048];
+        let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+        socket.send_to(&Asked::read(&buffer[..len]).reply(0x0200, &[], &[]), from).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
+        assert_eq!(question.await.unwrap(), Err(LookupError::Timeout));
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
     });
 }
 
