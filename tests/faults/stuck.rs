@@ -237,11 +237,10 @@ fn a_log_at_a_path_that_is_a_socket_says_what_to_write() {
     }
 }
 
-/// Three lines of the resolver's library for each name would be all that is left of the log.
+/// The resolver's library would write three lines for each name: it sees none of them, and we write one a minute.
 #[test]
-fn lines_of_libraries_are_few_and_the_others_counted() {
+fn forged_dns_messages_do_not_fill_the_log() {
     const NAMES: usize = 40;
-    const LEFT_OUT: &str = "latticegate_process_log_throttled_lines_total";
     let setup = Setup { limits: "lookups_per_client: 1000", ..Setup::default() };
     let gate = crate::gate::Gate::start(Parts::make(&setup), 1024, &[]);
     gate.parts.dns.set_otherwise(crate::dns::Reply::Spoofed(vec!["192.0.2.9".parse().unwrap()], None));
@@ -252,18 +251,7 @@ fn lines_of_libraries_are_few_and_the_others_counted() {
     });
     let clients: Vec<_> = clients.collect();
     clients.into_iter().for_each(|mut client| drop(client.hear_all()));
-    let lines = |said: &str| said.lines().filter(|line| line.contains(" hickory_")).count();
     let said = gate.said();
-    assert!((1..=10).contains(&lines(&said)), "{said}");
-    assert!(gate.metric(LEFT_OUT) as usize + lines(&said) >= NAMES, "{said}");
-    let left_out = gate.metric(LEFT_OUT);
-    assert!(left_out > 0.0);
-    let stderr = gate.parts.files.path().join("stderr");
-    let kept = std::fs::File::open(stderr).unwrap();
-    gate.end();
-    let mut said = String::new();
-    BufReader::new(kept).read_to_string(&mut said).unwrap();
-    let sums = said.lines().filter(|line| line.contains("of a library were left out"));
-    let sum: f64 = sums.map(|line| line.rsplit_once("lines=").unwrap().1.trim().parse::<f64>().unwrap()).sum();
-    assert!(sum >= left_out, "{said}");
+    let lines = |of: &str| said.lines().filter(|line| line.contains(of)).count();
+    assert_eq!((lines("answer no question"), lines(" hickory_")), (1, 0), "{said}");
 }
