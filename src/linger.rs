@@ -72,12 +72,25 @@ impl Drop for Entry<'_> {
 
 async fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
     let mut left = MOST_BYTES;
-    while left > 0 && matches!(timeout(SILENCE, stream.readable()).await, Ok(Ok(()))) {
+    while let (true, Ok(Some(n))) = (left > 0, timeout(SILENCE, discard_some(stream, scratch)).await) {
+        left = left.saturating_sub(n);
+    }
+}
+
+/// Reads and throws away for as long as the client sends.
+pub(crate) async fn discard_all(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+    while discard_some(stream, scratch).await.is_some() {}
+}
+
+/// None: the client has ended.
+async fn discard_some(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) -> Option<usize> {
+    loop {
+        stream.readable().await.ok()?;
         match stream.try_read(&mut scratch.borrow_mut()) {
-            Ok(0) => return,
-            Ok(n) => left = left.saturating_sub(n),
+            Ok(0) => return None,
+            Ok(n) => return Some(n),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return,
+            Err(_) => return None,
         }
     }
 }

@@ -91,7 +91,7 @@ pub struct End {
     /// The filter refused what the client sent; the upstream has answered all that came before.
     pub refused: Option<RefuseReason>,
     pub resets: Resets,
-    /// Both ways are closed, and the client has not sent its FIN: it may still be sending.
+    /// The client has not sent its FIN: it may still be sending.
     pub client_sends: bool,
 }
 
@@ -288,7 +288,7 @@ impl<'a, 'f> Pair<'a, 'f> {
     fn end(&self, close: Close) -> End {
         let ours = matches!(close, Close::Idle | Close::Forbidden | Close::Drained | Close::DrainIdle);
         let first = self.first.filter(|_| !ours);
-        let client_sends = close == Close::Done && !self.up.has_sent_fin();
+        let client_sends = !self.up.has_sent_fin();
         End { close, first, refused: self.refused, resets: self.resets(close), client_sends }
     }
 
@@ -344,6 +344,8 @@ impl<'a, 'f> Pair<'a, 'f> {
             _ => {
                 self.note_reset(side);
                 self.towards(side).close();
+                // The error has been reported to whoever wrote; whoever reads would see a plain end.
+                self.towards(side.other()).note_source_reset();
             }
         }
     }

@@ -22,7 +22,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::admin::Admin;
@@ -121,6 +121,8 @@ async fn http<S: Site>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, si
         // No request here has a body that is of interest.
         let (head, _) = request.into_parts();
         async move {
+            // One that pipelines has to let the others in, and the control thread's other work.
+            yield_now().await;
             let mut response = match protocol::path_of(&head) {
                 Ok(path) => site.answer(&head, &path).await,
                 Err(refusal) => *refusal,

@@ -17,7 +17,7 @@ use crate::health_socket::{self, Running};
 ///
 /// Asks the process that this user, or root, runs on this machine with the same path of a configuration file; what
 /// stands in that file by now does not matter. Where there is none that can be found so, or several, it asks
-/// health.bind of that configuration, path /readyz.
+/// health.bind of that configuration, path /readyz; of several whose file cannot be read, all have to be ready.
 ///
 /// Exit status 0: ready; 1: not ready, or no answer within two seconds.
 #[derive(Debug, Args)]
@@ -37,7 +37,12 @@ impl Healthcheck {
         let mut running = health_socket::running(file, PATIENCE).unwrap_or_default();
         let answer = match (running.pop(), running.is_empty()) {
             (Some(process), true) => of_process(process),
-            (found, _) => of_port(file, found.is_some()),
+            (Some(process), false) => match Config::load(file, env::of_process()) {
+                Ok((config, _)) => of_port(file, config.health, "several processes run"),
+                // A mistake in the file is no ill health: which of them is meant is not known, so all have to be ready.
+                Err(_) => std::iter::once(process).chain(running).try_for_each(of_process),
+            },
+            (None, _) => of_configured_port(file),
         };
         let Err(why) = answer else { return Ok(ExitCode::SUCCESS) };
         writeln!(io::stderr(), "{why}")?;
@@ -58,20 +63,30 @@ fn of_process(process: Running) -> Result<(), String> {
     }
 }
 
-/// By the port that the configuration names, since the file alone leads to no single process.
-fn of_port(file: Option<&Path>, several: bool) -> Result<(), String> {
-    let how_many = if several { "several processes run" } else { "no process of this user runs" };
-    let with =
-        file.map_or_else(|| "without a configuration file".to_owned(), |file| format!("with {}", file.display()));
-    let health = Config::load(file, env::of_process()).map(|(config, _)| config.health).map_err(|problems| {
-        let first = problems.first().map(ToString::to_string).unwrap_or_default();
-        format!("{how_many} {with}, and it does not say which port to ask: {first}")
-    })?;
+/// By the port that the configuration names, since the file alone leads to no process.
+fn of_configured_port(file: Option<&Path>) -> Result<(), String> {
+    const NONE: &str = "no process of this user runs";
+    match Config::load(file, env::of_process()) {
+        Ok((config, _)) => of_port(file, config.health, NONE),
+        Err(problems) => {
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            Err(format!("{NONE} {}, and it does not say which port to ask: {first}", with(file)))
+        }
+    }
+}
+
+fn of_port(file: Option<&Path>, health: SocketAddr, how_many: &str) -> Result<(), String> {
     match ask(health) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
         Ok(answer) => Err(answer.trim_end().lines().last().unwrap_or("an empty answer").to_owned()),
-        Err(error) => Err(format!("{how_many} {with}, and there is no answer from {}: {error}", loopback(health))),
+        Err(error) => {
+            Err(format!("{how_many} {}, and there is no answer from {}: {error}", with(file), loopback(health)))
+        }
     }
+}
+
+fn with(file: Option<&Path>) -> String {
+    file.map_or_else(|| "without a configuration file".to_owned(), |file| format!("with {}", file.display()))
 }
 
 fn ask(health: SocketAddr) -> io::Result<String> {

@@ -217,8 +217,13 @@ impl FromScalar for Memory {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        if text.parse::<u64>().is_ok() {
-            return Err(Fault::new("has no unit", format!("write \"{text}MiB\" or \"{text}KiB\"")));
+        if let Ok(number) = text.parse::<u64>() {
+            // So much can only be meant in bytes.
+            let help = match number >> 20 {
+                0 => format!("write \"{text}MiB\" or \"{text}KiB\""),
+                mebibytes => format!("write \"{mebibytes}MiB\""),
+            };
+            return Err(Fault::new("has no unit", help));
         }
         let size = UNITS.iter().find_map(|(unit, bytes)| {
             let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;

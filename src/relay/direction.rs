@@ -79,6 +79,8 @@ pub(super) struct Direction {
     fin: bool,
     /// At the last turn the sink took no more, so the source was not read.
     stalled: bool,
+    /// The source is known to have reset its connection: after what it had sent, the kernel may report a plain end.
+    source_reset: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +134,11 @@ impl Direction {
         self.stalled
     }
 
+    /// Whatever end of the source is read from now on is that of a reset.
+    pub(super) fn note_source_reset(&mut self) {
+        self.source_reset = true;
+    }
+
     pub(super) fn is_discarding(&self) -> bool {
         matches!(self.state, State::Discarding { .. })
     }
@@ -182,6 +189,7 @@ impl Direction {
             self.stalled = false;
             match self.poll_move(cx, lane) {
                 Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) if self.source_reset => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
                 Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Err(Broken::Sink)) => {

@@ -331,7 +331,7 @@ fn a_reset_ends_both_ways_and_is_told() {
             let (close, side) =
                 if client_resets { (Close::ClientReset, Side::Client) } else { (Close::UpstreamReset, Side::Upstream) };
             let resets = Resets { client: !client_resets, upstream: client_resets };
-            assert_eq!(end, End { close, first: Some(side), refused: None, resets, client_sends: false });
+            assert_eq!(end, End { close, first: Some(side), refused: None, resets, client_sends: true });
         });
     }
 }
@@ -359,7 +359,7 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
         let (end, last_word) = tokio::join!(relay, talk);
         assert_eq!(
             end,
-            End { close: Close::Idle, first: None, refused: None, resets: Resets::default(), client_sends: false }
+            End { close: Close::Idle, first: None, refused: None, resets: Resets::default(), client_sends: true }
         );
         assert!(last_word.elapsed() >= idle - pause, "after the last word, not the first");
         assert!(start.elapsed() >= 6 * pause + idle - pause);

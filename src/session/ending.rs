@@ -1,5 +1,6 @@
 //! How a session closes its sockets: a reset for whom a FIN would look like the end, an answer for who is refused.
 
+use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -8,10 +9,11 @@ use tokio::time::sleep;
 
 use super::Session;
 use crate::config::{PolicyRefusal, Protocol};
+use crate::linger::discard_all;
 use crate::outcome::{Close, Outcome, RefuseReason};
 use crate::refuse;
 use crate::relay::{End, delivered};
-use crate::server::Phase;
+use crate::server::{Phase, Worker};
 
 /// What a side that is cut has not acknowledged has this long to arrive before the reset.
 const LAST_DELIVERY: Duration = Duration::from_secs(1);
@@ -39,20 +41,10 @@ impl Session<'_> {
                 },
             )
         };
-        let patience = async {
-            if matches!(close, Close::ClientReset | Close::UpstreamReset) {
-                // Somebody else has ended it: the rest is delivered at the pace of its reader.
-                worker.reached(Phase::Ending).await;
-            }
-            tokio::select! {
-                () = sleep(LAST_DELIVERY) => {}
-                () = worker.reached(Phase::Cut) => {}
-            }
-        };
         tokio::select! {
             biased;
             _ = delivered => {}
-            () = patience => {}
+            () = patience(worker, matches!(close, Close::ClientReset | Close::UpstreamReset)) => {}
         }
     }
 
@@ -60,9 +52,8 @@ impl Session<'_> {
     pub(super) async fn close(mut self, end: End) {
         self.record.closed_by = end.first;
         self.record.close(Outcome::Relayed(end.close));
-        if end.client_sends {
-            // The upstream is gone: the client shall read its last answer all the same.
-            Box::pin(self.worker.lingering.linger(self.stream, self.worker.tools.scratch())).await;
+        if end.client_sends && !end.resets.client {
+            Box::pin(end_towards_client(self.stream, self.worker, end.close)).await;
         }
     }
 
@@ -93,5 +84,42 @@ impl Session<'_> {
         if answer.is_some() {
             Box::pin(self.worker.lingering.linger(self.stream, scratch)).await;
         }
+    }
+}
+
+/// FIN, and the client reads all that it was sent, also if it goes on sending: closed with bytes unread, the
+/// connection would be reset.
+async fn end_towards_client(stream: &TcpStream, worker: &Worker, close: Close) {
+    let scratch = worker.tools.scratch();
+    // An error says that there is no connection any more.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    // A cut, or silence: there is no pace to follow.
+    let unhurried = matches!(close, Close::Done | Close::DrainIdle | Close::UpstreamReset);
+    let delivered = async {
+        tokio::select! {
+            () = delivered(stream, worker.config().timeouts.idle) => {}
+            () = discard_all(stream, scratch) => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = delivered => {}
+        () = patience(worker, unhurried) => {}
+    }
+    if close == Close::Done {
+        // The upstream is gone, and the client may be in the middle of a request.
+        worker.lingering.linger(stream, scratch).await;
+    }
+}
+
+/// How long what was sent may take to arrive. `unhurried`: it was not us who ended it, so the rest is delivered at the
+/// pace of its reader until the drain is over.
+async fn patience(worker: &Worker, unhurried: bool) {
+    if unhurried {
+        worker.reached(Phase::Ending).await;
+    }
+    tokio::select! {
+        () = sleep(LAST_DELIVERY) => {}
+        () = worker.reached(Phase::Cut) => {}
     }
 }

@@ -401,3 +401,100 @@ fn a_stop_while_a_refused_client_uploads_waits_for_it_and_ends() {
     drop(client);
     lab.cut().assert_only("refused", "client_denied");
 }
+
+/// The error of the upstream's socket is reported to whoever writes to it; whoever reads then sees a plain end.
+#[test]
+fn a_reset_that_meets_what_the_client_sends_stays_a_reset() {
+    let lab = Lab::start();
+    let post: &[u8] = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nContent-Length: 1000\r\n\r\n";
+    for (port, first) in [(Port::HttpDirect, post.to_vec()), (Port::TlsDirect, hello())] {
+        for _ in 0..20 {
+            let mut client = lab.connect(port);
+            client.say(&first);
+            let mut upstream = lab.upstream.accept();
+            assert_eq!(upstream.hear(first.len()), first);
+            upstream.say(WITHOUT_LENGTH);
+            assert_eq!(client.hear(WITHOUT_LENGTH.len()), WITHOUT_LENGTH);
+            upstream.reset();
+            // It may be there already.
+            let _ = client.stream.write(b"x");
+            assert_eq!(client.hear_all(), (vec![], End::Reset), "{port:?}");
+        }
+    }
+    let told = lab.end();
+    assert!(told.records.iter().all(|record| word(record, "reason") == "upstream_reset"), "{:#?}", told.records);
+}
+
+/// Reads in small pieces with pauses, until the other side ends.
+fn read_slowly(peer: &mut Peer) -> (Vec<u8>, End) {
+    let (mut got, mut piece) = (Vec::new(), vec![0; 30_000]);
+    loop {
+        std::thread::sleep(Duration::from_millis(30));
+        match peer.stream.read(&mut piece) {
+            Ok(0) => return (got, End::Fin),
+            Ok(n) => got.extend_from_slice(&piece[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return (got, End::Reset),
+            Err(error) => panic!("{error} after {} bytes", got.len()),
+        }
+    }
+}
+
+#[test]
+fn a_slow_reader_whose_upload_is_stuck_gets_all_and_then_the_reset() {
+    const SIZE: usize = 1_000_000;
+    let lab = Lab::start();
+    let (mut client, mut upstream) = lab.pair();
+    SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    client.stream.set_nonblocking(true).unwrap();
+    let mut refusals = 0;
+    while refusals < 20 {
+        if upload(&client, 64 << 10) == 0 {
+            refusals += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        } else {
+            refusals = 0;
+        }
+    }
+    client.stream.set_nonblocking(false).unwrap();
+    let sent = pattern(SIZE);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| read_slowly(&mut client));
+        upstream.say(&sent);
+        crate::until("all is sent", || unacknowledged(&upstream) == 0);
+        upstream.reset();
+        let (got, end) = reader.join().unwrap();
+        assert_eq!((got.len(), end), (SIZE, End::Reset));
+        assert!(got == sent);
+    });
+    let told = lab.end();
+    told.assert_only("relayed", "upstream_reset");
+    assert_eq!(told.record()["bytes_down"], SIZE);
+}
+
+/// Closed with bytes of the client unread, the connection would be reset, and the answer in the kernel's buffers with it.
+#[test]
+fn a_drain_takes_no_answer_from_a_slow_reader_that_sends_its_next_request() {
+    const SIZE: usize = 2_000_000;
+    let process = start(&Setup { drain: "delay: 0s, timeout: 15s", ..Setup::default() });
+    let mut client = Peer::connect(process.address("http-direct"));
+    SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    client.say(GET);
+    let mut upstream = process.parts().upstream.accept();
+    assert_eq!(upstream.hear(GET.len()), GET);
+    let answer = [format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes(), &pattern(SIZE)].concat();
+    std::thread::scope(|scope| {
+        let mut writer = client.stream.try_clone().unwrap();
+        let reader = scope.spawn(|| read_slowly(&mut client));
+        upstream.say(&answer);
+        process.signal(Signal::SIGTERM);
+        // Now the gate has passed the answer on whole, to its kernel.
+        assert_eq!(upstream.hear_all(), (vec![], End::Fin));
+        writer.write_all(GET).unwrap();
+        let (got, end) = reader.join().unwrap();
+        assert_eq!((got.len(), end), (answer.len(), End::Fin));
+        assert!(got == answer);
+    });
+    drop((client, upstream));
+    let (status, records) = process.wait();
+    assert_eq!((status.code(), reasons(&records)), (Some(0), vec!["drain_idle".to_owned()]));
+}
