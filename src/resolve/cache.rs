@@ -151,7 +151,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
             Event::Answered(name, family, result) => self.land(&name, family, result, now),
             Event::Probed(result, reply) => {
                 let outcome = outcome_of(&result);
-                self.resolver.note(outcome, now, self.limits.timeout);
+                self.resolver.note(outcome, now);
                 self.observer.looked_up(outcome);
                 // Who asked may have gone.
                 let _ = reply.send(result);
@@ -173,14 +173,16 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         match self.turns.enter(name, client, waiter, now) {
             Entered::Now(waiter) => self.proceed(name, waiter, now),
             Entered::Queued => {}
-            Entered::Refused(waiter) => self.tell(Err(LookupError::Limited), waiter),
+            Entered::Refused(waiting) => {
+                waiting.into_iter().for_each(|waiter| self.tell(Err(LookupError::Limited), waiter));
+            }
         }
     }
 
     fn next_turns(&mut self) {
         let now = Instant::now();
-        while let Some((name, waiter)) = self.turns.next(now) {
-            self.proceed(&name, waiter, now);
+        while let Some((name, waiting)) = self.turns.next(now) {
+            waiting.into_iter().for_each(|waiter| self.proceed(&name, waiter, now));
         }
         // Only now: a timer may be late.
         for waiter in self.turns.expired(now) {
@@ -218,7 +220,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     fn land(&mut self, name: &Hostname, family: Family, result: Result<Found, LookupError>, now: Instant) {
-        self.resolver.note(outcome_of(&result), now, self.limits.timeout);
+        self.resolver.note(outcome_of(&result), now);
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.finish(family, result, now, &self.limits) {
             let (name, until) = (name.clone(), now + Entry::RESOLUTION_DELAY);
@@ -337,11 +339,11 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 }
 
 impl Health {
-    /// An answer after failures, and after none for longer than a question takes, ends an outage.
-    fn note(&mut self, outcome: Result<(), LookupError>, now: Instant, timeout: Duration) {
+    /// An answer after failures, and after none for as long as a failure is held against a name, ends an outage.
+    fn note(&mut self, outcome: Result<(), LookupError>, now: Instant) {
         match outcome {
             Ok(()) | Err(LookupError::Unknown) => {
-                let was_silent = self.answered.is_none_or(|answered| now > answered + timeout);
+                let was_silent = self.answered.is_none_or(|answered| now > answered + Limits::FIRST_HOLD);
                 if std::mem::take(&mut self.failed) && was_silent {
                     self.recovered = Some(now);
                 }

@@ -54,12 +54,15 @@ pub(super) enum Fault {
 impl Fault {
     /// A server that knows no EDNS says so in one of these ways (RFC 6891 §7; RFC 2671 §5.3 for SERVFAIL). By number,
     /// as hickory has two names for 16.
+    ///
+    /// What cannot be read may come of it, too: an OPT record of an odd shape, or a query that is copied by halves.
     pub(super) fn may_be_edns(self) -> bool {
         const FORMERR: u16 = 1;
         const SERVFAIL: u16 = 2;
         const NOTIMP: u16 = 4;
         const BADVERS: u16 = 16;
-        matches!(self, Self::Code(code) if matches!(u16::from(code), FORMERR | SERVFAIL | NOTIMP | BADVERS))
+        self == Self::Nonsense
+            || matches!(self, Self::Code(code) if matches!(u16::from(code), FORMERR | SERVFAIL | NOTIMP | BADVERS))
     }
 }
 

@@ -2,10 +2,11 @@
 //! other, and nobody waits longer than `dns.timeout` for its turn.
 //!
 //! A client's first `limits.lookups_per_client` names a second go before whatever anybody asks beyond that. Nothing
-//! is kept back: one client alone has all of it. Where more is asked than can be served in time, the last place of
-//! the longest queue is lost, so invented names cost the one who invents them.
+//! is kept back: one client alone has all of it. Where more names are asked for than can be in time, the last place of
+//! the longest queue is lost, so invented names cost the one who invents them. A name has one place, however many
+//! connections wait for it: whoever joins them costs nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +23,16 @@ pub(super) struct Turns {
     shares: Arc<Table<ClientKey>>,
     /// Within their share, and beyond it.
     queues: [Queue; 2],
+    /// The names that wait, and how many tickets each has: one for each client that asks for it.
+    names: HashMap<Hostname, usize>,
 }
 
 /// What becomes of one who wants to ask.
 pub(super) enum Entered {
     Now(Waiter),
     Queued,
-    /// This one has lost its place, or never had one.
-    Refused(Waiter),
+    /// These have lost their place, or never had one.
+    Refused(Vec<Waiter>),
 }
 
 impl Turns {
@@ -37,30 +40,38 @@ impl Turns {
     const MAX_WAITING: usize = 4096;
 
     pub(super) fn new(rate: Rate, patience: Duration, shares: Arc<Table<ClientKey>>) -> Self {
-        Self { rate, spent: None, patience, shares, queues: Default::default() }
+        Self { rate, spent: None, patience, shares, queues: Default::default(), names: HashMap::new() }
     }
 
     pub(super) fn enter(&mut self, name: &Hostname, client: ClientKey, waiter: Waiter, now: Instant) -> Entered {
+        let until = now + self.patience;
+        if self.names.contains_key(name)
+            && let Some(ticket) = self.queues.iter_mut().find_map(|queue| queue.ticket(client, name))
+        {
+            ticket.waiting.push_back((waiter.queued(), until));
+            return Entered::Queued;
+        }
         let within = self.shares.enter(client).is_ok();
         if self.may_ask_now(now) {
             return Entered::Now(waiter);
         }
         let class = usize::from(!within);
-        let mut lost = None;
-        if !self.has_room(now) {
-            self.queues.iter_mut().for_each(Queue::forget_who_left);
+        let mut lost = Vec::new();
+        if !self.names.contains_key(name) && !self.has_room(now) {
+            self.remove(|_, waiter, _| waiter.is_closed());
             if !self.has_room(now) {
                 match self.make_room(class, client) {
-                    Some(waiter) => lost = Some(waiter),
-                    None => return Entered::Refused(waiter),
+                    Some(ticket) => lost = self.give_up(ticket),
+                    None => return Entered::Refused(vec![waiter]),
                 }
             }
         }
-        let ticket = Ticket { name: name.clone(), waiter: waiter.queued(), until: now + self.patience };
+        let ticket = Ticket { name: name.clone(), waiting: [(waiter.queued(), until)].into() };
+        *self.names.entry(name.clone()).or_default() += 1;
         if let Some(queue) = self.queues.get_mut(class) {
             queue.push(client, ticket);
         }
-        lost.map_or(Entered::Queued, Entered::Refused)
+        if lost.is_empty() { Entered::Queued } else { Entered::Refused(lost) }
     }
 
     /// Takes one of the budget where nobody waits for it.
@@ -76,21 +87,63 @@ impl Turns {
 
     /// Whoever has waited too long.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<Waiter> {
-        self.queues.iter_mut().flat_map(|queue| queue.expired(now)).collect()
+        if self.queues.iter().filter_map(Queue::earliest).min().is_none_or(|until| now < until) {
+            return Vec::new();
+        }
+        self.remove(|_, _, until| until <= now)
     }
 
     /// The next one's turn, if the budget allows it by now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Hostname, Waiter)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Hostname, Vec<Waiter>)> {
         self.rate.take(self.spent, now)?;
-        // Whoever has left meanwhile costs nothing.
-        let ticket = self.queues.iter_mut().find_map(Queue::pop)?;
-        self.take(now);
-        Some((ticket.name, ticket.waiter))
+        loop {
+            let ticket = self.queues.iter_mut().find_map(Queue::pop)?;
+            let name = ticket.name.clone();
+            let mut waiting = self.give_up(ticket);
+            // Whoever has left meanwhile costs nothing.
+            waiting.retain(|waiter| !waiter.is_closed());
+            if !waiting.is_empty() {
+                self.take(now);
+                return Some((name, waiting));
+            }
+        }
     }
 
     /// All who wait to ask for this name: somebody asks for it already.
     pub(super) fn join(&mut self, name: &Hostname) -> Vec<Waiter> {
-        self.queues.iter_mut().flat_map(|queue| queue.remove(|ticket| ticket.name == *name)).collect()
+        if self.names.contains_key(name) { self.remove(|of, _, _| of == name) } else { Vec::new() }
+    }
+
+    /// A ticket that is in no queue any more.
+    fn give_up(&mut self, ticket: Ticket) -> Vec<Waiter> {
+        if let Some(tickets) = self.names.get_mut(&ticket.name) {
+            *tickets = tickets.saturating_sub(1);
+            if *tickets == 0 {
+                self.names.remove(&ticket.name);
+            }
+        }
+        ticket.waiting.into_iter().map(|(waiter, _)| waiter).collect()
+    }
+
+    fn remove(&mut self, mut whom: impl FnMut(&Hostname, &Waiter, Instant) -> bool) -> Vec<Waiter> {
+        let (mut removed, mut empty) = (Vec::new(), Vec::new());
+        for lane in self.queues.iter_mut().flat_map(|queue| &mut queue.lanes) {
+            for mut ticket in std::mem::take(&mut lane.tickets) {
+                let waiting = std::mem::take(&mut ticket.waiting);
+                let (gone, stay): (VecDeque<_>, _) =
+                    waiting.into_iter().partition(|(waiter, until)| whom(&ticket.name, waiter, *until));
+                removed.extend(gone.into_iter().map(|(waiter, _)| waiter));
+                ticket.waiting = stay;
+                if ticket.waiting.is_empty() {
+                    empty.push(ticket);
+                } else {
+                    lane.tickets.push_back(ticket);
+                }
+            }
+        }
+        self.queues.iter_mut().for_each(|queue| queue.lanes.retain(|lane| !lane.tickets.is_empty()));
+        empty.into_iter().for_each(|ticket| drop(self.give_up(ticket)));
+        removed
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -105,19 +158,19 @@ impl Turns {
 
     /// Whether one more would have its turn in time even if all the others went before.
     fn has_room(&self, now: Instant) -> bool {
-        let waiting: usize = self.queues.iter().map(Queue::len).sum();
+        let waiting = self.names.len();
         let Ok(before) = u32::try_from(waiting) else { return false };
         let wait = self.rate.ready_at(self.spent, now) - now + self.rate.interval().saturating_mul(before);
         waiting < Self::MAX_WAITING && wait <= self.patience
     }
 
     /// The last place of the longest queue, if that is not the newcomer's own.
-    fn make_room(&mut self, class: usize, client: ClientKey) -> Option<Waiter> {
-        let [within, beyond] = &mut self.queues;
+    fn make_room(&mut self, class: usize, client: ClientKey) -> Option<Ticket> {
+        let ([within, beyond], names) = (&mut self.queues, &self.names);
         match class {
-            0 if !beyond.lanes.is_empty() => beyond.cut(0),
-            0 => within.cut(within.len_of(client) + 1),
-            _ => beyond.cut(beyond.len_of(client) + 1),
+            0 if !beyond.lanes.is_empty() => beyond.cut(0, names),
+            0 => within.cut(within.len_of(client) + 1, names),
+            _ => beyond.cut(beyond.len_of(client) + 1, names),
         }
     }
 }
@@ -134,15 +187,17 @@ struct Lane {
     tickets: VecDeque<Ticket>,
 }
 
+/// What one client waits for, with all of its connections that do.
 struct Ticket {
     name: Hostname,
-    waiter: Waiter,
-    until: Instant,
+    /// Never empty, each until when, in the order in which they came.
+    waiting: VecDeque<(Waiter, Instant)>,
 }
 
 impl Queue {
-    fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.tickets.len()).sum()
+    fn ticket(&mut self, client: ClientKey, name: &Hostname) -> Option<&mut Ticket> {
+        let lane = self.lanes.iter_mut().find(|lane| lane.client == client)?;
+        lane.tickets.iter_mut().find(|ticket| ticket.name == *name)
     }
 
     fn len_of(&self, client: ClientKey) -> usize {
@@ -157,53 +212,29 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<Ticket> {
-        while let Some(mut lane) = self.lanes.pop_front() {
-            let ticket = std::iter::from_fn(|| lane.tickets.pop_front()).find(|ticket| !ticket.waiter.is_closed());
-            if !lane.tickets.is_empty() {
-                self.lanes.push_back(lane);
-            }
-            if ticket.is_some() {
-                return ticket;
-            }
+        let mut lane = self.lanes.pop_front()?;
+        let ticket = lane.tickets.pop_front();
+        if !lane.tickets.is_empty() {
+            self.lanes.push_back(lane);
         }
-        None
+        ticket
     }
 
     fn earliest(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|lane| lane.tickets.front()).map(|ticket| ticket.until).min()
+        let tickets = self.lanes.iter().filter_map(|lane| lane.tickets.front());
+        tickets.filter_map(|ticket| ticket.waiting.front()).map(|(_, until)| *until).min()
     }
 
-    fn expired(&mut self, now: Instant) -> Vec<Waiter> {
-        if self.earliest().is_none_or(|until| now < until) {
-            return Vec::new();
-        }
-        self.remove(|ticket| ticket.until <= now)
-    }
-
-    fn forget_who_left(&mut self) {
-        self.remove(|ticket| ticket.waiter.is_closed());
-    }
-
-    fn remove(&mut self, mut whom: impl FnMut(&Ticket) -> bool) -> Vec<Waiter> {
-        let mut removed = Vec::new();
-        for lane in &mut self.lanes {
-            for ticket in std::mem::take(&mut lane.tickets) {
-                if whom(&ticket) {
-                    removed.push(ticket.waiter);
-                } else {
-                    lane.tickets.push_back(ticket);
-                }
-            }
-        }
-        self.lanes.retain(|lane| !lane.tickets.is_empty());
-        removed
-    }
-
-    /// Takes the last place of the longest lane if that is longer than `than`.
-    fn cut(&mut self, than: usize) -> Option<Waiter> {
+    /// Takes the last place of the longest lane if that is longer than `than`. A name that others wait for as well keeps
+    /// its place whoever is cut.
+    fn cut(&mut self, than: usize, names: &HashMap<Hostname, usize>) -> Option<Ticket> {
         let longest = self.lanes.iter_mut().max_by_key(|lane| lane.tickets.len())?;
-        let ticket = if longest.tickets.len() > than { longest.tickets.pop_back() } else { None };
+        if longest.tickets.len() <= than {
+            return None;
+        }
+        let last = longest.tickets.iter().rposition(|ticket| names.get(&ticket.name) == Some(&1))?;
+        let ticket = longest.tickets.remove(last);
         self.lanes.retain(|lane| !lane.tickets.is_empty());
-        ticket.map(|ticket| ticket.waiter)
+        ticket
     }
 }

@@ -35,9 +35,9 @@ pub(super) fn all(text: &str) -> Vec<Odd> {
     lines(text).zip(1..).flat_map(odd).take(MOST).collect()
 }
 
-/// What to do about a text that has one in it.
-pub(super) fn help(text: &str) -> Option<String> {
-    text.chars().find(|c| is_odd(*c)).map(advice)
+/// What to do about a value that is refused and has one in it: with a plain space in its place it would be refused again.
+pub(super) fn help(value: &str) -> Option<String> {
+    value.chars().find(|c| is_odd(*c)).map(|c| format!("remove the {} (U+{:04X})", name(c), u32::from(c)))
 }
 
 /// The same with plain spaces, and without what has no width.
@@ -67,7 +67,9 @@ pub(super) fn refused(text: &str, origin: &Origin) -> Option<Problem> {
         '\u{feff}' => "has a byte order mark (U+FEFF) here, not at its beginning".to_owned(),
         char => format!("has a control character (U+{:04X}) here", u32::from(char)),
     };
-    Some(Problem::whole(origin.clone(), message, "remove it").at(Position { line: number, column }))
+    let ends_a_line = matches!(char, '\u{85}' | '\u{2028}' | '\u{2029}');
+    let help = if ends_a_line { "put a line break there, or remove it" } else { "remove it" };
+    Some(Problem::whole(origin.clone(), message, help).at(Position { line: number, column }))
 }
 
 /// As both readers count them: a lone CR ends a line, too.
@@ -81,7 +83,16 @@ fn is_odd(c: char) -> bool {
 }
 
 fn advice(c: char) -> String {
-    let name = match c {
+    let (name, code) = (name(c), u32::from(c));
+    if c.is_whitespace() {
+        format!("write a plain space instead of the {name} (U+{code:04X})")
+    } else {
+        format!("remove the {name} (U+{code:04X})")
+    }
+}
+
+fn name(c: char) -> &'static str {
+    match c {
         '\u{a0}' => "no-break space",
         '\u{ad}' => "soft hyphen",
         '\u{200b}' => "zero-width space",
@@ -91,11 +102,5 @@ fn advice(c: char) -> String {
         '\u{feff}' => "byte order mark",
         c if c.is_whitespace() => "space of another kind",
         _ => "invisible character",
-    };
-    let code = u32::from(c);
-    if c.is_whitespace() {
-        format!("write a plain space instead of the {name} (U+{code:04X})")
-    } else {
-        format!("remove the {name} (U+{code:04X})")
     }
 }

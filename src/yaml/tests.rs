@@ -37,7 +37,7 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("a:\n  \tb: 1\n", "a.yaml:2:3: is indented with a tab"),
         ("a: [\n\t1,\n\t2\n\t3: 4: 5]\nb:\n\tc: 1\n", "a.yaml:4:3: a[1]: is not YAML: illegal placement"),
         ("a: 1\u{c}\n", "a.yaml:1:5: has a control character (U+000C) here; remove it"),
-        ("a: 1\n# \u{2028}\n", "a.yaml:2:3: has a line separator (U+2028) here; remove it"),
+        ("a: 1\n# \u{2028}\n", "a.yaml:2:3: has a line separator (U+2028) here; put a line break there, or remove it"),
         ("a: 1\n\u{feff}b: 2\n", "a.yaml:2:1: has a byte order mark (U+FEFF) here, not at its beginning; remove it"),
         ("a: null\n", "; if you mean the word, put it in quotes: \"null\""),
         ("", "a.yaml: is empty"),

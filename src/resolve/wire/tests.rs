@@ -172,6 +172,41 @@ fn a_server_that_knows_another_version_of_edns_is_asked_without() {
     });
 }
 
+/// FORMERR with the question's count and no question, BADVERS without one, an OPT record that cannot be read, two of them.
+#[test]
+fn an_answer_to_edns_that_makes_no_sense_is_asked_for_without() {
+    const OPT: [u8; 11] = [0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0];
+    for shape in 0..4 {
+        test(async move {
+            let udp = move |asked: &Asked, _| {
+                if !asked.edns {
+                    return vec![asked.address(1)];
+                }
+                let mut reply = if shape < 2 { asked.bare(u16::from(shape == 0)) } else { asked.address(2) };
+                match shape {
+                    0 => reply[5] = 1,
+                    1 => {
+                        reply[11] = 1;
+                        reply.extend([0, 0, 41, 4, 0xd0, 1, 1, 0, 0, 0, 0]);
+                    }
+                    2 => {
+                        reply[11] = 1;
+                        reply.extend([0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 9, 1]);
+                    }
+                    _ => {
+                        reply[11] = 2;
+                        reply.extend([OPT, OPT].concat());
+                    }
+                }
+                vec![reply]
+            };
+            let server = serve(udp, never).await;
+            assert_eq!(ask(&Wire::new(server.address, LONG), NAME).await, Ok(vec![ip(1)]), "{shape}");
+            assert_eq!(server.edns(), [true, false], "{shape}");
+        });
+    }
+}
+
 #[test]
 fn a_server_that_drops_edns_is_found_out_within_the_deadline_and_remembered() {
     test(async {

@@ -147,6 +147,40 @@ fn who_waits_for_a_name_that_somebody_else_asks_for_has_the_answer_too() {
     });
 }
 
+/// After a start, or where a NAT's clients reconnect: many connections for few names.
+#[test]
+fn a_name_has_one_place_however_many_wait_for_it() {
+    let script = quick();
+    let seen = script.clone();
+    run(&script, defaults(), |factory, _| async move {
+        // 240 names use up the second's worth, then 60 names with 10 connections each, and one name with 600.
+        let mut asked: Vec<Asking> = (0..240).map(|n| ask(&factory, 1, format!("x{n}.example"))).collect();
+        for n in 0..600 {
+            asked.push(ask(&factory, 1, format!("y{}.example", n % 60)));
+            asked.push(ask(&factory, 2, "one.example".into()));
+        }
+        let results = all(asked).await;
+        assert!(results.iter().all(|(served, took)| *served && *took <= SECOND), "{results:?}");
+        assert_eq!(seen.total(), 301);
+    });
+}
+
+#[test]
+fn clients_that_come_back_all_at_once_are_served_by_one_question_a_name() {
+    let script = quick();
+    let seen = script.clone();
+    let limits = Limits { lookups: Rate::per_second(NonZeroU32::new(50).unwrap()), ..defaults() };
+    run(&script, limits, |factory, _| async move {
+        let asked = (0..2000_u32).map(|n| {
+            let who = u8::try_from(n % 250).unwrap();
+            ask(&factory, who, format!("x{}.example", n % 100))
+        });
+        let results = all(asked.collect()).await;
+        assert!(results.iter().all(|(served, _)| *served));
+        assert_eq!(seen.total(), 100);
+    });
+}
+
 #[test]
 fn nobody_waits_longer_than_the_patience_whoever_comes_later() {
     run(&quick(), defaults(), |factory, _| async move {
