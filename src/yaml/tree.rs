@@ -33,7 +33,7 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     Null,
-    /// Its text until it is [joined](super::join) with its value. Plain: not in quotes, nor a block.
+    /// Its text until it is [joined](super::join()) with its value. Plain: not in quotes, nor a block.
     Scalar {
         text: Box<str>,
         plain: bool,
