@@ -416,8 +416,8 @@ fn a_reset_that_meets_what_the_client_sends_stays_a_reset() {
             upstream.say(WITHOUT_LENGTH);
             assert_eq!(client.hear(WITHOUT_LENGTH.len()), WITHOUT_LENGTH);
             upstream.reset();
-            match client.stream.write(b"x") {
-                Ok(_) => assert_eq!(client.hear_all(), (vec![], End::Reset), "{port:?}"),
+            match client.stream.write_all(b"x") {
+                Ok(()) => assert_eq!(client.hear_all(), (vec![], End::Reset), "{port:?}"),
                 // It was there already, and our own kernel reports it once, too.
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{port:?}"),
             }
