@@ -55,11 +55,10 @@ impl Beginning {
         let thread = start_thread("configuration")?;
         let name =
             file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
-        let read_from = file.clone();
+        let from = file.clone();
         let read = thread.run(move || {
-            let file = read_from;
-            let loaded = Config::load(file.as_deref(), env::of_process());
-            loaded.map(|loaded| (loaded, file.as_deref().and_then(MainFile::at_start)))
+            let loaded = Config::load(from.as_deref(), env::of_process());
+            loaded.map(|loaded| (loaded, from.as_deref().and_then(MainFile::at_start)))
         });
         let Some(loaded) = self.until_stopped(name, read) else { return Ok(None) };
         let loaded = loaded.ok_or_else(|| panicked("reading the configuration"))?;

@@ -9,5 +9,6 @@ mod problems;
 pub mod proxy_header;
 pub mod request_stream;
 pub mod response_stream;
+mod simple_http;
 mod verdict;
 pub mod yaml;

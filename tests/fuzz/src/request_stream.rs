@@ -6,6 +6,8 @@ use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
 use latticegate::outcome::RefuseReason;
 use latticegate::verdict::Verdict;
 
+use super::simple_http::{end_of_chunks, find};
+
 const PUBLIC_PORT: u16 = 80;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -96,28 +98,4 @@ fn end_of_request(bytes: &[u8], start: usize) -> Option<usize> {
         None => 0,
     };
     head_end.checked_add(length).filter(|end| *end <= bytes.len())
-}
-
-fn end_of_chunks(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let line = &bytes[at..at + find(bytes.get(at..)?, b"\r\n")?];
-        let digits = line.split(|&byte| byte == b';').next()?;
-        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        at += line.len() + 2;
-        if size == 0 {
-            break;
-        }
-        at = at.checked_add(size)?.checked_add(2)?;
-    }
-    loop {
-        let len = find(bytes.get(at..)?, b"\r\n")?;
-        at += len + 2;
-        if len == 0 {
-            return Some(at);
-        }
-    }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -3,6 +3,8 @@
 
 use latticegate::http_response::{Expected, Progress, Responses};
 
+use super::simple_http::{end_of_chunks, find};
+
 /// The first byte says what was asked: two bits for each of four requests.
 pub fn holds(bytes: &[u8]) -> Option<Progress> {
     let (&kinds, bytes) = bytes.split_first()?;
@@ -74,28 +76,4 @@ fn only_interim(bytes: &[u8]) -> bool {
         || bytes.starts_with(b"HTTP/1.") && bytes.get(9) == Some(&b'1') && {
             find(bytes, b"\r\n\r\n").is_some_and(|end| only_interim(&bytes[end + 4..]))
         }
-}
-
-fn end_of_chunks(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let line = &bytes[at..at + find(bytes.get(at..)?, b"\r\n")?];
-        let digits = line.split(|&byte| byte == b';').next()?;
-        let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        at += line.len() + 2;
-        if size == 0 {
-            break;
-        }
-        at = at.checked_add(size)?.checked_add(2)?;
-    }
-    loop {
-        let len = find(bytes.get(at..)?, b"\r\n")?;
-        at += len + 2;
-        if len == 0 {
-            return Some(at);
-        }
-    }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
