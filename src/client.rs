@@ -1,7 +1,7 @@
 //! Pure: who is at the other end, as the PROXY header tells it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The client of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,5 +47,23 @@ impl fmt::Display for EndpointId {
 impl fmt::Debug for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Whom a limit counts: behind one VPC endpoint an address is the consumer's own, so both together tell clients
+/// apart; an IPv6 client owns its /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    endpoint: Option<EndpointId>,
+    ip: IpAddr,
+}
+
+impl From<&Client> for ClientKey {
+    fn from(client: &Client) -> Self {
+        let ip = match client.addr.ip().to_canonical() {
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        Self { endpoint: client.endpoint, ip }
     }
 }

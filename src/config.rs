@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
-use crate::limits::Quota;
 use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
@@ -259,6 +258,19 @@ pub struct Limits {
     pub lookups_per_client: NonZeroU32,
 }
 
+/// What one client or one name may have; none: as much as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    pub concurrent: Option<u32>,
+    pub per_second: Option<NonZeroU32>,
+}
+
+impl Quota {
+    pub fn is_some(&self) -> bool {
+        self.concurrent.is_some() || self.per_second.is_some()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Drain {
     /// After SIGTERM, how long connections are still accepted while the load balancer notices.
@@ -273,6 +285,22 @@ pub struct Emf {
     pub interval: Duration,
     pub namespace: Box<str>,
     pub dimensions: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Emf {
+    /// Names of metrics and of what else stands at a line's top level: no dimension may be called so.
+    pub const TAKEN_NAMES: &[&str] = &[
+        "_aws",
+        "reason",
+        "ActiveConnections",
+        "NewConnections",
+        "Refused",
+        "Failed",
+        "BytesUp",
+        "BytesDown",
+        "DnsFailures",
+        "ConnectP99",
+    ];
 }
 
 #[derive(Debug, Clone)]

@@ -13,20 +13,6 @@ use crate::config::Emf;
 use crate::metrics::{Metrics, Taken};
 use crate::outcome::Outcome;
 
-/// Names of metrics and of what else stands at a line's top level: no dimension may be called so.
-pub const TAKEN_NAMES: &[&str] = &[
-    "_aws",
-    "reason",
-    "ActiveConnections",
-    "NewConnections",
-    "Refused",
-    "Failed",
-    "BytesUp",
-    "BytesDown",
-    "DnsFailures",
-    "ConnectP99",
-];
-
 /// Tells what happened since it told last.
 pub struct Teller {
     config: Emf,
@@ -121,5 +107,32 @@ impl Teller {
         let mut bytes = Value::Object(line).to_string().into_bytes();
         bytes.push(b'\n');
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::outcome::{Failure, RefuseReason};
+    use crate::record::Record;
+
+    /// A dimension of the same name would overwrite the value.
+    #[test]
+    fn no_dimension_may_have_a_name_that_a_line_uses() {
+        let metrics = Metrics::new().unwrap();
+        let listener = metrics.listener("tls");
+        let emf = Emf { interval: Duration::from_secs(60), namespace: "n".into(), dimensions: BTreeMap::new() };
+        let mut lines = Teller::new(emf, metrics.clone());
+        metrics.connects.record(Duration::from_millis(1));
+        for outcome in [Outcome::Refused(RefuseReason::NotTls), Outcome::Failed(Failure::DnsFailed)] {
+            listener.closed(outcome, &Record::new(1, ([192, 0, 2, 1], 1).into()));
+        }
+        let lines = String::from_utf8(lines.lines(SystemTime::now())).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).unwrap());
+        let written: BTreeSet<String> = lines.flat_map(|line| line.into_iter().map(|(name, _)| name)).collect();
+        let refused: BTreeSet<String> = Emf::TAKEN_NAMES.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(written, refused);
     }
 }

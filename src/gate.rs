@@ -124,8 +124,8 @@ impl Gate {
             .map_err(|error| StartError::Io("cannot start the thread that reads the shadow list".into(), error))?;
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
-        metrics.policy.loaded(&policy);
-        let limits = limits::Limits::new(&config.limits, config.workers.get(), metrics.half_open.clone());
+        policy.count_into(&metrics.policy);
+        let limits = limits::Limits::new(&config.limits, config.workers.get());
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);

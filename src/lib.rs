@@ -27,7 +27,8 @@ mod linger; // reading on until a refused client has the answer
 
 // What is told.
 pub mod outcome; // pure: how a connection can end, and the fixed word for each ending
-pub mod record; // the one record of a connection
+pub mod record; // what is known of one connection when it ends
+pub mod reporter; // the one report of each connection, to all who want it
 pub mod advice; // pure: what an operator should look at when a destination was refused
 pub mod access_log; // record → a line, without ever blocking a worker
 pub mod metrics; // every metric's name, help and handle

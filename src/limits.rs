@@ -7,35 +7,15 @@
 mod half_open;
 mod table;
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use self::half_open::{Buffered, Crowd, HalfOpen, Waiting, Why};
-pub use self::table::{Exceeded, Permit, Quota, Rate, Table};
-use crate::client::{Client, EndpointId};
-use crate::config;
+pub use self::table::{Exceeded, Permit, Rate, Table};
+use crate::client::{Client, ClientKey};
+use crate::config::{self, Quota};
 use crate::hostname::Hostname;
-use crate::metrics::Level;
 use crate::outcome::RefuseReason;
-
-/// Whom a limit counts: behind one VPC endpoint an address is the consumer's own, so both together tell clients
-/// apart; an IPv6 client owns its /64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientKey {
-    endpoint: Option<EndpointId>,
-    ip: IpAddr,
-}
-
-impl From<&Client> for ClientKey {
-    fn from(client: &Client) -> Self {
-        let ip = match client.addr.ip().to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-            v4 @ IpAddr::V4(_) => v4,
-        };
-        Self { endpoint: client.endpoint, ip }
-    }
-}
 
 /// The limits of the whole process and what is taken of them.
 pub struct Limits {
@@ -55,7 +35,7 @@ pub struct Held {
 }
 
 impl Limits {
-    pub fn new(limits: &config::Limits, workers: usize, half_open: Level) -> Self {
+    pub fn new(limits: &config::Limits, workers: usize) -> Self {
         let capacity = limits.connections.saturating_mul(2);
         let per_client = limits.per_client;
         let per_name = limits.per_name;
@@ -63,7 +43,7 @@ impl Limits {
         Self {
             max_open: limits.connections,
             open: AtomicUsize::new(0),
-            half_open: Arc::new(Crowd::new(limits.half_open.get(), limits.half_open_bytes, workers, half_open)),
+            half_open: Arc::new(Crowd::new(limits.half_open.get(), limits.half_open_bytes, workers)),
             half_open_per_client: Table::new(half_open_per_client, capacity),
             per_client: per_client.is_some().then(|| Table::new(per_client, capacity)),
             per_name: per_name.is_some().then(|| Table::new(per_name, capacity)),

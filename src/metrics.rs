@@ -4,7 +4,6 @@
 
 mod count;
 mod files;
-mod rules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +23,6 @@ use self::files::ProcessLog;
 use crate::blocking::PATIENCE;
 use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::reload::{Loaded, Shadowed};
-use crate::resolve::LookupError;
 use crate::socket;
 use crate::status::{Status, Warning};
 
@@ -48,7 +45,7 @@ pub struct Metrics {
     pub ready: Gauge,
     pub accept_errors: Counter,
     /// Without a whole header and hello.
-    pub half_open: Level,
+    half_open: Gauge,
     /// From the first connect to the connection, for CloudWatch.
     pub connects: Durations,
     /// Fetched at start and read at a scrape; no connection takes this lock.
@@ -62,10 +59,10 @@ pub struct Metrics {
 
 #[derive(Clone)]
 pub struct DnsMetrics {
-    found: Counter,
-    unknown: Counter,
-    timeout: Count,
-    failed: Count,
+    pub found: Counter,
+    pub unknown: Counter,
+    pub timeout: Count,
+    pub failed: Count,
     stale: Counter,
 }
 
@@ -110,7 +107,7 @@ impl Metrics {
                 recorder: Arc::clone(&recorder),
                 bytes_up: Count::new(counter!("latticegate_bytes_total", "direction" => "up")),
                 bytes_down: Count::new(counter!("latticegate_bytes_total", "direction" => "down")),
-                half_open: Level::new(gauge!("latticegate_connections_half_open")),
+                half_open: gauge!("latticegate_connections_half_open"),
                 connects: Durations::default(),
                 listeners: Arc::default(),
                 open_fds: gauge!("latticegate_open_fds"),
@@ -185,8 +182,8 @@ impl Metrics {
         endings
     }
 
-    /// Everything in Prometheus' text format.
-    pub fn render(&self, list: &Loaded, shadow: Option<&Shadowed>) -> String {
+    /// Everything in Prometheus' text format. `half_open`: connections now.
+    pub fn render(&self, half_open: u64) -> String {
         self.policy.refresh(self.blocked.policy.elapsed() >= PATIENCE);
         self.blocked.show();
         self.process_log.show();
@@ -194,17 +191,14 @@ impl Metrics {
         self.bytes_down.show();
         self.dns.timeout.show();
         self.dns.failed.show();
-        self.half_open.show();
+        self.half_open.set(float(half_open));
         for listener in self.listeners().values() {
             listener.active.show();
             listener.closed.iter().for_each(Count::show);
         }
         self.open_fds.set(float(socket::open_fds()));
         self.max_fds.set(float(socket::fd_soft_limit()));
-        let mut text = self.recorder.handle().render();
-        // Written here and not by the recorder, whose labels would outlive the list.
-        rules::write(&mut text, list, shadow);
-        text
+        self.recorder.handle().render()
     }
 
     /// Before each scrape.
@@ -271,12 +265,13 @@ impl PolicyMetrics {
         }
     }
 
-    pub fn loaded(&self, loaded: &Loaded) {
+    /// A list has come into force.
+    pub fn loaded(&self, hash: u32, rules: usize, since: Instant) {
         self.in_step(true);
         self.loaded.increment(1);
-        self.hash.set(f64::from(loaded.version.hash));
-        self.rules.set(u32::try_from(loaded.policy.rules().len()).map_or(f64::INFINITY, f64::from));
-        self.since.store(Some(Arc::new(loaded.since_then)));
+        self.hash.set(f64::from(hash));
+        self.rules.set(u32::try_from(rules).map_or(f64::INFINITY, f64::from));
+        self.since.store(Some(Arc::new(since)));
     }
 
     /// Whether the list in force is the one that the source has.
@@ -310,15 +305,6 @@ impl DnsMetrics {
             timeout: Count::new(lookups("timeout")),
             failed: Count::new(lookups("failed")),
             stale: counter!("latticegate_dns_stale_answers_total"),
-        }
-    }
-
-    pub fn looked_up(&self, result: Result<(), LookupError>) {
-        match result {
-            Ok(()) => self.found.increment(1),
-            Err(LookupError::Unknown) => self.unknown.increment(1),
-            Err(LookupError::Timeout) => self.timeout.increment(1),
-            Err(LookupError::Failed | LookupError::Limited | LookupError::Shortage) => self.failed.increment(1),
         }
     }
 

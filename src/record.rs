@@ -1,36 +1,16 @@
-//! The one record of a connection: told once, when it is closed, or when it is dropped without an ending.
-//!
-//! Nobody else tells about a connection; the access log and the metrics get the same values from here.
+//! What is known of one connection when it ends: the access log, the metrics and the operator's page all read it.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::access_log::Log;
 use crate::client::Client;
-use crate::config;
-use crate::metrics::ListenerMetrics;
-use crate::outcome::{Close, Outcome, RefuseReason, Unfinished};
-use crate::recent::Recent;
-use crate::relay::{Side, Tally};
+use crate::outcome::{Side, Tally};
 use crate::sni::{Alpn, Group, Hello};
 
-/// Where the records of one listener on one worker go.
-pub struct Teller {
-    pub listener: config::Listener,
-    pub log: Rc<Log>,
-    pub metrics: ListenerMetrics,
-    pub recent: Rc<Recent>,
-    /// Set when the worker stops: what is still open then was not lost but cut.
-    pub stopping: Rc<Cell<bool>>,
-}
-
 pub struct Record {
-    teller: Rc<Teller>,
     pub id: u64,
     pub peer: SocketAddr,
     pub client: Option<Client>,
@@ -48,7 +28,6 @@ pub struct Record {
     /// ClientHello facts, for TLS.
     pub hello: Option<HelloFacts>,
     pub times: Times,
-    told: bool,
 }
 
 /// What the log tells about a ClientHello.
@@ -89,10 +68,9 @@ impl Times {
 }
 
 impl Record {
-    pub fn open(teller: Rc<Teller>, id: u64, peer: SocketAddr) -> Self {
-        teller.metrics.opened();
+    /// Of a connection that is accepted now.
+    pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
-            teller,
             id,
             peer,
             client: None,
@@ -105,7 +83,6 @@ impl Record {
             stale: false,
             hello: None,
             times: Times::new(),
-            told: false,
         }
     }
 
@@ -114,24 +91,6 @@ impl Record {
         let mut names = names.iter().map(|name| as_written(name));
         self.name = names.next();
         self.detail = names.next().map(|other| format!("it also names {other}").into());
-    }
-
-    pub fn close(mut self, outcome: Outcome) {
-        self.tell(outcome);
-    }
-
-    fn tell(&mut self, outcome: Outcome) {
-        self.told = true;
-        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
-        if denied && self.rule.is_none() && self.detail.is_none() {
-            self.detail = Some("no rule matches; the end of the list denies".into());
-        }
-        self.teller.metrics.closed(outcome, self);
-        self.teller.recent.note(&self.teller.listener.name, self, outcome);
-        // A probe says nothing that a count does not.
-        if !matches!(outcome, Outcome::Probe(_)) {
-            self.teller.log.write(&self.teller.listener, self, outcome);
-        }
     }
 }
 
@@ -148,20 +107,6 @@ pub fn as_written(bytes: &[u8]) -> Box<str> {
         text.pop();
     }
     text.into()
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if self.told {
-            return;
-        }
-        let outcome = match (self.teller.stopping.get(), self.times.connect) {
-            (true, Some(_)) => Outcome::Relayed(Close::Drained),
-            (true, None) => Outcome::Unfinished(Unfinished::Stopped),
-            (false, _) => Outcome::Unfinished(Unfinished::Lost),
-        };
-        self.tell(outcome);
-    }
 }
 
 #[cfg(test)]

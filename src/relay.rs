@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use self::direction::{Direction, Ended, Lane, OneWay};
 use self::pipe::PipePool;
 pub use self::reset::delivered;
-use crate::outcome::{Close, RefuseReason};
+use crate::outcome::{Close, RefuseReason, Side, Tally};
 use crate::socket::set_keepalive;
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
@@ -58,28 +58,6 @@ impl Tools {
 impl Default for Tools {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Bytes handed to the receiving socket's kernel buffer, each way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub up: u64,
-    pub down: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Client,
-    Upstream,
-}
-
-impl Side {
-    fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Upstream,
-            Self::Upstream => Self::Client,
-        }
     }
 }
 

@@ -72,6 +72,11 @@ impl Loaded {
         Self { policy, version, since, since_then, hits, number: 0, forbidden: AtomicUsize::new(0) }
     }
 
+    /// Counts that this list has come into force.
+    pub fn count_into(&self, metrics: &PolicyMetrics) {
+        metrics.loaded(self.version.hash, self.policy.rules().len(), self.since_then);
+    }
+
     /// A live connection would not be let in any more.
     pub fn note_forbidden(&self) {
         self.forbidden.fetch_add(1, Ordering::Relaxed);
@@ -218,7 +223,7 @@ impl Reloader {
     }
 
     fn take(&mut self, loaded: Loaded) {
-        self.metrics.loaded(&loaded);
+        loaded.count_into(&self.metrics);
         let rules = loaded.policy.rules().len();
         let changes = self.current.swap(loaded);
         self.tell(Told::InForce { rules });

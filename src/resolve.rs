@@ -27,8 +27,8 @@ use tokio::time::Instant;
 
 pub use self::cache::{Cache, Limits, Observer};
 pub use self::wire::Wire;
+use crate::client::ClientKey;
 use crate::hostname::Hostname;
-use crate::limits::ClientKey;
 
 /// The addresses of one name, at least one, IPv4 first, those of one family in the order of the resolver's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

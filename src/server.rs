@@ -28,9 +28,9 @@ use crate::metrics::Metrics;
 use crate::outcome::{Outcome, RefuseReason};
 use crate::policy::reach::Reach;
 use crate::recent::{Question, Recent};
-use crate::record::{Record, Teller};
 use crate::relay::Tools;
 use crate::reload::{Current, Loaded, Shadow, pass_on};
+use crate::reporter::{OpenRecord, Reporter};
 use crate::resolve::{Resolver, ResolverFactory};
 use crate::socket::Trouble;
 use crate::status::Status;
@@ -236,9 +236,9 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         for (listener, socket) in sockets {
             let metrics = worker.shared.metrics.listener(&listener.name);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
-            let teller = Teller { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
+            let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
             let acceptor = Acceptor {
-                teller: Rc::new(teller),
+                reporter: Rc::new(reporter),
                 worker: Rc::clone(&worker),
                 phase: phase.clone(),
                 at_hand: Cell::default(),
@@ -301,7 +301,7 @@ impl Worker {
 }
 
 struct Acceptor {
-    teller: Rc<Teller>,
+    reporter: Rc<Reporter>,
     worker: Rc<Worker>,
     phase: watch::Receiver<Phase>,
     /// Accepted, while it waits for room below `limits.connections`.
@@ -351,7 +351,7 @@ impl Acceptor {
             match self.next(listener).await {
                 Ok(accepted) => {
                     if failing.take().is_some() {
-                        tracing::warn!(listener = %self.teller.listener.name, "accept succeeds again");
+                        tracing::warn!(listener = %self.reporter.listener.name, "accept succeeds again");
                     }
                     self.at_hand.set(Some(accepted));
                     self.wait_for_room().await;
@@ -366,7 +366,7 @@ impl Acceptor {
                     }
                     self.worker.shared.metrics.accept_errors.increment(1);
                     let since = *failing.get_or_insert_with(|| {
-                        tracing::warn!(%error, listener = %self.teller.listener.name, "accept fails; trying again");
+                        tracing::warn!(%error, listener = %self.reporter.listener.name, "accept fails; trying again");
                         Instant::now()
                     });
                     self.worker.make_room();
@@ -423,16 +423,16 @@ impl Acceptor {
         self.worker.spare.set(socket::spare_file());
     }
 
-    fn open(&self, peer: SocketAddr) -> Record {
+    fn open(&self, peer: SocketAddr) -> OpenRecord {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        Record::open(Rc::clone(&self.teller), self.worker.next_id(), peer)
+        self.reporter.open(self.worker.next_id(), peer)
     }
 
     /// With what can be done at once: nobody is waited for. A peer that is not trusted learns nothing here either. Says
     /// whether there was an answer.
-    fn refuse(&self, stream: &TcpStream, mut record: Record, short_of: &str) -> bool {
+    fn refuse(&self, stream: &TcpStream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
-        let listener = &self.teller.listener;
+        let listener = &self.reporter.listener;
         let trusted =
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
         let scratch = self.worker.tools.scratch();
@@ -460,7 +460,7 @@ impl Acceptor {
         }
         let open = Open::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.
-        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.teller), Rc::clone(&self.worker)));
+        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
         spawn_local(async move {
             session.await;
             drop(open);

@@ -14,25 +14,27 @@ use tokio::net::TcpStream;
 
 use self::requests::{Exchange, Requests};
 use crate::advice::advice;
+use crate::client::ClientKey;
 use crate::config::{self, OnReload, Protocol};
 use crate::dial::{DialError, Unreached, dial};
 use crate::hostname::Hostname;
-use crate::limits::{Buffered, ClientKey, Held};
+use crate::limits::{Buffered, Held};
 use crate::outcome::{Close, Failure, Outcome, RefuseReason, Unfinished};
 use crate::peek::ReadAhead;
 use crate::policy::{ListenerView, RuleId};
-use crate::record::{Record, Teller};
+use crate::record::Record;
 use crate::refuse;
 use crate::relay::{End, HttpFilter, Relay, Resets};
 use crate::reload::Loaded;
+use crate::reporter::{OpenRecord, Reporter};
 use crate::resolve::{Answer, LookupError};
 use crate::server::{Phase, Worker};
 
 /// Serves one accepted connection; it ends in exactly one record.
-pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>, worker: Rc<Worker>) {
+pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Reporter>, worker: Rc<Worker>) {
     let mut farewell = Farewell {
         stream,
-        teller: &teller,
+        reporter: &reporter,
         worker: &worker,
         id: record.id,
         due: Cell::new(true),
@@ -42,12 +44,12 @@ pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>,
         stream: &mut farewell.stream,
         farewell_due: &farewell.due,
         request: &farewell.request,
-        listener: &teller.listener,
+        listener: &reporter.listener,
         worker: &worker,
         record,
         held: Held::default(),
         buffered: None,
-        spoken: Some(teller.listener.protocol),
+        spoken: Some(reporter.listener.protocol),
         may_answer: true,
     };
     match session.pass().await {
@@ -60,7 +62,7 @@ pub(crate) async fn serve(stream: TcpStream, record: Record, teller: Rc<Teller>,
 /// What the client hears if the process stops before its upstream is reached: the session is dropped then.
 struct Farewell<'a> {
     stream: TcpStream,
-    teller: &'a Teller,
+    reporter: &'a Reporter,
     worker: &'a Worker,
     id: u64,
     due: Cell<bool>,
@@ -69,11 +71,11 @@ struct Farewell<'a> {
 
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
-        if !self.due.get() || !self.teller.stopping.get() {
+        if !self.due.get() || !self.reporter.stopping.get() {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let (protocol, now) = (self.teller.listener.protocol, self.worker.wall().now());
+        let (protocol, now) = (self.reporter.listener.protocol, self.worker.wall().now());
         if let Some(answer) = refuse::answer(stopped, protocol, self.id, self.request.get(), now) {
             refuse::send(&self.stream, &answer);
         }
@@ -87,7 +89,7 @@ struct Session<'a> {
     request: &'a Cell<refuse::Request>,
     listener: &'a config::Listener,
     worker: &'a Worker,
-    record: Record,
+    record: OpenRecord,
     held: Held,
     /// What was read ahead, as long as it waits for an upstream.
     buffered: Option<Buffered>,
@@ -134,6 +136,7 @@ impl Session<'_> {
         mut list: u64,
     ) -> End {
         let Self { stream, listener, worker, record, may_answer, request, .. } = self;
+        let record: &mut Record = record;
         let mut requests = exchange.map(|exchange| Requests {
             exchange,
             worker,
@@ -265,7 +268,7 @@ mod tests {
     /// Memory per connection is a reviewed number: whoever raises it says why.
     #[test]
     fn the_future_of_a_session_is_small() {
-        fn size<F: Future>(_: impl Fn(TcpStream, Record, Rc<Teller>, Rc<Worker>) -> F) -> usize {
+        fn size<F: Future>(_: impl Fn(TcpStream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {
             size_of::<F>()
         }
         let bytes = size(serve);

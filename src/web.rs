@@ -5,6 +5,7 @@ mod explain;
 mod health;
 mod page;
 mod protocol;
+mod rule_metrics;
 mod snapshot;
 
 use std::cell::Cell;

@@ -12,11 +12,12 @@ use latticegate::client::{Client, EndpointId};
 use latticegate::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
 use latticegate::hostname::Hostname;
 use latticegate::metrics::Metrics;
+use latticegate::outcome::Side;
 use latticegate::outcome::{Close, Outcome};
 use latticegate::policy::{ListenerView, Policy};
 use latticegate::problem::Origin;
-use latticegate::record::{HelloFacts, Record, Teller};
-use latticegate::relay::Side;
+use latticegate::record::HelloFacts;
+use latticegate::reporter::Reporter;
 use latticegate::verdict::Verdict;
 use latticegate::{host, proxy_header, sni};
 
@@ -167,7 +168,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         public_port: 443,
         proxy_protocol: ProxyProtocol::Required,
     };
-    let teller = Rc::new(Teller {
+    let reporter = Rc::new(Reporter {
         log: Log::new(format, writer),
         metrics: metrics.listener(&listener.name),
         listener,
@@ -179,7 +180,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     };
     let client = client()?;
     repeat(times, || {
-        let mut record = Record::open(Rc::clone(&teller), 7, client.peer);
+        let mut record = reporter.open(7, client.peer);
         record.client = Some(client.clone());
         record.rule = Some("ipcontrol.yaml:12".into());
         record.name = Some(CAPTURED_NAME.into());

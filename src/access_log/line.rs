@@ -6,9 +6,8 @@ use super::ascii;
 use super::clock::Clock;
 use super::json::Object;
 use crate::config;
-use crate::outcome::{Close, Failure, Outcome, RefuseReason};
+use crate::outcome::{Close, Failure, Outcome, RefuseReason, Side};
 use crate::record::Record;
-use crate::relay::Side;
 use crate::sni::Alpn;
 
 /// When a line is written.

@@ -14,12 +14,10 @@ use super::shape::{
 };
 use super::values::{AccountId, Connections, Memory, Workers};
 use super::{
-    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, S3Object,
-    Timeouts, Trusted, Upstream, defaults,
+    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, Quota,
+    S3Object, Timeouts, Trusted, Upstream, defaults,
 };
-use crate::emf;
 use crate::hostname::Hostname;
-use crate::limits::Quota;
 use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
@@ -245,7 +243,7 @@ impl Check<'_> {
         let mut dimensions = BTreeMap::new();
         for (name, Read(value)) in raw {
             let valid = name.bytes().all(|b| b.is_ascii_graphic()) && (1..=255).contains(&name.len());
-            if !valid || name.starts_with(':') || emf::TAKEN_NAMES.contains(&name.as_str()) {
+            if !valid || name.starts_with(':') || Emf::TAKEN_NAMES.contains(&name.as_str()) {
                 let message = "the key cannot be the name of a dimension";
                 self.plain_problem(&path.key("dimensions").key(&name), message, "use another, like `cluster`");
             }

@@ -22,7 +22,12 @@ pub(super) struct TellsDns {
 
 impl Observer for TellsDns {
     fn looked_up(&self, result: Result<(), LookupError>) {
-        self.metrics.looked_up(result);
+        match result {
+            Ok(()) => self.metrics.found.increment(1),
+            Err(LookupError::Unknown) => self.metrics.unknown.increment(1),
+            Err(LookupError::Timeout) => self.metrics.timeout.increment(1),
+            Err(LookupError::Failed | LookupError::Limited | LookupError::Shortage) => self.metrics.failed.increment(1),
+        }
         match result {
             Ok(()) | Err(LookupError::Unknown) => self.status.set_dns_answered(),
             Err(LookupError::Timeout | LookupError::Failed) => self.doubt.notify_one(),

@@ -13,8 +13,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Lease;
-use super::{Decision, HttpFilter, Side, Tools};
-use crate::outcome::RefuseReason;
+use super::{Decision, HttpFilter, Tools};
+use crate::outcome::{RefuseReason, Side};
 use crate::socket::{poll_recv, poll_send};
 
 /// What one turn of a direction works with.

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use super::entry::Entry;
 use super::turns::{Entered, Turns};
 use super::{Answer, Ask, Asks, Family, Found, Lookup, LookupError, Shown, Waiter};
-use crate::config::Config;
+use crate::client::ClientKey;
+use crate::config::{Config, Quota};
 use crate::hostname::Hostname;
-use crate::limits::{ClientKey, Quota, Rate, Table};
+use crate::limits::{Rate, Table};
 
 /// Bounds of the cache; see `config::Dns` for their meaning.
 #[derive(Debug, Clone)]

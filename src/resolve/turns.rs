@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Waiter;
+use crate::client::ClientKey;
 use crate::hostname::Hostname;
-use crate::limits::{ClientKey, Rate, Table};
+use crate::limits::{Rate, Table};
 
 pub(super) struct Turns {
     rate: Rate,

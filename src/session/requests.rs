@@ -11,9 +11,10 @@ use crate::http_response::{Progress as Response, Responses};
 use crate::http_stream::{HttpStream, Progress};
 use crate::limits::{Buffered, Why};
 use crate::outcome::RefuseReason::{self, BodyMalformed, NameDenied, Overloaded};
+use crate::outcome::Side;
 use crate::record::as_written;
 use crate::refuse;
-use crate::relay::{Decision, HttpFilter, Side};
+use crate::relay::{Decision, HttpFilter};
 use crate::server::{Phase, Worker};
 
 /// Both sides of one HTTP/1 connection.

@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 
 use super::explain::{self, Form};
 use super::snapshot::Snapshot;
-use super::{Body, Site, not_found, page, respond, text};
+use super::{Body, Site, not_found, page, respond, rule_metrics, text};
 use crate::recent::Asker;
 use crate::reload::Shadow;
 use crate::resolve::ResolverFactory;
@@ -83,7 +83,9 @@ impl Admin {
         self.shared.metrics.warn(&self.status);
         self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
         let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
-        self.shared.metrics.render(&self.shared.policy.load(), shadow.as_deref())
+        let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
+        rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
+        text
     }
 
     async fn explain(&self, form: &Form) -> Result<String, String> {

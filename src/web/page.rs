@@ -73,7 +73,7 @@ fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
         ("open now", open.to_string(), format!("of {most}")),
         (
             "waiting for a hello",
-            metrics.half_open.value().to_string(),
+            now.shared.limits.half_open.count().to_string(),
             format!("of {}", now.shared.config.limits.half_open),
         ),
         ("accepted", metrics.opened().to_string(), "since the start".to_owned()),

@@ -136,7 +136,7 @@ impl Snapshot {
             })),
             "limits": {
                 "connections": { "taken": open, "limit": max_open },
-                "half_open": { "taken": metrics.half_open.value(), "limit": shared.config.limits.half_open },
+                "half_open": { "taken": shared.limits.half_open.count(), "limit": shared.config.limits.half_open },
                 "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
                 "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
             },

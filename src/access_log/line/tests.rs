@@ -1,21 +1,15 @@
 //! The two lines: every field, hostile values, and values that are not there.
 
 use jiff::Timestamp;
-use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::mpsc::channel;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access_log::{Log, Sink, Writer};
 use crate::client::{Client, EndpointId};
-use crate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
-use crate::metrics::Metrics;
-use crate::outcome::Unfinished;
-use crate::record::{HelloFacts, Teller};
-use crate::relay::Tally;
+use crate::config::{Listener, Protocol, ProxyProtocol};
+use crate::outcome::{Tally, Unfinished};
+use crate::record::HelloFacts;
 use crate::sni::Group;
 
 fn listener() -> Listener {
@@ -30,18 +24,7 @@ fn listener() -> Listener {
 }
 
 fn record() -> Record {
-    let metrics = Metrics::new().unwrap();
-    let (writer, _) = Writer::start(Sink::Channel(channel().0)).unwrap();
-    let log = Log::new(LogFormat::Json, writer);
-    let stopping = Rc::new(Cell::new(true));
-    let teller = Teller {
-        listener: listener(),
-        log,
-        metrics: metrics.listener("tls"),
-        recent: std::rc::Rc::default(),
-        stopping,
-    };
-    Record::open(Rc::new(teller), 0xabc, "10.0.0.9:1234".parse().unwrap())
+    Record::new(0xabc, "10.0.0.9:1234".parse().unwrap())
 }
 
 /// With everything that can be known.
