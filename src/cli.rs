@@ -9,6 +9,7 @@ mod healthcheck;
 mod import;
 mod list;
 mod log;
+mod print;
 mod run;
 
 use std::path::PathBuf;

@@ -32,17 +32,19 @@ use crate::blocking::{PATIENCE, Patience, Pending};
 use crate::config::{Config, Listener, PolicySource};
 use crate::emf;
 use crate::limits;
+use crate::listener::{self, BindError};
 use crate::metrics::Metrics;
 use crate::policy::reach::Reach;
 use crate::process_log;
 use crate::recent::Asker;
 use crate::reload::{Current, Loaded, Reloader, SourceError, SourceThread, Told};
 use crate::resolve::{Asks, Cache, Limits, ResolverFactory, Wire};
-use crate::server::{self, BindError, Phase, Setup, Shared};
+use crate::server::{self, Setup};
 use crate::socket;
 use crate::status::Status;
 use crate::wall::Wall;
 use crate::web::{self, Admin, Health};
+use crate::worker::{Phase, Shared};
 
 /// What stops the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl Gate {
         let (health, health_address) = bind_port("health", config.health)?;
         let (admin, admin_address) = bind_port("admin", config.admin)?;
         (config.health, config.admin) = (health_address, admin_address);
-        let sockets = server::bind(&config).map_err(StartError::Bind)?;
+        let sockets = listener::bind(&config).map_err(StartError::Bind)?;
         let listeners: Vec<Listener> =
             sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
         config.listeners.clone_from(&listeners);

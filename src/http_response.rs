@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memmem};
 
 use crate::host::{self, Lines, MAX_FIELDS, content_length, ends_in_chunked, is_token, list};
-use crate::http_stream::{chunk_size, trailers};
+use crate::http_chunks::{chunk_size, trailers};
 
 /// Longest head or trailer section that is followed, in bytes. Proxies and clients take 8 to 64 KiB; what is longer is
 /// forwarded like anything else, but its end is not looked for.

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 // The path of a connection.
-pub mod server; // workers, listeners, accept
+pub mod server; // worker threads
+pub mod listener; // accept
+pub mod worker; // what the connections of one worker share
 pub mod session; // one connection from accept to close
 pub mod peek; // the only read-ahead loop
 pub mod verdict; // pure: what a parser answers
@@ -15,6 +17,7 @@ pub mod client; // pure: the client, as the header tells it
 pub mod policy; // pure: the access list, and which addresses may be dialled
 pub mod sni; // pure: the name in a ClientHello
 pub mod host; // pure: the name in an HTTP/1 request head
+mod http_chunks; // pure: the parts of a chunked body that are not data
 pub mod http_stream; // pure: the later requests of a kept-alive HTTP/1 connection
 pub mod http_response; // pure: where the responses of such a connection end
 pub mod hostname; // pure: the one normal form of a DNS name

@@ -14,7 +14,6 @@ mod pattern;
 pub mod ranges;
 pub mod reach;
 mod read;
-pub mod shadow;
 mod shape;
 
 use std::fmt;

@@ -28,7 +28,7 @@ use crate::relay::{End, HttpFilter, Relay, Resets};
 use crate::reload::Loaded;
 use crate::reporter::{OpenRecord, Reporter};
 use crate::resolve::{Answer, LookupError};
-use crate::server::{Phase, Worker};
+use crate::worker::{Phase, Worker};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Reporter>, worker: Rc<Worker>) {

@@ -172,12 +172,6 @@ impl Report {
     }
 }
 
-/// One line each, on standard error.
-pub(super) fn tell(severity: Severity, problems: &[Problem]) -> io::Result<()> {
-    let mut err = io::stderr().lock();
-    problems.iter().try_for_each(|problem| writeln!(err, "{severity}: {problem}"))
-}
-
 fn listening(config: &Config) -> String {
     let listeners = config.listeners.iter().map(|listener| format!("{} on {}", listener.name, listener.bind));
     let listeners: Vec<String> = listeners.collect();

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::check::tell;
 use super::list;
+use super::print::tell;
 use crate::config::PolicySource;
 use crate::policy::Policy;
 use crate::policy::diff::{Change, diff};

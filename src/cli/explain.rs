@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::check::tell;
+use super::print::tell;
 use super::{Source, list};
 use crate::config::{Config, Listener, PolicySource, env};
 use crate::explain::{Answer, Explanation, Question, explain};

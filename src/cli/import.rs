@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::check::tell;
+use super::print::tell;
 use crate::import::{Include, Included, import};
 use crate::policy::Policy;
 use crate::problem::{Origin, Severity};

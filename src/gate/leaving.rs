@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Stop;
 use crate::config::Config;
-use crate::server::Phase;
 use crate::status::Status;
+use crate::worker::Phase;
 
 /// How long connections have to end once `drain.timeout` is over: the second that a session gives to what it has sent,
 /// and a little more to close.

@@ -51,8 +51,12 @@ impl Shadow {
     ) -> Option<()> {
         let list = self.list.load();
         let list = list.as_ref()?;
-        let differs = Policy::disagreement(&list.loaded.policy, decision, client, listener, name)?;
-        match differs.shadow.rule {
+        let differs = list.loaded.policy.route(client, listener, name);
+        // Another rule with the same answer is no disagreement.
+        if differs.allowed == decision.allowed {
+            return None;
+        }
+        match differs.rule {
             Some(rule) => list.loaded.hits.note(rule, listener.now),
             None => drop(list.denied_at_the_end.fetch_add(1, Ordering::Relaxed)),
         }
@@ -60,8 +64,8 @@ impl Shadow {
         tracing::info!(
             client = %client.addr.ip(),
             %name,
-            would = if differs.shadow.allowed { "allow" } else { "deny" },
-            rule = %shown(&list.loaded.policy, differs.shadow.rule),
+            would = if differs.allowed { "allow" } else { "deny" },
+            rule = %shown(&list.loaded.policy, differs.rule),
             since_last_line = unlogged,
             "the shadow list would have decided otherwise"
         );

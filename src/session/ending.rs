@@ -13,7 +13,7 @@ use crate::linger::discard_all;
 use crate::outcome::{Close, Outcome, RefuseReason};
 use crate::refuse;
 use crate::relay::{End, delivered};
-use crate::server::{Phase, Worker};
+use crate::worker::{Phase, Worker};
 
 /// What a side that is cut has not acknowledged has this long to arrive before the reset.
 const LAST_DELIVERY: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::peek::{ReadAhead, Stop};
 use crate::policy::Admission;
 use crate::proxy_header::{self, Header};
 use crate::reload::Loaded;
-use crate::server::Worker;
+use crate::worker::Worker;
 use crate::{host, refuse, sni};
 
 /// Before this, counted from its first byte, a hello may come as slowly as it likes: lost packets are sent again after

@@ -15,7 +15,7 @@ use crate::outcome::Side;
 use crate::record::as_written;
 use crate::refuse;
 use crate::relay::{Decision, HttpFilter};
-use crate::server::{Phase, Worker};
+use crate::worker::{Phase, Worker};
 
 /// Both sides of one HTTP/1 connection.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use super::{Body, Site, not_found, page, respond, rule_metrics, text};
 use crate::recent::Asker;
 use crate::reload::Shadow;
 use crate::resolve::ResolverFactory;
-use crate::server::Shared;
 use crate::status::Status;
+use crate::worker::Shared;
 
 pub struct Admin {
     pub shared: Arc<Shared>,

@@ -13,9 +13,9 @@ use crate::policy::{Rule, RuleId};
 use crate::recent::Refusal;
 use crate::reload::{Loaded, Shadowed};
 use crate::resolve::Shown;
-use crate::server::Shared;
 use crate::socket;
 use crate::status::Unready;
+use crate::worker::Shared;
 
 pub(super) struct Snapshot {
     pub(super) now: SystemTime,
