@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::hostname::Hostname;
-use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{self, Document};
@@ -59,45 +58,38 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file (none: defaults alone), lets the environment override it, and checks the whole.
+    /// Reads the text of a file (none: defaults alone), lets the environment override it, and checks the whole against
+    /// the machine it is for.
     ///
     /// With the configuration come warnings; without it, every problem that was found.
-    pub fn load(
-        file: Option<&Path>,
+    pub fn parse(
+        file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::load_on(&Machine::of_process(), file, env)
-    }
-
-    /// The same as if this process had another machine.
-    pub fn load_on(
         machine: &Machine,
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::read(Self::document(file)?, file, env, Trusted::Required, machine)
+        Self::read(file, env, Trusted::Required, machine)
     }
 
     /// The same for a question about an access list, which does not depend on whose PROXY header is believed.
-    pub fn load_for_list(
-        file: Option<&Path>,
+    pub fn parse_for_list(
+        file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
+        machine: &Machine,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        Self::read(Self::document(file)?, file, env, Trusted::MayBeMissing, &Machine::of_process())
-    }
-
-    fn document(file: Option<&Path>) -> Result<Document, Vec<Problem>> {
-        let document = file.map_or_else(|| Ok(Document::empty()), Document::load)?;
-        mixed_up::list_as_configuration(&document).map_or(Ok(document), |problem| Err(vec![problem]))
+        Self::read(file, env, Trusted::MayBeMissing, machine)
     }
 
     fn read(
-        mut document: Document,
-        file: Option<&Path>,
+        file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
         trusted: Trusted,
         machine: &Machine,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut document = file
+            .map_or_else(|| Ok(Document::empty()), |File { path, text }| Document::parse(text, Origin::file(path)))?;
+        if let Some(problem) = mixed_up::list_as_configuration(&document) {
+            return Err(vec![problem]);
+        }
         let mut problems = Vec::new();
         // Before the environment, so that it can change one key of a default listener.
         if !document.has(&yaml::Path::root().key("listeners")) {
@@ -114,10 +106,30 @@ impl Config {
             }
         }
         let warnings = injected::warning(&injected).into_iter().collect();
+        let file = file.map(|file| file.path);
         let mut check = Check { document: &document, file, machine, problems, warnings };
         let config = check.config(raw, trusted);
         if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
     }
+}
+
+/// A configuration file that has been read.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Relative paths in it start beside it.
+    pub path: &'a Path,
+    pub text: &'a str,
+}
+
+/// The facts that a configuration is checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// What the process may raise its limit of open files to.
+    pub open_files: u64,
+    /// CPUs that it may run on.
+    pub cpus: NonZeroUsize,
+    /// Bytes of memory that it may use, sockets included.
+    pub memory: u64,
 }
 
 /// Whether `proxy_protocol.trusted` must be there if a listener requires the header.

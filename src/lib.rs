@@ -57,6 +57,7 @@ pub mod web; // the health port and the admin port
 pub mod health_socket; // how healthcheck finds the running process
 pub mod wall; // the clock that people read, and that may jump
 pub mod blocking; // calls that may never return, on threads of their own
+pub mod files; // reading an operator's files
 pub mod machine; // open files, CPUs and memory that this process may use
 pub mod socket; // socket options and process limits
 mod random; // the order of addresses, simulations

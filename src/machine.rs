@@ -3,26 +3,15 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crate::config::Machine;
 use crate::socket;
 
-/// The facts that a configuration is checked against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Machine {
-    /// What the process may raise its limit of open files to.
-    pub open_files: u64,
-    /// CPUs that it may run on.
-    pub cpus: NonZeroUsize,
-    /// Bytes of memory that it may use, sockets included.
-    pub memory: u64,
-}
-
-impl Machine {
-    pub fn of_process() -> Self {
-        Self {
-            open_files: socket::fd_limit(),
-            cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            memory: memory(|file| std::fs::read_to_string(file).ok()).unwrap_or(UNKNOWN),
-        }
+/// What this process may use.
+pub fn of_process() -> Machine {
+    Machine {
+        open_files: socket::fd_limit(),
+        cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        memory: memory(|file| std::fs::read_to_string(file).ok()).unwrap_or(UNKNOWN),
     }
 }
 
@@ -177,7 +166,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_some() {
-        let machine = Machine::of_process();
+        let machine = of_process();
         assert!(machine.memory > 16 << 20 && machine.open_files > 16, "{machine:?}");
     }
 }

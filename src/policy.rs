@@ -17,7 +17,6 @@ mod read;
 mod shape;
 
 use std::fmt;
-use std::path::Path;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -123,11 +122,6 @@ pub struct Decision {
 }
 
 impl Policy {
-    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let text = yaml::load(path).map_err(|problem| vec![problem])?;
-        Self::parse(&text, Origin::file(path))
-    }
-
     /// The same for a text that came from elsewhere; `origin` names it in messages and in rules' labels.
     pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Problem>> {
         let text = yaml::text(bytes, origin.clone()).map_err(|problem| vec![problem])?;

@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use self::signals::{Signals, StopSignals};
 use crate::access_log::{self, Sink};
 use crate::blocking::{BlockingThread, Patience};
-use crate::config::{Config, LogOutput, PolicySource, env};
+use crate::config::{Config, LogOutput, PolicySource};
+use crate::files;
 use crate::gate::{Gate, StartError};
 use crate::health_socket;
-use crate::machine::Machine;
+use crate::machine;
 use crate::problem::Problem;
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::socket;
@@ -57,7 +58,7 @@ impl Beginning {
             file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
         let from = file.clone();
         let read = thread.run(move || {
-            let loaded = Config::load(from.as_deref(), env::of_process());
+            let loaded = files::configuration(from.as_deref(), files::environment());
             loaded.map(|loaded| (loaded, from.as_deref().and_then(MainFile::at_start)))
         });
         let Some(loaded) = self.until_stopped(name, read) else { return Ok(None) };
@@ -116,7 +117,7 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
         connections = limits.connections,
         half_open = limits.half_open,
         half_open_bytes = limits.half_open_bytes,
-        memory = Machine::of_process().memory,
+        memory = machine::of_process().memory,
         "limits"
     );
     tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");

@@ -19,8 +19,7 @@ mod tree;
 use serde_yaml::Value;
 
 pub use scalar::{Fault, FromScalar, Many, Read, number, typed, word};
-pub use source::{MAX_BYTES, load};
-pub(crate) use source::{read as read_file, text, unreadable};
+pub use source::{MAX_BYTES, text, unreadable};
 pub use tree::{Path, Step};
 
 use crate::problem::{Origin, Position, Problem};
@@ -46,13 +45,7 @@ impl Document {
         Self { origins: vec![Origin::Defaults], root, value, odd }
     }
 
-    /// Reads a file; everything that is wrong with its form is told, not only the first.
-    pub fn load(path: &std::path::Path) -> Result<Self, Vec<Problem>> {
-        let origin = Origin::file(path);
-        let text = load(path).map_err(|problem| vec![problem])?;
-        Self::parse(&text, origin)
-    }
-
+    /// Reads a text; everything that is wrong with its form is reported, not only the first.
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
         let document = Self::parse_any(text, origin.clone())?;
         match document.root.kind {
@@ -141,11 +134,6 @@ impl Document {
             None => problem.value.as_deref().and_then(odd::help),
         };
         help.map_or(problem.clone(), |help| Problem { mend: help.into(), ..problem })
-    }
-
-    /// Where the value at `path` starts; for what came from a file only.
-    pub fn position(&self, path: &Path) -> Option<Position> {
-        self.root.find(path).and_then(|node| node.at.position())
     }
 
     /// The elements of the list at `path`, each with its start and its last line.

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{Source, list, log};
 use crate::access_log::{self, Sink};
-use crate::config::{Config, Limits, LogOutput, PolicySource, env};
-use crate::machine::Machine;
+use crate::config::{Config, Limits, LogOutput, Machine, PolicySource};
+use crate::files;
+use crate::machine;
 use crate::policy::{Action, Policy};
 use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
@@ -72,11 +73,11 @@ impl Check {
     fn report(&self) -> Report {
         let mut report = Report::default();
         let file = self.source.config.as_deref();
-        let config = match Config::load(file, env::of_process()) {
+        let config = match files::configuration(file, files::environment()) {
             Ok((config, warnings)) => {
                 report.add(self.severity(), warnings);
                 report.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
-                report.limits = Some((config.limits.clone(), Machine::of_process()));
+                report.limits = Some((config.limits.clone(), machine::of_process()));
                 config
             }
             Err(problems) => {

@@ -11,8 +11,9 @@ use clap::Args;
 
 use super::print::tell;
 use super::{Source, list};
-use crate::config::{Config, Listener, PolicySource, env};
+use crate::config::{Config, Listener, PolicySource};
 use crate::explain::{Answer, Explanation, Question, explain};
+use crate::files;
 use crate::gate;
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
@@ -70,8 +71,8 @@ impl Explain {
         let file = self.source.config.as_deref();
         // A list to look at is enough to ask it; whose addresses are no destinations, only the whole configuration says.
         let config = match &self.policy {
-            Some(_) if !self.resolve => Config::load_for_list(file, env::of_process()),
-            _ => Config::load(file, env::of_process()),
+            Some(_) if !self.resolve => files::configuration_for_list(file, files::environment()),
+            _ => files::configuration(file, files::environment()),
         };
         let loaded =
             config.and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));

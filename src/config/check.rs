@@ -14,11 +14,10 @@ use super::shape::{
 };
 use super::values::{AccountId, Connections, Memory, Workers};
 use super::{
-    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, PolicySource, Protocol, ProxyProtocol, Quota,
-    S3Object, Timeouts, Trusted, Upstream, defaults,
+    AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, Machine, PolicySource, Protocol, ProxyProtocol,
+    Quota, S3Object, Timeouts, Trusted, Upstream, defaults,
 };
 use crate::hostname::Hostname;
-use crate::machine::Machine;
 use crate::networks::Networks;
 use crate::problem::{Origin, Problem};
 use crate::yaml::{Document, Path, Read};

@@ -13,11 +13,6 @@ pub(super) const PREFIX: &str = "LATTICEGATE_";
 /// Filters our own log (`tracing`); it must work before, and without, a valid configuration.
 const LOG_FILTER: &str = "LATTICEGATE_LOG";
 
-/// What the process was started with.
-pub fn of_process() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-}
-
 /// Puts every `LATTICEGATE_…` variable into `document`; gives the names of those that are not ours.
 pub(super) fn apply(
     document: &mut Document,

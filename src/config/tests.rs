@@ -2,14 +2,17 @@
 
 use super::*;
 
+/// Of four CPUs, so that no default of one fits by chance.
+const MACHINE: Machine = Machine { open_files: 65_536, cpus: NonZeroUsize::new(4).unwrap(), memory: 4 << 30 };
+
 fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let file = Path::new("conf/latticegate.yaml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::read(Document::parse(text, Origin::file(file))?, Some(file), env, Trusted::Required, &Machine::of_process())
+    Config::parse(Some(File { path: file, text }), env, &MACHINE)
 }
 
 fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
-    Config::load(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    Config::parse(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())), &MACHINE)
 }
 
 fn taken(result: Result<(Config, Vec<Problem>), Vec<Problem>>) -> Config {
@@ -49,7 +52,7 @@ fn the_defaults_are_those_that_are_documented() {
     assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
     assert_eq!(config.timeouts.idle, Duration::from_secs(610));
     assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
-    assert_eq!(Ok(config.workers), std::thread::available_parallelism().map_err(|error| error.kind()));
+    assert_eq!(config.workers, MACHINE.cpus);
 }
 
 #[test]
@@ -251,8 +254,7 @@ fn the_schema_in_conf_is_current() {
 
 fn on(machine: &Machine, text: &str) -> (Config, Vec<Problem>) {
     let env = [(TRUSTED.0.to_owned(), TRUSTED.1.to_owned())].into_iter();
-    let document = Document::parse(text, Origin::file(Path::new("latticegate.yaml"))).unwrap();
-    Config::read(document, None, env, Trusted::Required, machine).unwrap()
+    Config::parse(Some(File { path: Path::new("latticegate.yaml"), text }), env, machine).unwrap()
 }
 
 fn machine(open_files: u64, gib_in_eighths: u64) -> Machine {

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::http::uri::PathAndQuery;
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Fetched, Looked, SourceError};
+use crate::files;
 use crate::problem::Origin;
 use crate::yaml;
 
@@ -76,7 +77,7 @@ impl FileSource {
                 now
             }
         };
-        let bytes = yaml::read_file(&self.path)?;
+        let bytes = files::read(&self.path)?;
         // It changed while it was read: next time. (A pipe always does, and can be read once.)
         if stamp.is_file && Stamp::of(&self.path)? != stamp && !self.at_once {
             return Ok(Looked::Unchanged);

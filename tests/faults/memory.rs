@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use latticegate::config::Config;
-use latticegate::machine::Machine;
+use latticegate::config::{Config, Machine};
 
 use crate::flood::{Crowd, FILES, pass, start};
 use crate::gate::Gate;
@@ -95,7 +94,7 @@ const TASK: u64 = 192 * MIB;
 fn defaults(memory: u64) -> latticegate::config::Limits {
     let machine = Machine { open_files: 1 << 20, cpus: 2.try_into().unwrap(), memory };
     let env = [("LATTICEGATE_PROXY_PROTOCOL__TRUSTED".to_owned(), "127.0.0.0/8".to_owned())];
-    Config::load_on(&machine, None, env.into_iter()).unwrap().0.limits
+    Config::parse(None, env.into_iter(), &machine).unwrap().0.limits
 }
 
 #[test]

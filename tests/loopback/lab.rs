@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
 use latticegate::access_log::Sink;
-use latticegate::config::{Config, Listener};
+use latticegate::config::Listener;
+use latticegate::files;
 use latticegate::gate::{Gate, Stop};
 use latticegate::reload::SourceThread;
 use latticegate::wall::Wall;
@@ -105,7 +106,7 @@ impl Lab {
 
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
-        let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
+        let (config, _) = files::configuration(Some(&config), std::iter::empty()).unwrap();
         let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
         let (log, lines) = channel();
