@@ -7,19 +7,21 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use latticegate::access_log::{Log, Sink, Writer};
-use latticegate::client::{Client, EndpointId};
-use latticegate::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
-use latticegate::hostname::Hostname;
-use latticegate::metrics::Metrics;
-use latticegate::outcome::Side;
-use latticegate::outcome::{Close, Outcome};
-use latticegate::policy::{ListenerView, Policy};
-use latticegate::problem::Origin;
-use latticegate::record::HelloFacts;
-use latticegate::reporter::Reporter;
-use latticegate::verdict::Verdict;
-use latticegate::{host, proxy_header, sni};
+use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::metrics::Metrics;
+use latticegate::telemetry::record::HelloFacts;
+use latticegate::telemetry::reporter::Reporter;
+use latticegate_core::client::{Client, EndpointId};
+use latticegate_core::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::Side;
+use latticegate_core::outcome::{Close, Outcome};
+use latticegate_core::policy::{ListenerView, Policy};
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::http_head;
+use latticegate_core::protocol::proxy_header;
 
 use crate::preface::{ALLOWED_CLIENT, CAPTURED_NAME, Hello, proxy_header as header_bytes};
 
@@ -48,7 +50,7 @@ pub(crate) fn run(name: &str, times: u32) -> Result<()> {
         "hello_2033" => hello(times, Hello::post_quantum()?.with_name(CAPTURED_NAME)),
         "hello_16k" => hello(times, padded(&Hello::classic()?.with_name(CAPTURED_NAME), 16_000)),
         "hello_40_records" => hello(times, in_records(&Hello::post_quantum()?.with_name(CAPTURED_NAME), 40)),
-        "head" => repeat(times, || found(&host::parse(black_box(HEAD), 80))),
+        "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
         "policy_10" => policy(times, 10),
         "policy_1000" => policy(times, 1000),
         "record_json" => record(times, LogFormat::Json),
@@ -81,7 +83,7 @@ fn found<T>(verdict: &Verdict<T>) -> bool {
 }
 
 fn hello(times: u32, bytes: Vec<u8>) -> Result<()> {
-    repeat(times, || found(&sni::parse(black_box(&bytes))))
+    repeat(times, || found(&client_hello::parse(black_box(&bytes))))
 }
 
 /// The hello with a padding extension (RFC 7685) that brings it to about `size` bytes in one record.
@@ -175,7 +177,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
     });
-    let Verdict::Found { value: hello, .. } = sni::parse(&Hello::classic()?.with_name(CAPTURED_NAME)) else {
+    let Verdict::Found { value: hello, .. } = client_hello::parse(&Hello::classic()?.with_name(CAPTURED_NAME)) else {
         bail!("the hello is not read")
     };
     let client = client()?;

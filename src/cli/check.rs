@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Source, list, log};
-use crate::access_log::{self, Sink};
-use crate::config::{Config, Limits, LogOutput, Machine, PolicySource};
-use crate::files;
-use crate::machine;
-use crate::policy::{Action, Policy};
-use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
+use crate::sys::files;
+use crate::sys::machine;
+use crate::telemetry::access_log::{self, Sink};
+use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
+use latticegate_core::diagnostic::{Origin, Problem, Severity};
+use latticegate_core::policy::{Action, Policy};
 
 /// Say everything that is wrong with the configuration and the access list; bind nothing.
 ///

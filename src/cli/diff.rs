@@ -8,10 +8,10 @@ use clap::Args;
 
 use super::list;
 use super::print::tell;
-use crate::config::PolicySource;
-use crate::policy::Policy;
-use crate::policy::diff::{Change, diff};
-use crate::problem::Severity;
+use latticegate_core::config::PolicySource;
+use latticegate_core::diagnostic::Severity;
+use latticegate_core::policy::Policy;
+use latticegate_core::policy::diff::{Change, diff};
 
 /// Say what a new access list would change: which addresses, for which names.
 ///

@@ -11,15 +11,15 @@ use clap::Args;
 
 use super::print::tell;
 use super::{Source, list};
-use crate::config::{Config, Listener, PolicySource};
-use crate::explain::{Answer, Explanation, Question, explain};
-use crate::files;
-use crate::gate;
-use crate::hostname::Hostname;
-use crate::outcome::RefuseReason;
-use crate::policy::{Policy, Reach, endpoint};
-use crate::problem::Severity;
-use crate::resolve::{LookupError, Wire, look_up};
+use crate::control::gate;
+use crate::dns::{LookupError, Wire, look_up};
+use crate::sys::files;
+use latticegate_core::config::{Config, Listener, PolicySource};
+use latticegate_core::diagnostic::Severity;
+use latticegate_core::explain::{Answer, Explanation, Question, explain};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::policy::{Policy, Reach, endpoint};
 
 /// Say what would happen to a connection, step by step, and why.
 ///

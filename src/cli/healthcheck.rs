@@ -10,8 +10,8 @@ use clap::Args;
 use socket2::{Domain, Socket, Type};
 
 use super::Source;
-use crate::files;
-use crate::health_socket::{self, Running};
+use crate::sys::files;
+use crate::web::health_socket::{self, Running};
 
 /// Ask the running latticegate whether it is ready, for a container's health check.
 ///

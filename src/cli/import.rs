@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::print::tell;
-use crate::files;
-use crate::import::{Include, Included, import};
-use crate::policy::Policy;
-use crate::problem::{Origin, Severity};
+use crate::sys::files;
+use latticegate_core::diagnostic::{Origin, Severity};
+use latticegate_core::policy::Policy;
+use latticegate_core::policy::import::{Include, Included, import};
 
 /// Turn an nginx allow/deny file into an access list.
 ///

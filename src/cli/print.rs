@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::problem::{Problem, Severity};
+use latticegate_core::diagnostic::{Problem, Severity};
 
 /// One line each, on standard error.
 pub(super) fn tell(severity: Severity, problems: &[Problem]) -> io::Result<()> {

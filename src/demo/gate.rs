@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::calls::Doors;
 use super::seen::Seen;
 use super::{Error, scene};
-use crate::access_log::Sink;
-use crate::blocking;
-use crate::config::{PolicySource, Protocol};
-use crate::files;
-use crate::gate::{Gate, StartError, Stop};
-use crate::problem::Problem;
+use crate::control::gate::{Gate, StartError, Stop};
 use crate::reload::{Loaded, SourceError, SourceThread, Told};
+use crate::sys::blocking;
+use crate::sys::files;
+use crate::telemetry::access_log::Sink;
+use latticegate_core::config::{PolicySource, Protocol};
+use latticegate_core::diagnostic::Problem;
 
 const PART: &str = "latticegate";
 

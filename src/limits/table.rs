@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Quota;
+use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {

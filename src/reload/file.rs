@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Fetched, Looked, SourceError};
-use crate::files;
-use crate::problem::Origin;
-use crate::yaml;
+use crate::sys::files;
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::yaml;
 
 /// How long a file that does not end with a newline may still be in the making.
 const UNFINISHED: Duration = Duration::from_secs(5);

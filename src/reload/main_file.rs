@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use super::Looked;
 use super::file::FileSource;
-use crate::blocking::{BlockingThread, Patience};
-use crate::files;
+use crate::sys::blocking::{BlockingThread, Patience};
+use crate::sys::files;
 
 /// Nothing hangs on how soon it is told.
 const POLL: Duration = Duration::from_secs(1);

@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use super::source_thread::{Look, SourceThread};
 use super::{Loaded, SourceError};
-use crate::blocking::Patience;
-use crate::client::Client;
-use crate::hostname::Hostname;
-use crate::policy::{Admission, Decision, ListenerView, Policy, RuleId};
+use crate::sys::blocking::Patience;
+use latticegate_core::client::Client;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::policy::{Admission, Decision, ListenerView, Policy, RuleId};
 
 /// One line in the log in this time at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);

@@ -14,11 +14,11 @@ use hyper::{Response, StatusCode};
 use super::explain::{self, Form};
 use super::snapshot::Snapshot;
 use super::{Body, Site, not_found, page, respond, rule_metrics, text};
-use crate::recent::Asker;
+use crate::dns::ResolverFactory;
+use crate::proxy::worker::Shared;
 use crate::reload::Shadow;
-use crate::resolve::ResolverFactory;
-use crate::status::Status;
-use crate::worker::Shared;
+use crate::telemetry::recent::Asker;
+use crate::telemetry::status::Status;
 
 pub struct Admin {
     pub shared: Arc<Shared>,

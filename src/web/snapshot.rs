@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::outcome::Outcome;
-use crate::policy::{Rule, RuleId};
-use crate::recent::Refusal;
+use crate::dns::Shown;
+use crate::proxy::worker::Shared;
 use crate::reload::{Loaded, Shadowed};
-use crate::resolve::Shown;
-use crate::socket;
-use crate::status::Unready;
-use crate::worker::Shared;
+use crate::sys::socket;
+use crate::telemetry::recent::Refusal;
+use crate::telemetry::status::Unready;
+use latticegate_core::outcome::Outcome;
+use latticegate_core::policy::{Rule, RuleId};
 
 pub(super) struct Snapshot {
     pub(super) now: SystemTime,

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
-use latticegate::access_log::Sink;
-use latticegate::config::Listener;
-use latticegate::files;
-use latticegate::gate::{Gate, Stop};
+use latticegate::control::gate::{Gate, Stop};
 use latticegate::reload::SourceThread;
-use latticegate::wall::Wall;
+use latticegate::sys::clock::Wall;
+use latticegate::sys::files;
+use latticegate::telemetry::access_log::Sink;
+use latticegate_core::config::Listener;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use latticegate::access_log::{Log, Sink, Writer};
-use latticegate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
-use latticegate::gate::Stop;
-use latticegate::metrics::Metrics;
-use latticegate::outcome::{Outcome, Unfinished};
-use latticegate::reporter::Reporter;
+use latticegate::control::gate::Stop;
+use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::metrics::Metrics;
+use latticegate::telemetry::reporter::Reporter;
+use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};
+use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
 
 use crate::dns::{Reply, SERVFAIL, addresses};

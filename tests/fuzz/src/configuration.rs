@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use latticegate::config::{Config, File, Machine, ProxyProtocol};
+use latticegate_core::config::{Config, File, Machine, ProxyProtocol};
 
 use super::problems;
 
