@@ -15,7 +15,7 @@ use latticegate::{host, proxy_header, sni};
 use proptest::prelude::*;
 
 #[allow(unreachable_pub, reason = "tests/fuzz builds it as a library")]
-#[path = "fuzz/src/lib.rs"]
+#[path = "invariants/src/lib.rs"]
 mod holds;
 
 /// A line of the manifest and the bytes that it is about.

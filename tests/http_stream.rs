@@ -11,7 +11,9 @@ use proptest::prelude::*;
 
 use malformed::stream::Smuggled;
 
+#[path = "support/src/malformed/mod.rs"]
 mod malformed;
+#[path = "support/src/wire.rs"]
 mod wire;
 
 /// What became of a stream.

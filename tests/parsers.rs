@@ -17,7 +17,9 @@ use proptest::prelude::*;
 use malformed::{Malformed, Stage};
 use wire::{Hello, ORDERS};
 
+#[path = "support/src/malformed/mod.rs"]
 mod malformed;
+#[path = "support/src/wire.rs"]
 mod wire;
 
 /// What the test needs of any parser's verdict.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "readme/commands.rs"]
+#[path = "support/src/readme.rs"]
 mod commands;
 
 use std::collections::BTreeSet;

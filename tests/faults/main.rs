@@ -17,22 +17,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 // The parts.
-#[path = "../loopback/dns.rs"]
+#[path = "../support/src/dns.rs"]
 mod dns;
 mod gate;
-#[path = "../loopback/lab.rs"]
+#[path = "../support/src/lab.rs"]
 mod lab;
-#[path = "../lab/namespace.rs"]
+#[path = "../support/src/namespace.rs"]
 mod lab_namespace;
-#[path = "../malformed/mod.rs"]
+#[path = "../support/src/malformed/mod.rs"]
 mod malformed;
-#[path = "../loopback/namespace.rs"]
+#[path = "../support/src/private_network.rs"]
 mod namespace;
-#[path = "../loopback/peer.rs"]
+#[path = "../support/src/peer.rs"]
 mod peer;
-#[path = "../loopback/upstream.rs"]
+#[path = "../support/src/upstream.rs"]
 mod upstream;
-#[path = "../wire/mod.rs"]
+#[path = "../support/src/wire.rs"]
 mod wire;
 
 // The tests.

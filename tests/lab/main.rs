@@ -11,10 +11,11 @@
 mod balancer;
 mod checks;
 mod client;
-#[path = "../readme/commands.rs"]
+#[path = "../support/src/readme.rs"]
 mod commands;
 mod lattice;
 mod matrix;
+#[path = "../support/src/namespace.rs"]
 mod namespace;
 mod network;
 mod path;

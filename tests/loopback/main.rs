@@ -16,16 +16,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 // The parts.
+#[path = "../support/src/dns.rs"]
 mod dns;
+#[path = "../support/src/lab.rs"]
 mod lab;
+#[path = "../support/src/private_network.rs"]
 mod namespace;
+#[path = "../support/src/peer.rs"]
 mod peer;
+#[path = "../support/src/process.rs"]
 mod process;
+#[path = "../support/src/upstream.rs"]
 mod upstream;
 
-#[path = "../malformed/mod.rs"]
+#[path = "../support/src/malformed/mod.rs"]
 mod malformed;
-#[path = "../wire/mod.rs"]
+#[path = "../support/src/wire.rs"]
 mod wire;
 
 // The tests.

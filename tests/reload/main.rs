@@ -14,17 +14,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 // The parts, shared with tests/loopback.
-#[path = "../loopback/dns.rs"]
+#[path = "../support/src/dns.rs"]
 mod dns;
-#[path = "../loopback/lab.rs"]
+#[path = "../support/src/lab.rs"]
 mod lab;
-#[path = "../loopback/peer.rs"]
+#[path = "../support/src/peer.rs"]
 mod peer;
-#[path = "../loopback/process.rs"]
+#[path = "../support/src/process.rs"]
 mod process;
-#[path = "../loopback/upstream.rs"]
+#[path = "../support/src/upstream.rs"]
 mod upstream;
-#[path = "../wire/mod.rs"]
+#[path = "../support/src/wire.rs"]
 mod wire;
 
 mod gate;
