@@ -4,9 +4,9 @@ use latticegate::hostname::Hostname;
 use latticegate::sni::{Hello, MAX_BYTES, MAX_HELLO, Parser, parse};
 use latticegate::verdict::Verdict;
 
-use super::verdict::{resumes, stable};
+use crate::verdict::{resumes, stable};
 
-pub fn holds(bytes: &[u8]) -> Verdict<Hello> {
+pub fn check(bytes: &[u8]) -> Verdict<Hello> {
     let verdict = stable(bytes, MAX_BYTES, parse);
     resumes(bytes, || {
         let mut parser = Parser::default();

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use latticegate::config::{Config, ProxyProtocol};
 
-use super::problems;
+use crate::problems;
 
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (text, variables) = text.split_once('\0').unwrap_or((text, ""));
     // The system ends a variable at NUL.
@@ -26,10 +26,10 @@ pub fn holds(bytes: &[u8]) {
         Ok((config, warnings)) => {
             keeps_its_promises(config);
             if !warnings.is_empty() {
-                problems::are_told_well(warnings, text);
+                problems::are_well_formed(warnings, text);
             }
         }
-        Err(found) => problems::are_told_well(found, text),
+        Err(found) => problems::are_well_formed(found, text),
     }
     assert_eq!(format!("{read:?}"), format!("{:?}", Config::load(Some(&path), variables())), "read twice, differs");
 }

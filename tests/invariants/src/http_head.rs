@@ -4,11 +4,11 @@ use latticegate::host::{Head, MAX_HEAD, Parser, parse};
 use latticegate::hostname::Hostname;
 use latticegate::verdict::Verdict;
 
-use super::verdict::{resumes, stable};
+use crate::verdict::{resumes, stable};
 
 const PUBLIC_PORT: u16 = 80;
 
-pub fn holds(bytes: &[u8]) -> Verdict<Head> {
+pub fn check(bytes: &[u8]) -> Verdict<Head> {
     let verdict = stable(bytes, MAX_HEAD, |bytes| parse(bytes, PUBLIC_PORT));
     resumes(bytes, || {
         let mut parser = Parser::default();

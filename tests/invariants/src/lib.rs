@@ -1,5 +1,7 @@
-//! What must hold for every input, whoever sends it. Each `holds` is one fuzz target; `tests/captures.rs` runs
-//! the same functions over the committed captures and seeds, without libFuzzer.
+//! What must hold for every input, whoever sends it. Each `check` is one fuzz target of
+//! `tests/fuzz`; `tests/captures.rs` runs the same functions over the committed captures and seeds, without libFuzzer.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how an invariant fails")]
 
 pub mod client_hello;
 pub mod configuration;

@@ -9,18 +9,18 @@ use latticegate::hostname::Hostname;
 use latticegate::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
 use latticegate::problem::Origin;
 
-use super::problems;
+use crate::problems;
 
 /// Questions of each kind asked of one list: all combinations are tried.
 const MOST: usize = 12;
 /// 2026-01-01: some `until:` lie before it, some after.
 const NOW: Duration = Duration::from_secs(1_767_225_600);
 
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match Policy::parse(text, Origin::file("ipcontrol.yaml")) {
         Ok(policy) => decides_as_written(&policy, text),
-        Err(found) => problems::are_told_well(&found, text),
+        Err(found) => problems::are_well_formed(&found, text),
     }
 }
 

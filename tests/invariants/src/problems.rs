@@ -2,7 +2,7 @@
 
 use latticegate::problem::{Origin, Problem};
 
-pub(crate) fn are_told_well(problems: &[Problem], text: &str) {
+pub(crate) fn are_well_formed(problems: &[Problem], text: &str) {
     assert!(!problems.is_empty(), "refused without a reason");
     for problem in problems {
         let told = problem.to_string();

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use latticegate::proxy_header::{Header, MAX_HEADER, parse};
 use latticegate::verdict::Verdict;
 
-use super::verdict::stable;
+use crate::verdict::stable;
 
-pub fn holds(bytes: &[u8]) -> Verdict<Header> {
+pub fn check(bytes: &[u8]) -> Verdict<Header> {
     let verdict = judge(bytes);
     // libFuzzer cannot guess a checksum: the same header with the right one.
     if let Some(sealed) = with_true_checksum(bytes) {

@@ -6,7 +6,7 @@ use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
 use latticegate::outcome::RefuseReason;
 use latticegate::verdict::Verdict;
 
-use super::simple_http::{end_of_chunks, find};
+use crate::simple_http::{end_of_chunks, find};
 
 const PUBLIC_PORT: u16 = 80;
 
@@ -19,7 +19,7 @@ pub struct Seen {
 }
 
 /// Nothing where the first head is incomplete or refused: then there is no stream.
-pub fn holds(bytes: &[u8]) -> Option<Seen> {
+pub fn check(bytes: &[u8]) -> Option<Seen> {
     let whole = feed(bytes, bytes.len(), false)?;
     for step in [1, 2, 3, 7, 64, 1000].into_iter().filter(|step| bytes.len() / step <= 4000) {
         for in_bulk in [false, true] {

@@ -3,10 +3,10 @@
 
 use latticegate::http_response::{Expected, Progress, Responses};
 
-use super::simple_http::{end_of_chunks, find};
+use crate::simple_http::{end_of_chunks, find};
 
 /// The first byte says what was asked: two bits for each of four requests.
-pub fn holds(bytes: &[u8]) -> Option<Progress> {
+pub fn check(bytes: &[u8]) -> Option<Progress> {
     let (&kinds, bytes) = bytes.split_first()?;
     let requests: Vec<Expected> =
         (0..4).map(|n| kinds >> (2 * n)).map(|bits| Expected { head: bits & 1 != 0, upgrade: bits & 2 != 0 }).collect();

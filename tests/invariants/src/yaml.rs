@@ -5,9 +5,9 @@ use latticegate::yaml::Document;
 use saphyr_parser::Parser;
 use serde_yaml::Value;
 
-use super::problems;
+use crate::problems;
 
-pub fn holds(bytes: &[u8]) {
+pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (events, values) = (Reader::events(text), Reader::values(text));
     match Document::parse(text, Origin::file("a.yaml")) {
@@ -21,7 +21,7 @@ pub fn holds(bytes: &[u8]) {
             }
         }
         Err(found) => {
-            problems::are_told_well(&found, text);
+            problems::are_well_formed(&found, text);
             let says = |message: &str| found.iter().any(|problem| problem.message.starts_with(message));
             if is_at_the_edge(text) {
                 return;
