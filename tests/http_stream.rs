@@ -9,12 +9,7 @@ use latticegate::outcome::RefuseReason;
 use latticegate::verdict::Verdict;
 use proptest::prelude::*;
 
-use malformed::stream::Smuggled;
-
-#[path = "support/src/malformed/mod.rs"]
-mod malformed;
-#[path = "support/src/wire.rs"]
-mod wire;
+use support::malformed::{self, stream::Smuggled};
 
 /// What became of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]

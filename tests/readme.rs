@@ -3,9 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/src/readme.rs"]
-mod commands;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +10,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use support::readme;
 use tempfile::TempDir;
 
 /// What the program answers to a key that it does not know is the list of those it does.
@@ -102,14 +100,14 @@ fn every_command_is_run() {
     let here = operators_directory(root);
     let published = web_server("HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\nrules:\n  - allow: 10.0.0.0/8\n");
     let (mut ran, mut elsewhere, mut by_lab) = (0, 0, 0);
-    for command in commands::of_readme() {
+    for command in readme::commands() {
         if let Some((_, file, words)) = RUN_ELSEWHERE.iter().find(|(it, _, _)| *it == command) {
             let text = fs::read_to_string(root.join(file)).unwrap();
             assert!(text.contains(words), "{file} is said to run `{command}`, but has no {words}");
             elsewhere += 1;
             continue;
         }
-        if commands::is_curl(&command) {
+        if readme::is_curl(&command) {
             by_lab += 1;
             continue;
         }
@@ -143,7 +141,7 @@ fn every_command_is_run() {
     assert!(ran >= 7 && elsewhere >= 11 && by_lab >= 7, "{ran} run here, {elsewhere} elsewhere, {by_lab} by tests/lab");
     // Who runs what `by_lab` counts.
     let lab = fs::read_to_string(root.join("tests/lab/readme.rs")).unwrap();
-    assert!(lab.contains("commands::of_readme()") && lab.contains("commands::is_curl("));
+    assert!(lab.contains("readme::commands()") && lab.contains("readme::is_curl("));
 }
 
 /// Where the README's commands are typed: the shipped files, and those that it names.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Port, Setup, get, hello, word};
-use crate::wire::tcp4;
+use support::lab::{Lab, Port, Setup, get, hello, word};
+use support::wire::tcp4;
 
 const DAY: i64 = 24 * 3600;
 

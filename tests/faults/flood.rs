@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::tcp4;
+use support::lab::{Parts, Setup, hello, word};
+use support::peer::{End, Peer};
+use support::wire::tcp4;
 
 pub const FILES: u32 = 20_000;
 
@@ -91,14 +91,14 @@ fn thousands_of_slow_hellos_keep_nobody_out() {
     let (tls, before) = (gate.address("tls"), gate.resident());
     let slow = Crowd::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
     let active = r#"latticegate_connections_active{listener="tls"}"#;
-    crate::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
+    support::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
     (0..50).for_each(|_| pass(&gate));
     let grown = gate.resident() - before;
     eprintln!("{CROWD} slow hellos: {grown} MiB more resident");
     // 20 KiB each is what the configuration promises.
     assert!(grown < CROWD as u64 * 20 / 1024, "{grown} MiB");
     drop(slow);
-    crate::until("they are gone", || gate.metric(active) == 0.0);
+    support::until("they are gone", || gate.metric(active) == 0.0);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn sessions_open_at_sigterm_end_whole() {
         })
         .collect();
     gate.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || std::net::TcpStream::connect(tls).is_err());
+    support::until("no longer accepting", || std::net::TcpStream::connect(tls).is_err());
     let body = vec![7; 64 * 1024];
     for (mut client, mut upstream) in pairs {
         client.say(b"question").finish();
@@ -137,7 +137,7 @@ fn sessions_open_at_sigterm_end_whole() {
         upstream.say(&body).finish();
         assert!(client.hear_all() == (body.clone(), End::Fin));
     }
-    crate::until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    support::until("it has ended", || gate.child.try_wait().unwrap().is_some());
     let records = gate.log();
     // Beside them, those of this test that only looked whether it still accepts.
     let done = records.iter().filter(|record| word(record, "reason") == "done").count();
@@ -156,7 +156,7 @@ fn half_open_clients_are_few_for_each_address() {
         })
         .collect();
     let refused = r#"latticegate_connections_total{listener="tls",outcome="refused",reason="client_half_open"}"#;
-    crate::until("all but a hundred are refused", || gate.metric(refused) == 300.0);
+    support::until("all but a hundred are refused", || gate.metric(refused) == 300.0);
     // The same address with a whole hello is none of them.
     pass(&gate);
     drop(slow);

@@ -10,9 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::lab::{Parts, get};
-use crate::peer::Peer;
-use crate::until;
+use support::lab::{Parts, get};
+use support::peer::Peer;
+use support::until;
 
 pub struct Gate {
     pub child: Child,

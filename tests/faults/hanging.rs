@@ -10,10 +10,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::lab::{Parts, Setup, get, hello};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 const FILES: u32 = 256;
 
@@ -76,7 +76,7 @@ fn blocked(gate: &Gate, file: &str) -> f64 {
 #[track_caller]
 fn serves(gate: &Gate) {
     let name = format!("n{}.example.com", gate.parts.upstream.address.port());
-    gate.parts.dns.set(&name, crate::dns::addresses(&[gate.parts.upstream.address.ip()]));
+    gate.parts.dns.set(&name, support::dns::addresses(&[gate.parts.upstream.address.ip()]));
     for hello in [hello(), Hello::to(name.as_bytes()).record()] {
         let mut client = Peer::connect(gate.address("tls"));
         client.say([tcp4(&[]), hello.clone()].concat());

@@ -9,9 +9,9 @@ use latticegate::machine::Machine;
 
 use crate::flood::{Crowd, FILES, pass, start};
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello};
-use crate::peer::{End, Peer};
-use crate::wire::{handshake, records, tcp4};
+use support::lab::{Parts, Setup, hello};
+use support::peer::{End, Peer};
+use support::wire::{handshake, records, tcp4};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,7 +28,7 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000, half_open_bytes: 8MiB");
     let before = gate.memory("VmRSS:");
     let flood = Crowd::unwelcome(CROWD, gate.address("tls"), &dribble());
-    crate::until("much of it is held", || {
+    support::until("much of it is held", || {
         let (held, bound) = gate.limit("half_open_bytes");
         assert!(held <= BOUND && bound == BOUND, "{held} of {bound} bytes are held");
         held > BOUND / 2
@@ -54,7 +54,7 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     // What is held and what the allocator keeps beside it, and 5 KiB for each connection. Without a bound: 125 MiB.
     assert!(grown < 2 * BOUND + CROWD as u64 * 5 * 1024, "{} MiB", grown / MIB);
     drop(flood);
-    crate::until("nothing is held any more", || gate.limit("half_open_bytes").0 == 0);
+    support::until("nothing is held any more", || gate.limit("half_open_bytes").0 == 0);
     let longest_waiting = gate.log();
     let overloaded = longest_waiting.iter().filter(|record| record["reason"] == "overloaded");
     assert!(overloaded.clone().count() > CROWD / 2);
@@ -127,12 +127,12 @@ fn a_flood_to_both_limits_fits_the_task() {
     let relayed: Vec<(Peer, Peer)> = (0..connections - half_open).map(|_| pair(&gate)).collect();
     let with_relayed = gate.memory("VmRSS:");
     let few = Crowd::unwelcome(half_open, gate.address("tls"), &[&tcp4(&[])[..], &hello()[..50]].concat());
-    crate::until("they are half-open", || gate.limit("half_open").0 >= half_open as u64 * 9 / 10);
+    support::until("they are half-open", || gate.limit("half_open").0 >= half_open as u64 * 9 / 10);
     let with_half_open = gate.memory("VmRSS:");
     drop(few);
-    crate::until("they are gone", || gate.limit("half_open").0 == 0);
+    support::until("they are gone", || gate.limit("half_open").0 == 0);
     let flood = Crowd::unwelcome(2 * half_open, gate.address("tls"), &dribble());
-    crate::until("all has been read", || gate.limit("half_open_bytes").0 > limits.half_open_bytes / 2);
+    support::until("all has been read", || gate.limit("half_open_bytes").0 > limits.half_open_bytes / 2);
     let peak = gate.memory("VmHWM:");
 
     let sockets = kernel_bytes_per_socket();
@@ -167,7 +167,7 @@ fn a_flood_to_both_limits_fits_the_task() {
         upstream.say(b"more");
         assert_eq!(client.hear(4), b"more");
     }
-    crate::until("there is room", || gate.limit("connections").0 < 1000);
+    support::until("there is room", || gate.limit("connections").0 < 1000);
     pass(&gate);
 }
 

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello};
-use crate::peer::Peer;
-use crate::wire::tcp4;
+use support::lab::{Parts, Setup, hello};
+use support::peer::Peer;
+use support::wire::tcp4;
 
 const DROPPED: &str = "latticegate_access_log_dropped_lines_total";
 
@@ -33,7 +33,7 @@ fn a_full_disk_loses_lines_and_no_connection() {
     for _ in 0..20 {
         pass(&gate);
     }
-    crate::until("every line is counted as lost", || gate.metric(DROPPED) == 20.0);
+    support::until("every line is counted as lost", || gate.metric(DROPPED) == 20.0);
     assert_eq!(gate.said().matches("the access log cannot be written").count(), 1, "{}", gate.said());
 }
 
@@ -41,7 +41,7 @@ fn a_full_disk_loses_lines_and_no_connection() {
 fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
     let mut gate = Gate::writing_to(Parts::make(&Setup::default()), 1024, &[], Stdio::piped());
     let mut sent = 0_u64;
-    let deadline = std::time::Instant::now() + 2 * crate::PATIENCE;
+    let deadline = std::time::Instant::now() + 2 * support::PATIENCE;
     // 64 KiB in the pipe and 64 pieces in the queue, each of as much as comes in 100 ms.
     while gate.metric(DROPPED) == 0.0 {
         assert!(std::time::Instant::now() < deadline, "nothing was dropped of {sent}");
@@ -55,7 +55,7 @@ fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
     // The reader comes back: what it reads and what was dropped is all there was.
     let stdout = gate.child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || BufReader::new(stdout).lines().count() as u64);
-    crate::until("the pipe runs again", || {
+    support::until("the pipe runs again", || {
         refuse(&gate);
         sent += 1;
         let before = gate.metric(DROPPED);
@@ -66,6 +66,6 @@ fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
     });
     let dropped = gate.metric(DROPPED) as u64;
     gate.signal(Signal::SIGTERM);
-    crate::until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    support::until("it has ended", || gate.child.try_wait().unwrap().is_some());
     assert_eq!(reader.join().unwrap() + dropped, sent);
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use crate::dns::addresses;
-use crate::lab::{Lab, Port, Setup, word};
-use crate::malformed::stream;
-use crate::peer::{End, Peer};
+use support::dns::addresses;
+use support::lab::{Lab, Port, Setup, word};
+use support::malformed::stream;
+use support::peer::{End, Peer};
 
 const GET: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\nX-Odd:  kept \r\n\r\n";
 const OTHER: &[u8] = b"GET /2 HTTP/1.1\r\nHost: other.example.com\r\n\r\n";
@@ -165,7 +165,9 @@ fn a_list_that_comes_between_two_requests_denies_the_second() {
     upstream.say(ANSWER);
     assert_eq!(client.hear(ANSWER.len()), ANSWER);
     fs::write(lab.files.path().join("ipcontrol.yaml"), DENIES).unwrap();
-    crate::until("the list is loaded", || lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0);
+    support::until("the list is loaded", || {
+        lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0
+    });
     client.say(GET);
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::tcp4;
+use support::lab::{Parts, Setup, get, hello, word};
+use support::peer::{End, Peer};
+use support::wire::tcp4;
 
 const FILES: u32 = 96;
 
@@ -25,7 +25,7 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
     let mut gate = start();
     let mut clients = Vec::new();
     // Established connections cannot be made to go, so the table fills for good.
-    crate::until("the table is full", || {
+    support::until("the table is full", || {
         clients.push(client(&gate));
         gate.open_files() >= FILES as usize - 1 && gate.said().contains("accept fails")
     });
@@ -53,12 +53,12 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
     assert!(gate.open_files() >= FILES as usize - 4, "{}", gate.open_files());
     drop(clients);
     gate.parts.upstream.close_all();
-    crate::until("served again", || {
+    support::until("served again", || {
         let _client = client(&gate);
         gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
     });
     gate.parts.upstream.close_all();
-    crate::until("the fds are back", || gate.open_files() < 60);
+    support::until("the fds are back", || gate.open_files() < 60);
     assert!(gate.metric("latticegate_accept_errors_total") > 0.0);
     assert_eq!(gate.metric("latticegate_warning{warning=\"shortage\"}"), 1.0);
     assert!(get(gate.address("health"), "/readyz").1.contains("warning: out of open files"));
@@ -81,9 +81,9 @@ fn half_open_connections_make_room_for_those_who_say_what_they_want() {
             client
         })
         .collect();
-    crate::until("the slow are too many", || gate.said().contains("accept fails"));
+    support::until("the slow are too many", || gate.said().contains("accept fails"));
     // A client is in the queue behind them, or has no fd left for its upstream and tries again.
-    crate::until("a client is served", || {
+    support::until("a client is served", || {
         let _client = client(&gate);
         gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
     });

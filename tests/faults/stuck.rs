@@ -13,10 +13,10 @@ use nix::unistd::Pid;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::fcntl_setpipe_size;
 
-use crate::lab::{Parts, Setup, get, word};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::lab::{Parts, Setup, get, word};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 const LOST: &str = "latticegate_process_log_dropped_lines_total";
 const LOST_OF_ACCESS_LOG: &str = "latticegate_access_log_dropped_lines_total";
@@ -109,7 +109,7 @@ fn a_reader_that_stands_still_stops_neither_names_nor_health_nor_signals() {
     process.fill();
     // A name that nobody has asked for yet.
     let address = process.parts.upstream.address.ip();
-    process.parts.dns.set("new.example.com", crate::dns::addresses(&[address]));
+    process.parts.dns.set("new.example.com", support::dns::addresses(&[address]));
     let (mut client, hello) = (Peer::connect(process.tls), Hello::to(b"new.example.com").record());
     client.say([tcp4(&[]), hello.clone()].concat());
     assert_eq!(process.parts.upstream.accept().hear(hello.len()), hello);
@@ -243,7 +243,7 @@ fn forged_dns_messages_do_not_fill_the_log() {
     const NAMES: usize = 40;
     let setup = Setup { limits: "lookups_per_client: 1000", ..Setup::default() };
     let gate = crate::gate::Gate::start(Parts::make(&setup), 1024, &[]);
-    gate.parts.dns.set_otherwise(crate::dns::Reply::Spoofed(vec!["192.0.2.9".parse().unwrap()], None));
+    gate.parts.dns.set_otherwise(support::dns::Reply::Spoofed(vec!["192.0.2.9".parse().unwrap()], None));
     let clients = (0..NAMES).map(|number| {
         let mut client = Peer::connect(gate.address("tls"));
         client.say([tcp4(&[]), Hello::to(format!("n{number}.example.com").as_bytes()).record()].concat());

@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::lab::{Parts, Setup, get, hello};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 /// A user of nobody else's: the limit counts the threads of a user.
 fn as_a_user(parts: &Parts) -> Vec<String> {
@@ -61,7 +61,7 @@ fn without_another_thread_it_reloads_and_drains() {
     }
     until("the shadow list is loaded", || gate.said().contains("shadow list loaded"));
     assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
-    gate.parts.dns.set("new.example.com", crate::dns::addresses(&[gate.parts.upstream.address.ip()]));
+    gate.parts.dns.set("new.example.com", support::dns::addresses(&[gate.parts.upstream.address.ip()]));
     let (mut late, name) = (Peer::connect(gate.address("tls")), Hello::to(b"new.example.com").record());
     late.say([tcp4(&[]), name.clone()].concat());
     assert_eq!(gate.parts.upstream.accept().hear(name.len()), name);

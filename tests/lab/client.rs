@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ChildStdout, Command};
 
-use crate::namespace::Namespace;
 use crate::process::{DEADLINE, Output, Running, run};
+use support::namespace::Namespace;
 
 pub(crate) struct Client<'a> {
     namespace: &'a Namespace,

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::namespace::Namespace;
+use support::namespace::Namespace;
 
 /// Far above what anything here takes, even with the machine busy: reached, it is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

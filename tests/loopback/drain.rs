@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Parts, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::process::Process;
-use crate::wire::tcp4;
+use crate::LATTICEGATE;
+use support::lab::{Parts, Setup, get, hello, word};
+use support::peer::{End, Peer};
+use support::process::Process;
+use support::wire::tcp4;
 
 fn start(drain: &'static str) -> Process {
-    let process = Process::start(Parts::make(&Setup { drain, ..Setup::default() }), &[]);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup { drain, ..Setup::default() }), &[]);
     let health = process.address("health");
-    crate::until("ready", || get(health, "/readyz").0 == 200);
+    support::until("ready", || get(health, "/readyz").0 == 200);
     process
 }
 
@@ -40,14 +41,14 @@ fn a_session_ends_whole_and_the_process_with_success() {
     let (tls, health) = (process.address("tls"), process.address("health"));
     let (mut old, mut old_upstream) = pair(&process);
     process.signal(Signal::SIGTERM);
-    crate::until("not ready", || get(health, "/readyz") == (503, "not ready: shutting down\n".into()));
+    support::until("not ready", || get(health, "/readyz") == (503, "not ready: shutting down\n".into()));
     assert_eq!(get(health, "/healthz").0, 200);
     // The load balancer has not noticed yet: who comes now is served like anyone.
     let (mut new, mut new_upstream) = pair(&process);
     new_upstream.say(b"welcome");
     assert_eq!(new.hear(7), b"welcome");
     drop((new, new_upstream));
-    crate::until("no longer accepting", || refuses(tls));
+    support::until("no longer accepting", || refuses(tls));
     // Accepted before, it may take its time.
     old.say(b"still here").finish();
     assert_eq!(old_upstream.hear_all().0, b"still here");
@@ -69,7 +70,7 @@ fn whoever_waits_in_the_queue_is_served() {
     let tls = process.address("tls");
     let mut silent: Vec<Peer> = (0..20).map(|_| Peer::connect(tls)).collect();
     process.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || refuses(tls));
+    support::until("no longer accepting", || refuses(tls));
     for client in &mut silent {
         client.say([tcp4(&[]), hello()].concat()).finish();
     }
@@ -158,7 +159,7 @@ fn a_second_signal_cuts() {
         let health = process.address("health");
         let (mut client, _upstream) = pair(&process);
         process.signal(Signal::SIGINT);
-        crate::until("not ready", || get(health, "/readyz").0 == 503);
+        support::until("not ready", || get(health, "/readyz").0 == 503);
         assert!(process.is_running());
         client.hears_nothing();
         process.signal(second);
@@ -181,7 +182,7 @@ fn an_idle_process_does_not_wait_for_the_timeout() {
 #[test]
 fn after_kill_9_it_starts_again_at_once_on_the_same_ports() {
     let parts = Parts::make(&Setup::default());
-    let mut process = Process::start(parts, &[]);
+    let mut process = Process::start(LATTICEGATE, parts, &[]);
     let tls = process.address("tls");
     let port = tls.port().to_string();
     // From here on with the port that the kernel had chosen.
@@ -193,7 +194,7 @@ fn after_kill_9_it_starts_again_at_once_on_the_same_ports() {
             (client, process.parts().upstream.accept())
         };
         process.kill_and_restart(&environment);
-        crate::until("it listens again", || !refuses(tls));
+        support::until("it listens again", || !refuses(tls));
         // The old connection, still open at its client's end, is in nobody's way.
         let mut again = self::client(tls);
         assert_eq!(process.parts().upstream.accept().hear(hello().len()), hello());

@@ -9,10 +9,11 @@ use latticegate::gate::Stop;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 
-use crate::lab::{Lab, Parts, Port, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::process::Process;
-use crate::wire::tcp4;
+use crate::LATTICEGATE;
+use support::lab::{Lab, Parts, Port, Setup, get, hello, word};
+use support::peer::{End, Peer};
+use support::process::Process;
+use support::wire::tcp4;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
 const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole";
@@ -45,9 +46,9 @@ fn answered(process: &Process) -> Vec<(Peer, Peer, bool)> {
 }
 
 fn start(setup: &Setup) -> Process {
-    let process = Process::start(Parts::make(setup), &[]);
+    let process = Process::start(LATTICEGATE, Parts::make(setup), &[]);
     let health = process.address("health");
-    crate::until("ready", || get(health, "/readyz").0 == 200);
+    support::until("ready", || get(health, "/readyz").0 == 200);
     process
 }
 
@@ -110,7 +111,7 @@ fn an_answer_that_becomes_whole_while_draining_is_the_last() {
     assert_eq!(client.hear(30), &WHOLE[..30]);
     let http = process.address("http-direct");
     process.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || std::net::TcpStream::connect(http).is_err());
+    support::until("no longer accepting", || std::net::TcpStream::connect(http).is_err());
     client.hears_nothing();
     upstream.say(&WHOLE[30..]);
     assert_eq!(client.hear_all(), (WHOLE[30..].to_vec(), End::Fin));
@@ -126,7 +127,7 @@ fn a_second_signal_resets_what_is_not_whole() {
     let (mut client, mut upstream) = tls_pair(&process);
     process.signal(Signal::SIGTERM);
     let health = process.address("health");
-    crate::until("not ready", || get(health, "/readyz").0 == 503);
+    support::until("not ready", || get(health, "/readyz").0 == 503);
     process.signal(Signal::SIGTERM);
     for (client, _, whole) in &mut answered {
         assert_eq!(client.hear_all(), (vec![], if *whole { End::Fin } else { End::Reset }));
@@ -220,7 +221,7 @@ fn a_slow_reader_gets_all_and_then_the_reset() {
             });
             sender.say(&text);
             // Nothing of it is left in the sender's own buffer, which its reset would empty.
-            crate::until("all is sent", || unacknowledged(&sender) == 0);
+            support::until("all is sent", || unacknowledged(&sender) == 0);
             sender.reset();
             let (got, end) = slow.join().unwrap();
             assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
@@ -342,7 +343,7 @@ fn a_client_that_resets_after_its_fin_is_gone() {
         assert_eq!(upstream.hear_all(), (first, End::Fin));
         client.reset();
         // Long before `timeouts.idle`, and not by a FIN, which would say that all was taken.
-        crate::until("the service hears of it", || upstream.stream.take_error().unwrap().is_some());
+        support::until("the service hears of it", || upstream.stream.take_error().unwrap().is_some());
     }
     let told = lab.end();
     assert_eq!(told.records.len(), 2);
@@ -462,7 +463,7 @@ fn a_slow_reader_whose_upload_is_stuck_gets_all_and_then_the_reset() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_slowly(&mut client));
         upstream.say(&sent);
-        crate::until("all is sent", || unacknowledged(&upstream) == 0);
+        support::until("all is sent", || unacknowledged(&upstream) == 0);
         upstream.reset();
         let (got, end) = reader.join().unwrap();
         assert_eq!((got.len(), end), (SIZE, End::Reset));

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::lab::{Parts, Setup};
-use crate::process::Process;
-use crate::until;
+use crate::LATTICEGATE;
+use support::lab::{Parts, Setup};
+use support::process::Process;
+use support::until;
 
 /// Exit status and what was said.
 fn check(config: impl AsRef<Path>, environment: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -27,7 +28,7 @@ fn check(config: impl AsRef<Path>, environment: &[(&str, &str)]) -> (Option<i32>
 const HEALTHY: (Option<i32>, String) = (Some(0), String::new());
 
 fn started(setup: Setup, environment: &[(&str, &str)]) -> (Process, PathBuf) {
-    let process = Process::start(Parts::make(&setup), environment);
+    let process = Process::start(LATTICEGATE, Parts::make(&setup), environment);
     let config = process.parts().files.path().join("latticegate.yaml");
     until("it is ready", || check(&config, environment) == HEALTHY);
     (process, config)
@@ -139,7 +140,7 @@ fn two_of_one_file_are_distinguished_by_the_port() {
         .unwrap();
     let _two = Killed(two);
     until("the second listens", || std::net::TcpStream::connect(&*second).is_ok());
-    until("both are ready", || crate::lab::get(second.parse().unwrap(), "/readyz").0 == 200);
+    until("both are ready", || support::lab::get(second.parse().unwrap(), "/readyz").0 == 200);
     assert_eq!(check(&config, &health), HEALTHY);
     // A mistake in the file is no ill health: both are asked.
     let text = std::fs::read_to_string(&config).unwrap();

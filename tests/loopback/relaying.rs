@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::lab::{Lab, Port, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::{Hello, ORDERS, proxy, records, tcp4, tcp6};
+use support::lab::{Lab, Port, Setup, hello, word};
+use support::peer::{End, Peer};
+use support::wire::{Hello, ORDERS, proxy, records, tcp4, tcp6};
 
 /// Bytes in which a lost, doubled or swapped piece shows.
 fn pattern(n: usize) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::until;
+use support::until;
 
 /// What each failure must say.
 const STAYS: &str = "the old one stays in force";

@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::process::Process;
-use crate::until;
-use crate::wire::tcp4;
+use support::lab::{Parts, Setup, get, hello};
+use support::peer::Peer;
+use support::process::Process;
+use support::until;
+use support::wire::tcp4;
 
 pub const ALLOW: &str = "rules:\n- allow: 192.0.2.0/24\n";
 pub const DENY: &str = "rules:\n- deny: 192.0.2.1\n- allow: 192.0.2.0/24\n";
@@ -30,7 +30,7 @@ impl Gate {
     }
 
     pub fn of(parts: Parts, environment: &[(&str, &str)]) -> Self {
-        Self { process: Process::start(parts, environment) }
+        Self { process: Process::start(crate::LATTICEGATE, parts, environment) }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::lab::{Parts, Setup};
-use crate::until;
 use crate::web_server::WebServer;
+use support::lab::{Parts, Setup};
+use support::until;
 
 struct Site {
     parts: Parts,

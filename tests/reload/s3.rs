@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::lab::{Parts, Setup};
-use crate::until;
 use crate::web_server::WebServer;
+use support::lab::{Parts, Setup};
+use support::until;
 
 const OWNER: &str = "123456789012";
 

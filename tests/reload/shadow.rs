@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::gate::Gate;
-use crate::lab::get;
-use crate::until;
+use support::lab::get;
+use support::until;
 
 #[test]
 fn disagreements_are_counted_for_each_rule_and_logged() {

@@ -75,7 +75,6 @@ pub struct Lab {
     pub admin: SocketAddr,
     pub files: TempDir,
     /// The clock that people read.
-    #[allow(dead_code, reason = "only tests/faults moves it")]
     pub wall: Wall,
     network: u16,
     listeners: Vec<Listener>,

@@ -15,12 +15,12 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "lglab-";
 
-pub(crate) struct Namespace {
+pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    pub(crate) fn add(role: &str) -> Self {
+    pub fn add(role: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{PREFIX}{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &name]).unwrap_or_else(|error| panic!("ip netns add {name}: {error}"));
@@ -29,12 +29,12 @@ impl Namespace {
         namespace
     }
 
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Runs lines of `ip` in here.
-    pub(crate) fn configure(&self, lines: &str) {
+    pub fn configure(&self, lines: &str) {
         let mut child = Command::new("ip")
             .args(["-n", &self.name, "-batch", "-"])
             .stdin(Stdio::piped())
@@ -47,21 +47,21 @@ impl Namespace {
     }
 
     /// A file that programs in here see below /etc.
-    pub(crate) fn etc(&self, file: &str, text: &str) {
+    pub fn etc(&self, file: &str, text: &str) {
         let dir = etc_dir(&self.name);
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(file), text).unwrap();
     }
 
     /// A command that runs in here and dies with the thread that started it.
-    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, "setpriv", "--pdeathsig", "KILL", "--"]).arg(program.as_ref());
         command
     }
 
     /// Runs `work` on a thread that is in here. Sockets made by it stay in here wherever they are taken.
-    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = fs::File::open(Path::new("/run/netns").join(&self.name)).unwrap();
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
@@ -80,7 +80,7 @@ impl Drop for Namespace {
 }
 
 /// Whether namespaces can be made here at all.
-pub(crate) fn permitted() -> Result<(), String> {
+pub fn permitted() -> Result<(), String> {
     let name = format!("{PREFIX}{}-probe-{:?}", std::process::id(), std::thread::current().id());
     let name = name.replace(['(', ')'], "");
     let added = ip(&["netns", "add", &name]);
@@ -89,12 +89,12 @@ pub(crate) fn permitted() -> Result<(), String> {
 }
 
 /// A folder for the files of a run.
-pub(crate) fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir().unwrap()
 }
 
 /// Removes what killed runs left behind: namespaces and folders of ours whose process is gone.
-pub(crate) fn sweep() {
+pub fn sweep() {
     for dir in ["/run/netns", "/etc/netns"] {
         for name in abandoned(Path::new(dir)) {
             remove(&name);

@@ -12,23 +12,25 @@ use crate::lab::Parts;
 use crate::until;
 
 pub struct Process {
+    program: &'static str,
     child: Child,
     parts: Parts,
 }
 
 impl Process {
-    /// Its access log goes to a file, its own log to another.
-    pub fn start(parts: Parts, environment: &[(&str, &str)]) -> Self {
-        let child = Self::spawn(&parts, environment);
-        Self { child, parts }
+    /// Its access log goes to a file, its own log to another. `program` is the caller's
+    /// `env!("CARGO_BIN_EXE_latticegate")`, which Cargo sets for the package's own tests only.
+    pub fn start(program: &'static str, parts: Parts, environment: &[(&str, &str)]) -> Self {
+        let child = Self::spawn(program, &parts, environment);
+        Self { program, child, parts }
     }
 
-    fn spawn(parts: &Parts, environment: &[(&str, &str)]) -> Child {
+    fn spawn(program: &str, parts: &Parts, environment: &[(&str, &str)]) -> Child {
         let file = |name: &str| {
             let path = parts.files.path().join(name);
             File::options().append(true).create(true).open(path).unwrap()
         };
-        Command::new(env!("CARGO_BIN_EXE_latticegate"))
+        Command::new(program)
             .args(["run", "--config"])
             .arg(parts.files.path().join("latticegate.yaml"))
             .env_clear()
@@ -87,7 +89,7 @@ impl Process {
     pub fn kill_and_restart(&mut self, environment: &[(&str, &str)]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = Self::spawn(&self.parts, environment);
+        self.child = Self::spawn(self.program, &self.parts, environment);
     }
 }
 

@@ -9,8 +9,8 @@ const BEGINNINGS: [&str; 7] =
     ["latticegate ", "target/release/latticegate ", "cargo ", "curl ", "tests/", "benches/", "cfn/"];
 
 /// In the order of the README, blanks made single, each once.
-pub(crate) fn of_readme() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+pub fn commands() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let text = std::fs::read_to_string(path).expect("the README is there");
     let mut commands: Vec<String> = Vec::new();
     // Fenced blocks are every second part; inline code is every second part of what is between them.
@@ -37,11 +37,11 @@ fn is_command(code: &str) -> bool {
 }
 
 /// What `tests/lab` runs, as it stands.
-pub(crate) fn is_curl(command: &str) -> bool {
+pub fn is_curl(command: &str) -> bool {
     command.starts_with("curl ") || is_signing(command)
 }
 
 /// What is added to a curl command for a service that asks for SigV4.
-pub(crate) fn is_signing(command: &str) -> bool {
+pub fn is_signing(command: &str) -> bool {
     command.starts_with("--aws-sigv4 ")
 }

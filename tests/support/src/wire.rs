@@ -1,8 +1,6 @@
 //! Builds what clients and load balancers send: PROXY headers, ClientHellos, records. Valid by default, so that a
 //! test names only what it bends. Shared by the tests of the parsers and those through real sockets.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
-
 pub const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 pub const LOCAL: u8 = 0x20;
 pub const PROXY: u8 = 0x21;

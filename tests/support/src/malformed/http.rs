@@ -10,7 +10,7 @@ macro_rules! post {
     ($($line:literal),*) => { concat!("POST / HTTP/1.1\r\nHost: orders.example.com\r\n", $($line, "\r\n",)* "\r\n") };
 }
 
-pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+pub(super) fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let mut rows: Vec<_> = texts().into_iter().map(|(name, text, reason)| (name, text.into(), reason)).collect();
     rows.extend(binaries());
     rows
@@ -237,7 +237,7 @@ fn binaries() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 }
 
 /// A good head of exactly this many bytes.
-pub fn long_head(len: usize) -> Vec<u8> {
+fn long_head(len: usize) -> Vec<u8> {
     let (start, end) = ("GET / HTTP/1.1\r\nHost: a.example\r\nX: ", "\r\n\r\n");
     format!("{start}{}{end}", "y".repeat(len - start.len() - end.len())).into()
 }

@@ -1,15 +1,6 @@
 //! What hostile and broken peers send, and the word with which each is refused. One table for the tests of the
 //! pure parsers and for those that send the same bytes through a real socket.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions
-)]
-
 mod http;
 mod proxy;
 pub mod stream;
@@ -28,6 +19,11 @@ pub enum Stage {
     Http,
 }
 
+impl Stage {
+    pub const ALL: [Self; 3] = [Self::Proxy, Self::Tls, Self::Http];
+}
+
+/// One input, and what becomes of it.
 pub struct Malformed {
     pub name: &'static str,
     pub stage: Stage,
@@ -36,6 +32,7 @@ pub struct Malformed {
     pub reason: &'static str,
 }
 
+/// Every row of the table.
 pub fn all() -> Vec<Malformed> {
     let stages = [(Stage::Proxy, proxy::all()), (Stage::Tls, tls::all()), (Stage::Http, http::all())];
     let rows = stages.into_iter().flat_map(|(stage, rows)| rows.into_iter().map(move |row| (stage, row)));

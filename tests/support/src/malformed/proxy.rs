@@ -2,7 +2,7 @@
 
 use crate::wire::{PROXY, SIGNATURE, TCP4, TCP6, captured_nlb, endpoint_tlv, proxy, tcp4, tcp6, tlv, with_checksum};
 
-pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+pub(super) fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let fixed = |command, family, len: u16| [SIGNATURE, &[command, family], &len.to_be_bytes()].concat();
     let crc = tlv(3, &[0; 4]);
     vec![

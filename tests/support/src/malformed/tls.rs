@@ -2,7 +2,7 @@
 
 use crate::wire::{GREASE, Hello, ORDERS, alpn, handshake, names, record, records, sni, vec16};
 
-pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+pub(super) fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let orders = Hello::to(ORDERS);
     let message = orders.message();
     let to = |name: &[u8]| Hello::to(name).record();
@@ -140,7 +140,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 }
 
 /// A hello of exactly this many bytes with its header.
-pub fn long_hello(len: usize) -> Vec<u8> {
+fn long_hello(len: usize) -> Vec<u8> {
     let message = padded(len);
     records(&message, 16384)
 }
