@@ -8,7 +8,6 @@ use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
 use latticegate::outcome::RefuseReason;
 use latticegate::verdict::Verdict;
 use proptest::prelude::*;
-
 use support::malformed::{self, stream::Smuggled};
 
 /// What became of a stream.

@@ -13,7 +13,6 @@ use latticegate::proxy_header::{self, Header};
 use latticegate::sni::{self, Alpn, Group};
 use latticegate::verdict::Verdict;
 use proptest::prelude::*;
-
 use support::malformed::{self, Malformed, Stage};
 use support::wire::{self, Hello, ORDERS};
 

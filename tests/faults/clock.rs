@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use support::lab::{Lab, Port, Setup, get, hello, word};
-use support::wire::tcp4;
+use support::http::get;
+use support::lab::{Lab, Port, Setup, word};
+use support::wire::{hello, tcp4};
 
 const DAY: i64 = 24 * 3600;
 

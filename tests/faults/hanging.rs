@@ -3,22 +3,27 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-
-use crate::gate::Gate;
-use support::lab::{Parts, Setup, get, hello};
+use support::child::KillOnDrop;
+use support::http::get;
+use support::lab::{Parts, Setup};
 use support::peer::Peer;
 use support::until;
-use support::wire::{Hello, tcp4};
+use support::wire::{Hello, hello, tcp4};
+
+use crate::gate::Gate;
+use crate::python::python;
 
 const FILES: u32 = 256;
 
 /// A process that has promised itself to be asked before anybody opens the file, and does not answer.
-struct Lease(Child);
+struct Lease {
+    _process: KillOnDrop,
+}
 
 impl Lease {
     fn on(file: &Path) -> Self {
@@ -30,24 +35,7 @@ fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print('held', flush=True)
 sys.stdin.read()
 ";
-        let child = Command::new("python3")
-            .args(["-c", PROGRAM])
-            .arg(file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "held\n");
-        Self(child)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self { _process: python(&["-c", PROGRAM, file.to_str().unwrap()], b"", "held") }
     }
 }
 
@@ -89,8 +77,7 @@ fn serves(gate: &Gate) {
 #[track_caller]
 fn ends_well(gate: &mut Gate) {
     gate.signal(Signal::SIGTERM);
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0), "{}", gate.said());
+    assert_eq!(gate.child.exit_status().code(), Some(0), "{}", gate.said());
 }
 
 /// List, shadow list and configuration, each by itself.

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use support::dns::{A, addresses};
-use support::lab::{Lab, Port, Setup, hello, word};
+use support::lab::{Lab, Port, Setup, word};
 use support::peer::{End, Peer};
-use support::wire::tcp4;
+use support::wire::{hello, tcp4};
 
 /// The TLS alert internal_error.
 const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];

@@ -1,5 +1,5 @@
-//! Limits, faults and load, each with its stated expectation. What would disturb its neighbours runs in a network namespace of its own or in a process with
-//! limits of its own. `docs/reliability.md` lists every fault with the test that causes it.
+//! Limits, faults and load, each with its stated expectation. What would disturb its neighbours runs
+//! in a network namespace of its own or in a process with limits of its own. `docs/reliability.md` lists every fault with the test that causes it.
 
 #![allow(
     unreachable_pub,
@@ -12,6 +12,7 @@
 )]
 
 mod gate;
+mod python;
 
 // The tests.
 mod clock;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use latticegate::config::Config;
 use latticegate::machine::Machine;
-
-use crate::flood::{Crowd, FILES, pass, start};
-use crate::gate::Gate;
-use support::lab::{Parts, Setup, hello};
+use support::lab::{Parts, Setup};
 use support::peer::{End, Peer};
-use support::wire::{handshake, records, tcp4};
+use support::wire::{handshake, hello, records, tcp4};
+
+use crate::flood::{Crowd, FILES, start};
+use crate::gate::Gate;
 
 const MIB: u64 = 1 << 20;
 
@@ -35,7 +35,7 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     });
     // Others are served in the middle of it, whether their hello comes whole or not.
     for _ in 0..20 {
-        pass(&gate);
+        gate.pass();
         let mut client = Peer::connect(gate.address("tls"));
         client.say(tcp4(&[])).say(&hello()[..30]);
         client.hears_nothing();
@@ -168,14 +168,11 @@ fn a_flood_to_both_limits_fits_the_task() {
         assert_eq!(client.hear(4), b"more");
     }
     support::until("there is room", || gate.limit("connections").0 < 1000);
-    pass(&gate);
+    gate.pass();
 }
 
 fn pair(gate: &Gate) -> (Peer, Peer) {
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = gate.parts.upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
+    let (mut client, mut upstream) = gate.pair();
     upstream.say(b"ok");
     assert_eq!(client.hear(2), b"ok");
     (client, upstream)

@@ -2,21 +2,21 @@
 //! namespace of its own; the kernel's own tools do the damage.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-
 use support::dns::addresses;
-use support::lab::{Lab, Port, Setup, hello, word};
+use support::lab::{Lab, Port, Setup, word};
 use support::namespace::Namespace;
 use support::peer::{End, Peer};
 use support::private_network;
 use support::upstream::Upstream;
-use support::wire::tcp4;
+use support::wire::{hello, tcp4};
+
+use crate::python::python;
 
 /// In the namespace of this thread.
 fn run(line: &str) {
@@ -140,15 +140,8 @@ fn a_client_that_vanishes_without_fin_is_let_go_at_the_idle_limit() {
 #[test]
 fn delay_disorder_and_duplicates_harm_nothing() {
     let (near, far) = (Namespace::add("gate"), Namespace::add("far"));
-    let mut forwarder = Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/forwarder.py"))
-        .args([near.name(), "10.98.0.1", far.name(), "10.98.0.2,10.98.0.3"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(forwarder.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    assert_eq!(ready, "ready\n");
+    let forwarder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/forwarder.py");
+    let _forwarder = python(&[forwarder, near.name(), "10.98.0.1", far.name(), "10.98.0.2,10.98.0.3"], b"", "ready");
     near.enter(|| {
         let networks = "[10.98.0.2/32]";
         let trusted = "[10.98.0.3/32]";
@@ -169,8 +162,6 @@ fn delay_disorder_and_duplicates_harm_nothing() {
         let told = lab.end();
         assert_eq!(told.counted[&("relayed".into(), "done".into())], 3);
     });
-    forwarder.kill().unwrap();
-    forwarder.wait().unwrap();
 }
 
 /// Ports towards one address.

@@ -1,8 +1,10 @@
 //! Once ready, a dead resolver is a warning, in the body of `/readyz`, in the metrics and in the log.
 
-use crate::gate::Gate;
 use support::dns::{NXDOMAIN, Reply, SERVFAIL};
-use support::lab::{Parts, Setup, get};
+use support::http::get;
+use support::lab::{Parts, Setup};
+
+use crate::gate::Gate;
 
 const OWN: &str = "readiness.latticegate.internal";
 const WARNING: &str = "latticegate_warning{warning=\"dns\"}";

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ChildStdout, Command};
 
-use crate::process::{DEADLINE, Output, Running, run};
 use support::namespace::Namespace;
+
+use crate::process::{DEADLINE, Output, Running, run};
 
 pub(crate) struct Client<'a> {
     namespace: &'a Namespace,

@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use support::namespace::Namespace;
+
 use crate::network::TASK;
 use crate::process::DEADLINE;
 use crate::proxy::get;
-use support::namespace::Namespace;
 
 /// Opens one connection of each kind to `port` of the task, from the load balancer.
 pub(crate) fn probe(balancer: &Namespace, port: u16) -> std::io::Result<()> {

@@ -1,11 +1,12 @@
 //! The curl commands of the README, pasted into a shell as they stand: whatever is added there is tried here.
 
+use support::readme;
+
 use crate::Lab;
 use crate::client::Client;
 use crate::lattice::{ACCESS_KEY, SECRET_KEY};
 use crate::network::BALANCER_NAME;
 use crate::proxy::{Config, Kind};
-use support::readme;
 
 #[test]
 fn every_curl_command_of_the_readme() {

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 
 use serde_json::Value;
-
 use support::lab::{Lab, Port, Setup, word};
 use support::peer::Peer;
 use support::until;

@@ -1,9 +1,9 @@
 //! What a refused client is told, to the byte, and how it is closed: FIN after the answer, also while it sends on.
 
 use support::dns::{Reply, SERVFAIL};
-use support::lab::{Lab, Port, Setup, hello, word};
+use support::lab::{Lab, Port, Setup, word};
 use support::peer::{End, Peer};
-use support::wire::{Hello, tcp4, tcp6};
+use support::wire::{Hello, hello, tcp4, tcp6};
 
 /// A fatal alert with this description.
 fn alert(description: u8) -> Vec<u8> {

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use support::dns::{A, AAAA, NXDOMAIN, REFUSED, Reply, SERVFAIL, addresses};
-use support::lab::{Lab, Setup, hello, word};
+use support::lab::{Lab, Setup, word};
 use support::peer::Peer;
 use support::upstream::{BlackHole, Upstream};
+use support::wire::hello;
 
 const FORBIDDEN: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 

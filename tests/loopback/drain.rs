@@ -4,31 +4,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-
-use crate::LATTICEGATE;
-use support::lab::{Parts, Setup, get, hello, word};
+use support::http::{get, until_ready};
+use support::lab::{Parts, Setup, word};
 use support::peer::{End, Peer};
 use support::process::Process;
-use support::wire::tcp4;
+use support::wire::{hello, tcp4};
+
+use crate::LATTICEGATE;
 
 fn start(drain: &'static str) -> Process {
     let process = Process::start(LATTICEGATE, Parts::make(&Setup { drain, ..Setup::default() }), &[]);
-    let health = process.address("health");
-    support::until("ready", || get(health, "/readyz").0 == 200);
+    until_ready(process.address("health"));
     process
 }
 
-fn client(tls: SocketAddr) -> Peer {
-    let mut client = Peer::connect(tls);
-    client.say([tcp4(&[]), hello()].concat());
-    client
-}
-
 fn pair(process: &Process) -> (Peer, Peer) {
-    let client = client(process.address("tls"));
-    let mut upstream = process.parts().upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    (client, upstream)
+    process.parts().upstream.pair(process.address("tls"))
 }
 
 fn refuses(address: SocketAddr) -> bool {
@@ -189,15 +180,11 @@ fn after_kill_9_it_starts_again_at_once_on_the_same_ports() {
     let bind = tls.to_string();
     let environment = [("LATTICEGATE_LISTENERS__0__BIND", bind.as_str())];
     for _ in 0..3 {
-        let (client, upstream) = {
-            let client = client(tls);
-            (client, process.parts().upstream.accept())
-        };
+        let (client, upstream) = process.parts().upstream.pair(tls);
         process.kill_and_restart(&environment);
         support::until("it listens again", || !refuses(tls));
         // The old connection, still open at its client's end, is in nobody's way.
-        let mut again = self::client(tls);
-        assert_eq!(process.parts().upstream.accept().hear(hello().len()), hello());
+        let (mut again, _) = process.parts().upstream.pair(tls);
         again.finish();
         drop((client, upstream, again));
     }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use support::lab::{Lab, Port, Setup, get_after, hello, word};
+use support::http::get_after;
+use support::lab::{Lab, Port, Setup, word};
 use support::malformed::padded_hello;
 use support::peer::{End, Peer};
-use support::wire::{Hello, LOCAL, ORDERS, nlb_health_check, proxy, records, tcp4, tcp6, tlv};
+use support::wire::{Hello, LOCAL, ORDERS, hello, nlb_health_check, proxy, records, tcp4, tcp6, tlv};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
 

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-use crate::LATTICEGATE;
-use support::lab::{Parts, Setup, hello};
+use support::lab::{Parts, Setup};
 use support::peer::Peer;
 use support::process::Process;
 use support::until;
-use support::wire::{Hello, tcp4};
+use support::wire::{Hello, hello, tcp4};
+
+use crate::LATTICEGATE;
 
 /// The rules of "Specification: Embedded metric format" of the CloudWatch user guide, one assertion each.
 fn assert_specified(line: &str) -> Value {
@@ -105,10 +105,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 fn it_tells_what_happened_in_the_form_that_is_specified() {
     let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), ENVIRONMENT);
     let tls = process.address("tls");
-    let mut client = Peer::connect(tls);
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    upstream.hear(hello().len());
+    let (mut client, mut upstream) = process.parts().upstream.pair(tls);
     until("it is seen as active", || lines(&process).iter().any(|line| line["ActiveConnections"] == 1));
     upstream.say(b"12345").finish();
     client.hear(5);

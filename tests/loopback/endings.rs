@@ -8,12 +8,13 @@ use std::time::Duration;
 use latticegate::gate::Stop;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
-
-use crate::LATTICEGATE;
-use support::lab::{Lab, Parts, Port, Setup, get, hello, word};
+use support::http::{get, until_ready};
+use support::lab::{Lab, Parts, Port, Setup, word};
 use support::peer::{End, Peer};
 use support::process::Process;
-use support::wire::tcp4;
+use support::wire::{hello, tcp4};
+
+use crate::LATTICEGATE;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
 const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole";
@@ -47,17 +48,12 @@ fn answered(process: &Process) -> Vec<(Peer, Peer, bool)> {
 
 fn start(setup: &Setup) -> Process {
     let process = Process::start(LATTICEGATE, Parts::make(setup), &[]);
-    let health = process.address("health");
-    support::until("ready", || get(health, "/readyz").0 == 200);
+    until_ready(process.address("health"));
     process
 }
 
 fn tls_pair(process: &Process) -> (Peer, Peer) {
-    let mut client = Peer::connect(process.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    (client, upstream)
+    process.parts().upstream.pair(process.address("tls"))
 }
 
 fn reasons(records: &[serde_json::Value]) -> Vec<String> {

@@ -1,12 +1,14 @@
 //! What a process takes from its surroundings: variables, both IP versions, its fd limit, a log that nobody reads.
 
 use nix::sys::signal::Signal;
-
-use crate::LATTICEGATE;
-use support::lab::{Lab, Parts, Port, Setup, get, hello, word};
+use support::http::get;
+use support::lab::{Lab, Parts, Port, Setup, word};
 use support::peer::Peer;
 use support::process::Process;
 use support::upstream::Upstream;
+use support::wire::hello;
+
+use crate::LATTICEGATE;
 
 #[test]
 fn variables_win_over_the_file() {
@@ -203,10 +205,7 @@ fn the_incumbents_line_has_its_twelve_fields() {
     let parts = Parts::make(&Setup { log: "format: nginx", ..Setup::default() });
     let process = Process::start(LATTICEGATE, parts, &[]);
     let tls = process.address("tls");
-    let mut client = Peer::connect(tls);
-    client.say([support::wire::tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    upstream.hear(hello().len());
+    let (mut client, mut upstream) = process.parts().upstream.pair(tls);
     upstream.say(b"12345").finish();
     client.hear(5);
     drop(client);

@@ -1,18 +1,15 @@
 //! `/healthz` and `/readyz`: with and without a PROXY header, ready when DNS has answered, and then for good.
 
 use support::dns::{A, NXDOMAIN, Reply};
-use support::lab::{Lab, Parts, Port, Setup, get, get_after};
+use support::http::{get, get_after, until_ready};
+use support::lab::{Lab, Parts, Port, Setup};
 use support::peer::{End, Peer};
 use support::wire::{captured_nlb, nlb_health_check, tcp4, tcp6};
-
-fn until_ready(lab: &Lab) {
-    support::until("ready", || get(lab.health, "/readyz").0 == 200);
-}
 
 #[test]
 fn it_takes_plain_checks_and_those_behind_a_header() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     for header in [vec![], nlb_health_check(), tcp4(&[]), tcp6(&[]), captured_nlb()] {
         assert_eq!(get_after(lab.health, &header, "/healthz"), (200, "alive\n".into()));
         assert_eq!(get_after(lab.health, &header, "/readyz"), (200, "ready\n".into()));
@@ -51,14 +48,14 @@ fn it_is_alive_but_not_ready_before_dns_has_answered() {
     support::until("it goes on asking", || lab.dns.asked("readiness.latticegate.internal", A) > 3);
     assert_eq!(get(lab.health, "/readyz").0, 503);
     lab.dns.set_otherwise(Reply::Code(NXDOMAIN));
-    until_ready(&lab);
+    until_ready(lab.health);
     lab.end();
 }
 
 #[test]
 fn it_stays_ready_when_dns_dies() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     lab.dns.set_otherwise(Reply::Silence);
     lab.client_asking(b"other.example.com").hear_all();
     assert_eq!(get(lab.health, "/readyz").0, 200);
@@ -68,7 +65,7 @@ fn it_stays_ready_when_dns_dies() {
 #[test]
 fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     // More than are served at a time: those that never send a whole header, or a whole request.
     let mut slow: Vec<Peer> = (0..80).map(|_| Peer::connect(lab.health)).collect();
     for (n, client) in slow.iter_mut().enumerate() {
@@ -88,7 +85,7 @@ fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
 #[test]
 fn idle_connections_to_the_health_port_do_not_keep_a_check_from_its_answer() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     let idle: Vec<Peer> = (0..200).map(|_| Peer::connect(lab.health)).collect();
     let mut check = Peer::connect(lab.health);
     // As long as a load balancer waits at the least.

@@ -51,7 +51,7 @@ fn nothing_malformed_gets_in_hangs_or_goes_unrecorded() {
 #[test]
 fn whatever_is_cut_short_ends_at_the_deadline() {
     let lab = Lab::with(Setup { timeouts: "handshake: 400ms", ..Setup::default() });
-    let hello = support::lab::hello();
+    let hello = support::wire::hello();
     let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
     let (tls, http) = ([&tcp4(&[])[..], &hello].concat(), [&tcp4(&[])[..], request].concat());
     let cut = |port, whole: &[u8]| (1..whole.len()).map(|len| (port, whole[..len].to_vec())).collect::<Vec<_>>();

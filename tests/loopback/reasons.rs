@@ -19,13 +19,12 @@ use latticegate::metrics::Metrics;
 use latticegate::outcome::{Outcome, Unfinished};
 use latticegate::record::{Record, Teller};
 use serde_json::Value;
-
 use support::dns::{Reply, SERVFAIL, addresses};
-use support::lab::{Lab, Port, Setup, Told, hello, word};
+use support::lab::{Lab, Port, Setup, Told, word};
 use support::malformed::{self, Stage};
 use support::peer::{End, Peer};
 use support::upstream::BlackHole;
-use support::wire::{Hello, SIGNATURE, endpoint_tlv, nlb_health_check, tcp4};
+use support::wire::{Hello, SIGNATURE, endpoint_tlv, hello, nlb_health_check, tcp4};
 
 /// One test for each reason, and the list of them.
 macro_rules! caused {

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
-
-use crate::LATTICEGATE;
 use support::lab::{Parts, Setup};
 use support::process::Process;
+
+use crate::LATTICEGATE;
 
 /// The line that sets a listener's, health's or admin's address, set to `address` instead.
 fn rebind(parts: &Parts, name: &str, address: &str) {

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::signal::Signal;
-
-use crate::gate::{DENY, Gate, echo};
-use support::lab::{Parts, Setup, hello, word};
+use support::lab::{Parts, Setup, word};
 use support::peer::{End, Peer};
 use support::until;
-use support::wire::tcp4;
+use support::wire::hello;
+
+use crate::gate::{DENY, Gate, echo};
 
 #[test]
 fn forbidden_connections_are_counted_and_kept() {
@@ -80,8 +80,7 @@ fn two_hundred_reloads_cost_no_connection_that_both_lists_allow() {
         })
     };
     let call = move || {
-        let mut client = Peer::connect(tls);
-        client.say([tcp4(&[]), hello()].concat());
+        let mut client = Peer::client(tls);
         assert_eq!(client.hear(hello().len()), hello());
         client
     };

@@ -4,10 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::gate::{ALLOW, DENY, Gate};
-use crate::web_server::WebServer;
 use support::lab::{Parts, Setup};
 use support::until;
+
+use crate::gate::{ALLOW, DENY, Gate};
+use crate::web_server::WebServer;
 
 struct Site {
     parts: Parts,

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use crate::gate::Gate;
-use support::lab::get;
+use support::http::get;
 use support::until;
+
+use crate::gate::Gate;
 
 #[test]
 fn disagreements_are_counted_for_each_rule_and_logged() {

@@ -49,10 +49,12 @@ pub enum Reply {
     InTurn(Vec<Reply>),
 }
 
+/// These addresses, for a minute.
 pub fn addresses(list: &[IpAddr]) -> Reply {
     Reply::Addresses(list.to_vec(), 60)
 }
 
+/// The resolver; every name that no reply is set for does not exist.
 pub struct Dns {
     pub address: SocketAddr,
     script: Arc<Mutex<Script>>,
@@ -66,6 +68,7 @@ struct Script {
 }
 
 impl Dns {
+    /// On a free port, the same for UDP and TCP.
     pub fn start(ip: IpAddr) -> Self {
         let (udp, tcp) = bind(ip);
         let script =
@@ -78,6 +81,7 @@ impl Dns {
         dns
     }
 
+    /// From now on, for this name.
     pub fn set(&self, name: &str, reply: Reply) {
         self.script.lock().unwrap().replies.insert(name.to_owned(), reply);
     }
@@ -92,6 +96,7 @@ impl Dns {
         self.script.lock().unwrap().asked.get(&(name.to_owned(), kind)).copied().unwrap_or(0)
     }
 
+    /// How many of the questions came by TCP.
     pub fn asked_over_tcp(&self) -> usize {
         self.script.lock().unwrap().over_tcp
     }

@@ -1,7 +1,6 @@
 //! A gate of its own for each test, with a resolver, an upstream and a network of its own inside 127.0.0.0/8.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -17,9 +16,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::dns::{Dns, addresses};
+use crate::metrics::scrape;
 use crate::peer::Peer;
 use crate::upstream::Upstream;
-use crate::wire::{Hello, ORDERS, tcp4};
+use crate::wire::{Hello, tcp4};
 use crate::{PATIENCE, until};
 
 /// What a test wants other than usual; each is YAML.
@@ -68,6 +68,7 @@ pub enum Port {
     HttpDirect,
 }
 
+/// A gate in a thread of its own, and what is around it.
 pub struct Lab {
     pub dns: Dns,
     pub upstream: Upstream,
@@ -94,14 +95,17 @@ pub struct Told {
 }
 
 impl Lab {
+    /// With nothing unusual.
     pub fn start() -> Self {
         Self::with(Setup::default())
     }
 
+    /// With what the test wants otherwise.
     pub fn with(setup: Setup) -> Self {
         Self::of(Parts::make(&setup))
     }
 
+    /// With files that the test may have edited.
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
         let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
@@ -128,20 +132,23 @@ impl Lab {
         ip(self.network, host)
     }
 
+    /// Where this listener listens.
     pub fn address(&self, port: Port) -> SocketAddr {
         let name = port.name();
         self.listeners.iter().find(|listener| listener.name == name).unwrap().bind
     }
 
+    /// A connection to this listener on which nothing is sent yet.
     pub fn connect(&self, port: Port) -> Peer {
         Peer::connect(self.address(port))
     }
 
     /// A client of 192.0.2.1 behind a load balancer, its hello sent.
     pub fn client(&self) -> Peer {
-        self.client_asking(ORDERS)
+        Peer::client(self.address(Port::Tls))
     }
 
+    /// The same, asking for another name.
     pub fn client_asking(&self, name: &[u8]) -> Peer {
         let mut client = self.connect(Port::Tls);
         client.say([tcp4(&[]), Hello::to(name).record()].concat());
@@ -150,10 +157,7 @@ impl Lab {
 
     /// A client and the upstream that it was led to, the hello already read there.
     pub fn pair(&self) -> (Peer, Peer) {
-        let client = self.client();
-        let mut upstream = self.upstream.accept();
-        assert_eq!(upstream.hear(hello().len()), hello());
-        (client, upstream)
+        self.upstream.pair(self.address(Port::Tls))
     }
 
     /// The next record in the log.
@@ -184,10 +188,7 @@ impl Lab {
 
     /// The samples of `/metrics`, by name with labels.
     pub fn metrics(&self) -> HashMap<String, f64> {
-        let (status, body) = get(self.admin, "/metrics");
-        assert_eq!(status, 200);
-        let samples = body.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(n, v)| (n.to_owned(), v.parse().unwrap())).collect()
+        scrape(self.admin)
     }
 
     /// Connections closed so far, by outcome and reason.
@@ -254,6 +255,7 @@ impl Lab {
         Told { records, counted }
     }
 
+    /// Tells the gate to end, and returns at once.
     pub fn send_stop(&self, stop: Stop) {
         self.stop.send(stop).unwrap();
     }
@@ -295,6 +297,7 @@ impl Told {
         assert_eq!(self.records.len(), usize::from(outcome != "probe"));
     }
 
+    /// The only record.
     #[track_caller]
     pub fn record(&self) -> &Value {
         assert_eq!(self.records.len(), 1, "{:#?}", self.records);
@@ -305,6 +308,7 @@ impl Told {
 impl Port {
     pub const ALL: [Self; 4] = [Self::Tls, Self::Http, Self::TlsDirect, Self::HttpDirect];
 
+    /// As the configuration names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tls => "tls",
@@ -325,6 +329,7 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// A resolver and an upstream that run, and files that name them.
     pub fn make(setup: &Setup) -> Self {
         /// Two octets, beside which no test needs more. 127.0 is left to everyone else.
         static NEXT: AtomicU16 = AtomicU16::new(0x4000);
@@ -376,28 +381,7 @@ fn ip(network: u16, host: u8) -> IpAddr {
     Ipv4Addr::new(127, high, low, host).into()
 }
 
-/// The hello of [`Lab::client`].
-pub fn hello() -> Vec<u8> {
-    Hello::to(ORDERS).record()
-}
-
+/// A field of a record that is a string.
 pub fn word(record: &Value, key: &str) -> String {
     record[key].as_str().unwrap_or_else(|| panic!("no {key} in {record}")).to_owned()
-}
-
-/// Status and body of a GET.
-pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    get_after(address, b"", path)
-}
-
-/// The same, with bytes before the request.
-pub fn get_after(address: SocketAddr, before: &[u8], path: &str) -> (u16, String) {
-    let mut peer = Peer::connect(address);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: latticegate\r\nConnection: close\r\n\r\n");
-    peer.stream.write_all(&[before, request.as_bytes()].concat()).unwrap();
-    let mut response = String::new();
-    peer.stream.read_to_string(&mut response).unwrap();
-    let (head, body) = response.split_once("\r\n\r\n").expect("a response");
-    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }

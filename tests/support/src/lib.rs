@@ -9,9 +9,13 @@
     reason = "a test may block its own thread, and a panic is how it fails"
 )]
 
+pub mod child;
+pub mod cli;
 pub mod dns;
+pub mod http;
 pub mod lab;
 pub mod malformed;
+pub mod metrics;
 pub mod namespace;
 pub mod peer;
 pub mod private_network;

@@ -15,11 +15,13 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "lglab-";
 
+/// One network namespace, removed when dropped.
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
+    /// With a loopback interface that is up; `role` stands in its name.
     pub fn add(role: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{PREFIX}{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -29,6 +31,7 @@ impl Namespace {
         namespace
     }
 
+    /// As `ip netns` lists it.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::PATIENCE;
+use crate::wire::opening;
 
+/// A connection whose every read and write has a deadline.
 pub struct Peer {
     pub stream: TcpStream,
 }
@@ -20,10 +22,20 @@ pub enum End {
 }
 
 impl Peer {
+    /// Connects to this address.
     pub fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
     }
 
+    /// A client of 192.0.2.1 behind a load balancer, its hello for [`ORDERS`](crate::wire::ORDERS) sent to the gate at
+    /// this address.
+    pub fn client(gate: SocketAddr) -> Self {
+        let mut client = Self::connect(gate);
+        client.say(opening());
+        client
+    }
+
+    /// Takes a connection over.
     pub fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -31,10 +43,12 @@ impl Peer {
         Self { stream }
     }
 
+    /// Its own address.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
     }
 
+    /// Sends these bytes.
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::child::KillOnDrop;
 use crate::lab::Parts;
 use crate::until;
 
+/// `latticegate run`, killed when dropped.
 pub struct Process {
     program: &'static str,
-    child: Child,
+    child: KillOnDrop,
     parts: Parts,
 }
 
@@ -25,26 +26,20 @@ impl Process {
         Self { program, child, parts }
     }
 
-    fn spawn(program: &str, parts: &Parts, environment: &[(&str, &str)]) -> Child {
+    fn spawn(program: &str, parts: &Parts, environment: &[(&str, &str)]) -> KillOnDrop {
         let file = |name: &str| {
             let path = parts.files.path().join(name);
             File::options().append(true).create(true).open(path).unwrap()
         };
-        Command::new(program)
-            .args(["run", "--config"])
-            .arg(parts.files.path().join("latticegate.yaml"))
-            .env_clear()
-            .envs(environment.iter().copied())
-            .stdout(Stdio::from(file("stdout")))
-            .stderr(Stdio::from(file("stderr")))
-            .spawn()
-            .unwrap()
+        KillOnDrop::spawn(command(program, parts, environment).stdout(file("stdout")).stderr(file("stderr")))
     }
 
+    /// What it was started with.
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
+    /// Its own log so far.
     pub fn said(&self) -> String {
         self.parts.read("stderr")
     }
@@ -53,36 +48,26 @@ impl Process {
     pub fn address(&self, name: &str) -> SocketAddr {
         let mut found = None;
         until("it listens", || {
-            let said = self.said();
-            let line = said.lines().find(|line| line.contains(&format!("name={name} ")));
-            let started = said.lines().find(|line| line.contains("started")).filter(|_| line.is_none());
-            let text = match (line, started) {
-                (Some(line), _) => line.split_once("address=").map(|(_, rest)| rest),
-                (None, Some(line)) => line.split_once(&format!("{name}=")).map(|(_, rest)| rest),
-                (None, None) => None,
-            };
-            found = text.and_then(|text| text.split(' ').next()?.parse().ok());
+            found = listening(&self.said(), name);
             found.is_some()
         });
         found.unwrap()
     }
 
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.child.signal(signal);
     }
 
     /// Waits for its end; gives its access log.
     pub fn wait(mut self) -> (ExitStatus, Vec<Value>) {
-        let mut status = None;
-        until("the process has ended", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        (status.unwrap(), self.parts.log())
+        let status = self.child.exit_status();
+        (status, self.parts.log())
     }
 
+    /// Whether it has not exited.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.child.is_running()
     }
 
     /// `kill -9`, and the same again at once.
@@ -93,14 +78,25 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// `latticegate run` with the files of these parts, and no environment but these variables.
+pub fn command(program: &str, parts: &Parts, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["run", "--config"]).arg(parts.files.path().join("latticegate.yaml"));
+    command.env_clear().envs(environment.iter().copied());
+    command
+}
+
+/// Where a listener, health or admin listens, by what the process has logged so far.
+pub fn listening(log: &str, name: &str) -> Option<SocketAddr> {
+    let (_, rest) = match log.lines().find(|line| line.contains(&format!("name={name} "))) {
+        Some(line) => line.split_once("address=")?,
+        None => log.lines().find(|line| line.contains("started"))?.split_once(&format!("{name}="))?,
+    };
+    rest.split(' ').next()?.parse().ok()
 }
 
 impl Parts {
+    /// The content of one of its files.
     pub fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.files.path().join(file)).unwrap()
     }

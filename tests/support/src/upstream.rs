@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
 use crate::peer::Peer;
+use crate::wire::hello;
 
 /// Accepts, and hands each connection to the test.
 pub struct Upstream {
@@ -18,6 +19,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Listens there; port 0 is one that is free.
     pub fn start(ip: IpAddr, port: u16) -> Self {
         let listener = TcpListener::bind((ip, port)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -29,6 +31,15 @@ impl Upstream {
     /// The next connection.
     pub fn accept(&self) -> Peer {
         Peer::new(self.accepted.lock().unwrap().recv_timeout(PATIENCE).expect("a connection to the upstream"))
+    }
+
+    /// [`Peer::client`] of the gate at this address, and the connection here that it leads to, the hello already read.
+    #[track_caller]
+    pub fn pair(&self, gate: SocketAddr) -> (Peer, Peer) {
+        let client = Peer::client(gate);
+        let mut upstream = self.accept();
+        assert_eq!(upstream.hear(hello().len()), hello());
+        (client, upstream)
     }
 
     /// The next connection, if one comes in that time.
@@ -56,6 +67,7 @@ pub struct BlackHole {
 }
 
 impl BlackHole {
+    /// Listens there, with its queue full.
     pub fn start(address: SocketAddr) -> Self {
         let socket = || Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         let listener = socket();

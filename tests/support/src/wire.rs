@@ -25,10 +25,12 @@ pub fn tcp6(tlvs: &[u8]) -> Vec<u8> {
     proxy(PROXY, TCP6, &[&address(1), &address(2), &[0x9c, 0x40, 0x01, 0xbb][..], tlvs].concat())
 }
 
+/// One TLV of a PROXY header.
 pub fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind][..], &u16::try_from(value.len()).unwrap().to_be_bytes(), value].concat()
 }
 
+/// The TLV in which a load balancer names the VPC endpoint.
 pub fn endpoint_tlv(id: &[u8]) -> Vec<u8> {
     tlv(0xea, &[&[1], id].concat())
 }
@@ -61,6 +63,7 @@ pub fn nlb_health_check() -> Vec<u8> {
     with_checksum(proxy(LOCAL, TCP4, &[tlv(3, &[0; 4]), tlv(4, &[0; 74])].concat()))
 }
 
+/// The name that every resolver knows and every list admits.
 pub const ORDERS: &[u8] = b"orders.example.com";
 
 pub const GREASE: u16 = 0x3a3a;
@@ -106,6 +109,7 @@ impl Hello {
             .with(0x7a7a, vec![0])
     }
 
+    /// With one more extension.
     pub fn with(mut self, kind: u16, data: Vec<u8>) -> Self {
         self.extensions.get_or_insert_default().push((kind, data));
         self
@@ -116,6 +120,7 @@ impl Hello {
         handshake(1, &self.body())
     }
 
+    /// Without its handshake header.
     pub fn body(&self) -> Vec<u8> {
         let mut body = [&self.version[..], &[0x55; 32]].concat();
         body.extend(vec8(&self.session_id));
@@ -134,10 +139,22 @@ impl Hello {
     }
 }
 
+/// A ClientHello for [`ORDERS`].
+pub fn hello() -> Vec<u8> {
+    Hello::to(ORDERS).record()
+}
+
+/// What a client of 192.0.2.1 sends first through the load balancer, asking for [`ORDERS`].
+pub fn opening() -> Vec<u8> {
+    [tcp4(&[]), hello()].concat()
+}
+
+/// A handshake message of this kind.
 pub fn handshake(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &u32::try_from(body.len()).unwrap().to_be_bytes()[1..], body].concat()
 }
 
+/// One TLS record of type handshake.
 pub fn record(fragment: &[u8]) -> Vec<u8> {
     [&[22, 3, 1][..], &vec16(fragment)].concat()
 }
@@ -152,23 +169,28 @@ pub fn sni(name: &[u8]) -> Vec<u8> {
     names(&[(0, name)])
 }
 
+/// A server_name extension with these entries, each with its type.
 pub fn names(names: &[(u8, &[u8])]) -> Vec<u8> {
     vec16(&names.iter().map(|(kind, name)| [&[*kind][..], &vec16(name)].concat()).collect::<Vec<_>>().concat())
 }
 
+/// An ALPN extension.
 pub fn alpn(protocols: &[&[u8]]) -> Vec<u8> {
     vec16(&protocols.iter().map(|protocol| vec8(protocol)).collect::<Vec<_>>().concat())
 }
 
+/// A key_share extension: each group with the length of its share.
 pub fn key_shares(shares: &[(u16, usize)]) -> Vec<u8> {
     let share = |&(group, len): &(u16, usize)| [&group.to_be_bytes()[..], &vec16(&vec![0x42; len])].concat();
     vec16(&shares.iter().map(share).collect::<Vec<_>>().concat())
 }
 
+/// With a length of one byte.
 pub fn vec8(bytes: &[u8]) -> Vec<u8> {
     [&[u8::try_from(bytes.len()).unwrap()][..], bytes].concat()
 }
 
+/// With a length of two bytes.
 pub fn vec16(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }

@@ -1,6 +1,7 @@
 //! Client streams on a kept-alive HTTP/1 connection that are cut: the shapes of request smuggling. Of each, what
 //! comes before the cut is forwarded, and not a byte after it. The public port is 80.
 
+/// A stream of requests that must be cut.
 pub struct Smuggled {
     pub name: &'static str,
     pub forwarded: Vec<u8>,
@@ -19,6 +20,7 @@ macro_rules! post {
     ($($line:literal),*) => { concat!("POST / HTTP/1.1\r\nHost: a.example\r\n", $($line, "\r\n",)* "\r\n") };
 }
 
+/// Every row of the table.
 pub fn all() -> Vec<Smuggled> {
     let chunked = |more: &str| format!("{CHUNKED}{more}");
     let rows: Vec<(&'static str, String, &str, &'static str)> = vec![
