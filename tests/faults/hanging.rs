@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -83,31 +84,38 @@ fn ends_well(gate: &mut Gate) {
 /// List, shadow list and configuration, each by itself.
 #[test]
 fn a_file_that_cannot_be_opened_keeps_only_its_own_reader() {
-    const LIST: &str = "rules:\n- allow: all\n";
-    for (name, metric, called, back) in [
-        ("ipcontrol.yaml", "policy", "waiting for the access list ", "access list reloaded"),
-        ("shadow.yaml", "shadow", "waiting for the shadow list ", "shadow list loaded"),
-        ("latticegate.yaml", "configuration", "waiting for the configuration ", "read at start only"),
-    ] {
-        let mut gate = Gate::start(Parts::make(&Setup::default()), FILES, &[("LATTICEGATE_SHADOW", "shadow.yaml")]);
-        let lease = replace_by_leased(&gate, name, LIST);
-        until("it is waited for", || gate.said().contains(called));
-        assert!(gate.said().lines().any(|line| line.contains(called) && line.contains("WARN") && line.contains(name)));
-        assert!(blocked(&gate, metric) >= 3.0);
-        assert_eq!(gate.metric("latticegate_policy_in_step"), if metric == "policy" { 0.0 } else { 1.0 });
-        serves(&gate);
-        if metric != "policy" {
-            std::fs::write(gate.parts.files.path().join("ipcontrol.yaml"), LIST).unwrap();
-            until("the list is reloaded", || gate.said().contains("access list reloaded"));
+    // Beside each other: a file is reported when it has been waited for a while.
+    thread::scope(|scope| {
+        for (name, metric, called, back) in [
+            ("ipcontrol.yaml", "policy", "waiting for the access list ", "access list reloaded"),
+            ("shadow.yaml", "shadow", "waiting for the shadow list ", "shadow list loaded"),
+            ("latticegate.yaml", "configuration", "waiting for the configuration ", "read at start only"),
+        ] {
+            scope.spawn(move || keeps_only_its_own_reader(name, metric, called, back));
         }
-        drop(lease);
-        until("it is read", || gate.said().contains(back));
-        until("it is reported", || gate.said().contains("can be reached again"));
-        until("nothing is waited for", || blocked(&gate, metric) < 1.0);
-        assert_eq!(gate.said().matches(called).count(), 1, "{}", gate.said());
-        assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
-        ends_well(&mut gate);
+    });
+}
+
+fn keeps_only_its_own_reader(name: &str, metric: &str, called: &str, back: &str) {
+    const LIST: &str = "rules:\n- allow: all\n";
+    let mut gate = Gate::start(Parts::make(&Setup::default()), FILES, &[("LATTICEGATE_SHADOW", "shadow.yaml")]);
+    let lease = replace_by_leased(&gate, name, LIST);
+    until("it is waited for", || gate.said().contains(called));
+    assert!(gate.said().lines().any(|line| line.contains(called) && line.contains("WARN") && line.contains(name)));
+    assert!(blocked(&gate, metric) >= 3.0);
+    assert_eq!(gate.metric("latticegate_policy_in_step"), if metric == "policy" { 0.0 } else { 1.0 });
+    serves(&gate);
+    if metric != "policy" {
+        std::fs::write(gate.parts.files.path().join("ipcontrol.yaml"), LIST).unwrap();
+        until("the list is reloaded", || gate.said().contains("access list reloaded"));
     }
+    drop(lease);
+    until("it is read", || gate.said().contains(back));
+    until("it is reported", || gate.said().contains("can be reached again"));
+    until("nothing is waited for", || blocked(&gate, metric) < 1.0);
+    assert_eq!(gate.said().matches(called).count(), 1, "{}", gate.said());
+    assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
+    ends_well(&mut gate);
 }
 
 #[test]
@@ -190,12 +198,15 @@ fn a_file_that_hangs_at_the_start_is_named() {
         drop(lease);
     };
     let usual = Setup::default();
-    hang(&usual, &[], "latticegate.yaml", "waiting for the configuration ", true);
-    hang(&usual, &[], "ipcontrol.yaml", "waiting for the access list ", true);
     let (source, fallback) = (("LATTICEGATE_POLICY", "http://127.0.0.1:1/"), ("LATTICEGATE_POLICY_FALLBACK", "f.yaml"));
-    hang(&usual, &[source, fallback], "f.yaml", "waiting for the access list ", false);
     let log = Setup { log: "output: ./access.log", ..Setup::default() };
-    hang(&log, &[], "access.log", "waiting for the access log ", false);
+    // Beside each other, as above.
+    thread::scope(|scope| {
+        scope.spawn(|| hang(&usual, &[], "latticegate.yaml", "waiting for the configuration ", true));
+        scope.spawn(|| hang(&usual, &[], "ipcontrol.yaml", "waiting for the access list ", true));
+        scope.spawn(|| hang(&usual, &[source, fallback], "f.yaml", "waiting for the access list ", false));
+        scope.spawn(|| hang(&log, &[], "access.log", "waiting for the access log ", false));
+    });
 }
 
 /// As a shell has it: `check --policy <(command)` is read, and one that brings nothing is given up.
