@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::thread;
 use std::time::Duration;
 
 use latticegate::gate::Stop;
@@ -187,45 +188,52 @@ fn pattern(n: usize) -> Vec<u8> {
 /// What is sent is more than a reset used to wait for, and the reader slower.
 #[test]
 fn a_slow_reader_gets_all_and_then_the_reset() {
+    // Beside each other: they are slow for the sake of it.
+    thread::scope(|scope| {
+        for (port, client_resets) in [(Port::TlsDirect, false), (Port::TlsDirect, true), (Port::HttpDirect, false)] {
+            scope.spawn(move || slow_reader(port, client_resets));
+        }
+    });
+}
+
+fn slow_reader(port: Port, client_resets: bool) {
     const SIZE: usize = 3_000_000;
     let sent = pattern(SIZE);
-    for (port, client_resets) in [(Port::TlsDirect, false), (Port::TlsDirect, true), (Port::HttpDirect, false)] {
-        let lab = Lab::start();
-        let mut client = lab.connect(port);
-        let first = if port == Port::HttpDirect { GET.to_vec() } else { hello() };
-        client.say(&first);
-        let mut upstream = lab.upstream.accept();
-        assert_eq!(upstream.hear(first.len()), first);
-        let (mut sender, mut reader) = if client_resets { (client, upstream) } else { (upstream, client) };
-        let head: &[u8] = if port == Port::HttpDirect { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"" };
-        let text = [head, &sent[head.len()..]].concat();
-        std::thread::scope(|scope| {
-            let slow = scope.spawn(move || {
-                let mut got = Vec::new();
-                let mut piece = vec![0; 30_000];
-                loop {
-                    std::thread::sleep(Duration::from_millis(40));
-                    match reader.stream.read(&mut piece) {
-                        Ok(0) => return (got, End::Fin),
-                        Ok(n) => got.extend_from_slice(&piece[..n]),
-                        Err(error) => {
-                            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-                            return (got, End::Reset);
-                        }
+    let lab = Lab::start();
+    let mut client = lab.connect(port);
+    let first = if port == Port::HttpDirect { GET.to_vec() } else { hello() };
+    client.say(&first);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(first.len()), first);
+    let (mut sender, mut reader) = if client_resets { (client, upstream) } else { (upstream, client) };
+    let head: &[u8] = if port == Port::HttpDirect { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"" };
+    let text = [head, &sent[head.len()..]].concat();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(move || {
+            let mut got = Vec::new();
+            let mut piece = vec![0; 30_000];
+            loop {
+                std::thread::sleep(Duration::from_millis(40));
+                match reader.stream.read(&mut piece) {
+                    Ok(0) => return (got, End::Fin),
+                    Ok(n) => got.extend_from_slice(&piece[..n]),
+                    Err(error) => {
+                        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                        return (got, End::Reset);
                     }
                 }
-            });
-            sender.say(&text);
-            // Nothing of it is left in the sender's own buffer, which its reset would empty.
-            support::until("all is sent", || unacknowledged(&sender) == 0);
-            sender.reset();
-            let (got, end) = slow.join().unwrap();
-            assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
-            assert!(got == text);
+            }
         });
-        let told = lab.end();
-        told.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
-    }
+        sender.say(&text);
+        // Nothing of it is left in the sender's own buffer, which its reset would empty.
+        support::until("all is sent", || unacknowledged(&sender) == 0);
+        sender.reset();
+        let (got, end) = slow.join().unwrap();
+        assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
+        assert!(got == text);
+    });
+    let told = lab.end();
+    told.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
 }
 
 /// Bytes that the gate's kernel has not taken over yet, as /proc/net/tcp has it.

@@ -19,7 +19,7 @@ pub fn tcp4(tlvs: &[u8]) -> Vec<u8> {
     proxy(PROXY, TCP4, &[&[192, 0, 2, 1, 198, 51, 100, 2, 0x9c, 0x40, 0x01, 0xbb], tlvs].concat())
 }
 
-/// [2001:db8::1]:40000 → [2001:db8::2]:443, and these TLVs.
+/// `[2001:db8::1]:40000` → `[2001:db8::2]:443`, and these TLVs.
 pub fn tcp6(tlvs: &[u8]) -> Vec<u8> {
     let address = |last| [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
     proxy(PROXY, TCP6, &[&address(1), &address(2), &[0x9c, 0x40, 0x01, 0xbb][..], tlvs].concat())
