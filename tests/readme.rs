@@ -80,7 +80,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 13] = [
     (
         "latticegate healthcheck --config conf/latticegate.yaml",
         "tests/loopback/healthcheck.rs",
-        r#".args(["healthcheck", "--config"])"#,
+        r#"["healthcheck", "--config", "#,
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
