@@ -138,7 +138,7 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     raise_descriptor_limit()?;
     upstream::start()?;
     let bench = Bench {
-        configurations: root.join("benches/peers"),
+        configurations: root.join("benches/compare/peers"),
         scratch: target.join("bench/run"),
         window: arguments.window(),
         warm_up: Duration::from_millis(300),

@@ -1,5 +1,5 @@
 //! The proxies that are compared: where their programs are, how they are started and stopped. Their configurations are
-//! `benches/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
+//! `benches/compare/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
