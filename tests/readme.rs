@@ -88,7 +88,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
-    ("benches/run", "tests/run", "benches/run benchmark beside nginx"),
+    ("benches/run compare", "tests/run", "benches/run compare: benchmark beside nginx"),
     ("tests/run", ".ci/run", "tests/run"),
     ("tests/fuzz/run", "tests/run", "tests/fuzz/run 5"),
     // This file.

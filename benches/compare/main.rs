@@ -1,5 +1,5 @@
 //! The benchmark: latticegate beside nginx, HAProxy, Envoy and no proxy at all, on the same work in the same run.
-//! `benches/run` installs the peers, builds, makes the network namespace and calls this; see `docs/performance.md`.
+//! `benches/run compare` installs the peers, builds, makes the network namespace and calls this; see `docs/performance.md`.
 #![allow(unreachable_pub, reason = "a program of several files has no other crate to reach it")]
 #![allow(
     clippy::print_stdout,
@@ -39,7 +39,7 @@ use crate::workloads::Workload;
 
 /// Compares proxies by CPU per unit of work, in interleaved rounds.
 #[derive(Parser)]
-#[command(name = "benches/run")]
+#[command(name = "benches/run compare")]
 struct Arguments {
     /// Workloads to run; all when none is named
     workloads: Vec<String>,
@@ -108,7 +108,7 @@ fn main() -> Result<()> {
     }
     // `cargo bench` and `cargo test --all-targets` start this without a namespace: that is no failure.
     if std::env::var_os("BENCH_NAMESPACE").is_none() {
-        println!("the benchmark needs a network namespace: start it with benches/run");
+        println!("this needs a network namespace: start it with benches/run compare");
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -240,7 +240,7 @@ async fn quiet_cell(
 }
 
 fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {
-    let mut command = vec!["benches/run".to_owned()];
+    let mut command = vec!["benches/run compare".to_owned()];
     command.extend(std::env::args().skip(1).filter(|argument| argument != "--bench"));
     let versions: Vec<String> =
         peers.iter().filter(|peer| !peer.is_direct()).map(|peer| format!("{} {}", peer.name, peer.version())).collect();
