@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The processes of a process group: a peer is started as the leader of its own.
+/// The living processes of a process group: a peer is started as the leader of its own.
 pub fn group(leader: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let belongs = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // `pid (command) state ppid pgrp …`; the command may hold spaces.
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        after.split_ascii_whitespace().nth(2).and_then(|field| field.parse().ok()) == Some(leader)
+        let mut after = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        // One that has ended (Z) has nothing any more, but stays until its parent asks for it. The workers of nginx get
+        // this program as their parent, the first process of its namespace, and it does not ask.
+        let is_alive = after.next() != Some("Z");
+        is_alive && after.nth(1).and_then(|field| field.parse().ok()) == Some(leader)
     };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(belongs).collect()
 }
