@@ -23,7 +23,7 @@ use latticegate::problem::Origin;
 
 /// Measures decisions and loading of access lists of 10, 1 000 and 100 000 networks.
 #[derive(Parser)]
-#[command(name = "benches/run access_list")]
+#[command(bin_name = "benches/run access_list")]
 struct Arguments {
     /// Measure one list (the program starts itself)
     #[arg(long, hide = true, value_enum, requires = "networks")]

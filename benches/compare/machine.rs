@@ -31,6 +31,19 @@ pub fn cpu_time(pids: &[u32]) -> Duration {
     Duration::from_nanos(nanos)
 }
 
+/// Processes and threads that are called workers, as those of nginx, Envoy and latticegate are; else all threads.
+pub fn workers(pids: &[u32]) -> usize {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let processes = pids.iter().filter(|pid| read(format!("/proc/{pid}/cmdline")).contains("worker process")).count();
+    let threads: Vec<String> = pids
+        .iter()
+        .flat_map(|&pid| tasks(pid).into_iter().map(move |task| format!("/proc/{pid}/task/{task}/comm")))
+        .map(read)
+        .collect();
+    let workers = processes + threads.iter().filter(|name| name.contains("worker")).count();
+    if workers > 0 { workers } else { threads.len() }
+}
+
 /// Proportional set size: user memory, shared pages divided among those who share them.
 pub fn memory(pids: &[u32]) -> u64 {
     let of = |pid: &u32| -> Option<u64> {

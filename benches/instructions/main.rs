@@ -17,7 +17,7 @@ use clap::Parser;
 
 /// Counts instructions of the parsers, the access list and the access-log line.
 #[derive(Parser)]
-#[command(name = "benches/run instructions")]
+#[command(bin_name = "benches/run instructions")]
 struct Arguments {
     /// Fail if a count differs by more than 3 % from the committed one (same compiler only)
     #[arg(long)]
