@@ -111,8 +111,8 @@ impl Peer {
             Some(group) => group.command(&self.program),
             None => Command::new(&self.program),
         };
-        // As many workers as the program itself would have in such a group. The others keep two: they count the CPUs of
-        // the machine, nginx with `worker_processes auto` too.
+        // As many workers as the program itself chooses in such a group. The others keep two: `worker_processes auto` of
+        // nginx counts the CPUs of the machine, whatever the quota is.
         if group.is_some() && self.kind == Kind::Latticegate {
             command.env("LATTICEGATE_WORKERS", "auto");
         }

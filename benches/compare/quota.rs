@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-/// The kernel's default, which ECS uses.
+/// The default of the kernel, and of the ECS agent (`ECS_CGROUP_CPU_PERIOD`).
 const PERIOD_MILLIS: u32 = 100;
 /// Below the root of the hierarchy, whose limits are the machine's.
 const NAME: &str = "latticegate-compare";
