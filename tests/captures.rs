@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use latticegate::hostname::Hostname;
-use latticegate::outcome::RefuseReason;
-use latticegate::proxy_header::Header;
-use latticegate::verdict::Verdict;
-use latticegate::{host, proxy_header, sni};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::http_head;
+use latticegate_core::protocol::proxy_header;
+use latticegate_core::protocol::proxy_header::Header;
 use proptest::prelude::*;
 
 #[allow(unreachable_pub, reason = "tests/fuzz builds it as a library")]
@@ -137,8 +139,8 @@ fn no_changed_byte_breaks_a_parser() {
             for value in (0..8).map(|bit| bytes[at] ^ (1 << bit)).chain([0, 0xff]) {
                 changed[at] = value;
                 let name = match file.split('/').next().unwrap() {
-                    "hellos" => found(sni::parse(&changed)).map(|hello| hello.name),
-                    "heads" => found(host::parse(&changed, 80)).map(|head| head.name),
+                    "hellos" => found(client_hello::parse(&changed)).map(|hello| hello.name),
+                    "heads" => found(http_head::parse(&changed, 80)).map(|head| head.name),
                     "proxy" => found(proxy_header::parse(&changed)).and(None),
                     kind => panic!("{kind} has no parser"),
                 };

@@ -414,7 +414,7 @@ fn a_log_filter_that_is_none_is_warned_about() {
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), told));
     }
     for filter in
-        ["debug", "INFO", "info,latticegate::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
+        ["debug", "INFO", "info,latticegate::proxy::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
     {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
         assert_eq!(text(&output.stderr), "", "{filter}");

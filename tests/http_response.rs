@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
-use latticegate::http_response::{Expected, MAX_SECTION, Progress, Responses};
+use latticegate_core::protocol::http_response::{Expected, MAX_SECTION, Progress, Responses};
 use proptest::prelude::*;
 
 const GET: Expected = Expected { head: false, upgrade: false };

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
-use latticegate::host::{self, MAX_FIELDS};
-use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
-use latticegate::outcome::RefuseReason;
-use latticegate::verdict::Verdict;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::http_head::{self, MAX_FIELDS};
+use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, Progress};
 use proptest::prelude::*;
 
 use malformed::stream::Smuggled;
@@ -41,7 +41,7 @@ impl Session {
             return;
         }
         if self.stream.is_none() {
-            match host::parse(&self.held, 80) {
+            match http_head::parse(&self.held, 80) {
                 Verdict::Found { value, len } => self.stream = Some(HttpStream::new(value, len, 80)),
                 Verdict::NeedMore => return,
                 Verdict::Refuse(reason) => return self.told.refused = Some(reason),
@@ -163,7 +163,7 @@ fn line_behind_the_last_request_is_kept_back_without_a_refusal() {
 fn body_may_pass_unseen() {
     let text = format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000000\r\n\r\n{GET}");
     let (head, rest) = text.as_bytes().split_at(text.len() - GET.len());
-    let Verdict::Found { value, len } = host::parse(head, 80) else { panic!() };
+    let Verdict::Found { value, len } = http_head::parse(head, 80) else { panic!() };
     let mut stream = HttpStream::new(value, len, 80);
     assert_eq!(stream.advance(head), Progress::Forward(head.len()));
     assert_eq!(stream.unseen(), 1_000_000);
@@ -178,7 +178,7 @@ fn body_may_pass_unseen() {
 #[test]
 fn chunk_may_pass_unseen() {
     let text = format!("{CHUNKED}ffff\r\n");
-    let Verdict::Found { value, len } = host::parse(text.as_bytes(), 80) else { panic!() };
+    let Verdict::Found { value, len } = http_head::parse(text.as_bytes(), 80) else { panic!() };
     let mut stream = HttpStream::new(value, len, 80);
     assert_eq!(stream.advance(text.as_bytes()), Progress::Forward(text.len()));
     assert_eq!(stream.unseen(), 0xffff);
@@ -209,7 +209,7 @@ fn refusal_says_whether_a_request_was_cut() {
 fn upgrade_that_was_agreed_to_lets_everything_pass() {
     let head = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let stream = || {
-        let Verdict::Found { value, len } = host::parse(head.as_bytes(), 80) else { panic!() };
+        let Verdict::Found { value, len } = http_head::parse(head.as_bytes(), 80) else { panic!() };
         assert!(value.upgrade);
         let mut stream = HttpStream::new(value, len, 80);
         assert_eq!(stream.advance(head.as_bytes()), Progress::Forward(head.len()));

@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
-use latticegate::host::{self, Body, Head};
-use latticegate::hostname::Hostname;
-use latticegate::outcome::RefuseReason;
-use latticegate::proxy_header::{self, Header};
-use latticegate::sni::{self, Alpn, Group};
-use latticegate::verdict::Verdict;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::client_hello::{self, Alpn, Group};
+use latticegate_core::protocol::http_head::{self, Body, Head};
+use latticegate_core::protocol::proxy_header::{self, Header};
 use proptest::prelude::*;
 
 use malformed::{Malformed, Stage};
@@ -34,8 +34,8 @@ impl Stage {
     fn parse(self, bytes: &[u8]) -> Seen {
         match self {
             Self::Proxy => see(proxy_header::parse(bytes), |_| None),
-            Self::Tls => see(sni::parse(bytes), |hello| Some(hello.name.clone())),
-            Self::Http => see(host::parse(bytes, 80), |head| Some(head.name.clone())),
+            Self::Tls => see(client_hello::parse(bytes), |hello| Some(hello.name.clone())),
+            Self::Http => see(http_head::parse(bytes, 80), |head| Some(head.name.clone())),
         }
     }
 
@@ -43,8 +43,8 @@ impl Stage {
     fn bound(self) -> usize {
         match self {
             Self::Proxy => proxy_header::MAX_HEADER,
-            Self::Tls => sni::MAX_BYTES,
-            Self::Http => host::MAX_HEAD,
+            Self::Tls => client_hello::MAX_BYTES,
+            Self::Http => http_head::MAX_HEAD,
         }
     }
 }
@@ -52,8 +52,8 @@ impl Stage {
 /// A parser that is shown ever more of the same bytes.
 #[derive(Default)]
 struct Resumed {
-    tls: sni::Parser,
-    http: host::Parser,
+    tls: client_hello::Parser,
+    http: http_head::Parser,
 }
 
 impl Resumed {
@@ -192,8 +192,11 @@ fn every_malformed_input_is_refused_with_its_word() {
 /// Every reason that the three parsers import is one that the table causes.
 #[test]
 fn every_reason_of_the_parsers_is_in_the_table() {
-    let sources =
-        [include_str!("../src/proxy_header.rs"), include_str!("../src/sni.rs"), include_str!("../src/host.rs")];
+    let sources = [
+        include_str!("../src/core/protocol/proxy_header.rs"),
+        include_str!("../src/core/protocol/client_hello.rs"),
+        include_str!("../src/core/protocol/http_head.rs"),
+    ];
     let imported = |source: &'static str| source.split("RefuseReason::{").nth(1).unwrap().split("};").next().unwrap();
     let used: HashSet<_> = sources.into_iter().flat_map(|source| imported(source).split(',')).map(str::trim).collect();
     let caused: HashSet<_> = malformed::all().iter().map(|row| row.reason).collect();
@@ -292,8 +295,8 @@ fn local_header_is_skipped_by_its_length_alone() {
     }
 }
 
-fn hello(bytes: &[u8]) -> sni::Hello {
-    match sni::parse(bytes) {
+fn hello(bytes: &[u8]) -> client_hello::Hello {
+    match client_hello::parse(bytes) {
         Verdict::Found { value, .. } => value,
         other => panic!("{other:?}"),
     }
@@ -344,12 +347,12 @@ fn name_is_found_wherever_its_extension_stands() {
 
 #[test]
 fn longest_hello_fits_the_bound_and_no_longer_one() {
-    let message = malformed::padded_hello(sni::MAX_HELLO);
+    let message = malformed::padded_hello(client_hello::MAX_HELLO);
     let one_by_one = wire::records(&message, 1);
-    assert_eq!(one_by_one.len(), sni::MAX_BYTES);
+    assert_eq!(one_by_one.len(), client_hello::MAX_BYTES);
     for bytes in [wire::record(&message), wire::records(&message, 300), one_by_one] {
         let hello = hello(&bytes);
-        assert_eq!(usize::from(hello.size), sni::MAX_HELLO);
+        assert_eq!(usize::from(hello.size), client_hello::MAX_HELLO);
         assert_eq!(usize::from(hello.records) * 5, bytes.len() - message.len());
     }
 }
@@ -358,7 +361,7 @@ fn longest_hello_fits_the_bound_and_no_longer_one() {
 #[test]
 fn what_has_been_looked_at_is_not_looked_at_again() {
     let hello = wire::records(&Hello::browser(ORDERS).message(), 7);
-    let mut parser = sni::Parser::default();
+    let mut parser = client_hello::Parser::default();
     let mut seen = Vec::new();
     // All but the last record.
     for record in hello[..hello.len() - 12].chunks(12) {
@@ -368,7 +371,7 @@ fn what_has_been_looked_at_is_not_looked_at_again() {
         seen[1..].fill(0);
     }
     let head = format!("GET /{} HTTP/1.1\r\n{}", "a".repeat(500), "X: y\r\n".repeat(50));
-    let mut parser = host::Parser::default();
+    let mut parser = http_head::Parser::default();
     let mut seen = Vec::new();
     for byte in head.bytes() {
         seen.push(byte);
@@ -379,7 +382,7 @@ fn what_has_been_looked_at_is_not_looked_at_again() {
         }
     }
     let method = vec![b'A'; 1000];
-    let mut parser = host::Parser::default();
+    let mut parser = http_head::Parser::default();
     let mut seen = Vec::new();
     for byte in method {
         seen.push(byte);
@@ -389,7 +392,7 @@ fn what_has_been_looked_at_is_not_looked_at_again() {
 }
 
 fn head(text: &str) -> Head {
-    match host::parse(text.as_bytes(), 80) {
+    match http_head::parse(text.as_bytes(), 80) {
         Verdict::Found { value, .. } => value,
         other => panic!("{other:?}: {text}"),
     }
@@ -415,7 +418,7 @@ fn head_tells_the_body_and_whether_more_may_follow() {
 #[test]
 fn head_may_name_only_the_public_port() {
     let bytes = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    let parse = |host: &str, port| see(host::parse(bytes(host).as_bytes(), port), |_| None);
+    let parse = |host: &str, port| see(http_head::parse(bytes(host).as_bytes(), port), |_| None);
     assert!(matches!(parse("a.example:8080", 8080), Seen::Found { .. }));
     assert!(matches!(parse("a.example", 8080), Seen::Found { .. }));
     assert_eq!(parse("a.example:80", 8080), Seen::Refuse(RefuseReason::HostPort));

@@ -16,10 +16,10 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use latticegate::client::Client;
-use latticegate::hostname::Hostname;
-use latticegate::policy::{ListenerView, Policy};
-use latticegate::problem::Origin;
+use latticegate_core::client::Client;
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::policy::{ListenerView, Policy};
 
 /// Measures decisions and loading of access lists of 10, 1 000 and 100 000 networks.
 #[derive(Parser)]

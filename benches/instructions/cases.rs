@@ -7,18 +7,21 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use latticegate::access_log::{Log, Sink, Writer};
-use latticegate::client::{Client, EndpointId};
-use latticegate::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
-use latticegate::hostname::Hostname;
-use latticegate::metrics::Metrics;
-use latticegate::outcome::{Close, Outcome};
-use latticegate::policy::{ListenerView, Policy};
-use latticegate::problem::Origin;
-use latticegate::record::{HelloFacts, Record, Teller};
-use latticegate::relay::Side;
-use latticegate::verdict::Verdict;
-use latticegate::{host, proxy_header, sni};
+use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::metrics::Metrics;
+use latticegate::telemetry::record::HelloFacts;
+use latticegate::telemetry::reporter::Reporter;
+use latticegate_core::client::{Client, EndpointId};
+use latticegate_core::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::Side;
+use latticegate_core::outcome::{Close, Outcome};
+use latticegate_core::policy::{ListenerView, Policy};
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::http_head;
+use latticegate_core::protocol::proxy_header;
 
 /// A header as a Network Load Balancer writes it, for [`CLIENT`]; hellos of curl and Chromium for [`NAME`].
 const PROXY_HEADER: &[u8] = include_bytes!("../fixtures/proxy-header.bin");
@@ -49,7 +52,7 @@ pub(crate) fn run(name: &str, times: u32) -> Result<()> {
         "hello_2033" => hello(times, CHROMIUM),
         "hello_16k" => hello(times, &padded(CURL, 16_000)),
         "hello_40_records" => hello(times, &in_records(CHROMIUM, 40)),
-        "head" => repeat(times, || found(&host::parse(black_box(HEAD), 80))),
+        "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
         "policy_10" => policy(times, 10),
         "policy_1000" => policy(times, 1000),
         "record_json" => record(times, LogFormat::Json),
@@ -82,7 +85,7 @@ fn found<T>(verdict: &Verdict<T>) -> bool {
 }
 
 fn hello(times: u32, bytes: &[u8]) -> Result<()> {
-    repeat(times, || found(&sni::parse(black_box(bytes))))
+    repeat(times, || found(&client_hello::parse(black_box(bytes))))
 }
 
 /// The hello with a padding extension (RFC 7685) that brings it to about `size` bytes in one record.
@@ -169,17 +172,17 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         public_port: 443,
         proxy_protocol: ProxyProtocol::Required,
     };
-    let teller = Rc::new(Teller {
+    let reporter = Rc::new(Reporter {
         log: Log::new(format, writer),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
     });
-    let Verdict::Found { value: hello, .. } = sni::parse(CURL) else { bail!("the hello is not read") };
+    let Verdict::Found { value: hello, .. } = client_hello::parse(CURL) else { bail!("the hello is not read") };
     let client = client()?;
     repeat(times, || {
-        let mut record = Record::open(Rc::clone(&teller), 7, client.peer);
+        let mut record = reporter.open(7, client.peer);
         record.client = Some(client.clone());
         record.rule = Some("ipcontrol.yaml:12".into());
         record.name = Some(NAME.into());

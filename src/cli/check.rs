@@ -8,12 +8,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Source, list, log};
-use crate::access_log::{self, Sink};
-use crate::config::{Config, Limits, LogOutput, PolicySource, env};
-use crate::machine::Machine;
-use crate::policy::{Action, Policy};
-use crate::problem::{Origin, Problem, Severity};
 use crate::reload;
+use crate::sys::files;
+use crate::sys::machine;
+use crate::telemetry::access_log::{self, Sink};
+use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
+use latticegate_core::diagnostic::{Origin, Problem, Severity};
+use latticegate_core::policy::{Action, Policy};
 
 /// Say everything that is wrong with the configuration and the access list; bind nothing.
 ///
@@ -72,11 +73,11 @@ impl Check {
     fn report(&self) -> Report {
         let mut report = Report::default();
         let file = self.source.config.as_deref();
-        let config = match Config::load(file, env::of_process()) {
+        let config = match files::configuration(file, files::environment()) {
             Ok((config, warnings)) => {
                 report.add(self.severity(), warnings);
                 report.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
-                report.limits = Some((config.limits.clone(), Machine::of_process()));
+                report.limits = Some((config.limits.clone(), machine::of_process()));
                 config
             }
             Err(problems) => {
@@ -170,12 +171,6 @@ impl Report {
         });
         json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked, "limits": limits })
     }
-}
-
-/// One line each, on standard error.
-pub(super) fn tell(severity: Severity, problems: &[Problem]) -> io::Result<()> {
-    let mut err = io::stderr().lock();
-    problems.iter().try_for_each(|problem| writeln!(err, "{severity}: {problem}"))
 }
 
 fn listening(config: &Config) -> String {

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::check::tell;
 use super::list;
-use crate::config::PolicySource;
-use crate::policy::Policy;
-use crate::policy::diff::{Change, diff};
-use crate::problem::Severity;
+use super::print::tell;
+use latticegate_core::config::PolicySource;
+use latticegate_core::diagnostic::Severity;
+use latticegate_core::policy::Policy;
+use latticegate_core::policy::diff::{Change, diff};
 
 /// Say what a new access list would change: which addresses, for which names.
 ///

@@ -9,16 +9,17 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::check::tell;
+use super::print::tell;
 use super::{Source, list};
-use crate::config::{Config, Listener, PolicySource, env};
-use crate::explain::{Answer, Explanation, Question, explain};
-use crate::gate;
-use crate::hostname::Hostname;
-use crate::outcome::RefuseReason;
-use crate::policy::{Policy, Reach, endpoint};
-use crate::problem::Severity;
-use crate::resolve::{LookupError, Wire, look_up};
+use crate::control::gate;
+use crate::dns::{LookupError, Wire, look_up};
+use crate::sys::files;
+use latticegate_core::config::{Config, Listener, PolicySource};
+use latticegate_core::diagnostic::Severity;
+use latticegate_core::explain::{Answer, Explanation, Question, explain};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::policy::{Policy, Reach, endpoint};
 
 /// Say what would happen to a connection, step by step, and why.
 ///
@@ -70,8 +71,8 @@ impl Explain {
         let file = self.source.config.as_deref();
         // A list to look at is enough to ask it; whose addresses are no destinations, only the whole configuration says.
         let config = match &self.policy {
-            Some(_) if !self.resolve => Config::load_for_list(file, env::of_process()),
-            _ => Config::load(file, env::of_process()),
+            Some(_) if !self.resolve => files::configuration_for_list(file, files::environment()),
+            _ => files::configuration(file, files::environment()),
         };
         let loaded =
             config.and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));

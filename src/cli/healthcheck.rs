@@ -10,8 +10,8 @@ use clap::Args;
 use socket2::{Domain, Socket, Type};
 
 use super::Source;
-use crate::config::{Config, env};
-use crate::health_socket::{self, Running};
+use crate::sys::files;
+use crate::web::health_socket::{self, Running};
 
 /// Ask the running latticegate whether it is ready, for a container's health check.
 ///
@@ -37,7 +37,7 @@ impl Healthcheck {
         let mut running = health_socket::running(file, PATIENCE).unwrap_or_default();
         let answer = match (running.pop(), running.is_empty()) {
             (Some(process), true) => of_process(process),
-            (Some(process), false) => match Config::load(file, env::of_process()) {
+            (Some(process), false) => match files::configuration(file, files::environment()) {
                 Ok((config, _)) => of_port(file, config.health, "several processes run"),
                 // A mistake in the file is no ill health: which of them is meant is not known, so all have to be ready.
                 Err(_) => std::iter::once(process).chain(running).try_for_each(of_process),
@@ -66,7 +66,7 @@ fn of_process(process: Running) -> Result<(), String> {
 /// By the port that the configuration names, since the file alone leads to no process.
 fn of_configured_port(file: Option<&Path>) -> Result<(), String> {
     const NONE: &str = "no process of this user runs";
-    match Config::load(file, env::of_process()) {
+    match files::configuration(file, files::environment()) {
         Ok((config, _)) => of_port(file, config.health, NONE),
         Err(problems) => {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::check::tell;
-use crate::import::{Include, Included, import};
-use crate::policy::Policy;
-use crate::problem::{Origin, Severity};
-use crate::yaml;
+use super::print::tell;
+use crate::sys::files;
+use latticegate_core::diagnostic::{Origin, Severity};
+use latticegate_core::policy::Policy;
+use latticegate_core::policy::import::{Include, Included, import};
 
 /// Turn an nginx allow/deny file into an access list.
 ///
@@ -26,7 +26,7 @@ pub(super) struct Import {
 
 impl Import {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let text = match yaml::load(&self.file) {
+        let text = match files::text(&self.file) {
             Ok(text) => text,
             Err(problem) => {
                 tell(Severity::Error, &[problem])?;
@@ -78,7 +78,7 @@ fn find(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
         return Err(format!("{pattern} does not exist; nginx looks below its own configuration directory"));
     }
     let read = |path: PathBuf| {
-        let text = yaml::load(&path).map_err(|problem| problem.to_string())?;
+        let text = files::text(&path).map_err(|problem| problem.to_string())?;
         Ok(Included { name: path.display().to_string(), text })
     };
     paths.into_iter().map(read).collect()

@@ -2,11 +2,11 @@
 
 use tokio::runtime::{Builder, LocalOptions};
 
-use crate::config::PolicySource;
-use crate::policy::Policy;
-use crate::problem::{Origin, Problem};
 use crate::reload::{Source, SourceError};
-use crate::yaml::FromScalar;
+use latticegate_core::config::PolicySource;
+use latticegate_core::diagnostic::{Origin, Problem};
+use latticegate_core::policy::Policy;
+use latticegate_core::yaml::FromScalar;
 
 /// Reads a list as an argument names it.
 pub(super) fn named(text: &str) -> Result<PolicySource, String> {

@@ -4,8 +4,8 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::problem::{Origin, Problem, Severity, nearest};
-use crate::process_log::ProcessLog;
+use crate::telemetry::process_log::ProcessLog;
+use latticegate_core::diagnostic::{Origin, Problem, Severity, nearest};
 
 const VARIABLE: &str = "LATTICEGATE_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -7,11 +7,11 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{Source, log};
-use crate::gate::StartError;
-use crate::problem::Severity;
-use crate::process_log::ProcessLog;
+use crate::control::gate::StartError;
+use crate::control::run::{self, Beginning};
 use crate::reload::SourceError;
-use crate::run::{self, Beginning};
+use crate::telemetry::process_log::ProcessLog;
+use latticegate_core::diagnostic::Severity;
 
 /// Serve until SIGTERM or SIGINT.
 ///

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::scene::{self, Caller};
 use rustls::AlertDescription;
 
-use crate::outcome::RefuseReason;
+use latticegate_core::outcome::RefuseReason;
 
 /// One request to try.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,7 @@ use super::client::{self, Answer};
 use super::seen::Seen;
 use super::show::{self, GREEN, RED, styled};
 use super::stage::Stage;
-use crate::outcome::{Outcome, RefuseReason};
+use latticegate_core::outcome::{Outcome, RefuseReason};
 
 /// For a record after its connection has ended; the access log gathers lines for a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,12 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::calls::Doors;
 use super::seen::Seen;
 use super::{Error, scene};
-use crate::access_log::Sink;
-use crate::blocking;
-use crate::config::{Config, PolicySource, Protocol};
-use crate::gate::{Gate, StartError, Stop};
-use crate::problem::Problem;
+use crate::control::gate::{Gate, StartError, Stop};
 use crate::reload::{Loaded, SourceError, SourceThread, Told};
+use crate::sys::blocking;
+use crate::sys::files;
+use crate::telemetry::access_log::Sink;
+use latticegate_core::config::{PolicySource, Protocol};
+use latticegate_core::diagnostic::Problem;
 
 const PART: &str = "latticegate";
 
@@ -32,7 +33,7 @@ pub(super) struct Running {
 /// Starts the gate by its configuration file; its records come out of the receiver.
 pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedReceiver<Seen>), Error> {
     // The environment is left alone: a variable meant for the real one must not turn the demo.
-    let (config, _) = Config::load(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
+    let (config, _) = files::configuration(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
     let (source, list) = first_list(&config.policy).await.map_err(Error::of("the access list"))?;
     let (records, seen) = mpsc::unbounded_channel();
     let sink = read_back(records).map_err(Error::of(PART))?;

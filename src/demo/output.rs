@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::blocking;
+use crate::sys::blocking;
 
 const QUEUE: usize = 1024;
 /// For the last lines.

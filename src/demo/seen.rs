@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
-use crate::outcome::{Outcome, Unfinished};
+use latticegate_core::outcome::{Outcome, Unfinished};
 
 /// What the access log tells of a connection, as far as the demo shows it.
 #[derive(Debug, Clone, Deserialize)]

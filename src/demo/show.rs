@@ -5,7 +5,7 @@
 use anstyle::{AnsiColor, Style};
 
 use super::seen::Seen;
-use crate::outcome::{Outcome, RefuseReason};
+use latticegate_core::outcome::{Outcome, RefuseReason};
 
 pub(super) const DIM: Style = Style::new().dimmed();
 pub(super) const BOLD: Style = Style::new().bold();

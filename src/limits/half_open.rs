@@ -16,12 +16,10 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::metrics::Level;
-
 /// What the workers know of each other's half-open connections.
 pub struct Crowd {
     limit: u64,
-    count: Level,
+    count: AtomicU64,
     bytes: Bytes,
     /// Each connection has a number of its own: the lower, the longer it has waited.
     next: AtomicU64,
@@ -78,7 +76,7 @@ impl Bytes {
 }
 
 impl Crowd {
-    pub fn new(limit: usize, bytes: u64, workers: usize, count: Level) -> Self {
+    pub fn new(limit: usize, bytes: u64, workers: usize) -> Self {
         let place = || Place {
             oldest: AtomicU64::new(NONE),
             oldest_holding: AtomicU64::new(NONE),
@@ -87,7 +85,13 @@ impl Crowd {
         };
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let bytes = Bytes { limit: bytes, held: AtomicU64::new(0), going: AtomicU64::new(0) };
-        Self { limit, count, bytes, next: AtomicU64::new(0), workers: (0..workers).map(|_| place()).collect() }
+        let (count, next) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { limit, count, bytes, next, workers: (0..workers).map(|_| place()).collect() }
+    }
+
+    /// Connections that are half-open now.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Bytes held now, and how many may be.
@@ -198,11 +202,11 @@ impl HalfOpen {
 
     /// One more; at the limit the oldest of all goes for it.
     pub fn wait(self: &Rc<Self>) -> Waiting {
-        if self.crowd.count.value() >= self.crowd.limit {
+        if self.crowd.count() >= self.crowd.limit {
             self.crowd.evict(1);
         }
         let key = self.crowd.next.fetch_add(1, Ordering::Relaxed);
-        self.crowd.count.rise();
+        self.crowd.count.fetch_add(1, Ordering::Relaxed);
         let mut lists = self.lists.borrow_mut();
         lists.waiting.insert(key, Entry::default());
         self.tell_oldest(&lists);
@@ -339,7 +343,7 @@ impl Drop for Waiting {
             lists.holding.remove(&self.key);
             total.give_back(held);
         }
-        list.crowd.count.fall();
+        list.crowd.count.fetch_sub(1, Ordering::Relaxed);
         list.tell_oldest(&lists);
     }
 }
@@ -365,7 +369,7 @@ mod tests {
     /// Two workers, of which the second has all the others.
     #[tokio::test]
     async fn the_oldest_goes_whichever_worker_has_it() {
-        let crowd = Arc::new(Crowd::new(3, u64::MAX, 2, Level::default()));
+        let crowd = Arc::new(Crowd::new(3, u64::MAX, 2));
         let lists = [0, 1].map(|worker| HalfOpen::new(Arc::clone(&crowd), worker));
         LocalSet::new()
             .run_until(async {
@@ -396,7 +400,7 @@ mod tests {
     }
 
     fn crowd_of_bytes(bytes: u64) -> (Arc<Crowd>, [Rc<HalfOpen>; 2]) {
-        let crowd = Arc::new(Crowd::new(1000, bytes, 2, Level::default()));
+        let crowd = Arc::new(Crowd::new(1000, bytes, 2));
         let lists = [0, 1].map(|worker| HalfOpen::new(Arc::clone(&crowd), worker));
         (crowd, lists)
     }

@@ -8,18 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one key may have; none: as much as it likes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Quota {
-    pub concurrent: Option<u32>,
-    pub per_second: Option<NonZeroU32>,
-}
-
-impl Quota {
-    pub fn is_some(&self) -> bool {
-        self.concurrent.is_some() || self.per_second.is_some()
-    }
-}
+use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Fetched, Looked, SourceError};
-use crate::problem::Origin;
-use crate::yaml;
+use crate::sys::files;
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::yaml;
 
 /// How long a file that does not end with a newline may still be in the making.
 const UNFINISHED: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ impl FileSource {
                 now
             }
         };
-        let bytes = yaml::read_file(&self.path)?;
+        let bytes = files::read(&self.path)?;
         // It changed while it was read: next time. (A pipe always does, and can be read once.)
         if stamp.is_file && Stamp::of(&self.path)? != stamp && !self.at_once {
             return Ok(Looked::Unchanged);

@@ -13,8 +13,8 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::{Fetched, Looked, SourceError, Version};
-use crate::config::LoopbackUrl;
-use crate::yaml::MAX_BYTES;
+use latticegate_core::config::LoopbackUrl;
+use latticegate_core::yaml::MAX_BYTES;
 
 /// For one answer, from connect to its last byte.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use super::Looked;
 use super::file::FileSource;
-use crate::blocking::{BlockingThread, Patience};
-use crate::yaml;
+use crate::sys::blocking::{BlockingThread, Patience};
+use crate::sys::files;
 
 /// Nothing hangs on how soon it is told.
 const POLL: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ impl MainFile {
         if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
             return None;
         }
-        let bytes = yaml::read_file(path).ok()?;
+        let bytes = files::read(path).ok()?;
         Some(Self { source: FileSource::new(path), started_with: crc32c::crc32c(&bytes), differs: false })
     }
 

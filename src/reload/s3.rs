@@ -11,8 +11,8 @@ use object_store::{ClientOptions, Error, GetOptions, ObjectStore, RetryConfig};
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::{Fetched, Looked, SourceError, Version};
-use crate::config::S3Object;
-use crate::yaml::MAX_BYTES;
+use latticegate_core::config::S3Object;
+use latticegate_core::yaml::MAX_BYTES;
 
 /// For one request; with its retries, at most three times that.
 const PATIENCE: Duration = Duration::from_secs(5);

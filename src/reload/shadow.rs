@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use super::source_thread::{Look, SourceThread};
 use super::{Loaded, SourceError};
-use crate::blocking::Patience;
-use crate::client::Client;
-use crate::hostname::Hostname;
-use crate::policy::{Admission, Decision, ListenerView, Policy, RuleId};
+use crate::sys::blocking::Patience;
+use latticegate_core::client::Client;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::policy::{Admission, Decision, ListenerView, Policy, RuleId};
 
 /// One line in the log in this time at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -51,8 +51,12 @@ impl Shadow {
     ) -> Option<()> {
         let list = self.list.load();
         let list = list.as_ref()?;
-        let differs = Policy::disagreement(&list.loaded.policy, decision, client, listener, name)?;
-        match differs.shadow.rule {
+        let differs = list.loaded.policy.route(client, listener, name);
+        // Another rule with the same answer is no disagreement.
+        if differs.allowed == decision.allowed {
+            return None;
+        }
+        match differs.rule {
             Some(rule) => list.loaded.hits.note(rule, listener.now),
             None => drop(list.denied_at_the_end.fetch_add(1, Ordering::Relaxed)),
         }
@@ -60,8 +64,8 @@ impl Shadow {
         tracing::info!(
             client = %client.addr.ip(),
             %name,
-            would = if differs.shadow.allowed { "allow" } else { "deny" },
-            rule = %shown(&list.loaded.policy, differs.shadow.rule),
+            would = if differs.allowed { "allow" } else { "deny" },
+            rule = %shown(&list.loaded.policy, differs.rule),
             since_last_line = unlogged,
             "the shadow list would have decided otherwise"
         );

@@ -9,9 +9,9 @@ use super::file::FileSource;
 use super::http::HttpSource;
 #[cfg(feature = "s3")]
 use super::s3::S3Source;
-use crate::config::PolicySource;
-use crate::policy::Policy;
-use crate::problem::{Origin, Problem};
+use latticegate_core::config::PolicySource;
+use latticegate_core::diagnostic::{Origin, Problem};
+use latticegate_core::policy::Policy;
 
 /// Which list it is: what the source calls it (an ETag, a version id) and a hash of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]

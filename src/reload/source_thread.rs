@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::Loaded;
 use super::source::{Looked, Source, SourceError, Version};
-use crate::blocking;
-use crate::config::PolicySource;
+use crate::sys::blocking;
+use latticegate_core::config::PolicySource;
 
 /// Asked one thing at a time.
 pub struct SourceThread {

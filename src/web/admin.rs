@@ -13,12 +13,12 @@ use hyper::{Response, StatusCode};
 
 use super::explain::{self, Form};
 use super::snapshot::Snapshot;
-use super::{Body, Site, not_found, page, respond, text};
-use crate::recent::Asker;
+use super::{Body, Site, not_found, page, respond, rule_metrics, text};
+use crate::dns::ResolverFactory;
+use crate::proxy::worker::Shared;
 use crate::reload::Shadow;
-use crate::resolve::ResolverFactory;
-use crate::server::Shared;
-use crate::status::Status;
+use crate::telemetry::recent::Asker;
+use crate::telemetry::status::Status;
 
 pub struct Admin {
     pub shared: Arc<Shared>,
@@ -83,7 +83,9 @@ impl Admin {
         self.shared.metrics.warn(&self.status);
         self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
         let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
-        self.shared.metrics.render(&self.shared.policy.load(), shadow.as_deref())
+        let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
+        rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
+        text
     }
 
     async fn explain(&self, form: &Form) -> Result<String, String> {

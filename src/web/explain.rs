@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use crate::config::{Config, Listener};
-use crate::explain::{self, Answer, Question};
-use crate::hostname::Hostname;
-use crate::outcome::RefuseReason;
-use crate::policy::{Policy, Reach, endpoint};
-use crate::resolve::{LookupError, Resolver};
+use crate::dns::{LookupError, Resolver};
+use latticegate_core::config::{Config, Listener};
+use latticegate_core::explain::{self, Answer, Question};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::policy::{Policy, Reach, endpoint};
 
 /// What was asked, as it was written.
 #[derive(Debug, Default)]

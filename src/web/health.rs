@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Body, Site, not_found, text};
-use crate::proxy_header;
-use crate::status::Status;
-use crate::verdict::Verdict;
+use crate::telemetry::status::Status;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::proxy_header;
 
 pub struct Health(pub Arc<Status>);
 

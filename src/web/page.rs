@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 use super::explain::Form;
 use super::snapshot::{Snapshot, age, time};
 use super::{Body, respond as with_type};
-use crate::outcome::Outcome;
+use latticegate_core::outcome::Outcome;
 
 /// The operator's own table, so that page and documentation say the same.
 const REASONS: &str = include_str!("../../docs/reasons.md");
@@ -73,7 +73,7 @@ fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
         ("open now", open.to_string(), format!("of {most}")),
         (
             "waiting for a hello",
-            metrics.half_open.value().to_string(),
+            now.shared.limits.half_open.count().to_string(),
             format!("of {}", now.shared.config.limits.half_open),
         ),
         ("accepted", metrics.opened().to_string(), "since the start".to_owned()),
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_reason_that_is_documented_has_its_mend() {
-        let (meaning, action) = advice(Outcome::Refused(crate::outcome::RefuseReason::ClientDenied));
+        let (meaning, action) = advice(Outcome::Refused(latticegate_core::outcome::RefuseReason::ClientDenied));
         assert!(meaning.contains("access list") && action.contains("allow"), "{meaning}|{action}");
         let missing: Vec<_> =
             Outcome::all().filter(|o| !matches!(o, Outcome::Probe(_)) && advice(*o).1.is_empty()).collect();

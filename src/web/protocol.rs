@@ -12,7 +12,7 @@ use hyper::{Method, Response, StatusCode, Version};
 use tokio::net::TcpStream;
 
 use super::{Body, text};
-use crate::refuse;
+use crate::proxy::refuse;
 
 /// The path that is asked for in its normal form, or the answer to a request that breaks the rules or asks for more
 /// than reading.

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::outcome::Outcome;
-use crate::policy::{Rule, RuleId};
-use crate::recent::Refusal;
+use crate::dns::Shown;
+use crate::proxy::worker::Shared;
 use crate::reload::{Loaded, Shadowed};
-use crate::resolve::Shown;
-use crate::server::Shared;
-use crate::socket;
-use crate::status::Unready;
+use crate::sys::socket;
+use crate::telemetry::recent::Refusal;
+use crate::telemetry::status::Unready;
+use latticegate_core::outcome::Outcome;
+use latticegate_core::policy::{Rule, RuleId};
 
 pub(super) struct Snapshot {
     pub(super) now: SystemTime,
@@ -136,7 +136,7 @@ impl Snapshot {
             })),
             "limits": {
                 "connections": { "taken": open, "limit": max_open },
-                "half_open": { "taken": metrics.half_open.value(), "limit": shared.config.limits.half_open },
+                "half_open": { "taken": shared.limits.half_open.count(), "limit": shared.config.limits.half_open },
                 "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
                 "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
             },

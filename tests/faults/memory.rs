@@ -4,8 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use latticegate::config::Config;
-use latticegate::machine::Machine;
+use latticegate_core::config::{Config, Machine};
 
 use crate::flood::{Crowd, FILES, pass, start};
 use crate::gate::Gate;
@@ -92,15 +91,15 @@ fn pipes_of_a_busy_moment_are_given_back() {
 const TASK: u64 = 192 * MIB;
 
 /// What the defaults are for a task of this size with open files to spare.
-fn defaults(memory: u64) -> latticegate::config::Limits {
+fn defaults(memory: u64) -> latticegate_core::config::Limits {
     let machine = Machine { open_files: 1 << 20, cpus: 2.try_into().unwrap(), memory };
     let env = [("LATTICEGATE_PROXY_PROTOCOL__TRUSTED".to_owned(), "127.0.0.0/8".to_owned())];
-    Config::load_on(&machine, None, env.into_iter()).unwrap().0.limits
+    Config::parse(None, env.into_iter(), &machine).unwrap().0.limits
 }
 
 #[test]
 fn a_flood_to_both_limits_fits_the_task() {
-    latticegate::socket::raise_fd_limit().unwrap();
+    latticegate::sys::socket::raise_fd_limit().unwrap();
     let limits = defaults(TASK);
     let (connections, half_open) = (limits.connections, limits.half_open.get());
     let group = Group::make(TASK);

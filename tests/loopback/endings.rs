@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use latticegate::gate::Stop;
+use latticegate::control::gate::Stop;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 

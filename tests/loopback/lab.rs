@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
-use latticegate::access_log::Sink;
-use latticegate::config::{Config, Listener};
-use latticegate::gate::{Gate, Stop};
+use latticegate::control::gate::{Gate, Stop};
 use latticegate::reload::SourceThread;
-use latticegate::wall::Wall;
+use latticegate::sys::clock::Wall;
+use latticegate::sys::files;
+use latticegate::telemetry::access_log::Sink;
+use latticegate_core::config::Listener;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -105,7 +106,7 @@ impl Lab {
 
     pub fn of(parts: Parts) -> Self {
         let config = parts.files.path().join("latticegate.yaml");
-        let (config, _) = Config::load(Some(&config), std::iter::empty()).unwrap();
+        let (config, _) = files::configuration(Some(&config), std::iter::empty()).unwrap();
         let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
         let (log, lines) = channel();

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use latticegate::access_log::{Log, Sink, Writer};
-use latticegate::config::{Listener, LogFormat, Protocol, ProxyProtocol};
-use latticegate::gate::Stop;
-use latticegate::metrics::Metrics;
-use latticegate::outcome::{Outcome, Unfinished};
-use latticegate::record::{Record, Teller};
+use latticegate::control::gate::Stop;
+use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::metrics::Metrics;
+use latticegate::telemetry::reporter::Reporter;
+use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};
+use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
 
 use crate::dns::{Reply, SERVFAIL, addresses};
@@ -534,15 +534,15 @@ fn lost() -> Told {
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener =
         Listener { name: "tls".into(), bind, protocol, upstream_port: 443, public_port: 443, proxy_protocol };
-    let told_by = metrics.listener("tls");
-    let teller = Teller {
+    let listener_metrics = metrics.listener("tls");
+    let reporter = Reporter {
         listener,
         log: Rc::clone(&log),
-        metrics: told_by,
+        metrics: listener_metrics,
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
     };
-    drop(Record::open(Rc::new(teller), 7, bind));
+    drop(Rc::new(reporter).open(7, bind));
     log.flush();
     drop(log);
     written.wait(crate::PATIENCE);

@@ -1,8 +1,8 @@
 //! The ClientHello: a name that is told stands in the hello, and records may be cut anywhere.
 
-use latticegate::hostname::Hostname;
-use latticegate::sni::{Hello, MAX_BYTES, MAX_HELLO, Parser, parse};
-use latticegate::verdict::Verdict;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::client_hello::{Hello, MAX_BYTES, MAX_HELLO, Parser, parse};
 
 use super::verdict::{resumes, stable};
 

@@ -1,12 +1,12 @@
 //! The configuration: what is taken keeps the promises of `Config`, what is not says why. After a NUL come
 //! environment variables, `KEY=VALUE` a line, without their prefix.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
-use latticegate::config::{Config, ProxyProtocol};
+use latticegate_core::config::{Config, File, Machine, ProxyProtocol};
 
 use super::problems;
 
@@ -19,9 +19,10 @@ pub fn holds(bytes: &[u8]) {
         let pairs = variables.lines().filter_map(|line| line.split_once('='));
         pairs.map(|(key, value)| (format!("LATTICEGATE_{key}"), value.to_owned()))
     };
-    let path = file();
-    std::fs::write(&path, text).expect("the temporary directory can be written");
-    let read = Config::load(Some(&path), variables());
+    let file = File { path: Path::new("latticegate.yaml"), text };
+    let machine = Machine { open_files: 65_536, cpus: NonZeroUsize::MIN, memory: 1 << 30 };
+    let parse = || Config::parse(Some(file), variables(), &machine);
+    let read = parse();
     match &read {
         Ok((config, warnings)) => {
             keeps_its_promises(config);
@@ -31,7 +32,7 @@ pub fn holds(bytes: &[u8]) {
         }
         Err(found) => problems::are_told_well(found, text),
     }
-    assert_eq!(format!("{read:?}"), format!("{:?}", Config::load(Some(&path), variables())), "read twice, differs");
+    assert_eq!(format!("{read:?}"), format!("{:?}", parse()), "read twice, differs");
 }
 
 fn keeps_its_promises(config: &Config) {
@@ -53,13 +54,4 @@ fn keeps_its_promises(config: &Config) {
         assert!(limit > Duration::ZERO, "a wait without a deadline, or none");
     }
     assert!(config.dns.min_ttl <= config.dns.max_ttl);
-}
-
-/// One file for each thread, by name of the process: libFuzzer runs several at a time.
-fn file() -> PathBuf {
-    thread_local!(static FILE: OnceCell<PathBuf> = const { OnceCell::new() });
-    FILE.with(|file| {
-        let name = || format!("latticegate-{}-{:?}.yaml", std::process::id(), std::thread::current().id());
-        file.get_or_init(|| std::env::temp_dir().join(name())).clone()
-    })
 }

@@ -1,8 +1,8 @@
 //! The head of a request on port 80: what is let through reads alike to every reader.
 
-use latticegate::host::{Head, MAX_HEAD, Parser, parse};
-use latticegate::hostname::Hostname;
-use latticegate::verdict::Verdict;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::http_head::{Head, MAX_HEAD, Parser, parse};
 
 use super::verdict::{resumes, stable};
 

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use latticegate::client::{Client, EndpointId};
-use latticegate::hostname::Hostname;
-use latticegate::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
-use latticegate::problem::Origin;
+use latticegate_core::client::{Client, EndpointId};
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
 
 use super::problems;
 

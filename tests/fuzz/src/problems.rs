@@ -1,6 +1,6 @@
 //! What an operator is told about a file that is not taken: one line each, at a place that exists.
 
-use latticegate::problem::{Origin, Problem};
+use latticegate_core::diagnostic::{Origin, Problem};
 
 pub(crate) fn are_told_well(problems: &[Problem], text: &str) {
     assert!(!problems.is_empty(), "refused without a reason");

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use latticegate::proxy_header::{Header, MAX_HEADER, parse};
-use latticegate::verdict::Verdict;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::proxy_header::{Header, MAX_HEADER, parse};
 
 use super::verdict::stable;
 

@@ -1,10 +1,10 @@
 //! A kept-alive connection on port 80: however its bytes are cut, the same requests are asked about and the same
 //! bytes go on; and a second, simple reader finds the requests at the same places.
 
-use latticegate::host;
-use latticegate::http_stream::{HttpStream, MAX_HELD, Progress};
-use latticegate::outcome::RefuseReason;
-use latticegate::verdict::Verdict;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::http_head;
+use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, Progress};
 
 use super::simple_http::{end_of_chunks, find};
 
@@ -42,7 +42,7 @@ pub fn holds(bytes: &[u8]) -> Option<Seen> {
 
 /// Gives `step` bytes at a time, as a session would: what is not forwarded yet is shown again.
 fn feed(bytes: &[u8], step: usize, in_bulk: bool) -> Option<Seen> {
-    let Verdict::Found { value: head, len } = host::parse(bytes, PUBLIC_PORT) else { return None };
+    let Verdict::Found { value: head, len } = http_head::parse(bytes, PUBLIC_PORT) else { return None };
     let name = head.name.clone();
     let mut stream = HttpStream::new(head, len, PUBLIC_PORT);
     let mut seen = Seen { requests: vec![0], forwarded: 0, refused: None };
@@ -59,7 +59,8 @@ fn feed(bytes: &[u8], step: usize, in_bulk: bool) -> Option<Seen> {
                 seen.forwarded += len;
             }
             Progress::Request { len } => {
-                let Verdict::Found { value: head, len: again } = host::parse(&bytes[seen.forwarded..], PUBLIC_PORT)
+                let Verdict::Found { value: head, len: again } =
+                    http_head::parse(&bytes[seen.forwarded..], PUBLIC_PORT)
                 else {
                     panic!("asked about what is no head");
                 };

@@ -1,7 +1,7 @@
 //! The upstream's side of a connection on port 80: however its bytes are cut, and whatever of the bodies passes unseen, the
 //! same is known of its responses; and a second, simple reader finds the end of each at the same place.
 
-use latticegate::http_response::{Expected, Progress, Responses};
+use latticegate_core::protocol::http_response::{Expected, Progress, Responses};
 
 use super::simple_http::{end_of_chunks, find};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use latticegate::verdict::Verdict;
+use latticegate_core::protocol::Verdict;
 
 /// Inputs up to this length are cut at every byte, longer ones at `CUTS` places: the whole is quadratic.
 const CUT_EVERYWHERE: usize = 300;

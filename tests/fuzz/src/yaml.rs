@@ -1,7 +1,7 @@
 //! YAML: what is taken is the same to both readers, structure and text, and what only one of them takes is refused.
 
-use latticegate::problem::Origin;
-use latticegate::yaml::Document;
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::yaml::Document;
 use saphyr_parser::Parser;
 use serde_yaml::Value;
 

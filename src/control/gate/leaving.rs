@@ -1,0 +1,56 @@
+//! The way to the end: not ready, then accepting no more, then waiting for the sessions that are open.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::Stop;
+use crate::proxy::worker::Phase;
+use crate::telemetry::status::Status;
+use latticegate_core::config::Config;
+
+/// How long connections have to end once `drain.timeout` is over: the second that a session gives to what it has sent,
+/// and a little more to close.
+const ENDING: Duration = Duration::from_millis(1500);
+
+/// From the first signal to the end of the last worker. `workers` is closed when they all have ended: to join them would
+/// take one more thread, which may not be had.
+pub(super) async fn leave(
+    config: &Config,
+    status: &Status,
+    phase: &watch::Sender<Phase>,
+    workers: &mut mpsc::Receiver<Infallible>,
+    mut stop: mpsc::UnboundedReceiver<Stop>,
+) {
+    let first = stop.recv().await;
+    status.set_leaving();
+    let drain = async {
+        if first == Some(Stop::Cut) {
+            return;
+        }
+        tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
+        phase.send_replace(Phase::Leaving);
+        sleep(config.drain.delay).await;
+        tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
+        phase.send_replace(Phase::Closing);
+        sleep(config.drain.timeout).await;
+        tracing::info!("drain.timeout is over: ending what is still open");
+        phase.send_replace(Phase::Ending);
+        sleep(ENDING).await;
+    };
+    let again = async {
+        if stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        tracing::info!("stopped again: cutting");
+    };
+    tokio::select! {
+        _ = workers.recv() => return,
+        () = drain => {}
+        () = again => {}
+    }
+    phase.send_replace(Phase::Cut);
+    let _ = timeout(Duration::from_secs(5), workers.recv()).await;
+}

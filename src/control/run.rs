@@ -1,0 +1,194 @@
+//! `latticegate run`: this process as a service, from the fd limit to the last signal.
+
+mod signals;
+
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::signals::{Signals, StopSignals};
+use crate::control::gate::{Gate, StartError};
+use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
+use crate::sys::blocking::{BlockingThread, Patience};
+use crate::sys::files;
+use crate::sys::machine;
+use crate::sys::socket;
+use crate::telemetry::access_log::{self, Sink};
+use crate::web::health_socket;
+use latticegate_core::config::{Config, LogOutput, PolicySource};
+use latticegate_core::diagnostic::Problem;
+
+/// The time before the gate is there.
+pub struct Beginning {
+    runtime: LocalRuntime,
+    signals: Signals,
+}
+
+/// What a process begins with.
+pub struct Configured {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+    /// The main file as it was named at the start.
+    file: Option<PathBuf>,
+    main_file: Option<MainFile>,
+    /// That reads the main file.
+    thread: BlockingThread,
+}
+
+impl Beginning {
+    /// To be called before anything else: from here on no signal is missed, and none ends the process by itself.
+    pub fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let signals = {
+            let _context = runtime.enter();
+            Signals::install()?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Reads the configuration. None: told to stop while it was waited for.
+    pub fn configure(&mut self, file: Option<PathBuf>) -> Result<Option<Result<Configured, Vec<Problem>>>, StartError> {
+        let thread = start_thread("configuration")?;
+        let name =
+            file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
+        let from = file.clone();
+        let read = thread.run(move || {
+            let loaded = files::configuration(from.as_deref(), files::environment());
+            loaded.map(|loaded| (loaded, from.as_deref().and_then(MainFile::at_start)))
+        });
+        let Some(loaded) = self.until_stopped(name, read) else { return Ok(None) };
+        let loaded = loaded.ok_or_else(|| panicked("reading the configuration"))?;
+        let configured =
+            loaded.map(|((config, warnings), main_file)| Configured { config, warnings, file, main_file, thread });
+        Ok(Some(configured))
+    }
+
+    /// None: told to stop while it was waited for, which may be for ever.
+    fn until_stopped<T>(&mut self, what: impl Display, work: impl Future<Output = T>) -> Option<T> {
+        let stop: &mut StopSignals = &mut self.signals.stop;
+        let mut patience = Patience::default();
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                done = patience.wait(&what, work) => Some(done),
+                () = stop.recv() => None,
+            }
+        });
+        if done.is_none() {
+            tracing::info!("ended while waiting for {what}");
+        }
+        done
+    }
+}
+
+/// Serves until SIGTERM or SIGINT and the drain that follows it.
+pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), StartError> {
+    let Configured { config, file, main_file, thread, .. } = configured;
+    let Some((source, loaded)) = load_policy(&mut beginning, &config)? else { return Ok(()) };
+    match socket::raise_fd_limit() {
+        Ok((before, now)) if before == now => tracing::info!(now, "open files: the limit is the hard limit"),
+        Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
+        Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
+    }
+    let Some((sink, rotation)) = open_log(&mut beginning, &config.access_log.output)? else { return Ok(()) };
+    let Beginning { runtime, signals } = beginning;
+    drop(runtime);
+    let (workers, limits) = (config.workers, config.limits.clone());
+    let gate = Gate::start(config, loaded, sink)?;
+    gate.reload_from(source, None);
+    let blocked = gate.shared().metrics.blocked.clone();
+    if let Some(main) = main_file {
+        let patience = Patience::new(blocked.configuration);
+        gate.spawn(async move { main.watch(signal(SignalKind::hangup()), thread, patience).await });
+    }
+    match health_socket::bind(file.as_deref()) {
+        Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
+        Err(error) => tracing::warn!("healthcheck has only the health port to ask: no Unix socket: {error}"),
+    }
+    gate.spawn(signals.rotation.obey(rotation, Patience::new(blocked.rotation)));
+    for listener in gate.listeners() {
+        tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
+    }
+    tracing::info!(
+        connections = limits.connections,
+        half_open = limits.half_open,
+        half_open_bytes = limits.half_open_bytes,
+        memory = machine::of_process().memory,
+        "limits"
+    );
+    tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");
+    let (stop, stopped) = mpsc::unbounded_channel();
+    gate.spawn(signals.stop.pass_on(stop));
+    gate.run(stopped)?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// The list to start with: from its source, or from the fallback where a remote source does not answer. None: told to
+/// stop while it was on its way.
+fn load_policy(beginning: &mut Beginning, config: &Config) -> Result<Option<(SourceThread, Loaded)>, StartError> {
+    let source = start_source(&config.policy)?;
+    let first = beginning.until_stopped(format_args!("the access list {}", config.policy), source.first());
+    match (first, &config.policy_fallback) {
+        (None, _) => Ok(None),
+        (Some(Ok(loaded)), _) => {
+            tracing::info!(source = %config.policy, version = %loaded.version, "access list loaded");
+            Ok(Some((source, loaded)))
+        }
+        (Some(Err(SourceError::Unreachable(why))), Some(path)) => {
+            tracing::warn!(fallback = %path.display(), "the access list's source does not answer: {why}");
+            let fallback = start_source(&PolicySource::File(path.clone()))?;
+            let what = format_args!("the access list {}", path.display());
+            let Some(loaded) = beginning.until_stopped(what, fallback.first()) else { return Ok(None) };
+            // The source's own label is not known: whatever it has, it is news.
+            Ok(Some((source, loaded.map_err(StartError::Policy)?)))
+        }
+        (Some(Err(error)), _) => Err(StartError::Policy(error)),
+    }
+}
+
+/// A log and, where it is a file, what opens it anew.
+type Log = (Sink, Option<(access_log::Rotation, BlockingThread)>);
+
+/// None: told to stop while it was opened.
+fn open_log(beginning: &mut Beginning, output: &LogOutput) -> Result<Option<Log>, StartError> {
+    let path = match output {
+        LogOutput::Stdout => {
+            let sink = Sink::open(output).map_err(|error| StartError::Io("cannot write to stdout".into(), error))?;
+            return Ok(Some((sink, None)));
+        }
+        LogOutput::File(path) => path.display(),
+    };
+    let (thread, to_open) = (start_thread("access-log-open")?, output.clone());
+    let opened = thread.run(move || Sink::open(&to_open).map_err(|error| with_help(&to_open, error)));
+    let Some(opened) = beginning.until_stopped(format_args!("the access log {path}"), opened) else { return Ok(None) };
+    let sink = opened
+        .ok_or_else(|| panicked("opening the access log"))?
+        .map_err(|error| StartError::Io(format!("cannot open access_log.output {path}"), error))?;
+    let rotation = sink.rotation().map(|rotation| (rotation, thread));
+    Ok(Some((sink, rotation)))
+}
+
+fn with_help(output: &LogOutput, error: io::Error) -> io::Error {
+    match output {
+        LogOutput::Stdout => error,
+        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", access_log::help(path))),
+    }
+}
+
+fn start_thread(name: &str) -> Result<BlockingThread, StartError> {
+    BlockingThread::start(name).map_err(|error| StartError::Io(format!("cannot start the thread {name}"), error))
+}
+
+fn start_source(from: &PolicySource) -> Result<SourceThread, StartError> {
+    SourceThread::start(from)
+        .map_err(|error| StartError::Io("cannot start the thread that reads the access list".into(), error))
+}
+
+fn panicked(what: &str) -> StartError {
+    StartError::Io(what.to_owned(), io::Error::other("it panicked"))
+}

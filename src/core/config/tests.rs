@@ -1,0 +1,320 @@
+//! Defaults, the environment, and mistakes that concern several keys at once.
+
+use super::*;
+
+/// Of four CPUs, so that no default of one fits by chance.
+const MACHINE: Machine = Machine { open_files: 65_536, cpus: NonZeroUsize::new(4).unwrap(), memory: 4 << 30 };
+
+fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let file = Path::new("conf/latticegate.yaml");
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(Some(File { path: file, text }), env, &MACHINE)
+}
+
+fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    Config::parse(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())), &MACHINE)
+}
+
+fn taken(result: Result<(Config, Vec<Problem>), Vec<Problem>>) -> Config {
+    result.unwrap_or_else(|problems| panic!("{}", told(&problems).join("\n"))).0
+}
+
+fn told(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+const TRUSTED: (&str, &str) = ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16");
+
+fn list(networks: &Networks) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_shipped_file_says_what_the_defaults_say() {
+    let shipped = taken(with(include_str!("../../../conf/latticegate.yaml"), &[]));
+    let default = taken(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
+    let paths = |mut config: Config| {
+        config.policy = PolicySource::File(PathBuf::new());
+        format!("{config:#?}")
+    };
+    assert_eq!(shipped.policy, PolicySource::File("conf/ipcontrol.yaml".into()));
+    assert_eq!(default.policy, PolicySource::File("/etc/latticegate/ipcontrol.yaml".into()));
+    assert_eq!(paths(shipped), paths(default));
+}
+
+#[test]
+fn the_defaults_are_those_that_are_documented() {
+    let config = taken(without_file(&[TRUSTED]));
+    let [tls, http] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+    assert_eq!((tls.bind.to_string(), tls.upstream_port, tls.public_port), ("[::]:8443".into(), 443, 443));
+    assert_eq!((http.bind.to_string(), http.upstream_port, http.public_port), ("[::]:8080".into(), 80, 80));
+    assert_eq!(list(&config.trusted), ["10.0.0.0/16"]);
+    assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
+    assert_eq!(config.timeouts.idle, Duration::from_secs(610));
+    assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
+    assert_eq!(config.workers, MACHINE.cpus);
+}
+
+#[test]
+fn the_environment_reaches_every_level_and_wins() {
+    let config = taken(with(
+        "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls }]\ndns: { timeout: 3s, ipv6: off }\n",
+        &[
+            ("LATTICEGATE_LISTENERS__1__BIND", "[::]:1080"),
+            ("LATTICEGATE_LISTENERS__1__NAME", "b"),
+            ("LATTICEGATE_LISTENERS__1__PROTOCOL", "http"),
+            ("LATTICEGATE_LISTENERS__0__UPSTREAM_PORT", "8443"),
+            ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16, 2001:db8::/32"),
+            ("LATTICEGATE_DNS__TIMEOUT", "1s"),
+            ("LATTICEGATE_UPSTREAM__NAMES", "{ Orders.example.com: svc.example.net }"),
+            ("LATTICEGATE_WORKERS", "3"),
+            ("LATTICEGATE_LOG", "debug"),
+            ("PATH", "/bin"),
+        ],
+    ));
+    assert_eq!(config.listeners[0].upstream_port, 8443);
+    assert_eq!(config.listeners[1].bind.to_string(), "[::]:1080");
+    assert_eq!(list(&config.trusted), ["10.0.0.0/16", "2001:db8::/32"]);
+    assert_eq!((config.dns.timeout, config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
+    assert_eq!(config.workers.get(), 3);
+    let asked = Hostname::parse(b"orders.example.com").unwrap();
+    assert_eq!(config.upstream.names[&asked].as_str(), "svc.example.net");
+}
+
+#[test]
+fn relative_paths_start_at_the_file_wherever_they_are_written() {
+    let env = [TRUSTED, ("LATTICEGATE_SHADOW", "new.yaml"), ("LATTICEGATE_ACCESS_LOG__OUTPUT", "./a.log")];
+    let beside = taken(with("policy: a.yaml\npolicy_fallback: ../b.yaml\n", &env));
+    assert_eq!(beside.policy, PolicySource::File("conf/a.yaml".into()));
+    assert_eq!(beside.policy_fallback, Some("conf/../b.yaml".into()));
+    assert_eq!(beside.shadow, Some("conf/new.yaml".into()));
+    assert_eq!(beside.access_log.output, LogOutput::File("conf/./a.log".into()));
+    let here = taken(without_file(&env));
+    assert_eq!(here.shadow, Some("new.yaml".into()));
+    assert_eq!(here.access_log.output, LogOutput::File("./a.log".into()));
+}
+
+#[test]
+fn a_whole_section_comes_before_its_keys_whatever_the_order() {
+    let config = taken(without_file(&[
+        TRUSTED,
+        ("LATTICEGATE_TIMEOUTS__IDLE", "60s"),
+        ("LATTICEGATE_TIMEOUTS", "{ idle: 70s, connect: 5s }"),
+    ]));
+    assert_eq!((config.timeouts.idle.as_secs(), config.timeouts.connect.as_secs()), (60, 5));
+}
+
+#[test]
+fn more_than_ten_listeners_can_be_set_one_by_one() {
+    let mut variables = vec![TRUSTED.0.to_owned()];
+    let mut values = vec![TRUSTED.1.to_owned()];
+    for n in (2..13).rev() {
+        variables.push(format!("LATTICEGATE_LISTENERS__{n}"));
+        values.push(format!("{{ name: l{n}, bind: '[::]:{}', protocol: tls }}", 2000 + n));
+    }
+    let env: Vec<(&str, &str)> = variables.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
+    assert_eq!(taken(without_file(&env)).listeners.len(), 13);
+}
+
+#[test]
+fn a_variable_that_is_wrong_is_named() {
+    for (name, value, expected) in [
+        ("LATTICEGATE_DNS__TIMEOT", "1s", "dns.timeot: unknown key; did you mean \"timeout\"?"),
+        ("LATTICEGATE_FOO", "1", "foo: unknown key; the keys known here are listeners"),
+        ("LATTICEGATE_DNS__TIMEOUT", "soon", "dns.timeout: \"soon\" is not a duration"),
+        ("LATTICEGATE_ADMIN__BIND", "[::]:9900x", "admin.bind: \"[::]:9900x\" is not an address and port"),
+        ("LATTICEGATE_DNS", "{", "dns: is not YAML"),
+        ("LATTICEGATE_DNS", "", "dns: has no value"),
+        ("LATTICEGATE_WORKERS__1", "x", "workers: found a map; write auto, or a number"),
+        (
+            "LATTICEGATE_LISTENERS__5__BIND",
+            "x",
+            "listeners[5].bind: has no element 5: it has 2, counted from 0, and 2 would add one",
+        ),
+        ("LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS", "10.0.0.1/8", "\"10.0.0.1/8\" has bits set"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        let line = lines.iter().find(|line| line.contains(expected));
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("environment variable {name}: "))),
+            "{name}: {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_single_underscore_where_two_belong_is_seen() {
+    let hint = "Two underscores stand between levels";
+    for (name, meant) in [
+        ("LATTICEGATE_DNS_SERVER", "LATTICEGATE_DNS__SERVER"),
+        ("LATTICEGATE_DNS_MAX_TTL", "LATTICEGATE_DNS__MAX_TTL"),
+        ("LATTICEGATE_PROXY_PROTOCOL_TRUSTED", "LATTICEGATE_PROXY_PROTOCOL__TRUSTED"),
+        ("LATTICEGATE_LISTENERS_0_BIND", "LATTICEGATE_LISTENERS__0__BIND"),
+        ("LATTICEGATE_LISTENERS__1_UPSTREAM_PORT", "LATTICEGATE_LISTENERS__1__UPSTREAM_PORT"),
+        ("LATTICEGATE_LIMITS_PER_CLIENT_PER_SECOND", "LATTICEGATE_LIMITS__PER_CLIENT__PER_SECOND"),
+        ("LATTICEGATE_METRICS_EMF__INTERVAL", "LATTICEGATE_METRICS__EMF__INTERVAL"),
+        ("LATTICEGATE_METRICS_EMF_DIMENSIONS_CLUSTER", "LATTICEGATE_METRICS__EMF__DIMENSIONS__CLUSTER"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, "1s")]).unwrap_err());
+        let expected = format!("environment variable {name}: ");
+        let mend = format!("; did you mean {meant}? {hint}");
+        assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].ends_with(&mend), "{lines:#?}");
+    }
+    for (name, value) in [
+        ("LATTICEGATE_DNS_SERVICE", "1s"),
+        ("LATTICEGATE_A_B_C_D_E_F_G_H_I_J_K_L_M_N_O_P_Q_R_S_T_U_V_W_X_Y_Z_A_B_C_D_E_F_G_H", "1s"),
+        ("LATTICEGATE_POLICY_POL", "1s"),
+        ("LATTICEGATE_PROXY_PROTOCOL", "{ trustd: 10.0.0.0/8 }"),
+    ] {
+        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains(hint)), "{lines:#?}");
+    }
+}
+
+#[test]
+fn without_trusted_networks_the_start_says_what_to_write() {
+    let lines = told(&without_file(&[]).unwrap_err());
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(
+        lines[0].contains("LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[") && lines[0].contains("load balancer's subnets")
+    );
+    let off = "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls, proxy_protocol: off }]";
+    assert!(with(off, &[]).is_ok());
+}
+
+#[test]
+fn addresses_must_not_meet() {
+    let listener = |bind: &str| format!("{{ name: x, bind: \"{bind}\", protocol: tls, proxy_protocol: off }}");
+    for (bind, other, collide) in [
+        ("[::]:9900", "admin.bind", true),
+        ("0.0.0.0:9901", "health.bind", true),
+        ("127.0.0.1:9901", "health.bind", true),
+        ("127.0.0.2:9900", "admin.bind", false),
+        ("[::1]:9900", "admin.bind", false),
+        ("[::ffff:127.0.0.1]:9900", "admin.bind", true),
+        ("[::]:0", "", false),
+    ] {
+        let result = with(&format!("listeners: [{}]", listener(bind)), &[]);
+        let lines = result.map_or_else(|problems| told(&problems), |_| Vec::new());
+        let found = lines.iter().any(|line| line.contains("collides with") && line.contains(other));
+        assert_eq!(found, collide, "{bind}: {lines:#?}");
+    }
+}
+
+#[test]
+fn sensible_but_dangerous_settings_are_warned_about() {
+    let (_, warnings) = with(
+        "proxy_protocol: { trusted: [0.0.0.0/0] }\nupstream: { allowed_networks: ['::/0'] }\ndrain: { timeout: 110s }\n",
+        &[],
+    )
+    .unwrap();
+    let lines = told(&warnings);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("pretend any client address")));
+    assert!(lines.iter().any(|line| line.contains("open relay")));
+    assert!(lines.iter().any(|line| line.contains("120 s")));
+}
+
+/// What is text to us is not what YAML would make of it.
+#[test]
+fn names_and_numbers_are_taken_as_they_are_written() {
+    let text = "listeners:\n- { name: 0x1F, bind: 127.0.0.1:0, protocol: tls, proxy_protocol: off, public_port: 0x1BB }\n\
+                policy: s3://1.10/0o17\npolicy_owner: 000123456789\nworkers: +1\nreadiness: { fail_on_dns: True }\n\
+                upstream: { names: { 1.example: 2.example, 3e1: 1e3 } }\n\
+                metrics:\n  emf:\n    namespace: 1.10\n    dimensions:\n      version: 1.10\n      hex: 0x1F\n      \
+                1.0: yes\n      1.00: No\n      build: 123456789012345678901234567890\n      day: 2026-12-31\n";
+    let config = taken(with(text, &[("LATTICEGATE_METRICS__EMF__DIMENSIONS__STAGE", "1e3")]));
+    assert_eq!((&*config.listeners[0].name, config.listeners[0].public_port), ("0x1F", 443));
+    let owner = Some("000123456789".into());
+    assert_eq!(config.policy, PolicySource::S3(S3Object { bucket: "1.10".into(), key: "0o17".into(), owner }));
+    assert!(config.workers.get() == 1 && config.fail_on_dns);
+    let names: Vec<String> = config.upstream.names.iter().map(|(name, instead)| format!("{name} {instead}")).collect();
+    assert_eq!(names, ["1.example 2.example", "3e1 1e3"]);
+    let Emf { namespace, dimensions, .. } = config.emf.unwrap();
+    assert_eq!(&*namespace, "1.10");
+    let dimensions: Vec<(&str, &str)> = dimensions.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let expected = [
+        ("1.0", "yes"),
+        ("1.00", "No"),
+        ("build", "123456789012345678901234567890"),
+        ("day", "2026-12-31"),
+        ("hex", "0x1F"),
+        ("stage", "1e3"),
+        ("version", "1.10"),
+    ];
+    assert_eq!(dimensions, expected);
+    let problems = with("workers: 0x1F.5\n", &[]).unwrap_err();
+    assert!(told(&problems)[0].contains("workers: \"0x1F.5\" is not"), "{problems:?}");
+}
+
+#[test]
+fn the_schema_in_conf_is_current() {
+    yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");
+}
+
+fn on(machine: &Machine, text: &str) -> (Config, Vec<Problem>) {
+    let env = [(TRUSTED.0.to_owned(), TRUSTED.1.to_owned())].into_iter();
+    Config::parse(Some(File { path: Path::new("latticegate.yaml"), text }), env, machine).unwrap()
+}
+
+fn machine(open_files: u64, gib_in_eighths: u64) -> Machine {
+    Machine { open_files, cpus: NonZeroUsize::MIN, memory: gib_in_eighths << 27 }
+}
+
+#[test]
+fn limits_follow_the_memory_and_the_open_files_of_the_task() {
+    for (open_files, eighths, connections, half_open, mib) in [
+        // Fargate's tasks: 1/2, 1, 4 and 16 GB.
+        (1 << 20, 4, 21_845, 7281, 64),
+        (1 << 20, 8, 43_690, 14_563, 128),
+        (1 << 20, 32, 174_762, 58_254, 512),
+        (1 << 20, 128, 524_160, 233_016, 2048),
+        // Where files are few they decide, and half of the connections may be half-open.
+        (20_000, 8, 9872, 4936, 128),
+        (64, 8, 24, 12, 128),
+    ] {
+        let (Config { limits, .. }, warnings) = on(&machine(open_files, eighths), "workers: 1");
+        assert_eq!((limits.connections, limits.half_open.get()), (connections, half_open), "{open_files}, {eighths}");
+        assert_eq!(limits.half_open_bytes >> 20, mib);
+        assert!(warnings.is_empty(), "{}", told(&warnings).join("\n"));
+    }
+}
+
+#[test]
+fn limits_that_are_written_hold_and_more_than_there_is_memory_for_is_warned_about() {
+    let machine = machine(1 << 20, 8);
+    let (Config { limits, .. }, warnings) =
+        on(&machine, "limits: { connections: 60000, half_open: auto, half_open_bytes: 64 MiB }");
+    assert_eq!((limits.connections, limits.half_open.get(), limits.half_open_bytes), (60_000, 14_563, 64 << 20));
+    assert!(warnings.is_empty());
+    for (text, key) in [
+        ("limits: { connections: 90000 }", "limits.connections: \"90000\""),
+        ("limits: { half_open_bytes: 1GiB }", "limits.half_open_bytes: \"1GiB\""),
+    ] {
+        let (_, warnings) = on(&machine, text);
+        let [warning] = &told(&warnings)[..] else { panic!("{text}: {}", told(&warnings).join("\n")) };
+        assert!(warning.contains(key) && warning.contains("this process may use 1024 MiB"), "{warning}");
+    }
+}
+
+#[test]
+fn what_is_no_size_is_refused_with_what_to_write() {
+    for (value, expected) in [
+        ("64", "has no unit; write \"64MiB\" or \"64KiB\""),
+        ("0", "has no unit"),
+        ("a lot", "is not a size; write `auto`, or a size like \"128MiB\""),
+        ("-1MiB", "is not a size"),
+        ("1.5GiB", "is not a size"),
+        ("64mib", "is not a size"),
+        ("99999999999999GiB", "is not a size"),
+        ("1000KiB", "is less than 1 MiB"),
+    ] {
+        let problems = with(&format!("limits: {{ half_open_bytes: \"{value}\" }}"), &[TRUSTED]).unwrap_err();
+        let told = told(&problems).join("\n");
+        assert!(told.contains("limits.half_open_bytes") && told.contains(expected), "{value}: {told}");
+    }
+    for (value, bytes) in [("2MiB", 2 << 20), ("2 MB", 2_000_000), ("3000kB", 3_000_000), ("1GiB", 1 << 30)] {
+        let config = taken(with(&format!("limits: {{ half_open_bytes: {value} }}"), &[TRUSTED]));
+        assert_eq!(config.limits.half_open_bytes, bytes, "{value}");
+    }
+}

@@ -1,0 +1,269 @@
+//! How a connection can end, and the one fixed word for each ending.
+//!
+//! The same word stands in the access log, in the metrics, in `explain` and in `docs/reasons.md`; a test keeps
+//! the table in that file in step with the lists below.
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// An upstream was reached and bytes were relayed.
+    Relayed(Close),
+    /// The client, or what it asked for, was not let through.
+    Refused(RefuseReason),
+    /// It should have worked: DNS, the upstream or this machine failed.
+    Failed(Failure),
+    /// A health check or a port scan: nothing was asked. Counted, not logged.
+    Probe(Probe),
+    /// It ended before its fate was known.
+    Unfinished(Unfinished),
+}
+
+impl Outcome {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Relayed(_) => "relayed",
+            Self::Refused(_) => "refused",
+            Self::Failed(_) => "failed",
+            Self::Probe(_) => "probe",
+            Self::Unfinished(_) => "unfinished",
+        }
+    }
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Relayed(close) => close.word(),
+            Self::Refused(reason) => reason.word(),
+            Self::Failed(failure) => failure.word(),
+            Self::Probe(probe) => probe.word(),
+            Self::Unfinished(unfinished) => unfinished.word(),
+        }
+    }
+
+    /// Its place in [`Outcome::all`].
+    pub fn index(self) -> usize {
+        let (relayed, refused) = (Close::ALL.len(), RefuseReason::ALL.len());
+        let (failed, probe) = (Failure::ALL.len(), Probe::ALL.len());
+        match self {
+            Self::Relayed(close) => close.index(),
+            Self::Refused(reason) => relayed + reason.index(),
+            Self::Failed(failure) => relayed + refused + failure.index(),
+            Self::Probe(probe) => relayed + refused + failed + probe.index(),
+            Self::Unfinished(unfinished) => relayed + refused + failed + probe + unfinished.index(),
+        }
+    }
+
+    /// Every outcome with every reason, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let relayed = Close::ALL.iter().map(|&close| Self::Relayed(close));
+        let refused = RefuseReason::ALL.iter().map(|&reason| Self::Refused(reason));
+        let failed = Failure::ALL.iter().map(|&failure| Self::Failed(failure));
+        let probe = Probe::ALL.iter().map(|&probe| Self::Probe(probe));
+        let unfinished = Unfinished::ALL.iter().map(|&unfinished| Self::Unfinished(unfinished));
+        relayed.chain(refused).chain(failed).chain(probe).chain(unfinished)
+    }
+}
+
+/// Bytes handed to the receiving socket's kernel buffer, each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub up: u64,
+    pub down: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Upstream,
+}
+
+impl Side {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Upstream,
+            Self::Upstream => Self::Client,
+        }
+    }
+}
+
+/// A closed list of reasons: each variant has one word.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Its place in [`Self::ALL`].
+            #[expect(clippy::as_conversions, reason = "variants without values are numbered from 0 in their order")]
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// How a relayed connection closed.
+    Close {
+        /// Both sides sent their FIN.
+        Done = "done",
+        /// No byte moved either way for `timeouts.idle`.
+        Idle = "idle",
+        ClientReset = "client_reset",
+        UpstreamReset = "upstream_reset",
+        /// A new access list forbids it, and `on_reload` is `close`.
+        Forbidden = "forbidden",
+        /// Cut at the end of `drain.timeout`, or by a second signal.
+        Drained = "drained",
+        /// An HTTP/1 connection between two requests, closed because the process is draining; nothing was cut.
+        DrainIdle = "drain_idle",
+    }
+}
+
+reasons! {
+    /// Why a client was not let through.
+    RefuseReason {
+        /// The TCP peer is not in `proxy_protocol.trusted`.
+        UntrustedPeer = "untrusted_peer",
+        /// The first bytes are not the PROXY v2 signature.
+        ProxyMissing = "proxy_missing",
+        /// A PROXY v1 (text) header.
+        ProxyV1 = "proxy_v1",
+        /// Version, command, lengths or TLVs contradict the specification.
+        ProxyMalformed = "proxy_malformed",
+        /// UDP, UNIX or UNSPEC: no address to ask the access list about.
+        ProxyUnsupported = "proxy_unsupported",
+        /// The CRC32C TLV does not match.
+        ProxyChecksum = "proxy_checksum",
+        /// The access list denies the client whatever it asks for.
+        ClientDenied = "client_denied",
+        /// Header and hello were not complete within `timeouts.handshake`.
+        HandshakeTimeout = "handshake_timeout",
+        /// The hello came slower than `limits.handshake_rate`, counted from its own first byte.
+        HandshakeSlow = "handshake_slow",
+        /// `limits.connections`, `half_open` or `half_open_bytes` is reached, or fds or memory were short.
+        Overloaded = "overloaded",
+        /// `limits.half_open_per_client`.
+        ClientHalfOpen = "client_half_open",
+        /// `limits.per_client.connections`.
+        ClientConnections = "client_connections",
+        /// `limits.per_client.per_second`.
+        ClientRate = "client_rate",
+        /// `limits.per_name.connections`.
+        NameConnections = "name_connections",
+        /// `limits.per_name.per_second`.
+        NameRate = "name_rate",
+        /// Too many names that are not in the cache (`limits.lookups_per_second`) to ask for this one in time.
+        LookupRate = "lookup_rate",
+        NotTls = "not_tls",
+        /// An HTTP request on a TLS listener.
+        PlainHttp = "plain_http",
+        Sslv2 = "sslv2",
+        HelloMalformed = "hello_malformed",
+        HelloTooLong = "hello_too_long",
+        SniMissing = "sni_missing",
+        SniInvalid = "sni_invalid",
+        SniIpAddress = "sni_ip_address",
+        /// Two names, or two server_name extensions.
+        SniAmbiguous = "sni_ambiguous",
+        NotHttp = "not_http",
+        /// A ClientHello on an HTTP listener.
+        TlsOnHttp = "tls_on_http",
+        Http09 = "http09",
+        /// HTTP/2 with prior knowledge on a cleartext listener.
+        Http2Preface = "http2_preface",
+        /// CONNECT: this is not a forward proxy.
+        ConnectMethod = "connect_method",
+        HeadMalformed = "head_malformed",
+        HeadTooLong = "head_too_long",
+        HostMissing = "host_missing",
+        HostInvalid = "host_invalid",
+        HostIpAddress = "host_ip_address",
+        /// Two Host fields, or a Host that differs from an absolute-form target.
+        HostAmbiguous = "host_ambiguous",
+        /// The port in Host is not the listener's public port.
+        HostPort = "host_port",
+        /// A later request on the connection names another host than the first.
+        HostChanged = "host_changed",
+        /// A chunked body that two readers could understand differently, or bytes where no body may be.
+        BodyMalformed = "body_malformed",
+        /// The access list denies this client this name.
+        NameDenied = "name_denied",
+        /// The name does not exist, or has no address.
+        NameUnknown = "name_unknown",
+        /// The name leads outside `upstream.allowed_networks`.
+        DestinationForbidden = "destination_forbidden",
+        /// The name leads back to the load balancer or to us.
+        PointsToSelf = "points_to_self",
+    }
+}
+
+reasons! {
+    /// What failed on the way to the upstream.
+    Failure {
+        DnsTimeout = "dns_timeout",
+        /// SERVFAIL, REFUSED, a referral, garbage, or a resolver that cannot be reached.
+        DnsFailed = "dns_failed",
+        ConnectTimeout = "connect_timeout",
+        ConnectRefused = "connect_refused",
+        ConnectUnreachable = "connect_unreachable",
+        /// No local port is left towards this address (EADDRNOTAVAIL).
+        NoLocalPort = "no_local_port",
+        /// Any other error of connect.
+        ConnectFailed = "connect_failed",
+    }
+}
+
+reasons! {
+    /// What a connection was that asked for nothing.
+    Probe {
+        /// Closed without a byte.
+        Empty = "empty",
+        /// A PROXY header with the command LOCAL and nothing behind it: the load balancer's own health check.
+        Local = "local",
+    }
+}
+
+reasons! {
+    /// What ended a connection before its fate was known.
+    Unfinished {
+        /// The client closed or reset before its header or hello was complete, or its name could be asked for.
+        ClientLeft = "client_left",
+        /// The process stopped.
+        Stopped = "stopped",
+        /// A defect of ours: the session was dropped without an ending.
+        Lost = "lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn an_index_is_the_place_in_the_list() {
+        assert!(Outcome::all().enumerate().all(|(place, outcome)| outcome.index() == place));
+    }
+
+    #[test]
+    fn words_are_unique_and_fit_a_metric_label() {
+        let mut seen = HashSet::new();
+        for outcome in Outcome::all() {
+            let reason = outcome.reason();
+            assert!(seen.insert(reason), "{reason} stands twice");
+            assert!(reason.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{reason}");
+        }
+    }
+}

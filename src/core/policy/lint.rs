@@ -1,0 +1,280 @@
+//! What is allowed to be written but is probably not meant: rules that never match, catch-alls that do not catch
+//! all, rules about to end.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::ranges::{Covered, Range, decisions};
+use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
+use crate::config::Config;
+use crate::diagnostic::{Position, Problem};
+
+/// How long before its end a rule is warned about: time to ask whether it is still needed.
+const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Lints told at most.
+const MAX_LINTS: usize = 100;
+/// Sets of conditions that are all compared with a rule. Past it only rules with the same conditions, or none, are.
+const MAX_CONDITIONS: usize = 64;
+
+impl Policy {
+    /// Everything doubtful, in the order of the rules; with a configuration also what does not fit it.
+    pub fn lints(&self, now: SystemTime, config: Option<&Config>) -> Vec<Problem> {
+        let mut lints = Lints { policy: self, found: self.notes.clone() };
+        if self.rules.is_empty() {
+            let problem = Problem::whole(self.origin.clone(), "has no rules, so everyone is denied", "add one");
+            lints.found.push(problem);
+        }
+        lints.ends(now);
+        lints.no_hostnames();
+        lints.catch_alls();
+        lints.never_reached(now);
+        if let Some(config) = config {
+            lints.unknown_listeners(config);
+            lints.denied_trusted(config, now);
+        }
+        lints.found.sort_by_key(|problem| problem.at);
+        lints.found.truncate(MAX_LINTS);
+        lints.found
+    }
+}
+
+struct Lints<'a> {
+    policy: &'a Policy,
+    found: Vec<Problem>,
+}
+
+impl Lints<'_> {
+    fn tell(&mut self, id: RuleId, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) {
+        let Some(rule) = self.policy.rule(id) else { return };
+        let problem = Problem::whole(self.policy.origin.clone(), message, mend);
+        let key = format!("rules[{}]", id.index()).into();
+        self.found.push(Problem { key, ..problem.at(Position { line: rule.line, column: rule.column }) });
+    }
+
+    fn ends(&mut self, now: SystemTime) {
+        for (id, rule) in self.policy.rules() {
+            let Some(end) = rule.until else { continue };
+            let when = Timestamp::try_from(end).map_or_else(|_| "long ago".to_owned(), |end| end.to_string());
+            if end <= now {
+                self.tell(id, format!("ended at {when} and matches nobody"), "remove it, or write a later `until:`");
+            } else if end <= now + ENDS_SOON {
+                self.tell(id, format!("ends at {when}"), "write a later `until:` if it is still needed");
+            }
+        }
+    }
+
+    /// What DNS could hold, but no host is called (RFC 1123 §2.1), or nobody asks DNS for.
+    fn no_hostnames(&mut self) {
+        let is_odd = |name: &&NamePattern| match name {
+            NamePattern::Exact(name) | NamePattern::Below(name) => {
+                let name = name.as_str();
+                name == "localhost" || name.split('.').any(|label| label.starts_with('-') || label.ends_with('-'))
+            }
+        };
+        for (id, rule) in self.policy.rules() {
+            for name in rule.to.iter().filter(is_odd) {
+                let why = if name.to_string().ends_with("localhost") { "this machine" } else { "no host" };
+                self.tell(id, format!("is for {name}, which is the name of {why}"), "write it like orders.example.com");
+            }
+        }
+    }
+
+    /// `0.0.0.0/0` says everyone and means everyone with IPv4.
+    fn catch_alls(&mut self) {
+        let is_everything = |network: &IpNet, v4: bool| network.prefix_len() == 0 && network.addr().is_ipv4() == v4;
+        let has = |rule: &Rule, v4: bool| match &rule.sources {
+            Sources::All => true,
+            Sources::Networks(networks) => networks.iter().any(|network| is_everything(network, v4)),
+        };
+        for (id, rule) in self.policy.rules() {
+            let partner = |v4: bool| {
+                let like = |other: &Rule| other.action == rule.action && Conditions::of(other) == Conditions::of(rule);
+                self.policy.rules.iter().any(|other| like(other) && has(other, v4))
+            };
+            match (has(rule, true), has(rule, false)) {
+                (true, false) if !partner(false) => {
+                    self.tell(id, "0.0.0.0/0 does not cover IPv6 clients", "write `all` if you mean everyone");
+                }
+                (false, true) if !partner(true) => {
+                    self.tell(id, "::/0 does not cover IPv4 clients", "write `all` if you mean everyone");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn never_reached(&mut self, now: SystemTime) {
+        let mut earlier: Vec<(Conditions<'_>, Covered)> = Vec::new();
+        let mut by_conditions: HashMap<Conditions<'_>, usize> = HashMap::new();
+        let policy = self.policy;
+        for (id, rule) in policy.rules() {
+            if rule.until.is_some_and(|end| end <= now) || self.found.len() >= MAX_LINTS {
+                continue;
+            }
+            let conditions = Conditions::of(rule);
+            let own = by_conditions.get(&conditions).copied();
+            let all = || earlier.iter().filter(|(other, _)| conditions.imply(other)).map(|(_, covered)| covered);
+            let few = || [own, by_conditions.get(&Conditions::default()).copied()].into_iter().flatten();
+            let sets: Vec<&Covered> = if earlier.len() <= MAX_CONDITIONS {
+                all().collect()
+            } else {
+                few().filter_map(|at| earlier.get(at)).map(|(_, covered)| covered).collect()
+            };
+            let is_covered = |range: Range| {
+                let left = |parts: Vec<Range>, set: &&Covered| parts.into_iter().flat_map(|p| set.missing(p)).collect();
+                sets.iter().fold(vec![range], left).is_empty()
+            };
+            self.tell_covered(id, rule, is_covered);
+            let own = own.unwrap_or_else(|| {
+                earlier.push((conditions.clone(), Covered::default()));
+                by_conditions.insert(conditions, earlier.len() - 1);
+                earlier.len() - 1
+            });
+            if let Some((_, covered)) = earlier.get_mut(own) {
+                for range in Range::of_sources(&rule.sources) {
+                    covered.insert(range);
+                }
+            }
+        }
+    }
+
+    fn tell_covered(&mut self, id: RuleId, rule: &Rule, is_covered: impl Fn(Range) -> bool) {
+        let networks = match &rule.sources {
+            Sources::All => {
+                if Range::of_sources(&rule.sources).into_iter().all(is_covered) {
+                    self.tell_unreached(id, rule, "is never reached", &rule.sources);
+                }
+                return;
+            }
+            Sources::Networks(networks) => networks,
+        };
+        let unreached: Vec<&IpNet> = networks.iter().filter(|network| Range::of(network).all(&is_covered)).collect();
+        if unreached.len() == networks.len() {
+            return self.tell_unreached(id, rule, "is never reached", &rule.sources);
+        }
+        let mut own = Covered::default();
+        let mut by_size: Vec<&IpNet> = networks.iter().collect();
+        by_size.sort_by_key(|network| (network.addr().is_ipv6(), network.prefix_len()));
+        for network in by_size {
+            if unreached.contains(&network) {
+                let sources = Sources::Networks([*network].into());
+                self.tell_unreached(id, rule, &format!("has {network}, which is never reached"), &sources);
+            } else if Range::of(network).all(|range| own.contains(range)) {
+                let message = format!("has {network}, which its other networks cover");
+                self.tell(id, message, "remove it from the rule");
+            }
+            for range in Range::of(network) {
+                own.insert(range);
+            }
+        }
+    }
+
+    /// Says which earlier rule decides in place of this one.
+    fn tell_unreached(&mut self, id: RuleId, rule: &Rule, what: &str, sources: &Sources) {
+        let ranges = Range::of_sources(sources);
+        let conditions = Conditions::of(rule);
+        let covers = |earlier: &Rule| {
+            let mut set = Covered::default();
+            for range in Range::of_sources(&earlier.sources) {
+                set.insert(range);
+            }
+            conditions.imply(&Conditions::of(earlier)) && ranges.iter().all(|range| set.contains(*range))
+        };
+        let first = self.policy.rules.iter().take(id.index()).find(|earlier| covers(earlier));
+        let Some(first) = first else {
+            let message = format!("{what}: earlier rules together decide about all of it");
+            return self.tell(id, message, "move it up, or remove it");
+        };
+        let (line, text) = (first.line, &first.text);
+        let same = first.sources == *sources && Conditions::of(first) == conditions;
+        if first.action != rule.action {
+            self.tell(id, format!("{what}: line {line} ({text}) decides first"), "move it up, or remove it");
+        } else if same {
+            self.tell(id, format!("{what}: line {line} ({text}) says the same"), "remove one of the two");
+        } else {
+            self.tell(id, format!("{what}: line {line} ({text}) says it already"), "remove it");
+        }
+    }
+
+    fn unknown_listeners(&mut self, config: &Config) {
+        for (id, rule) in self.policy.rules() {
+            for name in &rule.listeners {
+                if !config.listeners.iter().any(|listener| *listener.name == **name) {
+                    let names: Vec<&str> = config.listeners.iter().map(|listener| &*listener.name).collect();
+                    let mend = format!("the configuration has {}", names.join(", "));
+                    self.tell(id, format!("asks for listener {name:?}, which does not exist"), mend);
+                }
+            }
+            for port in &rule.ports {
+                if !config.listeners.iter().any(|listener| listener.public_port == *port) {
+                    let mend = "write the port that clients connect to (`public_port` of a listener)";
+                    self.tell(id, format!("asks for port {port}, which no listener has"), mend);
+                }
+            }
+        }
+    }
+
+    /// The load balancer's subnets are usually the VPC's: someone there may want to call a service, too.
+    fn denied_trusted(&mut self, config: &Config, now: SystemTime) {
+        let mut allowed = Covered::default();
+        let live = |rule: &Rule| rule.until.is_none_or(|end| end > now);
+        // A rule with conditions may let someone in, but keeps nobody out of everything.
+        let counts = |rule: &Rule| Conditions::of(rule) == Conditions::default() || rule.action == Action::Allow;
+        let plain = decisions(self.policy.rules().filter(|(_, rule)| live(rule) && counts(rule)));
+        for (range, id) in &plain {
+            if self.policy.rule(*id).is_some_and(|rule| rule.action == Action::Allow) {
+                allowed.insert(*range);
+            }
+        }
+        for network in config.trusted.iter() {
+            let denied = |range: Range| allowed.is_disjoint(range);
+            if !Range::of(network).all(denied) {
+                continue;
+            }
+            let message = format!(
+                "denies all of {network}, which is in proxy_protocol.trusted: \
+                 clients in the load balancer's own subnets cannot pass"
+            );
+            let mend = "allow the network if such clients exist";
+            let by = plain.iter().find(|(range, _)| Range::of(network).any(|part| part.intersection(*range).is_some()));
+            match by {
+                Some((_, id)) => self.tell(*id, message, mend),
+                None => self.found.push(Problem::whole(self.policy.origin.clone(), message, mend)),
+            }
+        }
+    }
+}
+
+/// All that a rule asks beside its sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Conditions<'a> {
+    to: &'a [NamePattern],
+    listeners: &'a [Box<str>],
+    ports: &'a [u16],
+    via: &'a [crate::client::EndpointId],
+    until: Option<SystemTime>,
+}
+
+impl<'a> Conditions<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        let Rule { to, listeners, ports, via, until, .. } = rule;
+        Self { to, listeners, ports, via, until: *until }
+    }
+
+    /// Whether `other` holds wherever these hold.
+    fn imply(&self, other: &Self) -> bool {
+        fn within<T: PartialEq>(these: &[T], others: &[T]) -> bool {
+            others.is_empty() || (!these.is_empty() && these.iter().all(|one| others.contains(one)))
+        }
+        let names = other.to.is_empty()
+            || (!self.to.is_empty() && self.to.iter().all(|name| other.to.iter().any(|wide| wide.covers(name))));
+        names
+            && within(self.listeners, other.listeners)
+            && within(self.ports, other.ports)
+            && within(self.via, other.via)
+            && other.until.is_none_or(|theirs| self.until.is_some_and(|ours| ours <= theirs))
+    }
+}

@@ -1,0 +1,292 @@
+//! May we dial this address? Asked about the very address passed to connect, on each attempt.
+//!
+//! The first answer is a list that no setting overrides; then our own listeners; then the operator's networks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::networks::Networks;
+use crate::outcome::RefuseReason;
+
+/// Addresses of a VPC that hand out credentials, or that only we have business with; no setting opens them.
+const NEVER: &[(IpAddr, &str)] = &[
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "ECS task metadata and credentials"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), "EKS pod credentials"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), "the VPC's resolver"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 123)), "the time service"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), "instance metadata"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), "EKS pod credentials"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)), "the VPC's resolver"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123)), "the time service"),
+    (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
+];
+
+/// What may be dialled.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    allowed: Networks,
+    trusted: Networks,
+    listeners: Vec<SocketAddr>,
+    own: Vec<IpAddr>,
+    resolver: SocketAddr,
+}
+
+impl Reach {
+    /// `trusted` are the load balancer's subnets, `listeners` all that this process listens on, `own` the
+    /// addresses of this machine.
+    pub fn new(
+        allowed: Networks,
+        trusted: Networks,
+        listeners: Vec<SocketAddr>,
+        own: Vec<IpAddr>,
+        resolver: SocketAddr,
+    ) -> Self {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self {
+            allowed,
+            trusted,
+            listeners: listeners.into_iter().map(canonical).collect(),
+            own: own.iter().map(IpAddr::to_canonical).collect(),
+            resolver: canonical(resolver),
+        }
+    }
+
+    /// The address to dial, in its one normal form, or why it must not be dialled.
+    pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        // A translator on the way would turn such an IPv6 address into the IPv4 one inside it.
+        for ip in std::iter::once(address.ip()).chain(embedded_ipv4(address.ip()).map(IpAddr::V4)) {
+            let address = SocketAddr::new(ip, address.port());
+            if self.is_never(address) {
+                return Err(RefuseReason::DestinationForbidden);
+            }
+            if self.is_listener(address) {
+                return Err(RefuseReason::PointsToSelf);
+            }
+            if ip.is_loopback() && !self.names_loopback(ip) {
+                return Err(RefuseReason::DestinationForbidden);
+            }
+        }
+        if self.allowed.contains(address.ip()) {
+            return Ok(address);
+        }
+        if self.trusted.contains(address.ip()) || self.own.contains(&address.ip()) {
+            return Err(RefuseReason::PointsToSelf);
+        }
+        Err(RefuseReason::DestinationForbidden)
+    }
+
+    /// For the operator's log: why `address` was refused and which setting or zone to look at.
+    pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
+        let ip = address.ip().to_canonical();
+        if let Some(what) = std::iter::once(ip).chain(embedded_ipv4(ip).map(IpAddr::V4)).find_map(never) {
+            return format!("{ip} leads to {what}, which is never reached through this proxy, whatever is configured");
+        }
+        if self.is_never(SocketAddr::new(ip, address.port())) {
+            return format!("{ip} is `dns.server`, which is never reached through this proxy");
+        }
+        match reason {
+            RefuseReason::PointsToSelf if self.is_listener(SocketAddr::new(ip, address.port())) => format!(
+                "{address} is a listener of this proxy: the name leads back to us; \
+                 is the private hosted zone associated with this VPC?"
+            ),
+            RefuseReason::PointsToSelf => format!(
+                "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
+                 leads back to us; is the private hosted zone associated with this VPC?"
+            ),
+            _ if ip.is_loopback() => format!(
+                "{ip} is this machine; if a test or demo means that, name a network inside loopback in \
+                 `upstream.allowed_networks`"
+            ),
+            _ => format!(
+                "{ip} is outside `upstream.allowed_networks`; is the private hosted zone associated with this VPC? \
+                 If the service does live there, add its network to that list"
+            ),
+        }
+    }
+
+    fn is_never(&self, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        // On loopback a test's resolver shares its address with everything else: there only its port is closed.
+        let resolver = ip == self.resolver.ip() && (!ip.is_loopback() || address.port() == self.resolver.port());
+        resolver || never(ip).is_some()
+    }
+
+    fn is_listener(&self, address: SocketAddr) -> bool {
+        let here = address.ip().is_loopback() || self.own.contains(&address.ip());
+        self.listeners.iter().any(|listener| {
+            listener.port() == address.port()
+                && (listener.ip() == address.ip() || (here && listener.ip().is_unspecified()))
+        })
+    }
+
+    /// Whether the operator opened a part of loopback by name; `0.0.0.0/0` does not.
+    fn names_loopback(&self, ip: IpAddr) -> bool {
+        let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
+        self.allowed.iter().filter(inside).any(|network| network.contains(&ip))
+    }
+}
+
+fn never(ip: IpAddr) -> Option<&'static str> {
+    if let Some((_, what)) = NEVER.iter().find(|(never, _)| *never == ip) {
+        return Some(what);
+    }
+    let this_network = matches!(ip, IpAddr::V4(ip) if ip.octets().starts_with(&[0]));
+    if ip.is_unspecified() || this_network {
+        return Some("this machine (unspecified address)");
+    }
+    ip.is_multicast().then_some("multicast")
+}
+
+/// Every IPv4 address that a translator or tunnel could read out of `ip`.
+fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return Vec::new().into_iter() };
+    let o = ip.octets();
+    let last = [o[12], o[13], o[14], o[15]];
+    let found = match ip.segments() {
+        // IPv4-compatible (RFC 4291); `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0, ..] if !ip.is_unspecified() && !ip.is_loopback() => vec![last],
+        // NAT64, well-known prefix (RFC 6052).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
+        // NAT64, local-use prefix (RFC 8215): the network may cut it at /48, /56, /64 or /96; octet 8 is skipped.
+        [0x64, 0xff9b, 1, ..] => {
+            vec![[o[6], o[7], o[9], o[10]], [o[7], o[9], o[10], o[11]], [o[9], o[10], o[11], o[12]], last]
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => vec![[o[2], o[3], o[4], o[5]]],
+        // Teredo (RFC 4380): the server, and the client with all bits inverted.
+        [0x2001, 0, ..] => vec![[o[4], o[5], o[6], o[7]], last.map(|octet| !octet)],
+        _ => Vec::new(),
+    };
+    found.into_iter().map(Ipv4Addr::from).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(list: &[&str]) -> Networks {
+        Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
+    }
+
+    fn reach(allowed: &[&str]) -> Reach {
+        Reach::new(
+            networks(allowed),
+            networks(&["192.168.0.0/16", "2001:db8::/64"]),
+            vec!["[::]:8443".parse().unwrap(), "127.0.0.1:9900".parse().unwrap()],
+            vec!["192.168.1.7".parse().unwrap(), "10.9.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
+            "10.0.0.2:53".parse().unwrap(),
+        )
+    }
+
+    const LATTICE: &[&str] = &["169.254.171.0/24", "fd00:ec2:80::/64"];
+    const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
+
+    fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
+        reach(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn lattice_addresses_pass_in_their_normal_form() {
+        assert_eq!(check(LATTICE, "169.254.171.10:443").as_deref(), Ok("169.254.171.10:443"));
+        assert_eq!(check(LATTICE, "[fd00:ec2:80::10]:443").as_deref(), Ok("[fd00:ec2:80::10]:443"));
+        assert_eq!(check(LATTICE, "[::ffff:169.254.171.10]:80").as_deref(), Ok("169.254.171.10:80"));
+    }
+
+    #[test]
+    fn what_hands_out_credentials_is_refused_whatever_the_list_says() {
+        let mut refused = 0;
+        for (ip, _) in NEVER {
+            let mut spellings = vec![*ip];
+            if let IpAddr::V4(v4) = ip {
+                let [a, b, c, d] = v4.octets();
+                let pair = |x: u8, y: u8| u16::from_be_bytes([x, y]);
+                let (high, low) = (pair(a, b), pair(c, d));
+                spellings.extend(
+                    [
+                        v4.to_ipv6_mapped(),
+                        v4.to_ipv6_compatible(),
+                        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                        Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
+                        Ipv6Addr::new(0x64, 0xff9b, 1, high, pair(0, c), pair(d, 0), 0, 0),
+                        Ipv6Addr::new(0x64, 0xff9b, 1, pair(0, a), pair(0, b), pair(c, d), 0, 0),
+                        Ipv6Addr::new(0x64, 0xff9b, 1, 0, pair(0, a), pair(b, c), pair(d, 0), 0),
+                        Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+                        Ipv6Addr::new(0x2001, 0, 0x4136, 0xe378, 0x8000, 0x63bf, !high, !low),
+                    ]
+                    .map(IpAddr::V6),
+                );
+            }
+            for ip in spellings {
+                for port in [80, 443, 53] {
+                    let found = reach(EVERYWHERE).check(SocketAddr::new(ip, port));
+                    assert_eq!(found, Err(RefuseReason::DestinationForbidden), "{ip}");
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, (6 * 10 + 4) * 3);
+    }
+
+    #[test]
+    fn nobody_dials_nowhere_everybody_or_the_configured_resolver() {
+        for address in ["0.0.0.0:443", "0.1.2.3:443", "[::]:443", "224.0.0.1:443", "[ff02::1]:443", "10.0.0.2:443"] {
+            assert_eq!(check(EVERYWHERE, address), Err(RefuseReason::DestinationForbidden), "{address}");
+        }
+        let text = reach(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
+        assert!(text.contains("`dns.server`"), "{text}");
+    }
+
+    #[test]
+    fn loopback_needs_a_network_inside_loopback() {
+        assert_eq!(check(EVERYWHERE, "127.0.0.1:443"), Err(RefuseReason::DestinationForbidden));
+        assert_eq!(check(EVERYWHERE, "[::1]:443"), Err(RefuseReason::DestinationForbidden));
+        assert_eq!(check(EVERYWHERE, "[64:ff9b::7f00:1]:443"), Err(RefuseReason::DestinationForbidden));
+        assert_eq!(check(&["126.0.0.0/7"], "127.0.0.1:443"), Err(RefuseReason::DestinationForbidden));
+        assert!(check(&["127.0.0.0/8"], "127.0.0.1:443").is_ok());
+        assert!(check(&["127.0.0.1/32"], "127.0.0.2:443").is_err());
+        assert!(check(&["::1/128"], "[::1]:443").is_ok());
+    }
+
+    #[test]
+    fn our_own_listeners_are_not_dialled() {
+        let own = ["127.0.0.1:8443", "[::1]:8443", "10.9.0.7:8443", "[fd00::7]:8443", "[::ffff:10.9.0.7]:8443"];
+        for address in own.into_iter().chain(["127.0.0.1:9900"]) {
+            let found = check(&["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"], address);
+            assert_eq!(found, Err(RefuseReason::PointsToSelf), "{address}");
+        }
+        assert!(check(EVERYWHERE, "10.9.0.7:443").is_ok());
+        assert!(check(EVERYWHERE, "10.9.0.8:8443").is_ok());
+        // Bound to one address of loopback, the others are not ours.
+        assert!(check(&["127.0.0.0/8"], "127.0.0.2:9900").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_leads_to_the_load_balancer_is_told_apart() {
+        for address in ["192.168.3.4:443", "192.168.1.7:443", "10.9.0.7:443", "[2001:db8::5]:443"] {
+            assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
+        }
+        for address in ["203.0.113.9:443", "10.1.1.1:443", "[2001:db8:0:1::5]:443"] {
+            assert_eq!(check(LATTICE, address), Err(RefuseReason::DestinationForbidden), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_text_names_the_setting_or_the_usual_cause() {
+        let reach = reach(LATTICE);
+        for (address, part) in [
+            ("169.254.170.2:80", "task metadata"),
+            ("[64:ff9b::a9fe:aa02]:80", "task metadata"),
+            ("192.168.3.4:443", "private hosted zone associated with this VPC?"),
+            ("127.0.0.1:8443", "a listener of this proxy"),
+            ("127.0.0.1:443", "inside loopback"),
+            ("203.0.113.9:443", "`upstream.allowed_networks`"),
+        ] {
+            let address = address.parse().unwrap();
+            let text = reach.explain(address, reach.check(address).unwrap_err());
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The access list's text → rules, or everything that is wrong with it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::Pieces;
+
+use super::shape::{RawPolicy, RawRule};
+use super::{Action, NamePattern, Rule, Sources};
+use crate::client::EndpointId;
+use crate::config::configuration_as_list;
+use crate::diagnostic::{Origin, Position, Problem, nearest};
+use crate::yaml::{Document, Fault, FromScalar, Many, Path};
+
+/// Problems told at most: an operator mends a few and asks again.
+const MAX_PROBLEMS: usize = 25;
+/// Networks of all rules with their groups written out: ten times what we promise to be fast for.
+const MAX_NETWORKS: usize = 1_000_000;
+/// A rule's name stands in metrics.
+const MAX_NAME: usize = 64;
+/// Longest text of a rule kept for logs, in characters.
+const MAX_TEXT: usize = 160;
+
+/// The rules, and what is doubtful about the text beside them.
+pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
+    let document = Document::parse(text, origin.clone())
+        .map_err(|problems| nginx(text, &origin).map_or(problems, |problem| vec![problem]))?;
+    if let Some(problem) = configuration_as_list(&document) {
+        return Err(vec![problem]);
+    }
+    let mut problems = Vec::new();
+    let raw: RawPolicy = document.read(&mut problems);
+    let reader = Reader { document: &document, problems, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
+    let (rules, mut notes) = reader.rules(raw, &text.lines().collect::<Vec<_>>())?;
+    notes.extend(cut_short(text, origin));
+    Ok((rules, notes))
+}
+
+/// `allow 10.0.0.0/8;` is of nginx.
+fn nginx(text: &str, origin: &Origin) -> Option<Problem> {
+    let directive = |line: &str| {
+        let code = line.split('#').next().unwrap_or_default().trim();
+        code.ends_with(';') && matches!(code.split_whitespace().next(), Some("allow" | "deny" | "include"))
+    };
+    let (_, line) = text.lines().zip(1..).find(|(line, _)| directive(line))?;
+    let mend = "turn it into an access list with `latticegate import FILE`";
+    Some(Problem::whole(origin.clone(), "is a file for nginx", mend).at(Position { line, column: 1 }))
+}
+
+/// What is left of `192.0.0.0/24` may be a network, too.
+fn cut_short(text: &str, origin: Origin) -> Option<Problem> {
+    let last = text.lines().last().filter(|_| !text.ends_with('\n'))?;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let at = Position { line: number(text.lines().count()), column: number(last.chars().count()) + 1 };
+    let mend = "see that it is whole, and end it with a newline";
+    Some(Problem::whole(origin, "ends in the middle of a line, as a file does that was cut short", mend).at(at))
+}
+
+struct Reader<'a> {
+    document: &'a Document,
+    problems: Vec<Problem>,
+    groups: HashMap<String, Vec<IpNet>>,
+    /// Groups that a rule names.
+    used: HashSet<String>,
+    networks: usize,
+}
+
+impl Reader<'_> {
+    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
+        let RawPolicy { groups, rules } = raw;
+        for (name, Many(members)) in groups.unwrap_or_default() {
+            self.group(name, &members);
+        }
+        let section = Path::root().key("rules");
+        if !self.document.has(&section) {
+            let mend = "add `rules:` and a list; `rules: []` denies everyone";
+            self.problem(&section, Fault::new("is missing", mend));
+        }
+        let places = self.document.lines(&section);
+        if rules.as_ref().map_or(0, Vec::len) != places.len() {
+            // A rule that is none was left out and told; the others cannot be placed without it.
+            return Err(self.problems);
+        }
+        let mut read = Vec::with_capacity(places.len());
+        for (index, raw) in rules.unwrap_or_default().into_iter().enumerate() {
+            let place = places.get(index).copied().unwrap_or((Position { line: 0, column: 0 }, 0));
+            if let Some(rule) = self.rule(raw, index, place, lines) {
+                read.push(rule);
+            }
+            if self.problems.len() >= MAX_PROBLEMS {
+                break;
+            }
+        }
+        if self.problems.is_empty() { Ok((read, self.unused_groups())) } else { Err(self.problems) }
+    }
+
+    fn unused_groups(&self) -> Vec<Problem> {
+        let unused = self.groups.keys().filter(|name| !self.used.contains(*name));
+        let note = |name: &String| {
+            let path = Path::root().key("groups").key(name);
+            let problem = self.document.problem(&path, "is used by no rule", "remove it, or name it in a rule");
+            Problem { value: None, ..problem }
+        };
+        unused.map(note).collect()
+    }
+
+    fn group(&mut self, name: String, members: &[String]) {
+        let path = Path::root().key("groups").key(&name);
+        if let Err(fault) = group_name(&name) {
+            let problem = self.document.problem(&path, fault.message, fault.mend);
+            return self.problems.push(Problem { value: None, ..problem });
+        }
+        let mut networks = Vec::with_capacity(members.len());
+        for (index, member) in members.iter().enumerate() {
+            match IpNet::from_scalar(member) {
+                Ok(network) => networks.push(network),
+                Err(fault) => self.element_problem(&path, members, index, fault),
+            }
+        }
+        if members.is_empty() {
+            self.problem(&path, Fault::new("is empty", "write the networks that the name stands for"));
+        }
+        self.groups.insert(name, networks);
+    }
+
+    fn rule(&mut self, raw: RawRule, index: usize, (first, last): (Position, u32), lines: &[&str]) -> Option<Rule> {
+        let RawRule { allow, deny, to, listener, port, via, name, until } = raw;
+        let at = RulePath(index);
+        let (action, key, sources) = match (allow, deny) {
+            (Some(sources), None) => (Action::Allow, "allow", sources),
+            (None, Some(sources)) => (Action::Deny, "deny", sources),
+            (Some(_), Some(_)) => {
+                self.problem(
+                    &at.path(),
+                    Fault::new("has both allow and deny", "make two rules of it; the first decides"),
+                );
+                return None;
+            }
+            // What stands there but could not be read, or is misspelled, has been told already.
+            (None, None) if self.is_told(at) => return None,
+            (None, None) => {
+                self.problem(
+                    &at.path(),
+                    Fault::new("has neither allow nor deny", "write `allow:` or `deny:`, then `all` or networks"),
+                );
+                return None;
+            }
+        };
+        Some(Rule {
+            action,
+            sources: self.sources(&sources.0, at, key),
+            to: self.names(to, at),
+            listeners: self.each(listener, at, "listener", |text| Ok(text.into())),
+            ports: self.each(port, at, "port", |text| NonZeroU16::from_scalar(text).map(NonZeroU16::get)),
+            via: self.each(via, at, "via", endpoint),
+            until: until.and_then(|until| self.single(at, "until", end(&until.0))),
+            name: name.and_then(|name| self.single(at, "name", rule_name(&name.0))),
+            line: first.line,
+            column: first.column,
+            text: source_text(lines, first.line, last),
+        })
+    }
+
+    fn sources(&mut self, written: &[String], at: RulePath, key: &str) -> Sources {
+        let mut networks = Vec::with_capacity(written.len());
+        let mut all = false;
+        for (index, text) in written.iter().enumerate() {
+            if text == "all" {
+                all = true;
+            } else if let Some(group) = self.groups.get(text) {
+                self.used.insert(text.clone());
+                networks.extend_from_slice(group);
+            } else {
+                match IpNet::from_scalar(text) {
+                    Ok(network) => networks.push(network),
+                    Err(fault) => {
+                        let fault = self.unknown_source(text, fault);
+                        self.element_problem(&at.key(key), written, index, fault);
+                    }
+                }
+            }
+        }
+        self.networks += networks.len();
+        if self.networks > MAX_NETWORKS {
+            let mend = "join neighbouring networks, or use the group in fewer rules";
+            self.problem(&at.key(key), Fault::new("brings the list to more than a million networks", mend));
+        }
+        if written.is_empty() {
+            self.problem(&at.key(key), Fault::new("is empty", "write `all`, or networks, or a group's name"));
+        }
+        if all { Sources::All } else { Sources::Networks(networks.into()) }
+    }
+
+    /// A word that is neither a network nor a group.
+    fn unknown_source(&self, text: &str, fault: Fault) -> Fault {
+        if text.eq_ignore_ascii_case("any") || text == "*" || text.eq_ignore_ascii_case("all") {
+            return Fault::new("is not a network", "write `all` for every client");
+        }
+        if matches!(text, "no" | "none" | "off" | "false" | "yes" | "on" | "true") {
+            return Fault::new("is not a network", "write `all` or networks; whom to refuse stands behind `deny:`");
+        }
+        if group_name(text).is_err() {
+            return fault;
+        }
+        let known = self.groups.keys().map(String::as_str).chain(["all"]);
+        let mend = match nearest(text, known) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("write a network or `all`, or define the group: `groups: {{ {text}: [10.0.0.0/8] }}`"),
+        };
+        Fault::new("is neither a network nor a group of this file", mend)
+    }
+
+    /// `*` among the names stands for any name, which is what no condition says.
+    fn names(&mut self, to: Option<Many<String>>, at: RulePath) -> Box<[NamePattern]> {
+        match to {
+            Some(Many(names)) if names.iter().any(|name| name == "*") => Box::default(),
+            to => self.each(to, at, "to", NamePattern::from_scalar),
+        }
+    }
+
+    fn each<T>(
+        &mut self,
+        written: Option<Many<String>>,
+        at: RulePath,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Box<[T]> {
+        let Some(Many(written)) = written else { return Box::default() };
+        if written.is_empty() {
+            self.problem(&at.key(key), Fault::new("is empty", "remove the key if the rule is for any"));
+        }
+        let mut values = Vec::with_capacity(written.len());
+        for (index, text) in written.iter().enumerate() {
+            match read(text) {
+                Ok(value) => values.push(value),
+                Err(fault) => self.element_problem(&at.key(key), &written, index, fault),
+            }
+        }
+        values.into()
+    }
+
+    fn single<T>(&mut self, at: RulePath, key: &str, read: Result<T, Fault>) -> Option<T> {
+        read.map_err(|fault| self.problem(&at.key(key), fault)).ok()
+    }
+
+    fn is_told(&self, at: RulePath) -> bool {
+        let below = format!("{}.", at.path());
+        self.problems.iter().any(|problem| problem.key.starts_with(&below))
+    }
+
+    /// The element may stand in a list, alone, or between commas.
+    fn element_problem(&mut self, path: &Path, all: &[String], index: usize, fault: Fault) {
+        let element = path.index(index);
+        if self.document.has(&element) {
+            return self.problem(&element, fault);
+        }
+        self.problem(path, all.get(index).filter(|_| all.len() > 1).map_or(fault.clone(), |part| fault.in_part(part)));
+    }
+
+    fn problem(&mut self, path: &Path, fault: Fault) {
+        self.problems.push(self.document.problem(path, fault.message, fault.mend));
+    }
+}
+
+/// The path of a rule, made only where it is needed: for a problem.
+#[derive(Clone, Copy)]
+struct RulePath(usize);
+
+impl RulePath {
+    fn path(self) -> Path {
+        Path::root().key("rules").index(self.0)
+    }
+
+    fn key(self, key: &str) -> Path {
+        self.path().key(key)
+    }
+}
+
+/// A group's name must not be mistakable for an address.
+fn group_name(name: &str) -> Result<(), Fault> {
+    let word = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !word || name == "all" || name.parse::<IpAddr>().is_ok() {
+        return Err(Fault::new(
+            "is not a group's name",
+            "begin with a letter; use letters, digits, `-` and `_`; not `all`",
+        ));
+    }
+    Ok(())
+}
+
+/// A VPC endpoint's id as an operator writes it.
+pub fn endpoint(text: &str) -> Result<EndpointId, Fault> {
+    // `vpce-svc-…` is the service's id, which no client comes through.
+    let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
+    id.and_then(|_| EndpointId::parse(text.as_bytes()))
+        .ok_or_else(|| Fault::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
+}
+
+fn rule_name(text: &str) -> Result<Box<str>, Fault> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b" -_./".contains(&b);
+    if text.trim().is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
+        return Err(Fault::new("is not a rule's name", "use 1 to 64 letters, digits, spaces, `-`, `_`, `.` or `/`"));
+    }
+    Ok(text.into())
+}
+
+/// A moment (RFC 3339), or a date, whose whole day in UTC still counts; both up to the end of the year 9999, by which
+/// some say "never".
+fn end(text: &str) -> Result<SystemTime, Fault> {
+    let not_a_time = || Fault::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
+    let pieces = Pieces::parse(text).map_err(|_| not_a_time())?;
+    let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
+        (None, None) => (Time::midnight(), SignedDuration::from_hours(-24)),
+        (Some(time), Some(offset)) => (time, SignedDuration::from_secs(offset.seconds().into())),
+        (Some(_), None) => {
+            return Err(Fault::new("does not say for which time zone", format!("write {text}Z for UTC")));
+        }
+        (None, Some(_)) => return Err(not_a_time()),
+    };
+    // jiff's own timestamps end a day earlier.
+    let since = pieces.date().to_datetime(time).duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)) - offset;
+    let (epoch, distance) = (SystemTime::UNIX_EPOCH, since.unsigned_abs());
+    let moment = if since.is_negative() { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
+    moment.ok_or_else(not_a_time)
+}
+
+/// The rule's lines joined, without its dash and comments.
+fn source_text(lines: &[&str], first: u32, last: u32) -> Box<str> {
+    let number = |line: u32| usize::try_from(line).unwrap_or(usize::MAX);
+    let span = lines.get(number(first).saturating_sub(1)..number(last).min(lines.len())).unwrap_or_default();
+    let parts = span.iter().map(|line| {
+        let line = line.split(" #").next().unwrap_or(line).trim();
+        line.strip_prefix("- ").unwrap_or(line).trim()
+    });
+    let mut text = String::new();
+    for part in parts.filter(|part| !part.is_empty() && !part.starts_with('#')) {
+        match text.chars().last() {
+            None => {}
+            Some(',' | ':' | '[' | '{') => text.push(' '),
+            Some(_) => text.push_str(", "),
+        }
+        text.push_str(part);
+    }
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_moment_or_the_end_of_a_day() {
+        let seconds = |text: &str| match end(text).unwrap().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i128::try_from(since.as_millis()).unwrap(),
+            Err(error) => -i128::try_from(error.duration().as_millis()).unwrap(),
+        };
+        for (text, millis) in [
+            ("1970-01-01", 86_400_000),
+            ("1969-12-31", 0),
+            ("1969-12-30", -86_400_000),
+            ("2026-12-31", 1_798_761_600_000),
+            ("2026-12-31T00:00:00Z", 1_798_675_200_000),
+            ("2026-12-31t00:00:00.5z", 1_798_675_200_500),
+            ("2026-12-31 01:00:00+01:00", 1_798_675_200_000),
+            ("9999-12-31", 253_402_300_800_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
+            ("9999-12-31T23:59:59-23:59", 253_402_387_139_000),
+            ("0001-01-01", -62_135_510_400_000),
+        ] {
+            assert_eq!(seconds(text), millis, "{text}");
+        }
+        for (text, mend) in [
+            ("2026-02-30", "write a date"),
+            ("never", "write a date"),
+            ("12:00", "write a date"),
+            ("10000-01-01", "write a date"),
+            ("2026-12-31T18:00:00", "write 2026-12-31T18:00:00Z for UTC"),
+        ] {
+            assert!(end(text).unwrap_err().mend.starts_with(mend), "{text}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The server name of a TLS ClientHello, however the hello is cut into records.
+//!
+//! Records are walked here, because `tls-parser` neither joins a hello over records within our bounds nor says
+//! "refused" at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides;
+//! what else is kept are cheap facts for the log. Nothing is decrypted, nothing changed. [`Parser`] remembers which
+//! records it has seen, so that a hello costs the same however it was cut into records and reads.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use tls_parser::{
+    SNIType, TlsExtension, parse_tls_extension_sni_hostname, parse_tls_extension_unknown,
+    parse_tls_handshake_client_hello,
+};
+
+use crate::hostname::{Hostname, NameError};
+use crate::outcome::RefuseReason::{
+    self, HelloMalformed, HelloTooLong, NotTls, PlainHttp, SniAmbiguous, SniInvalid, SniIpAddress, SniMissing, Sslv2,
+};
+use crate::protocol::{Stop, Verdict, byte_at, u16_at};
+
+/// Longest hello, its 4-byte handshake header included. The largest seen from real clients are 2 KB
+/// (post-quantum key share); session tickets add some. 16 KiB is also what one record can hold.
+pub const MAX_HELLO: usize = 16 * 1024;
+/// What the read-ahead buffer must hold for the longest hello: each of its bytes may come in a record of its own,
+/// since only empty records are forbidden (RFC 8446 §5.1).
+pub const MAX_BYTES: usize = MAX_HELLO * (RECORD_HEADER + 1);
+
+/// What a ClientHello tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    pub name: Hostname,
+    /// Bytes of the hello without record headers.
+    pub size: u16,
+    /// Records that the hello came in.
+    pub records: u16,
+    /// The first protocol of the ALPN list that is not GREASE.
+    pub alpn: Option<Alpn>,
+    /// An encrypted_client_hello extension is there; browsers send one as GREASE too.
+    pub ech: bool,
+    /// The group of the first key share that is not GREASE: the client's preferred one.
+    pub key_share: Option<Group>,
+}
+
+/// The application protocols worth telling apart in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    H2,
+    Http11,
+    Http10,
+    Other,
+}
+
+impl Alpn {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+            Self::Http10 => "http/1.0",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A named group of the IANA registry "TLS Supported Groups".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group(pub u16);
+
+impl Group {
+    /// ML-KEM alone or with a classic curve, and the Kyber draft that browsers shipped before it.
+    pub fn is_post_quantum(self) -> bool {
+        matches!(self.0, 0x0200..=0x0202 | 0x11eb..=0x11ed | 0x6399)
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            0x0017 => "secp256r1",
+            0x0018 => "secp384r1",
+            0x0019 => "secp521r1",
+            0x001d => "x25519",
+            0x001e => "x448",
+            0x0200 => "mlkem512",
+            0x0201 => "mlkem768",
+            0x0202 => "mlkem1024",
+            0x11eb => "secp256r1mlkem768",
+            0x11ec => "x25519mlkem768",
+            0x11ed => "secp384r1mlkem1024",
+            0x6399 => "x25519kyber768draft00",
+            other => return write!(f, "0x{other:04x}"),
+        })
+    }
+}
+
+/// Judges all bytes received so far. `len` is the end of the hello, which is the end of its last record: a
+/// record that carries more than the hello's end is refused, further records (early data) are not looked at.
+pub fn parse(bytes: &[u8]) -> Verdict<Hello> {
+    Parser::default().parse(bytes)
+}
+
+/// [`parse`] for bytes that come in several reads. It keeps no bytes, only how far it has come: the caller shows all
+/// of them each time, from the first on, and only those of the current record are looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Parser {
+    /// Where the current record starts.
+    at: usize,
+    /// The records before it, and how many bytes of the hello they carried.
+    records: u16,
+    joined: usize,
+    start: Start,
+}
+
+/// The names of a hello that was refused because of them, as the client wrote them: two at most, for the log. The
+/// hello is read a second time here, so that one which is let through pays nothing.
+#[cold]
+pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    if !matches!(reason, SniInvalid | SniIpAddress | SniAmbiguous) {
+        return names;
+    }
+    let Ok(joined) = Parser::default().join_records(bytes) else { return names };
+    let mut list = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()).unwrap_or_default();
+    while let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) {
+        list = rest;
+        let (mut entries, _) = vec16(data).filter(|_| kind.0 == EXT_SERVER_NAME).unwrap_or_default();
+        while let Ok((more, (_, name))) = parse_tls_extension_sni_hostname(entries) {
+            entries = more;
+            names.push(name.to_vec());
+        }
+    }
+    names.truncate(2);
+    names
+}
+
+const RECORD_HEADER: usize = 5;
+const HANDSHAKE_HEADER: usize = 4;
+/// Longest fragment of a plaintext record (RFC 8446 §5.1).
+const MAX_FRAGMENT: usize = 1 << 14;
+const CONTENT_HANDSHAKE: u8 = 22;
+const TLS_MAJOR: u8 = 3;
+const CLIENT_HELLO: u8 = 1;
+
+const EXT_SERVER_NAME: u16 = 0;
+const EXT_ALPN: u16 = 16;
+const EXT_KEY_SHARE: u16 = 51;
+const EXT_ECH: u16 = 0xfe0d;
+
+impl Parser {
+    /// Judges all bytes received so far, which begin with those of the call before.
+    pub fn parse(&mut self, bytes: &[u8]) -> Verdict<Hello> {
+        self.hello(bytes).into()
+    }
+
+    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), Stop> {
+        if byte_at(bytes, 0)? != CONTENT_HANDSHAKE {
+            return Err(not_tls(bytes));
+        }
+        let joined = self.join_records(bytes)?;
+        let body = joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
+        let told = Extensions::read(extensions(body)?)?;
+        let hello = Hello {
+            name: hostname(told.server_name.ok_or(SniMissing)?)?,
+            size: u16::try_from(joined.message.len()).map_err(|_| HelloTooLong)?,
+            records: joined.records,
+            alpn: told.alpn,
+            ech: told.ech,
+            key_share: told.key_share,
+        };
+        Ok((hello, joined.len))
+    }
+
+    /// Every check stands where the byte that decides it is read, so the verdict does not depend on how the bytes
+    /// were split on their way. Nothing is copied before the last byte of the hello is there. The last record is not
+    /// noted as seen: whoever asks once more gets the same answer.
+    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, Stop> {
+        loop {
+            let len = record_header(bytes, self.at)?;
+            let body = self.at + RECORD_HEADER;
+            let end = body + len;
+            let mut start = self.start;
+            let total = start.read(bytes.get(body..).unwrap_or_default().iter().take(len))?;
+            let joined = self.joined + len;
+            if total.is_some_and(|total| joined > total) {
+                return Err(HelloMalformed.into());
+            }
+            let fragment = bytes.get(body..end).ok_or(Stop::NeedMore)?;
+            let records = self.records.checked_add(1).ok_or(HelloTooLong)?;
+            if total == Some(joined) {
+                let message = if records == 1 { Cow::Borrowed(fragment) } else { Cow::Owned(join(bytes, joined)) };
+                return Ok(Joined { message, records, len: end });
+            }
+            *self = Self { at: end, records, joined, start };
+        }
+    }
+}
+
+/// The hello with its handshake header, joined only where it came in several records.
+struct Joined<'a> {
+    message: Cow<'a, [u8]>,
+    records: u16,
+    /// Bytes from the start of the first record to the end of the last.
+    len: usize,
+}
+
+/// The first bytes of the handshake message, wherever records cut them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    bytes: [u8; HANDSHAKE_HEADER],
+    read: usize,
+}
+
+impl Start {
+    /// Takes what is still missing; the whole message's length once it is known.
+    fn read<'a>(&mut self, fragment: impl Iterator<Item = &'a u8>) -> Result<Option<usize>, Stop> {
+        for (slot, &byte) in self.bytes.iter_mut().skip(self.read).zip(fragment) {
+            *slot = byte;
+            self.read += 1;
+        }
+        let [kind, a, b, c] = self.bytes;
+        if self.read > 0 && kind != CLIENT_HELLO {
+            return Err(HelloMalformed.into());
+        }
+        if self.read < HANDSHAKE_HEADER {
+            return Ok(None);
+        }
+        let body = usize::try_from(u32::from_be_bytes([0, a, b, c])).map_err(|_| HelloTooLong)?;
+        if HANDSHAKE_HEADER + body > MAX_HELLO {
+            return Err(HelloTooLong.into());
+        }
+        Ok(Some(HANDSHAKE_HEADER + body))
+    }
+}
+
+/// The length of the record at `at`. Its version is to be ignored (RFC 8446 §5.1), but one that is not 3.x means, in
+/// the first record, that this is not TLS at all.
+fn record_header(bytes: &[u8], at: usize) -> Result<usize, Stop> {
+    let wrong = if at == 0 { NotTls } else { HelloMalformed };
+    if byte_at(bytes, at)? != CONTENT_HANDSHAKE || byte_at(bytes, at + 1)? != TLS_MAJOR {
+        return Err(wrong.into());
+    }
+    // Empty handshake records are forbidden (RFC 8446 §5.1) and would let a client make us walk for nothing.
+    match u16_at(bytes, at + 3)? {
+        len @ 1..=MAX_FRAGMENT => Ok(len),
+        _ => Err(HelloMalformed.into()),
+    }
+}
+
+/// Joins the fragments of records that were all seen to be there.
+fn join(bytes: &[u8], total: usize) -> Vec<u8> {
+    let mut message = Vec::with_capacity(total);
+    let mut at = 0;
+    while message.len() < total {
+        let Ok(len) = u16_at(bytes, at + 3) else { break };
+        let body = at + RECORD_HEADER;
+        at = body + len;
+        message.extend_from_slice(bytes.get(body..at).unwrap_or_default());
+    }
+    message
+}
+
+/// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one that lies about a length
+/// is not: `tls-parser` reads an overlong list as none, which the bytes left over give away.
+fn extensions(body: &[u8]) -> Result<&[u8], Stop> {
+    match parse_tls_handshake_client_hello(body) {
+        Ok(([], hello)) if !hello.ciphers.is_empty() && !hello.comp.is_empty() => Ok(hello.ext.unwrap_or_default()),
+        _ => Err(HelloMalformed.into()),
+    }
+}
+
+#[derive(Default)]
+struct Extensions<'a> {
+    server_name: Option<&'a [u8]>,
+    alpn: Option<Alpn>,
+    ech: bool,
+    key_share: Option<Group>,
+}
+
+impl<'a> Extensions<'a> {
+    /// One pass. The list is walked type by type with `tls-parser`'s reader that leaves the contents alone: its
+    /// reader of whole lists stops without a word at the first extension that it dislikes.
+    fn read(mut list: &'a [u8]) -> Result<Self, Stop> {
+        let mut told = Self::default();
+        while !list.is_empty() {
+            let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) else {
+                return Err(HelloMalformed.into());
+            };
+            list = rest;
+            match kind.0 {
+                EXT_SERVER_NAME if told.server_name.is_some() => return Err(SniAmbiguous.into()),
+                EXT_SERVER_NAME => told.server_name = Some(host_name(data)?),
+                EXT_ALPN => told.alpn = told.alpn.or_else(|| first_alpn(data)),
+                EXT_KEY_SHARE => told.key_share = told.key_share.or_else(|| first_key_share(data)),
+                EXT_ECH => told.ech = true,
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// The one name of a server_name extension (RFC 6066 §3): a list of (type, name), of which only the type
+/// host_name was ever defined. Nothing may be left over: a laxer reader behind us could see another name there.
+fn host_name(data: &[u8]) -> Result<&[u8], Stop> {
+    let (list, after) = vec16(data).ok_or(if data.is_empty() { SniInvalid } else { HelloMalformed })?;
+    if !after.is_empty() {
+        return Err(HelloMalformed.into());
+    }
+    if list.is_empty() {
+        return Err(SniInvalid.into());
+    }
+    match parse_tls_extension_sni_hostname(list) {
+        Ok(([], (SNIType::HostName, name))) => Ok(name),
+        Ok(([], _)) => Err(SniInvalid.into()),
+        Ok((more, _)) if parse_tls_extension_sni_hostname(more).is_ok() => Err(SniAmbiguous.into()),
+        _ => Err(HelloMalformed.into()),
+    }
+}
+
+fn hostname(name: &[u8]) -> Result<Hostname, Stop> {
+    Hostname::parse(name).map_err(|error| match error {
+        NameError::IpAddress => SniIpAddress.into(),
+        NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter | NameError::Port => {
+            SniInvalid.into()
+        }
+    })
+}
+
+/// For the log only: a list that makes no sense tells nothing, and Lattice judges it.
+fn first_alpn(data: &[u8]) -> Option<Alpn> {
+    let (mut list, _) = vec16(data)?;
+    loop {
+        let (&len, rest) = list.split_first()?;
+        let (protocol, rest) = rest.split_at_checked(usize::from(len))?;
+        list = rest;
+        match protocol {
+            b"h2" => return Some(Alpn::H2),
+            b"http/1.1" => return Some(Alpn::Http11),
+            b"http/1.0" => return Some(Alpn::Http10),
+            &[high, low] if is_grease(u16::from_be_bytes([high, low])) => {}
+            _ => return Some(Alpn::Other),
+        }
+    }
+}
+
+/// For the log only, like [`first_alpn`].
+fn first_key_share(data: &[u8]) -> Option<Group> {
+    let (mut list, _) = vec16(data)?;
+    loop {
+        let (group, rest) = list.split_first_chunk()?;
+        let group = u16::from_be_bytes(*group);
+        (_, list) = vec16(rest)?;
+        if !is_grease(group) {
+            return Some(Group(group));
+        }
+    }
+}
+
+/// The reserved values 0x0a0a, 0x1a1a … 0xfafa (RFC 8701).
+fn is_grease(value: u16) -> bool {
+    let [high, low] = value.to_be_bytes();
+    high == low && low & 0x0f == 0x0a
+}
+
+/// A vector with a 16-bit length in front, and what follows it.
+fn vec16(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+}
+
+/// What speaks here if not TLS? The reasons of these refusals differ because their remedies do.
+fn not_tls(bytes: &[u8]) -> Stop {
+    http_request(bytes).or_else(|| sslv2_hello(bytes)).unwrap_or(NotTls.into())
+}
+
+/// `None`: certainly no HTTP request.
+fn http_request(bytes: &[u8]) -> Option<Stop> {
+    const METHODS: [&[u8]; 10] =
+        [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ", b"PRI "];
+    let method = METHODS.iter().find(|method| method.iter().zip(bytes).all(|(wanted, byte)| wanted == byte))?;
+    Some(if bytes.len() < method.len() { Stop::NeedMore } else { PlainHttp.into() })
+}
+
+/// An SSLv2 hello, also the kind in which old clients offered SSL 3.0 or TLS 1.0: a two-byte length with the
+/// high bit set, message type 1, version 0.2 or 3.x. `None`: certainly not.
+fn sslv2_hello(bytes: &[u8]) -> Option<Stop> {
+    const LIKELY: [fn(u8) -> bool; 5] = [
+        |length| length & 0x80 != 0,
+        |_| true,
+        |kind| kind == CLIENT_HELLO,
+        |major| major == 0 || major == 3,
+        |minor| minor <= 4,
+    ];
+    if !LIKELY.iter().zip(bytes).all(|(fits, &byte)| fits(byte)) {
+        return None;
+    }
+    Some(if bytes.len() < LIKELY.len() { Stop::NeedMore } else { Sslv2.into() })
+}

@@ -1,0 +1,59 @@
+//! The parts of a chunked body (RFC 9112 §7.1) that are not data, for requests and responses alike.
+
+use crate::outcome::RefuseReason::BodyMalformed;
+use crate::protocol::http_head;
+use crate::protocol::{Stop, byte_at};
+
+/// Digits of a 64-bit number.
+const MAX_SIZE_DIGITS: usize = 16;
+
+/// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
+/// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
+pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), Stop> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if digits > MAX_SIZE_DIGITS {
+        return Err(BodyMalformed.into());
+    }
+    let (size, after) = line.split_at_checked(digits).unwrap_or_default();
+    let extensions = match byte_at(after, 0)? {
+        b';' => after.iter().take_while(|&&byte| byte == b'\t' || matches!(byte, b' '..=b'~')).count(),
+        _ => 0,
+    };
+    let (extensions, end) = after.split_at_checked(extensions).unwrap_or_default();
+    let size = std::str::from_utf8(size).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let size = size.filter(|size| *size <= i64::MAX.unsigned_abs()).ok_or(BodyMalformed)?;
+    let len = digits + extensions.len() + crlf(end)?;
+    if extensions.trim_ascii() == b";" {
+        return Err(BodyMalformed.into());
+    }
+    Ok((size, len))
+}
+
+pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, Stop> {
+    match bytes {
+        [] | [b'\r'] => Err(Stop::NeedMore),
+        [b'\r', b'\n', ..] => Ok(2),
+        _ => Err(BodyMalformed.into()),
+    }
+}
+
+/// The length of the trailer section. Fields that would change framing or routing if they were merged into the
+/// head must not stand there (RFC 9110 §6.5.1).
+pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, Stop> {
+    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|stop| match stop {
+        Stop::NeedMore => Stop::NeedMore,
+        Stop::Refuse(_) => BodyMalformed.into(),
+    })?;
+    if len == b"\r\n".len() {
+        return Ok(len);
+    }
+    let mut fields = [httparse::EMPTY_HEADER; http_head::MAX_FIELDS];
+    match httparse::parse_headers(bytes.get(..len).unwrap_or_default(), &mut fields) {
+        Ok(httparse::Status::Complete((read, fields))) if read == len && !fields.iter().any(is_forbidden) => Ok(len),
+        _ => Err(BodyMalformed.into()),
+    }
+}
+
+fn is_forbidden(field: &httparse::Header<'_>) -> bool {
+    ["host", "content-length", "transfer-encoding"].iter().any(|name| field.name.eq_ignore_ascii_case(name))
+}

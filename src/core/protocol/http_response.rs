@@ -1,0 +1,341 @@
+//! Follows the upstream's side of an HTTP/1 connection, so that it is known where each response ends (RFC 9112 §6.3).
+//!
+//! Nothing is held back or changed: the caller forwards every byte as it comes and shows it here, except for bodies,
+//! which it may move inside the kernel. What cannot be framed without doubt (no HTTP/1, both lengths, a response that
+//! nobody asked for, a chunk line that readers understand differently) counts from then on as not ended.
+
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+
+use memchr::{memchr, memmem};
+
+use crate::protocol::http_chunks::{chunk_size, trailers};
+use crate::protocol::http_head::{self, Lines, MAX_FIELDS, content_length, ends_in_chunked, is_token, list};
+
+/// Longest head or trailer section that is followed, in bytes. Proxies and clients take 8 to 64 KiB; what is longer is
+/// forwarded like anything else, but its end is not looked for.
+pub const MAX_SECTION: usize = 64 * 1024;
+/// Longest line of a chunk's size that is followed, with its extensions, in bytes.
+const MAX_CHUNK_LINE: usize = 4 * 1024;
+/// Requests without an answer yet; no client that waits for answers comes near it.
+const MAX_EXPECTED: usize = 1024;
+
+/// What of a request decides how its response is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The method is HEAD: no content follows the head of the response.
+    pub head: bool,
+    /// The client offers to change the protocol: a 101 is an answer.
+    pub upgrade: bool,
+}
+
+impl From<&http_head::Head> for Expected {
+    fn from(request: &http_head::Head) -> Self {
+        Self { head: request.is_head, upgrade: request.upgrade }
+    }
+}
+
+/// The upstream's side of one connection.
+#[derive(Debug)]
+pub struct Responses {
+    state: State,
+    /// Requests that were forwarded and whose final response has not ended; the first is being answered.
+    expected: VecDeque<Expected>,
+    /// Something of the response to the first of them has come; whole interim responses do not count.
+    begun: bool,
+    /// What has come of a head, a chunk's line or a trailer section whose end is not there.
+    partial: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Head,
+    /// So many bytes pass without a look.
+    Pass {
+        left: u64,
+        then: Then,
+    },
+    ChunkSize,
+    /// The CR LF after a chunk's data.
+    ChunkEnd,
+    Trailers,
+    /// Content that ends with the connection.
+    UntilClose,
+    /// Behind a 101: another protocol.
+    Opaque,
+    /// Where responses begin and end is not known any more.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    ChunkEnd,
+    End,
+}
+
+/// What can be said of a connection's responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many requests have no whole response; `begun`: of the first of them something has come.
+    Owed { requests: usize, begun: bool },
+    /// The connection speaks another protocol now.
+    Opaque,
+    /// The end of a response cannot be found.
+    Lost,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self { state: State::Head, expected: VecDeque::new(), begun: false, partial: Vec::new() }
+    }
+}
+
+impl Responses {
+    /// A request is forwarded: its response comes after those of the requests before.
+    pub fn expect(&mut self, request: Expected) {
+        if self.expected.len() >= MAX_EXPECTED {
+            return self.lose();
+        }
+        self.expected.push_back(request);
+    }
+
+    /// Bytes that the upstream has sent.
+    pub fn follow(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let taken = match self.state {
+                State::Pass { left, .. } => {
+                    let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+                    self.pass(u64::try_from(len).unwrap_or(u64::MAX));
+                    len
+                }
+                State::Head if self.expected.is_empty() => return self.lose(),
+                State::Head => {
+                    self.begun = true;
+                    self.gather(rest, MAX_SECTION, end_of_head, Self::head)
+                }
+                State::ChunkSize => self.gather(rest, MAX_CHUNK_LINE, end_of_line, Self::chunk_line),
+                State::ChunkEnd => self.gather(rest, b"\r\n".len(), end_of_line, Self::chunk_end),
+                State::Trailers => self.gather(rest, MAX_SECTION, end_of_trailers, Self::trailers),
+                State::UntilClose | State::Opaque | State::Lost => return,
+            };
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
+    pub fn unseen(&self) -> u64 {
+        match self.state {
+            State::Pass { left, .. } => left,
+            State::UntilClose | State::Opaque | State::Lost => u64::MAX,
+            State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => 0,
+        }
+    }
+
+    /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
+    pub fn pass(&mut self, bytes: u64) {
+        if let State::Pass { left, then } = &mut self.state {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                match then {
+                    Then::ChunkEnd => self.state = State::ChunkEnd,
+                    Then::End => self.end(),
+                }
+            }
+        }
+    }
+
+    pub fn progress(&self) -> Progress {
+        match self.state {
+            State::Opaque => Progress::Opaque,
+            State::Lost => Progress::Lost,
+            _ => Progress::Owed { requests: self.expected.len(), begun: self.begun },
+        }
+    }
+
+    /// Every request that was forwarded has its whole response.
+    pub fn all_whole(&self) -> bool {
+        self.progress() == Progress::Owed { requests: 0, begun: false }
+    }
+
+    /// Takes bytes up to and with the end of what is gathered, and reads it; says how many. What has come before is
+    /// not searched again: the work is linear however the bytes are cut.
+    fn gather(
+        &mut self,
+        bytes: &[u8],
+        bound: usize,
+        end: fn(&[u8], usize) -> Option<usize>,
+        read: fn(&mut Self, &[u8]),
+    ) -> usize {
+        if self.partial.is_empty()
+            && let Some(whole) = end(bytes, 0).and_then(|end| bytes.get(..end))
+        {
+            if whole.len() > bound {
+                self.lose();
+            } else {
+                read(self, whole);
+            }
+            return whole.len();
+        }
+        let before = self.partial.len();
+        let window = bytes.get(..bound.saturating_sub(before)).unwrap_or(bytes);
+        self.partial.extend_from_slice(window);
+        let mut gathered = std::mem::take(&mut self.partial);
+        match end(&gathered, before) {
+            Some(end) => {
+                gathered.truncate(end);
+                read(self, &gathered);
+                end.saturating_sub(before)
+            }
+            None if gathered.len() >= bound => {
+                self.lose();
+                window.len()
+            }
+            None => {
+                self.partial = gathered;
+                window.len()
+            }
+        }
+    }
+
+    fn head(&mut self, head: &[u8]) {
+        let Some(expected) = self.expected.front().copied() else { return self.lose() };
+        self.state = match Head::parse(head) {
+            Some(head) if head.status == 101 && expected.upgrade && head.leaves_http => State::Opaque,
+            Some(head) if head.status == 101 => State::Lost,
+            // Neither interim nor final (RFC 9110 §15).
+            Some(head) if head.status < 100 => State::Lost,
+            // Interim: the final response is still to come.
+            Some(head) if head.status < 200 => {
+                self.begun = false;
+                State::Head
+            }
+            Some(head) if expected.head || matches!(head.status, 204 | 304) => return self.end(),
+            Some(head) => head.framing,
+            None => State::Lost,
+        };
+        match self.state {
+            State::Lost => self.lose(),
+            // A content of no bytes has ended.
+            State::Pass { .. } => self.pass(0),
+            _ => {}
+        }
+    }
+
+    fn chunk_line(&mut self, line: &[u8]) {
+        match chunk_size(line) {
+            Ok((0, _)) => self.state = State::Trailers,
+            Ok((left, len)) if len == line.len() => self.state = State::Pass { left, then: Then::ChunkEnd },
+            _ => self.lose(),
+        }
+    }
+
+    fn chunk_end(&mut self, line: &[u8]) {
+        if line == b"\r\n" {
+            self.state = State::ChunkSize;
+        } else {
+            self.lose();
+        }
+    }
+
+    fn trailers(&mut self, section: &[u8]) {
+        match trailers(&mut Lines::default(), section) {
+            Ok(len) if len == section.len() => self.end(),
+            _ => self.lose(),
+        }
+    }
+
+    /// The final response to the first request is whole.
+    fn end(&mut self) {
+        self.expected.pop_front();
+        self.begun = false;
+        self.state = State::Head;
+    }
+
+    fn lose(&mut self) {
+        *self = Self { state: State::Lost, ..Self::default() };
+    }
+}
+
+/// What the head of a response says about its end.
+struct Head {
+    status: u16,
+    framing: State,
+    /// A 101 leads to something that is not HTTP. After h2c the requests would be hidden in frames, and with them the
+    /// hosts that they ask for: the client's side goes on being read as HTTP/1 then, and refused.
+    leaves_http: bool,
+}
+
+impl Head {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        // A lone LF ends a line for some readers only.
+        if Lines::default().section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
+            return None;
+        }
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed =
+            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut fields);
+        if !matches!(parsed, Ok(httparse::Status::Complete(len)) if len == bytes.len()) {
+            return None;
+        }
+        let (status, minor) = (response.code?, response.version?);
+        let (mut length, mut coding) = (None, None);
+        let mut protocols = Vec::new();
+        for field in &*response.headers {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            if is("content-length") {
+                // The same length twice is one length (RFC 9110 §8.6).
+                for value in list(field.value) {
+                    let value = content_length(value)?;
+                    if *length.get_or_insert(value) != value {
+                        return None;
+                    }
+                }
+            } else if is("transfer-encoding") {
+                if coding.replace(field.value).is_some() {
+                    return None;
+                }
+            } else if is("upgrade") {
+                protocols.extend(list(field.value));
+            }
+        }
+        let framing = match (coding, length) {
+            (None, None) => State::UntilClose,
+            (None, Some(left)) => State::Pass { left, then: Then::End },
+            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => State::ChunkSize,
+            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => State::UntilClose,
+            // Both, chunked before the end, or a transfer coding in HTTP/1.0: readers differ (RFC 9112 §6.1, §6.3).
+            _ => State::Lost,
+        };
+        let leaves_http = !protocols.is_empty() && !protocols.iter().any(|protocol| is_http(protocol));
+        Some(Self { status, framing, leaves_http })
+    }
+}
+
+/// A transfer coding by which the end cannot be found, so that the connection's end is it.
+fn is_other_coding(coding: &[u8]) -> bool {
+    is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked")
+}
+
+fn is_http(protocol: &[u8]) -> bool {
+    let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http")
+}
+
+/// The end of a head in `bytes`, of which the first `searched` hold none.
+fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let from = searched.saturating_sub(END.len() - 1);
+    memmem::find(bytes.get(from..)?, END).map(|at| from + at + END.len())
+}
+
+/// A trailer section may be an empty line alone.
+fn end_of_trailers(bytes: &[u8], searched: usize) -> Option<usize> {
+    const EMPTY: &[u8] = b"\r\n";
+    if bytes.starts_with(EMPTY) { Some(EMPTY.len()) } else { end_of_head(bytes, searched) }
+}
+
+fn end_of_line(bytes: &[u8], searched: usize) -> Option<usize> {
+    memchr(b'\n', bytes.get(searched..)?).map(|at| searched + at + 1)
+}

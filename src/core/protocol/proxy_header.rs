@@ -1,0 +1,164 @@
+//! The PROXY protocol v2 header in front of a connection: bytes → source, destination, VPC endpoint id.
+//!
+//! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once; once the whole header is
+//! there, and not before, the `ppp` crate reads the address block and walks the TLVs. `ppp` never sees the command
+//! LOCAL (it would read TLVs as addresses) nor UNSPEC (it would hide them), and it does not verify CRC32C.
+//! Only the first header is one: what follows it is payload, also where it looks like a second header.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ppp::v2;
+
+use crate::client::EndpointId;
+use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
+use crate::protocol::{Stop, Verdict, byte_at, u16_at};
+
+/// Longest header, in bytes: what its length field can say. NLB sends 80 to 130, HAProxy 2.6 with all its options
+/// 250, but a balancer may add a client's whole certificate, and the specification has its receiver take that.
+pub const MAX_HEADER: usize = FIXED + 0xffff;
+
+/// What the load balancer says about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// The sender speaks for itself, mostly for a health check. The TCP peer is the client.
+    Local,
+    /// The sender relays a client. IPv4-mapped IPv6 addresses are told as IPv4.
+    Proxy { source: SocketAddr, destination: SocketAddr, endpoint: Option<EndpointId> },
+}
+
+/// Judges all bytes received so far.
+pub fn parse(bytes: &[u8]) -> Verdict<Header> {
+    header(bytes).into()
+}
+
+/// Signature, version and command, family and transport, length of the rest.
+const FIXED: usize = 16;
+const VERSION_2: u8 = 0x20;
+const TCP4: u8 = 0x11;
+const TCP6: u8 = 0x21;
+/// CRC32C of the whole header, computed with the four bytes of the value set to zero.
+const TLV_CRC32C: u8 = 0x03;
+/// Amazon's TLV; the first byte of its value tells what follows.
+const TLV_AWS: u8 = 0xea;
+const AWS_VPC_ENDPOINT_ID: u8 = 0x01;
+/// Type and length in front of a TLV's value.
+const TLV_FIXED: usize = 3;
+
+#[derive(PartialEq, Eq)]
+enum Command {
+    Local,
+    Proxy,
+}
+
+fn header(bytes: &[u8]) -> Result<(Header, usize), Stop> {
+    signature(bytes)?;
+    let command = command(byte_at(bytes, 12)?)?;
+    let family = byte_at(bytes, 13)?;
+    let addresses_len = if command == Command::Proxy { addresses_len(family)? } else { 0 };
+    let len = FIXED + u16_at(bytes, 14)?;
+    if len < FIXED + addresses_len {
+        return Err(ProxyMalformed.into());
+    }
+    let whole = bytes.get(..len).ok_or(Stop::NeedMore)?;
+    // The specification has LOCAL's block discarded, its family ignored: NLB's health check says TCP over IPv4
+    // and carries no address. So its checksum is not verified either: there is nothing in it that we believe.
+    if command == Command::Local {
+        return Ok((Header::Local, len));
+    }
+    let header = v2::Header::try_from(whole).map_err(|_| ProxyMalformed)?;
+    let (source, destination) = addresses(&header)?;
+    let endpoint = endpoint(&header)?;
+    Ok((Header::Proxy { source, destination, endpoint }, len))
+}
+
+/// Compared as far as the bytes go: the first wrong byte decides.
+fn signature(bytes: &[u8]) -> Result<(), Stop> {
+    const V1: &[u8] = b"PROXY ";
+    if starts_with_as_far_as_it_goes(bytes, v2::PROTOCOL_PREFIX) {
+        return Ok(());
+    }
+    if !starts_with_as_far_as_it_goes(bytes, V1) {
+        return Err(ProxyMissing.into());
+    }
+    Err(if bytes.len() < V1.len() { Stop::NeedMore } else { ProxyV1.into() })
+}
+
+fn starts_with_as_far_as_it_goes(bytes: &[u8], prefix: &[u8]) -> bool {
+    bytes.iter().zip(prefix).all(|(byte, wanted)| byte == wanted)
+}
+
+fn command(version_and_command: u8) -> Result<Command, Stop> {
+    match (version_and_command & 0xf0, version_and_command & 0x0f) {
+        (VERSION_2, 0) => Ok(Command::Local),
+        (VERSION_2, 1) => Ok(Command::Proxy),
+        _ => Err(ProxyMalformed.into()),
+    }
+}
+
+/// Two addresses and two ports of TCP. Another family or transport is valid but has no address that the access list
+/// could judge.
+fn addresses_len(family_and_transport: u8) -> Result<usize, Stop> {
+    match (family_and_transport, family_and_transport >> 4, family_and_transport & 0x0f) {
+        (TCP4, _, _) => Ok(12),
+        (TCP6, _, _) => Ok(36),
+        (_, 0..=3, 0..=2) => Err(ProxyUnsupported.into()),
+        _ => Err(ProxyMalformed.into()),
+    }
+}
+
+fn addresses(header: &v2::Header<'_>) -> Result<(SocketAddr, SocketAddr), Stop> {
+    match header.addresses {
+        v2::Addresses::IPv4(tcp) => Ok((
+            canonical(tcp.source_address.into(), tcp.source_port),
+            canonical(tcp.destination_address.into(), tcp.destination_port),
+        )),
+        v2::Addresses::IPv6(tcp) => Ok((
+            canonical(tcp.source_address.into(), tcp.source_port),
+            canonical(tcp.destination_address.into(), tcp.destination_port),
+        )),
+        v2::Addresses::Unspecified | v2::Addresses::Unix(_) => Err(ProxyUnsupported.into()),
+    }
+}
+
+fn canonical(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address.to_canonical(), port)
+}
+
+/// Walks the TLVs: all must be well formed, the checksum (where there is one) must hold.
+fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, Stop> {
+    let mut endpoint = None;
+    let mut checksum_at = None;
+    let mut at = header.len() - header.tlv_bytes().len();
+    for tlv in header.tlvs() {
+        let tlv = tlv.map_err(|_| ProxyMalformed)?;
+        let value_at = at + TLV_FIXED;
+        at = value_at + tlv.len();
+        match (tlv.kind, tlv.value.as_ref()) {
+            (TLV_CRC32C, [_, _, _, _]) => once(&mut checksum_at, value_at)?,
+            (TLV_CRC32C, _) => return Err(ProxyMalformed.into()),
+            (TLV_AWS, [AWS_VPC_ENDPOINT_ID, id @ ..]) => {
+                once(&mut endpoint, EndpointId::parse(id).ok_or(ProxyMalformed)?)?;
+            }
+            _ => {}
+        }
+    }
+    match checksum_at {
+        Some(at) if !checksum_holds(header.as_bytes(), at) => Err(ProxyChecksum.into()),
+        _ => Ok(endpoint),
+    }
+}
+
+/// Which of two would be the true one?
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Stop> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ProxyMalformed.into()),
+    }
+}
+
+fn checksum_holds(header: &[u8], at: usize) -> bool {
+    let Some((before, [a, b, c, d, after @ ..])) = header.split_at_checked(at) else { return false };
+    let sum = crc32c::crc32c(before);
+    let sum = crc32c::crc32c_append(sum, &[0; 4]);
+    crc32c::crc32c_append(sum, after) == u32::from_be_bytes([*a, *b, *c, *d])
+}

@@ -1,0 +1,166 @@
+//! The only module that knows a YAML crate: text in, typed values and the place of each out.
+//!
+//! Two readers go over the same bytes. `saphyr-parser` gives positions, and with them every limit and refusal
+//! (`events`); `serde_yaml` gives the values. Both must see the same structure and the same text (`join`), or the file
+//! is refused; fuzz target `yaml` holds them together.
+//! Anchors, aliases, tags and further documents are refused before the second reader starts: there is no bomb left.
+
+mod events;
+mod join;
+mod mend;
+mod odd;
+mod read;
+mod scalar;
+#[cfg(test)]
+pub(crate) mod schema;
+mod source;
+mod tree;
+
+use serde_yaml::Value;
+
+pub use scalar::{Fault, FromScalar, Many, Read, number, typed, word};
+pub use source::{MAX_BYTES, text, unreadable};
+pub use tree::{Path, Step};
+
+use crate::diagnostic::{Origin, Position, Problem};
+use join::join;
+use odd::Odd;
+use tree::{Kind, Node, Place};
+
+/// A YAML document: its values and where each was written, possibly in several origins.
+#[derive(Debug)]
+pub struct Document {
+    origins: Vec<Origin>,
+    root: Node,
+    value: Value,
+    /// Characters of the first origin that nobody sees.
+    odd: Vec<Odd>,
+}
+
+impl Document {
+    /// A document without a line, to which [`Document::set`] adds.
+    pub fn empty() -> Self {
+        let root = Node { at: Place::default(), kind: Kind::Map(Vec::new()) };
+        let (value, odd) = (Value::Mapping(serde_yaml::Mapping::new()), Vec::new());
+        Self { origins: vec![Origin::Defaults], root, value, odd }
+    }
+
+    /// Reads a text; everything that is wrong with its form is reported, not only the first.
+    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let document = Self::parse_any(text, origin.clone())?;
+        match document.root.kind {
+            Kind::Map(_) => Ok(document),
+            Kind::Null => {
+                Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
+            }
+            Kind::List(_) | Kind::Scalar { .. } => {
+                let missing_space = document.value.as_str().and_then(mend::missing_space);
+                let mend =
+                    missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
+                let problem = Problem::whole(origin, "has no keys at its top level", mend);
+                Err(vec![document.with_odd(Problem { at: document.root.at.position(), ..problem })])
+            }
+        }
+    }
+
+    fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+        if let Some(problem) = odd::refused(text, &origin) {
+            return Err(vec![problem]);
+        }
+        let mut root = events::tree(text, &origin).map_err(|problems| mend::form(problems, text, &origin))?;
+        // Where only white space or a comment follows, a tab is allowed, but not by this reader.
+        let raw = serde_yaml::from_str(text).or_else(|_| serde_yaml::from_str(&events::without_idle_tabs(text)));
+        let raw = raw.map_err(|error| vec![disagreement(&error, text, &origin)])?;
+        let value = join(&mut root, raw).map_err(|place| {
+            let mend = "put names and addresses in quotes, and write one key a line";
+            let problem = Problem::whole(origin.clone(), "can be read in two ways", mend);
+            vec![Problem { at: place.position(), ..problem }]
+        })?;
+        Ok(Self { origins: vec![origin], root, value, odd: odd::all(text) })
+    }
+
+    /// Puts `text`, a YAML value, at `path`, as if it had been written there.
+    pub fn set(&mut self, path: &[&str], text: &str, origin: Origin) -> Result<(), Vec<Problem>> {
+        let start = Path::of_words(path);
+        let mut new = Self::parse_any(text, origin.clone()).map_err(|mut problems| {
+            problems.iter_mut().for_each(|problem| problem.key = start.joined(&problem.key).into());
+            problems
+        })?;
+        let source = u16::try_from(self.origins.len()).unwrap_or(u16::MAX);
+        new.root.set_source(source);
+        if matches!(new.root.kind, Kind::Null) {
+            let problem = Problem::whole(origin, "has no value", "write one, or unset the variable");
+            return Err(vec![Problem { key: start.to_string().into(), ..problem }]);
+        }
+        let place = Place { source, ..Place::default() };
+        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), place).map_err(|message| {
+            let problem = Problem::whole(origin.clone(), message, "compare it with the configuration file");
+            vec![Problem { key: start.to_string().into(), ..problem }]
+        })?;
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    /// Whether something stands at `path`, right or wrong.
+    pub fn has(&self, path: &Path) -> bool {
+        self.root.find(path).is_some()
+    }
+
+    /// The keys at the top level, as they are written.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries: &[_] = if let Kind::Map(entries) = &self.root.kind { entries } else { &[] };
+        entries.iter().map(|entry| &*entry.key)
+    }
+
+    pub fn is_empty_list(&self, path: &Path) -> bool {
+        self.root.find(path).is_some_and(|node| matches!(&node.kind, Kind::List(items) if items.is_empty()))
+    }
+
+    /// A problem with what stands at `path`, or with the nearest thing around it that does exist.
+    pub fn problem(&self, path: &Path, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Problem {
+        let (place, found) = self.root.find_nearest(path);
+        let value = if found { tree::scalar_text(&self.value, path) } else { None };
+        let mut problem = Problem::whole(self.origin(place), message, mend);
+        (problem.key, problem.at, problem.value) = (path.to_string().into(), place.position(), value.map(Into::into));
+        self.with_odd(problem)
+    }
+
+    /// The same, but where there is a character that nobody sees it is what to look at.
+    fn with_odd(&self, problem: Problem) -> Problem {
+        let first = self.origins.first() == Some(&problem.origin);
+        let on_its_line = |at: Position| self.odd.iter().find(|odd| first && odd.at.line == at.line);
+        let help = match problem.at.and_then(on_its_line) {
+            Some(odd) => Some(odd.help(odd.at.line)),
+            None => problem.value.as_deref().and_then(odd::help),
+        };
+        help.map_or(problem.clone(), |help| Problem { mend: help.into(), ..problem })
+    }
+
+    /// The elements of the list at `path`, each with its start and its last line.
+    pub fn lines(&self, path: &Path) -> Vec<(Position, u32)> {
+        match self.root.find(path).map(|node| &node.kind) {
+            Some(Kind::List(items)) => {
+                let start = |item: &Node| Position { line: item.at.line, column: item.at.column };
+                items.iter().map(|item| (start(item), item.last_line())).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn origin(&self, place: Place) -> Origin {
+        self.origins.get(usize::from(place.source)).cloned().unwrap_or(Origin::Defaults)
+    }
+}
+
+/// The first reader took the text, the second did not: told where the second stopped.
+fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Problem {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message);
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let place = |line, column| events::within(Place { source: 0, line, column }, text);
+    let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
+    mend::syntax(Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Text → tree of positions, by the events of `saphyr-parser`; every limit and refusal of form is here.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+
+use super::mend;
+use super::tree::{Entry, Kind, Node, Path, Place, Step};
+use crate::diagnostic::{Origin, Problem};
+
+/// Deepest nesting; the deepest of ours is 4.
+const MAX_DEPTH: usize = 16;
+/// Most keys and values; 100 000 one-line rules have 300 002.
+const MAX_NODES: usize = 1_000_000;
+/// Problems told at most: an operator mends a few and asks again.
+pub(super) const MAX_PROBLEMS: usize = 25;
+
+/// The tree, or all that is wrong with the text's form. Where a tab may stand is for the other reader to say, which
+/// keeps to the rule: not in the indentation of blocks. This one has some more rules, of which not all are YAML's, so
+/// it is shown spaces instead.
+pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
+    let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, problems: Vec::new() };
+    for event in Parser::new_from_str(&shown(text)) {
+        let step = match event {
+            Ok((event, span)) => builder.take(event, span),
+            Err(error) => {
+                // What was found in a text that then turns out not to be YAML only misleads.
+                builder.problems.clear();
+                Err(builder.syntax(&error, text))
+            }
+        };
+        if let Err(problem) = step {
+            builder.problems.push(problem);
+            break;
+        }
+        if builder.problems.len() >= MAX_PROBLEMS {
+            break;
+        }
+    }
+    if !builder.problems.is_empty() {
+        return Err(builder.problems);
+    }
+    Ok(builder.root.unwrap_or(Node { at: Place::default(), kind: Kind::Null }))
+}
+
+struct Builder<'a> {
+    origin: &'a Origin,
+    open: Vec<Open>,
+    root: Option<Node>,
+    nodes: usize,
+    problems: Vec<Problem>,
+}
+
+/// What is shown to this reader: each character stays where it is.
+fn shown(text: &str) -> Cow<'_, str> {
+    if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { Cow::Borrowed(text) }
+}
+
+/// With spaces in place of the tabs in lines that have no value.
+pub(super) fn without_idle_tabs(text: &str) -> String {
+    let idle = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
+    text.split_inclusive('\n')
+        .map(|line| if idle(line) { Cow::Owned(line.replace('\t', " ")) } else { Cow::Borrowed(line) })
+        .collect()
+}
+
+/// The line at which this reader stops, if it does.
+pub(super) fn stops(text: &str) -> Option<u32> {
+    let error = Parser::new_from_str(&shown(text)).find_map(Result::err)?;
+    Some(within(place(*error.marker()), text).line)
+}
+
+/// A list or map whose end has not come yet.
+enum Open {
+    List(Place, Vec<Node>),
+    Map { at: Place, entries: Vec<Entry>, seen: HashSet<Box<str>>, key: Option<Key> },
+}
+
+/// A key whose value has not come yet.
+struct Key {
+    text: Box<str>,
+    at: Place,
+    plain: bool,
+}
+
+impl Builder<'_> {
+    /// An `Err` ends the reading; what can be read on after goes to `problems`.
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        let at = place(span.start);
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            Event::DocumentStart(_) if self.root.is_some() => {
+                return Err(self.refuse(
+                    at,
+                    "starts a second YAML document",
+                    "keep one document a file; remove the `---`",
+                ));
+            }
+            Event::DocumentStart(_) => {}
+            Event::Alias(_) => return Err(self.refuse(at, "is an alias (`*`)", "write the value out")),
+            Event::Scalar(_, _, anchor, ref tag) => self.plain(at, anchor, tag.is_some())?,
+            Event::SequenceStart(anchor, ref tag) | Event::MappingStart(anchor, ref tag) => {
+                self.plain(at, anchor, tag.is_some())?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {}
+        }
+        match event {
+            Event::Scalar(text, style, _, _) => self.scalar(&text, style, at),
+            Event::SequenceStart(..) => self.open(at, Open::List(at, Vec::new())),
+            Event::MappingStart(..) => {
+                self.open(at, Open::Map { at, entries: Vec::new(), seen: HashSet::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                match self.open.pop() {
+                    Some(Open::List(at, items)) => self.add(Node { at, kind: Kind::List(items) }),
+                    Some(Open::Map { at, entries, .. }) => self.add(Node { at, kind: Kind::Map(entries) }),
+                    None => {}
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn plain(&mut self, at: Place, anchor: usize, tag: bool) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.refuse(at, "is more than a million keys and values", "join neighbouring networks"));
+        }
+        if anchor != 0 {
+            return Err(self.refuse(at, "has an anchor (`&`)", "write the value out where it is needed"));
+        }
+        if tag {
+            return Err(self.refuse(at, "has a tag (`!`)", "put the value in quotes, or remove the `!`"));
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, at: Place, open: Open) -> Result<(), Problem> {
+        if let Some(Open::Map { key: None, .. }) = self.open.last() {
+            return Err(self.refuse(at, "is a list or map used as a key", "put the key in quotes"));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            return Err(self.refuse(at, "is nested deeper than 16 levels", "remove brackets or indentation"));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Problem> {
+        if let (Some(Open::Map { key: None, .. }), "", ScalarStyle::Plain) = (self.open.last(), text, style) {
+            return Err(self.refuse(at, "has no key before the colon", "write one"));
+        }
+        if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
+            *key = Some(Key { text: text.into(), at, plain: style == ScalarStyle::Plain });
+            if !seen.insert(text.into()) {
+                let problem = self.refuse(at, "stands twice", "remove one of the two");
+                self.problems.push(problem);
+            }
+            return Ok(());
+        }
+        let plain = style == ScalarStyle::Plain;
+        let null = plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        if null && !self.open.is_empty() {
+            let key = match self.open.last() {
+                Some(Open::Map { key: Some(key), .. }) => mend::missing_space(&key.text),
+                _ => None,
+            };
+            let mend = key.unwrap_or_else(|| match text {
+                "" => "write one, or remove the key".to_owned(),
+                word => format!("write one, or remove the key; if you mean the word, put it in quotes: \"{word}\""),
+            });
+            let problem = self.refuse(at, "has no value", &mend);
+            self.problems.push(problem);
+        }
+        self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar { text: text.into(), plain } } });
+        Ok(())
+    }
+
+    fn add(&mut self, node: Node) {
+        match self.open.last_mut() {
+            Some(Open::List(_, items)) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => {
+                if let Some(Key { text: key, at: key_at, plain }) = key.take() {
+                    entries.push(Entry { key, key_at, plain, node });
+                }
+            }
+            None => self.root = Some(node),
+        }
+    }
+
+    fn refuse(&self, at: Place, message: &str, mend: &str) -> Problem {
+        let mut problem = Problem::whole(self.origin.clone(), message, mend);
+        (problem.at, problem.key) = (at.position(), self.path().to_string().into());
+        problem
+    }
+
+    /// The way to the value that is being read.
+    fn path(&self) -> Path {
+        let steps = self.open.iter().filter_map(|open| match open {
+            Open::List(_, items) => Some(Step::Index(items.len())),
+            Open::Map { key, .. } => key.as_ref().map(|key| Step::Key(key.text.to_string())),
+        });
+        Path(steps.collect())
+    }
+
+    fn syntax(&self, error: &ScanError, text: &str) -> Problem {
+        let at = within(place(*error.marker()), text);
+        let problem = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
+        mend::syntax(problem, text)
+    }
+}
+
+/// Readers that miss something at the end of a text point at the line after its last.
+pub(super) fn within(at: Place, text: &str) -> Place {
+    let (count, last) = text.lines().zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
+    if at.line <= count {
+        return at;
+    }
+    Place { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
+}
+
+fn place(mark: Marker) -> Place {
+    Place { source: 0, line: number(mark.line()), column: number(mark.col()) + 1 }
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX - 1)
+}

@@ -1,0 +1,84 @@
+//! What was probably meant by text that is not YAML, or other YAML than it seems.
+
+use super::{events, odd};
+use crate::diagnostic::{Origin, Position, Problem};
+
+/// The same with what is probably wrong at the place where a reader stopped. An advice about characters that nobody
+/// sees is given only where following it helps.
+pub(super) fn syntax(problem: Problem, text: &str) -> Problem {
+    let at = problem.at.map_or(0, |at| at.line);
+    let near = |line: u32| line == at || line + 1 == at;
+    if let Some(odd) = odd::all(text).into_iter().find(|odd| near(odd.at.line))
+        && events::stops(&odd::replaced(text)).is_none_or(|line| line > at)
+    {
+        return Problem { at: Some(odd.at), mend: odd.help(odd.at.line).into(), ..problem };
+    }
+    if let Some(tab) = indentation_with_a_tab(text, at) {
+        let (message, mend) = ("is indented with a tab".into(), "use spaces, as YAML demands".into());
+        return Problem { at: Some(tab), message, mend, ..problem };
+    }
+    let line = usize::try_from(at).unwrap_or(usize::MAX);
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let above = line.checked_sub(2).and_then(|above| text.lines().nth(above)).unwrap_or_default();
+    let mend = if let Some(value) = with_a_star(source) {
+        format!("put it in quotes, \"{value}\"")
+    } else if let Some(mend) = missing_space(source).or_else(|| missing_space(above)) {
+        mend
+    } else if source.contains("::") {
+        "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\"".to_owned()
+    } else {
+        "look for a missing quote, bracket, colon or space in this line or the one above".to_owned()
+    };
+    Problem { mend: mend.into(), ..problem }
+}
+
+/// The same with what is wrong in place of what seems so: where the text would be in order with plain spaces, it is
+/// not about a value that is missing, or a key that stands twice.
+pub(super) fn form(problems: Vec<Problem>, text: &str, origin: &Origin) -> Vec<Problem> {
+    let odd = odd::all(text);
+    if odd.is_empty() || events::tree(&odd::replaced(text), origin).is_err() {
+        return problems;
+    }
+    let corrected = |problem: Problem| {
+        let line = problem.at.map_or(0, |at| at.line);
+        let odd = odd.iter().min_by_key(|odd| odd.at.line.abs_diff(line));
+        odd.map_or(problem.clone(), |odd| Problem { mend: odd.help(line).into(), ..problem })
+    };
+    problems.into_iter().map(corrected).collect()
+}
+
+/// A tab in the indentation of this line or the one above, if spaces in its place, be it one or eight, would help.
+fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
+    let tab = text.lines().zip(1..).filter(|(_, line)| *line == at || *line + 1 == at).find_map(|(line, number)| {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let column = line.get(..indentation)?.find('\t')?;
+        Some(Position { line: number, column: u32::try_from(column).unwrap_or(u32::MAX - 1) + 1 })
+    });
+    let helps = |width| events::stops(&text.replace('\t', &" ".repeat(width))).is_none_or(|line| line > at);
+    tab.filter(|_| [1, 2, 4, 8].into_iter().any(helps))
+}
+
+/// `allow:10.0.0.0/8` is a value for YAML; whoever wrote it meant a key.
+pub(super) fn missing_space(line: &str) -> Option<String> {
+    let start = line.trim_start().trim_start_matches("- ").trim_start();
+    // Between braces, a key may also stand behind a comma.
+    let (first, flow) = start.split_once('{').unwrap_or((start, ""));
+    [first].into_iter().chain(flow.split(['{', ','])).find_map(|part| {
+        let (key, rest) = part.trim_start().split_once(':')?;
+        let value = rest.split([' ', '\t', ',', '}']).next().filter(|value| !value.is_empty())?;
+        (is_key(key) && !value.starts_with(['/', ':']))
+            .then(|| format!("a space is missing after the colon: write `{key}: {value}`"))
+    })
+}
+
+/// A word as keys are, and not the start of an IPv6 address.
+fn is_key(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        && word.bytes().any(|b| b.is_ascii_lowercase() && b > b'f')
+}
+
+/// A value that YAML takes for an alias.
+fn with_a_star(line: &str) -> Option<&str> {
+    let code = line.split_once(" #").map_or(line, |(code, _)| code);
+    code.split([' ', '\t', ',', '[', ']', '{', '}']).find(|word| word.starts_with('*'))
+}

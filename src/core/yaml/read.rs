@@ -1,0 +1,139 @@
+//! Values → a Rust type, with every problem told: what serde refuses is noted, taken out, and the rest read again.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use serde_yaml::Value;
+
+use super::events::MAX_PROBLEMS;
+use super::tree::{Kind, Node, Path, Place, Step, scalar_text};
+use super::{Document, Fault, mend};
+use crate::diagnostic::{Problem, nearest};
+
+impl Document {
+    /// Reads as much as can be read; what cannot is left out and told in `problems`.
+    pub fn read<T: DeserializeOwned + Default>(&self, problems: &mut Vec<Problem>) -> T {
+        let mut value = Cow::Borrowed(&self.value);
+        let mut live = Cow::Borrowed(&self.root);
+        loop {
+            let error = match serde_path_to_error::deserialize(value.as_ref()) {
+                Ok(read) => return read,
+                Err(error) => error,
+            };
+            let path = path_of(error.path());
+            problems.push(self.told(&live, &value, &path, &error.inner().to_string()));
+            let removed = remove(live.to_mut(), value.to_mut(), &path.0);
+            if !removed || problems.len() >= MAX_PROBLEMS {
+                return T::default();
+            }
+        }
+    }
+
+    fn told(&self, live: &Node, value: &Value, path: &Path, error: &str) -> Problem {
+        let (mut place, _) = live.find_nearest(path);
+        let (mut text, fault) = (None, translate(error));
+        if error.starts_with("unknown field") {
+            place = key_place(live, path).unwrap_or(place);
+        } else if Fault::split(error).is_some() {
+            text = scalar_text(value, path);
+        }
+        let mut problem = Problem::whole(self.origin(place), fault.message, fault.mend);
+        (problem.at, problem.value) = (place.position(), text.map(Into::into));
+        problem.key = self.written_path(live, path).to_string().into();
+        self.with_odd(problem)
+    }
+
+    /// `path` is a path in what is left of the document; the same as the operator counts it.
+    fn written_path(&self, live: &Node, path: &Path) -> Path {
+        let (mut node, mut whole) = (Some(live), Some(&self.root));
+        let steps = path.0.iter().map(|step| {
+            node = node.and_then(|node| node.child(step));
+            let step = match (step, node, whole.map(|whole| &whole.kind)) {
+                (Step::Index(index), Some(node), Some(Kind::List(items))) => {
+                    Step::Index(items.iter().position(|item| item.at == node.at).unwrap_or(*index))
+                }
+                _ => step.clone(),
+            };
+            whole = whole.and_then(|whole| whole.child(&step));
+            step
+        });
+        Path(steps.collect())
+    }
+}
+
+fn path_of(path: &serde_path_to_error::Path) -> Path {
+    let steps = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    Path(steps.collect())
+}
+
+fn key_place(root: &Node, path: &Path) -> Option<Place> {
+    let (last, parents) = path.0.split_last()?;
+    let parent = root.find(&Path(parents.to_vec()))?;
+    match last {
+        Step::Key(key) => parent.entry(key).map(|entry| entry.key_at),
+        Step::Index(_) => None,
+    }
+}
+
+/// serde's words in an operator's.
+fn translate(error: &str) -> Fault {
+    if let Some(fault) = Fault::split(error) {
+        return fault;
+    }
+    if let Some(rest) = error.strip_prefix("unknown field ") {
+        let mut words = rest.split('`').skip(1).step_by(2);
+        let unknown = words.next().unwrap_or_default();
+        let known: Vec<&str> = words.collect();
+        let mend = match nearest(unknown, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("the keys known here are {}", known.join(", ")),
+        };
+        return Fault::new("unknown key", mend);
+    }
+    match error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
+        Some((found, expected)) => {
+            // `allow:10.0.0.0/8` where keys are expected.
+            let string = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"'));
+            let missing_space = string.and_then(mend::missing_space);
+            let found = found.replace("sequence", "a list").replace("map", "a map").replace("unit value", "nothing");
+            let expected = expected.replace("a sequence", "a list").replace("a map", "keys with values");
+            let mend = missing_space.unwrap_or_else(|| format!("write {expected}"));
+            Fault::new(format!("found {found}"), mend)
+        }
+        None => Fault::new(error, ""),
+    }
+}
+
+/// Takes what stands at `path` out of both trees.
+fn remove(node: &mut Node, value: &mut Value, path: &[Step]) -> bool {
+    let Some((step, rest)) = path.split_first() else {
+        return false;
+    };
+    match (&mut node.kind, value, step) {
+        (Kind::List(items), Value::Sequence(values), Step::Index(index)) => {
+            if rest.is_empty() && *index < items.len().min(values.len()) {
+                items.remove(*index);
+                values.remove(*index);
+                return true;
+            }
+            items.get_mut(*index).zip(values.get_mut(*index)).is_some_and(|(node, value)| remove(node, value, rest))
+        }
+        (Kind::Map(entries), Value::Mapping(map), Step::Key(key)) => {
+            let Some(at) = entries.iter().position(|entry| *entry.key == **key) else {
+                return false;
+            };
+            if rest.is_empty() {
+                entries.remove(at);
+                return map.shift_remove(key.as_str()).is_some();
+            }
+            let value = map.get_mut(key.as_str());
+            entries.get_mut(at).zip(value).is_some_and(|(entry, value)| remove(&mut entry.node, value, rest))
+        }
+        _ => false,
+    }
+}

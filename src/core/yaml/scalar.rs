@@ -1,0 +1,187 @@
+//! Typed single values and lists of them, with errors that say what to write instead.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+
+use crate::diagnostic;
+
+/// Stands between message and mend in the text of a serde error, which is all that serde carries through.
+const SEPARATOR: char = '\u{1e}';
+
+/// What is wrong with a value (as a sentence about it) and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub message: String,
+    pub mend: String,
+}
+
+/// A value that is written as one YAML scalar.
+pub trait FromScalar: Sized {
+    /// What is expected, for a message about a list or map in its place.
+    const EXPECTED: &'static str;
+
+    fn from_scalar(text: &str) -> Result<Self, Fault>;
+
+    /// For the JSON Schemas in `conf/`, which a test writes and compares.
+    #[cfg(test)]
+    fn schema() -> serde_json::Value;
+}
+
+/// Deserialises what [`FromScalar`] reads. Every scalar of a document is text, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read<T>(pub T);
+
+/// A list, or one value, or several in one text with commas between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Many<T>(pub Vec<T>);
+
+impl Fault {
+    pub fn new(message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { message: message.into(), mend: mend.into() }
+    }
+
+    /// About one of several with commas between: the others stay as they are.
+    pub fn in_part(&self, part: &str) -> Self {
+        Self::new(format!("has {part:?} in it, which {}", self.message), format!("in its place, {}", self.mend))
+    }
+
+    pub(super) fn split(text: &str) -> Option<Self> {
+        text.split_once(SEPARATOR).map(|(message, mend)| Self::new(message, mend))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{SEPARATOR}{}", self.message, self.mend)
+    }
+}
+
+impl FromScalar for String {
+    const EXPECTED: &'static str = "a single value";
+
+    fn from_scalar(text: &str) -> Result<Self, Fault> {
+        Ok(text.to_owned())
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// A number or a truth value as YAML has it: `0x1F` is 31, `True` is true.
+pub fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
+    // No other text is read as one, and nothing else of YAML is wanted here.
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if is_plain { serde_yaml::from_str(text).ok() } else { None }
+}
+
+/// A number: also one with zeros in front, which is text to YAML.
+pub fn number<T: FromStr + DeserializeOwned>(text: &str) -> Option<T> {
+    text.parse().ok().or_else(|| typed(text))
+}
+
+/// One of a few fixed words.
+pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Fault> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let known = words.iter().map(|(word, _)| *word);
+    let list = known.clone().collect::<Vec<_>>().join(", ");
+    let mend = match diagnostic::nearest(text, known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => "write one of these".to_owned(),
+    };
+    Err(Fault::new(format!("is none of {list}"), mend))
+}
+
+impl<'de, T: FromScalar> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: FromScalar> Deserialize<'de> for Many<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ManyVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ScalarVisitor<T>(PhantomData<T>);
+
+impl<T: FromScalar> Visitor<'_> for ScalarVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::from_scalar(text).map_err(E::custom)
+    }
+}
+
+struct ManyVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or a list of them", T::EXPECTED)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Read(value)) = elements.next_element()? {
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        let told = |part: &str, fault: Fault| if parts.len() > 1 { fault.in_part(part) } else { fault };
+        parts.iter().map(|part| T::from_scalar(part).map_err(|fault| E::custom(told(part, fault)))).collect()
+    }
+}
+
+#[cfg(test)]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{FromScalar, Many, Read};
+
+    impl<T: FromScalar> JsonSchema for Read<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::EXPECTED.into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            Schema::try_from(T::schema()).unwrap()
+        }
+    }
+
+    impl<T: FromScalar> JsonSchema for Many<T> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::EXPECTED.into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let one = T::schema();
+            json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Addresses → a connected stream: in turn, each with a head start before the next, all under one deadline.
+//!
+//! Which address is first is drawn anew for each connection, so that all of them share the load; IPv4 goes before IPv6,
+//! and what failed a while ago comes last. An address is judged by the destination guard at the moment it is dialled, and only here is anything dialled.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::sys::random::Random;
+use crate::sys::socket::{self, Trouble};
+use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
+use latticegate_core::policy::reach::Reach;
+
+/// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried at most.
+const MAX_TRIES: usize = 8;
+
+/// Why no address could be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialError {
+    Refused(RefuseReason, SocketAddr),
+    Failed(Failure, SocketAddr),
+    /// A name without an address.
+    Nowhere,
+    /// No fd or memory for the socket.
+    Shortage(SocketAddr),
+}
+
+impl DialError {
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Refused(reason, _) => Outcome::Refused(reason),
+            Self::Failed(failure, _) => Outcome::Failed(failure),
+            Self::Nowhere => Outcome::Refused(RefuseReason::NameUnknown),
+            Self::Shortage(_) => Outcome::Refused(RefuseReason::Overloaded),
+        }
+    }
+
+    fn is_shortage(self) -> bool {
+        matches!(self, Self::Shortage(_))
+    }
+
+    /// The address that the outcome is about.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Refused(_, address) | Self::Failed(_, address) | Self::Shortage(address) => Some(address),
+            Self::Nowhere => None,
+        }
+    }
+}
+
+/// Why no address could be reached, and what became of each that was tried.
+#[derive(Debug)]
+pub struct Unreached {
+    pub error: DialError,
+    pub tries: Vec<(SocketAddr, Failure)>,
+}
+
+/// Connects to the first of `addresses` that may and can be reached within `deadline`.
+pub async fn dial(
+    addresses: &[IpAddr],
+    port: u16,
+    reach: &Reach,
+    failing: &Failing,
+    deadline: Duration,
+) -> Result<(TcpStream, SocketAddr), Unreached> {
+    let check = |ip: &IpAddr| reach.check(SocketAddr::new(*ip, port));
+    let allowed: Vec<SocketAddr> =
+        failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
+    let mut error = DialError::Nowhere;
+    if allowed.is_empty() {
+        let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
+        // What says most, whatever the order in which DNS has them.
+        let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
+        error = telling.map_or(error, |(reason, address)| DialError::Refused(reason, address));
+    }
+    let mut queue = allowed.iter().copied().peekable();
+    let mut racing = FuturesUnordered::new();
+    let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
+    let ends = Instant::now() + deadline;
+    loop {
+        if let Some(address) = queue.next() {
+            racing.push(attempt(address, ends));
+        } else if racing.is_empty() {
+            if let (false, Some(&(address, failure))) = (error.is_shortage(), most_telling(&tries)) {
+                error = DialError::Failed(failure, address);
+            }
+            return Err(Unreached { error, tries });
+        }
+        tokio::select! {
+            Some((address, result)) = racing.next() => match result {
+                Ok(stream) => {
+                    failing.forget(address.ip());
+                    // Whoever was overtaken has had its head start, and has said nothing.
+                    let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
+                    overtaken.for_each(|address| failing.note(address.ip()));
+                    return Ok((stream, address));
+                }
+                Err(Attempt::Failed(failure)) => {
+                    failing.note(address.ip());
+                    tries.push((address, failure));
+                }
+                // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
+                Err(Attempt::Shortage) => {
+                    error = DialError::Shortage(address);
+                    queue.by_ref().for_each(drop);
+                }
+            },
+            () = sleep(HEAD_START), if queue.peek().is_some() => {}
+        }
+    }
+}
+
+/// Of several failures the one that says most; that nobody answered is only true if it is true of all.
+fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure)> {
+    tries.iter().min_by_key(|(_, failure)| match failure {
+        Failure::NoLocalPort => 0,
+        Failure::ConnectRefused => 1,
+        Failure::ConnectUnreachable => 2,
+        Failure::ConnectTimeout => 4,
+        Failure::ConnectFailed | Failure::DnsTimeout | Failure::DnsFailed => 3,
+    })
+}
+
+/// Why one address was not reached.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    Failed(Failure),
+    Shortage,
+}
+
+async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Attempt>) {
+    let connect = async { socket::to_upstream(address)?.connect(address).await };
+    let result = match timeout(ends.saturating_duration_since(Instant::now()), connect).await {
+        Ok(result) => result.map_err(|error| judge(&error, address)),
+        Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
+    };
+    (address, result)
+}
+
+fn judge(error: &io::Error, address: SocketAddr) -> Attempt {
+    if Trouble::of(error) == Trouble::Shortage {
+        return Attempt::Shortage;
+    }
+    Attempt::Failed(match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Failure::ConnectRefused,
+        Some(libc::ETIMEDOUT) => Failure::ConnectTimeout,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Failure::ConnectUnreachable,
+        Some(libc::EADDRNOTAVAIL) if !has_source(address) => Failure::ConnectUnreachable,
+        Some(libc::EADDRNOTAVAIL) => Failure::NoLocalPort,
+        _ => Failure::ConnectFailed,
+    })
+}
+
+/// Whether we have an address to connect from. EADDRNOTAVAIL means that there is no port, and, where IPv6 is switched
+/// off, that there is no address; a UDP socket has ports enough, and connecting it sends nothing.
+fn has_source(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let connected = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address));
+    !matches!(connected, Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
+}
+
+/// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that
+/// nothing is shared.
+#[derive(Debug)]
+pub struct Failing {
+    since: RefCell<HashMap<IpAddr, Instant>>,
+    random: RefCell<Random>,
+}
+
+impl Default for Failing {
+    fn default() -> Self {
+        Self::seeded(RandomState::new().hash_one("order of addresses"))
+    }
+}
+
+impl Failing {
+    const MEMORY: Duration = Duration::from_secs(30);
+    /// More than this many failing addresses are a failing network: forget them all.
+    const MAX: usize = 1024;
+
+    fn seeded(seed: u64) -> Self {
+        Self { since: RefCell::default(), random: RefCell::new(Random(seed)) }
+    }
+
+    /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
+    /// last. In place, as this is done for each connection.
+    fn order(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        let mut order = addresses.to_vec();
+        if order.len() < 2 {
+            return order;
+        }
+        order.sort_unstable_by_key(IpAddr::is_ipv6);
+        let v4 = order.partition_point(IpAddr::is_ipv4);
+        let mut random = self.random.borrow_mut();
+        let (first, second) = order.split_at_mut(v4);
+        for family in [first, second] {
+            for last in (1..family.len()).rev() {
+                family.swap(last, random.index(last + 1));
+            }
+        }
+        for turn in 0..v4.min(order.len() - v4) {
+            // The next of IPv6, in front of the IPv4 addresses that have not had their turn.
+            if let Some(rest) = order.get_mut(2 * turn + 1..=v4 + turn) {
+                rest.rotate_right(1);
+            }
+        }
+        let failing = self.since.borrow();
+        if !failing.is_empty() {
+            let now = Instant::now();
+            // Stable: the others keep their order.
+            order.sort_by_key(|ip| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY));
+        }
+        order
+    }
+
+    fn note(&self, ip: IpAddr) {
+        let mut failing = self.since.borrow_mut();
+        if failing.len() >= Self::MAX {
+            failing.clear();
+        }
+        failing.insert(ip, Instant::now());
+    }
+
+    fn forget(&self, ip: IpAddr) {
+        let mut failing = self.since.borrow_mut();
+        if !failing.is_empty() {
+            failing.remove(&ip);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

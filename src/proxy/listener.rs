@@ -1,0 +1,255 @@
+//! A listener on one worker: bind, accept, back off when accept fails, stop when the process drains.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::coop::{consume_budget, unconstrained};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::proxy::refuse;
+use crate::proxy::session;
+use crate::proxy::worker::{Open, Phase, Worker};
+use crate::sys::socket;
+use crate::sys::socket::Trouble;
+use crate::telemetry::reporter::{OpenRecord, Reporter};
+use latticegate_core::config::{self, Config, Protocol, ProxyProtocol};
+use latticegate_core::outcome::{Outcome, RefuseReason};
+
+/// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
+/// stay in the kernel's queue; a loop without a pause would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long new connections wait in the kernel's queue, for want of files or for `limits.connections`, before they
+/// are closed. It runs from the moment at which accepting pauses.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that are told so before the next pause, where files are short: the others of this worker want to go on.
+const CLOSED_AT_ONCE: usize = 64;
+/// Handshakes that have begun when no new ones are taken any more end within this: some round trips in one region.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
+
+/// Takes the connections of one listener.
+pub(crate) struct Acceptor {
+    reporter: Rc<Reporter>,
+    worker: Rc<Worker>,
+    phase: watch::Receiver<Phase>,
+    /// Accepted, while it waits for room below `limits.connections`.
+    at_hand: Cell<Option<(TcpStream, SocketAddr)>>,
+    /// Since when somebody has been waiting in the kernel's queue for room below `limits.connections`.
+    full_since: Cell<Option<Instant>>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(reporter: Reporter, worker: Rc<Worker>, phase: watch::Receiver<Phase>) -> Self {
+        let (at_hand, full_since) = (Cell::default(), Cell::default());
+        Self { reporter: Rc::new(reporter), worker, phase, at_hand, full_since }
+    }
+
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let mut phase = self.phase.clone();
+        let closing = async {
+            // The phase's sender is dropped only when the process is ending anyhow.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Leaving).await;
+            // A client that has not sent a byte yet waits in the kernel, where closing the listener would reset
+            // it: let it in while there is time.
+            if let Err(error) = socket::defer_accept(&listener, Duration::ZERO) {
+                tracing::warn!(%error, "clients that are silent now may be reset");
+            }
+            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+        };
+        let closing = async {
+            closing.await;
+            match socket::drop_syns(&listener) {
+                Ok(()) => sleep(LAST_HANDSHAKES).await,
+                Err(error) => tracing::warn!(%error, "clients in the middle of their handshake may be reset"),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.accept_all(&listener) => {}
+            () = closing => {}
+        }
+        if let Some((stream, peer)) = self.at_hand.take() {
+            self.serve(stream, peer);
+        }
+        // The kernel has completed these handshakes: whoever waits there believes to be connected.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.serve(stream, peer);
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) {
+        // Since when. Told once, not at each try.
+        let mut failing = None;
+        loop {
+            match self.next(listener).await {
+                Ok(accepted) => {
+                    if failing.take().is_some() {
+                        tracing::warn!(listener = %self.reporter.listener.name, "accept succeeds again");
+                    }
+                    self.at_hand.set(Some(accepted));
+                    self.wait_for_room().await;
+                    if let Some((stream, peer)) = self.at_hand.take() {
+                        self.serve(stream, peer);
+                    }
+                }
+                Err(error) => {
+                    let trouble = Trouble::of(&error);
+                    if trouble == Trouble::OneConnection {
+                        continue;
+                    }
+                    self.worker.metrics().accept_errors.increment(1);
+                    let since = *failing.get_or_insert_with(|| {
+                        tracing::warn!(%error, listener = %self.reporter.listener.name, "accept fails; trying again");
+                        Instant::now()
+                    });
+                    self.worker.make_room();
+                    if trouble == Trouble::Shortage && since.elapsed() >= QUEUE_PATIENCE {
+                        self.close_queued(listener);
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        if self.full_since.get().is_some() {
+            // Without it a queue that never empties would keep the sessions of this worker waiting.
+            consume_budget().await;
+            if let Some(accepted) = unconstrained(listener.accept()).now_or_never() {
+                return accepted;
+            }
+            self.full_since.set(None);
+        }
+        listener.accept().await
+    }
+
+    /// At the limit of connections, leaves new ones in the kernel's queue for a while: all of them for one while, so
+    /// that nobody waits for long in a queue that hardly moves.
+    async fn wait_for_room(&self) {
+        let (limits, refusing) = (self.worker.limits(), &self.worker.refusing);
+        while limits.is_full() {
+            let since = self.full_since.get().unwrap_or_else(Instant::now);
+            self.full_since.set(Some(since));
+            if refusing.get() || since.elapsed() >= QUEUE_PATIENCE {
+                break;
+            }
+            // Another worker's connections end without a word to this one.
+            let _ = timeout(ACCEPT_PAUSE, self.worker.closed.notified()).await;
+        }
+        match (limits.is_full(), refusing.get()) {
+            (true, false) => tracing::warn!("limits.connections is reached; new connections are closed as overloaded"),
+            (false, true) => tracing::warn!("below limits.connections again"),
+            _ => {}
+        }
+        refusing.set(limits.is_full());
+    }
+
+    /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
+    /// queue are taken one after another and closed: they can try elsewhere.
+    fn close_queued(&self, listener: &TcpListener) {
+        drop(self.worker.spare.take());
+        for _ in 0..CLOSED_AT_ONCE {
+            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else { break };
+            self.refuse(&stream, self.open(peer), "open files or memory");
+        }
+        self.worker.spare.set(socket::spare_file());
+    }
+
+    fn open(&self, peer: SocketAddr) -> OpenRecord {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        self.reporter.open(self.worker.next_id(), peer)
+    }
+
+    /// With what can be done at once: nobody is waited for. A peer that is not trusted learns nothing here either. Says
+    /// whether there was an answer.
+    fn refuse(&self, stream: &TcpStream, mut record: OpenRecord, short_of: &str) -> bool {
+        let outcome = Outcome::Refused(RefuseReason::Overloaded);
+        let listener = &self.reporter.listener;
+        let trusted =
+            listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
+        let scratch = self.worker.tools.scratch();
+        let request = match listener.protocol {
+            Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow_mut()),
+            Protocol::Tls => refuse::Request::default(),
+        };
+        let now = self.worker.wall().now();
+        let answer = refuse::answer(outcome, listener.protocol, record.id, request, now).filter(|_| trusted);
+        refuse::discard(stream, scratch);
+        refuse::send(stream, answer.as_deref().unwrap_or_default());
+        record.detail = Some(short_of.into());
+        record.close(outcome);
+        answer.is_some()
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let record = self.open(peer);
+        if self.worker.limits().is_full() {
+            if self.refuse(&stream, record, "limits.connections") {
+                let worker = Rc::clone(&self.worker);
+                spawn_local(async move { worker.lingering.linger(&stream, worker.tools.scratch()).await });
+            }
+            return;
+        }
+        let open = Open::new(&self.worker);
+        // Boxed once, as the runtime moves what it is given several times.
+        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
+        spawn_local(async move {
+            session.await;
+            drop(open);
+        });
+    }
+}
+
+/// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
+pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
+    let patience = Some(config.timeouts.handshake);
+    let mut workers: Vec<Vec<_>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };
+        let (mut socket, fell_back) = socket::listen_any(listener.bind, patience).map_err(fail)?;
+        let bind = socket.local_addr().map_err(fail)?;
+        if fell_back {
+            tracing::warn!(listener = %listener.name, address = %bind, "no IPv6 here: listening on IPv4 alone");
+        }
+        let listener = config::Listener { bind, ..listener.clone() };
+        if let [others @ .., last] = workers.as_mut_slice() {
+            for sockets in others {
+                let next = socket::listen_beside(&socket, patience).map_err(fail)?;
+                sockets.push((listener.clone(), std::mem::replace(&mut socket, next)));
+            }
+            last.push((listener, socket));
+        }
+    }
+    Ok(workers)
+}
+
+/// A listener whose address cannot be had.
+#[derive(Debug)]
+pub struct BindError {
+    pub listener: String,
+    pub address: SocketAddr,
+    pub error: io::Error,
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listener {}: cannot listen on {}: {}", self.listener, self.address, self.error)?;
+        f.write_str(match self.error.kind() {
+            io::ErrorKind::AddrInUse => "; another process listens there (find it with: ss -ltnp)",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root: use 8443 and 8080, the NLB maps 443 and 80"
+            }
+            io::ErrorKind::AddrNotAvailable => "; no interface has this address: use [::] for all",
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for BindError {}

@@ -1,0 +1,11 @@
+//! The data path: one connection from accept to close.
+
+pub mod dial; // from addresses to a connected stream
+mod linger; // reading on until a refused client has the answer
+pub mod listener; // bind and accept
+pub mod read_ahead; // the only loop that reads ahead
+pub mod refuse; // what a refused client is sent
+pub mod relay; // bytes both ways
+pub mod server; // worker threads
+pub mod session; // one connection, step by step
+pub mod worker; // what the connections of one worker share

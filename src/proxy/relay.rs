@@ -1,0 +1,381 @@
+//! Bytes both ways between client and upstream until both have ended: half-close, back-pressure, an idle
+//! limit and exact counts.
+//!
+//! A relayed connection on which nothing moves holds no buffer at all. See `proxy/relay/direction.rs` for one way,
+//! `proxy/relay/pipe.rs` for the pipes through which bulk is moved without copying it, `proxy/relay/reset.rs` for a bad end.
+
+mod direction;
+mod pipe;
+mod reset;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use self::direction::{Direction, Ended, Lane, OneWay};
+use self::pipe::PipePool;
+pub use self::reset::delivered;
+use crate::sys::socket::set_keepalive;
+use latticegate_core::outcome::{Close, RefuseReason, Side, Tally};
+
+/// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
+pub struct Tools {
+    scratch: RefCell<Box<[u8]>>,
+    pipes: PipePool,
+}
+
+impl Tools {
+    /// One read moves at most this many bytes. 64 KiB holds what a socket usually has; more only helps bulk,
+    /// and bulk goes through a pipe.
+    const SCRATCH: usize = 64 * 1024;
+
+    pub fn new() -> Self {
+        Self { scratch: RefCell::new(vec![0; Self::SCRATCH].into_boxed_slice()), pipes: PipePool::default() }
+    }
+
+    pub fn scratch(&self) -> &RefCell<Box<[u8]>> {
+        &self.scratch
+    }
+
+    /// Gives idle pipes back to the system now, because open files are short.
+    pub fn close_idle_pipes(&self) {
+        self.pipes.close_idle();
+    }
+
+    /// Gives idle pipes back to the system after a while; never returns.
+    pub fn keep_pipes_few(&self) -> impl Future<Output = ()> + use<> {
+        self.pipes.clone().close_unused()
+    }
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How a relay ended, and who ended first (none: we did).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    pub close: Close,
+    pub first: Option<Side>,
+    /// The filter refused what the client sent; the upstream has answered all that came before.
+    pub refused: Option<RefuseReason>,
+    pub resets: Resets,
+    /// The client has not sent its FIN: it may still be sending.
+    pub client_sends: bool,
+}
+
+/// Whose connection has to end with a reset, because a FIN would make what was cut look whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resets {
+    pub client: bool,
+    pub upstream: bool,
+}
+
+/// Follows HTTP/1 both ways, and decides about each request before it is passed on.
+pub trait HttpFilter {
+    /// About all bytes of the client that have come and are not passed on yet.
+    fn request(&mut self, bytes: &[u8]) -> Decision;
+
+    /// The upstream sent these; they are passed on whatever they are.
+    fn response(&mut self, bytes: &[u8]);
+
+    /// How many bytes from this side may be passed on without being shown.
+    fn unseen(&self, from: Side) -> u64;
+
+    /// So many were, at most `unseen`.
+    fn passed(&mut self, from: Side, bytes: u64);
+
+    /// Something was refused, and no answer is due before the refusal's own.
+    fn is_settled(&self) -> bool;
+
+    /// Every request that was passed on has its whole response.
+    fn is_whole(&self) -> bool;
+
+    /// The connection is between two requests, and is to end there.
+    fn may_close(&self) -> bool;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The first so many bytes may be passed on.
+    Pass(usize),
+    NeedMore,
+    /// Nothing more is passed on.
+    Refuse(RefuseReason),
+}
+
+/// A client that has sent FIN and then a reset takes no answer any more. Its upstream has this long to end in good order
+/// as well, which makes it a client like curl: it closes before it has read the last TLS record.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Most connections are over before this. Older ones are asked by keepalive whether the upstream is still there; what
+/// the client's socket has is inherited from the listener and costs nothing.
+const YOUTH: Duration = Duration::from_secs(15);
+
+/// Two connected streams, and what relaying between them needs.
+pub struct Relay<'a> {
+    pub client: &'a TcpStream,
+    pub upstream: &'a TcpStream,
+    /// Ends when no byte has moved either way for so long.
+    pub idle: Duration,
+    pub tools: &'a Tools,
+    /// Once set, and the relay polled again, it ends so.
+    pub cut: &'a Cell<Option<Close>>,
+}
+
+impl<'a> Relay<'a> {
+    /// Relays until both directions have ended, no byte moved for `idle`, or it is cut. `ahead` is what was read from
+    /// the client before: it is sent first, unchanged. `filter` sees what either side sends. `tally` is exact at every
+    /// moment, also when this is dropped.
+    pub fn run<'f>(
+        self,
+        ahead: Vec<u8>,
+        tally: &'f mut Tally,
+        filter: Option<&'f mut (dyn HttpFilter + 'f)>,
+    ) -> impl Future<Output = End> + use<'a, 'f> {
+        let mut last_move = Instant::now();
+        let first_timer = self.idle.min(YOUTH);
+        // Made here and not inside: what an async block makes of its captures it stores twice.
+        let mut pair = Pair::new(self, ahead, filter);
+        async move {
+            let mut timer = pin!(sleep(first_timer));
+            poll_fn(|cx| {
+                let before = *tally;
+                if let Poll::Ready(end) = pair.poll(cx, tally) {
+                    return Poll::Ready(end);
+                }
+                if *tally != before {
+                    last_move = Instant::now();
+                }
+                if pair.down.is_discarding() && !pair.last_words {
+                    pair.last_words = true;
+                    timer.as_mut().reset(Instant::now() + LAST_WORDS);
+                }
+                // The timer is not moved at each byte; when it fires it looks how long ago the last one was.
+                while timer.as_mut().poll(cx).is_ready() {
+                    if pair.last_words {
+                        return Poll::Ready(pair.end(Close::ClientReset));
+                    }
+                    // Again each time, which is seldom. An error says that the socket is gone, as the next read will.
+                    let _ = set_keepalive(&SockRef::from(pair.relay.upstream));
+                    let limit = last_move + pair.relay.idle;
+                    if limit <= Instant::now() {
+                        return Poll::Ready(pair.end(Close::Idle));
+                    }
+                    timer.as_mut().reset(limit);
+                }
+                Poll::Pending
+            })
+            .await
+        }
+    }
+}
+
+struct Pair<'a, 'f> {
+    relay: Relay<'a>,
+    up: Direction,
+    down: Direction,
+    filter: Option<&'f mut (dyn HttpFilter + 'f)>,
+    first: Option<Side>,
+    reset: Option<Side>,
+    refused: Option<RefuseReason>,
+    /// The upstream's last words are waited for, with a deadline.
+    last_words: bool,
+    /// Of a side that is not read from at present: resolves when its connection has broken.
+    broken: [Option<Broken<'a>>; 2],
+}
+
+type Broken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+impl<'a, 'f> Pair<'a, 'f> {
+    fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
+        let (up, down) = (Direction::starting_with(ahead), Direction::default());
+        Self {
+            relay,
+            up,
+            down,
+            filter,
+            first: None,
+            reset: None,
+            refused: None,
+            last_words: false,
+            broken: [None, None],
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, tally: &mut Tally) -> Poll<End> {
+        if let Some(close) = self.relay.cut.get() {
+            return Poll::Ready(self.end(close));
+        }
+        loop {
+            self.poll_direction(cx, Side::Client, &mut tally.up);
+            self.poll_direction(cx, Side::Upstream, &mut tally.down);
+            if self.is_over() {
+                let close = match self.reset {
+                    None => Close::Done,
+                    Some(Side::Client) => Close::ClientReset,
+                    Some(Side::Upstream) => Close::UpstreamReset,
+                };
+                return Poll::Ready(self.end(close));
+            }
+            if self.may_close() {
+                return Poll::Ready(self.end(Close::DrainIdle));
+            }
+            let broken = [Side::Client, Side::Upstream].map(|side| self.poll_broken(cx, side));
+            if broken == [false, false] {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Moves what `source` sends.
+    fn poll_direction(&mut self, cx: &mut Context<'_>, source: Side, tally: &mut u64) {
+        let last = self.from(source.other()).is_closed();
+        let Self { relay, up, down, filter, .. } = self;
+        let (direction, from, to) = match source {
+            Side::Client => (up, relay.client, relay.upstream),
+            Side::Upstream => (down, relay.upstream, relay.client),
+        };
+        let filter = filter.as_mut().map(|filter| OneWay { filter: &mut **filter, from: source });
+        let mut lane = Lane { source: from, sink: to, tools: relay.tools, tally, filter };
+        if let Poll::Ready(Some(ended)) = direction.poll(cx, &mut lane, last) {
+            self.note(ended, source);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let settled = || self.filter.as_ref().is_some_and(|filter| filter.is_settled());
+        (self.up.is_closed() && self.down.is_closed())
+            || (self.refused.is_some() && self.down.holds_nothing() && settled())
+    }
+
+    fn may_close(&self) -> bool {
+        let may_close = || self.filter.as_ref().is_some_and(|filter| filter.may_close());
+        self.up.holds_nothing() && self.down.holds_nothing() && may_close()
+    }
+
+    fn end(&self, close: Close) -> End {
+        let ours = matches!(close, Close::Idle | Close::Forbidden | Close::Drained | Close::DrainIdle);
+        let first = self.first.filter(|_| !ours);
+        let client_sends = !self.up.has_sent_fin();
+        End { close, first, refused: self.refused, resets: self.resets(close), client_sends }
+    }
+
+    /// A side that was sent the other's FIN knows the end already.
+    fn resets(&self, close: Close) -> Resets {
+        let http = self.filter.is_some();
+        let whole = self.filter.as_ref().is_some_and(|filter| filter.is_whole()) && self.down.holds_nothing();
+        let incomplete = Resets { client: !self.down.has_passed_fin(), upstream: !self.up.has_passed_fin() };
+        match close {
+            Close::ClientReset => Resets { client: false, upstream: true },
+            Close::UpstreamReset => Resets { client: !self.down.has_passed_fin(), upstream: false },
+            _ if self.refused.is_some() => Resets { client: incomplete.client && !whole, upstream: false },
+            Close::Done | Close::DrainIdle => Resets::default(),
+            // TLS says by itself that it is incomplete, and who has been silent for so long has missed nothing.
+            Close::Idle if !http => Resets::default(),
+            Close::Idle | Close::Forbidden | Close::Drained if whole => Resets::default(),
+            Close::Idle | Close::Forbidden | Close::Drained => incomplete,
+        }
+    }
+
+    /// The direction from `source` has ended.
+    fn note(&mut self, ended: Ended, source: Side) {
+        let sink = source.other();
+        match ended {
+            Ended::Eof => {
+                self.first.get_or_insert(source);
+            }
+            Ended::Refused(reason) => self.refused = Some(reason),
+            // All that the source had sent was read before its reset was seen, so the other direction, which
+            // writes to it, is pointless at once.
+            Ended::SourceReset => {
+                self.first.get_or_insert(source);
+                self.note_reset(source);
+                self.towards(source).close();
+            }
+            // What the sink sent before its reset is still in our receive buffer: the other direction reads it.
+            Ended::SinkReset => {
+                self.first.get_or_insert(sink);
+                self.note_broken(sink);
+            }
+            Ended::Unheard => self.note_reset(sink),
+        }
+    }
+
+    /// `side` takes nothing any more.
+    fn note_broken(&mut self, side: Side) {
+        let ended_first = self.first == Some(side) && self.from(side).has_sent_fin();
+        match side {
+            // It closes before it has read everything: whether that is a fault depends on how much more there is.
+            Side::Client if ended_first && !self.down.has_sent_fin() => self.down.discard(),
+            // All that it had to say was said.
+            _ if ended_first => self.towards(side).close(),
+            _ => {
+                self.note_reset(side);
+                self.towards(side).close();
+                // The error has been reported to whoever wrote; whoever reads would see a plain end.
+                self.towards(side.other()).note_source_reset();
+            }
+        }
+    }
+
+    fn note_reset(&mut self, side: Side) {
+        self.reset.get_or_insert(side);
+    }
+
+    /// Nobody reads from a side that has sent its FIN, or whose bytes the other one does not take: that its connection
+    /// has broken is seen here. True if it was seen now.
+    fn poll_broken(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
+        let unread = self.from(side).is_closed() || self.from(side).is_stalled();
+        let heard = !self.towards(side).is_closed() && !self.towards(side).is_discarding();
+        let stream = match side {
+            Side::Client => self.relay.client,
+            Side::Upstream => self.relay.upstream,
+        };
+        let slot = match (side, &mut self.broken) {
+            (Side::Client, [slot, _]) | (Side::Upstream, [_, slot]) => slot,
+        };
+        if !(unread && heard) {
+            return false;
+        }
+        let broken = slot.get_or_insert_with(|| {
+            Box::pin(async move {
+                // An error is that of a runtime that ends.
+                let _ = stream.ready(Interest::ERROR).await;
+            })
+        });
+        if broken.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        *slot = None;
+        self.first.get_or_insert(side);
+        self.note_broken(side);
+        true
+    }
+
+    fn from(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.up,
+            Side::Upstream => &self.down,
+        }
+    }
+
+    fn towards(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.down,
+            Side::Upstream => &mut self.up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! One direction of a relay: read what the source has, write it to the sink, own memory only for what the
+//! sink could not take.
+//!
+//! Small exchanges are copied through the worker's scratch buffer. A source that keeps sending large pieces
+//! is moved through a pipe with splice(2), which costs more per call and nothing per byte.
+
+use std::io;
+use std::net::Shutdown;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::pipe::Lease;
+use super::{Decision, HttpFilter, Tools};
+use crate::sys::socket::{poll_recv, poll_send};
+use latticegate_core::outcome::{RefuseReason, Side};
+
+/// What one turn of a direction works with.
+pub(super) struct Lane<'a> {
+    pub(super) source: &'a TcpStream,
+    pub(super) sink: &'a TcpStream,
+    pub(super) tools: &'a Tools,
+    pub(super) tally: &'a mut u64,
+    /// Asked before anything is passed on.
+    pub(super) filter: Option<OneWay<'a>>,
+}
+
+/// A filter, for what comes from one side.
+pub(super) struct OneWay<'a> {
+    pub(super) filter: &'a mut (dyn HttpFilter + 'a),
+    pub(super) from: Side,
+}
+
+impl OneWay<'_> {
+    fn decide(&mut self, bytes: &[u8]) -> Decision {
+        match self.from {
+            Side::Client => self.filter.request(bytes),
+            Side::Upstream => {
+                self.filter.response(bytes);
+                Decision::Pass(bytes.len())
+            }
+        }
+    }
+
+    fn unseen(&self) -> u64 {
+        self.filter.unseen(self.from)
+    }
+
+    fn passed(&mut self, bytes: u64) {
+        self.filter.passed(self.from, bytes);
+    }
+}
+
+/// Why a direction is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The source sent its FIN; everything before it was passed on, and the FIN too.
+    Eof,
+    SourceReset,
+    SinkReset,
+    /// The filter refused what came next; what it had let through was passed on, but no FIN.
+    Refused(RefuseReason),
+    /// The sink was gone, and the source said more than last words.
+    Unheard,
+}
+
+#[derive(Default)]
+pub(super) struct Direction {
+    state: State,
+    /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
+    held: Vec<u8>,
+    sent: usize,
+    /// Read, but not let through by the filter yet; at first, what was read ahead.
+    undecided: Vec<u8>,
+    pipe: Option<Lease>,
+    bulk: Bulk,
+    fin: bool,
+    /// At the last turn the sink took no more, so the source was not read.
+    stalled: bool,
+    /// The source is known to have reset its connection: after what it had sent, the kernel may report a plain end.
+    source_reset: bool,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// What was read ahead comes first.
+    Starting,
+    #[default]
+    Open,
+    /// The source has ended so; what is held still has to reach the sink.
+    Draining(Ended),
+    /// The sink is gone; so many more bytes of the source are read and thrown away.
+    Discarding {
+        left: usize,
+    },
+    Closed,
+}
+
+impl Direction {
+    /// Fewer bytes that the filter need not see are not worth a pipe.
+    const WORTH_A_PIPE: u64 = 64 * 1024;
+    /// What a source may still say to a sink that is gone: a TLS record, with room to spare.
+    const LAST_WORDS: usize = 32 * 1024;
+    /// Bytes moved in one turn before other connections get theirs.
+    const TURN: u64 = 1 << 20;
+
+    /// `ahead` is passed on first.
+    pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
+        Self { undecided: ahead, state: State::Starting, ..Self::default() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// The source ended it in good order.
+    pub(super) fn has_sent_fin(&self) -> bool {
+        self.fin
+    }
+
+    /// The sink was told so, behind the last byte.
+    pub(super) fn has_passed_fin(&self) -> bool {
+        self.fin && self.is_closed()
+    }
+
+    /// All that was read was passed on.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.held.is_empty() && self.undecided.is_empty() && self.pipe.as_ref().is_none_or(Lease::is_empty)
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Whatever end of the source is read from now on is that of a reset.
+    pub(super) fn note_source_reset(&mut self) {
+        self.source_reset = true;
+    }
+
+    pub(super) fn is_discarding(&self) -> bool {
+        matches!(self.state, State::Discarding { .. })
+    }
+
+    /// The sink is gone: only whether the source ends as well is of interest.
+    pub(super) fn discard(&mut self) {
+        self.close();
+        self.state = State::Discarding { left: Self::LAST_WORDS };
+    }
+
+    /// Ends this direction without passing anything on.
+    pub(super) fn close(&mut self) {
+        self.state = State::Closed;
+        self.held = Vec::new();
+        self.undecided = Vec::new();
+        self.pipe = None;
+    }
+
+    /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
+    /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, last: bool) -> Poll<Option<Ended>> {
+        let turn_ends = lane.tally.saturating_add(Self::TURN);
+        loop {
+            match self.state {
+                State::Closed => return Poll::Ready(None),
+                State::Discarding { left } => return self.poll_discard(cx, lane, left).map(Some),
+                _ => {}
+            }
+            self.stalled = true;
+            if ready!(self.poll_flush(cx, lane)).is_err() {
+                self.close();
+                return Poll::Ready(Some(Ended::SinkReset));
+            }
+            if let State::Draining(ended) = self.state {
+                if !last && ended == Ended::Eof {
+                    // An error says that the sink is gone, which the other direction will meet by itself.
+                    let _ = SockRef::from(lane.sink).shutdown(Shutdown::Write);
+                }
+                self.close();
+                return Poll::Ready(Some(ended));
+            }
+            if *lane.tally >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // Nothing is read that could not be passed on: this is the back-pressure.
+            let _ = ready!(lane.sink.poll_write_ready(cx));
+            self.stalled = false;
+            match self.poll_move(cx, lane) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) if self.source_reset => self.state = State::Draining(Ended::SourceReset),
+                Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
+                Poll::Ready(Err(Broken::Source)) => self.state = State::Draining(Ended::SourceReset),
+                Poll::Ready(Err(Broken::Sink)) => {
+                    self.close();
+                    return Poll::Ready(Some(Ended::SinkReset));
+                }
+                Poll::Pending => {
+                    // An idle direction keeps no pipe.
+                    self.pipe = None;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Gives the sink what it could not take before.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let n = ready!(poll_send(lane.sink, cx, rest))?;
+            self.sent = self.sent.saturating_add(n);
+            *lane.tally = lane.tally.saturating_add(count(n));
+        }
+        self.held = Vec::new();
+        self.sent = 0;
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            ready!(lane.sink.poll_write_ready(cx))?;
+            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(lane.sink)) {
+                Ok(n) => *lane.tally = lane.tally.saturating_add(count(n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once and writes once. `false`: the source has sent its FIN.
+    fn poll_move(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+        if self.state == State::Starting {
+            self.state = State::Open;
+            let ahead = std::mem::take(&mut self.undecided);
+            return Poll::Ready(self.pass_on(cx, &ahead, lane).map(|()| true));
+        }
+        let unseen = lane.filter.as_ref().map_or(u64::MAX, OneWay::unseen);
+        if unseen > 0 && !self.undecided.is_empty() {
+            // The upstream has agreed to another protocol: what was taken for a part of a request is not one.
+            return Poll::Ready(self.pass_on(cx, &[], lane).map(|()| true));
+        }
+        if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
+            self.pipe = self.pipe.take().or_else(|| lane.tools.pipes.lease());
+            if self.pipe.is_some() {
+                return self.poll_splice(cx, lane, unseen);
+            }
+        }
+        self.pipe = None;
+        self.poll_copy(cx, lane)
+    }
+
+    /// From the source into the pipe; the next flush takes it out.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, most: u64) -> Poll<Result<bool, Broken>> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
+        loop {
+            ready!(lane.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
+            // The pipe is empty here, so EAGAIN can only mean that the source is.
+            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(lane.source, most)) {
+                Ok(0) => return Poll::Ready(Ok(false)),
+                Ok(n) => {
+                    self.bulk.note(n);
+                    if let Some(filter) = &mut lane.filter {
+                        filter.passed(count(n));
+                    }
+                    return Poll::Ready(Ok(true));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(Err(Broken::Source)),
+            }
+        }
+    }
+
+    /// Through the scratch buffer; what the sink does not take is kept.
+    fn poll_copy(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+        let mut scratch = lane.tools.scratch.borrow_mut();
+        let n = ready!(poll_recv(lane.source, cx, &mut scratch)).map_err(|_| Broken::Source)?;
+        let read = scratch.get(..n).unwrap_or_default();
+        if read.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.bulk.note(read.len());
+        Poll::Ready(self.pass_on(cx, read, lane).map(|()| true))
+    }
+
+    /// Reads what nobody takes any more, until the source ends or has said too much.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, mut left: usize) -> Poll<Ended> {
+        loop {
+            let read = ready!(poll_recv(lane.source, cx, &mut lane.tools.scratch.borrow_mut()));
+            let ended = match read {
+                Ok(0) => {
+                    self.fin = true;
+                    Ended::Eof
+                }
+                Ok(n) if n <= left => {
+                    left -= n;
+                    self.state = State::Discarding { left };
+                    continue;
+                }
+                Ok(_) => Ended::Unheard,
+                Err(_) => Ended::SourceReset,
+            };
+            self.close();
+            return Poll::Ready(ended);
+        }
+    }
+
+    /// Writes what the filter lets through, at once as far as the sink takes it.
+    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+        let Some(filter) = &mut lane.filter else { return self.write(cx, bytes, lane) };
+        if self.undecided.is_empty() {
+            let passed = self.ask(filter, bytes);
+            self.undecided = bytes.get(passed..).unwrap_or_default().to_vec();
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), lane);
+        }
+        let mut all = std::mem::take(&mut self.undecided);
+        all.extend_from_slice(bytes);
+        let passed = self.ask(filter, &all);
+        self.undecided = all.split_off(passed);
+        self.write(cx, &all, lane)
+    }
+
+    /// How many of the bytes the filter lets through; a refusal ends this direction.
+    fn ask(&mut self, filter: &mut OneWay<'_>, bytes: &[u8]) -> usize {
+        let mut passed = 0_usize;
+        while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
+            match filter.decide(rest) {
+                Decision::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                Decision::NeedMore => break,
+                Decision::Refuse(reason) => {
+                    self.state = State::Draining(Ended::Refused(reason));
+                    break;
+                }
+            }
+        }
+        passed
+    }
+
+    /// What the sink does not take is kept.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let taken = match poll_send(lane.sink, cx, bytes) {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(_)) => return Err(Broken::Sink),
+            Poll::Pending => 0,
+        };
+        *lane.tally = lane.tally.saturating_add(count(taken));
+        if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            self.held = rest.to_vec();
+        }
+        Ok(())
+    }
+}
+
+enum Broken {
+    Source,
+    Sink,
+}
+
+/// Whether the source sends so much at once that a pipe pays.
+#[derive(Default)]
+struct Bulk {
+    score: u8,
+    on: bool,
+}
+
+impl Bulk {
+    /// A piece from this size on is cheaper through a pipe than through memory (docs/performance.md).
+    const LARGE: usize = 16 * 1024;
+    /// This many large pieces in a row start it, as many small ones end it.
+    const RUN: u8 = 4;
+
+    fn note(&mut self, piece: usize) {
+        if piece >= Self::LARGE {
+            self.score = self.score.saturating_add(1).min(Self::RUN);
+            self.on |= self.score == Self::RUN;
+        } else {
+            self.score = self.score.saturating_sub(1);
+            self.on &= self.score > 0;
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        self.on
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_large_pieces_starts_bulk_and_as_many_small_ones_end_it() {
+        let mut bulk = Bulk::default();
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE);
+            assert!(!bulk.is_on());
+        }
+        bulk.note(Bulk::LARGE);
+        assert!(bulk.is_on());
+        for _ in 1..Bulk::RUN {
+            bulk.note(Bulk::LARGE - 1);
+            assert!(bulk.is_on());
+        }
+        bulk.note(1);
+        assert!(!bulk.is_on());
+    }
+
+    #[test]
+    fn a_small_piece_now_and_then_does_not_end_bulk() {
+        let mut bulk = Bulk::default();
+        for _ in 0..100 {
+            bulk.note(Bulk::LARGE);
+            bulk.note(Bulk::LARGE);
+            bulk.note(7);
+        }
+        assert!(bulk.is_on());
+    }
+}

@@ -1,0 +1,93 @@
+//! Worker threads: each has a runtime and listening sockets of its own; a connection lives and dies on it.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc as blocking_mpsc};
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+
+use crate::dns::ResolverFactory;
+use crate::proxy::listener::Acceptor;
+use crate::proxy::worker::{Phase, Shared, Worker};
+use crate::reload::pass_on;
+use crate::sys::blocking;
+use crate::telemetry::access_log::{Log, Writer};
+use crate::telemetry::recent::{Question, Recent};
+use crate::telemetry::reporter::Reporter;
+use latticegate_core::config;
+
+/// Everything a worker thread is started with.
+pub struct Setup {
+    pub number: usize,
+    pub shared: Arc<Shared>,
+    pub resolvers: ResolverFactory,
+    pub writer: Writer,
+    pub phase: watch::Receiver<Phase>,
+    /// This worker's own sockets.
+    pub sockets: Vec<(config::Listener, std::net::TcpListener)>,
+    /// Where this worker's connection ids begin; far from the others'.
+    pub first_id: u64,
+    /// Who wants to know of its last refusals.
+    pub(crate) asked: mpsc::UnboundedReceiver<Question>,
+    /// Dropped when the thread ends, however that happens.
+    pub(crate) alive: mpsc::Sender<Infallible>,
+}
+
+/// Starts one worker, which accepts when this returns; the thread ends after [`Phase::Closing`], when its connections
+/// have.
+pub fn start_worker(setup: Setup) -> io::Result<()> {
+    let (started, outcome) = blocking_mpsc::channel();
+    let number = setup.number;
+    blocking::spawn(&format!("worker-{number}"), move || {
+        let alive = setup.alive.clone();
+        if let Err(error) = run(setup, &started) {
+            // The starter waits for it.
+            let _ = started.send(Err(error));
+        }
+        drop(alive);
+    })?;
+    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("it panicked")))
+}
+
+fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let stopping = Rc::new(Cell::new(false));
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
+    let log = Log::with_clock(shared.config.access_log.format, writer, shared.wall.clone());
+    let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
+    runtime.block_on(async {
+        let flusher = Rc::clone(&log);
+        spawn_local(async move { flusher.keep_flushing().await });
+        spawn_local(Rc::clone(&worker.half_open).obey());
+        spawn_local(worker.tools.keep_pipes_few());
+        spawn_local(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
+        spawn_local(Rc::clone(&worker).follow(phase.clone()));
+        let recent = Rc::new(Recent::default());
+        spawn_local(Rc::clone(&recent).answer(asked));
+        let mut loops = Vec::new();
+        for (listener, socket) in sockets {
+            let metrics = worker.metrics().listener(&listener.name);
+            let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
+            let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
+            let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());
+            loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
+        }
+        let _ = started.send(Ok(()));
+        for accept_loop in loops {
+            // A defect in one loop must not keep the others from draining.
+            let _ = accept_loop.await;
+        }
+        worker.drained(phase).await;
+        Ok::<_, io::Error>(())
+    })?;
+    // What is still open is dropped with the runtime, and each tells its record.
+    stopping.set(true);
+    drop(runtime);
+    log.flush();
+    Ok(())
+}

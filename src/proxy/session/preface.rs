@@ -1,0 +1,212 @@
+//! What comes before there is an upstream to ask for: PROXY header and access list, hello or request head, the name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::requests::Exchange;
+use super::{Session, view};
+use crate::limits::{Waiting, Why};
+use crate::proxy::read_ahead::{ReadAhead, Stop};
+use crate::proxy::refuse;
+use crate::proxy::worker::Worker;
+use crate::reload::Loaded;
+use latticegate_core::client::Client;
+use latticegate_core::config::{Protocol, ProxyProtocol};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::{Outcome, Probe, RefuseReason, Unfinished};
+use latticegate_core::policy::Admission;
+use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::http_head;
+use latticegate_core::protocol::proxy_header::{self, Header};
+
+/// Before this, counted from its first byte, a hello may come as slowly as it likes: lost packets are sent again after
+/// a second or three.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What else is overloaded before there is an upstream.
+const TABLE_FULL: &str = "too many clients or names at once to count for limits.per_client or per_name";
+
+impl Session<'_> {
+    /// Who it is and where it wants to go, both allowed; all of it under one deadline.
+    pub(super) async fn introduce(
+        &mut self,
+        ahead: &mut ReadAhead,
+    ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
+        let deadline = self.worker.config().timeouts.handshake;
+        let waiting = self.worker.half_open.wait();
+        let mut local = false;
+        let preface = async {
+            let client = self.identify(ahead, &waiting, &mut local).await?;
+            let loaded = self.admit(client)?;
+            let (name, requests) =
+                self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
+            self.route(&loaded, &name)?;
+            Ok((name, requests, loaded.number))
+        };
+        let preface = async {
+            tokio::select! {
+                biased;
+                result = preface => result,
+                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            }
+        };
+        let result = match timeout(deadline, preface).await {
+            Ok(result) => result,
+            Err(_) if !ahead.has_begun() => Err(Outcome::Probe(Probe::Empty)),
+            Err(_) if local && ahead.pending().is_empty() => Err(Outcome::Probe(Probe::Local)),
+            Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
+        };
+        let result = result.and_then(|named| {
+            let settled = waiting.settle(ahead.capacity());
+            self.buffered = settled.map_err(|_| Outcome::Refused(RefuseReason::Overloaded))?;
+            Ok(named)
+        });
+        if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
+            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, Why::detail).into());
+        }
+        result
+    }
+
+    /// The client's address: from the PROXY header of a trusted peer, or the peer's own. So it is, too, where the peer
+    /// says LOCAL and then asks for something, as HAProxy's checks do (§2.2 of the specification); most checks ask for
+    /// nothing. `local` tells that it did say so.
+    async fn identify(
+        &mut self,
+        ahead: &mut ReadAhead,
+        waiting: &Waiting,
+        local: &mut bool,
+    ) -> Result<Client, Outcome> {
+        let peer = self.record.peer;
+        if self.listener.proxy_protocol == ProxyProtocol::Off {
+            return Ok(Client { peer, addr: peer, endpoint: None });
+        }
+        if !self.worker.config().trusted.contains(peer.ip()) {
+            return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
+        }
+        let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
+        let worker = self.worker;
+        let wait = |ahead: &ReadAhead| pace(worker, waiting, ahead);
+        let scratch = worker.tools.scratch();
+        let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
+        let (header, len) = header.map_err(|stop| {
+            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
+                self.spoken = refuse::spoken(ahead.pending());
+            }
+            ended(stop, ahead)
+        })?;
+        ahead.consume(len);
+        self.record.times.header = Some(self.record.times.elapsed());
+        match header {
+            Header::Local => {
+                *local = true;
+                ahead.begin(self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
+                Ok(Client { peer, addr: peer, endpoint: None })
+            }
+            Header::Proxy { source, endpoint, .. } => Ok(Client { peer, addr: source, endpoint }),
+        }
+    }
+
+    /// A client that no rule can let in goes no further.
+    fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
+        let loaded = self.worker.policy();
+        let admission = loaded.policy.admit(&client, &view(self.listener, self.worker));
+        self.record.client = Some(client);
+        match admission {
+            Admission::Possible => {}
+            Admission::Denied(rule) => {
+                if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
+                    shadow.compare_admission(client, &view(self.listener, self.worker));
+                }
+                self.note_rule(&loaded, rule);
+                return Err(Outcome::Refused(RefuseReason::ClientDenied));
+            }
+        }
+        if let Some(client) = &self.record.client {
+            self.worker.limits().enter_client(client, &mut self.held).map_err(Outcome::Refused)?;
+        }
+        Ok(loaded)
+    }
+
+    /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
+    async fn read_name(
+        &mut self,
+        ahead: &mut ReadAhead,
+        waiting: &Waiting,
+    ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
+        let (record, worker) = (&self.record, self.worker);
+        let scratch = worker.tools.scratch();
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| {
+            if let (None, Some(client)) = (&late, &record.client) {
+                late = Some(worker.limits().wait_for_hello(client)?);
+            }
+            pace(worker, waiting, ahead)
+        };
+        let (name, requests) = match self.listener.protocol {
+            Protocol::Tls => {
+                let too_long = RefuseReason::HelloTooLong;
+                let mut parser = client_hello::Parser::default();
+                let parse = |bytes: &[u8]| parser.parse(bytes);
+                let hello = ahead.until(self.stream, scratch, client_hello::MAX_BYTES, too_long, parse, wait).await;
+                let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
+                self.record.hello = Some((&hello).into());
+                (hello.name, None)
+            }
+            Protocol::Http => {
+                let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
+                let mut parser = http_head::Parser::default();
+                let parse = |bytes: &[u8]| parser.parse(bytes, port);
+                let head = ahead.until(self.stream, scratch, http_head::MAX_HEAD, too_long, parse, wait).await;
+                let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
+                self.request.set(refuse::Request::of(ahead.pending()));
+                (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
+            }
+        };
+        self.record.times.hello = Some(self.record.times.elapsed());
+        self.record.name = Some(name.as_str().into());
+        Ok((name, requests))
+    }
+
+    /// What an operator has to know of a name that was refused is what the client wrote.
+    fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
+        let Outcome::Refused(reason) = outcome else { return };
+        self.record.refused_names(&match self.listener.protocol {
+            Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
+            Protocol::Http => http_head::refused_names(reason, ahead.pending()),
+        });
+    }
+
+    fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
+        let Some(client) = &self.record.client else { return Ok(()) };
+        let decision = loaded.policy.route(client, &view(self.listener, self.worker), name);
+        if let Some(shadow) = &self.worker.shadow {
+            shadow.compare(decision, client, &view(self.listener, self.worker), name);
+        }
+        self.note_rule(loaded, decision.rule);
+        if !decision.allowed {
+            return Err(Outcome::Refused(RefuseReason::NameDenied));
+        }
+        self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
+    }
+}
+
+/// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
+fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+    let late = ahead.age().saturating_sub(GRACE).as_secs();
+    let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
+    if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {
+        return Err(RefuseReason::HandshakeSlow);
+    }
+    waiting.hold(ahead.capacity()).map_err(|_| RefuseReason::Overloaded)
+}
+
+/// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
+fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
+    match stop {
+        Stop::Refuse(reason) => Outcome::Refused(reason),
+        Stop::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
+        Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
+    }
+}

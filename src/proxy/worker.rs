@@ -1,0 +1,230 @@
+//! One worker: what its connections share, how many there are, and how far the process's end has come for them.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::dns::Resolver;
+use crate::limits::{HalfOpen, Limits};
+use crate::proxy::dial::Failing;
+use crate::proxy::linger::Lingering;
+use crate::proxy::relay::Tools;
+use crate::reload::{Current, Loaded, Shadow};
+use crate::sys::clock::Wall;
+use crate::sys::socket;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::Status;
+use latticegate_core::config::Config;
+use latticegate_core::policy::reach::Reach;
+
+/// Half-open connections that make room when the machine is short of something.
+const EVICTED_AT_ONCE: usize = 16;
+
+/// How far the end of the process has come; each step includes those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Not ready any more, but still accepting while the load balancer notices.
+    Leaving,
+    /// Take what the queues still hold, then accept no more.
+    Closing,
+    /// End what is still open; what was sent has a moment to arrive.
+    Ending,
+    /// End at once.
+    Cut,
+}
+
+/// What all workers share.
+pub struct Shared {
+    pub config: Config,
+    pub policy: Arc<Current>,
+    pub reach: Reach,
+    pub limits: Limits,
+    pub shadow: Option<Arc<Shadow>>,
+    pub metrics: Metrics,
+    pub status: Arc<Status>,
+    pub wall: Wall,
+}
+
+/// What one worker's connections share.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    pub(crate) resolver: Resolver,
+    pub(crate) failing: Failing,
+    pub(crate) tools: Tools,
+    pub(crate) half_open: Rc<HalfOpen>,
+    /// The list that decides nothing, if there is one.
+    pub(crate) shadow: Option<Arc<Shadow>>,
+    pub(crate) lingering: Lingering,
+    /// There is a new access list, or a new phase.
+    pub(crate) changed: Rc<Notify>,
+    phase: Cell<Phase>,
+    next_id: Cell<u64>,
+    open: Cell<usize>,
+    /// Of them, those that have reached their upstream and have not ended.
+    relaying: Cell<usize>,
+    /// Connections above `limits.connections` are being closed: told once, not at each.
+    pub(crate) refusing: Cell<bool>,
+    /// For those who find the table of open files full.
+    pub(crate) spare: Cell<Option<OwnedFd>>,
+    /// A connection of this worker was closed.
+    pub(crate) closed: Notify,
+}
+
+impl Worker {
+    /// `number`: which worker it is; `first_id`: where the ids of its connections begin.
+    pub(crate) fn new(shared: Arc<Shared>, resolver: Resolver, number: usize, first_id: u64) -> Self {
+        Self {
+            resolver,
+            failing: Failing::default(),
+            tools: Tools::new(),
+            half_open: HalfOpen::new(Arc::clone(&shared.limits.half_open), number),
+            shadow: shared.shadow.clone(),
+            lingering: Lingering::new(shared.config.workers.get()),
+            changed: Rc::default(),
+            phase: Cell::new(Phase::Serving),
+            next_id: Cell::new(first_id),
+            open: Cell::new(0),
+            relaying: Cell::new(0),
+            refusing: Cell::new(false),
+            spare: Cell::new(socket::spare_file()),
+            closed: Notify::new(),
+            shared,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Loaded> {
+        self.shared.policy.load()
+    }
+
+    pub(crate) fn policy_changes(&self) -> watch::Receiver<u64> {
+        self.shared.policy.watch()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.shared.reach
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn wall(&self) -> &Wall {
+        &self.shared.wall
+    }
+
+    /// Counts a session that has reached its upstream, until it has ended there.
+    pub(crate) fn relaying(&self) -> Relaying<'_> {
+        self.relaying.set(self.relaying.get().saturating_add(1));
+        Relaying(self)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Resolves once this phase, or one behind it, is there.
+    pub(crate) async fn reached(&self, phase: Phase) {
+        loop {
+            let changed = self.changed.notified();
+            if self.phase() >= phase {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// fds or memory are short: whoever has asked for nothing yet has to go first, and so do pipes that nobody uses.
+    pub(crate) fn make_room(&self) {
+        self.tools.close_idle_pipes();
+        self.limits().half_open.evict(EVICTED_AT_ONCE);
+        self.shared.status.set_short();
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        id
+    }
+}
+
+/// A session that has reached its upstream.
+pub(crate) struct Relaying<'a>(&'a Worker);
+
+impl Drop for Relaying<'_> {
+    fn drop(&mut self) {
+        self.0.relaying.set(self.0.relaying.get().saturating_sub(1));
+        self.0.closed.notify_waiters();
+    }
+}
+
+/// After the cut, how long sessions have to see it: each has a turn, and there may be thousands.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Lets every session see each new phase.
+    pub(crate) async fn follow(self: Rc<Self>, mut phase: watch::Receiver<Phase>) {
+        loop {
+            self.phase.set(*phase.borrow_and_update());
+            self.changed.notify_waiters();
+            if phase.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when no connection is open, or they were cut.
+    pub(crate) async fn drained(&self, mut phase: watch::Receiver<Phase>) {
+        let all_closed = async {
+            while self.open.get() > 0 {
+                self.closed.notified().await;
+            }
+        };
+        let cut = async {
+            // The sender is dropped only when the process is ending anyhow.
+            let _ = phase.wait_for(|phase| *phase >= Phase::Cut).await;
+            let all_cut = async {
+                while self.relaying.get() > 0 {
+                    self.closed.notified().await;
+                }
+            };
+            let _ = timeout(LAST_TURN, all_cut).await;
+        };
+        tokio::select! {
+            () = all_closed => {}
+            () = cut => {}
+        }
+    }
+}
+
+/// Counts one open connection for as long as it is held.
+pub(crate) struct Open(Rc<Worker>);
+
+impl Open {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get().saturating_add(1));
+        worker.limits().opened();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.limits().closed();
+        self.0.closed.notify_waiters();
+    }
+}

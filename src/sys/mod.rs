@@ -1,0 +1,9 @@
+//! What the system offers, each in one place: the layers above reach sockets, files, clock and threads through here.
+
+pub mod blocking; // calls that may never return, on threads of their own
+pub mod clock; // the clock that people read, and that may jump
+pub mod files; // an operator's files, read within bounds
+pub mod interfaces; // routes and addresses of this machine
+pub mod machine; // open files, CPUs and memory that this process may use
+pub(crate) mod random; // the order of addresses, simulations
+pub mod socket; // socket options and process limits

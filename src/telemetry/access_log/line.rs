@@ -1,0 +1,138 @@
+//! The two shapes of a line: JSON with everything, and the incumbent's nginx line for those who parse it.
+
+use std::time::{Duration, SystemTime};
+
+use super::ascii;
+use super::clock::Clock;
+use super::json::Object;
+use crate::telemetry::record::Record;
+use latticegate_core::config;
+use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
+use latticegate_core::protocol::client_hello::Alpn;
+
+/// When a line is written.
+pub(super) struct Now<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) time: SystemTime,
+    /// Since the connection was accepted.
+    pub(super) elapsed: Duration,
+}
+
+pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
+    let mut line = Object::begin(out);
+    line.written("time", |out| now.clock.millis(out, now.time));
+    line.hex("id", record.id);
+    line.text("listener", &listener.name);
+    line.address("peer", record.peer);
+    if let Some(client) = &record.client {
+        line.ip("client", client.addr.ip());
+        line.number("client_port", client.addr.port().into());
+        line.text_if_any("vpce", client.endpoint.as_ref().map(|endpoint| endpoint.as_str()));
+    }
+    line.text_if_any("rule", record.rule.as_deref());
+    line.text_if_any("name", record.name.as_deref());
+    if let Some(upstream) = record.upstream {
+        line.address("upstream", upstream);
+    }
+    line.word("outcome", outcome.word());
+    line.word("reason", outcome.reason());
+    line.text_if_any("detail", record.detail.as_deref());
+    line.number("bytes_up", record.tally.up);
+    line.number("bytes_down", record.tally.down);
+    let times = &record.times;
+    let header = Some(times.header.unwrap_or_default());
+    let steps = [
+        ("header_ms", Some(Duration::ZERO), times.header),
+        ("hello_ms", header, times.hello),
+        ("dns_ms", times.hello, times.dns),
+        ("connect_ms", times.dns, times.connect),
+        ("total_ms", Some(Duration::ZERO), Some(now.elapsed)),
+    ];
+    for (key, begun, done) in steps {
+        if let (Some(begun), Some(done)) = (begun, done) {
+            line.millis(key, done.saturating_sub(begun));
+        }
+    }
+    line.text_if_any("closed_by", record.closed_by.map(side));
+    if record.stale {
+        line.truth("dns_stale", true);
+    }
+    if let Some(facts) = &record.hello {
+        let mut hello = line.object("hello");
+        hello.number("bytes", facts.size.into());
+        hello.number("records", facts.records.into());
+        hello.text_if_any("alpn", facts.alpn.map(Alpn::word));
+        if let Some(group) = facts.key_share {
+            hello.plain("group", group);
+        }
+        hello.truth("ech", facts.ech);
+        hello.end();
+    }
+    line.end();
+    out.push(b'\n');
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Upstream => "upstream",
+    }
+}
+
+/// The incumbent's `log_format`: `$time_iso8601 $remote_addr $proxy_protocol_addr $proxy_protocol_port $protocol
+/// $server_port $status $upstream_addr $upstream_bytes_sent $upstream_bytes_received $session_time
+/// $upstream_connect_time`.
+pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
+    let client = record.client.as_ref().map(|client| client.addr);
+    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
+    now.clock.iso8601(out, now.time);
+    field(out, Some(record.peer.ip().to_canonical()), ascii::ip);
+    field(out, client.map(|client| client.ip()), ascii::ip);
+    field(out, client.map(|client| client.port().into()), ascii::decimal);
+    out.extend_from_slice(b" TCP");
+    field(out, Some(listener.bind.port().into()), ascii::decimal);
+    field(out, Some(nginx_status(outcome).into()), ascii::decimal);
+    field(out, record.upstream, ascii::address);
+    field(out, Some(record.tally.up), ascii::decimal);
+    field(out, Some(record.tally.down), ascii::decimal);
+    field(out, Some(now.elapsed), seconds);
+    field(out, connect, seconds);
+    out.push(b'\n');
+}
+
+/// A value, or a dash for what is not known.
+fn field<T>(out: &mut Vec<u8>, value: Option<T>, write: fn(&mut Vec<u8>, T)) {
+    out.push(b' ');
+    match value {
+        Some(value) => write(out, value),
+        None => out.push(b'-'),
+    }
+}
+
+/// With milliseconds, rounded.
+fn seconds(out: &mut Vec<u8>, time: Duration) {
+    let millis = time.saturating_add(Duration::from_micros(500)).as_millis();
+    ascii::thousandths(out, u64::try_from(millis).unwrap_or(u64::MAX));
+}
+
+/// nginx stream's `$status`: 200, 400 client's fault, 403 denied, 500 internal, 502 upstream, 503 limited.
+fn nginx_status(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Relayed(Close::Drained) => 500,
+        Outcome::Relayed(_) | Outcome::Probe(_) => 200,
+        Outcome::Refused(
+            RefuseReason::ClientDenied
+            | RefuseReason::NameDenied
+            | RefuseReason::UntrustedPeer
+            | RefuseReason::DestinationForbidden,
+        ) => 403,
+        Outcome::Refused(RefuseReason::NameUnknown | RefuseReason::PointsToSelf) => 502,
+        Outcome::Refused(_) => 400,
+        Outcome::Failed(Failure::NoLocalPort) => 500,
+        Outcome::Failed(_) => 502,
+        Outcome::Unfinished(_) => 400,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! The two lines: every field, hostile values, and values that are not there.
+
+use jiff::Timestamp;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::telemetry::record::HelloFacts;
+use latticegate_core::client::{Client, EndpointId};
+use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
+use latticegate_core::outcome::{Tally, Unfinished};
+use latticegate_core::protocol::client_hello::Group;
+
+fn listener() -> Listener {
+    Listener {
+        name: "tls".into(),
+        bind: "[::]:8443".parse().unwrap(),
+        protocol: Protocol::Tls,
+        upstream_port: 443,
+        public_port: 443,
+        proxy_protocol: ProxyProtocol::Required,
+    }
+}
+
+fn record() -> Record {
+    Record::new(0xabc, "10.0.0.9:1234".parse().unwrap())
+}
+
+/// With everything that can be known.
+fn full_record() -> Record {
+    let mut record = record();
+    record.client = Some(Client {
+        peer: record.peer,
+        addr: "[2001:db8::1]:40000".parse().unwrap(),
+        endpoint: EndpointId::parse(b"vpce-0123456789abcdef0"),
+    });
+    record.rule = Some("ipcontrol.yaml:12".into());
+    record.name = Some("orders.example.com".into());
+    record.upstream = Some("169.254.171.10:443".parse().unwrap());
+    record.detail = Some("a word to the wise".into());
+    record.tally = Tally { up: 517, down: 1 << 40 };
+    record.closed_by = Some(Side::Upstream);
+    record.stale = true;
+    record.hello =
+        Some(HelloFacts { size: 1700, records: 2, alpn: Some(Alpn::H2), ech: true, key_share: Some(Group(0x11ec)) });
+    let step = |ms| Some(Duration::from_millis(ms));
+    (record.times.header, record.times.hello) = (step(1), step(3));
+    (record.times.dns, record.times.connect) = (step(6), step(10));
+    record
+}
+
+fn now(clock: &Clock) -> Now<'_> {
+    Now { clock, time: SystemTime::now(), elapsed: Duration::from_millis(12) }
+}
+
+fn json_of(record: &Record, outcome: Outcome) -> Value {
+    let mut out = Vec::new();
+    json(&mut out, now(&Clock::default()), &listener(), record, outcome);
+    assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1, "one line");
+    assert!(out.ends_with(b"}\n"));
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn json_tells_everything() {
+    let mut line = json_of(&full_record(), Outcome::Relayed(Close::Done));
+    let line = line.as_object_mut().unwrap();
+    line.remove("time").unwrap().as_str().unwrap().parse::<Timestamp>().unwrap();
+    let expected = json!({
+        "id": "0000000000000abc", "listener": "tls", "peer": "10.0.0.9:1234",
+        "client": "2001:db8::1", "client_port": 40000, "vpce": "vpce-0123456789abcdef0", "rule": "ipcontrol.yaml:12",
+        "name": "orders.example.com", "upstream": "169.254.171.10:443", "outcome": "relayed", "reason": "done",
+        "detail": "a word to the wise", "bytes_up": 517, "bytes_down": 1_u64 << 40,
+        "header_ms": 1.0, "hello_ms": 2.0, "dns_ms": 3.0, "connect_ms": 4.0, "total_ms": 12.0, "closed_by": "upstream",
+        "dns_stale": true,
+        "hello": { "bytes": 1700, "records": 2, "alpn": "h2", "group": "x25519mlkem768", "ech": true },
+    });
+    assert_eq!(Value::Object(line.clone()), expected);
+}
+
+#[test]
+fn json_leaves_out_what_is_not_known() {
+    let line = json_of(&record(), Outcome::Unfinished(Unfinished::ClientLeft));
+    let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+    let expected = ["bytes_down", "bytes_up", "id", "listener", "outcome", "peer", "reason", "time", "total_ms"];
+    let mut keys = keys;
+    keys.sort();
+    assert_eq!(keys, expected.iter().collect::<Vec<_>>());
+}
+
+proptest! {
+    /// Whatever stands in a name or a detail: one line, valid JSON, the very text.
+    #[test]
+    fn hostile_text_cannot_break_the_line(name in any::<String>(), detail in "\\PC*|[\"\\\\\r\n\0\u{2028}]*") {
+        let mut record = record();
+        record.name = Some(name.as_str().into());
+        record.detail = Some(detail.as_str().into());
+        let line = json_of(&record, Outcome::Relayed(Close::Done));
+        prop_assert_eq!(line["name"].as_str().unwrap(), name);
+        prop_assert_eq!(line["detail"].as_str().unwrap(), detail);
+    }
+}
+
+fn nginx_of(record: &Record, outcome: Outcome) -> Vec<String> {
+    let mut out = Vec::new();
+    nginx(&mut out, now(&Clock::default()), &listener(), record, outcome);
+    let line = String::from_utf8(out).unwrap();
+    assert_eq!(line.matches('\n').count(), 1);
+    line.trim_end().split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn nginx_has_the_incumbents_fields_in_its_order() {
+    let fields = nginx_of(&full_record(), Outcome::Relayed(Close::Done));
+    assert_eq!(fields.len(), 12);
+    // $time_iso8601 with its zone.
+    assert!(fields[0].ends_with("+00:00") && fields[0].len() == 25, "{}", fields[0]);
+    assert_eq!(
+        fields[1..10],
+        ["10.0.0.9", "2001:db8::1", "40000", "TCP", "8443", "200", "169.254.171.10:443", "517", "1099511627776"]
+    );
+    assert!(fields[10].parse::<f64>().is_ok());
+    assert_eq!(fields[11], "0.004");
+}
+
+#[test]
+fn nginx_has_a_dash_for_what_is_not_known() {
+    let fields = nginx_of(&record(), Outcome::Refused(RefuseReason::ProxyMissing));
+    let told = [&fields[2], &fields[3], &fields[7], &fields[11]];
+    assert_eq!(told, ["-"; 4]);
+    assert_eq!((fields[6].as_str(), fields.len()), ("400", 12));
+}
+
+#[test]
+fn nginx_has_a_status_that_nginx_could_give_for_every_outcome() {
+    for outcome in Outcome::all() {
+        assert!([200, 400, 403, 500, 502].contains(&nginx_status(outcome)), "{outcome:?}");
+    }
+    assert_eq!(nginx_status(Outcome::Refused(RefuseReason::ClientDenied)), 403);
+    assert_eq!(nginx_status(Outcome::Failed(Failure::ConnectRefused)), 502);
+}

@@ -1,0 +1,64 @@
+//! What the process reads and writes: how long it has been waiting for a file, and how many of its own lines are lost.
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::sys::blocking::Pending;
+use crate::telemetry::process_log;
+
+/// Shown at a scrape: the process has one log, however many gates.
+#[derive(Clone)]
+pub(super) struct ProcessLog {
+    dropped: Counter,
+    left_out: Counter,
+    blocked: Gauge,
+}
+
+/// Files that are being waited for, each with its gauge.
+#[derive(Clone)]
+pub struct Blocked {
+    pub policy: Pending,
+    pub shadow: Pending,
+    pub configuration: Pending,
+    /// Lines on their way to the log.
+    pub access_log: Pending,
+    /// The log being opened anew.
+    pub rotation: Pending,
+    gauges: [Gauge; 5],
+}
+
+impl Blocked {
+    pub(super) fn new() -> Self {
+        let files = ["policy", "shadow", "configuration", "access_log", "access_log_open"];
+        Self {
+            policy: Pending::default(),
+            shadow: Pending::default(),
+            configuration: Pending::default(),
+            access_log: Pending::default(),
+            rotation: Pending::default(),
+            gauges: files.map(|file| gauge!("latticegate_file_blocked_seconds", "file" => file)),
+        }
+    }
+
+    pub(super) fn show(&self) {
+        let Self { policy, shadow, configuration, access_log, rotation, gauges } = self;
+        for (pending, gauge) in [policy, shadow, configuration, access_log, rotation].into_iter().zip(gauges) {
+            gauge.set(pending.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl ProcessLog {
+    pub(super) fn new() -> Self {
+        Self {
+            dropped: counter!("latticegate_process_log_dropped_lines_total"),
+            left_out: counter!("latticegate_process_log_throttled_lines_total"),
+            blocked: gauge!("latticegate_file_blocked_seconds", "file" => "process_log"),
+        }
+    }
+
+    pub(super) fn show(&self) {
+        self.dropped.absolute(process_log::lost());
+        self.left_out.absolute(process_log::left_out());
+        self.blocked.set(process_log::blocked().as_secs_f64());
+    }
+}

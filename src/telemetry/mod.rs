@@ -1,0 +1,10 @@
+//! What is logged and counted. One record for each connection, from which all sinks read.
+
+pub mod access_log; // record → a line, without ever blocking a worker
+pub mod emf; // metrics → CloudWatch, as lines in the log
+pub mod metrics; // every metric's name, help and handle
+pub mod process_log; // what the process logs about itself, without ever waiting for its reader
+pub mod recent; // the last refusals, for the operator's page
+pub mod record; // what is known of one connection when it ends
+pub mod reporter; // the one report of each connection, to all sinks
+pub mod status; // alive, ready, draining

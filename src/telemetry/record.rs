@@ -1,0 +1,139 @@
+//! What is known of one connection when it ends: the access log, the metrics and the operator's page all read it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use latticegate_core::client::Client;
+use latticegate_core::outcome::{Side, Tally};
+use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
+
+pub struct Record {
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub client: Option<Client>,
+    /// The rule that decided, as `ipcontrol.yaml:12`.
+    pub rule: Option<Arc<str>>,
+    /// The name asked for in its normal form; one that was refused [as the client wrote it](as_written).
+    pub name: Option<Box<str>>,
+    pub upstream: Option<SocketAddr>,
+    /// What an operator should know beyond the reason word.
+    pub detail: Option<Box<str>>,
+    pub tally: Tally,
+    pub closed_by: Option<Side>,
+    /// The addresses came from an expired answer, because the resolver was silent.
+    pub stale: bool,
+    /// ClientHello facts, for TLS.
+    pub hello: Option<HelloFacts>,
+    pub times: Times,
+}
+
+/// What the log tells about a ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HelloFacts {
+    pub size: u16,
+    pub records: u16,
+    pub alpn: Option<Alpn>,
+    pub ech: bool,
+    pub key_share: Option<Group>,
+}
+
+impl From<&Hello> for HelloFacts {
+    fn from(hello: &Hello) -> Self {
+        let &Hello { name: _, size, records, alpn, ech, key_share } = hello;
+        Self { size, records, alpn, ech, key_share }
+    }
+}
+
+/// When each step was done, counted from accept.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    pub accepted: Instant,
+    pub header: Option<Duration>,
+    pub hello: Option<Duration>,
+    pub dns: Option<Duration>,
+    pub connect: Option<Duration>,
+}
+
+impl Times {
+    fn new() -> Self {
+        Self { accepted: Instant::now(), header: None, hello: None, dns: None, connect: None }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.accepted.elapsed()
+    }
+}
+
+impl Record {
+    /// Of a connection that is accepted now.
+    pub fn new(id: u64, peer: SocketAddr) -> Self {
+        Self {
+            id,
+            peer,
+            client: None,
+            rule: None,
+            name: None,
+            upstream: None,
+            detail: None,
+            tally: Tally::default(),
+            closed_by: None,
+            stale: false,
+            hello: None,
+            times: Times::new(),
+        }
+    }
+
+    /// The names for which a client was refused: the first, and where there are two the other as the detail.
+    pub(crate) fn refused_names(&mut self, names: &[Vec<u8>]) {
+        let mut names = names.iter().map(|name| as_written(name));
+        self.name = names.next();
+        self.detail = names.next().map(|other| format!("it also names {other}").into());
+    }
+}
+
+/// Of a name that was refused, in bytes.
+const MAX_WRITTEN: usize = 255;
+
+/// What a client wrote where a name belongs, as text: not more of it than a log line can bear, and without the
+/// control characters beyond ASCII, which JSON does not escape and a terminal may obey.
+pub fn as_written(bytes: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(bytes.get(..MAX_WRITTEN).unwrap_or(bytes));
+    let harmless = |c: char| if c.is_control() && c > '\u{7e}' { char::REPLACEMENT_CHARACTER } else { c };
+    let mut text: String = text.chars().map(harmless).collect();
+    while text.len() > MAX_WRITTEN {
+        text.pop();
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_cut_and_can_do_no_harm() {
+        for (written, told) in [
+            (&b"10.0.0.1"[..], "10.0.0.1"),
+            (b"", ""),
+            (b"a\0b\x1b[31m", "a\0b\x1b[31m"),
+            (b"\xff.example", "\u{fffd}.example"),
+            (b"\xc2\x9b31m\x7f", "\u{fffd}31m\u{fffd}"),
+            (&[b'x'; 9000], &"x".repeat(255)),
+            ("é".repeat(200).as_bytes(), &"é".repeat(127)),
+        ] {
+            assert_eq!(&*as_written(written), told);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_longer_than_its_bound(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(as_written(&bytes).len() <= MAX_WRITTEN);
+        }
+    }
+}

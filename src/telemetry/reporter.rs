@@ -1,0 +1,92 @@
+//! Each connection is reported once: when it is closed, or when it is dropped without an ending.
+//!
+//! Nobody else reports a connection; the access log, the metrics and the operator's page get the same values from here.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use crate::telemetry::access_log::Log;
+use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::recent::Recent;
+use crate::telemetry::record::Record;
+use latticegate_core::config;
+use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
+
+/// Where the records of one listener on one worker go.
+pub struct Reporter {
+    pub listener: config::Listener,
+    pub log: Rc<Log>,
+    pub metrics: ListenerMetrics,
+    pub recent: Rc<Recent>,
+    /// Set when the worker stops: what is still open then was not lost but cut.
+    pub stopping: Rc<Cell<bool>>,
+}
+
+impl Reporter {
+    /// Counts a connection as open until its record is closed.
+    pub fn open(self: &Rc<Self>, id: u64, peer: SocketAddr) -> OpenRecord {
+        self.metrics.opened();
+        OpenRecord { record: Record::new(id, peer), reporter: Rc::clone(self), reported: false }
+    }
+
+    fn report(&self, record: &mut Record, outcome: Outcome) {
+        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        if denied && record.rule.is_none() && record.detail.is_none() {
+            record.detail = Some("no rule matches; the end of the list denies".into());
+        }
+        self.metrics.closed(outcome, record);
+        self.recent.note(&self.listener.name, record, outcome);
+        // A probe says nothing that a count does not.
+        if !matches!(outcome, Outcome::Probe(_)) {
+            self.log.write(&self.listener, record, outcome);
+        }
+    }
+}
+
+/// The record of a connection that has not ended yet.
+pub struct OpenRecord {
+    record: Record,
+    reporter: Rc<Reporter>,
+    reported: bool,
+}
+
+impl OpenRecord {
+    pub fn close(mut self, outcome: Outcome) {
+        self.report(outcome);
+    }
+
+    fn report(&mut self, outcome: Outcome) {
+        self.reported = true;
+        self.reporter.report(&mut self.record, outcome);
+    }
+}
+
+impl Drop for OpenRecord {
+    fn drop(&mut self) {
+        if self.reported {
+            return;
+        }
+        let outcome = match (self.reporter.stopping.get(), self.times.connect) {
+            (true, Some(_)) => Outcome::Relayed(Close::Drained),
+            (true, None) => Outcome::Unfinished(Unfinished::Stopped),
+            (false, _) => Outcome::Unfinished(Unfinished::Lost),
+        };
+        self.report(outcome);
+    }
+}
+
+impl Deref for OpenRecord {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl DerefMut for OpenRecord {
+    fn deref_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+}
