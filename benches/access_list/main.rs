@@ -139,7 +139,7 @@ fn text(shape: Shape, networks: &[IpNet]) -> String {
 fn resident(what: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()).context("the kernel tells it")?;
+    let number = line.and_then(|line| line.split_whitespace().next()).context("the kernel reports it")?;
     Ok(number.parse()?)
 }
 

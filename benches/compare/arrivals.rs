@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-/// Names the moments of a Poisson process when they have come, until nobody listens. The same ones for each peer and round.
+/// Sends the moments of a Poisson process when they have come, until the receiver is dropped. They are the same in each run.
 #[allow(clippy::disallowed_methods, reason = "the thread does nothing else")]
 pub fn announce(rate: f64, planned: &mpsc::UnboundedSender<Instant>) {
     let (random, mean) = (Random::new(), Duration::from_secs_f64(1.0 / rate));

@@ -101,9 +101,9 @@ pub fn congestion_control() -> Result<String> {
     anyhow::ensure!(ours == theirs, "one end has {ours}, the other {theirs}");
     Ok(match ours.as_str() {
         "cubic" => "cubic, the default on Fargate".to_owned(),
-        other => format!(
-            "{other}, this kernel's default: it lets nobody set cubic here. Do not compare bulk with other runs"
-        ),
+        other => {
+            format!("{other}, this kernel's default: cubic may not be set here. Do not compare bulk with other runs")
+        }
     })
 }
 

@@ -79,7 +79,7 @@ struct Arguments {
     /// Write the tables as Markdown
     #[arg(long)]
     markdown: Option<PathBuf>,
-    /// Tell what each workload is, and stop
+    /// List the workloads, and stop
     #[arg(long)]
     list: bool,
     /// Only check that each peer relays correctly

@@ -103,7 +103,7 @@ impl Group {
     /// The command of a program that starts in this group; arguments are appended to it.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("sh");
-        // 0 is whoever writes, in whichever pid namespace.
+        // 0 is the process that writes, in any pid namespace.
         command.args(["-c", "echo 0 >\"$0\" && exec \"$@\""]).arg(self.directory.join("cgroup.procs")).arg(program);
         command
     }

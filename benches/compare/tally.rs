@@ -1,4 +1,4 @@
-//! What a load has done so far. The load runs without end; whoever measures reads the tally at both ends of a window.
+//! What a load has done so far. The load runs without end; the tally is read at both ends of a window.
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;

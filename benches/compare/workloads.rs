@@ -543,7 +543,7 @@ fn request(last: bool) -> String {
     )
 }
 
-/// The upstream's answer has a body of 256 bytes; whoever adds or drops headers does not change that.
+/// The upstream's answer has a body of 256 bytes; a peer that adds or drops headers does not change that.
 fn is_complete(answer: &[u8]) -> bool {
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| answer.len() - at - 4);
     body.is_some_and(|length| length >= 256)

@@ -160,7 +160,7 @@ fn client() -> Result<Client> {
     })
 }
 
-/// One connection's record from open to told: log line and metrics. The lines go to /dev/null.
+/// One connection's record from its opening to its report: log line and metrics. The lines go to /dev/null.
 fn record(times: u32, format: LogFormat) -> Result<()> {
     let metrics = Metrics::new()?;
     let (writer, _written) = Writer::start(Sink::open(&LogOutput::File("/dev/null".into()))?)?;

@@ -144,10 +144,10 @@ fn collected(name: &str, times: u32) -> Result<u64> {
         .args(["--case", name, "--times", &times.to_string()])
         .output()
         .context("starting valgrind; tests/setup instructions installs it")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let number = told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let number = printed.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     match number {
         Some(number) if output.status.success() => Ok(number),
-        _ => bail!("{name}: {told}"),
+        _ => bail!("{name}: {printed}"),
     }
 }
