@@ -139,7 +139,9 @@ fn main() -> Result<()> {
     }
     // `cargo bench` and `cargo test --all-targets` start this without a namespace: that is no failure.
     if std::env::var_os("BENCH_NAMESPACE").is_none() {
-        println!("this needs a network namespace: start it with benches/run compare");
+        println!(
+            "the arithmetic is right; to measure, this needs a network namespace: start it with benches/run compare"
+        );
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
