@@ -15,7 +15,7 @@ say() { printf '%s\n' "$*" >&2; }
 # fail WHAT FIX: one line for what went wrong, one for what to do.
 fail() {
     printf '\n%s: %s\n' "$(basename "$0")" "$1" >&2
-    [ -z "${2:-}" ] || printf '  mend: %s\n' "$2" >&2
+    [ -z "${2:-}" ] || printf '  help: %s\n' "$2" >&2
     exit 1
 }
 

@@ -272,7 +272,7 @@ const MISTAKES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn each_mistake_is_told_with_place_key_value_and_mend() {
+fn each_mistake_is_reported_with_place_key_value_and_help() {
     let mut told = 0;
     for (config, expected) in MISTAKES {
         let directory = directory(Some(config.as_bytes()), None);
@@ -339,8 +339,8 @@ fn a_file_in_the_place_of_another_is_told_in_one_line() {
     ] {
         std::fs::write(directory.path().join("nginx.conf"), nginx).expect("the directory takes it");
         let lines = refused(&check(directory.path(), &["--config", "latticegate.yaml", "--policy", "nginx.conf"], &[]));
-        let mend = "turn it into an access list with `latticegate import FILE`";
-        assert_eq!(lines, [format!("error: nginx.conf:{line}:1: is a file for nginx; {mend}")], "{nginx}");
+        let help = "turn it into an access list with `latticegate import FILE`";
+        assert_eq!(lines, [format!("error: nginx.conf:{line}:1: is a file for nginx; {help}")], "{nginx}");
     }
 }
 
@@ -349,12 +349,12 @@ fn an_empty_access_list_is_told_as_empty() {
     for policy in ["", "\n", "# nothing\n"] {
         let directory = directory(None, Some(policy.as_bytes()));
         let lines = refused(&check(directory.path(), CONFIG, &[]));
-        let mend = "write its keys, or start from the file in conf/";
-        assert_eq!(lines, [format!("error: ipcontrol.yaml: is empty; {mend}")], "{policy:?}");
+        let help = "write its keys, or start from the file in conf/";
+        assert_eq!(lines, [format!("error: ipcontrol.yaml: is empty; {help}")], "{policy:?}");
         let output = check(directory.path(), &["--config", "latticegate.yaml", "--format", "json"], &[]);
         let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-        let problem = &told["problems"][0];
-        assert_eq!([&problem["message"], &problem["mend"]], ["is empty", mend], "{policy:?}");
+        let problem = &told["diagnostics"][0];
+        assert_eq!([&problem["message"], &problem["help"]], ["is empty", help], "{policy:?}");
     }
 }
 

@@ -71,7 +71,7 @@ fn json_is_for_programs() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(report["ok"], false);
-    let problem = &report["problems"][0];
+    let problem = &report["diagnostics"][0];
     assert_eq!(problem["severity"], "error");
     assert_eq!((problem["file"].as_str(), problem["line"].as_u64()), (Some("ipcontrol.yaml"), Some(3)));
     assert_eq!((problem["column"].as_u64(), problem["key"].as_str()), (Some(5), Some("rules[1]")));

@@ -188,8 +188,8 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         record.name = Some(NAME.into());
         record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
         record.hello = Some(HelloFacts::from(&hello));
-        record.tally.up = 1_541;
-        record.tally.down = 4_824;
+        record.bytes.up = 1_541;
+        record.bytes.down = 4_824;
         record.closed_by = Some(Side::Client);
         record.times.header = Some(Duration::from_micros(31));
         record.times.hello = Some(Duration::from_micros(45));

@@ -13,7 +13,7 @@ use crate::sys::files;
 use crate::sys::machine;
 use crate::telemetry::access_log::{self, Sink};
 use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
-use latticegate_core::diagnostic::{Origin, Problem, Severity};
+use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::{Action, Policy};
 
 /// Say everything that is wrong with the configuration and the access list; bind nothing.
@@ -43,14 +43,14 @@ pub(super) struct Check {
 enum Format {
     /// A line for each problem on standard error, a line for each file on standard output.
     Text,
-    /// One object on standard output: {"ok": …, "problems": […], "files": […], "not_checked": […], "limits": {…}}.
+    /// One object on standard output: {"ok": …, "diagnostics": […], "files": […], "not_checked": […], "limits": {…}}.
     Json,
 }
 
 /// What was found out.
 #[derive(Default)]
 struct Report {
-    problems: Vec<(Severity, Problem)>,
+    diagnostics: Vec<(Severity, Diagnostic)>,
     /// Files that are in order, with a word about each.
     files: Vec<(String, String)>,
     /// What could not be looked at, and why.
@@ -62,7 +62,7 @@ struct Report {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let report = self.report();
-        let failed = report.problems.iter().any(|(severity, _)| *severity == Severity::Error);
+        let failed = report.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
         match self.format {
             Format::Text => report.tell()?,
             Format::Json => writeln!(io::stdout().lock(), "{:#}", report.to_json())?,
@@ -80,8 +80,8 @@ impl Check {
                 report.limits = Some((config.limits.clone(), machine::of_process()));
                 config
             }
-            Err(problems) => {
-                report.add(Severity::Error, problems);
+            Err(diagnostics) => {
+                report.add(Severity::Error, diagnostics);
                 return report;
             }
         };
@@ -105,7 +105,7 @@ impl Check {
     /// Whether this program can read from where the list is configured to be.
     fn check_source(&self, config: &Config, report: &mut Report) {
         if let Err(error) = reload::Source::new(&config.policy) {
-            report.add(Severity::Error, list::problems(&config.policy, error));
+            report.add(Severity::Error, list::diagnostics(&config.policy, error));
         }
     }
 
@@ -114,9 +114,9 @@ impl Check {
         let LogOutput::File(path) = &config.access_log.output else { return };
         if let Err(error) = Sink::try_open(&config.access_log.output) {
             let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
-            let problem = Problem::whole(origin, format!("cannot be opened: {error}"), access_log::help(path));
+            let diagnostic = Diagnostic::whole(origin, format!("cannot be opened: {error}"), access_log::help(path));
             let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
-            report.add(Severity::Error, vec![Problem { key, value, ..problem }]);
+            report.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
         }
     }
 
@@ -126,7 +126,7 @@ impl Check {
                 report.add(self.severity(), policy.lints(SystemTime::now(), Some(config)));
                 report.files.push((list.to_string(), summary(&policy)));
             }
-            Err(problems) => report.add(Severity::Error, problems),
+            Err(diagnostics) => report.add(Severity::Error, diagnostics),
         }
     }
 
@@ -137,14 +137,14 @@ impl Check {
 }
 
 impl Report {
-    fn add(&mut self, severity: Severity, problems: Vec<Problem>) {
-        self.problems.extend(problems.into_iter().map(|problem| (severity, problem)));
+    fn add(&mut self, severity: Severity, diagnostics: Vec<Diagnostic>) {
+        self.diagnostics.extend(diagnostics.into_iter().map(|diagnostic| (severity, diagnostic)));
     }
 
     fn tell(&self) -> io::Result<()> {
         let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-        for (severity, problem) in &self.problems {
-            writeln!(err, "{severity}: {problem}")?;
+        for (severity, diagnostic) in &self.diagnostics {
+            writeln!(err, "{severity}: {diagnostic}")?;
         }
         if let Some((limits, machine)) = &self.limits {
             writeln!(out, "{}", room(limits, machine))?;
@@ -156,10 +156,11 @@ impl Report {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let problems: Vec<_> = self.problems.iter().map(|(severity, problem)| problem.to_json(*severity)).collect();
+        let diagnostics: Vec<_> =
+            self.diagnostics.iter().map(|(severity, diagnostic)| diagnostic.to_json(*severity)).collect();
         let files: Vec<_> =
             self.files.iter().map(|(file, summary)| json!({ "file": file, "summary": summary })).collect();
-        let ok = !self.problems.iter().any(|(severity, _)| *severity == Severity::Error);
+        let ok = !self.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
         let limits = self.limits.as_ref().map(|(limits, machine)| {
             json!({
                 "connections": limits.connections,
@@ -169,7 +170,7 @@ impl Report {
                 "memory": machine.memory,
             })
         });
-        json!({ "ok": ok, "problems": problems, "files": files, "not_checked": self.not_checked, "limits": limits })
+        json!({ "ok": ok, "diagnostics": diagnostics, "files": files, "not_checked": self.not_checked, "limits": limits })
     }
 }
 

@@ -37,8 +37,8 @@ impl Diff {
         let lists = list::load(&self.old).and_then(|old| Ok((old, list::load(&self.new)?)));
         let (old, new) = match lists {
             Ok(lists) => lists,
-            Err(problems) => {
-                tell(Severity::Error, &problems)?;
+            Err(diagnostics) => {
+                tell(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::from(2));
             }
         };

@@ -19,7 +19,7 @@ use latticegate_core::diagnostic::Severity;
 use latticegate_core::explain::{Answer, Explanation, Question, explain};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
-use latticegate_core::policy::{Policy, Reach, endpoint};
+use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
 /// Say what would happen to a connection, step by step, and why.
 ///
@@ -78,8 +78,8 @@ impl Explain {
             config.and_then(|(config, _)| Ok((list::load(self.policy.as_ref().unwrap_or(&config.policy))?, config)));
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                tell(Severity::Error, &problems)?;
+            Err(diagnostics) => {
+                tell(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::from(2));
             }
         };
@@ -97,7 +97,7 @@ impl Explain {
 
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
         let via = match &self.via {
-            Some(text) => Some(endpoint(text).map_err(|fault| anyhow!("--via: {}; {}", fault.message, fault.mend))?),
+            Some(text) => Some(endpoint(text).map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))?),
             None => None,
         };
         let to = self.to.as_ref().map(|text| Hostname::parse(text.as_bytes()).context("--to: not a DNS name"));
@@ -138,7 +138,7 @@ impl Explain {
                 story.step("resolve", text);
                 let mut listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
                 listeners.extend([config.health, config.admin]);
-                let reach = Reach::new(
+                let reach = DestinationGuard::new(
                     config.upstream.allowed_networks.clone(),
                     config.trusted.clone(),
                     listeners,

@@ -68,8 +68,8 @@ fn of_configured_port(file: Option<&Path>) -> Result<(), String> {
     const NONE: &str = "no process of this user runs";
     match files::configuration(file, files::environment()) {
         Ok((config, _)) => of_port(file, config.health, NONE),
-        Err(problems) => {
-            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        Err(diagnostics) => {
+            let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
             Err(format!("{NONE} {}, and it does not say which port to ask: {first}", with(file)))
         }
     }

@@ -28,8 +28,8 @@ impl Import {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let text = match files::text(&self.file) {
             Ok(text) => text,
-            Err(problem) => {
-                tell(Severity::Error, &[problem])?;
+            Err(diagnostic) => {
+                tell(Severity::Error, &[diagnostic])?;
                 return Ok(ExitCode::FAILURE);
             }
         };
@@ -46,8 +46,8 @@ impl Import {
         // Proof that what was printed is a list, and lints about it.
         match Policy::parse(&imported.yaml, Origin::file("the new list")) {
             Ok(policy) => tell(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None))?,
-            Err(problems) => {
-                tell(Severity::Error, &problems)?;
+            Err(diagnostics) => {
+                tell(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -78,7 +78,7 @@ fn find(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
         return Err(format!("{pattern} does not exist; nginx looks below its own configuration directory"));
     }
     let read = |path: PathBuf| {
-        let text = files::text(&path).map_err(|problem| problem.to_string())?;
+        let text = files::text(&path).map_err(|diagnostic| diagnostic.to_string())?;
         Ok(Included { name: path.display().to_string(), text })
     };
     paths.into_iter().map(read).collect()

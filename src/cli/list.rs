@@ -4,26 +4,26 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::reload::{Source, SourceError};
 use latticegate_core::config::PolicySource;
-use latticegate_core::diagnostic::{Origin, Problem};
+use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
 use latticegate_core::yaml::FromScalar;
 
 /// Reads a list as an argument names it.
 pub(super) fn named(text: &str) -> Result<PolicySource, String> {
-    PolicySource::from_scalar(text).map_err(|fault| format!("{}; {}", fault.message, fault.mend))
+    PolicySource::from_scalar(text).map_err(|error| format!("{}; {}", error.message, error.help))
 }
 
-pub(super) fn load(from: &PolicySource) -> Result<Policy, Vec<Problem>> {
-    fetch(from).map_err(|error| problems(from, error))
+pub(super) fn load(from: &PolicySource) -> Result<Policy, Vec<Diagnostic>> {
+    fetch(from).map_err(|error| diagnostics(from, error))
 }
 
 /// What is wrong with a source, as problems with what is configured.
-pub(super) fn problems(from: &PolicySource, error: SourceError) -> Vec<Problem> {
+pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagnostic> {
     match error {
-        SourceError::Problems(problems) => problems,
+        SourceError::Problems(diagnostics) => diagnostics,
         SourceError::Unreachable(why) => {
             let why = why.strip_prefix(&format!("{from}: ")).unwrap_or(&why);
-            vec![Problem::whole(Origin::file(from.to_string()), why, "")]
+            vec![Diagnostic::whole(Origin::file(from.to_string()), why, "")]
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use latticegate_core::diagnostic::{Problem, Severity};
+use latticegate_core::diagnostic::{Diagnostic, Severity};
 
 /// One line each, on standard error.
-pub(super) fn tell(severity: Severity, problems: &[Problem]) -> io::Result<()> {
+pub(super) fn tell(severity: Severity, diagnostics: &[Diagnostic]) -> io::Result<()> {
     let mut err = io::stderr().lock();
-    problems.iter().try_for_each(|problem| writeln!(err, "{severity}: {problem}"))
+    diagnostics.iter().try_for_each(|diagnostic| writeln!(err, "{severity}: {diagnostic}"))
 }

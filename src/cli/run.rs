@@ -33,8 +33,8 @@ impl Run {
         let ended = self.serve(beginning, &log);
         let code = match ended {
             Ok(code) => code,
-            Err(StartError::Policy(SourceError::Problems(problems))) => {
-                log.tell(Severity::Error, &problems);
+            Err(StartError::Policy(SourceError::Problems(diagnostics))) => {
+                log.tell(Severity::Error, &diagnostics);
                 ExitCode::FAILURE
             }
             Err(error) => {
@@ -55,8 +55,8 @@ impl Run {
                 run::run(beginning, configured)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(problems) => {
-                log.tell(Severity::Error, &problems);
+            Err(diagnostics) => {
+                log.tell(Severity::Error, &diagnostics);
                 Ok(ExitCode::FAILURE)
             }
         }

@@ -4,7 +4,7 @@
 //! and the tests use it: the shutdown and the log's sink are passed in.
 
 mod dns_watch;
-mod leaving;
+mod drain;
 
 use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
@@ -23,16 +23,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
-use self::dns_watch::{TellsDns, watch_dns};
-use self::leaving::leave;
-use crate::dns::{Asks, Cache, Limits, ResolverFactory, Wire};
+use self::dns_watch::{DnsReporter, watch_dns};
+use self::drain::leave;
+use crate::dns::{Cache, Limits, LookupRequests, ResolverFactory, Wire};
 use crate::limits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
 use crate::proxy::worker::{Phase, Shared};
-use crate::reload::{Current, Loaded, Reloader, SourceError, SourceThread, Told};
+use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceError, SourceThread};
 use crate::sys::blocking::{PATIENCE, Patience, Pending};
-use crate::sys::clock::Wall;
+use crate::sys::clock::Clock;
 pub(crate) use crate::sys::interfaces::{ask_ipv6, own_addresses};
 use crate::sys::socket;
 use crate::telemetry::access_log::{Of, Sink, Writer, Written};
@@ -43,7 +43,7 @@ use crate::telemetry::recent::Asker;
 use crate::telemetry::status::Status;
 use crate::web::{self, Admin, Health};
 use latticegate_core::config::{Config, Listener, PolicySource};
-use latticegate_core::policy::reach::Reach;
+use latticegate_core::policy::destination::DestinationGuard;
 
 /// What stops the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Gate {
     shared: Arc<Shared>,
     status: Arc<Status>,
     resolvers: ResolverFactory,
-    asks: Asks,
+    asks: LookupRequests,
     phase: watch::Sender<Phase>,
     /// Closed when all workers have ended.
     workers: mpsc::Receiver<Infallible>,
@@ -104,7 +104,7 @@ impl Gate {
         }
         let mut own_listeners: Vec<SocketAddr> = listeners.iter().map(|listener| listener.bind).collect();
         own_listeners.extend([health_address, admin_address]);
-        let reach = Reach::new(
+        let reach = DestinationGuard::new(
             config.upstream.allowed_networks.clone(),
             config.trusted.clone(),
             own_listeners,
@@ -139,7 +139,7 @@ impl Gate {
             shadow,
             metrics,
             status: told,
-            wall: Wall::default(),
+            clock: Clock::default(),
         });
         let mut recent = Asker::default();
         let (phase, _) = watch::channel(Phase::Serving);
@@ -203,7 +203,7 @@ impl Gate {
     }
 
     /// Watches the access list's source from now on, and tells of each change of the list beside the log.
-    pub fn reload_from(&self, source: SourceThread, audience: Option<mpsc::UnboundedSender<Told>>) {
+    pub fn reload_from(&self, source: SourceThread, audience: Option<mpsc::UnboundedSender<ReloadEvent>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
         let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
         let patience = Patience::new(self.shared.metrics.blocked.policy.clone());
@@ -236,7 +236,7 @@ impl Gate {
             let limits = Limits::new(&shared.config, ask_ipv6(&shared.config));
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
-            let observer = TellsDns { metrics, status: told, doubt: Rc::clone(&doubt) };
+            let observer = DnsReporter { metrics, status: told, doubt: Rc::clone(&doubt) };
             spawn_local(Cache::new(wire, observer, limits).run(asks));
             spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt));
             let listener = |socket| {
@@ -258,16 +258,16 @@ impl Gate {
                 let patience = Patience::new(shared.metrics.blocked.shadow.clone());
                 spawn_local(shadow.watch(list, patience, poll));
             }
-            let mut teller = shared.config.emf.clone().map(|emf| emf::Teller::new(emf, shared.metrics.clone()));
+            let mut emitter = shared.config.emf.clone().map(|emf| emf::Emitter::new(emf, shared.metrics.clone()));
             let leave = leave(&shared.config, &status, &phase, &mut workers, stop);
-            match (&mut teller, &output) {
-                (Some(teller), Some((writer, _))) => {
+            match (&mut emitter, &output) {
+                (Some(emitter), Some((writer, _))) => {
                     tokio::select! {
                         () = leave => {}
-                        () = tell_cloudwatch(teller, writer, &shared.wall) => {}
+                        () = emit_metrics(emitter, writer, &shared.clock) => {}
                     }
                     // What happened since the last interval is not lost.
-                    writer.send(teller.lines(shared.wall.now()));
+                    writer.send(emitter.lines(shared.clock.now()));
                 }
                 _ => leave.await,
             }
@@ -338,10 +338,10 @@ const SHADOW_POLL: Duration = Duration::from_secs(1);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A line each interval, for ever. The writer's queue is bounded: what does not fit in is lost, not waited for.
-async fn tell_cloudwatch(teller: &mut emf::Teller, writer: &Writer, wall: &Wall) {
+async fn emit_metrics(emitter: &mut emf::Emitter, writer: &Writer, clock: &Clock) {
     loop {
-        sleep(teller.interval()).await;
-        if !writer.send(teller.lines(wall.now())) {
+        sleep(emitter.interval()).await;
+        if !writer.send(emitter.lines(clock.now())) {
             tracing::warn!("metrics for CloudWatch were lost: whoever reads standard output is too slow");
         }
     }

@@ -21,7 +21,7 @@ use crate::sys::socket;
 use crate::telemetry::access_log::{self, Sink};
 use crate::web::health_socket;
 use latticegate_core::config::{Config, LogOutput, PolicySource};
-use latticegate_core::diagnostic::Problem;
+use latticegate_core::diagnostic::Diagnostic;
 
 /// The time before the gate is there.
 pub struct Beginning {
@@ -32,7 +32,7 @@ pub struct Beginning {
 /// What a process begins with.
 pub struct Configured {
     pub config: Config,
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<Diagnostic>,
     /// The main file as it was named at the start.
     file: Option<PathBuf>,
     main_file: Option<MainFile>,
@@ -52,7 +52,10 @@ impl Beginning {
     }
 
     /// Reads the configuration. None: told to stop while it was waited for.
-    pub fn configure(&mut self, file: Option<PathBuf>) -> Result<Option<Result<Configured, Vec<Problem>>>, StartError> {
+    pub fn configure(
+        &mut self,
+        file: Option<PathBuf>,
+    ) -> Result<Option<Result<Configured, Vec<Diagnostic>>>, StartError> {
         let thread = start_thread("configuration")?;
         let name =
             file.as_deref().map_or("the defaults".into(), |file| format!("the configuration {}", file.display()));
@@ -109,7 +112,7 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
         Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
         Err(error) => tracing::warn!("healthcheck has only the health port to ask: no Unix socket: {error}"),
     }
-    gate.spawn(signals.rotation.obey(rotation, Patience::new(blocked.rotation)));
+    gate.spawn(signals.rotation.run_evictions(rotation, Patience::new(blocked.rotation)));
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }

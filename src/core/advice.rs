@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use crate::config::{Listener, Protocol};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
-use crate::policy::Reach;
+use crate::policy::DestinationGuard;
 
 pub fn advice(
-    reach: &Reach,
+    reach: &DestinationGuard,
     listener: &Listener,
     name: &Hostname,
     address: SocketAddr,

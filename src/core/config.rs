@@ -1,14 +1,14 @@
 //! The checked configuration: what the rest of the program may rely on.
 //!
 //! Nothing here is read from a file; `config/` turns YAML and environment variables into a [`Config`] or says
-//! what is wrong with them, where, and how to mend it.
+//! what is wrong with them, where, and how to fix it.
 
 mod check;
 mod defaults;
 pub mod env;
 mod injected;
-mod mixed_up;
-mod shape;
+mod wrong_file;
+mod raw;
 mod values;
 
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::diagnostic::{Origin, Problem};
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
 use check::Check;
-pub(crate) use mixed_up::configuration_as_list;
+pub(crate) use wrong_file::configuration_as_list;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -66,7 +66,7 @@ impl Config {
         file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
         machine: &Machine,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         Self::read(file, env, Trusted::Required, machine)
     }
 
@@ -75,7 +75,7 @@ impl Config {
         file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
         machine: &Machine,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         Self::read(file, env, Trusted::MayBeMissing, machine)
     }
 
@@ -84,32 +84,32 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         trusted: Trusted,
         machine: &Machine,
-    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut document = file
             .map_or_else(|| Ok(Document::empty()), |File { path, text }| Document::parse(text, Origin::file(path)))?;
-        if let Some(problem) = mixed_up::list_as_configuration(&document) {
-            return Err(vec![problem]);
+        if let Some(diagnostic) = wrong_file::list_as_configuration(&document) {
+            return Err(vec![diagnostic]);
         }
-        let mut problems = Vec::new();
+        let mut diagnostics = Vec::new();
         // Before the environment, so that it can change one key of a default listener.
         if !document.has(&yaml::Path::root().key("listeners")) {
             document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults)?;
         }
-        let injected = env::apply(&mut document, env, &mut problems);
-        let raw = document.read(&mut problems);
-        for problem in &mut problems {
+        let injected = env::apply(&mut document, env, &mut diagnostics);
+        let raw = document.read(&mut diagnostics);
+        for diagnostic in &mut diagnostics {
             // Where a value is told, its key is one.
-            if let (Origin::Variable(name), None) = (&problem.origin, &problem.value)
+            if let (Origin::Variable(name), None) = (&diagnostic.origin, &diagnostic.value)
                 && let Some(meant) = env::with_two_underscores(name)
             {
-                problem.mend = format!("did you mean {meant}? Two underscores stand between levels").into();
+                diagnostic.help = format!("did you mean {meant}? Two underscores stand between levels").into();
             }
         }
         let warnings = injected::warning(&injected).into_iter().collect();
         let file = file.map(|file| file.path);
-        let mut check = Check { document: &document, file, machine, problems, warnings };
+        let mut check = Check { document: &document, file, machine, diagnostics, warnings };
         let config = check.config(raw, trusted);
-        if check.problems.is_empty() { Ok((config, check.warnings)) } else { Err(check.problems) }
+        if check.diagnostics.is_empty() { Ok((config, check.warnings)) } else { Err(check.diagnostics) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with an operator's file or environment variable, where it stands and how to mend it.
+//! What is wrong with an operator's file or environment variable, where it stands and how to fix it.
 //!
 //! One shape for configuration, access list and lints, so that `check` prints them all alike and an editor can
 //! jump to `file:line:column`.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 const MAX_SHOWN: usize = 80;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     pub origin: Origin,
     /// Where the value (or the unknown key) starts; none for the file as a whole or an environment variable.
     pub at: Option<Position>,
@@ -22,7 +22,7 @@ pub struct Problem {
     /// What is wrong, as a sentence about the value.
     pub message: Box<str>,
     /// What to write instead, or to do.
-    pub mend: Box<str>,
+    pub help: Box<str>,
 }
 
 /// How much a problem matters.
@@ -49,10 +49,10 @@ pub struct Position {
     pub column: u32,
 }
 
-impl Problem {
+impl Diagnostic {
     /// A problem with a file as a whole.
-    pub fn whole(origin: Origin, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Self {
-        Self { origin, at: None, key: Box::default(), value: None, message: message.into(), mend: mend.into() }
+    pub fn whole(origin: Origin, message: impl Into<Box<str>>, help: impl Into<Box<str>>) -> Self {
+        Self { origin, at: None, key: Box::default(), value: None, message: message.into(), help: help.into() }
     }
 
     /// The same for programs: one object with fixed keys, null where there is nothing to say.
@@ -72,7 +72,7 @@ impl Problem {
             "key": self.key,
             "value": self.value,
             "message": self.message,
-            "mend": self.mend,
+            "help": self.help,
         })
     }
 
@@ -88,7 +88,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = OneLine(f);
         write!(line, "{}", self.origin)?;
@@ -103,8 +103,8 @@ impl fmt::Display for Problem {
             write!(line, "{} ", shown(value))?;
         }
         line.write_str(&self.message)?;
-        if !self.mend.is_empty() {
-            write!(line, "; {}", self.mend)?;
+        if !self.help.is_empty() {
+            write!(line, "; {}", self.help)?;
         }
         Ok(())
     }
@@ -170,21 +170,21 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
 mod tests {
     use super::*;
 
-    fn problem(origin: Origin) -> Problem {
-        Problem {
+    fn diagnostic(origin: Origin) -> Diagnostic {
+        Diagnostic {
             origin,
             at: Some(Position { line: 3, column: 12 }),
             key: "listeners[0].bind".into(),
             value: Some("8443".into()),
             message: "is not an address and port".into(),
-            mend: "write \"[::]:8443\"".into(),
+            help: "write \"[::]:8443\"".into(),
         }
     }
 
     #[test]
     fn reads_as_one_line_that_an_editor_can_jump_to() {
         assert_eq!(
-            problem(Origin::file("conf/latticegate.yaml")).to_string(),
+            diagnostic(Origin::file("conf/latticegate.yaml")).to_string(),
             "conf/latticegate.yaml:3:12: listeners[0].bind: \"8443\" is not an address and port; write \"[::]:8443\""
         );
     }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn names_the_variable_instead_of_a_line() {
         assert_eq!(
-            problem(Origin::Variable("LATTICEGATE_LISTENERS".into())).to_string(),
+            diagnostic(Origin::Variable("LATTICEGATE_LISTENERS".into())).to_string(),
             "environment variable LATTICEGATE_LISTENERS: listeners[0].bind: \"8443\" is not an address and port; \
              write \"[::]:8443\""
         );
@@ -200,15 +200,17 @@ mod tests {
 
     #[test]
     fn long_and_odd_values_are_cut_and_escaped() {
-        let text =
-            Problem { value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()), ..problem(Origin::Defaults) }
-                .to_string();
+        let text = Diagnostic {
+            value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()),
+            ..diagnostic(Origin::Defaults)
+        }
+        .to_string();
         assert!(text.len() < 250 && text.contains("\\u{1b}[31m") && text.contains("…"), "{text}");
     }
 
     #[test]
     fn a_key_cannot_steer_the_terminal_or_start_a_line() {
-        let text = Problem { key: "a\u{1b}[31m\nb".into(), ..problem(Origin::Defaults) }.to_string();
+        let text = Diagnostic { key: "a\u{1b}[31m\nb".into(), ..diagnostic(Origin::Defaults) }.to_string();
         assert!(text.contains("a\\u{1b}[31m\\nb: ") && !text.contains(char::is_control), "{text:?}");
     }
 

@@ -11,7 +11,7 @@ use crate::client::{Client, EndpointId};
 use crate::config::{Config, Listener, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
-use crate::policy::{Admission, ListenerView, Mismatch, Policy, Reach, Rule, RuleId};
+use crate::policy::{Admission, DestinationGuard, ListenerView, Mismatch, Policy, Rule, RuleId};
 use crate::protocol::Verdict;
 use crate::protocol::client_hello;
 use crate::protocol::http_head;
@@ -107,7 +107,7 @@ impl Explanation {
     }
 
     /// What the destination guard says of each address that the name has.
-    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, reach: &Reach) {
+    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, reach: &DestinationGuard) {
         let mut refused = None;
         let mut reachable = false;
         for ip in addresses {

@@ -65,7 +65,7 @@ impl Outcome {
 
 /// Bytes handed to the receiving socket's kernel buffer, each way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ByteCounts {
     pub up: u64,
     pub down: u64,
 }

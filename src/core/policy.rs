@@ -13,9 +13,9 @@ mod index;
 mod lint;
 mod pattern;
 pub mod ranges;
-pub mod reach;
+pub mod destination;
 mod read;
-mod shape;
+mod raw;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -23,12 +23,12 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use crate::client::{Client, EndpointId};
-use crate::diagnostic::{Origin, Problem};
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::yaml;
+pub use destination::DestinationGuard;
 use index::Index;
 pub use pattern::NamePattern;
-pub use reach::Reach;
 pub use read::endpoint;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Policy {
     source: Box<str>,
     rules: Vec<Rule>,
     /// What was found doubtful while reading.
-    notes: Vec<Problem>,
+    notes: Vec<Diagnostic>,
     index: Index,
 }
 
@@ -124,12 +124,12 @@ pub struct Decision {
 
 impl Policy {
     /// The same for a text that came from elsewhere; `origin` names it in messages and in rules' labels.
-    pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Problem>> {
-        let text = yaml::text(bytes, origin.clone()).map_err(|problem| vec![problem])?;
+    pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
+        let text = yaml::text(bytes, origin.clone()).map_err(|diagnostic| vec![diagnostic])?;
         Self::parse(&text, origin)
     }
 
-    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
         let source = match &origin {
             Origin::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into(),
             Origin::Variable(name) => name.as_ref().into(),

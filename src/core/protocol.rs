@@ -25,35 +25,35 @@ pub enum Verdict<T> {
 
 /// Why a parser has no value yet: lets its steps be joined with `?`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum NoValue {
     NeedMore,
     Refuse(RefuseReason),
 }
 
-impl From<RefuseReason> for Stop {
+impl From<RefuseReason> for NoValue {
     fn from(reason: RefuseReason) -> Self {
         Self::Refuse(reason)
     }
 }
 
 /// What the steps of a parser found, with its length.
-impl<T> From<Result<(T, usize), Stop>> for Verdict<T> {
-    fn from(found: Result<(T, usize), Stop>) -> Self {
+impl<T> From<Result<(T, usize), NoValue>> for Verdict<T> {
+    fn from(found: Result<(T, usize), NoValue>) -> Self {
         match found {
             Ok((value, len)) => Self::Found { value, len },
-            Err(Stop::NeedMore) => Self::NeedMore,
-            Err(Stop::Refuse(reason)) => Self::Refuse(reason),
+            Err(NoValue::NeedMore) => Self::NeedMore,
+            Err(NoValue::Refuse(reason)) => Self::Refuse(reason),
         }
     }
 }
 
 /// The byte at `at`, if it has come.
-pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Result<u8, Stop> {
-    bytes.get(at).copied().ok_or(Stop::NeedMore)
+pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Result<u8, NoValue> {
+    bytes.get(at).copied().ok_or(NoValue::NeedMore)
 }
 
 /// The network-order number at `at`, if both its bytes have come.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<usize, Stop> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<usize, NoValue> {
     let high = byte_at(bytes, at)?;
     let low = byte_at(bytes, at + 1)?;
     Ok(usize::from(u16::from_be_bytes([high, low])))

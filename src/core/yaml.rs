@@ -7,7 +7,7 @@
 
 mod events;
 mod join;
-mod mend;
+mod help;
 mod odd;
 mod read;
 mod scalar;
@@ -18,11 +18,11 @@ mod tree;
 
 use serde_yaml::Value;
 
-pub use scalar::{Fault, FromScalar, Many, Read, number, typed, word};
+pub use scalar::{FromScalar, Many, Read, ValueError, number, typed, word};
 pub use source::{MAX_BYTES, text, unreadable};
 pub use tree::{Path, Step};
 
-use crate::diagnostic::{Origin, Position, Problem};
+use crate::diagnostic::{Diagnostic, Origin, Position};
 use join::join;
 use odd::Odd;
 use tree::{Kind, Node, Place};
@@ -46,56 +46,56 @@ impl Document {
     }
 
     /// Reads a text; everything that is wrong with its form is reported, not only the first.
-    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
+    pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
         let document = Self::parse_any(text, origin.clone())?;
         match document.root.kind {
             Kind::Map(_) => Ok(document),
             Kind::Null => {
-                Err(vec![Problem::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
+                Err(vec![Diagnostic::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
             }
             Kind::List(_) | Kind::Scalar { .. } => {
-                let missing_space = document.value.as_str().and_then(mend::missing_space);
-                let mend =
+                let missing_space = document.value.as_str().and_then(help::missing_space);
+                let help =
                     missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
-                let problem = Problem::whole(origin, "has no keys at its top level", mend);
-                Err(vec![document.with_odd(Problem { at: document.root.at.position(), ..problem })])
+                let diagnostic = Diagnostic::whole(origin, "has no keys at its top level", help);
+                Err(vec![document.with_odd(Diagnostic { at: document.root.at.position(), ..diagnostic })])
             }
         }
     }
 
-    fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Problem>> {
-        if let Some(problem) = odd::refused(text, &origin) {
-            return Err(vec![problem]);
+    fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
+        if let Some(diagnostic) = odd::refused(text, &origin) {
+            return Err(vec![diagnostic]);
         }
-        let mut root = events::tree(text, &origin).map_err(|problems| mend::form(problems, text, &origin))?;
+        let mut root = events::tree(text, &origin).map_err(|diagnostics| help::form(diagnostics, text, &origin))?;
         // Where only white space or a comment follows, a tab is allowed, but not by this reader.
         let raw = serde_yaml::from_str(text).or_else(|_| serde_yaml::from_str(&events::without_idle_tabs(text)));
         let raw = raw.map_err(|error| vec![disagreement(&error, text, &origin)])?;
         let value = join(&mut root, raw).map_err(|place| {
-            let mend = "put names and addresses in quotes, and write one key a line";
-            let problem = Problem::whole(origin.clone(), "can be read in two ways", mend);
-            vec![Problem { at: place.position(), ..problem }]
+            let help = "put names and addresses in quotes, and write one key a line";
+            let diagnostic = Diagnostic::whole(origin.clone(), "can be read in two ways", help);
+            vec![Diagnostic { at: place.position(), ..diagnostic }]
         })?;
         Ok(Self { origins: vec![origin], root, value, odd: odd::all(text) })
     }
 
     /// Puts `text`, a YAML value, at `path`, as if it had been written there.
-    pub fn set(&mut self, path: &[&str], text: &str, origin: Origin) -> Result<(), Vec<Problem>> {
+    pub fn set(&mut self, path: &[&str], text: &str, origin: Origin) -> Result<(), Vec<Diagnostic>> {
         let start = Path::of_words(path);
-        let mut new = Self::parse_any(text, origin.clone()).map_err(|mut problems| {
-            problems.iter_mut().for_each(|problem| problem.key = start.joined(&problem.key).into());
-            problems
+        let mut new = Self::parse_any(text, origin.clone()).map_err(|mut diagnostics| {
+            diagnostics.iter_mut().for_each(|diagnostic| diagnostic.key = start.joined(&diagnostic.key).into());
+            diagnostics
         })?;
         let source = u16::try_from(self.origins.len()).unwrap_or(u16::MAX);
         new.root.set_source(source);
         if matches!(new.root.kind, Kind::Null) {
-            let problem = Problem::whole(origin, "has no value", "write one, or unset the variable");
-            return Err(vec![Problem { key: start.to_string().into(), ..problem }]);
+            let diagnostic = Diagnostic::whole(origin, "has no value", "write one, or unset the variable");
+            return Err(vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]);
         }
         let place = Place { source, ..Place::default() };
         tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), place).map_err(|message| {
-            let problem = Problem::whole(origin.clone(), message, "compare it with the configuration file");
-            vec![Problem { key: start.to_string().into(), ..problem }]
+            let diagnostic = Diagnostic::whole(origin.clone(), message, "compare it with the configuration file");
+            vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]
         })?;
         self.origins.push(origin);
         Ok(())
@@ -117,23 +117,24 @@ impl Document {
     }
 
     /// A problem with what stands at `path`, or with the nearest thing around it that does exist.
-    pub fn problem(&self, path: &Path, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) -> Problem {
+    pub fn diagnostic(&self, path: &Path, message: impl Into<Box<str>>, help: impl Into<Box<str>>) -> Diagnostic {
         let (place, found) = self.root.find_nearest(path);
         let value = if found { tree::scalar_text(&self.value, path) } else { None };
-        let mut problem = Problem::whole(self.origin(place), message, mend);
-        (problem.key, problem.at, problem.value) = (path.to_string().into(), place.position(), value.map(Into::into));
-        self.with_odd(problem)
+        let mut diagnostic = Diagnostic::whole(self.origin(place), message, help);
+        (diagnostic.key, diagnostic.at, diagnostic.value) =
+            (path.to_string().into(), place.position(), value.map(Into::into));
+        self.with_odd(diagnostic)
     }
 
     /// The same, but where there is a character that nobody sees it is what to look at.
-    fn with_odd(&self, problem: Problem) -> Problem {
-        let first = self.origins.first() == Some(&problem.origin);
+    fn with_odd(&self, diagnostic: Diagnostic) -> Diagnostic {
+        let first = self.origins.first() == Some(&diagnostic.origin);
         let on_its_line = |at: Position| self.odd.iter().find(|odd| first && odd.at.line == at.line);
-        let help = match problem.at.and_then(on_its_line) {
+        let help = match diagnostic.at.and_then(on_its_line) {
             Some(odd) => Some(odd.help(odd.at.line)),
-            None => problem.value.as_deref().and_then(odd::help),
+            None => diagnostic.value.as_deref().and_then(odd::help),
         };
-        help.map_or(problem.clone(), |help| Problem { mend: help.into(), ..problem })
+        help.map_or(diagnostic.clone(), |help| Diagnostic { help: help.into(), ..diagnostic })
     }
 
     /// The elements of the list at `path`, each with its start and its last line.
@@ -153,13 +154,13 @@ impl Document {
 }
 
 /// The first reader took the text, the second did not: told where the second stopped.
-fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Problem {
+fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Diagnostic {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let place = |line, column| events::within(Place { source: 0, line, column }, text);
     let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
-    mend::syntax(Problem { at, ..Problem::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
+    help::syntax(Diagnostic { at, ..Diagnostic::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use super::calls::Doors;
 use super::seen::Seen;
 use super::{Error, scene};
 use crate::control::gate::{Gate, StartError, Stop};
-use crate::reload::{Loaded, SourceError, SourceThread, Told};
+use crate::reload::{Loaded, ReloadEvent, SourceError, SourceThread};
 use crate::sys::blocking;
 use crate::sys::files;
 use crate::telemetry::access_log::Sink;
 use latticegate_core::config::{PolicySource, Protocol};
-use latticegate_core::diagnostic::Problem;
+use latticegate_core::diagnostic::Diagnostic;
 
 const PART: &str = "latticegate";
 
@@ -24,7 +24,7 @@ pub(super) struct Running {
     pub(super) doors: Doors,
     pub(super) admin: SocketAddr,
     /// What becomes of the access list while the user edits it.
-    pub(super) lists: mpsc::UnboundedReceiver<Told>,
+    pub(super) lists: mpsc::UnboundedReceiver<ReloadEvent>,
     stop: mpsc::UnboundedSender<Stop>,
     /// How it ended; nothing where it panicked.
     ended: oneshot::Receiver<Result<(), StartError>>,
@@ -130,6 +130,6 @@ fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
 }
 
 /// All problems of a file, one a line.
-fn all(problems: Vec<Problem>) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+fn all(diagnostics: Vec<Diagnostic>) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

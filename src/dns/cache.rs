@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::entry::Entry;
 use super::turns::{Entered, Turns};
-use super::{Answer, Ask, Asks, Family, Found, Lookup, LookupError, Shown, Waiter};
+use super::{Answer, Family, Found, Lookup, LookupError, LookupRequest, LookupRequests, Shown, Waiter};
 use crate::limits::{Rate, Table};
 use latticegate_core::client::ClientKey;
 use latticegate_core::config::{Config, Quota};
@@ -113,7 +113,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     /// Answers until every asker is gone.
-    pub async fn run(mut self, mut asks: Asks) {
+    pub async fn run(mut self, mut asks: LookupRequests) {
         loop {
             let turn = self.turns.next_at(Instant::now());
             tokio::select! {
@@ -127,29 +127,29 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
     }
 
-    fn take(&mut self, ask: Ask) {
+    fn take(&mut self, ask: LookupRequest) {
         let now = Instant::now();
         match ask {
-            Ask::Resolve { name, client, reply } => self.resolve(&name, client, reply, now),
-            Ask::Renew(name) => {
+            LookupRequest::Resolve { name, client, reply } => self.resolve(&name, client, reply, now),
+            LookupRequest::Renew(name) => {
                 // Also where the entry had to make room: the worker that asks has it in use.
-                self.depart(&name, now);
+                self.start_lookup(&name, now);
                 self.touch(&name, now);
             }
-            Ask::Used(name) => self.touch(&name, now),
-            Ask::Probe { name, reply } => {
+            LookupRequest::Used(name) => self.touch(&name, now),
+            LookupRequest::Probe { name, reply } => {
                 let lookup = self.lookup.lookup(&name, Family::V4);
                 self.events.push(Box::pin(async move { Event::Probed(lookup.await, reply) }));
             }
             // Who asked may have gone.
-            Ask::Show { most, reply } => drop(reply.send(self.show(most, now))),
+            LookupRequest::Show { most, reply } => drop(reply.send(self.show(most, now))),
         }
     }
 
     fn happen(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Answered(name, family, result) => self.land(&name, family, result, now),
+            Event::Answered(name, family, result) => self.finish_lookup(&name, family, result, now),
             Event::Probed(result, reply) => {
                 let outcome = outcome_of(&result);
                 self.resolver.note(outcome, now);
@@ -193,7 +193,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
     /// Asks what is due, and answers with what is known or has the asker wait.
     fn proceed(&mut self, name: &Hostname, waiter: Waiter, now: Instant) {
-        self.depart(name, now);
+        self.start_lookup(name, now);
         let Some(entry) = self.entries.get_mut(name) else { return };
         let reply = match entry.verdict(now, &self.limits) {
             Some(reply) => reply,
@@ -205,7 +205,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     /// Asks for each family of which nothing is known, or not for long any more, unless that failed a moment ago.
-    fn depart(&mut self, name: &Hostname, now: Instant) {
+    fn start_lookup(&mut self, name: &Hostname, now: Instant) {
         if !self.entries.contains_key(name) {
             self.make_room(now);
         }
@@ -220,7 +220,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
     }
 
-    fn land(&mut self, name: &Hostname, family: Family, result: Result<Found, LookupError>, now: Instant) {
+    fn finish_lookup(&mut self, name: &Hostname, family: Family, result: Result<Found, LookupError>, now: Instant) {
         self.resolver.note(outcome_of(&result), now);
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.finish(family, result, now, &self.limits) {
@@ -273,7 +273,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
         // A name that never had an answer may be invented: it goes behind all that clients wait for.
         if entry.is_in_use(now, &self.limits) || self.turns.may_ask_now(now) {
-            self.depart(name, now);
+            self.start_lookup(name, now);
         }
     }
 

@@ -102,7 +102,7 @@ pub async fn look_up(lookup: &impl Lookup, name: &Hostname, ipv6: bool) -> Resul
 
 /// What a worker asks of the cache.
 #[derive(Debug)]
-pub(crate) enum Ask {
+pub(crate) enum LookupRequest {
     Resolve {
         name: Hostname,
         /// On whose account, if it is a client's.
@@ -173,27 +173,27 @@ pub struct Shown {
 }
 
 /// The far end of every worker's [`Resolver`], for the cache to read from.
-pub struct Asks(pub(crate) mpsc::UnboundedReceiver<Ask>);
+pub struct LookupRequests(pub(crate) mpsc::UnboundedReceiver<LookupRequest>);
 
 /// Makes [`Resolver`]s, one for each worker.
 #[derive(Debug, Clone)]
 pub struct ResolverFactory {
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::UnboundedSender<LookupRequest>,
     capacity: usize,
 }
 
 impl ResolverFactory {
     /// `capacity`: names that one worker remembers.
-    pub fn new(capacity: usize) -> (Self, Asks) {
+    pub fn new(capacity: usize) -> (Self, LookupRequests) {
         // Unbounded, and yet bounded: each connection asks at most once at a time.
         let (asks, far_end) = mpsc::unbounded_channel();
-        (Self { asks, capacity }, Asks(far_end))
+        (Self { asks, capacity }, LookupRequests(far_end))
     }
 
     /// What the cache knows; nothing if it is gone.
     pub(crate) async fn show<T: From<(usize, Vec<Shown>)>>(&self, most: usize) -> T {
         let (reply, shown) = oneshot::channel();
-        let sent = self.asks.send(Ask::Show { most, reply });
+        let sent = self.asks.send(LookupRequest::Show { most, reply });
         let shown = if sent.is_ok() { shown.await.unwrap_or_default() } else { Default::default() };
         shown.into()
     }
@@ -206,7 +206,7 @@ impl ResolverFactory {
 /// One worker's view of the cache.
 #[derive(Debug)]
 pub struct Resolver {
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::UnboundedSender<LookupRequest>,
     capacity: usize,
     known: RefCell<HashMap<Hostname, Known>>,
 }
@@ -240,7 +240,7 @@ impl Resolver {
         }
         let (reply, replied) = oneshot::channel();
         // The cache is gone only when the process ends.
-        let _ = self.asks.send(Ask::Resolve { name: name.clone(), client, reply: Waiter::Asked(reply) });
+        let _ = self.asks.send(LookupRequest::Resolve { name: name.clone(), client, reply: Waiter::Asked(reply) });
         let answer = match replied.await {
             Ok(Reply::Answer(answer)) => answer,
             Ok(Reply::Queued(answer)) => tokio::select! {
@@ -259,7 +259,7 @@ impl Resolver {
     /// Asks the resolver for the IPv4 addresses of a name, whatever is remembered.
     pub(crate) async fn probe(&self, name: &Hostname) -> Result<Found, LookupError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.asks.send(Ask::Probe { name: name.clone(), reply });
+        let sent = self.asks.send(LookupRequest::Probe { name: name.clone(), reply });
         if sent.is_ok() { answer.await.unwrap_or(Err(LookupError::Failed)) } else { Err(LookupError::Failed) }
     }
 
@@ -271,9 +271,9 @@ impl Resolver {
             return None;
         }
         if now >= entry.answer.renew_at && !entry.renewing.replace(true) {
-            let _ = self.asks.send(Ask::Renew(name.clone()));
+            let _ = self.asks.send(LookupRequest::Renew(name.clone()));
         } else if entry.reported.get().is_none_or(|last| now >= last + Self::USED_EVERY) {
-            let _ = self.asks.send(Ask::Used(name.clone()));
+            let _ = self.asks.send(LookupRequest::Used(name.clone()));
             entry.reported.set(Some(now));
         }
         Some(Arc::clone(&entry.answer))

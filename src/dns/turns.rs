@@ -128,8 +128,8 @@ impl Turns {
 
     fn remove(&mut self, mut whom: impl FnMut(&Hostname, &Waiter, Instant) -> bool) -> Vec<Waiter> {
         let (mut removed, mut empty) = (Vec::new(), Vec::new());
-        for lane in self.queues.iter_mut().flat_map(|queue| &mut queue.lanes) {
-            for mut ticket in std::mem::take(&mut lane.tickets) {
+        for queue in self.queues.iter_mut().flat_map(|queue| &mut queue.queues) {
+            for mut ticket in std::mem::take(&mut queue.tickets) {
                 let waiting = std::mem::take(&mut ticket.waiting);
                 let (gone, stay): (VecDeque<_>, _) =
                     waiting.into_iter().partition(|(waiter, until)| whom(&ticket.name, waiter, *until));
@@ -138,17 +138,17 @@ impl Turns {
                 if ticket.waiting.is_empty() {
                     empty.push(ticket);
                 } else {
-                    lane.tickets.push_back(ticket);
+                    queue.tickets.push_back(ticket);
                 }
             }
         }
-        self.queues.iter_mut().for_each(|queue| queue.lanes.retain(|lane| !lane.tickets.is_empty()));
+        self.queues.iter_mut().for_each(|queue| queue.queues.retain(|queue| !queue.tickets.is_empty()));
         empty.into_iter().for_each(|ticket| drop(self.give_up(ticket)));
         removed
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.lanes.is_empty())
+        self.queues.iter().all(|queue| queue.queues.is_empty())
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -169,7 +169,7 @@ impl Turns {
     fn make_room(&mut self, class: usize, client: ClientKey) -> Option<Ticket> {
         let ([within, beyond], names) = (&mut self.queues, &self.names);
         match class {
-            0 if !beyond.lanes.is_empty() => beyond.cut(0, names),
+            0 if !beyond.queues.is_empty() => beyond.cut(0, names),
             0 => within.cut(within.len_of(client) + 1, names),
             _ => beyond.cut(beyond.len_of(client) + 1, names),
         }
@@ -179,10 +179,10 @@ impl Turns {
 /// One class: a lane for each client, served in turn.
 #[derive(Default)]
 struct Queue {
-    lanes: VecDeque<Lane>,
+    queues: VecDeque<ClientQueue>,
 }
 
-struct Lane {
+struct ClientQueue {
     client: ClientKey,
     /// Never empty, in the order in which they came.
     tickets: VecDeque<Ticket>,
@@ -197,45 +197,45 @@ struct Ticket {
 
 impl Queue {
     fn ticket(&mut self, client: ClientKey, name: &Hostname) -> Option<&mut Ticket> {
-        let lane = self.lanes.iter_mut().find(|lane| lane.client == client)?;
-        lane.tickets.iter_mut().find(|ticket| ticket.name == *name)
+        let queue = self.queues.iter_mut().find(|queue| queue.client == client)?;
+        queue.tickets.iter_mut().find(|ticket| ticket.name == *name)
     }
 
     fn len_of(&self, client: ClientKey) -> usize {
-        self.lanes.iter().find(|lane| lane.client == client).map_or(0, |lane| lane.tickets.len())
+        self.queues.iter().find(|queue| queue.client == client).map_or(0, |queue| queue.tickets.len())
     }
 
     fn push(&mut self, client: ClientKey, ticket: Ticket) {
-        match self.lanes.iter_mut().find(|lane| lane.client == client) {
-            Some(lane) => lane.tickets.push_back(ticket),
-            None => self.lanes.push_back(Lane { client, tickets: [ticket].into() }),
+        match self.queues.iter_mut().find(|queue| queue.client == client) {
+            Some(queue) => queue.tickets.push_back(ticket),
+            None => self.queues.push_back(ClientQueue { client, tickets: [ticket].into() }),
         }
     }
 
     fn pop(&mut self) -> Option<Ticket> {
-        let mut lane = self.lanes.pop_front()?;
-        let ticket = lane.tickets.pop_front();
-        if !lane.tickets.is_empty() {
-            self.lanes.push_back(lane);
+        let mut queue = self.queues.pop_front()?;
+        let ticket = queue.tickets.pop_front();
+        if !queue.tickets.is_empty() {
+            self.queues.push_back(queue);
         }
         ticket
     }
 
     fn earliest(&self) -> Option<Instant> {
-        let tickets = self.lanes.iter().filter_map(|lane| lane.tickets.front());
+        let tickets = self.queues.iter().filter_map(|queue| queue.tickets.front());
         tickets.filter_map(|ticket| ticket.waiting.front()).map(|(_, until)| *until).min()
     }
 
     /// Takes the last place of the longest lane if that is longer than `than`. A name that others wait for as well keeps
     /// its place whoever is cut.
     fn cut(&mut self, than: usize, names: &HashMap<Hostname, usize>) -> Option<Ticket> {
-        let longest = self.lanes.iter_mut().max_by_key(|lane| lane.tickets.len())?;
+        let longest = self.queues.iter_mut().max_by_key(|queue| queue.tickets.len())?;
         if longest.tickets.len() <= than {
             return None;
         }
         let last = longest.tickets.iter().rposition(|ticket| names.get(&ticket.name) == Some(&1))?;
         let ticket = longest.tickets.remove(last);
-        self.lanes.retain(|lane| !lane.tickets.is_empty());
+        self.queues.retain(|queue| !queue.tickets.is_empty());
         ticket
     }
 }

@@ -2,7 +2,7 @@
 //! that has waited longest, on whichever worker it is. There is a bound on their number, and one on the bytes that
 //! they hold together; for the latter only those go that hold any.
 //!
-//! Their number, their bytes and the order in which they came are shared by all workers ([`Crowd`]), as atomics. A
+//! Their number, their bytes and the order in which they came are shared by all workers ([`HalfOpenRegistry`]), as atomics. A
 //! connection is closed by the worker that it lives on: another one only says that somebody has to go there. Bytes are
 //! counted for a connection that has to wait for more of them, so one whose hello comes whole pays nothing.
 
@@ -17,13 +17,13 @@ use std::task::{Poll, Waker};
 use tokio::sync::Notify;
 
 /// What the workers know of each other's half-open connections.
-pub struct Crowd {
+pub struct HalfOpenRegistry {
     limit: u64,
     count: AtomicU64,
     bytes: Bytes,
     /// Each connection has a number of its own: the lower, the longer it has waited.
     next: AtomicU64,
-    workers: Box<[Place]>,
+    workers: Box<[WorkerSlot]>,
 }
 
 /// What connections that wait have in their buffers.
@@ -37,14 +37,14 @@ struct Bytes {
 }
 
 #[derive(Debug)]
-struct Place {
+struct WorkerSlot {
     /// The lowest number on this worker that has not been told to go.
     oldest: AtomicU64,
     /// The lowest of those that hold bytes.
     oldest_holding: AtomicU64,
     /// How many have to go.
     owed: AtomicUsize,
-    told: Notify,
+    wake: Notify,
 }
 
 const NONE: u64 = u64::MAX;
@@ -75,18 +75,18 @@ impl Bytes {
     }
 }
 
-impl Crowd {
+impl HalfOpenRegistry {
     pub fn new(limit: usize, bytes: u64, workers: usize) -> Self {
-        let place = || Place {
+        let slot = || WorkerSlot {
             oldest: AtomicU64::new(NONE),
             oldest_holding: AtomicU64::new(NONE),
             owed: AtomicUsize::new(0),
-            told: Notify::new(),
+            wake: Notify::new(),
         };
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let bytes = Bytes { limit: bytes, held: AtomicU64::new(0), going: AtomicU64::new(0) };
         let (count, next) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { limit, count, bytes, next, workers: (0..workers).map(|_| place()).collect() }
+        Self { limit, count, bytes, next, workers: (0..workers).map(|_| slot()).collect() }
     }
 
     /// Connections that are half-open now.
@@ -101,22 +101,22 @@ impl Crowd {
 
     /// On the worker where somebody has waited longest of all, the `n` that have waited longest there go.
     pub fn evict(&self, n: usize) {
-        let Some((_, place)) = self.worker_of(|place| &place.oldest) else { return };
-        place.owed.fetch_add(n, Ordering::Relaxed);
-        place.told.notify_one();
+        let Some((_, slot)) = self.worker_of(|slot| &slot.oldest) else { return };
+        slot.owed.fetch_add(n, Ordering::Relaxed);
+        slot.wake.notify_one();
     }
 
     /// The worker with the lowest of these numbers.
-    fn worker_of(&self, number: fn(&Place) -> &AtomicU64) -> Option<(usize, &Place)> {
-        let number = |place: &Place| number(place).load(Ordering::Relaxed);
-        let oldest = self.workers.iter().enumerate().min_by_key(|(_, place)| number(place));
-        oldest.filter(|(_, place)| number(place) != NONE)
+    fn worker_of(&self, number: fn(&WorkerSlot) -> &AtomicU64) -> Option<(usize, &WorkerSlot)> {
+        let number = |slot: &WorkerSlot| number(slot).load(Ordering::Relaxed);
+        let oldest = self.workers.iter().enumerate().min_by_key(|(_, slot)| number(slot));
+        oldest.filter(|(_, slot)| number(slot) != NONE)
     }
 }
 
 /// One worker's list, ordered by age.
 pub struct HalfOpen {
-    crowd: Arc<Crowd>,
+    crowd: Arc<HalfOpenRegistry>,
     worker: usize,
     lists: RefCell<Lists>,
 }
@@ -174,12 +174,12 @@ pub struct NoRoom;
 /// The bytes of a connection that is half-open no more: what waits for its upstream, or a later request's head that is
 /// not complete. They count, but nobody has it go for them.
 pub struct Buffered {
-    crowd: Arc<Crowd>,
+    crowd: Arc<HalfOpenRegistry>,
     bytes: u64,
 }
 
 impl Buffered {
-    pub fn none(crowd: &Arc<Crowd>) -> Self {
+    pub fn none(crowd: &Arc<HalfOpenRegistry>) -> Self {
         Self { crowd: Arc::clone(crowd), bytes: 0 }
     }
 
@@ -196,7 +196,7 @@ impl Buffered {
 }
 
 impl HalfOpen {
-    pub fn new(crowd: Arc<Crowd>, worker: usize) -> Rc<Self> {
+    pub fn new(crowd: Arc<HalfOpenRegistry>, worker: usize) -> Rc<Self> {
         Rc::new(Self { crowd, worker, lists: RefCell::default() })
     }
 
@@ -209,15 +209,15 @@ impl HalfOpen {
         self.crowd.count.fetch_add(1, Ordering::Relaxed);
         let mut lists = self.lists.borrow_mut();
         lists.waiting.insert(key, Entry::default());
-        self.tell_oldest(&lists);
+        self.publish_oldest(&lists);
         Waiting { list: Rc::clone(self), key }
     }
 
     /// Does what is asked of this worker; never returns.
-    pub async fn obey(self: Rc<Self>) {
-        while let Some(place) = self.crowd.workers.get(self.worker) {
-            place.told.notified().await;
-            for _ in 0..place.owed.swap(0, Ordering::Relaxed) {
+    pub async fn run_evictions(self: Rc<Self>) {
+        while let Some(slot) = self.crowd.workers.get(self.worker) {
+            slot.wake.notified().await;
+            for _ in 0..slot.owed.swap(0, Ordering::Relaxed) {
                 let oldest = self.lists.borrow().waiting.keys().next().copied();
                 let Some(oldest) = oldest else { break };
                 self.evict(oldest, Why::Room);
@@ -229,13 +229,13 @@ impl HalfOpen {
     /// Those that hold bytes go, the longest waiting of all workers first, until there is room for more bytes.
     fn relieve(&self) {
         while self.crowd.bytes.is_crowded() {
-            match self.crowd.worker_of(|place| &place.oldest_holding) {
+            match self.crowd.worker_of(|slot| &slot.oldest_holding) {
                 Some((worker, _)) if worker == self.worker => {
                     let oldest = self.lists.borrow().holding.first().copied();
                     let Some(oldest) = oldest else { return };
                     self.evict(oldest, Why::Bytes);
                 }
-                Some((_, place)) => return place.told.notify_one(),
+                Some((_, slot)) => return slot.wake.notify_one(),
                 None => return,
             }
         }
@@ -248,17 +248,17 @@ impl HalfOpen {
         lists.holding.remove(&key);
         lists.leaving.insert(key, Leaving { bytes, why });
         self.crowd.bytes.going.fetch_add(bytes, Ordering::Relaxed);
-        self.tell_oldest(&lists);
+        self.publish_oldest(&lists);
         drop(lists);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    fn tell_oldest(&self, lists: &Lists) {
-        let Some(place) = self.crowd.workers.get(self.worker) else { return };
-        place.oldest.store(lists.waiting.keys().next().copied().unwrap_or(NONE), Ordering::Relaxed);
-        place.oldest_holding.store(lists.holding.first().copied().unwrap_or(NONE), Ordering::Relaxed);
+    fn publish_oldest(&self, lists: &Lists) {
+        let Some(slot) = self.crowd.workers.get(self.worker) else { return };
+        slot.oldest.store(lists.waiting.keys().next().copied().unwrap_or(NONE), Ordering::Relaxed);
+        slot.oldest_holding.store(lists.holding.first().copied().unwrap_or(NONE), Ordering::Relaxed);
     }
 }
 
@@ -304,7 +304,7 @@ impl Waiting {
             } else {
                 holding.remove(&self.key)
             };
-            list.tell_oldest(&lists);
+            list.publish_oldest(&lists);
         }
         drop(lists);
         list.relieve();
@@ -321,7 +321,7 @@ impl Waiting {
         let entry = lists.waiting.get_mut(&self.key).ok_or(NoRoom)?;
         let bytes = std::mem::take(&mut entry.bytes);
         lists.holding.remove(&self.key);
-        self.list.tell_oldest(&lists);
+        self.list.publish_oldest(&lists);
         drop(lists);
         Ok(Some(Buffered { crowd: Arc::clone(&self.list.crowd), bytes }))
     }
@@ -344,7 +344,7 @@ impl Drop for Waiting {
             total.give_back(held);
         }
         list.crowd.count.fetch_sub(1, Ordering::Relaxed);
-        list.tell_oldest(&lists);
+        list.publish_oldest(&lists);
     }
 }
 
@@ -369,12 +369,12 @@ mod tests {
     /// Two workers, of which the second has all the others.
     #[tokio::test]
     async fn the_oldest_goes_whichever_worker_has_it() {
-        let crowd = Arc::new(Crowd::new(3, u64::MAX, 2));
+        let crowd = Arc::new(HalfOpenRegistry::new(3, u64::MAX, 2));
         let lists = [0, 1].map(|worker| HalfOpen::new(Arc::clone(&crowd), worker));
         LocalSet::new()
             .run_until(async {
                 for list in &lists {
-                    spawn_local(Rc::clone(list).obey());
+                    spawn_local(Rc::clone(list).run_evictions());
                 }
                 let old = [(); 3].map(|()| lists[1].wait());
                 // The first worker has none of its own to close for this one.
@@ -399,8 +399,8 @@ mod tests {
             .await;
     }
 
-    fn crowd_of_bytes(bytes: u64) -> (Arc<Crowd>, [Rc<HalfOpen>; 2]) {
-        let crowd = Arc::new(Crowd::new(1000, bytes, 2));
+    fn crowd_of_bytes(bytes: u64) -> (Arc<HalfOpenRegistry>, [Rc<HalfOpen>; 2]) {
+        let crowd = Arc::new(HalfOpenRegistry::new(1000, bytes, 2));
         let lists = [0, 1].map(|worker| HalfOpen::new(Arc::clone(&crowd), worker));
         (crowd, lists)
     }
@@ -411,7 +411,7 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 for list in &lists {
-                    spawn_local(Rc::clone(list).obey());
+                    spawn_local(Rc::clone(list).run_evictions());
                 }
                 let [silent, first, second] = [(); 3].map(|()| lists[1].wait());
                 first.hold(300).unwrap();

@@ -10,7 +10,7 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{Buffered, Crowd, HalfOpen, Waiting, Why};
+pub use self::half_open::{Buffered, HalfOpen, HalfOpenRegistry, Waiting, Why};
 pub use self::table::{Exceeded, Permit, Rate, Table};
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{self, Quota};
@@ -21,7 +21,7 @@ use latticegate_core::outcome::RefuseReason;
 pub struct Limits {
     max_open: usize,
     open: AtomicUsize,
-    pub half_open: Arc<Crowd>,
+    pub half_open: Arc<HalfOpenRegistry>,
     half_open_per_client: Arc<Table<ClientKey>>,
     per_client: Option<Arc<Table<ClientKey>>>,
     per_name: Option<Arc<Table<Hostname>>>,
@@ -43,7 +43,7 @@ impl Limits {
         Self {
             max_open: limits.connections,
             open: AtomicUsize::new(0),
-            half_open: Arc::new(Crowd::new(limits.half_open.get(), limits.half_open_bytes, workers)),
+            half_open: Arc::new(HalfOpenRegistry::new(limits.half_open.get(), limits.half_open_bytes, workers)),
             half_open_per_client: Table::new(half_open_per_client, capacity),
             per_client: per_client.is_some().then(|| Table::new(per_client, capacity)),
             per_name: per_name.is_some().then(|| Table::new(per_name, capacity)),

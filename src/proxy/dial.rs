@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::sys::random::Random;
 use crate::sys::socket::{self, Trouble};
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
-use latticegate_core::policy::reach::Reach;
+use latticegate_core::policy::destination::DestinationGuard;
 
 /// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ pub struct Unreached {
 pub async fn dial(
     addresses: &[IpAddr],
     port: u16,
-    reach: &Reach,
+    reach: &DestinationGuard,
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(TcpStream, SocketAddr), Unreached> {

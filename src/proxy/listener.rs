@@ -54,7 +54,7 @@ impl Acceptor {
         let mut phase = self.phase.clone();
         let closing = async {
             // The phase's sender is dropped only when the process is ending anyhow.
-            let _ = phase.wait_for(|phase| *phase >= Phase::Leaving).await;
+            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
             // A client that has not sent a byte yet waits in the kernel, where closing the listener would reset
             // it: let it in while there is time.
             if let Err(error) = socket::defer_accept(&listener, Duration::ZERO) {
@@ -174,12 +174,12 @@ impl Acceptor {
         let listener = &self.reporter.listener;
         let trusted =
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
-        let scratch = self.worker.tools.scratch();
+        let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
             Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow_mut()),
             Protocol::Tls => refuse::Request::default(),
         };
-        let now = self.worker.wall().now();
+        let now = self.worker.clock().now();
         let answer = refuse::answer(outcome, listener.protocol, record.id, request, now).filter(|_| trusted);
         refuse::discard(stream, scratch);
         refuse::send(stream, answer.as_deref().unwrap_or_default());
@@ -193,7 +193,7 @@ impl Acceptor {
         if self.worker.limits().is_full() {
             if self.refuse(&stream, record, "limits.connections") {
                 let worker = Rc::clone(&self.worker);
-                spawn_local(async move { worker.lingering.linger(&stream, worker.tools.scratch()).await });
+                spawn_local(async move { worker.lingering.linger(&stream, worker.resources.scratch()).await });
             }
             return;
         }

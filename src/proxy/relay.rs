@@ -19,19 +19,19 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use self::direction::{Direction, Ended, Lane, OneWay};
+use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
 pub use self::reset::delivered;
 use crate::sys::socket::set_keepalive;
-use latticegate_core::outcome::{Close, RefuseReason, Side, Tally};
+use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
-pub struct Tools {
+pub struct RelayResources {
     scratch: RefCell<Box<[u8]>>,
     pipes: PipePool,
 }
 
-impl Tools {
+impl RelayResources {
     /// One read moves at most this many bytes. 64 KiB holds what a socket usually has; more only helps bulk,
     /// and bulk goes through a pipe.
     const SCRATCH: usize = 64 * 1024;
@@ -55,7 +55,7 @@ impl Tools {
     }
 }
 
-impl Default for Tools {
+impl Default for RelayResources {
     fn default() -> Self {
         Self::new()
     }
@@ -83,7 +83,7 @@ pub struct Resets {
 /// Follows HTTP/1 both ways, and decides about each request before it is passed on.
 pub trait HttpFilter {
     /// About all bytes of the client that have come and are not passed on yet.
-    fn request(&mut self, bytes: &[u8]) -> Decision;
+    fn request(&mut self, bytes: &[u8]) -> FilterStatus;
 
     /// The upstream sent these; they are passed on whatever they are.
     fn response(&mut self, bytes: &[u8]);
@@ -105,7 +105,7 @@ pub trait HttpFilter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum FilterStatus {
     /// The first so many bytes may be passed on.
     Pass(usize),
     NeedMore,
@@ -127,7 +127,7 @@ pub struct Relay<'a> {
     pub upstream: &'a TcpStream,
     /// Ends when no byte has moved either way for so long.
     pub idle: Duration,
-    pub tools: &'a Tools,
+    pub resources: &'a RelayResources,
     /// Once set, and the relay polled again, it ends so.
     pub cut: &'a Cell<Option<Close>>,
 }
@@ -139,7 +139,7 @@ impl<'a> Relay<'a> {
     pub fn run<'f>(
         self,
         ahead: Vec<u8>,
-        tally: &'f mut Tally,
+        bytes: &'f mut ByteCounts,
         filter: Option<&'f mut (dyn HttpFilter + 'f)>,
     ) -> impl Future<Output = End> + use<'a, 'f> {
         let mut last_move = Instant::now();
@@ -149,11 +149,11 @@ impl<'a> Relay<'a> {
         async move {
             let mut timer = pin!(sleep(first_timer));
             poll_fn(|cx| {
-                let before = *tally;
-                if let Poll::Ready(end) = pair.poll(cx, tally) {
+                let before = *bytes;
+                if let Poll::Ready(end) = pair.poll(cx, bytes) {
                     return Poll::Ready(end);
                 }
-                if *tally != before {
+                if *bytes != before {
                     last_move = Instant::now();
                 }
                 if pair.down.is_discarding() && !pair.last_words {
@@ -212,13 +212,13 @@ impl<'a, 'f> Pair<'a, 'f> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, tally: &mut Tally) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>, bytes: &mut ByteCounts) -> Poll<End> {
         if let Some(close) = self.relay.cut.get() {
             return Poll::Ready(self.end(close));
         }
         loop {
-            self.poll_direction(cx, Side::Client, &mut tally.up);
-            self.poll_direction(cx, Side::Upstream, &mut tally.down);
+            self.poll_direction(cx, Side::Client, &mut bytes.up);
+            self.poll_direction(cx, Side::Upstream, &mut bytes.down);
             if self.is_over() {
                 let close = match self.reset {
                     None => Close::Done,
@@ -238,7 +238,7 @@ impl<'a, 'f> Pair<'a, 'f> {
     }
 
     /// Moves what `source` sends.
-    fn poll_direction(&mut self, cx: &mut Context<'_>, source: Side, tally: &mut u64) {
+    fn poll_direction(&mut self, cx: &mut Context<'_>, source: Side, bytes: &mut u64) {
         let last = self.from(source.other()).is_closed();
         let Self { relay, up, down, filter, .. } = self;
         let (direction, from, to) = match source {
@@ -246,8 +246,8 @@ impl<'a, 'f> Pair<'a, 'f> {
             Side::Upstream => (down, relay.upstream, relay.client),
         };
         let filter = filter.as_mut().map(|filter| OneWay { filter: &mut **filter, from: source });
-        let mut lane = Lane { source: from, sink: to, tools: relay.tools, tally, filter };
-        if let Poll::Ready(Some(ended)) = direction.poll(cx, &mut lane, last) {
+        let mut transfer = Transfer { source: from, sink: to, resources: relay.resources, bytes, filter };
+        if let Poll::Ready(Some(ended)) = direction.poll(cx, &mut transfer, last) {
             self.note(ended, source);
         }
     }

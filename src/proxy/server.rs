@@ -58,13 +58,13 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
-    let log = Log::with_clock(shared.config.access_log.format, writer, shared.wall.clone());
+    let log = Log::with_clock(shared.config.access_log.format, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn_local(async move { flusher.keep_flushing().await });
-        spawn_local(Rc::clone(&worker.half_open).obey());
-        spawn_local(worker.tools.keep_pipes_few());
+        spawn_local(Rc::clone(&worker.half_open).run_evictions());
+        spawn_local(worker.resources.keep_pipes_few());
         spawn_local(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
         spawn_local(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());

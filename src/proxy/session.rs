@@ -32,7 +32,7 @@ use latticegate_core::policy::{ListenerView, RuleId};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Reporter>, worker: Rc<Worker>) {
-    let mut farewell = Farewell {
+    let mut notice = ShutdownNotice {
         stream,
         reporter: &reporter,
         worker: &worker,
@@ -41,9 +41,9 @@ pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Re
         request: Cell::default(),
     };
     let mut session = Session {
-        stream: &mut farewell.stream,
-        farewell_due: &farewell.due,
-        request: &farewell.request,
+        stream: &mut notice.stream,
+        notice_due: &notice.due,
+        request: &notice.request,
         listener: &reporter.listener,
         worker: &worker,
         record,
@@ -60,7 +60,7 @@ pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Re
 }
 
 /// What the client hears if the process stops before its upstream is reached: the session is dropped then.
-struct Farewell<'a> {
+struct ShutdownNotice<'a> {
     stream: TcpStream,
     reporter: &'a Reporter,
     worker: &'a Worker,
@@ -69,13 +69,13 @@ struct Farewell<'a> {
     request: Cell<refuse::Request>,
 }
 
-impl Drop for Farewell<'_> {
+impl Drop for ShutdownNotice<'_> {
     fn drop(&mut self) {
         if !self.due.get() || !self.reporter.stopping.get() {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let (protocol, now) = (self.reporter.listener.protocol, self.worker.wall().now());
+        let (protocol, now) = (self.reporter.listener.protocol, self.worker.clock().now());
         if let Some(answer) = refuse::answer(stopped, protocol, self.id, self.request.get(), now) {
             refuse::send(&self.stream, &answer);
         }
@@ -84,7 +84,7 @@ impl Drop for Farewell<'_> {
 
 struct Session<'a> {
     stream: &'a mut TcpStream,
-    farewell_due: &'a Cell<bool>,
+    notice_due: &'a Cell<bool>,
     /// What is known of the request that an answer of ours would be for.
     request: &'a Cell<refuse::Request>,
     listener: &'a config::Listener,
@@ -104,7 +104,7 @@ impl Session<'_> {
     async fn pass(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
-        let arrived = Box::pin(self.arrive(&mut ahead)).await;
+        let arrived = Box::pin(self.establish(&mut ahead)).await;
         let (name, requests, list, upstream) =
             arrived.inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
         self.buffered = None;
@@ -116,11 +116,11 @@ impl Session<'_> {
     }
 
     /// All that comes before the relay.
-    async fn arrive(
+    async fn establish(
         &mut self,
         ahead: &mut ReadAhead,
     ) -> Result<(Hostname, Option<Box<Exchange>>, u64, TcpStream), Outcome> {
-        let (name, requests, list) = self.introduce(ahead).await?;
+        let (name, requests, list) = self.read_preface(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
         Ok((name, requests, list, upstream))
@@ -153,8 +153,8 @@ impl Session<'_> {
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
         let idle = worker.config().timeouts.idle;
-        let relay = Relay { client: stream, upstream, idle, tools: &worker.tools, cut: &cut };
-        let mut relay = pin!(relay.run(ahead, &mut record.tally, filter));
+        let relay = Relay { client: stream, upstream, idle, resources: &worker.resources, cut: &cut };
+        let mut relay = pin!(relay.run(ahead, &mut record.bytes, filter));
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
             let changed = worker.changed.notified();
@@ -208,7 +208,7 @@ impl Session<'_> {
         let deadline = worker.config().timeouts.connect;
         match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
-                self.farewell_due.set(false);
+                self.notice_due.set(false);
                 self.record.upstream = Some(address);
                 self.record.times.connect = Some(self.record.times.elapsed());
                 Ok(stream)
@@ -241,12 +241,12 @@ impl Session<'_> {
 
 /// What the record says of a rule that has decided.
 fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
-    loaded.note(rule, worker.wall().now());
+    loaded.note(rule, worker.clock().now());
     rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
 }
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
-    ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.wall().now() }
+    ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.clock().now() }
 }
 
 /// Until the client has left: with a reset, or, where TLS is spoken, with a FIN, after which no handshake can be ended. A

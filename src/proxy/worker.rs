@@ -13,14 +13,14 @@ use crate::dns::Resolver;
 use crate::limits::{HalfOpen, Limits};
 use crate::proxy::dial::Failing;
 use crate::proxy::linger::Lingering;
-use crate::proxy::relay::Tools;
+use crate::proxy::relay::RelayResources;
 use crate::reload::{Current, Loaded, Shadow};
-use crate::sys::clock::Wall;
+use crate::sys::clock::Clock;
 use crate::sys::socket;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
-use latticegate_core::policy::reach::Reach;
+use latticegate_core::policy::destination::DestinationGuard;
 
 /// Half-open connections that make room when the machine is short of something.
 const EVICTED_AT_ONCE: usize = 16;
@@ -30,7 +30,7 @@ const EVICTED_AT_ONCE: usize = 16;
 pub enum Phase {
     Serving,
     /// Not ready any more, but still accepting while the load balancer notices.
-    Leaving,
+    Draining,
     /// Take what the queues still hold, then accept no more.
     Closing,
     /// End what is still open; what was sent has a moment to arrive.
@@ -43,12 +43,12 @@ pub enum Phase {
 pub struct Shared {
     pub config: Config,
     pub policy: Arc<Current>,
-    pub reach: Reach,
+    pub reach: DestinationGuard,
     pub limits: Limits,
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
-    pub wall: Wall,
+    pub clock: Clock,
 }
 
 /// What one worker's connections share.
@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     pub(crate) resolver: Resolver,
     pub(crate) failing: Failing,
-    pub(crate) tools: Tools,
+    pub(crate) resources: RelayResources,
     pub(crate) half_open: Rc<HalfOpen>,
     /// The list that decides nothing, if there is one.
     pub(crate) shadow: Option<Arc<Shadow>>,
@@ -82,7 +82,7 @@ impl Worker {
         Self {
             resolver,
             failing: Failing::default(),
-            tools: Tools::new(),
+            resources: RelayResources::new(),
             half_open: HalfOpen::new(Arc::clone(&shared.limits.half_open), number),
             shadow: shared.shadow.clone(),
             lingering: Lingering::new(shared.config.workers.get()),
@@ -114,7 +114,7 @@ impl Worker {
         &self.shared.metrics
     }
 
-    pub(crate) fn reach(&self) -> &Reach {
+    pub(crate) fn reach(&self) -> &DestinationGuard {
         &self.shared.reach
     }
 
@@ -122,8 +122,8 @@ impl Worker {
         &self.shared.limits
     }
 
-    pub(crate) fn wall(&self) -> &Wall {
-        &self.shared.wall
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// Counts a session that has reached its upstream, until it has ended there.
@@ -149,7 +149,7 @@ impl Worker {
 
     /// fds or memory are short: whoever has asked for nothing yet has to go first, and so do pipes that nobody uses.
     pub(crate) fn make_room(&self) {
-        self.tools.close_idle_pipes();
+        self.resources.close_idle_pipes();
         self.limits().half_open.evict(EVICTED_AT_ONCE);
         self.shared.status.set_short();
     }

@@ -128,11 +128,11 @@ pub struct Reloader {
     /// Why the source's list is not the one in force, as told: what stays broken is told once.
     pub trouble: Option<String>,
     /// Who hears of it beside the log.
-    pub audience: Option<mpsc::UnboundedSender<Told>>,
+    pub audience: Option<mpsc::UnboundedSender<ReloadEvent>>,
 }
 
 #[derive(Debug)]
-pub enum Told {
+pub enum ReloadEvent {
     InForce { rules: usize },
     OldStays { why: String },
 }
@@ -211,11 +211,11 @@ impl Reloader {
                 "the access list was not reloaded; the old one stays in force: {why}"
             );
             self.trouble = Some(why.to_owned());
-            self.tell(Told::OldStays { why: why.to_owned() });
+            self.tell(ReloadEvent::OldStays { why: why.to_owned() });
         }
     }
 
-    fn tell(&self, what: Told) {
+    fn tell(&self, what: ReloadEvent) {
         if let Some(audience) = &self.audience {
             // Whoever listened may have gone.
             let _ = audience.send(what);
@@ -226,7 +226,7 @@ impl Reloader {
         loaded.count_into(&self.metrics);
         let rules = loaded.policy.rules().len();
         let changes = self.current.swap(loaded);
-        self.tell(Told::InForce { rules });
+        self.tell(ReloadEvent::InForce { rules });
         let (added, removed, moved) = (changes.added.len(), changes.removed.len(), changes.moved.len());
         let (loaded, on_reload) = (self.current.load(), self.on_reload);
         spawn_local(async move {

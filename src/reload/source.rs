@@ -10,7 +10,7 @@ use super::http::HttpSource;
 #[cfg(feature = "s3")]
 use super::s3::S3Source;
 use latticegate_core::config::PolicySource;
-use latticegate_core::diagnostic::{Origin, Problem};
+use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
 
 /// Which list it is: what the source calls it (an ETag, a version id) and a hash of its text.
@@ -51,7 +51,7 @@ pub enum Source {
 #[derive(Debug)]
 pub enum SourceError {
     /// The text is there, but no list.
-    Problems(Vec<Problem>),
+    Problems(Vec<Diagnostic>),
     /// It could not be fetched.
     Unreachable(String),
 }
@@ -145,9 +145,9 @@ impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => f.write_str(why),
-            Self::Problems(problems) => {
-                for (index, problem) in problems.iter().enumerate() {
-                    write!(f, "{}{problem}", if index == 0 { "" } else { "; " })?;
+            Self::Problems(diagnostics) => {
+                for (index, diagnostic) in diagnostics.iter().enumerate() {
+                    write!(f, "{}{diagnostic}", if index == 0 { "" } else { "; " })?;
                 }
                 Ok(())
             }

@@ -18,12 +18,12 @@ use latticegate_core::config::PolicySource;
 
 /// Asked one thing at a time.
 pub struct SourceThread {
-    asks: UnboundedSender<Ask>,
+    asks: UnboundedSender<LookRequest>,
     /// What is asked, for messages.
     name: String,
 }
 
-struct Ask {
+struct LookRequest {
     known: Option<Version>,
     /// Read it, also if it looks unchanged.
     anew: bool,
@@ -70,7 +70,7 @@ impl SourceThread {
     pub(super) async fn look(&self, known: Option<Version>, anew: bool) -> Result<Look, SourceError> {
         let (answer, answered) = oneshot::channel();
         let gone = || SourceError::Unreachable(format!("{}: the thread that reads it has ended", self.name));
-        self.asks.send(Ask { known, anew, answer }).map_err(|_| gone())?;
+        self.asks.send(LookRequest { known, anew, answer }).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -93,9 +93,9 @@ fn start_runtime(source: &PolicySource) -> io::Result<LocalRuntime> {
     Ok(runtime)
 }
 
-async fn answer(from: PolicySource, mut asked: UnboundedReceiver<Ask>) {
+async fn answer(from: PolicySource, mut asked: UnboundedReceiver<LookRequest>) {
     let mut source = Source::new(&from);
-    while let Some(Ask { known, anew, answer }) = asked.recv().await {
+    while let Some(LookRequest { known, anew, answer }) = asked.recv().await {
         let look = async {
             // What it takes to reach the source, such as certificates, may be there later.
             if source.is_err() {

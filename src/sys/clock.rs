@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 
 /// Each copy tells the same time.
 #[derive(Debug, Clone, Default)]
-pub struct Wall {
+pub struct Clock {
     /// Seconds that a test has moved it.
     moved: Arc<AtomicI64>,
 }
 
-impl Wall {
+impl Clock {
     pub fn now(&self) -> SystemTime {
         let moved = self.moved.load(Ordering::Relaxed);
         let distance = Duration::from_secs(moved.unsigned_abs());

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sys::machine;
 use latticegate_core::config::{self, Config};
-use latticegate_core::diagnostic::{Origin, Problem};
+use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::yaml;
 
 /// The environment of this process.
@@ -21,7 +21,7 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 pub fn configuration(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     with_file(file, |file| Config::parse(file, environment, &machine::of_process()))
 }
 
@@ -29,21 +29,21 @@ pub fn configuration(
 pub fn configuration_for_list(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     with_file(file, |file| Config::parse_for_list(file, environment, &machine::of_process()))
 }
 
 fn with_file<T>(
     path: Option<&Path>,
-    parse: impl FnOnce(Option<config::File<'_>>) -> Result<T, Vec<Problem>>,
-) -> Result<T, Vec<Problem>> {
+    parse: impl FnOnce(Option<config::File<'_>>) -> Result<T, Vec<Diagnostic>>,
+) -> Result<T, Vec<Diagnostic>> {
     let Some(path) = path else { return parse(None) };
-    let text = text(path).map_err(|problem| vec![problem])?;
+    let text = text(path).map_err(|diagnostic| vec![diagnostic])?;
     parse(Some(config::File { path, text: &text }))
 }
 
 /// A file's text, or what is wrong with it.
-pub fn text(path: &Path) -> Result<String, Problem> {
+pub fn text(path: &Path) -> Result<String, Diagnostic> {
     let origin = Origin::file(path);
     let bytes = read(path).map_err(|error| yaml::unreadable(&error, origin.clone()))?;
     yaml::text(bytes, origin)

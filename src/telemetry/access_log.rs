@@ -3,7 +3,7 @@
 //! dropped and counted.
 
 mod ascii;
-mod clock;
+mod timestamps;
 mod file;
 mod json;
 mod line;
@@ -17,11 +17,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use self::clock::Clock;
 pub use self::file::{Rotation, help};
 use self::line::Now;
+use self::timestamps::Timestamps;
 pub use self::writer::{Of, Sink, Writer, Written};
-use crate::sys::clock::Wall;
+use crate::sys::clock::Clock;
 use crate::telemetry::record::Record;
 use latticegate_core::config::{self, LogFormat};
 use latticegate_core::outcome::Outcome;
@@ -30,8 +30,8 @@ use latticegate_core::outcome::Outcome;
 pub struct Log {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
+    timestamps: Timestamps,
     clock: Clock,
-    wall: Wall,
     first_line: Notify,
     writer: Writer,
 }
@@ -46,15 +46,15 @@ impl Log {
     const DELAY: Duration = Duration::from_millis(100);
 
     pub fn new(format: LogFormat, writer: Writer) -> Rc<Self> {
-        Self::with_clock(format, writer, Wall::default())
+        Self::with_clock(format, writer, Clock::default())
     }
 
-    pub fn with_clock(format: LogFormat, writer: Writer, wall: Wall) -> Rc<Self> {
+    pub fn with_clock(format: LogFormat, writer: Writer, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             format,
             buffer: RefCell::default(),
-            clock: Clock::default(),
-            wall,
+            timestamps: Timestamps::default(),
+            clock,
             first_line: Notify::new(),
             writer,
         })
@@ -62,7 +62,7 @@ impl Log {
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
         let mut buffer = self.buffer.borrow_mut();
-        let now = Now { clock: &self.clock, time: self.wall.now(), elapsed: record.times.elapsed() };
+        let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         if was_empty {
             // Room for a whole piece at once: growing line by line copies it several times over.

@@ -14,7 +14,7 @@ use latticegate_core::config::Emf;
 use latticegate_core::outcome::Outcome;
 
 /// Tells what happened since it told last.
-pub struct Teller {
+pub struct Emitter {
     config: Emf,
     metrics: Metrics,
     before: Before,
@@ -30,7 +30,7 @@ struct Before {
     connects: Taken,
 }
 
-impl Teller {
+impl Emitter {
     pub fn new(config: Emf, metrics: Metrics) -> Self {
         Self { config, metrics, before: Before::default() }
     }
@@ -124,7 +124,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let listener = metrics.listener("tls");
         let emf = Emf { interval: Duration::from_secs(60), namespace: "n".into(), dimensions: BTreeMap::new() };
-        let mut lines = Teller::new(emf, metrics.clone());
+        let mut lines = Emitter::new(emf, metrics.clone());
         metrics.connects.record(Duration::from_millis(1));
         for outcome in [Outcome::Refused(RefuseReason::NotTls), Outcome::Failed(Failure::DnsFailed)] {
             listener.closed(outcome, &Record::new(1, ([192, 0, 2, 1], 1).into()));

@@ -232,12 +232,12 @@ impl ListenerMetrics {
         if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
         }
-        let (tally, times) = (&record.tally, &record.times);
-        if tally.up > 0 {
-            self.bytes_up.increment(tally.up);
+        let (bytes, times) = (&record.bytes, &record.times);
+        if bytes.up > 0 {
+            self.bytes_up.increment(bytes.up);
         }
-        if tally.down > 0 {
-            self.bytes_down.increment(tally.down);
+        if bytes.down > 0 {
+            self.bytes_down.increment(bytes.down);
         }
         if let Some(hello) = times.hello {
             self.handshake.record(hello);

@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 pub use self::throttle::{left_out, report_left_out};
 use crate::sys::blocking::Pending;
 use crate::telemetry::access_log::{Of, Sink, Writer, Written};
-use latticegate_core::diagnostic::{Problem, Severity};
+use latticegate_core::diagnostic::{Diagnostic, Severity};
 
 /// One for the process, as the subscriber of `tracing` is.
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -54,8 +54,8 @@ impl ProcessLog {
     }
 
     /// One line each, all in one piece: there may be more of them than lines fit in the queue.
-    pub fn tell(&self, severity: Severity, problems: &[Problem]) {
-        let lines = problems.iter().map(|problem| format!("{severity}: {problem}\n"));
+    pub fn tell(&self, severity: Severity, diagnostics: &[Diagnostic]) {
+        let lines = diagnostics.iter().map(|diagnostic| format!("{severity}: {diagnostic}\n"));
         self.writer.send(lines.collect::<String>().into_bytes());
     }
 

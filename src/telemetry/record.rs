@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use latticegate_core::client::Client;
-use latticegate_core::outcome::{Side, Tally};
+use latticegate_core::outcome::{ByteCounts, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
 
 pub struct Record {
@@ -21,7 +21,7 @@ pub struct Record {
     pub upstream: Option<SocketAddr>,
     /// What an operator should know beyond the reason word.
     pub detail: Option<Box<str>>,
-    pub tally: Tally,
+    pub bytes: ByteCounts,
     pub closed_by: Option<Side>,
     /// The addresses came from an expired answer, because the resolver was silent.
     pub stale: bool,
@@ -78,7 +78,7 @@ impl Record {
             name: None,
             upstream: None,
             detail: None,
-            tally: Tally::default(),
+            bytes: ByteCounts::default(),
             closed_by: None,
             stale: false,
             hello: None,

@@ -32,7 +32,7 @@ pub enum Unready {
     NotListening,
     NoDns,
     DnsSilent,
-    Leaving,
+    Draining,
 }
 
 /// How long a shortage is told after it was last met.
@@ -58,7 +58,7 @@ impl Status {
         }
     }
 
-    pub fn set_leaving(&self) {
+    pub fn set_draining(&self) {
         self.leaving.store(true, Ordering::Release);
     }
 
@@ -99,7 +99,7 @@ impl Status {
     /// A policy is always loaded: without one the process does not start.
     pub fn ready(&self) -> Result<(), Unready> {
         if self.leaving.load(Ordering::Acquire) {
-            return Err(Unready::Leaving);
+            return Err(Unready::Draining);
         }
         if !self.listening.load(Ordering::Acquire) {
             return Err(Unready::NotListening);
@@ -143,7 +143,7 @@ impl std::fmt::Display for Unready {
             Self::NotListening => "the listeners are not bound yet",
             Self::NoDns => "dns.server has not answered yet",
             Self::DnsSilent => "dns.server does not answer, and readiness.fail_on_dns is set",
-            Self::Leaving => "shutting down",
+            Self::Draining => "shutting down",
         })
     }
 }
@@ -168,8 +168,8 @@ mod tests {
         assert!(status.set_crowded(CROWDED));
         assert_eq!(status.ready(), Ok(()));
         assert_eq!(status.warnings().collect::<Vec<_>>(), Warning::ALL);
-        status.set_leaving();
-        assert_eq!(status.ready(), Err(Unready::Leaving));
+        status.set_draining();
+        assert_eq!(status.ready(), Err(Unready::Draining));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Admin {
         /// More names than anyone reads.
         const NAMES: usize = 200;
         Snapshot {
-            now: self.shared.wall.now(),
+            now: self.shared.clock.now(),
             uptime: Duration::from_secs(self.started.elapsed().as_secs()),
             ready: self.status.ready(),
             shared: Arc::clone(&self.shared),

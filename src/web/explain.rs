@@ -8,7 +8,7 @@ use latticegate_core::config::{Config, Listener};
 use latticegate_core::explain::{self, Answer, Question};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
-use latticegate_core::policy::{Policy, Reach, endpoint};
+use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
 /// What was asked, as it was written.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ pub(super) async fn answer(
     form: &Form,
     policy: &Policy,
     config: &Config,
-    reach: &Reach,
+    reach: &DestinationGuard,
     resolver: &Resolver,
 ) -> Result<String, String> {
     let from: IpAddr =
@@ -56,7 +56,7 @@ pub(super) async fn answer(
     let to = Hostname::parse(form.to.as_bytes()).map_err(|error| format!("to: not a DNS name: {error}"))?;
     let via = match form.via.as_str() {
         "" => None,
-        id => Some(endpoint(id).map_err(|fault| format!("via: {}; {}", fault.message, fault.mend))?),
+        id => Some(endpoint(id).map_err(|error| format!("via: {}; {}", error.message, error.help))?),
     };
     let listener = listener(form, config)?;
     let question = Question { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };

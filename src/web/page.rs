@@ -230,7 +230,7 @@ fn names(out: &mut String, now: &Snapshot) -> fmt::Result {
     out.write_str("</table>")
 }
 
-/// Meaning and mend, from the table in docs/reasons.md.
+/// Meaning and help, from the table in docs/reasons.md.
 fn advice(outcome: Outcome) -> (&'static str, &'static str) {
     let start = format!("| `{}` | `{}` | ", outcome.word(), outcome.reason());
     let row = REASONS.lines().find_map(|line| line.strip_prefix(&*start));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_that_is_documented_has_its_mend() {
+    fn every_reason_that_is_documented_has_help() {
         let (meaning, action) = advice(Outcome::Refused(latticegate_core::outcome::RefuseReason::ClientDenied));
         assert!(meaning.contains("access list") && action.contains("allow"), "{meaning}|{action}");
         let missing: Vec<_> =

@@ -45,7 +45,7 @@ def test_the_tasks_environment_is_taken(mode, fleet, binary):
     environment = environment_of(fleet)
     assert len([name for name in environment if name.startswith("LATTICEGATE_")]) >= 8
     code, report = check(binary, environment)
-    assert (code, report["ok"], report["problems"]) == (0, True, [])
+    assert (code, report["ok"], report["diagnostics"]) == (0, True, [])
     # It has read the list's place: the object itself is judged before it is published.
     assert environment["LATTICEGATE_POLICY"] in report["not_checked"][0]
 
@@ -60,7 +60,7 @@ def test_options_of_the_environment_are_taken(binary, more):
 def test_what_is_not_taken_is_told(binary, name, value):
     environment = environment_of(resolve.resolve(modes.ROOT, modes.OFFERED[0].parameters())) | {name: value}
     code, report = check(binary, environment)
-    assert code == 1 and name in json.dumps(report["problems"])
+    assert code == 1 and name in json.dumps(report["diagnostics"])
 
 
 def test_only_known_variables_beside_ours(fleet):

@@ -40,7 +40,7 @@ def test_the_number_of_modes():
 
 
 @pytest.mark.parametrize("mode", [m for m in modes.ALL if m.refused], ids=str)
-def test_a_mode_that_cannot_be_is_refused_with_its_mend(mode):
+def test_a_mode_that_cannot_be_is_refused_with_help(mode):
     with pytest.raises(resolve.RuleFailed, match="use PRIVATE or BOTH"):
         resolve.resolve(modes.ROOT, mode.parameters())
 

@@ -105,7 +105,7 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     groups = aws(moto, "elbv2", "describe-target-groups", "--query", "TargetGroups[].[Port,HealthCheckPath]").splitlines()
     assert sorted(groups) == ["8080\t/readyz", "8080\t/readyz", "8443\t/readyz", "8443\t/readyz"]
 
-    # moto runs no tasks and knows no association of a stack: verify must say so, and how to mend it.
+    # moto runs no tasks and knows no association of a stack: verify must say so, and how to fix it.
     said = run(moto, "verify", expect=1)
     assert "ok    stack latticegate is CREATE_COMPLETE" in said
     assert "WRONG 0 of 0 tasks run" in said and "aws logs tail" in said

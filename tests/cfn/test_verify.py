@@ -104,7 +104,7 @@ def test_quota_balancer_and_role(stub):  # noqa: F811
 
 def test_tasks_that_the_quota_keeps_out(stub):  # noqa: F811
     stub.answer("describe-services", {"services": [{"runningCount": 2, "desiredCount": 3, "events": [{"message": "(service x) was unable to place a task. Reason: You've reached the limit on the number of vCPUs you can run concurrently."}]}]})
-    assert "mend: the quota below" in wrong(stub)
+    assert "help: the quota below" in wrong(stub)
 
 
 # ---------- calling ----------

@@ -22,9 +22,9 @@ fn a_rule_ends_by_the_clock_on_the_wall_and_holds_again_when_that_is_set_back() 
         ..Setup::default()
     });
     assert!(is_let_in(&mut lab));
-    lab.wall.jump(200 * 365 * DAY);
+    lab.clock.jump(200 * 365 * DAY);
     assert!(!is_let_in(&mut lab));
-    lab.wall.jump(-200 * 365 * DAY);
+    lab.clock.jump(-200 * 365 * DAY);
     assert!(is_let_in(&mut lab));
     lab.end();
 }
@@ -38,7 +38,7 @@ fn a_clock_that_jumps_ends_no_session_and_no_wait() {
         let start = Instant::now();
         let mut late = lab.connect(Port::Tls);
         late.say([&tcp4(&[])[..], &hello()[..20]].concat());
-        lab.wall.jump(jump);
+        lab.clock.jump(jump);
         // An open session is idle for as long as it was, by its own clock.
         client.hears_nothing();
         client.say(b"more").finish();

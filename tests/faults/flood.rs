@@ -18,9 +18,9 @@ pub const FILES: u32 = 20_000;
 const CROWD: usize = 10_000;
 
 /// Connections that say the same and then nothing, in a process of their own; gone when dropped.
-pub struct Crowd(Child);
+pub struct HalfOpenRegistry(Child);
 
-impl Crowd {
+impl HalfOpenRegistry {
     /// All of them stay until they are dropped here.
     fn of(size: usize, address: SocketAddr, bytes: &[u8]) -> Self {
         Self::sending(size, address, bytes, "stay")
@@ -63,7 +63,7 @@ sys.stdin.read()
     }
 }
 
-impl Drop for Crowd {
+impl Drop for HalfOpenRegistry {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -89,7 +89,7 @@ pub fn pass(gate: &Gate) {
 fn thousands_of_slow_hellos_keep_nobody_out() {
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000");
     let (tls, before) = (gate.address("tls"), gate.resident());
-    let slow = Crowd::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
+    let slow = HalfOpenRegistry::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
     let active = r#"latticegate_connections_active{listener="tls"}"#;
     crate::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
     (0..50).for_each(|_| pass(&gate));
@@ -106,7 +106,7 @@ fn thousands_of_silent_connections_keep_nobody_out() {
     let gate = start("connections: 12000");
     let tls = gate.address("tls");
     let before = gate.open_files();
-    let silent = Crowd::of(CROWD, tls, b"");
+    let silent = HalfOpenRegistry::of(CROWD, tls, b"");
     (0..50).for_each(|_| pass(&gate));
     eprintln!("{CROWD} silent connections: {} more open files", gate.open_files().saturating_sub(before));
     drop(silent);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use latticegate_core::config::{Config, Machine};
 
-use crate::flood::{Crowd, FILES, pass, start};
+use crate::flood::{FILES, HalfOpenRegistry, pass, start};
 use crate::gate::Gate;
 use crate::lab::{Parts, Setup, hello};
 use crate::peer::{End, Peer};
@@ -26,7 +26,7 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     const BOUND: u64 = 8 * MIB;
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000, half_open_bytes: 8MiB");
     let before = gate.memory("VmRSS:");
-    let flood = Crowd::unwelcome(CROWD, gate.address("tls"), &dribble());
+    let flood = HalfOpenRegistry::unwelcome(CROWD, gate.address("tls"), &dribble());
     crate::until("much of it is held", || {
         let (held, bound) = gate.limit("half_open_bytes");
         assert!(held <= BOUND && bound == BOUND, "{held} of {bound} bytes are held");
@@ -125,12 +125,12 @@ fn a_flood_to_both_limits_fits_the_task() {
 
     let relayed: Vec<(Peer, Peer)> = (0..connections - half_open).map(|_| pair(&gate)).collect();
     let with_relayed = gate.memory("VmRSS:");
-    let few = Crowd::unwelcome(half_open, gate.address("tls"), &[&tcp4(&[])[..], &hello()[..50]].concat());
+    let few = HalfOpenRegistry::unwelcome(half_open, gate.address("tls"), &[&tcp4(&[])[..], &hello()[..50]].concat());
     crate::until("they are half-open", || gate.limit("half_open").0 >= half_open as u64 * 9 / 10);
     let with_half_open = gate.memory("VmRSS:");
     drop(few);
     crate::until("they are gone", || gate.limit("half_open").0 == 0);
-    let flood = Crowd::unwelcome(2 * half_open, gate.address("tls"), &dribble());
+    let flood = HalfOpenRegistry::unwelcome(2 * half_open, gate.address("tls"), &dribble());
     crate::until("all has been read", || gate.limit("half_open_bytes").0 > limits.half_open_bytes / 2);
     let peak = gate.memory("VmHWM:");
 

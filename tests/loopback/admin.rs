@@ -154,7 +154,7 @@ fn the_page_is_one_document_in_which_nothing_of_a_client_is_alive() {
         assert!(!lower.contains(part), "{part}: {body}");
     }
     assert!(lower.contains("&lt;img src=x&gt;") && lower.contains("&quot;&gt;&lt;script&gt;"), "{body}");
-    // What was refused stands there with its mend from docs/reasons.md.
+    // What was refused stands there with its help from docs/reasons.md.
     assert!(body.contains("name_unknown") && body.contains("unknown.example.com") && body.contains("What to do"));
     let (_, _, body) = ask(&lab, "GET /?from=192.0.2.1&to=orders.example.com", "localhost");
     assert!(body.contains("verdict   allowed"), "{body}");

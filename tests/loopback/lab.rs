@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use latticegate::control::gate::{Gate, Stop};
 use latticegate::reload::SourceThread;
-use latticegate::sys::clock::Wall;
+use latticegate::sys::clock::Clock;
 use latticegate::sys::files;
 use latticegate::telemetry::access_log::Sink;
 use latticegate_core::config::Listener;
@@ -77,7 +77,7 @@ pub struct Lab {
     pub files: TempDir,
     /// The clock that people read.
     #[allow(dead_code, reason = "only tests/faults moves it")]
-    pub wall: Wall,
+    pub clock: Clock,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<Stop>,
@@ -115,14 +115,14 @@ impl Lab {
         let gate = thread::spawn(move || {
             let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
             gate.reload_from(source, None);
-            let wall = gate.shared().wall.clone();
-            tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address(), wall)).unwrap();
+            let clock = gate.shared().clock.clone();
+            tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address(), clock)).unwrap();
             gate.run(stopped).unwrap();
         });
-        let (listeners, health, admin, wall) = started.recv().unwrap();
+        let (listeners, health, admin, clock) = started.recv().unwrap();
         let Parts { network, dns, upstream, files } = parts;
         let (records, unread) = Default::default();
-        Self { dns, upstream, health, admin, files, wall, network, listeners, stop, gate, lines, records, unread }
+        Self { dns, upstream, health, admin, files, clock, network, listeners, stop, gate, lines, records, unread }
     }
 
     /// An address of this lab alone: 1 is the gate's, 53 the resolver's, 10 the upstream's.

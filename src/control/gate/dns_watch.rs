@@ -13,14 +13,14 @@ use crate::telemetry::status::Status;
 use latticegate_core::hostname::Hostname;
 
 /// Tells what the resolver's cache sees.
-pub(super) struct TellsDns {
+pub(super) struct DnsReporter {
     pub(super) metrics: DnsMetrics,
     pub(super) status: Arc<Status>,
     /// Told of each lookup that failed.
     pub(super) doubt: Rc<Notify>,
 }
 
-impl Observer for TellsDns {
+impl Observer for DnsReporter {
     fn looked_up(&self, result: Result<(), LookupError>) {
         match result {
             Ok(()) => self.metrics.found.increment(1),

@@ -65,7 +65,7 @@ impl RotationSignals {
     /// process that does not know it.
     ///
     /// `log`: with the thread on which it is opened, as that may never return.
-    pub(super) async fn obey(mut self, log: Option<(Rotation, BlockingThread)>, mut patience: Patience) {
+    pub(super) async fn run_evictions(mut self, log: Option<(Rotation, BlockingThread)>, mut patience: Patience) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => false,

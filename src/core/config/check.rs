@@ -8,7 +8,7 @@ use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
-use super::shape::{
+use super::raw::{
     RawAccessLog, RawAdmin, RawConfig, RawDns, RawDrain, RawEmf, RawHealth, RawLimits, RawListener, RawMetrics,
     RawProxyProtocol, RawQuota, RawReadiness, RawTimeouts, RawUpstream,
 };
@@ -17,7 +17,7 @@ use super::{
     AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, Machine, PolicySource, Protocol, ProxyProtocol,
     Quota, S3Object, Timeouts, Trusted, Upstream, defaults,
 };
-use crate::diagnostic::{Origin, Problem};
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{Document, Path, Read};
@@ -28,8 +28,8 @@ pub(super) struct Check<'a> {
     /// The configuration file, where there is one: relative paths start beside it.
     pub(super) file: Option<&'a FilePath>,
     pub(super) machine: &'a Machine,
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl Check<'_> {
@@ -109,9 +109,9 @@ impl Check<'_> {
     fn listeners(&mut self, raw: Vec<RawListener>) -> Vec<(Path, Option<Listener>)> {
         let section = Path::root().key("listeners");
         if raw.is_empty() && self.document.is_empty_list(&section) {
-            self.problem(&section, "there is no listener", "write at least one, or remove the key for tls and http");
+            self.diagnostic(&section, "there is no listener", "write at least one, or remove the key for tls and http");
         }
-        if !self.problems.is_empty() && raw.len() != self.document.lines(&section).len() {
+        if !self.diagnostics.is_empty() && raw.len() != self.document.lines(&section).len() {
             // A listener that is none was left out and told; the others cannot be placed without it.
             return Vec::new();
         }
@@ -153,7 +153,7 @@ impl Check<'_> {
             match seen.get(name.as_str()) {
                 Some(first) => {
                     let message = format!("is also the name of {first}");
-                    self.problem(&path.key("name"), message, "give each listener its own name");
+                    self.diagnostic(&path.key("name"), message, "give each listener its own name");
                 }
                 None => drop(seen.insert(name, path)),
             }
@@ -176,15 +176,15 @@ impl Check<'_> {
         }
         if let Some((listener, _)) = listeners.iter().find(|(_, listener)| requires(listener)) {
             let message = format!("is missing or empty, but {listener} requires the PROXY header");
-            let mend = "write the CIDRs of the load balancer's subnets, like \
+            let help = "write the CIDRs of the load balancer's subnets, like \
                         `proxy_protocol: { trusted: [192.168.0.0/16] }` or \
                         LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[192.168.0.0/16]'";
-            let mut problem = self.document.problem(listener, message, mend);
-            (problem.key, problem.value) = (path.to_string().into(), None);
-            if let (Origin::Defaults, Some(file)) = (&problem.origin, self.file) {
-                (problem.origin, problem.at) = (Origin::file(file), None);
+            let mut diagnostic = self.document.diagnostic(listener, message, help);
+            (diagnostic.key, diagnostic.value) = (path.to_string().into(), None);
+            if let (Origin::Defaults, Some(file)) = (&diagnostic.origin, self.file) {
+                (diagnostic.origin, diagnostic.at) = (Origin::file(file), None);
             }
-            self.problems.push(problem);
+            self.diagnostics.push(diagnostic);
         }
     }
 
@@ -200,8 +200,8 @@ impl Check<'_> {
         binds.push((root.key("health").key("bind"), health));
         binds.push((root.key("admin").key("bind"), admin));
         for (path, bind) in &binds {
-            if let Err((message, mend)) = can_be_own(*bind) {
-                self.problem(path, message, mend);
+            if let Err((message, help)) = can_be_own(*bind) {
+                self.diagnostic(path, message, help);
             }
         }
         for (index, (path, bind)) in binds.iter().enumerate() {
@@ -211,7 +211,7 @@ impl Check<'_> {
                 let later = (path, other_path, other);
                 let (path, other_path, other) = if self.document.has(path) { later } else { (other_path, path, bind) };
                 let message = format!("collides with {other_path} ({other})");
-                self.problem(path, message, "give each its own port");
+                self.diagnostic(path, message, "give each its own port");
             }
         }
     }
@@ -273,7 +273,7 @@ impl Check<'_> {
             cache_size: or(cache_size, defaults::DNS_CACHE_SIZE),
         };
         if dns.server.port() == 0 || dns.server.ip().is_unspecified() {
-            self.problem(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
+            self.diagnostic(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
         }
         if dns.min_ttl > dns.max_ttl {
             let key = if self.document.has(&path.key("min_ttl")) { "min_ttl" } else { "max_ttl" };
@@ -289,7 +289,7 @@ impl Check<'_> {
         let networks = path.key("allowed_networks");
         let allowed = allowed_networks.map_or_else(defaults::allowed_networks, |list| list.0);
         if allowed.is_empty() && self.document.is_empty_list(&networks) {
-            self.problem(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
+            self.diagnostic(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
         }
         for network in allowed.iter().filter(|network| network.prefix_len() == 0) {
             let message = format!("contains {network}: every name leads everywhere, like an open relay");
@@ -422,11 +422,11 @@ impl Check<'_> {
         drain
     }
 
-    fn required<T>(&mut self, value: Option<Read<T>>, path: &Path, key: &str, mend: &str) -> Option<T> {
+    fn required<T>(&mut self, value: Option<Read<T>>, path: &Path, key: &str, help: &str) -> Option<T> {
         let path = path.key(key);
         // What stands there but could not be read has been told already.
         if value.is_none() && !self.document.has(&path) {
-            self.problem(&path, "is missing", mend);
+            self.diagnostic(&path, "is missing", help);
         }
         value.map(|read| read.0)
     }
@@ -434,28 +434,28 @@ impl Check<'_> {
     fn above_zero(&mut self, value: Option<Read<Duration>>, path: &Path, default: Duration) -> Duration {
         let duration = or(value, default);
         if duration.is_zero() {
-            self.problem(path, "is no time at all", "write how long to wait, or remove the key for the default");
+            self.diagnostic(path, "is no time at all", "write how long to wait, or remove the key for the default");
         }
         duration
     }
 
-    fn problem(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
-        self.problems.push(self.document.problem(path, message, mend));
+    fn diagnostic(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+        self.diagnostics.push(self.document.diagnostic(path, message, help));
     }
 
     /// A problem whose message is a sentence of its own, not one about the value.
-    fn plain_problem(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
-        let problem = self.document.problem(path, message, mend);
-        self.problems.push(Problem { value: None, ..problem });
+    fn plain_problem(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+        let diagnostic = self.document.diagnostic(path, message, help);
+        self.diagnostics.push(Diagnostic { value: None, ..diagnostic });
     }
 
-    fn warning(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
-        self.warnings.push(self.document.problem(path, message, mend));
+    fn warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+        self.warnings.push(self.document.diagnostic(path, message, help));
     }
 
-    fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, mend: &str) {
-        let warning = self.document.problem(path, message, mend);
-        self.warnings.push(Problem { value: None, ..warning });
+    fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+        let warning = self.document.diagnostic(path, message, help);
+        self.warnings.push(Diagnostic { value: None, ..warning });
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::defaults;
 use super::injected::is_injected;
-use super::shape::RawConfig;
-use crate::diagnostic::{Origin, Problem};
+use super::raw::RawConfig;
+use crate::diagnostic::{Diagnostic, Origin};
 use crate::yaml::Document;
 
 pub(super) const PREFIX: &str = "LATTICEGATE_";
@@ -17,7 +17,7 @@ const LOG_FILTER: &str = "LATTICEGATE_LOG";
 pub(super) fn apply(
     document: &mut Document,
     variables: impl Iterator<Item = (String, String)>,
-    problems: &mut Vec<Problem>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<String> {
     let (injected, ours): (Vec<_>, Vec<_>) = variables.partition(|(name, value)| is_injected(name, value));
     let mut variables: Vec<Variable> =
@@ -32,7 +32,7 @@ pub(super) fn apply(
         let steps: Vec<&str> = path.iter().map(String::as_str).collect();
         let origin = Origin::Variable(name.into());
         if let Err(found) = document.set(&steps, &as_yaml(&value), origin) {
-            problems.extend(found);
+            diagnostics.extend(found);
         }
     }
     let mut injected: Vec<String> = injected.into_iter().map(|(name, _)| name).collect();
@@ -67,14 +67,14 @@ pub(super) fn with_two_underscores(name: &str) -> Option<String> {
 /// Whether there is a key for a single value of that name.
 fn is_known(name: &str) -> bool {
     let mut document = Document::empty();
-    let mut problems = Vec::new();
+    let mut diagnostics = Vec::new();
     if document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults).is_err() {
         return false;
     }
-    apply(&mut document, std::iter::once((name.to_owned(), "x".to_owned())), &mut problems);
-    let _: RawConfig = document.read(&mut problems);
+    apply(&mut document, std::iter::once((name.to_owned(), "x".to_owned())), &mut diagnostics);
+    let _: RawConfig = document.read(&mut diagnostics);
     // Whether `x` is a value for it does not matter.
-    problems.iter().all(|problem| problem.value.is_some())
+    diagnostics.iter().all(|diagnostic| diagnostic.value.is_some())
 }
 
 struct Variable {

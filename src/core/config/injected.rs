@@ -3,8 +3,8 @@
 //! from starting; a misspelt variable of ours must.
 
 use super::env::PREFIX;
-use super::mixed_up::is_section;
-use crate::diagnostic::{Origin, Problem};
+use super::wrong_file::is_section;
+use crate::diagnostic::{Diagnostic, Origin};
 
 /// Whether this has the form of such a variable, in name and value.
 pub(super) fn is_injected(name: &str, value: &str) -> bool {
@@ -68,7 +68,7 @@ fn is_url(text: &str) -> bool {
 }
 
 /// One warning for all of them.
-pub(super) fn warning(names: &[String]) -> Option<Problem> {
+pub(super) fn warning(names: &[String]) -> Option<Diagnostic> {
     /// A Service of twenty ports has more than a hundred.
     const MOST: usize = 40;
     let (first, others) = names.split_first()?;
@@ -79,8 +79,8 @@ pub(super) fn warning(names: &[String]) -> Option<Problem> {
     }
     let are = if all.is_empty() { String::new() } else { format!(" (so are {})", all.join(", ")) };
     let message = format!("is passed over: Kubernetes or docker sets it for a Service or link of that name{are}");
-    let mend = "set `enableServiceLinks: false` in the pod's spec, or give the Service or link another name";
-    Some(Problem::whole(Origin::Variable(first.as_str().into()), message, mend))
+    let help = "set `enableServiceLinks: false` in the pod's spec, or give the Service or link another name";
+    Some(Diagnostic::whole(Origin::Variable(first.as_str().into()), message, help))
 }
 
 #[cfg(test)]

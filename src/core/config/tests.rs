@@ -5,22 +5,22 @@ use super::*;
 /// Of four CPUs, so that no default of one fits by chance.
 const MACHINE: Machine = Machine { open_files: 65_536, cpus: NonZeroUsize::new(4).unwrap(), memory: 4 << 30 };
 
-fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let file = Path::new("conf/latticegate.yaml");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::parse(Some(File { path: file, text }), env, &MACHINE)
 }
 
-fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     Config::parse(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())), &MACHINE)
 }
 
-fn taken(result: Result<(Config, Vec<Problem>), Vec<Problem>>) -> Config {
-    result.unwrap_or_else(|problems| panic!("{}", told(&problems).join("\n"))).0
+fn taken(result: Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>) -> Config {
+    result.unwrap_or_else(|diagnostics| panic!("{}", told(&diagnostics).join("\n"))).0
 }
 
-fn told(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+fn told(diagnostics: &[Diagnostic]) -> Vec<String> {
+    diagnostics.iter().map(ToString::to_string).collect()
 }
 
 const TRUSTED: (&str, &str) = ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16");
@@ -157,8 +157,8 @@ fn a_single_underscore_where_two_belong_is_seen() {
     ] {
         let lines = told(&without_file(&[TRUSTED, (name, "1s")]).unwrap_err());
         let expected = format!("environment variable {name}: ");
-        let mend = format!("; did you mean {meant}? {hint}");
-        assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].ends_with(&mend), "{lines:#?}");
+        let help = format!("; did you mean {meant}? {hint}");
+        assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].ends_with(&help), "{lines:#?}");
     }
     for (name, value) in [
         ("LATTICEGATE_DNS_SERVICE", "1s"),
@@ -195,7 +195,7 @@ fn addresses_must_not_meet() {
         ("[::]:0", "", false),
     ] {
         let result = with(&format!("listeners: [{}]", listener(bind)), &[]);
-        let lines = result.map_or_else(|problems| told(&problems), |_| Vec::new());
+        let lines = result.map_or_else(|diagnostics| told(&diagnostics), |_| Vec::new());
         let found = lines.iter().any(|line| line.contains("collides with") && line.contains(other));
         assert_eq!(found, collide, "{bind}: {lines:#?}");
     }
@@ -243,16 +243,16 @@ fn names_and_numbers_are_taken_as_they_are_written() {
         ("version", "1.10"),
     ];
     assert_eq!(dimensions, expected);
-    let problems = with("workers: 0x1F.5\n", &[]).unwrap_err();
-    assert!(told(&problems)[0].contains("workers: \"0x1F.5\" is not"), "{problems:?}");
+    let diagnostics = with("workers: 0x1F.5\n", &[]).unwrap_err();
+    assert!(told(&diagnostics)[0].contains("workers: \"0x1F.5\" is not"), "{diagnostics:?}");
 }
 
 #[test]
 fn the_schema_in_conf_is_current() {
-    yaml::schema::assert_current::<shape::RawConfig>("latticegate.schema.json", "latticegate: configuration");
+    yaml::schema::assert_current::<raw::RawConfig>("latticegate.schema.json", "latticegate: configuration");
 }
 
-fn on(machine: &Machine, text: &str) -> (Config, Vec<Problem>) {
+fn on(machine: &Machine, text: &str) -> (Config, Vec<Diagnostic>) {
     let env = [(TRUSTED.0.to_owned(), TRUSTED.1.to_owned())].into_iter();
     Config::parse(Some(File { path: Path::new("latticegate.yaml"), text }), env, machine).unwrap()
 }
@@ -309,8 +309,8 @@ fn what_is_no_size_is_refused_with_what_to_write() {
         ("99999999999999GiB", "is not a size"),
         ("1000KiB", "is less than 1 MiB"),
     ] {
-        let problems = with(&format!("limits: {{ half_open_bytes: \"{value}\" }}"), &[TRUSTED]).unwrap_err();
-        let told = told(&problems).join("\n");
+        let diagnostics = with(&format!("limits: {{ half_open_bytes: \"{value}\" }}"), &[TRUSTED]).unwrap_err();
+        let told = told(&diagnostics).join("\n");
         assert!(told.contains("limits.half_open_bytes") && told.contains(expected), "{value}: {told}");
     }
     for (value, bytes) in [("2MiB", 2 << 20), ("2 MB", 2_000_000), ("3000kB", 3_000_000), ("1GiB", 1 << 30)] {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
-use crate::yaml::{Fault, FromScalar, number, typed, word};
+use crate::yaml::{FromScalar, ValueError, number, typed, word};
 
 /// Longest duration taken: whoever writes more has mistyped the unit.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,17 +27,18 @@ const MAX_NAME: usize = 32;
 impl FromScalar for Duration {
     const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        let negative = || Fault::new("is negative", "write how long to wait");
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        let negative = || ValueError::new("is negative", "write how long to wait");
         if text.parse::<f64>().is_ok_and(f64::is_finite) {
-            let mend = format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
-            return Err(if text.starts_with('-') { negative() } else { Fault::new("has no unit", mend) });
+            let help = format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
+            return Err(if text.starts_with('-') { negative() } else { ValueError::new("has no unit", help) });
         }
-        let read: SignedDuration =
-            text.parse().map_err(|_| Fault::new("is not a duration", "write it like \"10s\", \"500ms\" or \"2m\""))?;
+        let read: SignedDuration = text
+            .parse()
+            .map_err(|_| ValueError::new("is not a duration", "write it like \"10s\", \"500ms\" or \"2m\""))?;
         let duration = Self::try_from(read).map_err(|_| negative())?;
         if duration > MAX_DURATION {
-            return Err(Fault::new("is longer than a day", "check the unit: s, m or h"));
+            return Err(ValueError::new("is longer than a day", "check the unit: s, m or h"));
         }
         Ok(duration)
     }
@@ -48,7 +49,7 @@ impl FromScalar for Duration {
     }
 }
 
-/// An address and port, by what it is for: each has its own example in a mend.
+/// An address and port, by what it is for: each has its own example in the help.
 macro_rules! addresses {
     ($($(#[$doc:meta])* $name:ident, $host:literal, $port:literal;)+) => {$(
         $(#[$doc])*
@@ -58,9 +59,9 @@ macro_rules! addresses {
         impl FromScalar for $name {
             const EXPECTED: &'static str = concat!("an address and port, like \"", $host, ":", $port, "\"");
 
-            fn from_scalar(text: &str) -> Result<Self, Fault> {
-                let fault = |_| Fault::new("is not an address and port", address_mend(text, $host, $port));
-                text.parse().map(Self).map_err(fault)
+            fn from_scalar(text: &str) -> Result<Self, ValueError> {
+                let error = |_| ValueError::new("is not an address and port", address_help(text, $host, $port));
+                text.parse().map(Self).map_err(error)
             }
 
             #[cfg(test)]
@@ -83,7 +84,7 @@ addresses! {
 }
 
 /// What was meant by something that is almost an address and port; `host` and `usual` are the example's.
-fn address_mend(text: &str, host: &str, usual: &str) -> String {
+fn address_help(text: &str, host: &str, usual: &str) -> String {
     let port = text.strip_prefix("*:").or(text.strip_prefix(':')).unwrap_or(text);
     if port.parse::<u16>().is_ok() {
         return format!("write \"{host}:{port}\"");
@@ -106,8 +107,8 @@ fn address_mend(text: &str, host: &str, usual: &str) -> String {
 impl FromScalar for NonZeroU16 {
     const EXPECTED: &'static str = "a port number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        number(text).ok_or_else(|| Fault::new("is not a port", "write a number from 1 to 65535"))
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        number(text).ok_or_else(|| ValueError::new("is not a port", "write a number from 1 to 65535"))
     }
 
     #[cfg(test)]
@@ -119,8 +120,8 @@ impl FromScalar for NonZeroU16 {
 impl FromScalar for NonZeroUsize {
     const EXPECTED: &'static str = "a number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        number(text).ok_or_else(|| Fault::new("is not a number above 0", "write one"))
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        number(text).ok_or_else(|| ValueError::new("is not a number above 0", "write one"))
     }
 
     #[cfg(test)]
@@ -132,8 +133,8 @@ impl FromScalar for NonZeroUsize {
 impl FromScalar for NonZeroU32 {
     const EXPECTED: &'static str = "a number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        number(text).ok_or_else(|| Fault::new("is not a number above 0", "write one, or remove the key"))
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        number(text).ok_or_else(|| ValueError::new("is not a number above 0", "write one, or remove the key"))
     }
 
     #[cfg(test)]
@@ -145,8 +146,8 @@ impl FromScalar for NonZeroU32 {
 impl FromScalar for u32 {
     const EXPECTED: &'static str = "a number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        number(text).ok_or_else(|| Fault::new("is not a number", "write 0 or more"))
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        number(text).ok_or_else(|| ValueError::new("is not a number", "write 0 or more"))
     }
 
     #[cfg(test)]
@@ -158,8 +159,8 @@ impl FromScalar for u32 {
 impl FromScalar for bool {
     const EXPECTED: &'static str = "true or false";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        typed(text).ok_or_else(|| Fault::new("is neither true nor false", "write one of them"))
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        typed(text).ok_or_else(|| ValueError::new("is neither true nor false", "write one of them"))
     }
 
     #[cfg(test)]
@@ -178,12 +179,12 @@ pub(super) enum Connections {
 impl FromScalar for Connections {
     const EXPECTED: &'static str = "`auto` or a number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let fault = || Fault::new("is not a number above 0", "write `auto` or a number");
-        number(text).map(Self::Number).ok_or_else(fault)
+        let error = || ValueError::new("is not a number above 0", "write `auto` or a number");
+        number(text).map(Self::Number).ok_or_else(error)
     }
 
     #[cfg(test)]
@@ -205,7 +206,7 @@ const MIN_MEMORY: u64 = 1 << 20;
 impl FromScalar for Memory {
     const EXPECTED: &'static str = "`auto` or a size, like 128MiB";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         const UNITS: [(&str, u64); 6] = [
             ("KiB", 1 << 10),
             ("MiB", 1 << 20),
@@ -223,15 +224,15 @@ impl FromScalar for Memory {
                 0 => format!("write \"{text}MiB\" or \"{text}KiB\""),
                 mebibytes => format!("write \"{mebibytes}MiB\""),
             };
-            return Err(Fault::new("has no unit", help));
+            return Err(ValueError::new("has no unit", help));
         }
         let size = UNITS.iter().find_map(|(unit, bytes)| {
             let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
             number.checked_mul(*bytes)
         });
         match size {
-            None => Err(Fault::new("is not a size", "write `auto`, or a size like \"128MiB\"")),
-            Some(size) if size < MIN_MEMORY => Err(Fault::new("is less than 1 MiB", "write more, or `auto`")),
+            None => Err(ValueError::new("is not a size", "write `auto`, or a size like \"128MiB\"")),
+            Some(size) if size < MIN_MEMORY => Err(ValueError::new("is less than 1 MiB", "write more, or `auto`")),
             Some(size) => Ok(Self::Bytes(size)),
         }
     }
@@ -245,18 +246,18 @@ impl FromScalar for Memory {
 impl FromScalar for IpNet {
     const EXPECTED: &'static str = "a network, like 10.0.0.0/8";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         parse_network(text).map_err(|error| match error {
             NetworkError::HostBits(network) => {
                 let address = text.split('/').next().unwrap_or(text);
-                let mend = format!("write \"{network}\", or \"{address}\" for the one address");
-                Fault::new("has bits set after its prefix", mend)
+                let help = format!("write \"{network}\", or \"{address}\" for the one address");
+                ValueError::new("has bits set after its prefix", help)
             }
             NetworkError::NotANetwork if text == "all" => {
-                Fault::new("is not a network", "write \"0.0.0.0/0\" and \"::/0\" if you mean every address")
+                ValueError::new("is not a network", "write \"0.0.0.0/0\" and \"::/0\" if you mean every address")
             }
             NetworkError::NotANetwork => {
-                Fault::new("is not a network", "write a CIDR or an address, like 10.0.0.0/8 or \"2001:db8::/32\"")
+                ValueError::new("is not a network", "write a CIDR or an address, like 10.0.0.0/8 or \"2001:db8::/32\"")
             }
         })
     }
@@ -270,9 +271,9 @@ impl FromScalar for IpNet {
 impl FromScalar for Hostname {
     const EXPECTED: &'static str = "a DNS name";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         Self::parse(text.as_bytes())
-            .map_err(|error| Fault::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
+            .map_err(|error| ValueError::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
     }
 
     #[cfg(test)]
@@ -288,10 +289,10 @@ pub(super) struct ListenerName(pub(super) String);
 impl FromScalar for ListenerName {
     const EXPECTED: &'static str = "a listener's name";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
-            return Err(Fault::new("is not a listener's name", "use 1 to 32 letters, digits, `-` or `_`"));
+            return Err(ValueError::new("is not a listener's name", "use 1 to 32 letters, digits, `-` or `_`"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -309,11 +310,11 @@ pub(super) struct MetricWord(pub(super) Box<str>);
 impl FromScalar for MetricWord {
     const EXPECTED: &'static str = "a word for CloudWatch";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         // CloudWatch: 1 to 255 characters of ASCII, not beginning with a colon.
         let valid = !text.is_empty() && text.len() <= 255 && !text.starts_with(':');
         if !valid || !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) || text.trim().is_empty() {
-            return Err(Fault::new(
+            return Err(ValueError::new(
                 "is no name for CloudWatch",
                 "use 1 to 255 letters, digits or ./-_#, like latticegate",
             ));
@@ -336,13 +337,13 @@ pub(super) enum Workers {
 impl FromScalar for Workers {
     const EXPECTED: &'static str = "auto, or a number";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         if text == "auto" {
             return Ok(Self::Auto);
         }
         match number::<NonZeroUsize>(text) {
             Some(number) if number.get() <= MAX_WORKERS => Ok(Self::Number(number)),
-            _ => Err(Fault::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
+            _ => Err(ValueError::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
         }
     }
 
@@ -355,9 +356,9 @@ impl FromScalar for Workers {
 impl FromScalar for PathBuf {
     const EXPECTED: &'static str = "a file's path";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         if text.is_empty() || text.contains('\0') {
-            return Err(Fault::new("is not a path", "write a file's path, like ipcontrol.yaml"));
+            return Err(ValueError::new("is not a path", "write a file's path, like ipcontrol.yaml"));
         }
         Ok(Self::from(text))
     }
@@ -371,12 +372,12 @@ impl FromScalar for PathBuf {
 impl FromScalar for PolicySource {
     const EXPECTED: &'static str = "a file's path, s3://bucket/key or http://127.0.0.1:PORT/PATH";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         if let Some(object) = text.strip_prefix("s3://") {
-            let mend = "write it like s3://bucket/ipcontrol.yaml";
-            let (bucket, key) = object.split_once('/').ok_or_else(|| Fault::new("has no key", mend))?;
+            let help = "write it like s3://bucket/ipcontrol.yaml";
+            let (bucket, key) = object.split_once('/').ok_or_else(|| ValueError::new("has no key", help))?;
             if bucket.is_empty() || key.is_empty() {
-                return Err(Fault::new("has no bucket or no key", mend));
+                return Err(ValueError::new("has no bucket or no key", help));
             }
             return Ok(Self::S3(S3Object { bucket: bucket.into(), key: key.into(), owner: None }));
         }
@@ -384,7 +385,10 @@ impl FromScalar for PolicySource {
             return loopback_url(url).map(Self::Http);
         }
         if text.contains("://") {
-            return Err(Fault::new("is no source known here", "name a file, s3://bucket/key, or http:// on loopback"));
+            return Err(ValueError::new(
+                "is no source known here",
+                "name a file, s3://bucket/key, or http:// on loopback",
+            ));
         }
         PathBuf::from_scalar(text).map(Self::File)
     }
@@ -395,7 +399,7 @@ impl FromScalar for PolicySource {
     }
 }
 
-fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
+fn loopback_url(url: &str) -> Result<LoopbackUrl, ValueError> {
     let (authority, path) = url.find('/').map_or((url, "/"), |at| url.split_at(at));
     let with_port = if authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
         authority.to_owned()
@@ -405,16 +409,22 @@ fn loopback_url(url: &str) -> Result<LoopbackUrl, Fault> {
     let address: SocketAddr = with_port
         .replace("localhost:", "127.0.0.1:")
         .parse()
-        .map_err(|_| Fault::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
+        .map_err(|_| ValueError::new("has no loopback address", "write it like http://127.0.0.1:2772/path"))?;
     if !address.ip().is_loopback() {
-        return Err(Fault::new("leaves this machine in plain text", "use s3://, a file, or an agent on 127.0.0.1"));
+        return Err(ValueError::new(
+            "leaves this machine in plain text",
+            "use s3://, a file, or an agent on 127.0.0.1",
+        ));
     }
     if address.port() == 0 {
-        return Err(Fault::new("has the port 0, where nobody listens", "write it like http://127.0.0.1:2772/path"));
+        return Err(ValueError::new(
+            "has the port 0, where nobody listens",
+            "write it like http://127.0.0.1:2772/path",
+        ));
     }
     if path.parse::<PathAndQuery>().is_err() || path.contains('#') || !path.is_ascii() {
-        let mend = "write spaces and all that is not ASCII as %20 and the like, and no `#`";
-        return Err(Fault::new("has a character that no URL may have", mend));
+        let help = "write spaces and all that is not ASCII as %20 and the like, and no `#`";
+        return Err(ValueError::new("has a character that no URL may have", help));
     }
     Ok(LoopbackUrl { address, path: path.into() })
 }
@@ -426,11 +436,11 @@ pub(super) struct AccountId(pub(super) Box<str>);
 impl FromScalar for AccountId {
     const EXPECTED: &'static str = "an AWS account id in quotes";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
             return Ok(Self(text.into()));
         }
-        Err(Fault::new("is not an account id", "write its 12 digits in quotes"))
+        Err(ValueError::new("is not an account id", "write its 12 digits in quotes"))
     }
 
     #[cfg(test)]
@@ -442,12 +452,15 @@ impl FromScalar for AccountId {
 impl FromScalar for LogOutput {
     const EXPECTED: &'static str = "stdout, or a file's path";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         match text {
             "stdout" => Ok(Self::Stdout),
             // A bare word is more likely a mistyped `stdout` than a file in a directory nobody knows.
             path if path.contains('/') => PathBuf::from_scalar(path).map(Self::File),
-            _ => Err(Fault::new("is neither stdout nor a path", format!("write stdout, or \"./{text}\" for a file"))),
+            _ => Err(ValueError::new(
+                "is neither stdout nor a path",
+                format!("write stdout, or \"./{text}\" for a file"),
+            )),
         }
     }
 
@@ -463,7 +476,7 @@ macro_rules! words {
         impl FromScalar for $type {
             const EXPECTED: &'static str = $expected;
 
-            fn from_scalar(text: &str) -> Result<Self, Fault> {
+            fn from_scalar(text: &str) -> Result<Self, ValueError> {
                 word(text, &[$(($word, Self::$variant)),+])
             }
 
@@ -478,16 +491,16 @@ macro_rules! words {
 impl FromScalar for Protocol {
     const EXPECTED: &'static str = "tls or http";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
-        word(text, &[("tls", Self::Tls), ("http", Self::Http)]).map_err(|fault| Fault {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        word(text, &[("tls", Self::Tls), ("http", Self::Http)]).map_err(|error| ValueError {
             // By its letters, https would be nearest to http.
-            mend: match text.to_ascii_lowercase().as_str() {
+            help: match text.to_ascii_lowercase().as_str() {
                 "https" | "ssl" | "sni" | "tls1.2" | "tls1.3" => "write \"tls\"".to_owned(),
                 "tcp" => "write \"tls\", or \"http\" for requests in the clear: the name must be read from one of them"
                     .to_owned(),
-                _ => fault.mend,
+                _ => error.help,
             },
-            ..fault
+            ..error
         })
     }
 
@@ -513,7 +526,7 @@ mod tests {
         assert_eq!(Duration::from_scalar("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(Duration::from_scalar("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(Duration::from_scalar("0s"), Ok(Duration::ZERO));
-        for (text, message, mend) in [
+        for (text, message, help) in [
             ("3", "has no unit", "\"3s\""),
             ("-3s", "is negative", "how long"),
             ("-1", "is negative", "how long"),
@@ -522,14 +535,14 @@ mod tests {
             ("soon", "is not a duration", "\"10s\""),
             ("", "is not a duration", "\"10s\""),
         ] {
-            let fault = Duration::from_scalar(text).unwrap_err();
-            assert!(fault.message == message && fault.mend.contains(mend), "{text}: {fault:?}");
+            let error = Duration::from_scalar(text).unwrap_err();
+            assert!(error.message == message && error.help.contains(help), "{text}: {error:?}");
         }
     }
 
     #[test]
     fn an_address_that_is_almost_right_is_shown_right() {
-        for (text, mend) in [
+        for (text, help) in [
             ("8443", "write \"[::]:8443\""),
             (":8443", "write \"[::]:8443\""),
             ("*:8443", "write \"[::]:8443\""),
@@ -538,31 +551,31 @@ mod tests {
             ("0.0.0.0", "add the port, like \"0.0.0.0:8443\""),
             ("localhost:53", "write an IP address and a port, like \"[::]:8443\""),
         ] {
-            assert_eq!(ListenerAddress::from_scalar(text).unwrap_err().mend, mend, "{text}");
+            assert_eq!(ListenerAddress::from_scalar(text).unwrap_err().help, help, "{text}");
         }
-        for (text, mend) in [
+        for (text, help) in [
             ("53", "write \"169.254.169.253:53\""),
             ("10.0.0.2", "add the port, like \"10.0.0.2:53\""),
             ("[fd00:ec2::253]", "add the port, like \"[fd00:ec2::253]:53\""),
             ("resolver.example.com", "write an IP address and a port, like \"169.254.169.253:53\""),
         ] {
-            assert_eq!(ResolverAddress::from_scalar(text).unwrap_err().mend, mend, "{text}");
+            assert_eq!(ResolverAddress::from_scalar(text).unwrap_err().help, help, "{text}");
         }
-        assert_eq!(AdminAddress::from_scalar("9900").unwrap_err().mend, "write \"127.0.0.1:9900\"");
-        assert_eq!(HealthAddress::from_scalar("::").unwrap_err().mend, "add the port, like \"[::]:9901\"");
+        assert_eq!(AdminAddress::from_scalar("9900").unwrap_err().help, "write \"127.0.0.1:9900\"");
+        assert_eq!(HealthAddress::from_scalar("::").unwrap_err().help, "add the port, like \"[::]:9901\"");
     }
 
     #[test]
     fn other_names_for_a_protocol_lead_to_the_right_one() {
-        for (text, mend) in [
+        for (text, help) in [
             ("https", "write \"tls\""),
             ("SSL", "write \"tls\""),
             ("TLS", "did you mean \"tls\"?"),
             ("htp", "did you mean \"http\"?"),
             ("udp", "write one of these"),
         ] {
-            assert_eq!(Protocol::from_scalar(text).unwrap_err().mend, mend, "{text}");
+            assert_eq!(Protocol::from_scalar(text).unwrap_err().help, help, "{text}");
         }
-        assert!(Protocol::from_scalar("tcp").unwrap_err().mend.starts_with("write \"tls\", or \"http\""));
+        assert!(Protocol::from_scalar("tcp").unwrap_err().help.starts_with("write \"tls\", or \"http\""));
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::ranges::{Covered, Range, decisions};
 use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
 use crate::config::Config;
-use crate::diagnostic::{Position, Problem};
+use crate::diagnostic::{Diagnostic, Position};
 
 /// How long before its end a rule is warned about: time to ask whether it is still needed.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -21,11 +21,11 @@ const MAX_CONDITIONS: usize = 64;
 
 impl Policy {
     /// Everything doubtful, in the order of the rules; with a configuration also what does not fit it.
-    pub fn lints(&self, now: SystemTime, config: Option<&Config>) -> Vec<Problem> {
+    pub fn lints(&self, now: SystemTime, config: Option<&Config>) -> Vec<Diagnostic> {
         let mut lints = Lints { policy: self, found: self.notes.clone() };
         if self.rules.is_empty() {
-            let problem = Problem::whole(self.origin.clone(), "has no rules, so everyone is denied", "add one");
-            lints.found.push(problem);
+            let diagnostic = Diagnostic::whole(self.origin.clone(), "has no rules, so everyone is denied", "add one");
+            lints.found.push(diagnostic);
         }
         lints.ends(now);
         lints.no_hostnames();
@@ -35,7 +35,7 @@ impl Policy {
             lints.unknown_listeners(config);
             lints.denied_trusted(config, now);
         }
-        lints.found.sort_by_key(|problem| problem.at);
+        lints.found.sort_by_key(|diagnostic| diagnostic.at);
         lints.found.truncate(MAX_LINTS);
         lints.found
     }
@@ -43,15 +43,15 @@ impl Policy {
 
 struct Lints<'a> {
     policy: &'a Policy,
-    found: Vec<Problem>,
+    found: Vec<Diagnostic>,
 }
 
 impl Lints<'_> {
-    fn tell(&mut self, id: RuleId, message: impl Into<Box<str>>, mend: impl Into<Box<str>>) {
+    fn tell(&mut self, id: RuleId, message: impl Into<Box<str>>, help: impl Into<Box<str>>) {
         let Some(rule) = self.policy.rule(id) else { return };
-        let problem = Problem::whole(self.policy.origin.clone(), message, mend);
+        let diagnostic = Diagnostic::whole(self.policy.origin.clone(), message, help);
         let key = format!("rules[{}]", id.index()).into();
-        self.found.push(Problem { key, ..problem.at(Position { line: rule.line, column: rule.column }) });
+        self.found.push(Diagnostic { key, ..diagnostic.at(Position { line: rule.line, column: rule.column }) });
     }
 
     fn ends(&mut self, now: SystemTime) {
@@ -204,14 +204,14 @@ impl Lints<'_> {
             for name in &rule.listeners {
                 if !config.listeners.iter().any(|listener| *listener.name == **name) {
                     let names: Vec<&str> = config.listeners.iter().map(|listener| &*listener.name).collect();
-                    let mend = format!("the configuration has {}", names.join(", "));
-                    self.tell(id, format!("asks for listener {name:?}, which does not exist"), mend);
+                    let help = format!("the configuration has {}", names.join(", "));
+                    self.tell(id, format!("asks for listener {name:?}, which does not exist"), help);
                 }
             }
             for port in &rule.ports {
                 if !config.listeners.iter().any(|listener| listener.public_port == *port) {
-                    let mend = "write the port that clients connect to (`public_port` of a listener)";
-                    self.tell(id, format!("asks for port {port}, which no listener has"), mend);
+                    let help = "write the port that clients connect to (`public_port` of a listener)";
+                    self.tell(id, format!("asks for port {port}, which no listener has"), help);
                 }
             }
         }
@@ -238,11 +238,11 @@ impl Lints<'_> {
                 "denies all of {network}, which is in proxy_protocol.trusted: \
                  clients in the load balancer's own subnets cannot pass"
             );
-            let mend = "allow the network if such clients exist";
+            let help = "allow the network if such clients exist";
             let by = plain.iter().find(|(range, _)| Range::of(network).any(|part| part.intersection(*range).is_some()));
             match by {
-                Some((_, id)) => self.tell(*id, message, mend),
-                None => self.found.push(Problem::whole(self.policy.origin.clone(), message, mend)),
+                Some((_, id)) => self.tell(*id, message, help),
+                None => self.found.push(Diagnostic::whole(self.policy.origin.clone(), message, help)),
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::hostname::Hostname;
-use crate::yaml::{Fault, FromScalar};
+use crate::yaml::{FromScalar, ValueError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NamePattern {
@@ -37,14 +37,14 @@ fn is_below(name: &str, parent: &str) -> bool {
 impl FromScalar for NamePattern {
     const EXPECTED: &'static str = "a DNS name or *.name";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         let (wildcard, name) = match text.strip_prefix("*.") {
             Some(parent) => (true, parent),
             None => (false, text),
         };
         if name.contains('*') {
-            let mend = "write one whole name, or `*.` in front of it: \"*.example.com\"";
-            return Err(Fault::new("has a `*` elsewhere than as the whole first label", mend));
+            let help = "write one whole name, or `*.` in front of it: \"*.example.com\"";
+            return Err(ValueError::new("has a `*` elsewhere than as the whole first label", help));
         }
         let name = Hostname::from_scalar(name)?;
         Ok(if wildcard { Self::Below(name) } else { Self::Exact(name) })

@@ -10,14 +10,14 @@ use jiff::SignedDuration;
 use jiff::civil::{DateTime, Time};
 use jiff::fmt::temporal::Pieces;
 
-use super::shape::{RawPolicy, RawRule};
+use super::raw::{RawPolicy, RawRule};
 use super::{Action, NamePattern, Rule, Sources};
 use crate::client::EndpointId;
 use crate::config::configuration_as_list;
-use crate::diagnostic::{Origin, Position, Problem, nearest};
-use crate::yaml::{Document, Fault, FromScalar, Many, Path};
+use crate::diagnostic::{Diagnostic, Origin, Position, nearest};
+use crate::yaml::{Document, FromScalar, Many, Path, ValueError};
 
-/// Problems told at most: an operator mends a few and asks again.
+/// Diagnostics reported at most: an operator fixes a few and asks again.
 const MAX_PROBLEMS: usize = 25;
 /// Networks of all rules with their groups written out: ten times what we promise to be fast for.
 const MAX_NETWORKS: usize = 1_000_000;
@@ -27,43 +27,43 @@ const MAX_NAME: usize = 64;
 const MAX_TEXT: usize = 160;
 
 /// The rules, and what is doubtful about the text beside them.
-pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
+pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let document = Document::parse(text, origin.clone())
-        .map_err(|problems| nginx(text, &origin).map_or(problems, |problem| vec![problem]))?;
-    if let Some(problem) = configuration_as_list(&document) {
-        return Err(vec![problem]);
+        .map_err(|diagnostics| nginx(text, &origin).map_or(diagnostics, |diagnostic| vec![diagnostic]))?;
+    if let Some(diagnostic) = configuration_as_list(&document) {
+        return Err(vec![diagnostic]);
     }
-    let mut problems = Vec::new();
-    let raw: RawPolicy = document.read(&mut problems);
-    let reader = Reader { document: &document, problems, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
+    let mut diagnostics = Vec::new();
+    let raw: RawPolicy = document.read(&mut diagnostics);
+    let reader = Reader { document: &document, diagnostics, groups: HashMap::new(), used: HashSet::new(), networks: 0 };
     let (rules, mut notes) = reader.rules(raw, &text.lines().collect::<Vec<_>>())?;
     notes.extend(cut_short(text, origin));
     Ok((rules, notes))
 }
 
 /// `allow 10.0.0.0/8;` is of nginx.
-fn nginx(text: &str, origin: &Origin) -> Option<Problem> {
+fn nginx(text: &str, origin: &Origin) -> Option<Diagnostic> {
     let directive = |line: &str| {
         let code = line.split('#').next().unwrap_or_default().trim();
         code.ends_with(';') && matches!(code.split_whitespace().next(), Some("allow" | "deny" | "include"))
     };
     let (_, line) = text.lines().zip(1..).find(|(line, _)| directive(line))?;
-    let mend = "turn it into an access list with `latticegate import FILE`";
-    Some(Problem::whole(origin.clone(), "is a file for nginx", mend).at(Position { line, column: 1 }))
+    let help = "turn it into an access list with `latticegate import FILE`";
+    Some(Diagnostic::whole(origin.clone(), "is a file for nginx", help).at(Position { line, column: 1 }))
 }
 
 /// What is left of `192.0.0.0/24` may be a network, too.
-fn cut_short(text: &str, origin: Origin) -> Option<Problem> {
+fn cut_short(text: &str, origin: Origin) -> Option<Diagnostic> {
     let last = text.lines().last().filter(|_| !text.ends_with('\n'))?;
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let at = Position { line: number(text.lines().count()), column: number(last.chars().count()) + 1 };
-    let mend = "see that it is whole, and end it with a newline";
-    Some(Problem::whole(origin, "ends in the middle of a line, as a file does that was cut short", mend).at(at))
+    let help = "see that it is whole, and end it with a newline";
+    Some(Diagnostic::whole(origin, "ends in the middle of a line, as a file does that was cut short", help).at(at))
 }
 
 struct Reader<'a> {
     document: &'a Document,
-    problems: Vec<Problem>,
+    diagnostics: Vec<Diagnostic>,
     groups: HashMap<String, Vec<IpNet>>,
     /// Groups that a rule names.
     used: HashSet<String>,
@@ -71,20 +71,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<(Vec<Rule>, Vec<Problem>), Vec<Problem>> {
+    fn rules(mut self, raw: RawPolicy, lines: &[&str]) -> Result<(Vec<Rule>, Vec<Diagnostic>), Vec<Diagnostic>> {
         let RawPolicy { groups, rules } = raw;
         for (name, Many(members)) in groups.unwrap_or_default() {
             self.group(name, &members);
         }
         let section = Path::root().key("rules");
         if !self.document.has(&section) {
-            let mend = "add `rules:` and a list; `rules: []` denies everyone";
-            self.problem(&section, Fault::new("is missing", mend));
+            let help = "add `rules:` and a list; `rules: []` denies everyone";
+            self.diagnostic(&section, ValueError::new("is missing", help));
         }
         let places = self.document.lines(&section);
         if rules.as_ref().map_or(0, Vec::len) != places.len() {
             // A rule that is none was left out and told; the others cannot be placed without it.
-            return Err(self.problems);
+            return Err(self.diagnostics);
         }
         let mut read = Vec::with_capacity(places.len());
         for (index, raw) in rules.unwrap_or_default().into_iter().enumerate() {
@@ -92,38 +92,38 @@ impl Reader<'_> {
             if let Some(rule) = self.rule(raw, index, place, lines) {
                 read.push(rule);
             }
-            if self.problems.len() >= MAX_PROBLEMS {
+            if self.diagnostics.len() >= MAX_PROBLEMS {
                 break;
             }
         }
-        if self.problems.is_empty() { Ok((read, self.unused_groups())) } else { Err(self.problems) }
+        if self.diagnostics.is_empty() { Ok((read, self.unused_groups())) } else { Err(self.diagnostics) }
     }
 
-    fn unused_groups(&self) -> Vec<Problem> {
+    fn unused_groups(&self) -> Vec<Diagnostic> {
         let unused = self.groups.keys().filter(|name| !self.used.contains(*name));
         let note = |name: &String| {
             let path = Path::root().key("groups").key(name);
-            let problem = self.document.problem(&path, "is used by no rule", "remove it, or name it in a rule");
-            Problem { value: None, ..problem }
+            let diagnostic = self.document.diagnostic(&path, "is used by no rule", "remove it, or name it in a rule");
+            Diagnostic { value: None, ..diagnostic }
         };
         unused.map(note).collect()
     }
 
     fn group(&mut self, name: String, members: &[String]) {
         let path = Path::root().key("groups").key(&name);
-        if let Err(fault) = group_name(&name) {
-            let problem = self.document.problem(&path, fault.message, fault.mend);
-            return self.problems.push(Problem { value: None, ..problem });
+        if let Err(error) = group_name(&name) {
+            let diagnostic = self.document.diagnostic(&path, error.message, error.help);
+            return self.diagnostics.push(Diagnostic { value: None, ..diagnostic });
         }
         let mut networks = Vec::with_capacity(members.len());
         for (index, member) in members.iter().enumerate() {
             match IpNet::from_scalar(member) {
                 Ok(network) => networks.push(network),
-                Err(fault) => self.element_problem(&path, members, index, fault),
+                Err(error) => self.element_problem(&path, members, index, error),
             }
         }
         if members.is_empty() {
-            self.problem(&path, Fault::new("is empty", "write the networks that the name stands for"));
+            self.diagnostic(&path, ValueError::new("is empty", "write the networks that the name stands for"));
         }
         self.groups.insert(name, networks);
     }
@@ -135,18 +135,18 @@ impl Reader<'_> {
             (Some(sources), None) => (Action::Allow, "allow", sources),
             (None, Some(sources)) => (Action::Deny, "deny", sources),
             (Some(_), Some(_)) => {
-                self.problem(
+                self.diagnostic(
                     &at.path(),
-                    Fault::new("has both allow and deny", "make two rules of it; the first decides"),
+                    ValueError::new("has both allow and deny", "make two rules of it; the first decides"),
                 );
                 return None;
             }
             // What stands there but could not be read, or is misspelled, has been told already.
             (None, None) if self.is_told(at) => return None,
             (None, None) => {
-                self.problem(
+                self.diagnostic(
                     &at.path(),
-                    Fault::new("has neither allow nor deny", "write `allow:` or `deny:`, then `all` or networks"),
+                    ValueError::new("has neither allow nor deny", "write `allow:` or `deny:`, then `all` or networks"),
                 );
                 return None;
             }
@@ -178,41 +178,44 @@ impl Reader<'_> {
             } else {
                 match IpNet::from_scalar(text) {
                     Ok(network) => networks.push(network),
-                    Err(fault) => {
-                        let fault = self.unknown_source(text, fault);
-                        self.element_problem(&at.key(key), written, index, fault);
+                    Err(error) => {
+                        let error = self.unknown_source(text, error);
+                        self.element_problem(&at.key(key), written, index, error);
                     }
                 }
             }
         }
         self.networks += networks.len();
         if self.networks > MAX_NETWORKS {
-            let mend = "join neighbouring networks, or use the group in fewer rules";
-            self.problem(&at.key(key), Fault::new("brings the list to more than a million networks", mend));
+            let help = "join neighbouring networks, or use the group in fewer rules";
+            self.diagnostic(&at.key(key), ValueError::new("brings the list to more than a million networks", help));
         }
         if written.is_empty() {
-            self.problem(&at.key(key), Fault::new("is empty", "write `all`, or networks, or a group's name"));
+            self.diagnostic(&at.key(key), ValueError::new("is empty", "write `all`, or networks, or a group's name"));
         }
         if all { Sources::All } else { Sources::Networks(networks.into()) }
     }
 
     /// A word that is neither a network nor a group.
-    fn unknown_source(&self, text: &str, fault: Fault) -> Fault {
+    fn unknown_source(&self, text: &str, error: ValueError) -> ValueError {
         if text.eq_ignore_ascii_case("any") || text == "*" || text.eq_ignore_ascii_case("all") {
-            return Fault::new("is not a network", "write `all` for every client");
+            return ValueError::new("is not a network", "write `all` for every client");
         }
         if matches!(text, "no" | "none" | "off" | "false" | "yes" | "on" | "true") {
-            return Fault::new("is not a network", "write `all` or networks; whom to refuse stands behind `deny:`");
+            return ValueError::new(
+                "is not a network",
+                "write `all` or networks; whom to refuse stands behind `deny:`",
+            );
         }
         if group_name(text).is_err() {
-            return fault;
+            return error;
         }
         let known = self.groups.keys().map(String::as_str).chain(["all"]);
-        let mend = match nearest(text, known) {
+        let help = match nearest(text, known) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("write a network or `all`, or define the group: `groups: {{ {text}: [10.0.0.0/8] }}`"),
         };
-        Fault::new("is neither a network nor a group of this file", mend)
+        ValueError::new("is neither a network nor a group of this file", help)
     }
 
     /// `*` among the names stands for any name, which is what no condition says.
@@ -228,42 +231,45 @@ impl Reader<'_> {
         written: Option<Many<String>>,
         at: RulePath,
         key: &str,
-        read: impl Fn(&str) -> Result<T, Fault>,
+        read: impl Fn(&str) -> Result<T, ValueError>,
     ) -> Box<[T]> {
         let Some(Many(written)) = written else { return Box::default() };
         if written.is_empty() {
-            self.problem(&at.key(key), Fault::new("is empty", "remove the key if the rule is for any"));
+            self.diagnostic(&at.key(key), ValueError::new("is empty", "remove the key if the rule is for any"));
         }
         let mut values = Vec::with_capacity(written.len());
         for (index, text) in written.iter().enumerate() {
             match read(text) {
                 Ok(value) => values.push(value),
-                Err(fault) => self.element_problem(&at.key(key), &written, index, fault),
+                Err(error) => self.element_problem(&at.key(key), &written, index, error),
             }
         }
         values.into()
     }
 
-    fn single<T>(&mut self, at: RulePath, key: &str, read: Result<T, Fault>) -> Option<T> {
-        read.map_err(|fault| self.problem(&at.key(key), fault)).ok()
+    fn single<T>(&mut self, at: RulePath, key: &str, read: Result<T, ValueError>) -> Option<T> {
+        read.map_err(|error| self.diagnostic(&at.key(key), error)).ok()
     }
 
     fn is_told(&self, at: RulePath) -> bool {
         let below = format!("{}.", at.path());
-        self.problems.iter().any(|problem| problem.key.starts_with(&below))
+        self.diagnostics.iter().any(|diagnostic| diagnostic.key.starts_with(&below))
     }
 
     /// The element may stand in a list, alone, or between commas.
-    fn element_problem(&mut self, path: &Path, all: &[String], index: usize, fault: Fault) {
+    fn element_problem(&mut self, path: &Path, all: &[String], index: usize, error: ValueError) {
         let element = path.index(index);
         if self.document.has(&element) {
-            return self.problem(&element, fault);
+            return self.diagnostic(&element, error);
         }
-        self.problem(path, all.get(index).filter(|_| all.len() > 1).map_or(fault.clone(), |part| fault.in_part(part)));
+        self.diagnostic(
+            path,
+            all.get(index).filter(|_| all.len() > 1).map_or(error.clone(), |part| error.in_part(part)),
+        );
     }
 
-    fn problem(&mut self, path: &Path, fault: Fault) {
-        self.problems.push(self.document.problem(path, fault.message, fault.mend));
+    fn diagnostic(&mut self, path: &Path, error: ValueError) {
+        self.diagnostics.push(self.document.diagnostic(path, error.message, error.help));
     }
 }
 
@@ -282,11 +288,11 @@ impl RulePath {
 }
 
 /// A group's name must not be mistakable for an address.
-fn group_name(name: &str) -> Result<(), Fault> {
+fn group_name(name: &str) -> Result<(), ValueError> {
     let word = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !word || name == "all" || name.parse::<IpAddr>().is_ok() {
-        return Err(Fault::new(
+        return Err(ValueError::new(
             "is not a group's name",
             "begin with a letter; use letters, digits, `-` and `_`; not `all`",
         ));
@@ -295,31 +301,34 @@ fn group_name(name: &str) -> Result<(), Fault> {
 }
 
 /// A VPC endpoint's id as an operator writes it.
-pub fn endpoint(text: &str) -> Result<EndpointId, Fault> {
+pub fn endpoint(text: &str) -> Result<EndpointId, ValueError> {
     // `vpce-svc-…` is the service's id, which no client comes through.
     let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
     id.and_then(|_| EndpointId::parse(text.as_bytes()))
-        .ok_or_else(|| Fault::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
+        .ok_or_else(|| ValueError::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
 }
 
-fn rule_name(text: &str) -> Result<Box<str>, Fault> {
+fn rule_name(text: &str) -> Result<Box<str>, ValueError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b" -_./".contains(&b);
     if text.trim().is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
-        return Err(Fault::new("is not a rule's name", "use 1 to 64 letters, digits, spaces, `-`, `_`, `.` or `/`"));
+        return Err(ValueError::new(
+            "is not a rule's name",
+            "use 1 to 64 letters, digits, spaces, `-`, `_`, `.` or `/`",
+        ));
     }
     Ok(text.into())
 }
 
 /// A moment (RFC 3339), or a date, whose whole day in UTC still counts; both up to the end of the year 9999, by which
 /// some say "never".
-fn end(text: &str) -> Result<SystemTime, Fault> {
-    let not_a_time = || Fault::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
+fn end(text: &str) -> Result<SystemTime, ValueError> {
+    let not_a_time = || ValueError::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
     let pieces = Pieces::parse(text).map_err(|_| not_a_time())?;
     let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
         (None, None) => (Time::midnight(), SignedDuration::from_hours(-24)),
         (Some(time), Some(offset)) => (time, SignedDuration::from_secs(offset.seconds().into())),
         (Some(_), None) => {
-            return Err(Fault::new("does not say for which time zone", format!("write {text}Z for UTC")));
+            return Err(ValueError::new("does not say for which time zone", format!("write {text}Z for UTC")));
         }
         (None, Some(_)) => return Err(not_a_time()),
     };
@@ -378,14 +387,14 @@ mod tests {
         ] {
             assert_eq!(seconds(text), millis, "{text}");
         }
-        for (text, mend) in [
+        for (text, help) in [
             ("2026-02-30", "write a date"),
             ("never", "write a date"),
             ("12:00", "write a date"),
             ("10000-01-01", "write a date"),
             ("2026-12-31T18:00:00", "write 2026-12-31T18:00:00Z for UTC"),
         ] {
-            assert!(end(text).unwrap_err().mend.starts_with(mend), "{text}");
+            assert!(end(text).unwrap_err().help.starts_with(help), "{text}");
         }
     }
 }

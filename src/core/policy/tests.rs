@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn policy(text: &str) -> Policy {
-    Policy::parse(text, Origin::file("conf/ipcontrol.yaml")).unwrap_or_else(|problems| panic!("{problems:?}"))
+    Policy::parse(text, Origin::file("conf/ipcontrol.yaml")).unwrap_or_else(|diagnostics| panic!("{diagnostics:?}"))
 }
 
-fn problems(text: &str) -> Vec<String> {
-    let problems = Policy::parse(text, Origin::file("ipcontrol.yaml")).unwrap_err();
-    problems.iter().map(ToString::to_string).collect()
+fn diagnostics(text: &str) -> Vec<String> {
+    let diagnostics = Policy::parse(text, Origin::file("ipcontrol.yaml")).unwrap_err();
+    diagnostics.iter().map(ToString::to_string).collect()
 }
 
 fn client(ip: &str) -> Client {
@@ -85,9 +85,9 @@ fn the_first_match_decides_even_if_a_later_one_is_narrower() {
 #[test]
 fn an_empty_list_denies_and_a_missing_one_is_refused() {
     assert_eq!(policy("rules: []").admit(&client("10.0.0.1"), &TLS), Admission::Denied(None));
-    assert!(problems("groups: {}")[0].contains("rules: is missing"));
-    assert!(problems("")[0].contains("is empty"));
-    assert!(problems("rules:\n")[0].contains("1:6: rules: has no value"), "{:?}", problems("rules:\n"));
+    assert!(diagnostics("groups: {}")[0].contains("rules: is missing"));
+    assert!(diagnostics("")[0].contains("is empty"));
+    assert!(diagnostics("rules:\n")[0].contains("1:6: rules: has no value"), "{:?}", diagnostics("rules:\n"));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_rule_keeps_its_text_without_comments() {
 }
 
 #[test]
-fn mistakes_are_told_with_place_and_mend() {
+fn mistakes_are_reported_with_place_and_help() {
     for (text, expected) in [
         (
             "rules:\n- allow: 10.1.0.0/8",
@@ -191,18 +191,18 @@ fn mistakes_are_told_with_place_and_mend() {
         ("rules: no", "rules: found string \"no\"; write a list"),
         ("rules:\n- {allow: all, to: 'http://a.test'}", "a character is not a letter, digit"),
     ] {
-        let told = problems(text);
+        let told = diagnostics(text);
         assert!(told.iter().any(|line| line.contains(expected)), "{text}\n{told:#?}");
     }
 }
 
 #[test]
 fn all_mistakes_are_told_at_once_up_to_a_bound() {
-    assert_eq!(problems("rules:\n- allow: x1\n- alow: all\n- {deny: all, port: 0}\n").len(), 3);
+    assert_eq!(diagnostics("rules:\n- allow: x1\n- alow: all\n- {deny: all, port: 0}\n").len(), 3);
     let many = "- allow: 300.0.0.0/8\n".repeat(5000);
-    assert_eq!(problems(&format!("rules:\n{many}")).len(), 25);
+    assert_eq!(diagnostics(&format!("rules:\n{many}")).len(), 25);
     let many = "- alow: all\n".repeat(5000);
-    assert_eq!(problems(&format!("rules:\n{many}")).len(), 25);
+    assert_eq!(diagnostics(&format!("rules:\n{many}")).len(), 25);
 }
 
 impl Policy {
@@ -491,5 +491,5 @@ proptest! {
 
 #[test]
 fn the_schema_in_conf_is_current() {
-    yaml::schema::assert_current::<shape::RawPolicy>("ipcontrol.schema.json", "latticegate: access list");
+    yaml::schema::assert_current::<raw::RawPolicy>("ipcontrol.schema.json", "latticegate: access list");
 }

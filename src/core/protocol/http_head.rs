@@ -14,7 +14,7 @@ use crate::outcome::RefuseReason::{
     self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
     Http2Preface, Http09, NotHttp, TlsOnHttp,
 };
-use crate::protocol::{Stop, Verdict, byte_at};
+use crate::protocol::{NoValue, Verdict, byte_at};
 
 /// Longest head, the empty line at its end included. nginx takes 4 x 8 KiB, Apache 8 KiB a line, Node 16 KiB.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -63,12 +63,12 @@ impl Parser {
     pub fn parse(&mut self, bytes: &[u8], public_port: u16) -> Verdict<Head> {
         let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
         match self.head(window, public_port) {
-            Err(Stop::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
+            Err(NoValue::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
             judged => judged.into(),
         }
     }
 
-    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), Stop> {
+    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), NoValue> {
         // One empty line before the request is to be ignored (RFC 9112 §2.2: old clients send one after a body).
         let skipped = skip_empty_line(bytes)?;
         let request = bytes.get(skipped..).unwrap_or_default();
@@ -112,7 +112,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// The length of the lines up to and with the first empty one. A lone LF ends a line for some readers (RFC 9112
     /// §2.2) and not for others, so it is refused.
-    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, Stop> {
+    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, NoValue> {
         while let Some(lf) = self.line_feed(bytes) {
             match bytes.get(self.start..lf) {
                 Some(b"\r") => return Ok(lf + 1),
@@ -125,7 +125,7 @@ impl Lines {
             *self = Self { start: lf + 1, count: self.count + 1, seen: lf + 1 };
         }
         self.seen = bytes.len();
-        Err(Stop::NeedMore)
+        Err(NoValue::NeedMore)
     }
 
     /// Where the current line ends.
@@ -136,9 +136,9 @@ impl Lines {
 
 const EMPTY_LINE: &[u8] = b"\r\n";
 
-fn skip_empty_line(bytes: &[u8]) -> Result<usize, Stop> {
+fn skip_empty_line(bytes: &[u8]) -> Result<usize, NoValue> {
     match bytes {
-        [] | [b'\r'] => Err(Stop::NeedMore),
+        [] | [b'\r'] => Err(NoValue::NeedMore),
         [b'\r', b'\n', b'\r' | b'\n', ..] | [b'\n', ..] => Err(HeadMalformed.into()),
         [b'\r', b'\n', ..] => Ok(EMPTY_LINE.len()),
         [b'\r', ..] => Err(NotHttp.into()),
@@ -148,7 +148,7 @@ fn skip_empty_line(bytes: &[u8]) -> Result<usize, Stop> {
 
 impl Parser {
     /// What can be said before the first line is complete.
-    fn first_bytes(&mut self, request: &[u8]) -> Result<(), Stop> {
+    fn first_bytes(&mut self, request: &[u8]) -> Result<(), NoValue> {
         const TLS_HANDSHAKE: u8 = 0x16;
         const TLS_MAJOR: u8 = 3;
         if byte_at(request, 0)? == TLS_HANDSHAKE {
@@ -156,7 +156,7 @@ impl Parser {
             return Err(if major == TLS_MAJOR { TlsOnHttp } else { NotHttp }.into());
         }
         self.method += request.iter().skip(self.method).take_while(|&&byte| is_tchar(byte)).count();
-        let Some((method, [after, ..])) = request.split_at_checked(self.method) else { return Err(Stop::NeedMore) };
+        let Some((method, [after, ..])) = request.split_at_checked(self.method) else { return Err(NoValue::NeedMore) };
         if method.is_empty() || *after != b' ' {
             return Err(NotHttp.into());
         }
@@ -171,7 +171,7 @@ impl Parser {
     }
 
     /// What the request line says about the protocol, once it is complete; a client of HTTP/0.9 sends nothing else.
-    fn request_line(&self, request: &[u8]) -> Result<(), Stop> {
+    fn request_line(&self, request: &[u8]) -> Result<(), NoValue> {
         let Some(lf) = self.lines.line_feed(request).filter(|_| self.lines.count == 0) else { return Ok(()) };
         let line = request.get(..lf).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(HeadMalformed)?;
@@ -192,7 +192,7 @@ fn is_http_version(word: &[u8]) -> bool {
     word.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
 }
 
-fn complete_head(head: &[u8], public_port: u16) -> Result<Head, Stop> {
+fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
@@ -229,7 +229,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, Stop> {
+    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, NoValue> {
         let mut read = Self::default();
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -252,13 +252,13 @@ impl<'a> Fields<'a> {
         Ok(read)
     }
 
-    fn host(&self, public_port: u16) -> Result<Hostname, Stop> {
+    fn host(&self, public_port: u16) -> Result<Hostname, NoValue> {
         authority(self.host.ok_or(HostMissing)?, public_port)
     }
 
     /// RFC 9112 §6.3, without any of its leniency: both fields, or a coding that this proxy would have to
     /// understand to find the end, or a transfer coding in HTTP/1.0 (§6.1) are the shapes of request smuggling.
-    fn body(&self, minor: u8) -> Result<Body, Stop> {
+    fn body(&self, minor: u8) -> Result<Body, NoValue> {
         match (self.content_length, self.transfer_encoding) {
             (None, None) => Ok(Body::None),
             (Some(length), None) => Ok(Body::Length(content_length(length).ok_or(HeadMalformed)?)),
@@ -268,7 +268,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), Stop> {
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), NoValue> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(reason.into()),
@@ -294,7 +294,7 @@ pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 /// The target's form (RFC 9112 §3.2); an absolute one must name the same host, because its receiver may route by
 /// it and ignore Host (§3.2.2).
-fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), Stop> {
+fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), NoValue> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok(());
     }
@@ -311,7 +311,7 @@ fn authority_of(target: &str) -> Option<&str> {
 }
 
 /// A host with or without the public port. Userinfo has no place here (RFC 9110 §4.2.4) and `@` none in a name.
-fn authority(text: &[u8], public_port: u16) -> Result<Hostname, Stop> {
+fn authority(text: &[u8], public_port: u16) -> Result<Hostname, NoValue> {
     if text.starts_with(b"[") || std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
         return Err(HostIpAddress.into());
     }

@@ -11,7 +11,7 @@ use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
 use crate::protocol::http_chunks::{chunk_size, crlf, trailers};
 use crate::protocol::http_head::{self, Body, Head};
 use crate::protocol::http_response::Expected;
-use crate::protocol::{Stop, Verdict};
+use crate::protocol::{NoValue, Verdict};
 
 /// Fewer bytes than these are ever held back: an incomplete head is the longest of what may be.
 pub const MAX_HELD: usize = http_head::MAX_HEAD;
@@ -110,11 +110,11 @@ impl HttpStream {
                     passed += len;
                     continue;
                 }
-                Err(Stop::NeedMore) => match self.state {
+                Err(NoValue::NeedMore) => match self.state {
                     State::Asked { len, .. } => Progress::Request { len },
                     _ => Progress::NeedMore,
                 },
-                Err(Stop::Refuse(reason)) => {
+                Err(NoValue::Refuse(reason)) => {
                     self.refuse(reason);
                     Progress::Refuse(reason)
                 }
@@ -175,7 +175,7 @@ fn allowed(len: usize, body: Body) -> State {
 
 /// The steps: each says how many of the bytes may pass, and goes on to the next state.
 impl HttpStream {
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, NoValue> {
         match self.state {
             State::Pass { left, .. } => {
                 let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -200,21 +200,21 @@ impl HttpStream {
                 Ok(len)
             }
             State::Head => Err(self.head(bytes)),
-            State::Asked { .. } => Err(Stop::NeedMore),
+            State::Asked { .. } => Err(NoValue::NeedMore),
             State::Opaque => Ok(bytes.len()),
             // Old clients send an empty line after a body; it is not forwarded.
             State::Over => Err(match crlf(bytes) {
-                Ok(len) if bytes.len() == len => Stop::NeedMore,
+                Ok(len) if bytes.len() == len => NoValue::NeedMore,
                 Ok(_) => BodyMalformed.into(),
-                Err(stop) => stop,
+                Err(none) => none,
             }),
             State::Refused { reason, .. } => Err(reason.into()),
         }
     }
 
-    fn head(&mut self, bytes: &[u8]) -> Stop {
+    fn head(&mut self, bytes: &[u8]) -> NoValue {
         match self.head.parse(bytes, self.public_port) {
-            Verdict::NeedMore => Stop::NeedMore,
+            Verdict::NeedMore => NoValue::NeedMore,
             Verdict::Refuse(reason) => reason.into(),
             Verdict::Found { value: head, len } => {
                 if head.name != self.name {
@@ -222,7 +222,7 @@ impl HttpStream {
                 }
                 let expected = Expected::from(&head);
                 self.state = State::Asked { len, body: head.body, last: head.last, expected };
-                Stop::NeedMore
+                NoValue::NeedMore
             }
         }
     }
@@ -252,10 +252,10 @@ impl HttpStream {
 const MAX_CHUNK_LINE: usize = 256;
 
 /// A reader that may be undecided about fewer than `bound` bytes only.
-fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, Stop>) -> Result<T, Stop> {
+fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, NoValue>) -> Result<T, NoValue> {
     let window = bytes.get(..bound).unwrap_or(bytes);
     match read(window) {
-        Err(Stop::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
+        Err(NoValue::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
         read => read,
     }
 }

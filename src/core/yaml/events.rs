@@ -5,41 +5,41 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-use super::mend;
+use super::help;
 use super::tree::{Entry, Kind, Node, Path, Place, Step};
-use crate::diagnostic::{Origin, Problem};
+use crate::diagnostic::{Diagnostic, Origin};
 
 /// Deepest nesting; the deepest of ours is 4.
 const MAX_DEPTH: usize = 16;
 /// Most keys and values; 100 000 one-line rules have 300 002.
 const MAX_NODES: usize = 1_000_000;
-/// Problems told at most: an operator mends a few and asks again.
+/// Diagnostics reported at most: an operator fixes a few and asks again.
 pub(super) const MAX_PROBLEMS: usize = 25;
 
 /// The tree, or all that is wrong with the text's form. Where a tab may stand is for the other reader to say, which
 /// keeps to the rule: not in the indentation of blocks. This one has some more rules, of which not all are YAML's, so
 /// it is shown spaces instead.
-pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Problem>> {
-    let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, problems: Vec::new() };
+pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Diagnostic>> {
+    let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, diagnostics: Vec::new() };
     for event in Parser::new_from_str(&shown(text)) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
                 // What was found in a text that then turns out not to be YAML only misleads.
-                builder.problems.clear();
+                builder.diagnostics.clear();
                 Err(builder.syntax(&error, text))
             }
         };
-        if let Err(problem) = step {
-            builder.problems.push(problem);
+        if let Err(diagnostic) = step {
+            builder.diagnostics.push(diagnostic);
             break;
         }
-        if builder.problems.len() >= MAX_PROBLEMS {
+        if builder.diagnostics.len() >= MAX_PROBLEMS {
             break;
         }
     }
-    if !builder.problems.is_empty() {
-        return Err(builder.problems);
+    if !builder.diagnostics.is_empty() {
+        return Err(builder.diagnostics);
     }
     Ok(builder.root.unwrap_or(Node { at: Place::default(), kind: Kind::Null }))
 }
@@ -49,7 +49,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
-    problems: Vec<Problem>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// What is shown to this reader: each character stays where it is.
@@ -86,7 +86,7 @@ struct Key {
 
 impl Builder<'_> {
     /// An `Err` ends the reading; what can be read on after goes to `problems`.
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
         let at = place(span.start);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -123,7 +123,7 @@ impl Builder<'_> {
         }
     }
 
-    fn plain(&mut self, at: Place, anchor: usize, tag: bool) -> Result<(), Problem> {
+    fn plain(&mut self, at: Place, anchor: usize, tag: bool) -> Result<(), Diagnostic> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return Err(self.refuse(at, "is more than a million keys and values", "join neighbouring networks"));
@@ -137,7 +137,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn open(&mut self, at: Place, open: Open) -> Result<(), Problem> {
+    fn open(&mut self, at: Place, open: Open) -> Result<(), Diagnostic> {
         if let Some(Open::Map { key: None, .. }) = self.open.last() {
             return Err(self.refuse(at, "is a list or map used as a key", "put the key in quotes"));
         }
@@ -148,15 +148,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Problem> {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Diagnostic> {
         if let (Some(Open::Map { key: None, .. }), "", ScalarStyle::Plain) = (self.open.last(), text, style) {
             return Err(self.refuse(at, "has no key before the colon", "write one"));
         }
         if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
             *key = Some(Key { text: text.into(), at, plain: style == ScalarStyle::Plain });
             if !seen.insert(text.into()) {
-                let problem = self.refuse(at, "stands twice", "remove one of the two");
-                self.problems.push(problem);
+                let diagnostic = self.refuse(at, "stands twice", "remove one of the two");
+                self.diagnostics.push(diagnostic);
             }
             return Ok(());
         }
@@ -164,15 +164,15 @@ impl Builder<'_> {
         let null = plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if null && !self.open.is_empty() {
             let key = match self.open.last() {
-                Some(Open::Map { key: Some(key), .. }) => mend::missing_space(&key.text),
+                Some(Open::Map { key: Some(key), .. }) => help::missing_space(&key.text),
                 _ => None,
             };
-            let mend = key.unwrap_or_else(|| match text {
+            let help = key.unwrap_or_else(|| match text {
                 "" => "write one, or remove the key".to_owned(),
                 word => format!("write one, or remove the key; if you mean the word, put it in quotes: \"{word}\""),
             });
-            let problem = self.refuse(at, "has no value", &mend);
-            self.problems.push(problem);
+            let diagnostic = self.refuse(at, "has no value", &help);
+            self.diagnostics.push(diagnostic);
         }
         self.add(Node { at, kind: if null { Kind::Null } else { Kind::Scalar { text: text.into(), plain } } });
         Ok(())
@@ -190,10 +190,10 @@ impl Builder<'_> {
         }
     }
 
-    fn refuse(&self, at: Place, message: &str, mend: &str) -> Problem {
-        let mut problem = Problem::whole(self.origin.clone(), message, mend);
-        (problem.at, problem.key) = (at.position(), self.path().to_string().into());
-        problem
+    fn refuse(&self, at: Place, message: &str, help: &str) -> Diagnostic {
+        let mut diagnostic = Diagnostic::whole(self.origin.clone(), message, help);
+        (diagnostic.at, diagnostic.key) = (at.position(), self.path().to_string().into());
+        diagnostic
     }
 
     /// The way to the value that is being read.
@@ -205,10 +205,10 @@ impl Builder<'_> {
         Path(steps.collect())
     }
 
-    fn syntax(&self, error: &ScanError, text: &str) -> Problem {
+    fn syntax(&self, error: &ScanError, text: &str) -> Diagnostic {
         let at = within(place(*error.marker()), text);
-        let problem = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
-        mend::syntax(problem, text)
+        let diagnostic = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
+        help::syntax(diagnostic, text)
     }
 }
 

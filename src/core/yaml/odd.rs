@@ -1,7 +1,7 @@
 //! Characters that an operator cannot see: white space that is none to YAML, characters of no width, and what no
 //! YAML file may hold. They come with text that is copied from a web page or a word processor.
 
-use crate::diagnostic::{Origin, Position, Problem};
+use crate::diagnostic::{Diagnostic, Origin, Position};
 
 /// One of them, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) fn replaced(text: &str) -> String {
 }
 
 /// The first character that YAML allows nowhere, or that ends a line for one reader and not for the other.
-pub(super) fn refused(text: &str, origin: &Origin) -> Option<Problem> {
+pub(super) fn refused(text: &str, origin: &Origin) -> Option<Diagnostic> {
     let is_refused = |c: char| match c {
         '\t' | '\n' | '\r' => false,
         '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => true,
@@ -69,7 +69,7 @@ pub(super) fn refused(text: &str, origin: &Origin) -> Option<Problem> {
     };
     let ends_a_line = matches!(char, '\u{85}' | '\u{2028}' | '\u{2029}');
     let help = if ends_a_line { "put a line break there, or remove it" } else { "remove it" };
-    Some(Problem::whole(origin.clone(), message, help).at(Position { line: number, column }))
+    Some(Diagnostic::whole(origin.clone(), message, help).at(Position { line: number, column }))
 }
 
 /// As both readers count them: a lone CR ends a line, too.

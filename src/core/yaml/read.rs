@@ -8,12 +8,12 @@ use serde_yaml::Value;
 
 use super::events::MAX_PROBLEMS;
 use super::tree::{Kind, Node, Path, Place, Step, scalar_text};
-use super::{Document, Fault, mend};
-use crate::diagnostic::{Problem, nearest};
+use super::{Document, ValueError, help};
+use crate::diagnostic::{Diagnostic, nearest};
 
 impl Document {
     /// Reads as much as can be read; what cannot is left out and told in `problems`.
-    pub fn read<T: DeserializeOwned + Default>(&self, problems: &mut Vec<Problem>) -> T {
+    pub fn read<T: DeserializeOwned + Default>(&self, diagnostics: &mut Vec<Diagnostic>) -> T {
         let mut value = Cow::Borrowed(&self.value);
         let mut live = Cow::Borrowed(&self.root);
         loop {
@@ -22,26 +22,26 @@ impl Document {
                 Err(error) => error,
             };
             let path = path_of(error.path());
-            problems.push(self.told(&live, &value, &path, &error.inner().to_string()));
+            diagnostics.push(self.told(&live, &value, &path, &error.inner().to_string()));
             let removed = remove(live.to_mut(), value.to_mut(), &path.0);
-            if !removed || problems.len() >= MAX_PROBLEMS {
+            if !removed || diagnostics.len() >= MAX_PROBLEMS {
                 return T::default();
             }
         }
     }
 
-    fn told(&self, live: &Node, value: &Value, path: &Path, error: &str) -> Problem {
+    fn told(&self, live: &Node, value: &Value, path: &Path, error: &str) -> Diagnostic {
         let (mut place, _) = live.find_nearest(path);
-        let (mut text, fault) = (None, translate(error));
+        let (mut text, value_error) = (None, translate(error));
         if error.starts_with("unknown field") {
             place = key_place(live, path).unwrap_or(place);
-        } else if Fault::split(error).is_some() {
+        } else if ValueError::split(error).is_some() {
             text = scalar_text(value, path);
         }
-        let mut problem = Problem::whole(self.origin(place), fault.message, fault.mend);
-        (problem.at, problem.value) = (place.position(), text.map(Into::into));
-        problem.key = self.written_path(live, path).to_string().into();
-        self.with_odd(problem)
+        let mut diagnostic = Diagnostic::whole(self.origin(place), value_error.message, value_error.help);
+        (diagnostic.at, diagnostic.value) = (place.position(), text.map(Into::into));
+        diagnostic.key = self.written_path(live, path).to_string().into();
+        self.with_odd(diagnostic)
     }
 
     /// `path` is a path in what is left of the document; the same as the operator counts it.
@@ -81,31 +81,31 @@ fn key_place(root: &Node, path: &Path) -> Option<Place> {
 }
 
 /// serde's words in an operator's.
-fn translate(error: &str) -> Fault {
-    if let Some(fault) = Fault::split(error) {
-        return fault;
+fn translate(error: &str) -> ValueError {
+    if let Some(error) = ValueError::split(error) {
+        return error;
     }
     if let Some(rest) = error.strip_prefix("unknown field ") {
         let mut words = rest.split('`').skip(1).step_by(2);
         let unknown = words.next().unwrap_or_default();
         let known: Vec<&str> = words.collect();
-        let mend = match nearest(unknown, known.iter().copied()) {
+        let help = match nearest(unknown, known.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("the keys known here are {}", known.join(", ")),
         };
-        return Fault::new("unknown key", mend);
+        return ValueError::new("unknown key", help);
     }
     match error.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
         Some((found, expected)) => {
             // `allow:10.0.0.0/8` where keys are expected.
             let string = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"'));
-            let missing_space = string.and_then(mend::missing_space);
+            let missing_space = string.and_then(help::missing_space);
             let found = found.replace("sequence", "a list").replace("map", "a map").replace("unit value", "nothing");
             let expected = expected.replace("a sequence", "a list").replace("a map", "keys with values");
-            let mend = missing_space.unwrap_or_else(|| format!("write {expected}"));
-            Fault::new(format!("found {found}"), mend)
+            let help = missing_space.unwrap_or_else(|| format!("write {expected}"));
+            ValueError::new(format!("found {found}"), help)
         }
-        None => Fault::new(error, ""),
+        None => ValueError::new(error, ""),
     }
 }
 

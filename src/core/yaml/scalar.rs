@@ -8,14 +8,14 @@ use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Vi
 
 use crate::diagnostic;
 
-/// Stands between message and mend in the text of a serde error, which is all that serde carries through.
+/// Stands between message and help in the text of a serde error, which is all that serde carries through.
 const SEPARATOR: char = '\u{1e}';
 
 /// What is wrong with a value (as a sentence about it) and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ValueError {
     pub message: String,
-    pub mend: String,
+    pub help: String,
 }
 
 /// A value that is written as one YAML scalar.
@@ -23,7 +23,7 @@ pub trait FromScalar: Sized {
     /// What is expected, for a message about a list or map in its place.
     const EXPECTED: &'static str;
 
-    fn from_scalar(text: &str) -> Result<Self, Fault>;
+    fn from_scalar(text: &str) -> Result<Self, ValueError>;
 
     /// For the JSON Schemas in `conf/`, which a test writes and compares.
     #[cfg(test)]
@@ -38,31 +38,31 @@ pub struct Read<T>(pub T);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Many<T>(pub Vec<T>);
 
-impl Fault {
-    pub fn new(message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { message: message.into(), mend: mend.into() }
+impl ValueError {
+    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into() }
     }
 
     /// About one of several with commas between: the others stay as they are.
     pub fn in_part(&self, part: &str) -> Self {
-        Self::new(format!("has {part:?} in it, which {}", self.message), format!("in its place, {}", self.mend))
+        Self::new(format!("has {part:?} in it, which {}", self.message), format!("in its place, {}", self.help))
     }
 
     pub(super) fn split(text: &str) -> Option<Self> {
-        text.split_once(SEPARATOR).map(|(message, mend)| Self::new(message, mend))
+        text.split_once(SEPARATOR).map(|(message, help)| Self::new(message, help))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{SEPARATOR}{}", self.message, self.mend)
+        write!(f, "{}{SEPARATOR}{}", self.message, self.help)
     }
 }
 
 impl FromScalar for String {
     const EXPECTED: &'static str = "a single value";
 
-    fn from_scalar(text: &str) -> Result<Self, Fault> {
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
         Ok(text.to_owned())
     }
 
@@ -85,17 +85,17 @@ pub fn number<T: FromStr + DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 /// One of a few fixed words.
-pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Fault> {
+pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, ValueError> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
     let known = words.iter().map(|(word, _)| *word);
     let list = known.clone().collect::<Vec<_>>().join(", ");
-    let mend = match diagnostic::nearest(text, known) {
+    let help = match diagnostic::nearest(text, known) {
         Some(near) => format!("did you mean {near:?}?"),
         None => "write one of these".to_owned(),
     };
-    Err(Fault::new(format!("is none of {list}"), mend))
+    Err(ValueError::new(format!("is none of {list}"), help))
 }
 
 impl<'de, T: FromScalar> Deserialize<'de> for Read<T> {
@@ -143,8 +143,8 @@ impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-        let told = |part: &str, fault: Fault| if parts.len() > 1 { fault.in_part(part) } else { fault };
-        parts.iter().map(|part| T::from_scalar(part).map_err(|fault| E::custom(told(part, fault)))).collect()
+        let told = |part: &str, error: ValueError| if parts.len() > 1 { error.in_part(part) } else { error };
+        parts.iter().map(|part| T::from_scalar(part).map_err(|error| E::custom(told(part, error)))).collect()
     }
 }
 

@@ -2,37 +2,37 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::diagnostic::{Origin, Position, Problem};
+use crate::diagnostic::{Diagnostic, Origin, Position};
 
 /// Largest text taken, in bytes. 100 000 rules of one line each are about 2 MiB.
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// UTF-8 without its byte order mark.
-pub fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Problem> {
+pub fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Diagnostic> {
     if bytes.len() > MAX_BYTES {
-        let mend = "join neighbouring networks into larger ones, or split the list";
-        return Err(Problem::whole(origin, "is larger than 4 MiB", mend));
+        let help = "join neighbouring networks into larger ones, or split the list";
+        return Err(Diagnostic::whole(origin, "is larger than 4 MiB", help));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::whole(origin, "is UTF-16", "save it as UTF-8"));
+        return Err(Diagnostic::whole(origin, "is UTF-16", "save it as UTF-8"));
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(&error, origin))?;
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
 /// A file that cannot be read.
-pub fn unreadable(error: &io::Error, origin: Origin) -> Problem {
+pub fn unreadable(error: &io::Error, origin: Origin) -> Diagnostic {
     match error.kind() {
-        ErrorKind::NotFound => Problem::whole(origin, "does not exist", "name the file that you mean, or create it"),
-        ErrorKind::IsADirectory => Problem::whole(origin, "is a directory", "name the file in it"),
+        ErrorKind::NotFound => Diagnostic::whole(origin, "does not exist", "name the file that you mean, or create it"),
+        ErrorKind::IsADirectory => Diagnostic::whole(origin, "is a directory", "name the file in it"),
         ErrorKind::PermissionDenied => {
-            Problem::whole(origin, "may not be read by this user", "let the user that runs latticegate read it")
+            Diagnostic::whole(origin, "may not be read by this user", "let the user that runs latticegate read it")
         }
-        _ => Problem::whole(origin, format!("cannot be read: {error}"), ""),
+        _ => Diagnostic::whole(origin, format!("cannot be read: {error}"), ""),
     }
 }
 
-fn not_utf8(error: &std::string::FromUtf8Error, origin: Origin) -> Problem {
+fn not_utf8(error: &std::string::FromUtf8Error, origin: Origin) -> Diagnostic {
     let bytes = error.as_bytes();
     let valid = bytes.get(..error.utf8_error().valid_up_to()).unwrap_or_default();
     let byte = bytes.get(valid.len()).copied().unwrap_or_default();
@@ -46,6 +46,6 @@ fn not_utf8(error: &std::string::FromUtf8Error, origin: Origin) -> Problem {
     } else {
         format!("is not UTF-8: byte 0x{byte:02x} here")
     };
-    Problem::whole(origin, message, "save the file as UTF-8")
+    Diagnostic::whole(origin, message, "save the file as UTF-8")
         .at(Position { line: number(line), column: number(column) })
 }

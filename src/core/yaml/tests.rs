@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn problems(text: &str) -> Vec<String> {
+fn diagnostics(text: &str) -> Vec<String> {
     match Document::parse(text, Origin::file("a.yaml")) {
         Ok(document) => panic!("taken: {document:?}"),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        Err(diagnostics) => diagnostics.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -59,23 +59,23 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("rules:[]\n", "; a space is missing after the colon: write `rules: []`"),
         ("a: {\n  face:b00c::, b: [\n", "put IPv6 addresses in quotes"),
     ] {
-        let told = problems(text);
+        let told = diagnostics(text);
         assert!(told.iter().any(|line| line.contains(expected)), "{text:?}\n{told:#?}");
     }
 }
 
 #[test]
 fn all_duplicates_and_empty_values_are_told() {
-    assert_eq!(problems("a: 1\na: 2\nb:\nc: 3\nc: 4\n").len(), 3);
+    assert_eq!(diagnostics("a: 1\na: 2\nb:\nc: 3\nc: 4\n").len(), 3);
 }
 
 #[test]
 fn what_looks_odd_but_is_clear_is_taken() {
     let read = |text: &str| {
-        let mut problems = Vec::new();
+        let mut diagnostics = Vec::new();
         let values: BTreeMap<String, Many<String>> =
-            Document::parse(text, Origin::file("a.yaml")).unwrap().read(&mut problems);
-        assert!(problems.is_empty(), "{text}: {problems:?}");
+            Document::parse(text, Origin::file("a.yaml")).unwrap().read(&mut diagnostics);
+        assert!(diagnostics.is_empty(), "{text}: {diagnostics:?}");
         values.into_values().flat_map(|many| many.0).collect::<Vec<_>>()
     };
     assert_eq!(read("a: ::/0\n"), ["::/0"]);
@@ -93,10 +93,10 @@ fn what_looks_odd_but_is_clear_is_taken() {
 #[test]
 fn tabs_between_tokens_and_texts_of_any_look_are_taken_as_written() {
     let read = |text: &str| {
-        let mut problems = Vec::new();
+        let mut diagnostics = Vec::new();
         let read = Document::parse(text, Origin::file("a.yaml"));
-        let values: serde_yaml::Value = read.unwrap_or_else(|p| panic!("{text:?}: {}", p[0])).read(&mut problems);
-        assert!(problems.is_empty(), "{text:?}: {problems:?}");
+        let values: serde_yaml::Value = read.unwrap_or_else(|p| panic!("{text:?}: {}", p[0])).read(&mut diagnostics);
+        assert!(diagnostics.is_empty(), "{text:?}: {diagnostics:?}");
         serde_json::to_string(&values).unwrap()
     };
     for (text, values) in [
@@ -145,14 +145,14 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
         name: Option<Read<String>>,
     }
     let told = |text: &str| {
-        let mut problems = Vec::new();
+        let mut diagnostics = Vec::new();
         match Document::parse(text, Origin::file("a.yaml")) {
-            Ok(document) => drop(document.read::<File>(&mut problems)),
-            Err(found) => problems = found,
+            Ok(document) => drop(document.read::<File>(&mut diagnostics)),
+            Err(found) => diagnostics = found,
         }
-        problems
+        diagnostics
     };
-    for (text, at, mend) in [
+    for (text, at, help) in [
         (
             "rules:\n- allow:_10.0.0.0/8\n",
             (2, 9),
@@ -187,8 +187,8 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
         ("*rules:\n- allow: 10.0.0.0/8\n", (1, 1), "remove the zero-width space (U+200B) in column 1"),
     ] {
         let text = text.replace('_', "\u{a0}").replace('*', "\u{200b}");
-        let problems = told(&text);
-        assert!(problems.iter().any(|problem| &*problem.mend == mend), "{text:?}: {problems:?}");
+        let diagnostics = told(&text);
+        assert!(diagnostics.iter().any(|diagnostic| &*diagnostic.help == help), "{text:?}: {diagnostics:?}");
         let (line, column) = at;
         let plain =
             odd::replaced(&text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>());
@@ -209,7 +209,7 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
     }
     // In a comment they do no harm, and are no reason for anything.
     assert!(told("rules:\n- allow: 10.0.0.0/8 # \u{a0}x\n").is_empty());
-    assert!(!told("rules:\n- allow: 10.0.0.0/99 # \u{a0}x\n")[0].mend.contains("no-break"));
+    assert!(!told("rules:\n- allow: 10.0.0.0/99 # \u{a0}x\n")[0].help.contains("no-break"));
 }
 
 #[test]
@@ -248,12 +248,12 @@ fn text_comes_as_utf8_and_bounded() {
 #[test]
 fn depth_and_number_of_nodes_are_bounded() {
     let deep = |levels: usize| format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
-    assert!(problems(&deep(16))[0].contains("nested deeper than 16 levels"));
+    assert!(diagnostics(&deep(16))[0].contains("nested deeper than 16 levels"));
     // The reader's own limit, before ours is asked.
-    assert!(problems(&deep(100_000))[0].contains("recursion limit exceeded"));
+    assert!(diagnostics(&deep(100_000))[0].contains("recursion limit exceeded"));
     assert!(Document::parse(&deep(15), Origin::Defaults).is_ok());
     let wide = format!("a: [{}]", "1,".repeat(1_000_001));
-    assert!(problems(&wide)[0].contains("more than a million"));
+    assert!(diagnostics(&wide)[0].contains("more than a million"));
 }
 
 #[test]
@@ -287,9 +287,9 @@ fn problems_count_list_elements_as_the_operator_does() {
         list: Vec<Read<std::num::NonZeroU16>>,
     }
     let document = Document::parse("list: [0, 1, x, 2, y]\n", Origin::file("a.yaml")).unwrap();
-    let mut problems = Vec::new();
-    let _: Numbers = document.read(&mut problems);
-    let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
+    let mut diagnostics = Vec::new();
+    let _: Numbers = document.read(&mut diagnostics);
+    let keys: Vec<&str> = diagnostics.iter().map(|diagnostic| &*diagnostic.key).collect();
     assert_eq!(keys, ["list[0]", "list[2]", "list[4]"]);
 }
 

@@ -8,9 +8,9 @@ use latticegate_core::networks::Networks;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn reach() -> Reach {
+fn reach() -> DestinationGuard {
     let allowed = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
-    Reach::new(allowed, Networks::default(), vec![], vec![], "192.0.2.53:53".parse().unwrap())
+    DestinationGuard::new(allowed, Networks::default(), vec![], vec![], "192.0.2.53:53".parse().unwrap())
 }
 
 fn ip(last: u8) -> IpAddr {

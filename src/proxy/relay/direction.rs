@@ -13,16 +13,16 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Lease;
-use super::{Decision, HttpFilter, Tools};
+use super::{FilterStatus, HttpFilter, RelayResources};
 use crate::sys::socket::{poll_recv, poll_send};
 use latticegate_core::outcome::{RefuseReason, Side};
 
 /// What one turn of a direction works with.
-pub(super) struct Lane<'a> {
+pub(super) struct Transfer<'a> {
     pub(super) source: &'a TcpStream,
     pub(super) sink: &'a TcpStream,
-    pub(super) tools: &'a Tools,
-    pub(super) tally: &'a mut u64,
+    pub(super) resources: &'a RelayResources,
+    pub(super) bytes: &'a mut u64,
     /// Asked before anything is passed on.
     pub(super) filter: Option<OneWay<'a>>,
 }
@@ -34,12 +34,12 @@ pub(super) struct OneWay<'a> {
 }
 
 impl OneWay<'_> {
-    fn decide(&mut self, bytes: &[u8]) -> Decision {
+    fn decide(&mut self, bytes: &[u8]) -> FilterStatus {
         match self.from {
             Side::Client => self.filter.request(bytes),
             Side::Upstream => {
                 self.filter.response(bytes);
-                Decision::Pass(bytes.len())
+                FilterStatus::Pass(bytes.len())
             }
         }
     }
@@ -159,35 +159,40 @@ impl Direction {
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
     /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, last: bool) -> Poll<Option<Ended>> {
-        let turn_ends = lane.tally.saturating_add(Self::TURN);
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut Transfer<'_>,
+        last: bool,
+    ) -> Poll<Option<Ended>> {
+        let turn_ends = transfer.bytes.saturating_add(Self::TURN);
         loop {
             match self.state {
                 State::Closed => return Poll::Ready(None),
-                State::Discarding { left } => return self.poll_discard(cx, lane, left).map(Some),
+                State::Discarding { left } => return self.poll_discard(cx, transfer, left).map(Some),
                 _ => {}
             }
             self.stalled = true;
-            if ready!(self.poll_flush(cx, lane)).is_err() {
+            if ready!(self.poll_flush(cx, transfer)).is_err() {
                 self.close();
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
                 if !last && ended == Ended::Eof {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    let _ = SockRef::from(lane.sink).shutdown(Shutdown::Write);
+                    let _ = SockRef::from(transfer.sink).shutdown(Shutdown::Write);
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
             }
-            if *lane.tally >= turn_ends {
+            if *transfer.bytes >= turn_ends {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
-            let _ = ready!(lane.sink.poll_write_ready(cx));
+            let _ = ready!(transfer.sink.poll_write_ready(cx));
             self.stalled = false;
-            match self.poll_move(cx, lane) {
+            match self.poll_move(cx, transfer) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) if self.source_reset => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
@@ -206,18 +211,18 @@ impl Direction {
     }
 
     /// Gives the sink what it could not take before.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(poll_send(lane.sink, cx, rest))?;
+            let n = ready!(poll_send(transfer.sink, cx, rest))?;
             self.sent = self.sent.saturating_add(n);
-            *lane.tally = lane.tally.saturating_add(count(n));
+            *transfer.bytes = transfer.bytes.saturating_add(count(n));
         }
         self.held = Vec::new();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-            ready!(lane.sink.poll_write_ready(cx))?;
-            match lane.sink.try_io(Interest::WRITABLE, || pipe.drain_to(lane.sink)) {
-                Ok(n) => *lane.tally = lane.tally.saturating_add(count(n)),
+            ready!(transfer.sink.poll_write_ready(cx))?;
+            match transfer.sink.try_io(Interest::WRITABLE, || pipe.drain_to(transfer.sink)) {
+                Ok(n) => *transfer.bytes = transfer.bytes.saturating_add(count(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -226,39 +231,44 @@ impl Direction {
     }
 
     /// Reads once and writes once. `false`: the source has sent its FIN.
-    fn poll_move(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
+    fn poll_move(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
         if self.state == State::Starting {
             self.state = State::Open;
             let ahead = std::mem::take(&mut self.undecided);
-            return Poll::Ready(self.pass_on(cx, &ahead, lane).map(|()| true));
+            return Poll::Ready(self.pass_on(cx, &ahead, transfer).map(|()| true));
         }
-        let unseen = lane.filter.as_ref().map_or(u64::MAX, OneWay::unseen);
+        let unseen = transfer.filter.as_ref().map_or(u64::MAX, OneWay::unseen);
         if unseen > 0 && !self.undecided.is_empty() {
             // The upstream has agreed to another protocol: what was taken for a part of a request is not one.
-            return Poll::Ready(self.pass_on(cx, &[], lane).map(|()| true));
+            return Poll::Ready(self.pass_on(cx, &[], transfer).map(|()| true));
         }
         if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
-            self.pipe = self.pipe.take().or_else(|| lane.tools.pipes.lease());
+            self.pipe = self.pipe.take().or_else(|| transfer.resources.pipes.lease());
             if self.pipe.is_some() {
-                return self.poll_splice(cx, lane, unseen);
+                return self.poll_splice(cx, transfer, unseen);
             }
         }
         self.pipe = None;
-        self.poll_copy(cx, lane)
+        self.poll_copy(cx, transfer)
     }
 
     /// From the source into the pipe; the next flush takes it out.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, most: u64) -> Poll<Result<bool, Broken>> {
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut Transfer<'_>,
+        most: u64,
+    ) -> Poll<Result<bool, Broken>> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
         loop {
-            ready!(lane.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
+            ready!(transfer.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
             // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match lane.source.try_io(Interest::READABLE, || pipe.fill_from(lane.source, most)) {
+            match transfer.source.try_io(Interest::READABLE, || pipe.fill_from(transfer.source, most)) {
                 Ok(0) => return Poll::Ready(Ok(false)),
                 Ok(n) => {
                     self.bulk.note(n);
-                    if let Some(filter) = &mut lane.filter {
+                    if let Some(filter) = &mut transfer.filter {
                         filter.passed(count(n));
                     }
                     return Poll::Ready(Ok(true));
@@ -270,21 +280,21 @@ impl Direction {
     }
 
     /// Through the scratch buffer; what the sink does not take is kept.
-    fn poll_copy(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>) -> Poll<Result<bool, Broken>> {
-        let mut scratch = lane.tools.scratch.borrow_mut();
-        let n = ready!(poll_recv(lane.source, cx, &mut scratch)).map_err(|_| Broken::Source)?;
+    fn poll_copy(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
+        let mut scratch = transfer.resources.scratch.borrow_mut();
+        let n = ready!(poll_recv(transfer.source, cx, &mut scratch)).map_err(|_| Broken::Source)?;
         let read = scratch.get(..n).unwrap_or_default();
         if read.is_empty() {
             return Poll::Ready(Ok(false));
         }
         self.bulk.note(read.len());
-        Poll::Ready(self.pass_on(cx, read, lane).map(|()| true))
+        Poll::Ready(self.pass_on(cx, read, transfer).map(|()| true))
     }
 
     /// Reads what nobody takes any more, until the source ends or has said too much.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, lane: &mut Lane<'_>, mut left: usize) -> Poll<Ended> {
+    fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: usize) -> Poll<Ended> {
         loop {
-            let read = ready!(poll_recv(lane.source, cx, &mut lane.tools.scratch.borrow_mut()));
+            let read = ready!(poll_recv(transfer.source, cx, &mut transfer.resources.scratch.borrow_mut()));
             let ended = match read {
                 Ok(0) => {
                     self.fin = true;
@@ -304,18 +314,18 @@ impl Direction {
     }
 
     /// Writes what the filter lets through, at once as far as the sink takes it.
-    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
-        let Some(filter) = &mut lane.filter else { return self.write(cx, bytes, lane) };
+    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], transfer: &mut Transfer<'_>) -> Result<(), Broken> {
+        let Some(filter) = &mut transfer.filter else { return self.write(cx, bytes, transfer) };
         if self.undecided.is_empty() {
             let passed = self.ask(filter, bytes);
             self.undecided = bytes.get(passed..).unwrap_or_default().to_vec();
-            return self.write(cx, bytes.get(..passed).unwrap_or_default(), lane);
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), transfer);
         }
         let mut all = std::mem::take(&mut self.undecided);
         all.extend_from_slice(bytes);
         let passed = self.ask(filter, &all);
         self.undecided = all.split_off(passed);
-        self.write(cx, &all, lane)
+        self.write(cx, &all, transfer)
     }
 
     /// How many of the bytes the filter lets through; a refusal ends this direction.
@@ -323,9 +333,9 @@ impl Direction {
         let mut passed = 0_usize;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
             match filter.decide(rest) {
-                Decision::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
-                Decision::NeedMore => break,
-                Decision::Refuse(reason) => {
+                FilterStatus::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                FilterStatus::NeedMore => break,
+                FilterStatus::Refuse(reason) => {
                     self.state = State::Draining(Ended::Refused(reason));
                     break;
                 }
@@ -335,16 +345,16 @@ impl Direction {
     }
 
     /// What the sink does not take is kept.
-    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], lane: &mut Lane<'_>) -> Result<(), Broken> {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], transfer: &mut Transfer<'_>) -> Result<(), Broken> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = match poll_send(lane.sink, cx, bytes) {
+        let taken = match poll_send(transfer.sink, cx, bytes) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,
         };
-        *lane.tally = lane.tally.saturating_add(count(taken));
+        *transfer.bytes = transfer.bytes.saturating_add(count(taken));
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.held = rest.to_vec();
         }

@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 #[derive(Clone, Default)]
-pub(super) struct PipePool(Rc<Shelf>);
+pub(super) struct PipePool(Rc<Inner>);
 
 #[derive(Default)]
-struct Shelf {
+struct Inner {
     /// The last one given back is leased first, so those at the front are the longest unused.
     idle: RefCell<Vec<Pipe>>,
     leased: Cell<usize>,
@@ -95,7 +95,7 @@ impl PipePool {
 pub(super) struct Lease {
     pipe: Option<Pipe>,
     filled: usize,
-    shelf: Rc<Shelf>,
+    shelf: Rc<Inner>,
 }
 
 impl Lease {

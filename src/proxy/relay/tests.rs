@@ -17,10 +17,10 @@ async fn relay(
     upstream: &TcpStream,
     ahead: Vec<u8>,
     idle: Duration,
-    tools: &Tools,
-    tally: &mut Tally,
+    resources: &RelayResources,
+    bytes: &mut ByteCounts,
 ) -> End {
-    Relay { client, upstream, idle, tools, cut: &Cell::new(None) }.run(ahead, tally, None).await
+    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }.run(ahead, bytes, None).await
 }
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -124,27 +124,27 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Relays between two played sides; each must have read what the other wrote.
-fn exchange(client: &Player, upstream: &Player, ahead: &[u8], tools: &Tools) -> Tally {
-    let (end, tally, at_client, at_upstream) = block_on(async {
+fn exchange(client: &Player, upstream: &Player, ahead: &[u8], resources: &RelayResources) -> ByteCounts {
+    let (end, bytes, at_client, at_upstream) = block_on(async {
         let (to_client, far_client) = connection(client.small_buffers).await;
         let (to_upstream, far_upstream) = connection(upstream.small_buffers).await;
-        let mut tally = Tally::default();
+        let mut bytes = ByteCounts::default();
         let relay = async {
-            let end = relay(&to_client, &to_upstream, ahead.to_vec(), IDLE, tools, &mut tally).await;
+            let end = relay(&to_client, &to_upstream, ahead.to_vec(), IDLE, resources, &mut bytes).await;
             // As the session does; whoever waits for a FIN gets it at the latest now.
             drop((to_client, to_upstream));
             end
         };
         let (end, at_client, at_upstream) = tokio::join!(relay, client.play(far_client), upstream.play(far_upstream));
-        (end, tally, at_client, at_upstream)
+        (end, bytes, at_client, at_upstream)
     });
     assert_eq!(end.close, Close::Done);
     assert!(end.first.is_some());
     assert!(at_upstream == [ahead, &pattern(0, client.total())].concat(), "upstream got {}", at_upstream.len());
     assert!(at_client == pattern(0, upstream.total()), "client got {}", at_client.len());
-    assert_eq!(tally, Tally { up: length(&at_upstream), down: length(&at_client) });
-    assert_eq!(tools.pipes.leased(), 0);
-    tally
+    assert_eq!(bytes, ByteCounts { up: length(&at_upstream), down: length(&at_client) });
+    assert_eq!(resources.pipes.leased(), 0);
+    bytes
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
@@ -174,62 +174,62 @@ proptest! {
     fn any_interleaving_arrives_exactly(
         client in a_side(), upstream in a_side(), ahead in proptest::collection::vec(any::<u8>(), 0..3000),
     ) {
-        exchange(&client, &upstream, &ahead, &Tools::new());
+        exchange(&client, &upstream, &ahead, &RelayResources::new());
     }
 }
 
 #[test]
 fn small_exchanges_never_take_a_pipe() {
-    let tools = Tools::new();
+    let resources = RelayResources::new();
     let chat = || Player::writes((0..50).flat_map(|_| [Step::Write(900), Step::Wait(20)]));
-    exchange(&chat(), &chat(), b"hello", &tools);
-    assert_eq!(tools.pipes.idle(), 0);
+    exchange(&chat(), &chat(), b"hello", &resources);
+    assert_eq!(resources.pipes.idle(), 0);
 }
 
 #[test]
 fn bulk_takes_a_pipe_and_gives_it_back() {
-    let tools = Tools::new();
+    let resources = RelayResources::new();
     let bulk = Player::writes([Step::Write(8 << 20)]);
-    exchange(&Player::writes([]), &bulk, b"", &tools);
-    assert_eq!(tools.pipes.idle(), 1);
+    exchange(&Player::writes([]), &bulk, b"", &resources);
+    assert_eq!(resources.pipes.idle(), 1);
     // The same pipe serves the next one.
-    exchange(&bulk, &Player::writes([]), b"", &tools);
-    assert_eq!(tools.pipes.idle(), 1);
+    exchange(&bulk, &Player::writes([]), b"", &resources);
+    assert_eq!(resources.pipes.idle(), 1);
 }
 
 #[test]
 fn without_a_pipe_to_be_had_bulk_is_copied() {
-    let tools = Tools::new();
-    let leases: Vec<_> = std::iter::from_fn(|| tools.pipes.lease()).collect();
+    let resources = RelayResources::new();
+    let leases: Vec<_> = std::iter::from_fn(|| resources.pipes.lease()).collect();
     assert!(leases.len() > 8, "a bound, and not a tiny one");
     let bulk = || Player::writes([Step::Write(8 << 20)]);
     let held = leases.len();
     block_on(async {
         let (to_client, far_client) = connection(false).await;
         let (to_upstream, far_upstream) = connection(false).await;
-        let mut tally = Tally::default();
+        let mut bytes = ByteCounts::default();
         let (client, upstream) = (bulk(), bulk());
         let relay = async {
-            relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
+            relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes).await;
             drop((to_client, to_upstream));
         };
         let ((), at_client, at_upstream) = tokio::join!(relay, client.play(far_client), upstream.play(far_upstream));
         assert!(at_client == pattern(0, 8 << 20) && at_upstream == pattern(0, 8 << 20));
     });
-    assert_eq!(tools.pipes.leased(), held);
+    assert_eq!(resources.pipes.leased(), held);
     drop(leases);
-    assert_eq!((tools.pipes.leased(), tools.pipes.idle()), (0, held));
+    assert_eq!((resources.pipes.leased(), resources.pipes.idle()), (0, held));
 }
 
 #[test]
 fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty() {
-    let tools = Tools::new();
+    let resources = RelayResources::new();
     block_on(async {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
-        let mut tally = Tally::default();
+        let mut bytes = ByteCounts::default();
         {
-            let mut relay = pin!(relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally));
+            let mut relay = pin!(relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes));
             let sent = pattern(0, 64 << 20);
             // The client reads nothing, so at some point the upstream is stopped, with a full pipe between.
             let mut write = pin!(far_upstream.write_all(&sent));
@@ -240,24 +240,24 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
                 () = &mut quiet => true,
             };
             assert!(stuck);
-            assert_eq!(tools.pipes.leased(), 1);
+            assert_eq!(resources.pipes.leased(), 1);
         }
-        assert_eq!((tools.pipes.leased(), tools.pipes.idle()), (0, 0));
+        assert_eq!((resources.pipes.leased(), resources.pipes.idle()), (0, 0));
         drop(to_client);
         let mut got = Vec::new();
         far_client.read_to_end(&mut got).await.unwrap();
-        assert_eq!(tally.down, length(&got));
+        assert_eq!(bytes.down, length(&got));
         assert!(got == pattern(0, got.len()));
     });
 }
 
 #[test]
 fn a_direction_with_nothing_in_it_holds_nothing() {
-    let tools = Tools::new();
+    let resources = RelayResources::new();
     block_on(async {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
-        let mut tally = Tally::default();
+        let mut bytes = ByteCounts::default();
         let script = async {
             far_upstream.write_all(&pattern(0, 8 << 20)).await.unwrap();
             far_upstream
@@ -267,18 +267,18 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
             far_client.read_exact(&mut got).await.unwrap();
             far_client
         };
-        let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally);
+        let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
         let idle = async {
             let (upstream, client) = tokio::join!(script, reading);
             // All has arrived; the relay has seen that nothing more is there once it has given its pipe back.
-            while tools.pipes.leased() > 0 {
+            while resources.pipes.leased() > 0 {
                 yield_now().await;
             }
             drop((upstream, client));
         };
         tokio::join!(relay, idle);
     });
-    assert_eq!(tools.pipes.idle(), 1);
+    assert_eq!(resources.pipes.idle(), 1);
 }
 
 #[test]
@@ -287,9 +287,9 @@ fn whoever_ends_first_is_told() {
         block_on(async {
             let (to_client, mut far_client) = connection(false).await;
             let (to_upstream, mut far_upstream) = connection(false).await;
-            let mut tally = Tally::default();
-            let tools = Tools::new();
-            let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally);
+            let mut bytes = ByteCounts::default();
+            let resources = RelayResources::new();
+            let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
             let ends = async {
                 let (first, second) = if client_first {
                     (&mut far_client, &mut far_upstream)
@@ -322,12 +322,12 @@ fn a_reset_ends_both_ways_and_is_told() {
         block_on(async {
             let (to_client, far_client) = connection(false).await;
             let (to_upstream, far_upstream) = connection(false).await;
-            let mut tally = Tally::default();
-            let tools = Tools::new();
+            let mut bytes = ByteCounts::default();
+            let resources = RelayResources::new();
             let (reset, _kept) = if client_resets { (far_client, far_upstream) } else { (far_upstream, far_client) };
             socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
             drop(reset);
-            let end = relay(&to_client, &to_upstream, Vec::new(), IDLE, &tools, &mut tally).await;
+            let end = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes).await;
             let (close, side) =
                 if client_resets { (Close::ClientReset, Side::Client) } else { (Close::UpstreamReset, Side::Upstream) };
             let resets = Resets { client: !client_resets, upstream: client_resets };
@@ -341,8 +341,8 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
     block_on(async {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
-        let mut tally = Tally::default();
-        let tools = Tools::new();
+        let mut bytes = ByteCounts::default();
+        let resources = RelayResources::new();
         // Wide of the pauses below: the machine may be busy.
         let idle = Duration::from_millis(1500);
         let pause = Duration::from_millis(400);
@@ -355,7 +355,7 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
             }
             Instant::now()
         };
-        let relay = relay(&to_client, &to_upstream, Vec::new(), idle, &tools, &mut tally);
+        let relay = relay(&to_client, &to_upstream, Vec::new(), idle, &resources, &mut bytes);
         let (end, last_word) = tokio::join!(relay, talk);
         assert_eq!(
             end,
@@ -363,7 +363,7 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
         );
         assert!(last_word.elapsed() >= idle - pause, "after the last word, not the first");
         assert!(start.elapsed() >= 6 * pause + idle - pause);
-        assert_eq!(tally, Tally { up: 3, down: 3 });
+        assert_eq!(bytes, ByteCounts { up: 3, down: 3 });
     });
 }
 
@@ -374,8 +374,8 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
         let (to_client, _far_client) = connection(false).await;
         let (to_upstream, _far_upstream) = connection(false).await;
         let descriptor = to_upstream.as_fd().try_clone_to_owned().unwrap();
-        let (tools, mut tally) = (Tools::new(), Tally::default());
-        let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &tools, &mut tally);
+        let (resources, mut bytes) = (RelayResources::new(), ByteCounts::default());
+        let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &resources, &mut bytes);
         let look = async {
             let kept_alive = || SockRef::from(&descriptor).keepalive().unwrap();
             sleep(YOUTH - Duration::from_millis(1)).await;
@@ -392,12 +392,12 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
 /// Memory per relayed connection is a reviewed number: whoever raises it says why.
 #[test]
 fn the_future_of_a_relay_is_small() {
-    async fn sized(client: TcpStream, upstream: TcpStream, tools: &Tools) {
-        let (cut, mut tally) = (Cell::new(None), Tally::default());
-        let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, tools, cut: &cut };
-        relay.run(Vec::new(), &mut tally, None).await;
+    async fn sized(client: TcpStream, upstream: TcpStream, resources: &RelayResources) {
+        let (cut, mut bytes) = (Cell::new(None), ByteCounts::default());
+        let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, resources, cut: &cut };
+        relay.run(Vec::new(), &mut bytes, None).await;
     }
-    fn size<F: Future>(_: impl Fn(TcpStream, TcpStream, &'static Tools) -> F) -> usize {
+    fn size<F: Future>(_: impl Fn(TcpStream, TcpStream, &'static RelayResources) -> F) -> usize {
         size_of::<F>()
     }
     let bytes = size(sized);
@@ -440,10 +440,10 @@ fn simulate(seed: u64) -> Close {
         let (to_client, far_client) = connection(false).await;
         let (to_upstream, far_upstream) = connection(false).await;
         let mut sides = [far_client, far_upstream];
-        let (mut tally, tools) = (Tally::default(), Tools::new());
+        let (mut bytes, resources) = (ByteCounts::default(), RelayResources::new());
         let idle = Duration::from_millis(LIMIT);
         let mut relay = Box::pin(async {
-            let end = relay(&to_client, &to_upstream, Vec::new(), idle, &tools, &mut tally).await;
+            let end = relay(&to_client, &to_upstream, Vec::new(), idle, &resources, &mut bytes).await;
             // As the session does: whoever waits for a FIN gets it at the latest now.
             drop((to_client, to_upstream));
             end
@@ -504,7 +504,7 @@ fn simulate(seed: u64) -> Close {
         drop((play, relay));
         let expected = if silence.is_some() { Close::Idle } else { Close::Done };
         assert_eq!(end.close, expected, "seed {seed}");
-        assert_eq!([tally.up, tally.down], said.map(|n| u64::try_from(n).unwrap()), "seed {seed}");
+        assert_eq!([bytes.up, bytes.down], said.map(|n| u64::try_from(n).unwrap()), "seed {seed}");
         drop((stop, blocking));
         end.close
     })

@@ -60,17 +60,17 @@ impl Session<'_> {
     /// Gives the client the reason, ends the record, and closes so that the client can read the answer.
     pub(super) async fn turn_away(self, outcome: Outcome) {
         use RefuseReason::{ClientDenied, NameDenied};
-        self.farewell_due.set(false);
+        self.notice_due.set(false);
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
-        let scratch = self.worker.tools.scratch();
+        let scratch = self.worker.resources.scratch();
         let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
             self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow_mut()));
         }
-        let (id, request, now) = (self.record.id, self.request.get(), self.worker.wall().now());
+        let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
         let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
@@ -90,7 +90,7 @@ impl Session<'_> {
 /// FIN, and the client reads all that it was sent, also if it goes on sending: closed with bytes unread, the
 /// connection would be reset.
 async fn end_towards_client(stream: &TcpStream, worker: &Worker, close: Close) {
-    let scratch = worker.tools.scratch();
+    let scratch = worker.resources.scratch();
     // An error says that there is no connection any more.
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
     // A cut, or silence: there is no pace to follow.

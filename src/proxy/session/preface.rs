@@ -30,7 +30,7 @@ const TABLE_FULL: &str = "too many clients or names at once to count for limits.
 
 impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    pub(super) async fn introduce(
+    pub(super) async fn read_preface(
         &mut self,
         ahead: &mut ReadAhead,
     ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
@@ -88,7 +88,7 @@ impl Session<'_> {
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
         let worker = self.worker;
         let wait = |ahead: &ReadAhead| pace(worker, waiting, ahead);
-        let scratch = worker.tools.scratch();
+        let scratch = worker.resources.scratch();
         let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
         let (header, len) = header.map_err(|stop| {
             if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
@@ -136,7 +136,7 @@ impl Session<'_> {
         waiting: &Waiting,
     ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
         let (record, worker) = (&self.record, self.worker);
-        let scratch = worker.tools.scratch();
+        let scratch = worker.resources.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
             if let (None, Some(client)) = (&late, &record.client) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{noted, view};
 use crate::limits::{Buffered, Why};
 use crate::proxy::refuse;
-use crate::proxy::relay::{Decision, HttpFilter};
+use crate::proxy::relay::{FilterStatus, HttpFilter};
 use crate::proxy::worker::{Phase, Worker};
 use crate::telemetry::record::as_written;
 use latticegate_core::client::Client;
@@ -51,17 +51,17 @@ pub(super) struct Requests<'a> {
 }
 
 impl HttpFilter for Requests<'_> {
-    fn request(&mut self, bytes: &[u8]) -> Decision {
+    fn request(&mut self, bytes: &[u8]) -> FilterStatus {
         loop {
             match self.exchange.requests.advance(bytes) {
                 Progress::Forward(n) => {
                     // What is behind them is asked about next.
                     let _ = self.buffered.hold(0);
-                    return Decision::Pass(n);
+                    return FilterStatus::Pass(n);
                 }
                 // Kept in a buffer that grows by doubling.
                 Progress::NeedMore if self.buffered.hold(bytes.len().saturating_mul(2)).is_ok() => {
-                    return Decision::NeedMore;
+                    return FilterStatus::NeedMore;
                 }
                 Progress::NeedMore => {
                     *self.detail = Some(Why::Bytes.detail().into());
@@ -154,10 +154,10 @@ impl Requests<'_> {
         }
     }
 
-    fn refuse(&mut self, reason: RefuseReason) -> Decision {
+    fn refuse(&mut self, reason: RefuseReason) -> FilterStatus {
         self.refused = true;
         self.update();
-        Decision::Refuse(reason)
+        FilterStatus::Refuse(reason)
     }
 
     /// Responses that the refused request itself would get: none if it was never begun to be forwarded.

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::ascii;
-use super::clock::Clock;
 use super::json::Object;
+use super::timestamps::Timestamps;
 use crate::telemetry::record::Record;
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
@@ -12,7 +12,7 @@ use latticegate_core::protocol::client_hello::Alpn;
 
 /// When a line is written.
 pub(super) struct Now<'a> {
-    pub(super) clock: &'a Clock,
+    pub(super) timestamps: &'a Timestamps,
     pub(super) time: SystemTime,
     /// Since the connection was accepted.
     pub(super) elapsed: Duration,
@@ -20,7 +20,7 @@ pub(super) struct Now<'a> {
 
 pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let mut line = Object::begin(out);
-    line.written("time", |out| now.clock.millis(out, now.time));
+    line.written("time", |out| now.timestamps.millis(out, now.time));
     line.hex("id", record.id);
     line.text("listener", &listener.name);
     line.address("peer", record.peer);
@@ -37,8 +37,8 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.word("outcome", outcome.word());
     line.word("reason", outcome.reason());
     line.text_if_any("detail", record.detail.as_deref());
-    line.number("bytes_up", record.tally.up);
-    line.number("bytes_down", record.tally.down);
+    line.number("bytes_up", record.bytes.up);
+    line.number("bytes_down", record.bytes.down);
     let times = &record.times;
     let header = Some(times.header.unwrap_or_default());
     let steps = [
@@ -85,7 +85,7 @@ fn side(side: Side) -> &'static str {
 pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref().map(|client| client.addr);
     let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
-    now.clock.iso8601(out, now.time);
+    now.timestamps.iso8601(out, now.time);
     field(out, Some(record.peer.ip().to_canonical()), ascii::ip);
     field(out, client.map(|client| client.ip()), ascii::ip);
     field(out, client.map(|client| client.port().into()), ascii::decimal);
@@ -93,8 +93,8 @@ pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener
     field(out, Some(listener.bind.port().into()), ascii::decimal);
     field(out, Some(nginx_status(outcome).into()), ascii::decimal);
     field(out, record.upstream, ascii::address);
-    field(out, Some(record.tally.up), ascii::decimal);
-    field(out, Some(record.tally.down), ascii::decimal);
+    field(out, Some(record.bytes.up), ascii::decimal);
+    field(out, Some(record.bytes.down), ascii::decimal);
     field(out, Some(now.elapsed), seconds);
     field(out, connect, seconds);
     out.push(b'\n');

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use latticegate_core::config::{Config, File, Machine, ProxyProtocol};
 
-use super::problems;
+use super::diagnostics;
 
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -27,10 +27,10 @@ pub fn holds(bytes: &[u8]) {
         Ok((config, warnings)) => {
             keeps_its_promises(config);
             if !warnings.is_empty() {
-                problems::are_told_well(warnings, text);
+                diagnostics::are_told_well(warnings, text);
             }
         }
-        Err(found) => problems::are_told_well(found, text),
+        Err(found) => diagnostics::are_told_well(found, text),
     }
     assert_eq!(format!("{read:?}"), format!("{:?}", parse()), "read twice, differs");
 }

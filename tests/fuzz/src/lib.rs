@@ -5,7 +5,7 @@ pub mod client_hello;
 pub mod configuration;
 pub mod http_head;
 pub mod policy;
-mod problems;
+mod diagnostics;
 pub mod proxy_header;
 pub mod request_stream;
 pub mod response_stream;

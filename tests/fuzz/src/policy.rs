@@ -9,7 +9,7 @@ use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
 
-use super::problems;
+use super::diagnostics;
 
 /// Questions of each kind asked of one list: all combinations are tried.
 const MOST: usize = 12;
@@ -20,7 +20,7 @@ pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match Policy::parse(text, Origin::file("ipcontrol.yaml")) {
         Ok(policy) => decides_as_written(&policy, text),
-        Err(found) => problems::are_told_well(&found, text),
+        Err(found) => diagnostics::are_told_well(&found, text),
     }
 }
 

@@ -5,7 +5,7 @@ use latticegate_core::yaml::Document;
 use saphyr_parser::Parser;
 use serde_yaml::Value;
 
-use super::problems;
+use super::diagnostics;
 
 pub fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -21,8 +21,8 @@ pub fn holds(bytes: &[u8]) {
             }
         }
         Err(found) => {
-            problems::are_told_well(&found, text);
-            let says = |message: &str| found.iter().any(|problem| problem.message.starts_with(message));
+            diagnostics::are_told_well(&found, text);
+            let says = |message: &str| found.iter().any(|diagnostic| diagnostic.message.starts_with(message));
             if is_at_the_edge(text) {
                 return;
             }

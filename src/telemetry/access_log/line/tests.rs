@@ -9,7 +9,7 @@ use super::*;
 use crate::telemetry::record::HelloFacts;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
-use latticegate_core::outcome::{Tally, Unfinished};
+use latticegate_core::outcome::{ByteCounts, Unfinished};
 use latticegate_core::protocol::client_hello::Group;
 
 fn listener() -> Listener {
@@ -39,7 +39,7 @@ fn full_record() -> Record {
     record.name = Some("orders.example.com".into());
     record.upstream = Some("169.254.171.10:443".parse().unwrap());
     record.detail = Some("a word to the wise".into());
-    record.tally = Tally { up: 517, down: 1 << 40 };
+    record.bytes = ByteCounts { up: 517, down: 1 << 40 };
     record.closed_by = Some(Side::Upstream);
     record.stale = true;
     record.hello =
@@ -50,13 +50,13 @@ fn full_record() -> Record {
     record
 }
 
-fn now(clock: &Clock) -> Now<'_> {
-    Now { clock, time: SystemTime::now(), elapsed: Duration::from_millis(12) }
+fn now(timestamps: &Timestamps) -> Now<'_> {
+    Now { timestamps, time: SystemTime::now(), elapsed: Duration::from_millis(12) }
 }
 
 fn json_of(record: &Record, outcome: Outcome) -> Value {
     let mut out = Vec::new();
-    json(&mut out, now(&Clock::default()), &listener(), record, outcome);
+    json(&mut out, now(&Timestamps::default()), &listener(), record, outcome);
     assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1, "one line");
     assert!(out.ends_with(b"}\n"));
     serde_json::from_slice(&out).unwrap()
@@ -104,7 +104,7 @@ proptest! {
 
 fn nginx_of(record: &Record, outcome: Outcome) -> Vec<String> {
     let mut out = Vec::new();
-    nginx(&mut out, now(&Clock::default()), &listener(), record, outcome);
+    nginx(&mut out, now(&Timestamps::default()), &listener(), record, outcome);
     let line = String::from_utf8(out).unwrap();
     assert_eq!(line.matches('\n').count(), 1);
     line.trim_end().split(' ').map(str::to_owned).collect()

@@ -1,50 +1,50 @@
 //! What was probably meant by text that is not YAML, or other YAML than it seems.
 
 use super::{events, odd};
-use crate::diagnostic::{Origin, Position, Problem};
+use crate::diagnostic::{Diagnostic, Origin, Position};
 
 /// The same with what is probably wrong at the place where a reader stopped. An advice about characters that nobody
 /// sees is given only where following it helps.
-pub(super) fn syntax(problem: Problem, text: &str) -> Problem {
-    let at = problem.at.map_or(0, |at| at.line);
+pub(super) fn syntax(diagnostic: Diagnostic, text: &str) -> Diagnostic {
+    let at = diagnostic.at.map_or(0, |at| at.line);
     let near = |line: u32| line == at || line + 1 == at;
     if let Some(odd) = odd::all(text).into_iter().find(|odd| near(odd.at.line))
         && events::stops(&odd::replaced(text)).is_none_or(|line| line > at)
     {
-        return Problem { at: Some(odd.at), mend: odd.help(odd.at.line).into(), ..problem };
+        return Diagnostic { at: Some(odd.at), help: odd.help(odd.at.line).into(), ..diagnostic };
     }
     if let Some(tab) = indentation_with_a_tab(text, at) {
-        let (message, mend) = ("is indented with a tab".into(), "use spaces, as YAML demands".into());
-        return Problem { at: Some(tab), message, mend, ..problem };
+        let (message, help) = ("is indented with a tab".into(), "use spaces, as YAML demands".into());
+        return Diagnostic { at: Some(tab), message, help, ..diagnostic };
     }
     let line = usize::try_from(at).unwrap_or(usize::MAX);
     let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let above = line.checked_sub(2).and_then(|above| text.lines().nth(above)).unwrap_or_default();
-    let mend = if let Some(value) = with_a_star(source) {
+    let help = if let Some(value) = with_a_star(source) {
         format!("put it in quotes, \"{value}\"")
-    } else if let Some(mend) = missing_space(source).or_else(|| missing_space(above)) {
-        mend
+    } else if let Some(help) = missing_space(source).or_else(|| missing_space(above)) {
+        help
     } else if source.contains("::") {
         "put IPv6 addresses in quotes, like \"[::]:8443\" or \"2001:db8::/32\"".to_owned()
     } else {
         "look for a missing quote, bracket, colon or space in this line or the one above".to_owned()
     };
-    Problem { mend: mend.into(), ..problem }
+    Diagnostic { help: help.into(), ..diagnostic }
 }
 
 /// The same with what is wrong in place of what seems so: where the text would be in order with plain spaces, it is
 /// not about a value that is missing, or a key that stands twice.
-pub(super) fn form(problems: Vec<Problem>, text: &str, origin: &Origin) -> Vec<Problem> {
+pub(super) fn form(diagnostics: Vec<Diagnostic>, text: &str, origin: &Origin) -> Vec<Diagnostic> {
     let odd = odd::all(text);
     if odd.is_empty() || events::tree(&odd::replaced(text), origin).is_err() {
-        return problems;
+        return diagnostics;
     }
-    let corrected = |problem: Problem| {
-        let line = problem.at.map_or(0, |at| at.line);
+    let corrected = |diagnostic: Diagnostic| {
+        let line = diagnostic.at.map_or(0, |at| at.line);
         let odd = odd.iter().min_by_key(|odd| odd.at.line.abs_diff(line));
-        odd.map_or(problem.clone(), |odd| Problem { mend: odd.help(line).into(), ..problem })
+        odd.map_or(diagnostic.clone(), |odd| Diagnostic { help: odd.help(line).into(), ..diagnostic })
     };
-    problems.into_iter().map(corrected).collect()
+    diagnostics.into_iter().map(corrected).collect()
 }
 
 /// A tab in the indentation of this line or the one above, if spaces in its place, be it one or eight, would help.

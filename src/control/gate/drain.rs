@@ -25,13 +25,13 @@ pub(super) async fn leave(
     mut stop: mpsc::UnboundedReceiver<Stop>,
 ) {
     let first = stop.recv().await;
-    status.set_leaving();
+    status.set_draining();
     let drain = async {
         if first == Some(Stop::Cut) {
             return;
         }
         tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
-        phase.send_replace(Phase::Leaving);
+        phase.send_replace(Phase::Draining);
         sleep(config.drain.delay).await;
         tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
         phase.send_replace(Phase::Closing);

@@ -25,7 +25,7 @@ const NEVER: &[(IpAddr, &str)] = &[
 
 /// What may be dialled.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct DestinationGuard {
     allowed: Networks,
     trusted: Networks,
     listeners: Vec<SocketAddr>,
@@ -33,7 +33,7 @@ pub struct Reach {
     resolver: SocketAddr,
 }
 
-impl Reach {
+impl DestinationGuard {
     /// `trusted` are the load balancer's subnets, `listeners` all that this process listens on, `own` the
     /// addresses of this machine.
     pub fn new(
@@ -171,8 +171,8 @@ mod tests {
         Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
     }
 
-    fn reach(allowed: &[&str]) -> Reach {
-        Reach::new(
+    fn reach(allowed: &[&str]) -> DestinationGuard {
+        DestinationGuard::new(
             networks(allowed),
             networks(&["192.168.0.0/16", "2001:db8::/64"]),
             vec!["[::]:8443".parse().unwrap(), "127.0.0.1:9900".parse().unwrap()],

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::ascii;
 
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(super) struct Timestamps {
     second: Cell<Option<u64>>,
     /// `2026-11-21T10:56:57` of that second, in UTC.
     text: RefCell<String>,
 }
 
-impl Clock {
+impl Timestamps {
     /// With milliseconds: `2026-11-21T10:56:57.557Z`.
     pub(super) fn millis(&self, out: &mut Vec<u8>, now: SystemTime) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -49,15 +49,15 @@ mod tests {
 
     #[test]
     fn tells_the_time_it_is_given() {
-        let clock = Clock::default();
-        let told = |write: fn(&Clock, &mut Vec<u8>, SystemTime), millis| {
+        let clock = Timestamps::default();
+        let told = |write: fn(&Timestamps, &mut Vec<u8>, SystemTime), millis| {
             let mut out = Vec::new();
             write(&clock, &mut out, UNIX_EPOCH + Duration::from_millis(millis));
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(told(Clock::millis, 1_795_258_617_057), "2026-11-21T10:56:57.057Z");
-        assert_eq!(told(Clock::millis, 1_795_258_617_999), "2026-11-21T10:56:57.999Z");
-        assert_eq!(told(Clock::iso8601, 1_795_258_618_000), "2026-11-21T10:56:58+00:00");
-        assert_eq!(told(Clock::millis, 1_795_258_617_001), "2026-11-21T10:56:57.001Z", "a clock may go backwards");
+        assert_eq!(told(Timestamps::millis, 1_795_258_617_057), "2026-11-21T10:56:57.057Z");
+        assert_eq!(told(Timestamps::millis, 1_795_258_617_999), "2026-11-21T10:56:57.999Z");
+        assert_eq!(told(Timestamps::iso8601, 1_795_258_618_000), "2026-11-21T10:56:58+00:00");
+        assert_eq!(told(Timestamps::millis, 1_795_258_617_001), "2026-11-21T10:56:57.001Z", "a clock may go backwards");
     }
 }
