@@ -84,7 +84,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 13] = [
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
-    ("benches/run", "tests/run", "benches/run benchmark beside nginx"),
+    ("benches/run compare", "tests/run", "benches/run compare: benchmark beside nginx"),
     ("tests/run", ".ci/run", "tests/run"),
     ("tests/run quick", "tests/runner.rs", r#"run(&["quick"], "")"#),
     ("tests/fuzz/run", "tests/run", "tests/fuzz/run 5"),
