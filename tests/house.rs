@@ -3,7 +3,7 @@
 //! A reference is whatever begins with `crate::` or with the name of the core crate, in imports, paths and macros alike.
 //! A module may use its own parent and whatever its parent's name stands for; what stands under `#[cfg(test)]` is left out.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

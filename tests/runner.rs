@@ -31,7 +31,7 @@ const QUICK: [&str; 8] = [
 /// What only the whole run does, by its call and its name in the summary.
 const MORE: [(&str, &str); 6] = [
     ("target/debug/latticegate check --config conf/a.yaml", "conf/a.yaml"),
-    ("benches/micro --check", "instruction counts"),
+    ("benches/run instructions --check", "instruction counts"),
     ("tests/cfn/run ", "CloudFormation"),
     ("tests/docker/run --once", "container image"),
     ("tests/deny ", "dependencies"),
@@ -59,7 +59,7 @@ fn repository() -> TempDir {
     let stand_ins = [
         "bin/cargo",
         "target/debug/latticegate",
-        "benches/micro",
+        "benches/run",
         "tests/setup",
         "tests/cfn/run",
         "tests/docker/run",
