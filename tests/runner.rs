@@ -21,7 +21,7 @@ const QUICK: [&str; 8] = [
     "tests/setup core s3",
     "bin/cargo fmt --all --check",
     "bin/cargo clippy --locked --workspace --all-features --all-targets -- -D warnings",
-    "bin/cargo clippy --locked --workspace --no-default-features -- -D warnings",
+    "bin/cargo clippy --locked --workspace --no-default-features --lib --bins --benches -- -D warnings",
     "bin/cargo nextest --version",
     "bin/cargo nextest run --locked --workspace --all-features",
     "bin/cargo test --locked --workspace --all-features --doc",
@@ -29,9 +29,10 @@ const QUICK: [&str; 8] = [
 ];
 
 /// What only the whole run does, by its call and its name in the summary.
-const MORE: [(&str, &str); 6] = [
+const MORE: [(&str, &str); 7] = [
     ("target/debug/latticegate check --config conf/a.yaml", "conf/a.yaml"),
     ("benches/run instructions --check", "instruction counts"),
+    ("bin/cargo test --locked --all-features --bench compare", "benchmark arithmetic"),
     ("tests/cfn/run ", "CloudFormation"),
     ("tests/docker/run --once", "container image"),
     ("tests/deny ", "dependencies"),

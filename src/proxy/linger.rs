@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::{Notify, Stream, race, timeout};
 
 /// Whoever sends more than this, or for longer, is closed in the middle.
@@ -37,7 +38,7 @@ impl Lingering {
 
     /// Reads and throws away what the client still sends, until it has closed, has stopped sending, or a bound is reached.
     /// FIN was sent before.
-    pub(crate) async fn linger(&self, stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
+    pub(crate) async fn linger(&self, stream: &Stream, scratch: &Scratch) {
         let (_entry, evicted) = self.enter();
         race(pin!(evicted.notified()), pin!(timeout(LONGEST, discard(stream, scratch)))).await;
     }
@@ -68,7 +69,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-async fn discard(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
+async fn discard(stream: &Stream, scratch: &Scratch) {
     let mut left = MOST_BYTES;
     while let (true, Ok(Some(n))) = (left > 0, timeout(SILENCE, discard_some(stream, scratch)).await) {
         left = left.saturating_sub(n);
@@ -76,13 +77,13 @@ async fn discard(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
 }
 
 /// Reads and throws away for as long as the client sends.
-pub(crate) async fn discard_all(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
+pub(crate) async fn discard_all(stream: &Stream, scratch: &Scratch) {
     while discard_some(stream, scratch).await.is_some() {}
 }
 
 /// None: the client has ended.
-async fn discard_some(stream: &Stream, scratch: &RefCell<Box<[u8]>>) -> Option<usize> {
-    poll_fn(|cx| stream.poll_recv(cx, &mut scratch.borrow_mut())).await.ok().filter(|n| *n > 0)
+async fn discard_some(stream: &Stream, scratch: &Scratch) -> Option<usize> {
+    poll_fn(|cx| stream.poll_recv(cx, &mut scratch.borrow())).await.ok().filter(|n| *n > 0)
 }
 
 #[cfg(test)]
@@ -99,14 +100,10 @@ mod tests {
         (listener.accept().await.unwrap().0.into(), theirs)
     }
 
-    fn scratch() -> RefCell<Box<[u8]>> {
-        RefCell::new(vec![0; 64 * 1024].into())
-    }
-
     #[tokio::test]
     async fn it_ends_with_the_client() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let upload = async {
             theirs.write_all(&vec![1; 4 << 20]).await.unwrap();
             drop(theirs);
@@ -120,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn it_ends_at_its_bound_of_bytes() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let upload = async {
             let mut sent = 0;
             while theirs.write_all(&[1; 64 * 1024]).await.is_ok() {
@@ -139,7 +136,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_has_stopped_sending_is_left_and_so_is_one_that_never_stops() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let start = Instant::now();
         lingering.linger(&ours, &scratch).await;
         assert_eq!(start.elapsed(), SILENCE);
@@ -160,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_goes_where_too_many_linger() {
         let lingering = Lingering { most: 2, ..Lingering::new(1) };
-        let scratch = scratch();
+        let scratch = Scratch::new();
         let (first, mut one) = connection().await;
         let (second, _two) = connection().await;
         let (third, _three) = connection().await;

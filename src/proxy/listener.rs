@@ -167,7 +167,7 @@ impl Acceptor {
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
-            Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow_mut()),
+            Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow()),
             Protocol::Tls => refuse::Request::default(),
         };
         let now = self.worker.clock().now();

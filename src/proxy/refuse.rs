@@ -4,11 +4,11 @@ mod answer;
 mod date;
 mod request;
 
-use std::cell::RefCell;
 use std::time::SystemTime;
 
 use self::answer::Told;
 pub use self::request::Request;
+use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::Stream;
 use latticegate_core::config::Protocol;
 use latticegate_core::outcome::{Outcome, RefuseReason};
@@ -66,8 +66,8 @@ pub fn send(stream: &Stream, answer: &[u8]) {
 }
 
 /// Reads and throws away what has come already: closing then sends no reset, and nobody is waited for.
-pub fn discard(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
-    let mut scratch = scratch.borrow_mut();
+pub fn discard(stream: &Stream, scratch: &Scratch) {
+    let mut scratch = scratch.borrow();
     let room = scratch.len();
     for _ in 0..DISCARDED / room.max(1) {
         // A read that does not fill the buffer has emptied the socket.

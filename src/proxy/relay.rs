@@ -9,7 +9,7 @@ mod direction;
 mod pipe;
 mod delivery;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -18,25 +18,22 @@ use std::time::Duration;
 pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
+use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::{Instant, Stream, sleep};
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
 pub struct RelayResources {
-    scratch: RefCell<Box<[u8]>>,
+    scratch: Scratch,
     pipes: PipePool,
 }
 
 impl RelayResources {
-    /// One read moves at most this many bytes. 64 KiB holds what a socket usually has; more only helps bulk,
-    /// and bulk goes through a pipe.
-    const SCRATCH: usize = 64 * 1024;
-
     pub fn new() -> Self {
-        Self { scratch: RefCell::new(vec![0; Self::SCRATCH].into_boxed_slice()), pipes: PipePool::default() }
+        Self { scratch: Scratch::new(), pipes: PipePool::default() }
     }
 
-    pub fn scratch(&self) -> &RefCell<Box<[u8]>> {
+    pub fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 

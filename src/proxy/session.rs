@@ -9,7 +9,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::requests::{Exchange, Requests};
+use self::preface::Admitted;
+use self::requests::Requests;
 use crate::dns::{Answer, LookupError};
 use crate::limits::{Buffered, Held};
 use crate::proxy::dial::{DialError, Unreached, dial};
@@ -104,10 +105,10 @@ impl Session<'_> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
         let established = Box::pin(self.establish(&mut ahead)).await;
-        let (name, requests, list, upstream) =
+        let (admitted, upstream) =
             established.inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
         self.buffered = None;
-        let end = self.relay(&upstream, ahead.into_pending(), &name, requests, list).await;
+        let end = self.relay(&upstream, ahead.into_pending(), admitted).await;
         if end.resets != Resets::default() && !(end.refused.is_some() && self.may_answer) {
             Box::pin(self.reset(end, upstream)).await;
         }
@@ -115,28 +116,19 @@ impl Session<'_> {
     }
 
     /// All that comes before the relay.
-    async fn establish(
-        &mut self,
-        ahead: &mut ReadAhead,
-    ) -> Result<(Hostname, Option<Box<Exchange>>, u64, Stream), Outcome> {
-        let (name, requests, list) = self.read_preface(ahead).await?;
-        let answer = self.resolve(&name).await?;
-        let upstream = self.dial(&name, &answer).await?;
-        Ok((name, requests, list, upstream))
+    async fn establish(&mut self, ahead: &mut ReadAhead) -> Result<(Admitted, Stream), Outcome> {
+        let admitted = self.read_preface(ahead).await?;
+        let answer = self.resolve(&admitted.name).await?;
+        let upstream = self.dial(&admitted.name, &answer).await?;
+        Ok((admitted, upstream))
     }
 
     /// Until both sides have ended, or a new access list or the end of the process ends it.
-    async fn relay(
-        &mut self,
-        upstream: &Stream,
-        ahead: Vec<u8>,
-        name: &Hostname,
-        exchange: Option<Box<Exchange>>,
-        mut list: u64,
-    ) -> End {
+    async fn relay(&mut self, upstream: &Stream, ahead: Vec<u8>, admitted: Admitted) -> End {
+        let Admitted { name, requests, mut list } = admitted;
         let Self { stream, listener, worker, record, may_answer, request, .. } = self;
         let record: &mut Record = record;
-        let mut requests = exchange.map(|exchange| Requests {
+        let mut requests = requests.map(|exchange| Requests {
             exchange,
             worker,
             listener,
@@ -160,7 +152,7 @@ impl Session<'_> {
             let loaded = worker.policy();
             if loaded.number != list {
                 list = loaded.number;
-                let allowed = |client| loaded.policy.route(client, &view(listener, worker), name).allowed;
+                let allowed = |client| loaded.policy.route(client, &view(listener, worker), &name).allowed;
                 if !record.client.as_ref().is_some_and(allowed) {
                     loaded.note_forbidden();
                     if worker.config().on_reload == OnReload::Close {

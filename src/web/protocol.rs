@@ -3,7 +3,6 @@
 //! parse.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::request::Parts;
@@ -13,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{Body, text};
 use crate::proxy::refuse;
+use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::Stream;
 
 /// The path that is asked for in its normal form, or the answer to a request that breaks the rules or asks for more
@@ -91,7 +91,7 @@ pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
         return Some(stream);
     }
     let stream = Stream::from(stream);
-    refuse::discard(&stream, &RefCell::new(vec![0; 4096].into()));
+    refuse::discard(&stream, &Scratch::new());
     refuse::send(&stream, ANSWER);
     None
 }

@@ -266,7 +266,7 @@ impl Direction {
 
     /// Through the scratch buffer; what the sink does not take is kept.
     fn poll_copy(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
-        let mut scratch = transfer.resources.scratch.borrow_mut();
+        let mut scratch = transfer.resources.scratch.borrow();
         let n = ready!(transfer.source.poll_recv(cx, &mut scratch)).map_err(|_| Broken::Source)?;
         let read = scratch.get(..n).unwrap_or_default();
         if read.is_empty() {
@@ -279,7 +279,7 @@ impl Direction {
     /// Reads what nobody takes any more, until the source ends or has said too much.
     fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: usize) -> Poll<Ended> {
         loop {
-            let read = ready!(transfer.source.poll_recv(cx, &mut transfer.resources.scratch.borrow_mut()));
+            let read = ready!(transfer.source.poll_recv(cx, &mut transfer.resources.scratch.borrow()));
             let ended = match read {
                 Ok(0) => {
                     self.fin = true;

@@ -55,7 +55,7 @@ impl Session<'_> {
         let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
-            self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow_mut()));
+            self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow()));
         }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
         let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::requests::Exchange;
 use super::{Session, view};
 use crate::limits::{Waiting, Why};
-use crate::proxy::read_ahead::{ReadAhead, Stop};
+use crate::proxy::read_ahead::{Preread, ReadAhead, Stop};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
@@ -28,12 +28,18 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What else is overloaded before there is an upstream.
 const TABLE_FULL: &str = "too many clients or names at once to count for limits.per_client or per_name";
 
+/// A connection whose client and name are allowed.
+pub(super) struct Admitted {
+    pub(super) name: Hostname,
+    /// On an HTTP listener: what goes on judging the requests that follow.
+    pub(super) requests: Option<Box<Exchange>>,
+    /// The number of the list that has let it in.
+    pub(super) list: u64,
+}
+
 impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    pub(super) async fn read_preface(
-        &mut self,
-        ahead: &mut ReadAhead,
-    ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
+    pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
         let waiting = self.worker.half_open.wait();
         let mut local = false;
@@ -43,7 +49,7 @@ impl Session<'_> {
             let (name, requests) =
                 self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
             self.route(&loaded, &name)?;
-            Ok((name, requests, loaded.number))
+            Ok(Admitted { name, requests, list: loaded.number })
         };
         let preface = async {
             match race(pin!(preface), pin!(waiting.evicted())).await {
@@ -84,11 +90,15 @@ impl Session<'_> {
         if !self.worker.config().trusted.contains(peer.ip()) {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
-        let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
+        let preread = Preread {
+            parse: proxy_header::parse,
+            bound: proxy_header::MAX_HEADER,
+            too_long: RefuseReason::ProxyMalformed,
+        };
         let worker = self.worker;
         let wait = |ahead: &ReadAhead| check_min_rate(worker, waiting, ahead);
         let scratch = worker.resources.scratch();
-        let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
+        let header = ahead.until(self.stream, scratch, preread, wait).await;
         let (header, len) = header.map_err(|stop| {
             if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
                 self.spoken = refuse::spoken(ahead.pending());
@@ -145,19 +155,25 @@ impl Session<'_> {
         };
         let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
-                let too_long = RefuseReason::HelloTooLong;
                 let mut parser = client_hello::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes);
-                let hello = ahead.until(self.stream, scratch, client_hello::MAX_BYTES, too_long, parse, wait).await;
+                let preread = Preread {
+                    parse: |bytes: &[u8]| parser.parse(bytes),
+                    bound: client_hello::MAX_BYTES,
+                    too_long: RefuseReason::HelloTooLong,
+                };
+                let hello = ahead.until(self.stream, scratch, preread, wait).await;
                 let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
                 self.record.hello = Some((&hello).into());
                 (hello.name, None)
             }
             Protocol::Http => {
-                let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
-                let mut parser = http_head::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes, port);
-                let head = ahead.until(self.stream, scratch, http_head::MAX_HEAD, too_long, parse, wait).await;
+                let (port, mut parser) = (self.listener.public_port, http_head::Parser::default());
+                let preread = Preread {
+                    parse: |bytes: &[u8]| parser.parse(bytes, port),
+                    bound: http_head::MAX_HEAD,
+                    too_long: RefuseReason::HeadTooLong,
+                };
+                let head = ahead.until(self.stream, scratch, preread, wait).await;
                 let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
                 self.request.set(refuse::Request::of(ahead.pending()));
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
