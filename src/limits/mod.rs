@@ -12,7 +12,7 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{Buffered, HalfOpen, HalfOpenRegistry, Waiting, Why};
+pub use self::half_open::{Buffered, EvictionReason, HalfOpen, HalfOpenConnection, HalfOpenRegistry};
 pub use self::table::{Exceeded, Permit, Rate, Table};
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{self, Quota};

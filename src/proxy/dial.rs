@@ -108,7 +108,7 @@ pub async fn dial(
         match result {
             Ok(stream) => {
                 failing.forget(address.ip());
-                // Whoever was overtaken has had its head start, and has said nothing.
+                // Those that were overtaken have had their head start, and have not answered.
                 let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
                 overtaken.for_each(|address| failing.note(address.ip()));
                 return Ok((stream, address));
@@ -126,7 +126,7 @@ pub async fn dial(
     }
 }
 
-/// Of several failures the one that says most; that nobody answered is only true if it is true of all.
+/// Of several failures the one that says most; a timeout is only true if it is true of all.
 fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure)> {
     tries.iter().min_by_key(|(_, failure)| match failure {
         Failure::NoLocalPort => 0,

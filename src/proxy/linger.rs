@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::{Notify, Stream, race, timeout};
 
-/// Whoever sends more than this, or for longer, is closed in the middle.
+/// A client that sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(10);
 /// A client that has sent nothing for so long has stopped sending: it read the answer, or it never will.
@@ -43,7 +43,7 @@ impl Lingering {
         race(pin!(evicted.notified()), pin!(timeout(LONGEST, discard(stream, scratch)))).await;
     }
 
-    fn enter(&self) -> (Entry<'_>, Rc<Notify>) {
+    fn enter(&self) -> (LingeringConnection<'_>, Rc<Notify>) {
         let key = self.next.get();
         self.next.set(key.wrapping_add(1));
         let evicted = Rc::new(Notify::new());
@@ -54,16 +54,16 @@ impl Lingering {
             oldest.notify_one();
         }
         open.insert(key, Rc::clone(&evicted));
-        (Entry { list: self, key }, evicted)
+        (LingeringConnection { list: self, key }, evicted)
     }
 }
 
-struct Entry<'a> {
+struct LingeringConnection<'a> {
     list: &'a Lingering,
     key: u64,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for LingeringConnection<'_> {
     fn drop(&mut self) {
         self.list.open.borrow_mut().remove(&self.key);
     }

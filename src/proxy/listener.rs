@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::proxy::refuse;
 use crate::proxy::session;
-use crate::proxy::worker::{Open, Phase, Worker};
+use crate::proxy::worker::{OpenConnection, Phase, Worker};
 use crate::sys::runtime::{Instant, Listener, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
@@ -23,7 +23,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long new connections wait in the kernel's queue, for want of files or for `limits.connections`, before they
 /// are closed. It runs from the moment at which accepting pauses.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
-/// Connections that are told so before the next pause, where files are short: the others of this worker want to go on.
+/// Connections that are refused before the next pause, where files are short: the others of this worker go on meanwhile.
 const CLOSED_AT_ONCE: usize = 64;
 /// Handshakes that have begun when no new ones are taken any more end within this: some round trips in one region.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
@@ -68,7 +68,7 @@ impl Acceptor {
         if let Some((stream, peer)) = self.at_hand.take() {
             self.serve(stream, peer);
         }
-        // The kernel has completed these handshakes: whoever waits there believes to be connected.
+        // The kernel has completed these handshakes: for their clients they are connected.
         while let Some(Ok((stream, peer))) = listener.accept_now() {
             self.serve(stream, peer);
         }
@@ -122,7 +122,7 @@ impl Acceptor {
     }
 
     /// At the limit of connections, leaves new ones in the kernel's queue for a while: all of them for one while, so
-    /// that nobody waits for long in a queue that hardly moves.
+    /// that no client waits for long in a queue that hardly moves.
     async fn wait_for_room(&self) {
         let (limits, refusing) = (self.worker.limits(), &self.worker.refusing);
         while limits.is_full() {
@@ -158,7 +158,7 @@ impl Acceptor {
         self.reporter.open(self.worker.next_id(), peer)
     }
 
-    /// With what can be done at once: nobody is waited for. A peer that is not trusted learns nothing here either. Says
+    /// With what can be done at once, without waiting. A peer that is not trusted gets no answer here either. Returns
     /// whether there was an answer.
     fn refuse(&self, stream: &Stream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
@@ -188,7 +188,7 @@ impl Acceptor {
             }
             return;
         }
-        let open = Open::new(&self.worker);
+        let open = OpenConnection::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.
         let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
         spawn(async move {

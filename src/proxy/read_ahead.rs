@@ -41,7 +41,7 @@ pub struct Preread<P> {
 
 /// Why reading ahead ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum ReadAheadError {
     Refuse(RefuseReason),
     /// The client closed or reset.
     Left,
@@ -66,15 +66,17 @@ impl ReadAhead {
         scratch: &Scratch,
         mut preread: Preread<impl FnMut(&[u8]) -> Verdict<T>>,
         mut wait: impl FnMut(&Self) -> Result<(), RefuseReason>,
-    ) -> Result<(T, usize), Stop> {
+    ) -> Result<(T, usize), ReadAheadError> {
         loop {
             let pending = self.pending();
             if !pending.is_empty() {
                 match (preread.parse)(pending) {
                     Verdict::Found { value, len } => return Ok((value, len)),
-                    Verdict::Refuse(reason) => return Err(Stop::Refuse(reason)),
-                    Verdict::NeedMore if pending.len() >= preread.bound => return Err(Stop::Refuse(preread.too_long)),
-                    Verdict::NeedMore => wait(self).map_err(Stop::Refuse)?,
+                    Verdict::Refuse(reason) => return Err(ReadAheadError::Refuse(reason)),
+                    Verdict::NeedMore if pending.len() >= preread.bound => {
+                        return Err(ReadAheadError::Refuse(preread.too_long));
+                    }
+                    Verdict::NeedMore => wait(self).map_err(ReadAheadError::Refuse)?,
                 }
             }
             let room = preread.bound.saturating_sub(pending.len());
@@ -83,7 +85,7 @@ impl ReadAhead {
     }
 
     /// Waits for the first byte that is not consumed.
-    pub async fn begin(&mut self, stream: &Stream, scratch: &Scratch) -> Result<(), Stop> {
+    pub async fn begin(&mut self, stream: &Stream, scratch: &Scratch) -> Result<(), ReadAheadError> {
         while self.pending().is_empty() {
             self.read(stream, scratch, AT_ONCE).await?;
         }
@@ -116,14 +118,14 @@ impl ReadAhead {
     }
 
     /// Reads what is there, through the worker's scratch buffer.
-    async fn read(&mut self, stream: &Stream, scratch: &Scratch, room: usize) -> Result<(), Stop> {
+    async fn read(&mut self, stream: &Stream, scratch: &Scratch, room: usize) -> Result<(), ReadAheadError> {
         poll_fn(|cx| {
             let mut scratch = scratch.borrow();
             let room = room.min(AT_ONCE).min(scratch.len());
             let buffer = scratch.get_mut(..room).unwrap_or_default();
-            let n = ready!(stream.poll_recv(cx, buffer)).map_err(|_| Stop::Left)?;
+            let n = ready!(stream.poll_recv(cx, buffer)).map_err(|_| ReadAheadError::Left)?;
             let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else {
-                return Poll::Ready(Err(Stop::Left));
+                return Poll::Ready(Err(ReadAheadError::Left));
             };
             self.bytes.extend_from_slice(read);
             self.begun = true;

@@ -184,10 +184,10 @@ struct Pair<'a, 'f> {
     /// The upstream's last words are waited for, with a deadline.
     last_words: bool,
     /// Of a side that is not read from at present: resolves when its connection has broken.
-    broken: [Option<Broken<'a>>; 2],
+    broken: [Option<UntilBroken<'a>>; 2],
 }
 
-type Broken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl<'a, 'f> Pair<'a, 'f> {
     fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
@@ -315,7 +315,7 @@ impl<'a, 'f> Pair<'a, 'f> {
             _ => {
                 self.note_reset(side);
                 self.towards(side).close();
-                // The error has been reported to whoever wrote; whoever reads would see a plain end.
+                // The write has taken the error; a read would see a plain end.
                 self.towards(side.other()).note_source_reset();
             }
         }
@@ -325,7 +325,7 @@ impl<'a, 'f> Pair<'a, 'f> {
         self.reset.get_or_insert(side);
     }
 
-    /// Nobody reads from a side that has sent its FIN, or whose bytes the other one does not take: that its connection
+    /// A side is not read from once it has sent its FIN, or while the other one does not take its bytes: that its connection
     /// has broken is seen here. True if it was seen now.
     fn poll_broken(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
         let unread = self.from(side).is_closed() || self.from(side).is_stalled();

@@ -80,7 +80,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         worker.drained(phase).await;
         Ok::<_, io::Error>(())
     })?;
-    // What is still open is dropped with the runtime, and each tells its record.
+    // What is still open is dropped with the runtime, and reported then.
     stopping.set(true);
     drop(runtime);
     log.flush();

@@ -251,7 +251,7 @@ async fn gone(stream: &Stream, protocol: Protocol) {
 mod tests {
     use super::*;
 
-    /// Memory per connection is a reviewed number: whoever raises it says why.
+    /// Memory per connection is a reviewed number: a change that raises it says why.
     #[test]
     fn the_future_of_a_session_is_small() {
         fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {

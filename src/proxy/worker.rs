@@ -67,9 +67,9 @@ pub(crate) struct Worker {
     open: Cell<usize>,
     /// Of them, those that have reached their upstream and have not ended.
     relaying: Cell<usize>,
-    /// Connections above `limits.connections` are being closed: told once, not at each.
+    /// Connections above `limits.connections` are being closed: logged once, not for each.
     pub(crate) refusing: Cell<bool>,
-    /// For those who find the table of open files full.
+    /// Closed to make room for one connection when the table of open files is full.
     pub(crate) spare: Cell<Option<OwnedFd>>,
     /// A connection of this worker was closed.
     pub(crate) closed: Notify,
@@ -146,7 +146,7 @@ impl Worker {
         }
     }
 
-    /// fds or memory are short: whoever has asked for nothing yet has to go first, and so do pipes that nobody uses.
+    /// fds or memory are short: clients that have not asked for anything yet go first, and so do unused pipes.
     pub(crate) fn make_room(&self) {
         self.resources.close_idle_pipes();
         self.limits().half_open.evict(EVICTED_AT_ONCE);
@@ -207,9 +207,9 @@ impl Worker {
 }
 
 /// Counts one open connection for as long as it is held.
-pub(crate) struct Open(Rc<Worker>);
+pub(crate) struct OpenConnection(Rc<Worker>);
 
-impl Open {
+impl OpenConnection {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
         worker.open.set(worker.open.get().saturating_add(1));
         worker.limits().opened();
@@ -217,7 +217,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
         self.0.limits().closed();

@@ -29,7 +29,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// Connections that wait for accept. The kernel cuts it down to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 4096;
 
-/// A listening socket at an address that nobody else has: not another program, and not this one started twice. What
+/// A listening socket at an address of its own: not another program, and not this one started twice. What
 /// is set here is inherited by each accepted socket and costs nothing per connection.
 pub fn listen(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Result<std::net::TcpListener> {
     open(address, wait_for_data, false)
@@ -154,7 +154,7 @@ pub fn fd_soft_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Open files of this process, without listing them: Linux 6.2 and later tell their number as the directory's size.
+/// Open files of this process, without listing them: Linux 6.2 and later report their number as the directory's size.
 pub fn open_fds() -> u64 {
     let size = std::fs::metadata("/proc/self/fd").map_or(0, |meta| meta.len());
     if size > 0 {

@@ -58,7 +58,7 @@ impl Request {
     pub(super) fn status(self, reason: &str) -> Option<&'static str> {
         let is = |other: RefuseReason| other.word() == reason;
         if is(RefuseReason::HeadTooLong) && self.line_is_open {
-            // RFC 9112 §3: so must be answered whoever sends a longer target than is read.
+            // RFC 9112 §3: the answer to a target that is longer than is read.
             return Some("414 URI Too Long");
         }
         if is(RefuseReason::HeadMalformed) && self.other_version {

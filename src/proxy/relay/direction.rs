@@ -57,7 +57,7 @@ pub(super) enum Ended {
     SinkReset,
     /// The filter refused what came next; what it had let through was passed on, but no FIN.
     Refused(RefuseReason),
-    /// The sink was gone, and the source said more than last words.
+    /// The sink was gone, and the source sent more than the end of its answer.
     Unheard,
 }
 
@@ -115,7 +115,7 @@ impl Direction {
         self.fin
     }
 
-    /// The sink was told so, behind the last byte.
+    /// A FIN was sent to the sink, behind the last byte.
     pub(super) fn has_passed_fin(&self) -> bool {
         self.fin && self.is_closed()
     }
@@ -153,7 +153,7 @@ impl Direction {
     }
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
-    /// `last`: the other direction is over, so that closing the socket will tell the sink what a FIN would.
+    /// `last`: the other direction is over, so that closing the socket sends the FIN.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -276,7 +276,7 @@ impl Direction {
         Poll::Ready(self.pass_on(cx, read, transfer).map(|()| true))
     }
 
-    /// Reads what nobody takes any more, until the source ends or has said too much.
+    /// Reads what is not taken any more, until the source ends or has sent too much.
     fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: usize) -> Poll<Ended> {
         loop {
             let read = ready!(transfer.source.poll_recv(cx, &mut transfer.resources.scratch.borrow()));

@@ -11,7 +11,7 @@ use tokio::time::advance;
 use super::*;
 use crate::sys::random::Random;
 
-/// A relay that nobody cuts, without a filter.
+/// A relay that is never cut, without a filter.
 async fn relay(
     client: &Stream,
     upstream: &Stream,
@@ -282,7 +282,7 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
 }
 
 #[test]
-fn whoever_ends_first_is_told() {
+fn the_side_that_ends_first_is_reported() {
     for client_first in [true, false] {
         block_on(async {
             let (to_client, mut far_client) = connection(false).await;
@@ -383,13 +383,13 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
             sleep(Duration::from_millis(2)).await;
             (young, kept_alive())
         };
-        let (end, told) = tokio::join!(relay, look);
-        assert_eq!(told, (false, true));
+        let (end, kept_alive) = tokio::join!(relay, look);
+        assert_eq!(kept_alive, (false, true));
         assert_eq!(end.close, Close::Idle);
     });
 }
 
-/// Memory per relayed connection is a reviewed number: whoever raises it says why.
+/// Memory per relayed connection is a reviewed number: a change that raises it says why.
 #[test]
 fn the_future_of_a_relay_is_small() {
     async fn sized(client: Stream, upstream: Stream, resources: &RelayResources) {

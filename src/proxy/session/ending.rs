@@ -1,4 +1,4 @@
-//! How a session closes its sockets: a reset for whom a FIN would look like the end, an answer for who is refused.
+//! How a session closes its sockets: a reset where a FIN would look like the end, an answer for a refused client.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 const LAST_DELIVERY: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// A reset for whom a FIN would tell a lie, behind what can be delivered in time.
+    /// A reset for a side to which a FIN would be false, behind what can be delivered in time.
     pub(super) async fn reset(&self, End { close, resets, .. }: End, upstream: Stream) {
         let (client, worker) = (&*self.stream, self.worker);
         for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::requests::Exchange;
 use super::{Session, view};
-use crate::limits::{Waiting, Why};
-use crate::proxy::read_ahead::{Preread, ReadAhead, Stop};
+use crate::limits::{EvictionReason, HalfOpenConnection};
+use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
@@ -69,18 +69,18 @@ impl Session<'_> {
             Ok(named)
         });
         if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, Why::detail).into());
+            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, EvictionReason::detail).into());
         }
         result
     }
 
     /// The client's address: from the PROXY header of a trusted peer, or the peer's own. So it is, too, where the peer
     /// says LOCAL and then asks for something, as HAProxy's checks do (§2.2 of the specification); most checks ask for
-    /// nothing. `local` tells that it did say so.
+    /// nothing. `local` is set if it did say so.
     async fn identify(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
         local: &mut bool,
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer;
@@ -99,11 +99,11 @@ impl Session<'_> {
         let wait = |ahead: &ReadAhead| check_min_rate(worker, waiting, ahead);
         let scratch = worker.resources.scratch();
         let header = ahead.until(self.stream, scratch, preread, wait).await;
-        let (header, len) = header.map_err(|stop| {
-            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
+        let (header, len) = header.map_err(|error| {
+            if error == ReadAheadError::Refuse(RefuseReason::ProxyMissing) {
                 self.spoken = refuse::spoken(ahead.pending());
             }
-            ended(stop, ahead)
+            ended(error, ahead)
         })?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
@@ -142,7 +142,7 @@ impl Session<'_> {
     async fn read_name(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
     ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
         let (record, worker) = (&self.record, self.worker);
         let scratch = worker.resources.scratch();
@@ -162,7 +162,7 @@ impl Session<'_> {
                     too_long: RefuseReason::HelloTooLong,
                 };
                 let hello = ahead.until(self.stream, scratch, preread, wait).await;
-                let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
+                let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
                 self.record.hello = Some((&hello).into());
                 (hello.name, None)
             }
@@ -174,7 +174,7 @@ impl Session<'_> {
                     too_long: RefuseReason::HeadTooLong,
                 };
                 let head = ahead.until(self.stream, scratch, preread, wait).await;
-                let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
+                let (head, len) = head.map_err(|error| ended(error, ahead))?;
                 self.request.set(refuse::Request::of(ahead.pending()));
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
             }
@@ -208,7 +208,7 @@ impl Session<'_> {
 }
 
 /// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
-fn check_min_rate(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+fn check_min_rate(worker: &Worker, waiting: &HalfOpenConnection, ahead: &ReadAhead) -> Result<(), RefuseReason> {
     let late = ahead.age().saturating_sub(GRACE).as_secs();
     let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
     if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {
@@ -218,10 +218,10 @@ fn check_min_rate(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Resu
 }
 
 /// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
-fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
-    match stop {
-        Stop::Refuse(reason) => Outcome::Refused(reason),
-        Stop::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
-        Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
+fn ended(error: ReadAheadError, ahead: &ReadAhead) -> Outcome {
+    match error {
+        ReadAheadError::Refuse(reason) => Outcome::Refused(reason),
+        ReadAheadError::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
+        ReadAheadError::Left => Outcome::Unfinished(Unfinished::ClientLeft),
     }
 }

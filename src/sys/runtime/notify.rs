@@ -73,11 +73,11 @@ impl<T: Copy> Watched<T> {
     }
 }
 
-/// Held by whoever counts as alive: copies may be dropped on any thread.
+/// Held by each that counts as alive; may be dropped on any thread.
 #[derive(Debug, Clone)]
 pub struct Alive(#[expect(dead_code, reason = "it is there to be dropped")] mpsc::Sender<Infallible>);
 
-/// Waits until nobody is alive any more.
+/// Resolves when none is alive any more.
 #[derive(Debug)]
 pub struct AllEnded(mpsc::Receiver<Infallible>);
 

@@ -1,4 +1,4 @@
-//! The monotonic clock, which nobody sets, and waiting for it. In tests it can be paused and moved.
+//! The monotonic clock, which cannot be set, and waiting for it. In tests it can be paused and moved.
 
 use std::future::Future;
 use std::ops::{Add, Sub};
