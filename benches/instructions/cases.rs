@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::access_log::Log;
+use latticegate::telemetry::log_writer::{Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::entry::Entry;
-use super::turns::{Entered, Turns};
+use super::lookup_queue::{Entered, Turns};
 use super::{Answer, Family, Found, Lookup, LookupError, LookupRequest, LookupRequests, Shown, Waiter};
 use crate::limits::{Rate, Table};
 use latticegate_core::client::ClientKey;

@@ -4,15 +4,15 @@
 //! and no hop to another thread. Behind all of them stands one cache (`dns/cache.rs`) on the control thread,
 //! which asks each question once however many connections wait for it, renews what is in use before it expires
 //! and serves stale answers while the resolver is silent. What it knows of a name is in `dns/entry.rs`, whose new
-//! name is asked for next in `dns/turns.rs`. `dns/wire.rs` asks, by hickory-resolver (`dns/hickory.rs`) over
+//! name is asked for next in `dns/lookup_queue.rs`. `dns/wire.rs` asks, by hickory-resolver (`dns/hickory.rs`) over
 //! `dns/sockets.rs`, and `dns/message.rs` reads the answers.
 
 mod cache;
 mod entry;
 mod hickory;
+mod lookup_queue;
 mod message;
 mod sockets;
-mod turns;
 mod wire;
 
 use std::cell::{Cell, RefCell};

@@ -4,11 +4,8 @@
 
 mod ascii;
 mod timestamps;
-mod file;
 mod json;
 mod line;
-mod lines;
-mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,11 +14,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-pub use self::file::{Rotation, help};
 use self::line::Now;
 use self::timestamps::Timestamps;
-pub use self::writer::{Of, Sink, Writer, Written};
 use crate::sys::clock::Clock;
+use crate::telemetry::log_writer::Writer;
 use crate::telemetry::record::Record;
 use latticegate_core::config::{self, LogFormat};
 use latticegate_core::outcome::Outcome;

@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 pub use self::throttle::{left_out, report_left_out};
 use crate::sys::blocking::Pending;
-use crate::telemetry::access_log::{Of, Sink, Writer, Written};
+use crate::telemetry::log_writer::{Of, Sink, Writer, Written};
 use latticegate_core::diagnostic::{Diagnostic, Severity};
 
 /// One for the process, as the subscriber of `tracing` is.

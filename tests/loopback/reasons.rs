@@ -13,7 +13,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use latticegate::control::gate::Stop;
-use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::telemetry::access_log::Log;
+use latticegate::telemetry::log_writer::{Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};

@@ -1,5 +1,8 @@
 //! The threads that write lines, so that nobody else ever waits for a disk, a pipe or a terminal.
 
+mod file;
+mod lines;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
@@ -8,8 +11,9 @@ use std::time::Duration;
 
 use metrics::Counter;
 
-use super::file::{self, LogFile, Rotation};
-use super::lines::{Lines, Unwritten, count};
+use self::file::LogFile;
+pub use self::file::{Rotation, help};
+use self::lines::{Lines, Unwritten, count};
 use crate::sys::blocking::{self, Pending};
 use latticegate_core::config::LogOutput;
 
