@@ -26,7 +26,7 @@ use tokio::time::{interval, sleep};
 use self::dns_watch::{DnsReporter, watch_dns};
 use self::drain::leave;
 use crate::dns::{Cache, Limits, LookupRequests, ResolverFactory, Wire};
-use crate::limits;
+use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
 use crate::proxy::worker::{Phase, Shared};
@@ -126,7 +126,7 @@ impl Gate {
         let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         policy.count_into(&metrics.policy);
-        let limits = limits::Limits::new(&config.limits, config.workers.get());
+        let limits = ConnectionLimits::new(&config.limits, config.workers.get());
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use self::requests::{Exchange, Requests};
 use crate::dns::{Answer, LookupError};
-use crate::limits::{Buffered, Held};
+use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse;
@@ -47,7 +47,7 @@ pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Re
         listener: &reporter.listener,
         worker: &worker,
         record,
-        held: Held::default(),
+        held: HeldPermits::default(),
         buffered: None,
         spoken: Some(reporter.listener.protocol),
         may_answer: true,
@@ -90,7 +90,7 @@ struct Session<'a> {
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: OpenRecord,
-    held: Held,
+    held: HeldPermits,
     /// What was read ahead, as long as it waits for an upstream.
     buffered: Option<Buffered>,
     /// What a refused client is answered in, if it would understand any answer of ours.

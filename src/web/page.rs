@@ -68,7 +68,7 @@ fn write(
 
 fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
     let metrics = &now.shared.metrics;
-    let (open, most) = now.shared.limits.taken();
+    let (open, most) = now.shared.limits.open();
     let figures = [
         ("open now", open.to_string(), format!("of {most}")),
         (

@@ -77,7 +77,7 @@ impl Snapshot {
                 })
             })
             .collect();
-        let (open, max_open) = shared.limits.taken();
+        let (open, max_open) = shared.limits.open();
         let (half_open_bytes, max_half_open_bytes) = shared.limits.half_open.bytes();
         let names: Vec<Value> = dns
             .last

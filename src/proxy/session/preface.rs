@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::requests::Exchange;
 use super::{Session, view};
-use crate::limits::{Waiting, Why};
+use crate::limits::{EvictionReason, HalfOpenConnection};
 use crate::proxy::read_ahead::{ReadAhead, Stop};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
@@ -35,7 +35,7 @@ impl Session<'_> {
         ahead: &mut ReadAhead,
     ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
         let deadline = self.worker.config().timeouts.handshake;
-        let waiting = self.worker.half_open.wait();
+        let waiting = self.worker.half_open.add();
         let mut local = false;
         let preface = async {
             let client = self.identify(ahead, &waiting, &mut local).await?;
@@ -64,7 +64,7 @@ impl Session<'_> {
             Ok(named)
         });
         if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, Why::detail).into());
+            self.record.detail = Some(waiting.eviction_reason().map_or(TABLE_FULL, EvictionReason::detail).into());
         }
         result
     }
@@ -75,7 +75,7 @@ impl Session<'_> {
     async fn identify(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
         local: &mut bool,
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer;
@@ -133,14 +133,14 @@ impl Session<'_> {
     async fn read_name(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
     ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
         let (record, worker) = (&self.record, self.worker);
         let scratch = worker.resources.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
             if let (None, Some(client)) = (&late, &record.client) {
-                late = Some(worker.limits().wait_for_hello(client)?);
+                late = Some(worker.limits().enter_half_open(client)?);
             }
             pace(worker, waiting, ahead)
         };
@@ -193,7 +193,7 @@ impl Session<'_> {
 }
 
 /// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
-fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+fn pace(worker: &Worker, waiting: &HalfOpenConnection, ahead: &ReadAhead) -> Result<(), RefuseReason> {
     let late = ahead.age().saturating_sub(GRACE).as_secs();
     let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
     if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {
