@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use latticegate::telemetry::access_log::Log;
-use latticegate::telemetry::log_writer::{Sink, Writer};
+use latticegate::sys::blocking::Pending;
+use latticegate::sys::clock::Clock;
+use latticegate::telemetry::access_log::AccessLog;
+use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;
@@ -159,10 +161,11 @@ fn client() -> Result<Client> {
     })
 }
 
-/// One connection's record from open to told: log line and metrics. The lines go to /dev/null.
+/// One connection's record from open to closed: log line and metrics. The lines go to /dev/null.
 fn record(times: u32, format: LogFormat) -> Result<()> {
     let metrics = Metrics::new()?;
-    let (writer, _written) = Writer::start(Sink::open(&LogOutput::File("/dev/null".into()))?)?;
+    let sink = Sink::open(&LogOutput::File("/dev/null".into()))?;
+    let (writer, _flush) = Writer::start(LineKind::AccessLog, sink, metrics.lines_dropped.clone(), Pending::default())?;
     let listener = Listener {
         name: "tls".into(),
         bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
@@ -172,7 +175,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         proxy_protocol: ProxyProtocol::Required,
     };
     let reporter = Rc::new(Reporter {
-        log: Log::new(format, writer),
+        log: AccessLog::new(format, writer, Clock::default()),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),

@@ -114,7 +114,8 @@ impl Check {
         let LogOutput::File(path) = &config.access_log.output else { return };
         if let Err(error) = Sink::try_open(&config.access_log.output) {
             let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
-            let diagnostic = Diagnostic::whole(origin, format!("cannot be opened: {error}"), log_writer::help(path));
+            let diagnostic =
+                Diagnostic::whole(origin, format!("cannot be opened: {error}"), log_writer::open_help(path));
             let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
             report.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
         }

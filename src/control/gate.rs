@@ -36,10 +36,10 @@ use crate::sys::clock::Clock;
 pub(crate) use crate::sys::interfaces::{ask_ipv6, own_addresses};
 use crate::sys::socket;
 use crate::telemetry::emf;
-use crate::telemetry::log_writer::{Of, Sink, Writer, Written};
+use crate::telemetry::log_writer::{FlushHandle, LineKind, Sink, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process_log;
-use crate::telemetry::recent::Asker;
+use crate::telemetry::recent::RecentReader;
 use crate::telemetry::status::Status;
 use crate::web::{self, Admin, Health};
 use latticegate_core::config::{Config, Listener, PolicySource};
@@ -64,13 +64,13 @@ pub struct Gate {
     phase: watch::Sender<Phase>,
     /// Closed when all workers have ended.
     workers: mpsc::Receiver<Infallible>,
-    written: Written,
+    written: FlushHandle,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
     listeners: Vec<Listener>,
-    recent: Asker,
+    recent: RecentReader,
     /// Takes the lines for CloudWatch, if there are any.
-    output: Option<(Writer, Option<Written>)>,
+    output: Option<(Writer, Option<FlushHandle>)>,
     /// The list that decides nothing.
     shadow: Option<SourceThread>,
 }
@@ -113,7 +113,7 @@ impl Gate {
         );
         let apart = !sink.is_output();
         let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
-        let (writer, written) = Writer::start_counting(Of::AccessLog, sink, dropped, blocked)
+        let (writer, written) = Writer::start(LineKind::AccessLog, sink, dropped, blocked)
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let output = match config.emf {
             Some(_) => Some(output_for_metrics(&writer, apart, &metrics)?),
@@ -141,7 +141,7 @@ impl Gate {
             status: told,
             clock: Clock::default(),
         });
-        let mut recent = Asker::default();
+        let mut recent = RecentReader::default();
         let (phase, _) = watch::channel(Phase::Serving);
         let (alive, workers) = mpsc::channel(1);
         let first_id = RandomState::new().hash_one("connection ids");
@@ -155,7 +155,7 @@ impl Gate {
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
-                asked: recent.add(),
+                refusal_requests: recent.add_worker(),
                 alive: alive.clone(),
             });
             worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
@@ -293,13 +293,17 @@ fn bind_port(name: &str, address: SocketAddr) -> Result<(std::net::TcpListener, 
 }
 
 /// CloudWatch reads standard output, which the access log may have to itself (`apart`: it does not).
-fn output_for_metrics(log: &Writer, apart: bool, metrics: &Metrics) -> Result<(Writer, Option<Written>), StartError> {
+fn output_for_metrics(
+    log: &Writer,
+    apart: bool,
+    metrics: &Metrics,
+) -> Result<(Writer, Option<FlushHandle>), StartError> {
     let dropped = metrics.emf_dropped.clone();
     if !apart {
-        return Ok((log.also_of(Of::Metrics, dropped), None));
+        return Ok((log.for_kind(LineKind::Metrics, dropped), None));
     }
     let started =
-        Sink::stdout().and_then(|stdout| Writer::start_counting(Of::Metrics, stdout, dropped, Pending::default()));
+        Sink::stdout().and_then(|stdout| Writer::start(LineKind::Metrics, stdout, dropped, Pending::default()));
     let (writer, written) =
         started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
     Ok((writer, Some(written)))

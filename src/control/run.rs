@@ -179,7 +179,7 @@ fn open_log(beginning: &mut Beginning, output: &LogOutput) -> Result<Option<Log>
 fn with_help(output: &LogOutput, error: io::Error) -> io::Error {
     match output {
         LogOutput::Stdout => error,
-        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", log_writer::help(path))),
+        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", log_writer::open_help(path))),
     }
 }
 

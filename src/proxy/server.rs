@@ -16,9 +16,9 @@ use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::pass_on;
 use crate::sys::blocking;
-use crate::telemetry::access_log::Log;
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::Writer;
-use crate::telemetry::recent::{Question, Recent};
+use crate::telemetry::recent::{Recent, RecentRequest};
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::config;
 
@@ -34,7 +34,7 @@ pub struct Setup {
     /// Where this worker's connection ids begin; far from the others'.
     pub first_id: u64,
     /// Who wants to know of its last refusals.
-    pub(crate) asked: mpsc::UnboundedReceiver<Question>,
+    pub(crate) refusal_requests: mpsc::UnboundedReceiver<RecentRequest>,
     /// Dropped when the thread ends, however that happens.
     pub(crate) alive: mpsc::Sender<Infallible>,
 }
@@ -58,8 +58,8 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
-    let log = Log::with_clock(shared.config.access_log.format, writer, shared.clock.clone());
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
+    let log = AccessLog::new(shared.config.access_log.format, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
@@ -69,7 +69,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         spawn_local(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
         spawn_local(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
-        spawn_local(Rc::clone(&recent).answer(asked));
+        spawn_local(Rc::clone(&recent).serve(refusal_requests));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener.name);

@@ -130,7 +130,7 @@ fn a_reader_that_comes_back_is_told_how_many_lines_it_missed() {
     process.fill();
     let mut line = String::new();
     let mut lines = 0;
-    while !line.contains("so many of its lines were lost") {
+    while !line.contains("this many of its lines were lost") {
         line.clear();
         assert!(process.output.read_line(&mut line).unwrap() > 0);
         assert!(line.contains("SIGUSR2 means nothing here") || line.contains("of its lines were lost"), "{line}");

@@ -172,7 +172,7 @@ impl Session<'_> {
     /// What an operator has to know of a name that was refused is what the client wrote.
     fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
         let Outcome::Refused(reason) = outcome else { return };
-        self.record.refused_names(&match self.listener.protocol {
+        self.record.set_refused_names(&match self.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
             Protocol::Http => http_head::refused_names(reason, ahead.pending()),
         });
