@@ -25,7 +25,7 @@ use tokio::time::{interval, sleep};
 
 use self::dns_watch::{DnsReporter, watch_dns};
 use self::drain::leave;
-use crate::dns::{Cache, Limits, LookupRequests, ResolverFactory, Wire};
+use crate::dns::{Cache, CacheConfig, LookupRequests, ResolverFactory, Wire};
 use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
@@ -60,7 +60,7 @@ pub struct Gate {
     shared: Arc<Shared>,
     status: Arc<Status>,
     resolvers: ResolverFactory,
-    asks: LookupRequests,
+    lookups: LookupRequests,
     phase: watch::Sender<Phase>,
     /// Closed when all workers have ended.
     workers: mpsc::Receiver<Infallible>,
@@ -123,7 +123,7 @@ impl Gate {
         let shadow_list = shadow_list
             .transpose()
             .map_err(|error| StartError::Io("cannot start the thread that reads the shadow list".into(), error))?;
-        let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
+        let (resolvers, lookups) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         policy.count_into(&metrics.policy);
         let limits = ConnectionLimits::new(&config.limits, config.workers.get());
@@ -166,7 +166,7 @@ impl Gate {
             shared,
             status,
             resolvers,
-            asks,
+            lookups,
             phase,
             workers,
             written,
@@ -219,7 +219,7 @@ impl Gate {
             shared,
             status,
             resolvers,
-            asks,
+            lookups,
             phase,
             mut workers,
             written,
@@ -233,11 +233,11 @@ impl Gate {
         runtime.block_on(async {
             let dns = &shared.config.dns;
             let wire = Wire::new(dns.server, dns.timeout);
-            let limits = Limits::new(&shared.config, ask_ipv6(&shared.config));
+            let cache_config = CacheConfig::new(&shared.config, ask_ipv6(&shared.config));
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
             let observer = DnsReporter { metrics, status: told, doubt: Rc::clone(&doubt) };
-            spawn_local(Cache::new(wire, observer, limits).run(asks));
+            spawn_local(Cache::new(wire, observer, cache_config).run(lookups));
             spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt));
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use self::requests::{Exchange, Requests};
-use crate::dns::{Answer, LookupError};
+use crate::dns::{LookupError, ResolvedAddresses};
 use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
@@ -181,7 +181,7 @@ impl Session<'_> {
         }
     }
 
-    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
+    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<ResolvedAddresses>, Outcome> {
         let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
         let gone = gone(self.stream, self.listener.protocol);
@@ -203,10 +203,10 @@ impl Session<'_> {
         Ok(answer)
     }
 
-    async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<TcpStream, Outcome> {
+    async fn dial(&mut self, name: &Hostname, resolved: &ResolvedAddresses) -> Result<TcpStream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
         let deadline = worker.config().timeouts.connect;
-        match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
+        match dial(&resolved.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due.set(false);
                 self.record.upstream = Some(address);

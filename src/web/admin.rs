@@ -104,7 +104,7 @@ impl Admin {
             shared: Arc::clone(&self.shared),
             loaded: self.shared.policy.load(),
             shadow: self.shadow.as_ref().and_then(|shadow| shadow.load()),
-            dns: self.resolvers.show(NAMES).await,
+            dns: self.resolvers.view(NAMES).await,
             recent: self.recent.read().await,
         }
     }

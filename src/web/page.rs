@@ -213,12 +213,12 @@ fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
 }
 
 fn names(out: &mut String, now: &Snapshot) -> fmt::Result {
-    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.known, now.shared.config.dns.server)?;
-    if now.dns.last.is_empty() {
+    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.names, now.shared.config.dns.server)?;
+    if now.dns.shown.is_empty() {
         return Ok(());
     }
     out.write_str("<table><tr><th>Name<th>Addresses<th>Holds for</tr>")?;
-    for name in &now.dns.last {
+    for name in &now.dns.shown {
         let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
         let state = match (name.stale, name.failed) {
             (_, Some(failed)) => failed.to_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::dns::Shown;
+use crate::dns::CacheView;
 use crate::proxy::worker::Shared;
 use crate::reload::{Loaded, Shadowed};
 use crate::sys::socket;
@@ -24,21 +24,8 @@ pub(super) struct Snapshot {
     pub(super) shared: Arc<Shared>,
     pub(super) loaded: Arc<Loaded>,
     pub(super) shadow: Option<Arc<Shadowed>>,
-    pub(super) dns: Names,
+    pub(super) dns: CacheView,
     pub(super) recent: Vec<Refusal>,
-}
-
-/// The resolver's cache: how many names it knows, and those that were used last.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) known: usize,
-    pub(super) last: Vec<Shown>,
-}
-
-impl From<(usize, Vec<Shown>)> for Names {
-    fn from((known, last): (usize, Vec<Shown>)) -> Self {
-        Self { known, last }
-    }
 }
 
 /// Rules shown at most: an operator who has more asks `explain`.
@@ -80,7 +67,7 @@ impl Snapshot {
         let (open, max_open) = shared.limits.open();
         let (half_open_bytes, max_half_open_bytes) = shared.limits.half_open.bytes();
         let names: Vec<Value> = dns
-            .last
+            .shown
             .iter()
             .map(|name| {
                 json!({
@@ -140,7 +127,7 @@ impl Snapshot {
                 "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
                 "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
             },
-            "dns": { "server": shared.config.dns.server, "known": dns.known, "names": names },
+            "dns": { "server": shared.config.dns.server, "known": dns.names, "names": names },
             "recent": recent,
         })
     }
