@@ -302,10 +302,10 @@ fn a_list_that_is_elsewhere_is_fetched_where_it_is_asked_about() {
     // Half of it.
     let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && err(&told).contains("the answer cannot be read"), "{}", err(&told));
+    assert!(told.status.code() == Some(2) && err(&told).contains("the response cannot be read"), "{}", err(&told));
     let url = web_server("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && err(&told).contains("does not tell its length"), "{}", err(&told));
+    assert!(told.status.code() == Some(2) && err(&told).contains("does not state its length"), "{}", err(&told));
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Check {
 
     /// Whether this program can read from where the list is configured to be.
     fn check_source(&self, config: &Config, report: &mut Report) {
-        if let Err(error) = reload::Source::new(&config.policy) {
+        if let Err(error) = reload::ListSource::new(&config.policy) {
             report.add(Severity::Error, list::diagnostics(&config.policy, error));
         }
     }

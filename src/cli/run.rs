@@ -33,7 +33,7 @@ impl Run {
         let ended = self.serve(beginning, &log);
         let code = match ended {
             Ok(code) => code,
-            Err(StartError::Policy(SourceError::Problems(diagnostics))) => {
+            Err(StartError::Policy(SourceError::Invalid(diagnostics))) => {
                 log.report(Severity::Error, &diagnostics);
                 ExitCode::FAILURE
             }

@@ -203,11 +203,11 @@ impl Gate {
     }
 
     /// Watches the access list's source from now on, and tells of each change of the list beside the log.
-    pub fn reload_from(&self, source: SourceThread, audience: Option<mpsc::UnboundedSender<ReloadEvent>>) {
+    pub fn reload_from(&self, source: SourceThread, events: Option<mpsc::UnboundedSender<ReloadEvent>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
         let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
         let patience = Patience::new(self.shared.metrics.blocked.policy.clone());
-        let reloader = Reloader { source, patience, current, poll, metrics, on_reload, trouble: None, audience };
+        let reloader = Reloader { source, patience, current, poll, metrics, on_reload, last_error: None, events };
         let _context = self.runtime.enter();
         self.spawn(reloader.run(signal(SignalKind::hangup())));
     }

@@ -16,15 +16,15 @@ pub struct CacheConfig {
     pub negative_ttl: Duration,
     pub max_stale: Duration,
     pub capacity: usize,
-    /// Names looked up for connections, in total, and what one client has of them while others wait as well. Renewals are
-    /// not counted: names in use keep their share of the server's capacity.
+    /// Names looked up for connections, in total, and what one client has of them while others wait as well. Renewals
+    /// are not counted: names in use keep their share of the server's capacity.
     pub lookups: Rate,
     pub per_client: Quota,
 }
 
 impl CacheConfig {
-    /// How long a first failure is held against a name (RFC 9520 §3.2), and for how long the addresses of one family serve
-    /// while the other's are missing.
+    /// How long a first failure is held against a name (RFC 9520 §3.2), and for how long the addresses of one family
+    /// serve while the other's are missing.
     pub(super) const FIRST_HOLD: Duration = Duration::from_secs(1);
 
     pub fn new(config: &Config, ipv6: bool) -> Self {

@@ -1,9 +1,9 @@
 //! One query by hickory-resolver: it sends the message, waits for the response, and owns the connection. Messages are
 //! classified where they are received (`sockets.rs`), before hickory drops them or logs a warning for each.
 //!
-//! Each query has its own pool, so nothing is shared between queries: not a connection whose end would fail all of them,
-//! nor an equal query that was sent before and may be lost. hickory's `Resolver` has features not wanted here: a cache,
-//! retries, and aliases that are followed only in the order of the records.
+//! Each query has its own pool, so nothing is shared between queries: not a connection whose end would fail all of
+//! them, nor an equal query that was sent before and may be lost. hickory's `Resolver` has features not wanted here: a
+//! cache, retries, and aliases that are followed only in the order of the records.
 
 use std::future::ready;
 use std::io;

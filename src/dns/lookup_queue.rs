@@ -1,10 +1,10 @@
-//! Which new name is looked up next: at most `limits.lookups_per_second` in total, the clients in turn, and no connection
-//! waits longer than `dns.timeout`.
+//! Which new name is looked up next: at most `limits.lookups_per_second` in total, the clients in turn, and no
+//! connection waits longer than `dns.timeout`.
 //!
 //! A client's first `limits.lookups_per_client` names a second come before all names beyond those quotas. Nothing is
-//! reserved: one client alone has the whole rate. Where more names arrive than can be looked up in time, the last ticket
-//! of the longest queue is rejected, so invented names cost the client that invents them. A name is looked up once,
-//! however many connections wait for it: another one costs nothing.
+//! reserved: one client alone has the whole rate. Where more names arrive than can be looked up in time, the last
+//! ticket of the longest queue is rejected, so invented names cost the client that invents them. A name is looked up
+//! once, however many connections wait for it: another one costs nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -232,8 +232,8 @@ impl FairQueue {
         tickets.filter_map(|ticket| ticket.waiters.front()).map(|(_, until)| *until).min()
     }
 
-    /// Removes the last ticket of the longest queue if that is longer than `than`. A name that other clients wait for as
-    /// well is not removed.
+    /// Removes the last ticket of the longest queue if that is longer than `than`. A name that other clients wait for
+    /// as well is not removed.
     fn cut(&mut self, than: usize, names: &HashMap<Hostname, usize>) -> Option<Ticket> {
         let longest = self.clients.iter_mut().max_by_key(|queue| queue.tickets.len())?;
         if longest.tickets.len() <= than {

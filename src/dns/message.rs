@@ -52,8 +52,8 @@ pub(super) enum ResponseError {
 }
 
 impl ResponseError {
-    /// How a server without EDNS responds to it (RFC 6891 §7; RFC 2671 §5.3 for SERVFAIL). By number, as hickory has two
-    /// names for 16.
+    /// How a server without EDNS responds to it (RFC 6891 §7; RFC 2671 §5.3 for SERVFAIL). By number, as hickory has
+    /// two names for 16.
     ///
     /// A malformed response may be caused by EDNS, too: a strange OPT record, or an incomplete copy of the query.
     pub(super) fn may_be_edns(self) -> bool {
@@ -112,8 +112,8 @@ impl SentQuery {
         }
         let code = header.response_code;
         match header.counts.queries {
-            // Some servers respond to malformed queries without the question. That proves less than a whole response, so it
-            // can only fail the query.
+            // Some servers respond to malformed queries without the question. That proves less than a whole response,
+            // so it can only fail the query.
             0 if code == ResponseCode::NoError || code == ResponseCode::NXDomain => {
                 return Response::Failed(ResponseError::Malformed);
             }

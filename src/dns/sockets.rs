@@ -1,6 +1,6 @@
 //! The sockets under hickory, each for one query: connected, so that the kernel drops what other hosts send and reports
-//! ICMP errors. They classify what is received and keep the outcome, as hickory's own errors say less. A normal response
-//! is passed on to hickory; anything else ends its wait.
+//! ICMP errors. They classify what is received and keep the outcome, as hickory's own errors say less. A normal
+//! response is passed on to hickory; anything else ends its wait.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! One family's addresses of one name from the configured server: UDP, TCP on truncation, aliases, retries, all
 //! under one deadline. What is cached is decided in `cache.rs`.
 //!
-//! hickory-resolver sends the queries (`hickory.rs`). Retries are decided here: its own ones repeat the same query, also
-//! to servers that do not support EDNS.
+//! hickory-resolver sends the queries (`hickory.rs`). Retries are decided here: its own ones repeat the same query,
+//! also to servers that do not support EDNS.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use crate::dns::ResolverFactory;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
-use crate::reload::pass_on;
+use crate::reload::notify_sessions;
 use crate::sys::blocking;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log_writer::Writer;
@@ -66,7 +66,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         spawn_local(async move { flusher.keep_flushing().await });
         spawn_local(Rc::clone(&worker.half_open).run_evictions());
         spawn_local(worker.resources.keep_pipes_few());
-        spawn_local(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
+        spawn_local(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
         spawn_local(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
         spawn_local(Rc::clone(&recent).serve(refusal_requests));

@@ -163,7 +163,7 @@ impl Session<'_> {
                 list = loaded.number;
                 let allowed = |client| loaded.policy.route(client, &view(listener, worker), name).allowed;
                 if !record.client.as_ref().is_some_and(allowed) {
-                    loaded.note_forbidden();
+                    loaded.count_forbidden();
                     if worker.config().on_reload == OnReload::Close {
                         cut.set(Some(Close::Forbidden));
                     }
@@ -241,7 +241,7 @@ impl Session<'_> {
 
 /// What the record says of a rule that has decided.
 fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
-    loaded.note(rule, worker.clock().now());
+    loaded.count_hit(rule, worker.clock().now());
     rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
 }
 

@@ -168,7 +168,7 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
         "<h2>Access list</h2><p>{} · {all} rules · version <code>{}</code> · in force for {} · {} reloads",
         Escaped(&now.shared.config.policy),
         Escaped(&now.loaded.version),
-        spoken(now.loaded.since_then.elapsed().as_secs()),
+        spoken(now.loaded.since_instant.elapsed().as_secs()),
         now.loaded.number,
     )?;
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Decided<th>Last</tr>")?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::dns::CacheView;
 use crate::proxy::worker::Shared;
-use crate::reload::{Loaded, Shadowed};
+use crate::reload::{Loaded, ShadowList};
 use crate::sys::socket;
 use crate::telemetry::recent::Refusal;
 use crate::telemetry::status::Unready;
@@ -23,7 +23,7 @@ pub(super) struct Snapshot {
     pub(super) ready: Result<(), Unready>,
     pub(super) shared: Arc<Shared>,
     pub(super) loaded: Arc<Loaded>,
-    pub(super) shadow: Option<Arc<Shadowed>>,
+    pub(super) shadow: Option<Arc<ShadowList>>,
     pub(super) dns: CacheView,
     pub(super) recent: Vec<Refusal>,
 }
@@ -108,7 +108,7 @@ impl Snapshot {
                 "version": &*loaded.version.label,
                 "hash": format!("{:08x}", loaded.version.hash),
                 "since": time(loaded.since),
-                "age_s": loaded.since_then.elapsed().as_secs(),
+                "age_s": loaded.since_instant.elapsed().as_secs(),
                 "reloads": loaded.number,
                 "rules": loaded.policy.rules().len(),
                 "hits": hits(loaded),

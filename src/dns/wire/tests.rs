@@ -211,7 +211,8 @@ fn a_malformed_response_to_edns_is_retried_without_it() {
 fn a_server_that_drops_edns_is_detected_within_the_deadline() {
     test(async {
         let server = serve(|query, _| if query.edns { vec![] } else { vec![query.address(1)] }, never).await;
-        // On a machine that stands still a third may be too short for the answer: what counts is whether the later queries have EDNS.
+        // On a machine that stands still a third may be too short for the answer: what counts is whether the later
+        // queries have EDNS.
         let wire = Wire::new(server.address, Duration::from_secs(6));
         assert_eq!(resolve(&wire, NAME).await, Ok(vec![ip(1)]));
         assert_eq!(server.edns(), [true, true, false]);
