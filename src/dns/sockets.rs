@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::LookupError;
 use super::message::{Response, SentQuery};
+use crate::sys::mutex::lock;
 use crate::sys::socket::Trouble;
 
 /// A server may send more than the query allows.
@@ -78,10 +79,6 @@ impl IgnoredMessages {
     pub(super) fn unreported(&self) -> u64 {
         lock(&self.0).count
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) struct Udp {

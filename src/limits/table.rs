@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::sys::mutex::lock;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +118,7 @@ impl<K: Hash + Eq + Clone> Table<K> {
         // Half of the hash, which a usize holds on every machine.
         let index = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
         let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
-        // The counters are consistent at every moment, so a panic elsewhere has broken none.
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(shard)
     }
 }
 

@@ -15,6 +15,7 @@ pub use self::file::{Rotation, open_help};
 use self::lines::count;
 pub use self::sink::Sink;
 use crate::sys::blocking::{self, Pending};
+use crate::sys::mutex::lock;
 
 /// Which lines a writer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl Thread {
 
 impl Queue {
     fn state(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

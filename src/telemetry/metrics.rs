@@ -10,7 +10,7 @@ mod listener;
 mod policy;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -23,6 +23,7 @@ use self::files::ProcessLogMetrics;
 pub use self::listener::ListenerMetrics;
 pub use self::policy::PolicyMetrics;
 use crate::sys::blocking::PATIENCE;
+use crate::sys::mutex::lock;
 use crate::sys::socket;
 use crate::telemetry::status::{Status, Warning};
 use latticegate_core::outcome::Outcome;
@@ -93,7 +94,7 @@ impl Metrics {
 
     /// The metrics of a listener, which all workers share.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = lock(&self.listeners);
         listeners.entry(name.to_owned()).or_insert_with(|| self.new_listener(name)).clone()
     }
 
@@ -120,7 +121,7 @@ impl Metrics {
     }
 
     pub fn listeners(&self) -> BTreeMap<String, ListenerMetrics> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.listeners).clone()
     }
 
     /// Connections open now.

@@ -1,8 +1,10 @@
 //! Whether this process is ready, draining, or short of something: read by the health port and the metrics.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::sys::mutex::lock;
 
 /// What makes a task ready. Once DNS has answered, a later outage is a warning and does not make the task unready,
 /// unless `readiness.fail_on_dns` is set: the load balancer would cut live connections.
@@ -72,7 +74,7 @@ impl Status {
     }
 
     pub fn set_short(&self) {
-        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.short) = Some(Instant::now());
     }
 
     /// Whether there are nearly as many connections as a load balancer can open. Returns whether that has changed.
@@ -86,7 +88,7 @@ impl Status {
             Warning::Dns => self.dns_silent.load(Ordering::Acquire),
             Warning::Crowded => self.crowded.load(Ordering::Acquire),
             Warning::Shortage => {
-                let short = *self.short.lock().unwrap_or_else(PoisonError::into_inner);
+                let short = *lock(&self.short);
                 short.is_some_and(|since| since.elapsed() < SHORTAGE_LASTS)
             }
         }

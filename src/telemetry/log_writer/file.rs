@@ -5,11 +5,12 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat, fstat};
 
 use super::lines::{LineOutput, Unwritten};
+use crate::sys::mutex::lock;
 
 pub struct LogFile {
     output: LineOutput,
@@ -41,7 +42,7 @@ impl LogFile {
     }
 
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
-        if let Some(next) = self.rotation.next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(next) = lock(&self.rotation.next).take() {
             self.output.switch_to(next);
         }
         self.output.write(lines)
@@ -56,7 +57,7 @@ impl Rotation {
     /// When this returns, the new file exists and takes every line written after that.
     pub fn reopen(&self) -> io::Result<()> {
         let file = append(&self.path)?;
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        *lock(&self.next) = Some(file);
         Ok(())
     }
 }

@@ -4,11 +4,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::Errno;
+
+use crate::sys::mutex::lock;
 
 /// An open descriptor for lines. Descriptors of the same file, as standard output and standard error often are, take
 /// turns and share the partial line.
@@ -141,10 +143,6 @@ pub(super) fn count(lines: &[u8]) -> u64 {
     u64::try_from(memchr::memchr_iter(b'\n', lines).count()).unwrap_or(u64::MAX)
 }
 
-fn lock(partial: &SharedPartialLine) -> MutexGuard<'_, PartialLine> {
-    partial.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The partial line of the file behind this descriptor.
 fn shared(fd: BorrowedFd<'_>) -> SharedPartialLine {
     struct OpenFile {
@@ -155,7 +153,7 @@ fn shared(fd: BorrowedFd<'_>) -> SharedPartialLine {
     // One that cannot be inspected counts as a file of its own.
     let Ok(stat) = fstat(fd) else { return SharedPartialLine::default() };
     let device_and_inode = (stat.st_dev, stat.st_ino);
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = lock(&ALL);
     all.retain(|open| open.partial.strong_count() > 0);
     let same = all.iter().find(|open| open.device_and_inode == device_and_inode);
     if let Some(partial) = same.and_then(|open| open.partial.upgrade()) {

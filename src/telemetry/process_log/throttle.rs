@@ -2,12 +2,14 @@
 //! many there are: of each crate a few a minute are logged, and the others counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+
+use crate::sys::mutex::lock;
 
 /// Of one crate, in one window.
 const LINES: u32 = 10;
@@ -52,7 +54,7 @@ pub fn report_left_out(at_once: bool) {
 }
 
 fn state() -> MutexGuard<'static, ThrottleState> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&STATE)
 }
 
 impl ThrottleState {
