@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use latticegate::sys::blocking::Pending;
 use latticegate::sys::clock::Clock;
-use latticegate::telemetry::access_log::AccessLog;
+use latticegate::telemetry::access_log::AccessLogger;
 use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
@@ -175,7 +175,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         proxy_protocol: ProxyProtocol::Required,
     };
     let reporter = Rc::new(Reporter {
-        log: AccessLog::new(format, writer, Clock::default()),
+        log: AccessLogger::new(format, writer, Clock::default()),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),

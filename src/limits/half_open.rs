@@ -1,4 +1,4 @@
-//! Connections that have not yet sent a whole header and hello. When there is no room for another one, the oldest is
+//! ConnectionLists that have not yet sent a whole header and hello. When there is no room for another one, the oldest is
 //! evicted, whichever worker it is on. Their number is limited, and so are the bytes in their buffers; for the latter
 //! only connections that hold bytes are evicted.
 //!
@@ -26,11 +26,11 @@ const SMALL: usize = 4096;
 pub struct HalfOpenList {
     registry: Arc<HalfOpenRegistry>,
     worker: usize,
-    connections: RefCell<Connections>,
+    connections: RefCell<ConnectionLists>,
 }
 
 #[derive(Default)]
-struct Connections {
+struct ConnectionLists {
     waiting: BTreeMap<u64, WaitingState>,
     /// Those of `waiting` that hold bytes.
     holding: BTreeSet<u64>,
@@ -159,7 +159,7 @@ impl HalfOpenList {
         }
     }
 
-    fn publish_oldest(&self, connections: &Connections) {
+    fn publish_oldest(&self, connections: &ConnectionLists) {
         let Some(slot) = self.registry.workers.get(self.worker) else { return };
         slot.oldest.store(connections.waiting.keys().next().copied().unwrap_or(NONE), Ordering::Relaxed);
         slot.oldest_holding.store(connections.holding.first().copied().unwrap_or(NONE), Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl HalfOpenConnection {
     pub fn hold(&self, bytes: usize) -> Result<(), NoRoom> {
         let list = &self.list;
         let mut connections = list.connections.borrow_mut();
-        let Connections { waiting, holding, .. } = &mut *connections;
+        let ConnectionLists { waiting, holding, .. } = &mut *connections;
         let state = waiting.get_mut(&self.key).ok_or(NoRoom)?;
         let bytes = to_u64(bytes);
         if !list.registry.bytes.replace(state.bytes, bytes) {

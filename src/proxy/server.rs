@@ -16,7 +16,7 @@ use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequest};
 use crate::telemetry::reporter::Reporter;
@@ -59,7 +59,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
-    let log = AccessLog::new(shared.config.access_log.format, writer, shared.clock.clone());
+    let log = AccessLogger::new(shared.config.access_log.format, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);

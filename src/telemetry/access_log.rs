@@ -23,7 +23,7 @@ use latticegate_core::config::{self, LogFormat};
 use latticegate_core::outcome::Outcome;
 
 /// One worker's handle of the access log.
-pub struct AccessLog {
+pub struct AccessLogger {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
     timestamps: Timestamps,
@@ -32,7 +32,7 @@ pub struct AccessLog {
     writer: Writer,
 }
 
-impl AccessLog {
+impl AccessLogger {
     /// A buffer of this size is sent at once.
     const BATCH: usize = 32 * 1024;
     /// Few lines are longer than this, in bytes.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Record;
@@ -17,7 +17,7 @@ use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
 /// Where the records of one listener on one worker go.
 pub struct Reporter {
     pub listener: config::Listener,
-    pub log: Rc<AccessLog>,
+    pub log: Rc<AccessLogger>,
     pub metrics: ListenerMetrics,
     pub recent: Rc<Recent>,
     /// Set when the worker stops: connections still open then were not lost but cut.

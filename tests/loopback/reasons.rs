@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use latticegate::control::gate::Stop;
 use latticegate::sys::clock::Clock;
-use latticegate::telemetry::access_log::AccessLog;
+use latticegate::telemetry::access_log::AccessLogger;
 use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
@@ -532,7 +532,7 @@ fn lost() -> Told {
     let (sender, lines) = channel();
     let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
     let (writer, written) = Writer::start(LineKind::AccessLog, Sink::Channel(sender), dropped, blocked).unwrap();
-    let log = AccessLog::new(LogFormat::Json, writer, Clock::default());
+    let log = AccessLogger::new(LogFormat::Json, writer, Clock::default());
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener =
