@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
+use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
@@ -266,22 +267,20 @@ proptest! {
 #[test]
 fn header_tells_addresses_and_endpoint() {
     let Verdict::Found { value, len: 100 } = proxy_header::parse(&wire::captured_nlb()) else { panic!() };
-    let Header::Proxy { source, destination, endpoint } = value else { panic!("{value:?}") };
-    assert_eq!(source, "172.31.7.113:51442".parse().unwrap());
-    assert_eq!(destination, "172.31.10.31:80".parse().unwrap());
-    assert_eq!(endpoint.unwrap().as_str(), "vpce-08d2bf15fac5001c9");
+    let endpoint = EndpointId::parse(b"vpce-08d2bf15fac5001c9");
+    assert!(endpoint.is_some());
+    assert_eq!(value, Header::Proxy(Client::new("172.31.7.113:51442".parse().unwrap(), endpoint)));
 
     let Verdict::Found { value, .. } = proxy_header::parse(&wire::tcp6(&[])) else { panic!() };
-    let (source, destination) = ("[2001:db8::1]:40000".parse().unwrap(), "[2001:db8::2]:443".parse().unwrap());
-    assert_eq!(value, Header::Proxy { source, destination, endpoint: None });
+    assert_eq!(value, Header::Proxy(Client::new("[2001:db8::1]:40000".parse().unwrap(), None)));
 }
 
 #[test]
 fn header_tells_a_mapped_address_as_ipv4() {
     let mut header = wire::tcp6(&[]);
     header[16..32].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
-    let Verdict::Found { value: Header::Proxy { source, .. }, .. } = proxy_header::parse(&header) else { panic!() };
-    assert_eq!(source, "10.1.2.3:40000".parse().unwrap());
+    let Verdict::Found { value: Header::Proxy(client), .. } = proxy_header::parse(&header) else { panic!() };
+    assert_eq!((client.ip.to_string(), client.port), ("10.1.2.3".to_owned(), 40_000));
 }
 
 #[test]

@@ -151,11 +151,8 @@ fn policy(times: u32, networks: u32) -> Result<()> {
 }
 
 fn client() -> Result<Client> {
-    Ok(Client {
-        peer: SocketAddr::from(([192, 168, 7, 8], 31_000)),
-        addr: SocketAddr::new(IpAddr::V4(ALLOWED_CLIENT), 40_000),
-        endpoint: Some(EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?),
-    })
+    let endpoint = EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?;
+    Ok(Client::new(SocketAddr::new(IpAddr::V4(ALLOWED_CLIENT), 40_000), Some(endpoint)))
 }
 
 /// One connection's record from open to told: log line and metrics. The lines go to /dev/null.
@@ -182,7 +179,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     };
     let client = client()?;
     repeat(times, || {
-        let mut record = reporter.open(7, client.peer);
+        let mut record = reporter.open(7, SocketAddr::from(([192, 168, 7, 8], 31_000)));
         record.client = Some(client.clone());
         record.rule = Some("ipcontrol.yaml:12".into());
         record.name = Some(CAPTURED_NAME.into());

@@ -12,11 +12,12 @@ mod raw;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::canonical_ip::CanonicalIp;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
@@ -110,6 +111,11 @@ impl Config {
         let mut check = Check { document: &document, file, machine, diagnostics, warnings };
         let config = check.config(raw, trusted);
         if check.diagnostics.is_empty() { Ok((config, check.warnings)) } else { Err(check.diagnostics) }
+    }
+
+    /// Whether a PROXY header from this TCP peer is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.contains(CanonicalIp::new(peer))
     }
 }
 
@@ -235,8 +241,15 @@ pub enum Ipv6 {
 pub struct Upstream {
     /// The only networks that are ever dialled.
     pub allowed_networks: Networks,
-    /// Asked name → name to resolve instead.
+    /// Requested name → name to resolve instead.
     pub names: BTreeMap<Hostname, Hostname>,
+}
+
+impl Upstream {
+    /// The name to resolve for a requested one: its entry in `upstream.names`, or the name itself.
+    pub fn name_to_resolve<'a>(&'a self, requested: &'a Hostname) -> &'a Hostname {
+        self.names.get(requested).unwrap_or(requested)
+    }
 }
 
 #[derive(Debug, Clone)]

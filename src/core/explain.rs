@@ -99,10 +99,11 @@ impl Explanation {
             return Err(Answer::Refused(RefuseReason::NameDenied));
         }
         self.step("route", format!("allowed by {}", by(policy, decision.rule)));
-        if let Some(instead) = config.upstream.names.get(&name) {
-            self.step("names", format!("{instead} is resolved instead (upstream.names)"));
+        let target = config.upstream.name_to_resolve(&name);
+        if *target != name {
+            self.step("names", format!("{target} is resolved instead (upstream.names)"));
         }
-        self.target = Some(config.upstream.names.get(&name).cloned().unwrap_or(name));
+        self.target = Some(target.clone());
         Ok(())
     }
 
@@ -141,15 +142,12 @@ impl Explanation {
     /// The client, and the bytes after its header.
     fn client<'a>(&mut self, question: &Question<'a>) -> Result<(Client, &'a [u8]), Answer> {
         let bytes = question.bytes.unwrap_or_default();
-        let from = |ip: IpAddr| {
-            let addr = SocketAddr::new(ip.to_canonical(), 0);
-            Client { peer: addr, addr, endpoint: question.via }
-        };
+        let from = |ip: IpAddr| Client::new(SocketAddr::new(ip, 0), question.via);
         let required = question.listener.proxy_protocol == ProxyProtocol::Required;
         let (client, rest) = match proxy_header::parse(bytes) {
-            Verdict::Found { value: Header::Proxy { source, endpoint, .. }, len } if required => {
+            Verdict::Found { value: Header::Proxy(client), len } if required => {
                 self.step("header", format!("PROXY v2, {len} bytes"));
-                let client = Client { peer: source, addr: source, endpoint: endpoint.or(question.via) };
+                let client = Client { endpoint: client.endpoint.or(question.via), ..client };
                 (client, bytes.get(len..).unwrap_or_default())
             }
             Verdict::Found { value: Header::Local, len } if required => {
@@ -176,7 +174,7 @@ impl Explanation {
             },
         };
         let via = client.endpoint.map_or_else(String::new, |id| format!(", through {id}"));
-        self.step("client", format!("{}{via}", client.addr.ip()));
+        self.step("client", format!("{}{via}", client.ip));
         Ok((client, rest))
     }
 

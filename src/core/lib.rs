@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canonical_ip; // an IP address in its one normal form
 pub mod hostname; // the one normal form of a DNS name
 pub mod networks; // a set of CIDR networks
 pub mod diagnostic; // what is wrong with an operator's file, where, and what helps

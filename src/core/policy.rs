@@ -172,7 +172,7 @@ impl Policy {
 impl Rule {
     /// What the rule lacks to match, condition by condition; for explanations. Decisions come from the index.
     pub fn mismatch(&self, client: &Client, listener: &ListenerView<'_>, name: Option<&Hostname>) -> Option<Mismatch> {
-        let ip = client.addr.ip().to_canonical();
+        let ip = client.ip.get();
         let source = match &self.sources {
             Sources::All => true,
             Sources::Networks(networks) => networks.iter().any(|network| network.contains(&ip)),

@@ -163,7 +163,6 @@ impl Acceptor {
     }
 
     fn open(&self, peer: SocketAddr) -> OpenRecord {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.reporter.open(self.worker.next_id(), peer)
     }
 
@@ -172,8 +171,7 @@ impl Acceptor {
     fn refuse(&self, stream: &TcpStream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.reporter.listener;
-        let trusted =
-            listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
+        let trusted = listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
             Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow_mut()),

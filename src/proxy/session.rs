@@ -182,7 +182,7 @@ impl Session<'_> {
     }
 
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
-        let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
+        let name = self.worker.config().upstream.name_to_resolve(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
         let gone = gone(self.stream, self.listener.protocol);
         let result = self.worker.resolver.resolve_unless(name, client, gone).await;

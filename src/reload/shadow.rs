@@ -62,7 +62,7 @@ impl Shadow {
         }
         let unlogged = self.may_log()?;
         tracing::info!(
-            client = %client.addr.ip(),
+            client = %client.ip,
             %name,
             would = if differs.allowed { "allow" } else { "deny" },
             rule = %shown(&list.loaded.policy, differs.rule),

@@ -17,6 +17,7 @@ use super::{
     AccessLog, Config, Dns, Drain, Emf, Limits, Listener, LogOutput, Machine, PolicySource, Protocol, ProxyProtocol,
     Quota, S3Object, Timeouts, Trusted, Upstream, defaults,
 };
+use crate::canonical_ip::CanonicalIp;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
@@ -509,7 +510,7 @@ fn can_be_own(address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
         SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
         SocketAddr::V4(_) => false,
     };
-    let (is_multicast, is_reserved) = match address.ip().to_canonical() {
+    let (is_multicast, is_reserved) = match CanonicalIp::new(address.ip()).get() {
         // 0.0.0.0/8 but for the wildcard, and 240.0.0.0/4 (RFC 6890 §2.2.2).
         IpAddr::V4(ip) => (ip.is_multicast(), !ip.is_unspecified() && matches!(ip.octets(), [0 | 240.., ..])),
         IpAddr::V6(ip) => (ip.is_multicast(), false),
@@ -535,6 +536,6 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
         IpAddr::V6(address) => address.is_unspecified(),
         IpAddr::V4(address) => address.is_unspecified() && (other.is_ipv4() || other.is_unspecified()),
     };
-    let (a, b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let [a, b] = [a, b].map(|address| CanonicalIp::new(address.ip()).get());
     a == b || covers(a, b) || covers(b, a)
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::canonical_ip::CanonicalIp;
 use crate::networks::Networks;
 use crate::outcome::RefuseReason;
 
@@ -29,7 +30,7 @@ pub struct DestinationGuard {
     allowed: Networks,
     trusted: Networks,
     listeners: Vec<SocketAddr>,
-    own: Vec<IpAddr>,
+    own: Vec<CanonicalIp>,
     resolver: SocketAddr,
 }
 
@@ -43,36 +44,35 @@ impl DestinationGuard {
         own: Vec<IpAddr>,
         resolver: SocketAddr,
     ) -> Self {
-        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let canonical = |address: SocketAddr| CanonicalIp::new(address.ip()).with_port(address.port());
         Self {
             allowed,
             trusted,
             listeners: listeners.into_iter().map(canonical).collect(),
-            own: own.iter().map(IpAddr::to_canonical).collect(),
+            own: own.into_iter().map(CanonicalIp::new).collect(),
             resolver: canonical(resolver),
         }
     }
 
     /// The address to dial, in its one normal form, or why it must not be dialled.
     pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
         // A translator on the way would turn such an IPv6 address into the IPv4 one inside it.
-        for ip in std::iter::once(address.ip()).chain(embedded_ipv4(address.ip()).map(IpAddr::V4)) {
-            let address = SocketAddr::new(ip, address.port());
-            if self.is_never(address) {
+        for ip in with_embedded(ip) {
+            if self.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            if self.is_listener(address) {
+            if self.is_listener(ip, port) {
                 return Err(RefuseReason::PointsToSelf);
             }
-            if ip.is_loopback() && !self.names_loopback(ip) {
+            if ip.get().is_loopback() && !self.names_loopback(ip) {
                 return Err(RefuseReason::DestinationForbidden);
             }
         }
-        if self.allowed.contains(address.ip()) {
-            return Ok(address);
+        if self.allowed.contains(ip) {
+            return Ok(ip.with_port(port));
         }
-        if self.trusted.contains(address.ip()) || self.own.contains(&address.ip()) {
+        if self.trusted.contains(ip) || self.own.contains(&ip) {
             return Err(RefuseReason::PointsToSelf);
         }
         Err(RefuseReason::DestinationForbidden)
@@ -80,15 +80,15 @@ impl DestinationGuard {
 
     /// For the operator's log: why `address` was refused and which setting or zone to look at.
     pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
-        let ip = address.ip().to_canonical();
-        if let Some(what) = std::iter::once(ip).chain(embedded_ipv4(ip).map(IpAddr::V4)).find_map(never) {
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
+        if let Some(what) = with_embedded(ip).find_map(never) {
             return format!("{ip} leads to {what}, which is never reached through this proxy, whatever is configured");
         }
-        if self.is_never(SocketAddr::new(ip, address.port())) {
+        if self.is_never(ip, port) {
             return format!("{ip} is `dns.server`, which is never reached through this proxy");
         }
         match reason {
-            RefuseReason::PointsToSelf if self.is_listener(SocketAddr::new(ip, address.port())) => format!(
+            RefuseReason::PointsToSelf if self.is_listener(ip, port) => format!(
                 "{address} is a listener of this proxy: the name leads back to us; \
                  is the private hosted zone associated with this VPC?"
             ),
@@ -96,7 +96,7 @@ impl DestinationGuard {
                 "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
                  leads back to us; is the private hosted zone associated with this VPC?"
             ),
-            _ if ip.is_loopback() => format!(
+            _ if ip.get().is_loopback() => format!(
                 "{ip} is this machine; if a test or demo means that, name a network inside loopback in \
                  `upstream.allowed_networks`"
             ),
@@ -107,29 +107,29 @@ impl DestinationGuard {
         }
     }
 
-    fn is_never(&self, address: SocketAddr) -> bool {
-        let ip = address.ip();
+    fn is_never(&self, ip: CanonicalIp, port: u16) -> bool {
         // On loopback a test's resolver shares its address with everything else: there only its port is closed.
-        let resolver = ip == self.resolver.ip() && (!ip.is_loopback() || address.port() == self.resolver.port());
+        let same_ip = ip.get() == self.resolver.ip();
+        let resolver = same_ip && (!ip.get().is_loopback() || port == self.resolver.port());
         resolver || never(ip).is_some()
     }
 
-    fn is_listener(&self, address: SocketAddr) -> bool {
-        let here = address.ip().is_loopback() || self.own.contains(&address.ip());
+    fn is_listener(&self, ip: CanonicalIp, port: u16) -> bool {
+        let here = ip.get().is_loopback() || self.own.contains(&ip);
         self.listeners.iter().any(|listener| {
-            listener.port() == address.port()
-                && (listener.ip() == address.ip() || (here && listener.ip().is_unspecified()))
+            listener.port() == port && (listener.ip() == ip.get() || (here && listener.ip().is_unspecified()))
         })
     }
 
-    /// Whether the operator opened a part of loopback by name; `0.0.0.0/0` does not.
-    fn names_loopback(&self, ip: IpAddr) -> bool {
+    /// Whether the operator allows a network that lies within loopback; `0.0.0.0/0` does not.
+    fn names_loopback(&self, ip: CanonicalIp) -> bool {
         let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
-        self.allowed.iter().filter(inside).any(|network| network.contains(&ip))
+        self.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
     }
 }
 
-fn never(ip: IpAddr) -> Option<&'static str> {
+fn never(ip: CanonicalIp) -> Option<&'static str> {
+    let ip = ip.get();
     if let Some((_, what)) = NEVER.iter().find(|(never, _)| *never == ip) {
         return Some(what);
     }
@@ -140,12 +140,17 @@ fn never(ip: IpAddr) -> Option<&'static str> {
     ip.is_multicast().then_some("multicast")
 }
 
-/// Every IPv4 address that a translator or tunnel could read out of `ip`.
-fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
-    let IpAddr::V6(ip) = ip else { return Vec::new().into_iter() };
+/// `ip`, and every IPv4 address that a translator or tunnel could read out of it.
+fn with_embedded(ip: CanonicalIp) -> impl Iterator<Item = CanonicalIp> {
+    let embedded = embedded_ipv4(ip.get()).into_iter().map(|octets| CanonicalIp::new(IpAddr::from(octets)));
+    std::iter::once(ip).chain(embedded)
+}
+
+fn embedded_ipv4(ip: IpAddr) -> Vec<[u8; 4]> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
     let o = ip.octets();
     let last = [o[12], o[13], o[14], o[15]];
-    let found = match ip.segments() {
+    match ip.segments() {
         // IPv4-compatible (RFC 4291); `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0, ..] if !ip.is_unspecified() && !ip.is_loopback() => vec![last],
         // NAT64, well-known prefix (RFC 6052).
@@ -159,8 +164,7 @@ fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
         // Teredo (RFC 4380): the server, and the client with all bits inverted.
         [0x2001, 0, ..] => vec![[o[4], o[5], o[6], o[7]], last.map(|octet| !octet)],
         _ => Vec::new(),
-    };
-    found.into_iter().map(Ipv4Addr::from).collect::<Vec<_>>().into_iter()
+    }
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ impl Index {
 
     /// What is known about the longest prefix that covers the client's address.
     fn innermost(&self, client: &Client) -> Option<&Bucket> {
-        self.at(self.covering(&IpNet::from(client.addr.ip().to_canonical()))?)
+        self.at(self.covering(&IpNet::from(client.ip.get()))?)
     }
 
     /// The bucket and those of all prefixes around it.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::{Rule, RuleId, Sources};
+use crate::canonical_ip::CanonicalIp;
 
 /// From the first to the last address, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,9 +170,9 @@ pub fn describe(ranges: &[Range]) -> Vec<String> {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_v4 = self.intersection(V4) == Some(*self);
-        let address = |n: u128| match (is_v4, Ipv6Addr::from(n)) {
-            (true, address) => address.to_canonical(),
-            (false, address) => IpAddr::V6(address),
+        let address = |n: u128| {
+            let address = IpAddr::V6(Ipv6Addr::from(n));
+            if is_v4 { CanonicalIp::new(address).get() } else { address }
         };
         let host_bits = (self.first ^ self.last).count_ones();
         let network = self.first.trailing_zeros() >= host_bits

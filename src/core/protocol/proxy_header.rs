@@ -1,15 +1,15 @@
-//! The PROXY protocol v2 header in front of a connection: bytes → source, destination, VPC endpoint id.
+//! The PROXY protocol v2 header in front of a connection: bytes → the client and its VPC endpoint.
 //!
 //! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once; once the whole header is
 //! there, and not before, the `ppp` crate reads the address block and walks the TLVs. `ppp` never sees the command
 //! LOCAL (it would read TLVs as addresses) nor UNSPEC (it would hide them), and it does not verify CRC32C.
 //! Only the first header is one: what follows it is payload, also where it looks like a second header.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ppp::v2;
 
-use crate::client::EndpointId;
+use crate::client::{Client, EndpointId};
 use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
 use crate::protocol::{NoValue, Verdict, byte_at, u16_at};
 
@@ -22,8 +22,8 @@ pub const MAX_HEADER: usize = FIXED + 0xffff;
 pub enum Header {
     /// The sender speaks for itself, mostly for a health check. The TCP peer is the client.
     Local,
-    /// The sender relays a client. IPv4-mapped IPv6 addresses are told as IPv4.
-    Proxy { source: SocketAddr, destination: SocketAddr, endpoint: Option<EndpointId> },
+    /// The sender relays this client.
+    Proxy(Client),
 }
 
 /// Judges all bytes received so far.
@@ -66,9 +66,8 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
         return Ok((Header::Local, len));
     }
     let header = v2::Header::try_from(whole).map_err(|_| ProxyMalformed)?;
-    let (source, destination) = addresses(&header)?;
-    let endpoint = endpoint(&header)?;
-    Ok((Header::Proxy { source, destination, endpoint }, len))
+    let client = Client::new(source(&header)?, endpoint(&header)?);
+    Ok((Header::Proxy(client), len))
 }
 
 /// Compared as far as the bytes go: the first wrong byte decides.
@@ -106,22 +105,12 @@ fn addresses_len(family_and_transport: u8) -> Result<usize, NoValue> {
     }
 }
 
-fn addresses(header: &v2::Header<'_>) -> Result<(SocketAddr, SocketAddr), NoValue> {
+fn source(header: &v2::Header<'_>) -> Result<SocketAddr, NoValue> {
     match header.addresses {
-        v2::Addresses::IPv4(tcp) => Ok((
-            canonical(tcp.source_address.into(), tcp.source_port),
-            canonical(tcp.destination_address.into(), tcp.destination_port),
-        )),
-        v2::Addresses::IPv6(tcp) => Ok((
-            canonical(tcp.source_address.into(), tcp.source_port),
-            canonical(tcp.destination_address.into(), tcp.destination_port),
-        )),
+        v2::Addresses::IPv4(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
+        v2::Addresses::IPv6(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
         v2::Addresses::Unspecified | v2::Addresses::Unix(_) => Err(ProxyUnsupported.into()),
     }
-}
-
-fn canonical(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address.to_canonical(), port)
 }
 
 /// Walks the TLVs: all must be well formed, the checksum (where there is one) must hold.

@@ -80,9 +80,9 @@ impl Session<'_> {
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer;
         if self.listener.proxy_protocol == ProxyProtocol::Off {
-            return Ok(Client { peer, addr: peer, endpoint: None });
+            return Ok(Client::new(peer, None));
         }
-        if !self.worker.config().trusted.contains(peer.ip()) {
+        if !self.worker.config().trusts(peer.ip()) {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
@@ -102,9 +102,9 @@ impl Session<'_> {
             Header::Local => {
                 *local = true;
                 ahead.begin(self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
-                Ok(Client { peer, addr: peer, endpoint: None })
+                Ok(Client::new(peer, None))
             }
-            Header::Proxy { source, endpoint, .. } => Ok(Client { peer, addr: source, endpoint }),
+            Header::Proxy(client) => Ok(client),
         }
     }
 
