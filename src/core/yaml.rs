@@ -15,6 +15,7 @@ mod scalar;
 pub(crate) mod schema;
 mod source;
 mod tree;
+mod values;
 
 use serde_yaml::Value;
 

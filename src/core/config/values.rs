@@ -1,20 +1,17 @@
 //! Single values as an operator writes them: addresses, ports, durations, networks, fixed words.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{
     Ipv6, LogFormat, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, S3Object,
 };
-use crate::hostname::Hostname;
-use crate::networks::{NetworkError, parse_network};
-use crate::yaml::{FromScalar, ValueError, number, typed, word};
+use crate::yaml::{FromScalar, ValueError, number, word};
 
 /// Longest duration taken: whoever writes more has mistyped the unit.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -104,71 +101,6 @@ fn address_help(text: &str, host: &str, usual: &str) -> String {
     format!("write an IP address and a port, like \"{host}:{usual}\"")
 }
 
-impl FromScalar for NonZeroU16 {
-    const EXPECTED: &'static str = "a port number";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        number(text).ok_or_else(|| ValueError::new("is not a port", "write a number from 1 to 65535"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "integer", "minimum": 1, "maximum": 65535 })
-    }
-}
-
-impl FromScalar for NonZeroUsize {
-    const EXPECTED: &'static str = "a number";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        number(text).ok_or_else(|| ValueError::new("is not a number above 0", "write one"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "integer", "minimum": 1 })
-    }
-}
-
-impl FromScalar for NonZeroU32 {
-    const EXPECTED: &'static str = "a number";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        number(text).ok_or_else(|| ValueError::new("is not a number above 0", "write one, or remove the key"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "integer", "minimum": 1 })
-    }
-}
-
-impl FromScalar for u32 {
-    const EXPECTED: &'static str = "a number";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        number(text).ok_or_else(|| ValueError::new("is not a number", "write 0 or more"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "integer", "minimum": 0 })
-    }
-}
-
-impl FromScalar for bool {
-    const EXPECTED: &'static str = "true or false";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        typed(text).ok_or_else(|| ValueError::new("is neither true nor false", "write one of them"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "boolean" })
-    }
-}
-
 /// `limits.connections` and `limits.half_open`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Connections {
@@ -243,45 +175,6 @@ impl FromScalar for Memory {
     }
 }
 
-impl FromScalar for IpNet {
-    const EXPECTED: &'static str = "a network, like 10.0.0.0/8";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        parse_network(text).map_err(|error| match error {
-            NetworkError::HostBits(network) => {
-                let address = text.split('/').next().unwrap_or(text);
-                let help = format!("write \"{network}\", or \"{address}\" for the one address");
-                ValueError::new("has bits set after its prefix", help)
-            }
-            NetworkError::NotANetwork if text == "all" => {
-                ValueError::new("is not a network", "write \"0.0.0.0/0\" and \"::/0\" if you mean every address")
-            }
-            NetworkError::NotANetwork => {
-                ValueError::new("is not a network", "write a CIDR or an address, like 10.0.0.0/8 or \"2001:db8::/32\"")
-            }
-        })
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string" })
-    }
-}
-
-impl FromScalar for Hostname {
-    const EXPECTED: &'static str = "a DNS name";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        Self::parse(text.as_bytes())
-            .map_err(|error| ValueError::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string" })
-    }
-}
-
 /// A listener's name: unique, and harmless in a log line and a metric's label.
 #[derive(Debug, Clone)]
 pub(super) struct ListenerName(pub(super) String);
@@ -350,22 +243,6 @@ impl FromScalar for Workers {
     #[cfg(test)]
     fn schema() -> serde_json::Value {
         serde_json::json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": MAX_WORKERS }] })
-    }
-}
-
-impl FromScalar for PathBuf {
-    const EXPECTED: &'static str = "a file's path";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        if text.is_empty() || text.contains('\0') {
-            return Err(ValueError::new("is not a path", "write a file's path, like ipcontrol.yaml"));
-        }
-        Ok(Self::from(text))
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "string" })
     }
 }
 

@@ -59,19 +59,6 @@ impl fmt::Display for ValueError {
     }
 }
 
-impl FromScalar for String {
-    const EXPECTED: &'static str = "a single value";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        Ok(text.to_owned())
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
 /// A number or a truth value as YAML has it: `0x1F` is 31, `True` is true.
 pub fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
     // No other text is read as one, and nothing else of YAML is wanted here.
