@@ -129,7 +129,7 @@ impl Explain {
         let Some(name) = story.target.clone() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = config.dns.server;
-        let wire = Wire::new(server, config.dns.timeout);
+        let wire = Wire::new(server, config.dns.timeout.get());
         let found = runtime.block_on(look_up(&wire, &name, gate::ask_ipv6(config)));
         match found {
             Ok(found) => {

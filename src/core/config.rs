@@ -9,6 +9,7 @@ pub mod env;
 mod injected;
 mod wrong_file;
 mod raw;
+mod timeout;
 mod values;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
 use check::Check;
+pub use timeout::Timeout;
 pub(crate) use wrong_file::configuration_as_list;
 
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ pub struct Config {
     /// The access list, `ipcontrol.yaml`.
     pub policy: PolicySource,
     /// How often the source is looked at for a new list.
-    pub policy_poll: Duration,
+    pub policy_poll: Timeout,
     /// The list to start with where a remote source does not answer.
     pub policy_fallback: Option<PathBuf>,
     pub on_reload: OnReload,
@@ -216,7 +218,7 @@ pub struct Dns {
     pub server: SocketAddr,
     pub ipv6: Ipv6,
     /// For one question, all its retries included, and as long for the wait until it is asked.
-    pub timeout: Duration,
+    pub timeout: Timeout,
     /// Bounds for the TTL that an answer tells.
     pub min_ttl: Duration,
     pub max_ttl: Duration,
@@ -255,11 +257,11 @@ impl Upstream {
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// PROXY header and ClientHello or request head together, from accept.
-    pub handshake: Duration,
+    pub handshake: Timeout,
     /// All attempts to reach the upstream together.
-    pub connect: Duration,
+    pub connect: Timeout,
     /// A relayed connection on which no byte moved either way.
-    pub idle: Duration,
+    pub idle: Timeout,
 }
 
 /// How much may be taken; what a limit does when it is reached is told by its reason word in `core/outcome.rs`.
@@ -307,7 +309,7 @@ pub struct Drain {
 /// `metrics.emf`.
 #[derive(Debug, Clone)]
 pub struct Emf {
-    pub interval: Duration,
+    pub interval: Timeout,
     pub namespace: Box<str>,
     pub dimensions: BTreeMap<Box<str>, Box<str>>,
 }

@@ -207,7 +207,7 @@ impl Acceptor {
 
 /// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
 pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
-    let patience = Some(config.timeouts.handshake);
+    let patience = Some(config.timeouts.handshake.get());
     let mut workers: Vec<Vec<_>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
         let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };

@@ -152,7 +152,7 @@ impl Session<'_> {
         let filter = requests.as_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
-        let idle = worker.config().timeouts.idle;
+        let idle = worker.config().timeouts.idle.get();
         let relay = Relay { client: stream, upstream, idle, resources: &worker.resources, cut: &cut };
         let mut relay = pin!(relay.run(ahead, &mut record.bytes, filter));
         loop {
@@ -205,7 +205,7 @@ impl Session<'_> {
 
     async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<TcpStream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
-        let deadline = worker.config().timeouts.connect;
+        let deadline = worker.config().timeouts.connect.get();
         match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due.set(false);

@@ -69,7 +69,7 @@ impl Check<'_> {
             PolicySource::File(_) => defaults::POLICY_POLL_FILE,
             PolicySource::Http(_) | PolicySource::S3(_) => defaults::POLICY_POLL_REMOTE,
         };
-        let policy_poll = self.above_zero(policy_poll, &Path::root().key("policy_poll"), usual);
+        let policy_poll = or(policy_poll, usual);
         let listeners = self.listeners(listeners.unwrap_or_default());
         let (health, admin) =
             (health.map_or(defaults::HEALTH, |read| read.0.0), admin.map_or(defaults::ADMIN, |read| read.0.0));
@@ -88,7 +88,7 @@ impl Check<'_> {
             policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
             dns: self.dns(dns.unwrap_or_default()),
             upstream: self.upstream(upstream.unwrap_or_default()),
-            timeouts: self.timeouts(timeouts.unwrap_or_default()),
+            timeouts: self::timeouts(timeouts.unwrap_or_default()),
             limits: self.limits(limits.unwrap_or_default()),
             drain: self.drain(drain.unwrap_or_default()),
             workers,
@@ -234,7 +234,7 @@ impl Check<'_> {
         const MAX_DIMENSIONS: usize = 29;
         let path = Path::root().key("metrics").key("emf");
         let RawEmf { interval, namespace, dimensions } = raw.emf?;
-        let interval = self.above_zero(interval, &path.key("interval"), defaults::EMF_INTERVAL);
+        let interval = or(interval, defaults::EMF_INTERVAL);
         let namespace = namespace.map_or_else(|| defaults::EMF_NAMESPACE.into(), |read| read.0.0);
         let raw = dimensions.unwrap_or_default();
         if raw.len() > MAX_DIMENSIONS {
@@ -266,7 +266,7 @@ impl Check<'_> {
         let dns = Dns {
             server: server.map_or(defaults::DNS_SERVER, |read| read.0.0),
             ipv6: or(ipv6, defaults::DNS_IPV6),
-            timeout: self.above_zero(timeout, &path.key("timeout"), defaults::DNS_TIMEOUT),
+            timeout: or(timeout, defaults::DNS_TIMEOUT),
             min_ttl: or(min_ttl, defaults::DNS_MIN_TTL),
             max_ttl: or(max_ttl, defaults::DNS_MAX_TTL),
             negative_ttl: or(negative_ttl, defaults::DNS_NEGATIVE_TTL),
@@ -339,16 +339,6 @@ impl Check<'_> {
             );
         }
         workers
-    }
-
-    fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
-        let path = Path::root().key("timeouts");
-        let RawTimeouts { handshake, connect, idle } = raw;
-        Timeouts {
-            handshake: self.above_zero(handshake, &path.key("handshake"), defaults::HANDSHAKE),
-            connect: self.above_zero(connect, &path.key("connect"), defaults::CONNECT),
-            idle: self.above_zero(idle, &path.key("idle"), defaults::IDLE),
-        }
     }
 
     fn limits(&mut self, raw: RawLimits) -> Limits {
@@ -432,14 +422,6 @@ impl Check<'_> {
         value.map(|read| read.0)
     }
 
-    fn above_zero(&mut self, value: Option<Read<Duration>>, path: &Path, default: Duration) -> Duration {
-        let duration = or(value, default);
-        if duration.is_zero() {
-            self.diagnostic(path, "is no time at all", "write how long to wait, or remove the key for the default");
-        }
-        duration
-    }
-
     fn diagnostic(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
         self.diagnostics.push(self.document.diagnostic(path, message, help));
     }
@@ -457,6 +439,15 @@ impl Check<'_> {
     fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
         let warning = self.document.diagnostic(path, message, help);
         self.warnings.push(Diagnostic { value: None, ..warning });
+    }
+}
+
+fn timeouts(raw: RawTimeouts) -> Timeouts {
+    let RawTimeouts { handshake, connect, idle } = raw;
+    Timeouts {
+        handshake: or(handshake, defaults::HANDSHAKE),
+        connect: or(connect, defaults::CONNECT),
+        idle: or(idle, defaults::IDLE),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, ProxyProtocol};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, ProxyProtocol, Timeout};
 
 /// 8443 and 8080 because a container that is not root cannot bind below 1024; the load balancer maps 443 and 80.
 pub(super) const LISTENERS: &str = "
@@ -22,8 +22,8 @@ pub(super) const POLICY: &str = "ipcontrol.yaml";
 pub(super) const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::Required;
 
 /// A file is one stat(2); a remote source is asked over the network.
-pub(super) const POLICY_POLL_FILE: Duration = Duration::from_millis(500);
-pub(super) const POLICY_POLL_REMOTE: Duration = Duration::from_secs(10);
+pub(super) const POLICY_POLL_FILE: Timeout = timeout(Duration::from_millis(500));
+pub(super) const POLICY_POLL_REMOTE: Timeout = timeout(Duration::from_secs(10));
 /// An edit of the list must not cut who is working, unless the operator says so.
 pub(super) const ON_RELOAD: OnReload = OnReload::Keep;
 
@@ -35,7 +35,7 @@ pub(super) const DNS_SERVER: SocketAddr = v4([169, 254, 169, 253], 53);
 pub(super) const DNS_IPV6: Ipv6 = Ipv6::Auto;
 /// The resolver answers in milliseconds and drops in silence above 1024 packets/s: one question may be lost and
 /// asked again, and the client still has most of its patience.
-pub(super) const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const DNS_TIMEOUT: Timeout = timeout(Duration::from_secs(2));
 /// A TTL of 0 must not turn every connection into a query.
 pub(super) const DNS_MIN_TTL: Duration = Duration::from_secs(1);
 /// A service that moved is followed within five minutes, whatever its zone says.
@@ -56,11 +56,11 @@ pub(super) fn allowed_networks() -> Vec<IpNet> {
 }
 
 /// Header and hello follow the client's first byte; a person's slow link needs less.
-pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE: Timeout = timeout(Duration::from_secs(10));
 /// Lattice is in the same data centre: 3 s is several retransmitted SYNs.
-pub(super) const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT: Timeout = timeout(Duration::from_secs(3));
 /// Above the longest idle timeout of a Lattice service (600 s), so that Lattice, which knows, ends it first.
-pub(super) const IDLE: Duration = Duration::from_secs(610);
+pub(super) const IDLE: Timeout = timeout(Duration::from_secs(610));
 
 /// Each connection takes two fds, client and upstream; some are needed for pipes, logs and ports: so many, or a
 /// quarter where there are few.
@@ -108,8 +108,12 @@ pub(super) const LOG_FORMAT: LogFormat = LogFormat::Json;
 pub(super) const LOG_OUTPUT: LogOutput = LogOutput::Stdout;
 
 /// CloudWatch's own grain; a scaling policy that reads more often would see the same.
-pub(super) const EMF_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const EMF_INTERVAL: Timeout = timeout(Duration::from_secs(60));
 pub(super) const EMF_NAMESPACE: &str = "latticegate";
+
+const fn timeout(duration: Duration) -> Timeout {
+    Timeout::new(duration).expect("it is not 0")
+}
 
 const fn v4([a, b, c, d]: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port)

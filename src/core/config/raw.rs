@@ -12,7 +12,7 @@ use super::values::{
     AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, Memory, MetricWord,
     ResolverAddress, Workers,
 };
-use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -27,7 +27,7 @@ pub(super) struct RawConfig {
     /// The access list: a file, relative to this one, or s3://bucket/key, or http://127.0.0.1:PORT/PATH.
     pub(super) policy: Option<Read<PolicySource>>,
     /// How often the access list's source is looked at.
-    pub(super) policy_poll: Option<Read<Duration>>,
+    pub(super) policy_poll: Option<Read<Timeout>>,
     /// The list to start with where a remote source does not answer.
     pub(super) policy_fallback: Option<Read<PathBuf>>,
     /// The account that must own the bucket: 12 digits in quotes.
@@ -100,7 +100,7 @@ pub(super) struct RawDns {
     /// Whether AAAA is asked; `auto`: where a route leads to an IPv6 allowed network.
     pub(super) ipv6: Option<Read<Ipv6>>,
     /// For one question, its retries included, and as long for the wait for its turn.
-    pub(super) timeout: Option<Read<Duration>>,
+    pub(super) timeout: Option<Read<Timeout>>,
     /// An answer holds at least so long.
     pub(super) min_ttl: Option<Read<Duration>>,
     /// An answer holds at most so long.
@@ -128,11 +128,11 @@ pub(super) struct RawUpstream {
 #[serde(deny_unknown_fields, expecting = "{ handshake: 10s, connect: 3s, idle: 610s }")]
 pub(super) struct RawTimeouts {
     /// PROXY header and ClientHello or request head together.
-    pub(super) handshake: Option<Read<Duration>>,
+    pub(super) handshake: Option<Read<Timeout>>,
     /// All attempts to reach the service together.
-    pub(super) connect: Option<Read<Duration>>,
+    pub(super) connect: Option<Read<Timeout>>,
     /// No byte either way.
-    pub(super) idle: Option<Read<Duration>>,
+    pub(super) idle: Option<Read<Timeout>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -226,7 +226,7 @@ pub(super) struct RawMetrics {
 #[serde(deny_unknown_fields, expecting = "{ namespace: latticegate, interval: 60s }")]
 pub(super) struct RawEmf {
     /// How often a line is written.
-    pub(super) interval: Option<Read<Duration>>,
+    pub(super) interval: Option<Read<Timeout>>,
     /// The namespace in CloudWatch.
     pub(super) namespace: Option<Read<MetricWord>>,
     /// Names and values by which CloudWatch keeps the metrics apart, like { cluster: edge, service: gate }.

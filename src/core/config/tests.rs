@@ -50,7 +50,7 @@ fn the_defaults_are_those_that_are_documented() {
     assert_eq!((http.bind.to_string(), http.upstream_port, http.public_port), ("[::]:8080".into(), 80, 80));
     assert_eq!(list(&config.trusted), ["10.0.0.0/16"]);
     assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
-    assert_eq!(config.timeouts.idle, Duration::from_secs(610));
+    assert_eq!(config.timeouts.idle.get(), Duration::from_secs(610));
     assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
     assert_eq!(config.workers, MACHINE.cpus);
 }
@@ -75,7 +75,7 @@ fn the_environment_reaches_every_level_and_wins() {
     assert_eq!(config.listeners[0].upstream_port, 8443);
     assert_eq!(config.listeners[1].bind.to_string(), "[::]:1080");
     assert_eq!(list(&config.trusted), ["10.0.0.0/16", "2001:db8::/32"]);
-    assert_eq!((config.dns.timeout, config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
+    assert_eq!((config.dns.timeout.get(), config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
     assert_eq!(config.workers.get(), 3);
     let asked = Hostname::parse(b"orders.example.com").unwrap();
     assert_eq!(config.upstream.names[&asked].as_str(), "svc.example.net");
@@ -101,7 +101,7 @@ fn a_whole_section_comes_before_its_keys_whatever_the_order() {
         ("LATTICEGATE_TIMEOUTS__IDLE", "60s"),
         ("LATTICEGATE_TIMEOUTS", "{ idle: 70s, connect: 5s }"),
     ]));
-    assert_eq!((config.timeouts.idle.as_secs(), config.timeouts.connect.as_secs()), (60, 5));
+    assert_eq!((config.timeouts.idle.get().as_secs(), config.timeouts.connect.get().as_secs()), (60, 5));
 }
 
 #[test]

@@ -20,7 +20,7 @@ const MAX_WORKERS: usize = 1024;
 /// Listener names stand in every log line and metric.
 const MAX_NAME: usize = 32;
 
-/// Zero is a duration too; whether it makes sense is for [`super::check`] to say.
+/// Zero included; [`Timeout`](super::Timeout) is without.
 impl FromScalar for Duration {
     const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
 

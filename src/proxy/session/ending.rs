@@ -26,7 +26,7 @@ impl Session<'_> {
             // From here on dropping the stream sends a reset. An error says that there is no connection any more.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
-        let idle = worker.config().timeouts.idle;
+        let idle = worker.config().timeouts.idle.get();
         let delivered = async {
             tokio::join!(
                 async {
@@ -97,7 +97,7 @@ async fn end_towards_client(stream: &TcpStream, worker: &Worker, close: Close) {
     let unhurried = matches!(close, Close::Done | Close::DrainIdle | Close::UpstreamReset);
     let delivered = async {
         tokio::select! {
-            () = delivered(stream, worker.config().timeouts.idle) => {}
+            () = delivered(stream, worker.config().timeouts.idle.get()) => {}
             () = discard_all(stream, scratch) => {}
         }
     };

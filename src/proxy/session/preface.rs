@@ -34,7 +34,7 @@ impl Session<'_> {
         &mut self,
         ahead: &mut ReadAhead,
     ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
-        let deadline = self.worker.config().timeouts.handshake;
+        let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.wait();
         let mut local = false;
         let preface = async {
