@@ -66,13 +66,6 @@ impl Alpn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group(pub u16);
 
-impl Group {
-    /// ML-KEM alone or with a classic curve, and the Kyber draft that browsers shipped before it.
-    pub fn is_post_quantum(self) -> bool {
-        matches!(self.0, 0x0200..=0x0202 | 0x11eb..=0x11ed | 0x6399)
-    }
-}
-
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
