@@ -16,6 +16,7 @@ pub mod ranges;
 pub mod destination;
 mod read;
 mod raw;
+mod values;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -29,7 +30,7 @@ use crate::yaml;
 pub use destination::DestinationGuard;
 use index::Index;
 pub use pattern::NamePattern;
-pub use read::endpoint;
+pub use values::endpoint;
 
 #[derive(Debug)]
 pub struct Policy {

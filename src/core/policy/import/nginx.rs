@@ -1,0 +1,131 @@
+//! The syntax of nginx's configuration files, as far as it is needed to find directives and comments.
+
+/// A piece of an nginx file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Blank,
+    /// On a line of its own, or after a directive.
+    Comment {
+        text: String,
+        trailing: bool,
+    },
+    Directive {
+        words: Vec<String>,
+        line: usize,
+    },
+    /// A directive with a block, its content left out.
+    Block {
+        words: Vec<String>,
+        line: usize,
+    },
+    /// The file ends within a directive or block.
+    Unfinished {
+        words: Vec<String>,
+        line: usize,
+        /// What would have ended it.
+        missing: char,
+    },
+}
+
+/// Comments, directives and blocks in the order in which they stand.
+pub(super) fn pieces(text: &str) -> Vec<Piece> {
+    let mut scan = Scan::default();
+    for (line, number) in text.lines().zip(1..) {
+        scan.line(line, number);
+    }
+    scan.end()
+}
+
+#[derive(Default)]
+struct Scan {
+    pieces: Vec<Piece>,
+    words: Vec<String>,
+    /// Where the open directive, or block, began.
+    start: usize,
+    /// Open braces.
+    depth: usize,
+    block: Vec<String>,
+    /// The quote that a word began with.
+    quote: Option<char>,
+}
+
+impl Scan {
+    fn line(&mut self, line: &str, number: usize) {
+        let open = !self.words.is_empty() || self.depth > 0;
+        if line.trim().is_empty() && !open {
+            // One blank line is as good as three.
+            if self.pieces.last().is_some_and(|last| *last != Piece::Blank) {
+                self.pieces.push(Piece::Blank);
+            }
+            return;
+        }
+        let before = self.pieces.len();
+        let mut word: Option<String> = None;
+        let mut rest = line.char_indices();
+        while let Some((at, c)) = rest.next() {
+            match (self.quote, c) {
+                (Some(quote), c) if c == quote => self.quote = None,
+                (Some(_), '\\') => word.get_or_insert_default().extend(rest.next().map(|(_, c)| c)),
+                (None, '"' | '\'') if word.is_none() => {
+                    self.quote = Some(c);
+                    word = Some(String::new());
+                }
+                (None, '#') if word.is_none() => {
+                    let text = line.get(at + 1..).unwrap_or_default().trim().to_owned();
+                    if self.depth == 0 {
+                        let trailing = self.pieces.len() > before && self.words.is_empty();
+                        self.pieces.push(Piece::Comment { text, trailing });
+                    }
+                    break;
+                }
+                (None, ';' | '{' | '}') => {
+                    self.word(word.take(), number);
+                    self.mark(c);
+                }
+                (None, c) if c.is_whitespace() => self.word(word.take(), number),
+                (_, c) => word.get_or_insert_default().push(c),
+            }
+        }
+        self.word(word, number);
+    }
+
+    fn word(&mut self, word: Option<String>, line: usize) {
+        let Some(word) = word else { return };
+        if self.words.is_empty() && self.depth == 0 {
+            self.start = line;
+        }
+        self.words.push(word);
+    }
+
+    fn mark(&mut self, mark: char) {
+        let words = std::mem::take(&mut self.words);
+        let line = self.start;
+        match mark {
+            ';' if self.depth == 0 && !words.is_empty() => self.pieces.push(Piece::Directive { words, line }),
+            '{' => {
+                if self.depth == 0 {
+                    self.block = words;
+                }
+                self.depth += 1;
+            }
+            '}' if self.depth == 1 => {
+                self.depth = 0;
+                self.pieces.push(Piece::Block { words: std::mem::take(&mut self.block), line });
+            }
+            '}' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    fn end(mut self) -> Vec<Piece> {
+        let (words, end) = if self.depth > 0 { (self.block, '}') } else { (self.words, ';') };
+        if !words.is_empty() {
+            let missing = self.quote.unwrap_or(end);
+            self.pieces.push(Piece::Unfinished { words, line: self.start, missing });
+        }
+        while self.pieces.last() == Some(&Piece::Blank) {
+            self.pieces.pop();
+        }
+        self.pieces
+    }
+}
