@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 /// Compares `conf/NAME` with the schema of `T`, or writes it.
+#[expect(clippy::disallowed_methods, reason = "a test of files in the repository")]
 pub(crate) fn assert_current<T: JsonSchema>(name: &str, title: &str) {
     let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
     let mut schema = schema.to_value();
