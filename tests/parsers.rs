@@ -11,7 +11,7 @@ use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello::{self, Alpn, Group};
-use latticegate_core::protocol::http_head::{self, Body, Head};
+use latticegate_core::protocol::http_head::{self, BodyFraming, Head};
 use latticegate_core::protocol::proxy_header::{self, Header};
 use proptest::prelude::*;
 
@@ -397,10 +397,10 @@ fn head(text: &str) -> Head {
 #[test]
 fn head_tells_the_body_and_whether_more_may_follow() {
     let post = |version: &str, fields: &str| head(&format!("POST / HTTP/{version}\r\nHost: a.example\r\n{fields}\r\n"));
-    assert_eq!(post("1.1", "").body, Body::None);
-    assert_eq!(post("1.1", "Content-Length: 0\r\n").body, Body::Length(0));
-    assert_eq!(post("1.0", "Content-Length: 007\r\n").body, Body::Length(7));
-    assert_eq!(post("1.1", "transfer-encoding: CHUNKED\r\n").body, Body::Chunked);
+    assert_eq!(post("1.1", "").body, BodyFraming::None);
+    assert_eq!(post("1.1", "Content-Length: 0\r\n").body, BodyFraming::Length(0));
+    assert_eq!(post("1.0", "Content-Length: 007\r\n").body, BodyFraming::Length(7));
+    assert_eq!(post("1.1", "transfer-encoding: CHUNKED\r\n").body, BodyFraming::Chunked);
 
     assert!(!post("1.1", "").last);
     assert!(post("1.1", "Connection: Foo, Close\r\n").last);

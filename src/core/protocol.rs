@@ -25,35 +25,35 @@ pub enum Verdict<T> {
 
 /// Why a parser has no value yet: lets its steps be joined with `?`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoValue {
+pub(crate) enum ParseError {
     NeedMore,
     Refuse(RefuseReason),
 }
 
-impl From<RefuseReason> for NoValue {
+impl From<RefuseReason> for ParseError {
     fn from(reason: RefuseReason) -> Self {
         Self::Refuse(reason)
     }
 }
 
 /// What the steps of a parser found, with its length.
-impl<T> From<Result<(T, usize), NoValue>> for Verdict<T> {
-    fn from(found: Result<(T, usize), NoValue>) -> Self {
+impl<T> From<Result<(T, usize), ParseError>> for Verdict<T> {
+    fn from(found: Result<(T, usize), ParseError>) -> Self {
         match found {
             Ok((value, len)) => Self::Found { value, len },
-            Err(NoValue::NeedMore) => Self::NeedMore,
-            Err(NoValue::Refuse(reason)) => Self::Refuse(reason),
+            Err(ParseError::NeedMore) => Self::NeedMore,
+            Err(ParseError::Refuse(reason)) => Self::Refuse(reason),
         }
     }
 }
 
 /// The byte at `at`, if it has come.
-pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Result<u8, NoValue> {
-    bytes.get(at).copied().ok_or(NoValue::NeedMore)
+pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Result<u8, ParseError> {
+    bytes.get(at).copied().ok_or(ParseError::NeedMore)
 }
 
 /// The network-order number at `at`, if both its bytes have come.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<usize, NoValue> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
     let high = byte_at(bytes, at)?;
     let low = byte_at(bytes, at + 1)?;
     Ok(usize::from(u16::from_be_bytes([high, low])))

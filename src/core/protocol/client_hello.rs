@@ -17,7 +17,7 @@ use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
     self, HelloMalformed, HelloTooLong, NotTls, PlainHttp, SniAmbiguous, SniInvalid, SniIpAddress, SniMissing, Sslv2,
 };
-use crate::protocol::{NoValue, Verdict, byte_at, u16_at};
+use crate::protocol::{ParseError, Verdict, byte_at, u16_at};
 
 /// Longest hello, its 4-byte handshake header included. The largest seen from real clients are 2 KB
 /// (post-quantum key share); session tickets add some. 16 KiB is also what one record can hold.
@@ -145,7 +145,7 @@ impl Parser {
         self.hello(bytes).into()
     }
 
-    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), NoValue> {
+    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), ParseError> {
         if byte_at(bytes, 0)? != CONTENT_HANDSHAKE {
             return Err(not_tls(bytes));
         }
@@ -166,7 +166,7 @@ impl Parser {
     /// Every check stands where the byte that decides it is read, so the verdict does not depend on how the bytes
     /// were split on their way. Nothing is copied before the last byte of the hello is there. The last record is not
     /// noted as seen: whoever asks once more gets the same answer.
-    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, NoValue> {
+    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, ParseError> {
         loop {
             let len = record_header(bytes, self.at)?;
             let body = self.at + RECORD_HEADER;
@@ -177,7 +177,7 @@ impl Parser {
             if total.is_some_and(|total| joined > total) {
                 return Err(HelloMalformed.into());
             }
-            let fragment = bytes.get(body..end).ok_or(NoValue::NeedMore)?;
+            let fragment = bytes.get(body..end).ok_or(ParseError::NeedMore)?;
             let records = self.records.checked_add(1).ok_or(HelloTooLong)?;
             if total == Some(joined) {
                 let message = if records == 1 { Cow::Borrowed(fragment) } else { Cow::Owned(join(bytes, joined)) };
@@ -205,7 +205,7 @@ struct Start {
 
 impl Start {
     /// Takes what is still missing; the whole message's length once it is known.
-    fn read<'a>(&mut self, fragment: impl Iterator<Item = &'a u8>) -> Result<Option<usize>, NoValue> {
+    fn read<'a>(&mut self, fragment: impl Iterator<Item = &'a u8>) -> Result<Option<usize>, ParseError> {
         for (slot, &byte) in self.bytes.iter_mut().skip(self.read).zip(fragment) {
             *slot = byte;
             self.read += 1;
@@ -227,7 +227,7 @@ impl Start {
 
 /// The length of the record at `at`. Its version is to be ignored (RFC 8446 §5.1), but one that is not 3.x means, in
 /// the first record, that this is not TLS at all.
-fn record_header(bytes: &[u8], at: usize) -> Result<usize, NoValue> {
+fn record_header(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
     let wrong = if at == 0 { NotTls } else { HelloMalformed };
     if byte_at(bytes, at)? != CONTENT_HANDSHAKE || byte_at(bytes, at + 1)? != TLS_MAJOR {
         return Err(wrong.into());
@@ -254,7 +254,7 @@ fn join(bytes: &[u8], total: usize) -> Vec<u8> {
 
 /// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one that lies about a length
 /// is not: `tls-parser` reads an overlong list as none, which the bytes left over give away.
-fn extensions(body: &[u8]) -> Result<&[u8], NoValue> {
+fn extensions(body: &[u8]) -> Result<&[u8], ParseError> {
     match parse_tls_handshake_client_hello(body) {
         Ok(([], hello)) if !hello.ciphers.is_empty() && !hello.comp.is_empty() => Ok(hello.ext.unwrap_or_default()),
         _ => Err(HelloMalformed.into()),
@@ -272,7 +272,7 @@ struct Extensions<'a> {
 impl<'a> Extensions<'a> {
     /// One pass. The list is walked type by type with `tls-parser`'s reader that leaves the contents alone: its
     /// reader of whole lists stops without a word at the first extension that it dislikes.
-    fn read(mut list: &'a [u8]) -> Result<Self, NoValue> {
+    fn read(mut list: &'a [u8]) -> Result<Self, ParseError> {
         let mut told = Self::default();
         while !list.is_empty() {
             let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) else {
@@ -294,7 +294,7 @@ impl<'a> Extensions<'a> {
 
 /// The one name of a server_name extension (RFC 6066 §3): a list of (type, name), of which only the type
 /// host_name was ever defined. Nothing may be left over: a laxer reader behind us could see another name there.
-fn host_name(data: &[u8]) -> Result<&[u8], NoValue> {
+fn host_name(data: &[u8]) -> Result<&[u8], ParseError> {
     let (list, after) = vec16(data).ok_or(if data.is_empty() { SniInvalid } else { HelloMalformed })?;
     if !after.is_empty() {
         return Err(HelloMalformed.into());
@@ -310,7 +310,7 @@ fn host_name(data: &[u8]) -> Result<&[u8], NoValue> {
     }
 }
 
-fn hostname(name: &[u8]) -> Result<Hostname, NoValue> {
+fn hostname(name: &[u8]) -> Result<Hostname, ParseError> {
     Hostname::parse(name).map_err(|error| match error {
         NameError::IpAddress => SniIpAddress.into(),
         NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter | NameError::Port => {
@@ -362,21 +362,21 @@ fn vec16(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// What speaks here if not TLS? The reasons of these refusals differ because their remedies do.
-fn not_tls(bytes: &[u8]) -> NoValue {
+fn not_tls(bytes: &[u8]) -> ParseError {
     http_request(bytes).or_else(|| sslv2_hello(bytes)).unwrap_or(NotTls.into())
 }
 
 /// `None`: certainly no HTTP request.
-fn http_request(bytes: &[u8]) -> Option<NoValue> {
+fn http_request(bytes: &[u8]) -> Option<ParseError> {
     const METHODS: [&[u8]; 10] =
         [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ", b"PRI "];
     let method = METHODS.iter().find(|method| method.iter().zip(bytes).all(|(wanted, byte)| wanted == byte))?;
-    Some(if bytes.len() < method.len() { NoValue::NeedMore } else { PlainHttp.into() })
+    Some(if bytes.len() < method.len() { ParseError::NeedMore } else { PlainHttp.into() })
 }
 
 /// An SSLv2 hello, also the kind in which old clients offered SSL 3.0 or TLS 1.0: a two-byte length with the
 /// high bit set, message type 1, version 0.2 or 3.x. `None`: certainly not.
-fn sslv2_hello(bytes: &[u8]) -> Option<NoValue> {
+fn sslv2_hello(bytes: &[u8]) -> Option<ParseError> {
     const LIKELY: [fn(u8) -> bool; 5] = [
         |length| length & 0x80 != 0,
         |_| true,
@@ -387,5 +387,5 @@ fn sslv2_hello(bytes: &[u8]) -> Option<NoValue> {
     if !LIKELY.iter().zip(bytes).all(|(fits, &byte)| fits(byte)) {
         return None;
     }
-    Some(if bytes.len() < LIKELY.len() { NoValue::NeedMore } else { Sslv2.into() })
+    Some(if bytes.len() < LIKELY.len() { ParseError::NeedMore } else { Sslv2.into() })
 }

@@ -2,14 +2,14 @@
 
 use crate::outcome::RefuseReason::BodyMalformed;
 use crate::protocol::http_head;
-use crate::protocol::{NoValue, byte_at};
+use crate::protocol::{ParseError, byte_at};
 
 /// Digits of a 64-bit number.
 const MAX_SIZE_DIGITS: usize = 16;
 
 /// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
 /// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
-pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), NoValue> {
+pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), ParseError> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > MAX_SIZE_DIGITS {
         return Err(BodyMalformed.into());
@@ -29,9 +29,9 @@ pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), NoValue> {
     Ok((size, len))
 }
 
-pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, NoValue> {
+pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, ParseError> {
     match bytes {
-        [] | [b'\r'] => Err(NoValue::NeedMore),
+        [] | [b'\r'] => Err(ParseError::NeedMore),
         [b'\r', b'\n', ..] => Ok(2),
         _ => Err(BodyMalformed.into()),
     }
@@ -39,10 +39,10 @@ pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, NoValue> {
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
 /// head must not stand there (RFC 9110 §6.5.1).
-pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, NoValue> {
-    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|none| match none {
-        NoValue::NeedMore => NoValue::NeedMore,
-        NoValue::Refuse(_) => BodyMalformed.into(),
+pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, ParseError> {
+    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|error| match error {
+        ParseError::NeedMore => ParseError::NeedMore,
+        ParseError::Refuse(_) => BodyMalformed.into(),
     })?;
     if len == b"\r\n".len() {
         return Ok(len);

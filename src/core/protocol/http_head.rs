@@ -14,7 +14,7 @@ use crate::outcome::RefuseReason::{
     self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
     Http2Preface, Http09, NotHttp, TlsOnHttp,
 };
-use crate::protocol::{NoValue, Verdict, byte_at};
+use crate::protocol::{ParseError, Verdict, byte_at};
 
 /// Longest head, the empty line at its end included. nginx takes 4 x 8 KiB, Apache 8 KiB a line, Node 16 KiB.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -25,7 +25,7 @@ pub const MAX_FIELDS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub name: Hostname,
-    pub body: Body,
+    pub body: BodyFraming,
     /// The client sends no further request on this connection (`Connection: close`, HTTP/1.0 without keep-alive).
     pub last: bool,
     /// The client offers to change the protocol; until the upstream agrees, what follows is read as HTTP/1.
@@ -36,7 +36,7 @@ pub struct Head {
 
 /// How the end of a request's body is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyFraming {
     None,
     Length(u64),
     Chunked,
@@ -63,12 +63,12 @@ impl Parser {
     pub fn parse(&mut self, bytes: &[u8], public_port: u16) -> Verdict<Head> {
         let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
         match self.head(window, public_port) {
-            Err(NoValue::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
+            Err(ParseError::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
             judged => judged.into(),
         }
     }
 
-    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), NoValue> {
+    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), ParseError> {
         // One empty line before the request is to be ignored (RFC 9112 §2.2: old clients send one after a body).
         let skipped = skip_empty_line(bytes)?;
         let request = bytes.get(skipped..).unwrap_or_default();
@@ -112,7 +112,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// The length of the lines up to and with the first empty one. A lone LF ends a line for some readers (RFC 9112
     /// §2.2) and not for others, so it is refused.
-    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, NoValue> {
+    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, ParseError> {
         while let Some(lf) = self.line_feed(bytes) {
             match bytes.get(self.start..lf) {
                 Some(b"\r") => return Ok(lf + 1),
@@ -125,7 +125,7 @@ impl Lines {
             *self = Self { start: lf + 1, count: self.count + 1, seen: lf + 1 };
         }
         self.seen = bytes.len();
-        Err(NoValue::NeedMore)
+        Err(ParseError::NeedMore)
     }
 
     /// Where the current line ends.
@@ -136,9 +136,9 @@ impl Lines {
 
 const EMPTY_LINE: &[u8] = b"\r\n";
 
-fn skip_empty_line(bytes: &[u8]) -> Result<usize, NoValue> {
+fn skip_empty_line(bytes: &[u8]) -> Result<usize, ParseError> {
     match bytes {
-        [] | [b'\r'] => Err(NoValue::NeedMore),
+        [] | [b'\r'] => Err(ParseError::NeedMore),
         [b'\r', b'\n', b'\r' | b'\n', ..] | [b'\n', ..] => Err(HeadMalformed.into()),
         [b'\r', b'\n', ..] => Ok(EMPTY_LINE.len()),
         [b'\r', ..] => Err(NotHttp.into()),
@@ -148,7 +148,7 @@ fn skip_empty_line(bytes: &[u8]) -> Result<usize, NoValue> {
 
 impl Parser {
     /// What can be said before the first line is complete.
-    fn first_bytes(&mut self, request: &[u8]) -> Result<(), NoValue> {
+    fn first_bytes(&mut self, request: &[u8]) -> Result<(), ParseError> {
         const TLS_HANDSHAKE: u8 = 0x16;
         const TLS_MAJOR: u8 = 3;
         if byte_at(request, 0)? == TLS_HANDSHAKE {
@@ -156,7 +156,9 @@ impl Parser {
             return Err(if major == TLS_MAJOR { TlsOnHttp } else { NotHttp }.into());
         }
         self.method += request.iter().skip(self.method).take_while(|&&byte| is_tchar(byte)).count();
-        let Some((method, [after, ..])) = request.split_at_checked(self.method) else { return Err(NoValue::NeedMore) };
+        let Some((method, [after, ..])) = request.split_at_checked(self.method) else {
+            return Err(ParseError::NeedMore);
+        };
         if method.is_empty() || *after != b' ' {
             return Err(NotHttp.into());
         }
@@ -171,7 +173,7 @@ impl Parser {
     }
 
     /// What the request line says about the protocol, once it is complete; a client of HTTP/0.9 sends nothing else.
-    fn request_line(&self, request: &[u8]) -> Result<(), NoValue> {
+    fn request_line(&self, request: &[u8]) -> Result<(), ParseError> {
         let Some(lf) = self.lines.line_feed(request).filter(|_| self.lines.count == 0) else { return Ok(()) };
         let line = request.get(..lf).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(HeadMalformed)?;
@@ -192,7 +194,7 @@ fn is_http_version(word: &[u8]) -> bool {
     word.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
 }
 
-fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
+fn complete_head(head: &[u8], public_port: u16) -> Result<Head, ParseError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
@@ -209,7 +211,7 @@ fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
     target_agrees(method, target, &name, public_port)?;
     let body = fields.body(minor)?;
     // RFC 9110 §9.3.8: a client must not send content in TRACE.
-    if method == "TRACE" && !matches!(body, Body::None | Body::Length(0)) {
+    if method == "TRACE" && !matches!(body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(HeadMalformed.into());
     }
     let last = fields.close || (minor == 0 && !fields.keep_alive);
@@ -229,7 +231,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, NoValue> {
+    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, ParseError> {
         let mut read = Self::default();
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -252,23 +254,23 @@ impl<'a> Fields<'a> {
         Ok(read)
     }
 
-    fn host(&self, public_port: u16) -> Result<Hostname, NoValue> {
+    fn host(&self, public_port: u16) -> Result<Hostname, ParseError> {
         authority(self.host.ok_or(HostMissing)?, public_port)
     }
 
     /// RFC 9112 §6.3, without any of its leniency: both fields, or a coding that this proxy would have to
     /// understand to find the end, or a transfer coding in HTTP/1.0 (§6.1) are the shapes of request smuggling.
-    fn body(&self, minor: u8) -> Result<Body, NoValue> {
+    fn body(&self, minor: u8) -> Result<BodyFraming, ParseError> {
         match (self.content_length, self.transfer_encoding) {
-            (None, None) => Ok(Body::None),
-            (Some(length), None) => Ok(Body::Length(content_length(length).ok_or(HeadMalformed)?)),
-            (None, Some(codings)) if minor == 1 && ends_in_chunked(codings) => Ok(Body::Chunked),
+            (None, None) => Ok(BodyFraming::None),
+            (Some(length), None) => Ok(BodyFraming::Length(content_length(length).ok_or(HeadMalformed)?)),
+            (None, Some(codings)) if minor == 1 && ends_in_chunked(codings) => Ok(BodyFraming::Chunked),
             _ => Err(HeadMalformed.into()),
         }
     }
 }
 
-fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), NoValue> {
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), ParseError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(reason.into()),
@@ -294,7 +296,7 @@ pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 /// The target's form (RFC 9112 §3.2); an absolute one must name the same host, because its receiver may route by
 /// it and ignore Host (§3.2.2).
-fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), NoValue> {
+fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), ParseError> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok(());
     }
@@ -311,7 +313,7 @@ fn authority_of(target: &str) -> Option<&str> {
 }
 
 /// A host with or without the public port. Userinfo has no place here (RFC 9110 §4.2.4) and `@` none in a name.
-fn authority(text: &[u8], public_port: u16) -> Result<Hostname, NoValue> {
+fn authority(text: &[u8], public_port: u16) -> Result<Hostname, ParseError> {
     if text.starts_with(b"[") || std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
         return Err(HostIpAddress.into());
     }

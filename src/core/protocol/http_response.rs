@@ -38,7 +38,7 @@ impl From<&http_head::Head> for Expected {
 /// The upstream's side of one connection.
 #[derive(Debug)]
 pub struct Responses {
-    state: State,
+    state: ResponseState,
     /// Requests that were forwarded and whose final response has not ended; the first is being answered.
     expected: VecDeque<Expected>,
     /// Something of the response to the first of them has come; whole interim responses do not count.
@@ -48,12 +48,12 @@ pub struct Responses {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Head,
+enum ResponseState {
+    ResponseHead,
     /// So many bytes pass without a look.
     Pass {
         left: u64,
-        then: Then,
+        next: AfterData,
     },
     ChunkSize,
     /// The CR LF after a chunk's data.
@@ -68,14 +68,14 @@ enum State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterData {
     ChunkEnd,
     End,
 }
 
 /// What can be said of a connection's responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ResponseProgress {
     /// So many requests have no whole response; `begun`: of the first of them something has come.
     Owed { requests: usize, begun: bool },
     /// The connection speaks another protocol now.
@@ -86,7 +86,7 @@ pub enum Progress {
 
 impl Default for Responses {
     fn default() -> Self {
-        Self { state: State::Head, expected: VecDeque::new(), begun: false, partial: Vec::new() }
+        Self { state: ResponseState::ResponseHead, expected: VecDeque::new(), begun: false, partial: Vec::new() }
     }
 }
 
@@ -104,20 +104,20 @@ impl Responses {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.state {
-                State::Pass { left, .. } => {
+                ResponseState::Pass { left, .. } => {
                     let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
                     self.pass(u64::try_from(len).unwrap_or(u64::MAX));
                     len
                 }
-                State::Head if self.expected.is_empty() => return self.lose(),
-                State::Head => {
+                ResponseState::ResponseHead if self.expected.is_empty() => return self.lose(),
+                ResponseState::ResponseHead => {
                     self.begun = true;
                     self.gather(rest, MAX_SECTION, end_of_head, Self::head)
                 }
-                State::ChunkSize => self.gather(rest, MAX_CHUNK_LINE, end_of_line, Self::chunk_line),
-                State::ChunkEnd => self.gather(rest, b"\r\n".len(), end_of_line, Self::chunk_end),
-                State::Trailers => self.gather(rest, MAX_SECTION, end_of_trailers, Self::trailers),
-                State::UntilClose | State::Opaque | State::Lost => return,
+                ResponseState::ChunkSize => self.gather(rest, MAX_CHUNK_LINE, end_of_line, Self::chunk_line),
+                ResponseState::ChunkEnd => self.gather(rest, b"\r\n".len(), end_of_line, Self::chunk_end),
+                ResponseState::Trailers => self.gather(rest, MAX_SECTION, end_of_trailers, Self::trailers),
+                ResponseState::UntilClose | ResponseState::Opaque | ResponseState::Lost => return,
             };
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -126,36 +126,39 @@ impl Responses {
     /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
     pub fn unseen(&self) -> u64 {
         match self.state {
-            State::Pass { left, .. } => left,
-            State::UntilClose | State::Opaque | State::Lost => u64::MAX,
-            State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => 0,
+            ResponseState::Pass { left, .. } => left,
+            ResponseState::UntilClose | ResponseState::Opaque | ResponseState::Lost => u64::MAX,
+            ResponseState::ResponseHead
+            | ResponseState::ChunkSize
+            | ResponseState::ChunkEnd
+            | ResponseState::Trailers => 0,
         }
     }
 
     /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
     pub fn pass(&mut self, bytes: u64) {
-        if let State::Pass { left, then } = &mut self.state {
+        if let ResponseState::Pass { left, next } = &mut self.state {
             *left = left.saturating_sub(bytes);
             if *left == 0 {
-                match then {
-                    Then::ChunkEnd => self.state = State::ChunkEnd,
-                    Then::End => self.end(),
+                match next {
+                    AfterData::ChunkEnd => self.state = ResponseState::ChunkEnd,
+                    AfterData::End => self.end(),
                 }
             }
         }
     }
 
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ResponseProgress {
         match self.state {
-            State::Opaque => Progress::Opaque,
-            State::Lost => Progress::Lost,
-            _ => Progress::Owed { requests: self.expected.len(), begun: self.begun },
+            ResponseState::Opaque => ResponseProgress::Opaque,
+            ResponseState::Lost => ResponseProgress::Lost,
+            _ => ResponseProgress::Owed { requests: self.expected.len(), begun: self.begun },
         }
     }
 
     /// Every request that was forwarded has its whole response.
     pub fn all_whole(&self) -> bool {
-        self.progress() == Progress::Owed { requests: 0, begun: false }
+        self.progress() == ResponseProgress::Owed { requests: 0, begun: false }
     }
 
     /// Takes bytes up to and with the end of what is gathered, and reads it; says how many. What has come before is
@@ -200,39 +203,41 @@ impl Responses {
 
     fn head(&mut self, head: &[u8]) {
         let Some(expected) = self.expected.front().copied() else { return self.lose() };
-        self.state = match Head::parse(head) {
-            Some(head) if head.status == 101 && expected.upgrade && head.leaves_http => State::Opaque,
-            Some(head) if head.status == 101 => State::Lost,
+        self.state = match ResponseHead::parse(head) {
+            Some(head) if head.status == 101 && expected.upgrade && head.leaves_http => ResponseState::Opaque,
+            Some(head) if head.status == 101 => ResponseState::Lost,
             // Neither interim nor final (RFC 9110 §15).
-            Some(head) if head.status < 100 => State::Lost,
+            Some(head) if head.status < 100 => ResponseState::Lost,
             // Interim: the final response is still to come.
             Some(head) if head.status < 200 => {
                 self.begun = false;
-                State::Head
+                ResponseState::ResponseHead
             }
             Some(head) if expected.head || matches!(head.status, 204 | 304) => return self.end(),
             Some(head) => head.framing,
-            None => State::Lost,
+            None => ResponseState::Lost,
         };
         match self.state {
-            State::Lost => self.lose(),
+            ResponseState::Lost => self.lose(),
             // A content of no bytes has ended.
-            State::Pass { .. } => self.pass(0),
+            ResponseState::Pass { .. } => self.pass(0),
             _ => {}
         }
     }
 
     fn chunk_line(&mut self, line: &[u8]) {
         match chunk_size(line) {
-            Ok((0, _)) => self.state = State::Trailers,
-            Ok((left, len)) if len == line.len() => self.state = State::Pass { left, then: Then::ChunkEnd },
+            Ok((0, _)) => self.state = ResponseState::Trailers,
+            Ok((left, len)) if len == line.len() => {
+                self.state = ResponseState::Pass { left, next: AfterData::ChunkEnd }
+            }
             _ => self.lose(),
         }
     }
 
     fn chunk_end(&mut self, line: &[u8]) {
         if line == b"\r\n" {
-            self.state = State::ChunkSize;
+            self.state = ResponseState::ChunkSize;
         } else {
             self.lose();
         }
@@ -249,24 +254,24 @@ impl Responses {
     fn end(&mut self) {
         self.expected.pop_front();
         self.begun = false;
-        self.state = State::Head;
+        self.state = ResponseState::ResponseHead;
     }
 
     fn lose(&mut self) {
-        *self = Self { state: State::Lost, ..Self::default() };
+        *self = Self { state: ResponseState::Lost, ..Self::default() };
     }
 }
 
 /// What the head of a response says about its end.
-struct Head {
+struct ResponseHead {
     status: u16,
-    framing: State,
+    framing: ResponseState,
     /// A 101 leads to something that is not HTTP. After h2c the requests would be hidden in frames, and with them the
     /// hosts that they ask for: the client's side goes on being read as HTTP/1 then, and refused.
     leaves_http: bool,
 }
 
-impl Head {
+impl ResponseHead {
     fn parse(bytes: &[u8]) -> Option<Self> {
         // A lone LF ends a line for some readers only.
         if Lines::default().section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
@@ -301,12 +306,12 @@ impl Head {
             }
         }
         let framing = match (coding, length) {
-            (None, None) => State::UntilClose,
-            (None, Some(left)) => State::Pass { left, then: Then::End },
-            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => State::ChunkSize,
-            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => State::UntilClose,
+            (None, None) => ResponseState::UntilClose,
+            (None, Some(left)) => ResponseState::Pass { left, next: AfterData::End },
+            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => ResponseState::ChunkSize,
+            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => ResponseState::UntilClose,
             // Both, chunked before the end, or a transfer coding in HTTP/1.0: readers differ (RFC 9112 §6.1, §6.3).
-            _ => State::Lost,
+            _ => ResponseState::Lost,
         };
         let leaves_http = !protocols.is_empty() && !protocols.iter().any(|protocol| is_http(protocol));
         Some(Self { status, framing, leaves_http })

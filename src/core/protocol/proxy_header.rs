@@ -11,7 +11,7 @@ use ppp::v2;
 
 use crate::client::{Client, EndpointId};
 use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
-use crate::protocol::{NoValue, Verdict, byte_at, u16_at};
+use crate::protocol::{ParseError, Verdict, byte_at, u16_at};
 
 /// Longest header, in bytes: what its length field can say. NLB sends 80 to 130, HAProxy 2.6 with all its options
 /// 250, but a balancer may add a client's whole certificate, and the specification has its receiver take that.
@@ -50,7 +50,7 @@ enum Command {
     Proxy,
 }
 
-fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
+fn header(bytes: &[u8]) -> Result<(Header, usize), ParseError> {
     signature(bytes)?;
     let command = command(byte_at(bytes, 12)?)?;
     let family = byte_at(bytes, 13)?;
@@ -59,7 +59,7 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
     if len < FIXED + addresses_len {
         return Err(ProxyMalformed.into());
     }
-    let whole = bytes.get(..len).ok_or(NoValue::NeedMore)?;
+    let whole = bytes.get(..len).ok_or(ParseError::NeedMore)?;
     // The specification has LOCAL's block discarded, its family ignored: NLB's health check says TCP over IPv4
     // and carries no address. So its checksum is not verified either: there is nothing in it that we believe.
     if command == Command::Local {
@@ -71,7 +71,7 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
 }
 
 /// Compared as far as the bytes go: the first wrong byte decides.
-fn signature(bytes: &[u8]) -> Result<(), NoValue> {
+fn signature(bytes: &[u8]) -> Result<(), ParseError> {
     const V1: &[u8] = b"PROXY ";
     if starts_with_as_far_as_it_goes(bytes, v2::PROTOCOL_PREFIX) {
         return Ok(());
@@ -79,14 +79,14 @@ fn signature(bytes: &[u8]) -> Result<(), NoValue> {
     if !starts_with_as_far_as_it_goes(bytes, V1) {
         return Err(ProxyMissing.into());
     }
-    Err(if bytes.len() < V1.len() { NoValue::NeedMore } else { ProxyV1.into() })
+    Err(if bytes.len() < V1.len() { ParseError::NeedMore } else { ProxyV1.into() })
 }
 
 fn starts_with_as_far_as_it_goes(bytes: &[u8], prefix: &[u8]) -> bool {
     bytes.iter().zip(prefix).all(|(byte, wanted)| byte == wanted)
 }
 
-fn command(version_and_command: u8) -> Result<Command, NoValue> {
+fn command(version_and_command: u8) -> Result<Command, ParseError> {
     match (version_and_command & 0xf0, version_and_command & 0x0f) {
         (VERSION_2, 0) => Ok(Command::Local),
         (VERSION_2, 1) => Ok(Command::Proxy),
@@ -96,7 +96,7 @@ fn command(version_and_command: u8) -> Result<Command, NoValue> {
 
 /// Two addresses and two ports of TCP. Another family or transport is valid but has no address that the access list
 /// could judge.
-fn addresses_len(family_and_transport: u8) -> Result<usize, NoValue> {
+fn addresses_len(family_and_transport: u8) -> Result<usize, ParseError> {
     match (family_and_transport, family_and_transport >> 4, family_and_transport & 0x0f) {
         (TCP4, _, _) => Ok(12),
         (TCP6, _, _) => Ok(36),
@@ -105,7 +105,7 @@ fn addresses_len(family_and_transport: u8) -> Result<usize, NoValue> {
     }
 }
 
-fn source(header: &v2::Header<'_>) -> Result<SocketAddr, NoValue> {
+fn source(header: &v2::Header<'_>) -> Result<SocketAddr, ParseError> {
     match header.addresses {
         v2::Addresses::IPv4(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
         v2::Addresses::IPv6(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
@@ -114,7 +114,7 @@ fn source(header: &v2::Header<'_>) -> Result<SocketAddr, NoValue> {
 }
 
 /// Walks the TLVs: all must be well formed, the checksum (where there is one) must hold.
-fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, NoValue> {
+fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, ParseError> {
     let mut endpoint = None;
     let mut checksum_at = None;
     let mut at = header.len() - header.tlv_bytes().len();
@@ -138,7 +138,7 @@ fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, NoValue> {
 }
 
 /// Which of two would be the true one?
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), NoValue> {
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ParseError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(ProxyMalformed.into()),
