@@ -23,7 +23,7 @@ use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
-use check::Check;
+use check::Checker;
 pub use timeout::Timeout;
 pub(crate) use wrong_file::configuration_as_list;
 
@@ -110,7 +110,7 @@ impl Config {
         }
         let warnings = injected::warning(&injected).into_iter().collect();
         let file = file.map(|file| file.path);
-        let mut check = Check { document: &document, file, machine, diagnostics, warnings };
+        let mut check = Checker { document: &document, file, machine, diagnostics, warnings };
         let config = check.config(raw, trusted);
         if check.diagnostics.is_empty() { Ok((config, check.warnings)) } else { Err(check.diagnostics) }
     }

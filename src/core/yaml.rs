@@ -21,12 +21,12 @@ use serde_yaml::Value;
 
 pub use scalar::{FromScalar, Many, Read, ValueError, number, typed, word};
 pub use source::{MAX_BYTES, text, unreadable};
-pub use tree::{Path, Step};
+pub use tree::Path;
 
 use crate::diagnostic::{Diagnostic, Origin, Position};
 use join::join;
 use odd::Odd;
-use tree::{Kind, Node, Place};
+use tree::{Kind, Location, Node};
 
 /// A YAML document: its values and where each was written, possibly in several origins.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Document {
 impl Document {
     /// A document without a line, to which [`Document::set`] adds.
     pub fn empty() -> Self {
-        let root = Node { at: Place::default(), kind: Kind::Map(Vec::new()) };
+        let root = Node { at: Location::default(), kind: Kind::Map(Vec::new()) };
         let (value, odd) = (Value::Mapping(serde_yaml::Mapping::new()), Vec::new());
         Self { origins: vec![Origin::Defaults], root, value, odd }
     }
@@ -72,10 +72,10 @@ impl Document {
         // Where only white space or a comment follows, a tab is allowed, but not by this reader.
         let raw = serde_yaml::from_str(text).or_else(|_| serde_yaml::from_str(&events::without_idle_tabs(text)));
         let raw = raw.map_err(|error| vec![disagreement(&error, text, &origin)])?;
-        let value = join(&mut root, raw).map_err(|place| {
+        let value = join(&mut root, raw).map_err(|location| {
             let help = "put names and addresses in quotes, and write one key a line";
             let diagnostic = Diagnostic::whole(origin.clone(), "can be read in two ways", help);
-            vec![Diagnostic { at: place.position(), ..diagnostic }]
+            vec![Diagnostic { at: location.position(), ..diagnostic }]
         })?;
         Ok(Self { origins: vec![origin], root, value, odd: odd::all(text) })
     }
@@ -93,8 +93,8 @@ impl Document {
             let diagnostic = Diagnostic::whole(origin, "has no value", "write one, or unset the variable");
             return Err(vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]);
         }
-        let place = Place { source, ..Place::default() };
-        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), place).map_err(|message| {
+        let location = Location { source, ..Location::default() };
+        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), location).map_err(|message| {
             let diagnostic = Diagnostic::whole(origin.clone(), message, "compare it with the configuration file");
             vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]
         })?;
@@ -119,11 +119,11 @@ impl Document {
 
     /// A problem with what stands at `path`, or with the nearest thing around it that does exist.
     pub fn diagnostic(&self, path: &Path, message: impl Into<Box<str>>, help: impl Into<Box<str>>) -> Diagnostic {
-        let (place, found) = self.root.find_nearest(path);
+        let (location, found) = self.root.find_nearest(path);
         let value = if found { tree::scalar_text(&self.value, path) } else { None };
-        let mut diagnostic = Diagnostic::whole(self.origin(place), message, help);
+        let mut diagnostic = Diagnostic::whole(self.origin(location), message, help);
         (diagnostic.key, diagnostic.at, diagnostic.value) =
-            (path.to_string().into(), place.position(), value.map(Into::into));
+            (path.to_string().into(), location.position(), value.map(Into::into));
         self.with_odd(diagnostic)
     }
 
@@ -149,8 +149,8 @@ impl Document {
         }
     }
 
-    fn origin(&self, place: Place) -> Origin {
-        self.origins.get(usize::from(place.source)).cloned().unwrap_or(Origin::Defaults)
+    fn origin(&self, location: Location) -> Origin {
+        self.origins.get(usize::from(location.source)).cloned().unwrap_or(Origin::Defaults)
     }
 }
 
@@ -159,8 +159,8 @@ fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Diagn
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let place = |line, column| events::within(Place { source: 0, line, column }, text);
-    let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
+    let location = |line, column| events::within(Location { source: 0, line, column }, text);
+    let at = error.location().and_then(|at| location(number(at.line()), number(at.column())).position());
     help::syntax(Diagnostic { at, ..Diagnostic::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
 }
 

@@ -18,7 +18,7 @@ use crate::networks::Networks;
 use crate::yaml::{Document, Path, Read};
 
 /// The document under examination and what was found so far.
-pub(super) struct Check<'a> {
+pub(super) struct Checker<'a> {
     pub(super) document: &'a Document,
     /// The configuration file, where there is one: relative paths start beside it.
     pub(super) file: Option<&'a FilePath>,
@@ -27,7 +27,7 @@ pub(super) struct Check<'a> {
     pub(super) warnings: Vec<Diagnostic>,
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Worth something only if `problems` is empty afterwards.
     pub(super) fn config(&mut self, raw: RawConfig, need: Trusted) -> Config {
         let RawConfig {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A combination: one value of each of four kinds, by its number.
-pub(super) type Place = [usize; KINDS];
+pub(super) type Combination = [usize; KINDS];
 
 /// All combinations of some values of each kind.
 pub(super) type Block = [BTreeSet<usize>; KINDS];
@@ -14,7 +14,7 @@ const KINDS: usize = 4;
 ///
 /// Blocks that differ in one kind alone are joined, kind after kind. Which kind is first decides how many are left:
 /// each is tried.
-pub(super) fn cover(places: &[Place]) -> Vec<Block> {
+pub(super) fn cover(places: &[Combination]) -> Vec<Block> {
     let single: Vec<Block> = places.iter().map(|place| place.map(|value| BTreeSet::from([value]))).collect();
     let tries = (0..KINDS).map(|first| {
         let mut blocks = single.clone();
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    fn places(blocks: &[Block]) -> Vec<Place> {
+    fn places(blocks: &[Block]) -> Vec<Combination> {
         let mut all = Vec::new();
         for [a, b, c, d] in blocks {
             for &a in a {
@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn all_but_one_corner_is_two_blocks() {
         let all = (0..54).map(|n| [n % 3, n / 3 % 3, n / 9 % 3, n / 27]);
-        let without: Vec<Place> = all.filter(|place| (place[1], place[3]) != (1, 1)).collect();
+        let without: Vec<Combination> = all.filter(|place| (place[1], place[3]) != (1, 1)).collect();
         assert_eq!(cover(&without).len(), 2);
     }
 
     proptest! {
         #[test]
         fn the_same_places_each_once(all in prop::collection::btree_set([0..3_usize, 0..3, 0..2, 0..2], 0..40)) {
-            let all: Vec<Place> = all.into_iter().collect();
+            let all: Vec<Combination> = all.into_iter().collect();
             prop_assert_eq!(places(&cover(&all)), all);
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::SystemTime;
 
-use super::blocks::{self, Block, Place};
+use super::blocks::{self, Block, Combination};
 use super::ranges::{Range, decisions, describe};
 use super::{Action, NamePattern, Policy, Rule, RuleId};
 use crate::client::EndpointId;
@@ -47,7 +47,7 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
     if passes > MAX_PASSES {
         return Err(TooMany(passes));
     }
-    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Place>> = BTreeMap::new();
+    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Combination>> = BTreeMap::new();
     for (n, name) in names.iter().enumerate() {
         for (l, listener) in listeners.iter().enumerate() {
             for (p, port) in ports.iter().enumerate() {
@@ -63,14 +63,14 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
     let told = |block: &Block| {
         let [n, l, p, e] = block;
         let parts = [
-            of_names(&Part::of(&names, n)),
-            Part::of(&listeners, l).told("listener", "any listener but"),
-            Part::of(&ports, p).told("port", "any port but"),
-            Part::of(&endpoints, e).told("via", "not via"),
+            of_names(&Selection::of(&names, n)),
+            Selection::of(&listeners, l).told("listener", "any listener but"),
+            Selection::of(&ports, p).told("port", "any port but"),
+            Selection::of(&endpoints, e).told("via", "not via"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     };
-    let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Place>)| {
+    let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Combination>)| {
         let scopes = blocks::cover(&places).iter().map(told).collect();
         Change { scopes, allowed, rule, ranges: describe(&ranges) }
     };
@@ -164,14 +164,14 @@ fn is_allow(policy: &Policy, id: RuleId) -> bool {
 }
 
 /// Some of the classes of one kind, by the values in them.
-struct Part<'a, T> {
+struct Selection<'a, T> {
     within: Vec<&'a T>,
     without: Vec<&'a T>,
     /// The class of what the lists do not mention is among them.
     others: bool,
 }
 
-impl<'a, T: fmt::Display> Part<'a, T> {
+impl<'a, T: fmt::Display> Selection<'a, T> {
     fn of(classes: &'a [Class<T>], chosen: &BTreeSet<usize>) -> Self {
         let mut part = Self { within: Vec::new(), without: Vec::new(), others: false };
         for (at, Class(values)) in classes.iter().enumerate() {
@@ -195,7 +195,7 @@ impl<'a, T: fmt::Display> Part<'a, T> {
 }
 
 /// A name may match a pattern of one class and stand in another, as one that a rule names of its own.
-fn of_names(part: &Part<'_, NamePattern>) -> Option<String> {
+fn of_names(part: &Selection<'_, NamePattern>) -> Option<String> {
     let inside = |some: &[&NamePattern], wide: &[&NamePattern]| -> String {
         let inside: Vec<_> = some.iter().copied().filter(|name| wide.iter().any(|wide| wide.covers(name))).collect();
         list(&inside)

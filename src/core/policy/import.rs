@@ -8,7 +8,7 @@ mod nginx;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use nginx::{Piece, pieces};
+use nginx::{Item, items};
 
 use crate::networks::{NetworkError, parse_network};
 
@@ -52,7 +52,7 @@ impl<F: Fn(&str, &str) -> Result<Vec<Included>, String>> Include for F {
 }
 
 pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
-    let mut import = Import { out: Imported::default(), include, ends_with_all: false, open: Vec::new() };
+    let mut import = Importer { out: Imported::default(), include, ends_with_all: false, open: Vec::new() };
     let schema = "# yaml-language-server: $schema=ipcontrol.schema.json\n";
     let _ = write!(import.out.yaml, "{schema}# Imported from {name} by `latticegate import`.\n\nrules:\n");
     import.file(name, text);
@@ -60,7 +60,7 @@ pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
     import.out
 }
 
-struct Import<'a> {
+struct Importer<'a> {
     out: Imported,
     include: &'a dyn Include,
     /// The last rule is for everyone, so nothing is left to nginx's default.
@@ -69,20 +69,20 @@ struct Import<'a> {
     open: Vec<PathBuf>,
 }
 
-impl Import<'_> {
+impl Importer<'_> {
     fn file(&mut self, name: &str, text: &str) {
         self.open.push(self.include.identity(name));
-        for piece in pieces(text) {
-            match piece {
-                Piece::Blank => self.out.yaml.push('\n'),
-                Piece::Comment { text, trailing: true } => self.trailing(&text),
-                Piece::Comment { text, trailing: false } => self.line(&format!("# {text}")),
-                Piece::Directive { words, line } => self.directive(name, &words, line),
-                Piece::Block { words, line } => {
+        for item in items(text) {
+            match item {
+                Item::Blank => self.out.yaml.push('\n'),
+                Item::Comment { text, trailing: true } => self.trailing(&text),
+                Item::Comment { text, trailing: false } => self.line(&format!("# {text}")),
+                Item::Directive { words, line } => self.directive(name, &words, line),
+                Item::Block { words, line } => {
                     let why = missing_end(&words).unwrap_or_else(|| "blocks have no place here".to_owned());
                     self.leave_out(name, line, &format!("{} {{ … }}", words.join(" ")), &why);
                 }
-                Piece::Unfinished { words, line, missing } => {
+                Item::Unfinished { words, line, missing } => {
                     let why = missing_end(&words).unwrap_or_else(|| format!("the `{missing}` at its end is missing"));
                     self.leave_out(name, line, &words.join(" "), &why);
                 }

@@ -24,8 +24,8 @@ pub(super) struct Index {
     buckets: Vec<Bucket>,
     /// The lists of all buckets, one after the other.
     ids: Vec<RuleId>,
-    keyed: Vec<HashMap<Key, Span>>,
-    names: Names,
+    keyed: Vec<HashMap<ConditionKey, Span>>,
+    names: NameIndex,
     endpoints: HashMap<EndpointId, Term>,
 }
 
@@ -58,13 +58,13 @@ struct Term(u32);
 
 /// None: the rule asks for no name, or no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct ConditionKey {
     name: Option<Term>,
     endpoint: Option<Term>,
 }
 
 #[derive(Debug, Default)]
-struct Names {
+struct NameIndex {
     exact: HashMap<Hostname, Term>,
     /// By the name below which they match.
     below: HashMap<Box<str>, Term>,
@@ -87,7 +87,7 @@ impl Index {
                 drafts.entry(network.trunc()).or_default().add(rule, RuleId::new(number), &keys);
             }
         }
-        // Neighbours are asked for by neighbours: they stand together in memory.
+        // Neighbours are evaluation for by neighbours: they stand together in memory.
         let mut drafts: Vec<(IpNet, Draft)> = drafts.into_iter().collect();
         drafts.sort_unstable_by_key(|(network, _)| *network);
         for (network, draft) in drafts {
@@ -117,33 +117,42 @@ impl Index {
         listener: &ListenerView<'_>,
         name: &Hostname,
     ) -> Decision {
-        let asked = Asked { rules, client, listener };
-        decision(rules, self.first(&asked, self.innermost(client), &self.names.of(name)))
+        let evaluation = Evaluation { rules, client, listener };
+        decision(rules, self.first(&evaluation, self.innermost(client), &self.names.of(name)))
     }
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
-        let asked = Asked { rules, client, listener };
+        let evaluation = Evaluation { rules, client, listener };
         // The rule that decides about every name that the list does not mention.
         let innermost = self.innermost(client);
-        let nameless = self.first(&asked, innermost, &[]);
-        if decision(rules, nameless).allowed || self.some_name_is_allowed(&asked, innermost, nameless) {
+        let nameless = self.first(&evaluation, innermost, &[]);
+        if decision(rules, nameless).allowed || self.some_name_is_allowed(&evaluation, innermost, nameless) {
             return Admission::Possible;
         }
         Admission::Denied(nameless)
     }
 
     /// Whether an allow rule with names, before `end`, is the first match for one of its names.
-    fn some_name_is_allowed(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, end: Option<RuleId>) -> bool {
+    fn some_name_is_allowed(
+        &self,
+        evaluation: &Evaluation<'_>,
+        innermost: Option<&Bucket>,
+        end: Option<RuleId>,
+    ) -> bool {
         let mut tried = 0;
         for bucket in self.outwards(innermost) {
             let before_end = |id: &&RuleId| end.is_none_or(|end| **id < end);
             for id in self.span(bucket.named_allows).iter().take_while(before_end) {
-                let Some(rule) = asked.rules.get(id.index()).filter(|rule| asked.holds(rule)) else { continue };
+                let Some(rule) = evaluation.rules.get(id.index()).filter(|rule| evaluation.holds(rule)) else {
+                    continue;
+                };
                 for pattern in &rule.to {
                     // Every name below a wildcard is matched by what matches the wildcard as a whole.
                     let terms = self.names.of_pattern(pattern);
                     tried += 1;
-                    if tried > MAX_TRIED || decision(asked.rules, self.first(asked, innermost, &terms)).allowed {
+                    if tried > MAX_TRIED
+                        || decision(evaluation.rules, self.first(evaluation, innermost, &terms)).allowed
+                    {
                         return true;
                     }
                 }
@@ -153,16 +162,16 @@ impl Index {
     }
 
     /// The lowest rule about this client with no name or one of `names`.
-    fn first(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
-        let endpoint = asked.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
+    fn first(&self, evaluation: &Evaluation<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
+        let endpoint = evaluation.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
         let mut best = None;
         for bucket in self.outwards(innermost) {
-            self.lower(asked, bucket.plain, &mut best);
+            self.lower(evaluation, bucket.plain, &mut best);
             let Some(keyed) = bucket.keyed.and_then(|at| self.keyed.get(usize::try_from(at).ok()?)) else { continue };
             for name in std::iter::once(None).chain(names.iter().copied().map(Some)) {
                 for endpoint in std::iter::once(None).chain(endpoint.map(Some)) {
-                    if let Some(span) = keyed.get(&Key { name, endpoint }) {
-                        self.lower(asked, *span, &mut best);
+                    if let Some(span) = keyed.get(&ConditionKey { name, endpoint }) {
+                        self.lower(evaluation, *span, &mut best);
                     }
                 }
             }
@@ -171,12 +180,12 @@ impl Index {
     }
 
     /// Lowers `best` to the first rule of `span` that is open.
-    fn lower(&self, asked: &Asked<'_>, span: Span, best: &mut Option<RuleId>) {
+    fn lower(&self, evaluation: &Evaluation<'_>, span: Span, best: &mut Option<RuleId>) {
         for id in self.span(span) {
             if best.is_some_and(|best| best <= *id) {
                 return;
             }
-            if asked.rules.get(id.index()).is_some_and(|rule| rule.is_open(asked.listener)) {
+            if evaluation.rules.get(id.index()).is_some_and(|rule| rule.is_open(evaluation.listener)) {
                 *best = Some(*id);
                 return;
             }
@@ -203,7 +212,7 @@ impl Index {
     }
 
     /// Under which keys a rule is found.
-    fn keys(&mut self, rule: &Rule) -> Vec<Key> {
+    fn keys(&mut self, rule: &Rule) -> Vec<ConditionKey> {
         let names: Vec<Option<Term>> = match &*rule.to {
             [] => vec![None],
             names => names.iter().map(|name| Some(self.names.term(name))).collect(),
@@ -213,7 +222,7 @@ impl Index {
             ids => ids.iter().map(|id| Some(number(&mut self.endpoints, *id))).collect(),
         };
         let pairs = names.iter().flat_map(|name| endpoints.iter().map(|endpoint| (*name, *endpoint)));
-        pairs.map(|(name, endpoint)| Key { name, endpoint }).collect()
+        pairs.map(|(name, endpoint)| ConditionKey { name, endpoint }).collect()
     }
 
     fn bucket(&mut self, draft: Draft) -> Bucket {
@@ -235,13 +244,13 @@ impl Index {
 }
 
 /// Who asks, and whom.
-struct Asked<'a> {
+struct Evaluation<'a> {
     rules: &'a [Rule],
     client: &'a Client,
     listener: &'a ListenerView<'a>,
 }
 
-impl Asked<'_> {
+impl Evaluation<'_> {
     /// Whether everything but source and name holds.
     fn holds(&self, rule: &Rule) -> bool {
         let via = rule.via.is_empty() || self.client.endpoint.is_some_and(|id| rule.via.contains(&id));
@@ -258,14 +267,14 @@ fn decision(rules: &[Rule], first: Option<RuleId>) -> Decision {
 #[derive(Default)]
 struct Draft {
     plain: Vec<RuleId>,
-    keyed: HashMap<Key, Vec<RuleId>>,
+    keyed: HashMap<ConditionKey, Vec<RuleId>>,
     named_allows: Vec<RuleId>,
 }
 
 impl Draft {
-    fn add(&mut self, rule: &Rule, id: RuleId, keys: &[Key]) {
+    fn add(&mut self, rule: &Rule, id: RuleId, keys: &[ConditionKey]) {
         for key in keys {
-            let unconditional = *key == Key { name: None, endpoint: None };
+            let unconditional = *key == ConditionKey { name: None, endpoint: None };
             let list = if unconditional { &mut self.plain } else { self.keyed.entry(*key).or_default() };
             if list.last() != Some(&id) {
                 list.push(id);
@@ -277,9 +286,9 @@ impl Draft {
     }
 }
 
-impl Names {
+impl NameIndex {
     fn term(&mut self, pattern: &NamePattern) -> Term {
-        // One numbering for both maps: a name is never asked for as a pattern.
+        // One numbering for both maps: a name is never evaluation for as a pattern.
         let next = Term(to_u32(self.exact.len() + self.below.len()));
         match pattern {
             NamePattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),

@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Origin, Position, nearest};
 use crate::yaml::{Document, FromScalar, Many, Path, ValueError};
 
 /// Diagnostics reported at most: an operator fixes a few and asks again.
-const MAX_PROBLEMS: usize = 25;
+const MAX_DIAGNOSTICS: usize = 25;
 /// Networks of all rules with their groups written out: ten times what we promise to be fast for.
 const MAX_NETWORKS: usize = 1_000_000;
 /// Longest text of a rule kept for logs, in characters.
@@ -85,7 +85,7 @@ impl Reader<'_> {
             if let Some(rule) = self.rule(raw, index, place, lines) {
                 read.push(rule);
             }
-            if self.diagnostics.len() >= MAX_PROBLEMS {
+            if self.diagnostics.len() >= MAX_DIAGNOSTICS {
                 break;
             }
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
-use super::tree::{Kind, Node, Place};
+use super::tree::{Kind, Location, Node};
 
 /// A document as serde_yaml sees it. Keys stand in their order, and may be equal: that they are not is checked by
 /// their text.
@@ -24,7 +24,7 @@ pub(super) enum Raw {
 
 /// The values, all scalars as text, or the place of the first about which the readers disagree. The texts are taken
 /// out of `node`.
-pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Place> {
+pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Location> {
     let disagree = Err(node.at);
     match (&mut node.kind, raw) {
         (Kind::Null, Raw::Null) => Ok(Value::Null),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, or};
+use super::{Checker, or};
 use crate::config::raw::{RawEmf, RawMetrics};
 use crate::config::{Emf, defaults};
 use crate::yaml::{Path, Read};
 
-impl Check<'_> {
+impl Checker<'_> {
     pub(super) fn emf(&mut self, raw: RawMetrics) -> Option<Emf> {
         /// CloudWatch takes 30 of them; `reason` is ours.
         const MAX_DIMENSIONS: usize = 29;

@@ -2,13 +2,13 @@
 
 use std::num::NonZeroUsize;
 
-use super::{Check, or};
+use super::{Checker, or};
 use crate::config::raw::{RawLimits, RawQuota};
 use crate::config::values::{Connections, Memory, Workers};
 use crate::config::{Limits, Machine, Quota, defaults};
 use crate::yaml::{Path, Read};
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Each has files open before the first connection comes.
     pub(super) fn workers(&mut self, raw: Option<Read<Workers>>, listeners: usize) -> NonZeroUsize {
         let workers = match or(raw, Workers::Auto) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use super::{Check, or};
+use super::{Checker, or};
 use crate::canonical_ip::CanonicalIp;
 use crate::config::raw::RawListener;
 use crate::config::{Listener, Protocol, ProxyProtocol, Trusted, defaults};
@@ -12,7 +12,7 @@ use crate::diagnostic::Origin;
 use crate::networks::Networks;
 use crate::yaml::{Path, Read};
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Each with its path in the document; one that lacks something is `None`, so that the rest can be checked.
     pub(super) fn listeners(&mut self, raw: Vec<RawListener>) -> Vec<(Path, Option<Listener>)> {
         let section = Path::root().key("listeners");

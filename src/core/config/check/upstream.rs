@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, or};
+use super::{Checker, or};
 use crate::config::raw::{RawDns, RawUpstream};
 use crate::config::{Dns, Upstream, defaults};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{Path, Read};
 
-impl Check<'_> {
+impl Checker<'_> {
     pub(super) fn dns(&mut self, raw: RawDns) -> Dns {
         let path = Path::root().key("dns");
         let RawDns { server, ipv6, timeout, min_ttl, max_ttl, negative_ttl, max_stale, cache_size } = raw;

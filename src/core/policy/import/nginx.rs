@@ -1,8 +1,8 @@
 //! The syntax of nginx's configuration files, as far as it is needed to find directives and comments.
 
-/// A piece of an nginx file.
+/// A item of an nginx file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum Item {
     Blank,
     /// On a line of its own, or after a directive.
     Comment {
@@ -28,7 +28,7 @@ pub(super) enum Piece {
 }
 
 /// Comments, directives and blocks in the order in which they stand.
-pub(super) fn pieces(text: &str) -> Vec<Piece> {
+pub(super) fn items(text: &str) -> Vec<Item> {
     let mut scan = Scan::default();
     for (line, number) in text.lines().zip(1..) {
         scan.line(line, number);
@@ -38,7 +38,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece> {
 
 #[derive(Default)]
 struct Scan {
-    pieces: Vec<Piece>,
+    items: Vec<Item>,
     words: Vec<String>,
     /// Where the open directive, or block, began.
     start: usize,
@@ -54,12 +54,12 @@ impl Scan {
         let open = !self.words.is_empty() || self.depth > 0;
         if line.trim().is_empty() && !open {
             // One blank line is as good as three.
-            if self.pieces.last().is_some_and(|last| *last != Piece::Blank) {
-                self.pieces.push(Piece::Blank);
+            if self.items.last().is_some_and(|last| *last != Item::Blank) {
+                self.items.push(Item::Blank);
             }
             return;
         }
-        let before = self.pieces.len();
+        let before = self.items.len();
         let mut word: Option<String> = None;
         let mut rest = line.char_indices();
         while let Some((at, c)) = rest.next() {
@@ -73,8 +73,8 @@ impl Scan {
                 (None, '#') if word.is_none() => {
                     let text = line.get(at + 1..).unwrap_or_default().trim().to_owned();
                     if self.depth == 0 {
-                        let trailing = self.pieces.len() > before && self.words.is_empty();
-                        self.pieces.push(Piece::Comment { text, trailing });
+                        let trailing = self.items.len() > before && self.words.is_empty();
+                        self.items.push(Item::Comment { text, trailing });
                     }
                     break;
                 }
@@ -101,7 +101,7 @@ impl Scan {
         let words = std::mem::take(&mut self.words);
         let line = self.start;
         match mark {
-            ';' if self.depth == 0 && !words.is_empty() => self.pieces.push(Piece::Directive { words, line }),
+            ';' if self.depth == 0 && !words.is_empty() => self.items.push(Item::Directive { words, line }),
             '{' => {
                 if self.depth == 0 {
                     self.block = words;
@@ -110,22 +110,22 @@ impl Scan {
             }
             '}' if self.depth == 1 => {
                 self.depth = 0;
-                self.pieces.push(Piece::Block { words: std::mem::take(&mut self.block), line });
+                self.items.push(Item::Block { words: std::mem::take(&mut self.block), line });
             }
             '}' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
     }
 
-    fn end(mut self) -> Vec<Piece> {
+    fn end(mut self) -> Vec<Item> {
         let (words, end) = if self.depth > 0 { (self.block, '}') } else { (self.words, ';') };
         if !words.is_empty() {
             let missing = self.quote.unwrap_or(end);
-            self.pieces.push(Piece::Unfinished { words, line: self.start, missing });
+            self.items.push(Item::Unfinished { words, line: self.start, missing });
         }
-        while self.pieces.last() == Some(&Piece::Blank) {
-            self.pieces.pop();
+        while self.items.last() == Some(&Item::Blank) {
+            self.items.pop();
         }
-        self.pieces
+        self.items
     }
 }
