@@ -10,10 +10,8 @@ use super::values::{end, endpoint, group_name, rule_name};
 use super::{Action, NamePattern, Rule, Sources};
 use crate::config::configuration_as_list;
 use crate::diagnostic::{Diagnostic, Origin, Position, nearest};
-use crate::yaml::{Document, FromScalar, Many, Path, ValueError};
+use crate::yaml::{Document, FromScalar, MAX_DIAGNOSTICS, Many, Path, ValueError};
 
-/// Diagnostics reported at most: an operator fixes a few and asks again.
-const MAX_DIAGNOSTICS: usize = 25;
 /// Networks of all rules with their groups written out: ten times what we promise to be fast for.
 const MAX_NETWORKS: usize = 1_000_000;
 /// Longest text of a rule kept for logs, in characters.

@@ -1,4 +1,5 @@
-//! Text → tree of positions, by the events of `saphyr-parser`; every limit and refusal of form is here.
+//! Text → tree of locations, by the events of `saphyr-parser`. All limits, and all that is refused for its form, are
+//! here.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,23 +10,22 @@ use super::help;
 use super::tree::{Kind, Location, MapEntry, Node, Path, Segment};
 use crate::diagnostic::{Diagnostic, Origin};
 
-/// Deepest nesting; the deepest of ours is 4.
+/// Deepest nesting; the deepest key of ours is at level 4.
 const MAX_DEPTH: usize = 16;
-/// Most keys and values; 100 000 one-line rules have 300 002.
+/// Keys and values at most; 100 000 one-line rules have 300 002.
 const MAX_NODES: usize = 1_000_000;
-/// Diagnostics reported at most: an operator fixes a few and asks again.
-pub(super) const MAX_DIAGNOSTICS: usize = 25;
+/// Diagnostics reported at most: an operator fixes a few and checks again.
+pub(crate) const MAX_DIAGNOSTICS: usize = 25;
 
-/// The tree, or all that is wrong with the text's form. Where a tab may stand is for the other reader to say, which
-/// keeps to the rule: not in the indentation of blocks. This one has some more rules, of which not all are YAML's, so
-/// it is shown spaces instead.
+/// The tree, or all errors of the text's form. Where tabs are allowed is left to the other reader, which follows the
+/// rule of YAML: not in the indentation of blocks. This reader refuses more than that, so it gets spaces instead.
 pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Diagnostic>> {
     let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, diagnostics: Vec::new() };
-    for event in Parser::new_from_str(&shown(text)) {
+    for event in Parser::new_from_str(&without_tabs(text)) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
-                // What was found in a text that then turns out not to be YAML only misleads.
+                // Errors found in a text that then turns out not to be YAML would only mislead.
                 builder.diagnostics.clear();
                 Err(builder.syntax(&error, text))
             }
@@ -52,12 +52,12 @@ struct Builder<'a> {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What is shown to this reader: each character stays where it is.
-fn shown(text: &str) -> Cow<'_, str> {
+/// With a space in place of each tab, so that every character keeps its position.
+fn without_tabs(text: &str) -> Cow<'_, str> {
     if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { Cow::Borrowed(text) }
 }
 
-/// With spaces in place of the tabs in lines that have no value.
+/// With spaces in place of the tabs in lines that hold no value.
 pub(super) fn without_idle_tabs(text: &str) -> String {
     let idle = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
     text.split_inclusive('\n')
@@ -65,19 +65,19 @@ pub(super) fn without_idle_tabs(text: &str) -> String {
         .collect()
 }
 
-/// The line at which this reader stops, if it does.
+/// The line of the first syntax error, if there is one.
 pub(super) fn stops(text: &str) -> Option<u32> {
-    let error = Parser::new_from_str(&shown(text)).find_map(Result::err)?;
+    let error = Parser::new_from_str(&without_tabs(text)).find_map(Result::err)?;
     Some(within(location(*error.marker()), text).line)
 }
 
-/// A list or map whose end has not come yet.
+/// A list or map whose end has not been read yet.
 enum OpenNode {
     List(Location, Vec<Node>),
     Map { at: Location, entries: Vec<MapEntry>, seen: HashSet<Box<str>>, key: Option<PendingKey> },
 }
 
-/// A key whose value has not come yet.
+/// A key whose value has not been read yet.
 struct PendingKey {
     text: Box<str>,
     at: Location,
@@ -85,7 +85,7 @@ struct PendingKey {
 }
 
 impl Builder<'_> {
-    /// An `Err` ends the reading; what can be read on after goes to `problems`.
+    /// An `Err` ends the reading; errors after which it can go on are added to `diagnostics`.
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
         let at = location(span.start);
         match event {
@@ -196,7 +196,7 @@ impl Builder<'_> {
         diagnostic
     }
 
-    /// The way to the value that is being read.
+    /// The path of the value that is being read.
     fn path(&self) -> Path {
         let steps = self.open.iter().filter_map(|open| match open {
             OpenNode::List(_, items) => Some(Segment::Index(items.len())),
@@ -212,7 +212,7 @@ impl Builder<'_> {
     }
 }
 
-/// Readers that miss something at the end of a text point at the line after its last.
+/// A location within the text: readers that miss something at its end point at the line after the last.
 pub(super) fn within(at: Location, text: &str) -> Location {
     let (count, last) = text.lines().zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
     if at.line <= count {

@@ -42,7 +42,7 @@ impl Document {
         let mut diagnostic = Diagnostic::whole(self.origin(location), value_error.message, value_error.help);
         (diagnostic.at, diagnostic.value) = (location.position(), text.map(Into::into));
         diagnostic.key = self.written_path(live, path).to_string().into();
-        self.with_odd(diagnostic)
+        self.with_invisible(diagnostic)
     }
 
     /// The path in the whole document of what is at `path` in the part that is left: list elements were removed.

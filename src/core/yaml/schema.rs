@@ -24,7 +24,7 @@ pub(crate) fn assert_current<T: JsonSchema>(name: &str, title: &str) {
     assert!(shipped == text, "conf/{name} is not current: run UPDATE_SCHEMAS=1 cargo test schema");
 }
 
-/// An absent key is no null for us: a key without a value is refused.
+/// An absent key is not null: a key without a value is refused.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {

@@ -190,8 +190,9 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
         let diagnostics = told(&text);
         assert!(diagnostics.iter().any(|diagnostic| &*diagnostic.help == help), "{text:?}: {diagnostics:?}");
         let (line, column) = at;
-        let plain =
-            odd::replaced(&text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>());
+        let plain = invisible::replaced(
+            &text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>(),
+        );
         let fixed: Vec<String> = text
             .lines()
             .zip(1..)
