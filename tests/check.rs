@@ -510,7 +510,7 @@ fn variables_of_a_service_or_link_are_warned_about_once() {
     let output = check(directory.path(), CONFIG, &INJECTED);
     let said = text(&output.stderr);
     assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
-    assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is passed over: "), "{said}");
+    assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is ignored: "), "{said}");
     assert!(said.contains("enableServiceLinks: false"), "{said}");
     for (name, _) in INJECTED {
         assert!(said.contains(name), "{name}: {said}");

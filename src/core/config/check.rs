@@ -1,6 +1,6 @@
-//! From the written shape to a [`Config`]: defaults, and everything that concerns more than one key.
+//! From the keys as written to a [`Config`]: defaults, and all checks that concern more than one key.
 //!
-//! Every mistake is noted with its place and the reading goes on, so that an operator sees them all at once.
+//! An error does not end the check, so that an operator sees all of them at once.
 
 mod emf;
 mod limits;
@@ -17,18 +17,18 @@ use crate::diagnostic::Diagnostic;
 use crate::networks::Networks;
 use crate::yaml::{Document, Path, Read};
 
-/// The document under examination and what was found so far.
+/// The document that is checked, and what was found so far.
 pub(super) struct Checker<'a> {
     pub(super) document: &'a Document,
-    /// The configuration file, where there is one: relative paths start beside it.
+    /// The configuration file, if there is one: relative paths start at its directory.
     pub(super) file: Option<&'a FilePath>,
     pub(super) machine: &'a Machine,
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl Checker<'_> {
-    /// Worth something only if `problems` is empty afterwards.
+    /// Fills in the defaults and checks. The result may be used only if `errors` is empty afterwards.
     pub(super) fn config(&mut self, raw: RawConfig, need: Trusted) -> Config {
         let RawConfig {
             listeners,
@@ -112,7 +112,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A relative path starts where the configuration file is.
+    /// Relative paths start at the directory of the configuration file.
     fn beside(&self, path: &FilePath) -> PathBuf {
         match self.file.and_then(FilePath::parent) {
             Some(directory) => directory.join(path),
@@ -128,35 +128,36 @@ impl Checker<'_> {
         let total = drain.delay.saturating_add(drain.timeout);
         if total >= STOP_TIMEOUT {
             let message = format!("delay and timeout together are {total:?}; ECS kills a task 120 s after SIGTERM");
-            self.plain_warning(&Path::root().key("drain"), message, "keep the sum below 120 s on Fargate");
+            self.key_warning(&Path::root().key("drain"), message, "keep the sum below 120 s on Fargate");
         }
         drain
     }
 
     fn required<T>(&mut self, value: Option<Read<T>>, path: &Path, key: &str, help: &str) -> Option<T> {
         let path = path.key(key);
-        // What stands there but could not be read has been told already.
+        // A value that is there but could not be read has been reported already.
         if value.is_none() && !self.document.has(&path) {
-            self.diagnostic(&path, "is missing", help);
+            self.error(&path, "is missing", help);
         }
         value.map(|read| read.0)
     }
 
-    fn diagnostic(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
-        self.diagnostics.push(self.document.diagnostic(path, message, help));
+    fn error(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+        self.errors.push(self.document.diagnostic(path, message, help));
     }
 
-    /// A problem whose message is a sentence of its own, not one about the value.
-    fn plain_problem(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+    /// An error about a key or a section. Its message is a sentence of its own, so the value is left out.
+    fn key_error(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
         let diagnostic = self.document.diagnostic(path, message, help);
-        self.diagnostics.push(Diagnostic { value: None, ..diagnostic });
+        self.errors.push(Diagnostic { value: None, ..diagnostic });
     }
 
     fn warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
         self.warnings.push(self.document.diagnostic(path, message, help));
     }
 
-    fn plain_warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
+    /// A warning like [`key_error`](Self::key_error).
+    fn key_warning(&mut self, path: &Path, message: impl Into<Box<str>>, help: &str) {
         let warning = self.document.diagnostic(path, message, help);
         self.warnings.push(Diagnostic { value: None, ..warning });
     }

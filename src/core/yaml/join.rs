@@ -21,8 +21,8 @@ pub(super) enum Raw {
     Map(Vec<(Raw, Raw)>),
 }
 
-/// The values, all scalars as text, or the place of the first about which the readers disagree. The texts are taken
-/// out of `node`.
+/// The values, all scalars as text, or the location of the first about which the readers disagree. Moves the texts out
+/// of `node`.
 pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Location> {
     let disagree = Err(node.at);
     match (&mut node.kind, raw) {

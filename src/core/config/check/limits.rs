@@ -9,7 +9,7 @@ use crate::config::{Limits, Machine, Quota, defaults};
 use crate::yaml::{Path, Read};
 
 impl Checker<'_> {
-    /// Each has files open before the first connection comes.
+    /// Every worker has files open before the first connection is accepted.
     pub(super) fn workers(&mut self, raw: Option<Read<Workers>>, listeners: usize) -> NonZeroUsize {
         let workers = match or(raw, Workers::Auto) {
             Workers::Number(number) => number,
@@ -20,7 +20,7 @@ impl Checker<'_> {
         let fds = self.machine.open_files;
         if u64::try_from(needed).unwrap_or(u64::MAX) > fds {
             let message = format!("{workers} workers need {needed} open files to start; this process may have {fds}");
-            self.plain_problem(
+            self.key_error(
                 &Path::root().key("workers"),
                 message,
                 "lower it, or raise the limit (ulimit -n, nofile of the task)",
@@ -74,7 +74,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether what was written, if it was, can be had beside what else takes memory.
+    /// Warns about limits that were set by the operator and need more memory than the process may use.
     fn memory_suffices(&mut self, limits: &Path, connections: usize, half_open_bytes: u64) {
         let relayed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(defaults::BYTES_PER_CONNECTION);
         let (needed, memory) = (relayed.saturating_add(half_open_bytes), self.machine.memory);
@@ -91,10 +91,11 @@ impl Checker<'_> {
 
 /// What fits the machine.
 struct Fit {
-    /// Connections that find open files.
+    /// Connections for which there are open files.
     files: usize,
-    /// Connections, and half-open ones, that find memory.
+    /// Relayed connections for which there is memory.
     relayed: usize,
+    /// Half-open connections for which there is memory.
     waiting: usize,
     half_open_bytes: u64,
 }
@@ -116,13 +117,13 @@ impl Fit {
         self.files.min(self.relayed)
     }
 
-    /// Half of all at most, so that it is those who wait that go, and not those who are served or come.
+    /// At most half of all connections, so that a flood of half-open ones evicts its own and leaves the others alone.
     fn half_open(&self, connections: usize) -> NonZeroUsize {
         NonZeroUsize::new(self.waiting.min(connections / 2)).unwrap_or(NonZeroUsize::MIN)
     }
 }
 
-/// Off unless written: many clients may stand behind one address.
+/// Unlimited unless set: many clients may share one address.
 fn quota(raw: Option<RawQuota>) -> Quota {
     let RawQuota { connections, per_second } = raw.unwrap_or_default();
     Quota { concurrent: connections.map(|read| read.0.get()), per_second: per_second.map(|read| read.0) }

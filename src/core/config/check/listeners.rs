@@ -1,4 +1,4 @@
-//! Listeners, whose PROXY header is believed, and that no two sockets have one address.
+//! Listeners, the peers whose PROXY header is believed, and that no two sockets share an address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +13,15 @@ use crate::networks::Networks;
 use crate::yaml::{Path, Read};
 
 impl Checker<'_> {
-    /// Each with its path in the document; one that lacks something is `None`, so that the rest can be checked.
+    /// Every listener with its path in the document; `None` for one that lacks something, so that the others can be
+    /// checked.
     pub(super) fn listeners(&mut self, raw: Vec<RawListener>) -> Vec<(Path, Option<Listener>)> {
         let section = Path::root().key("listeners");
         if raw.is_empty() && self.document.is_empty_list(&section) {
-            self.diagnostic(&section, "there is no listener", "write at least one, or remove the key for tls and http");
+            self.error(&section, "there is no listener", "write at least one, or remove the key for tls and http");
         }
-        if !self.diagnostics.is_empty() && raw.len() != self.document.lines(&section).len() {
-            // A listener that is none was left out and told; the others cannot be placed without it.
+        if !self.errors.is_empty() && raw.len() != self.document.lines(&section).len() {
+            // An invalid listener was left out and reported. Without it, the indices of the others are not known.
             return Vec::new();
         }
         let mut listeners = Vec::new();
@@ -61,14 +62,14 @@ impl Checker<'_> {
             match seen.get(name.as_str()) {
                 Some(first) => {
                     let message = format!("is also the name of {first}");
-                    self.diagnostic(&path.key("name"), message, "give each listener its own name");
+                    self.error(&path.key("name"), message, "give each listener its own name");
                 }
                 None => drop(seen.insert(name, path)),
             }
         }
     }
 
-    /// Who may tell the client's address must be said: a default would be wrong somewhere, and believed there.
+    /// `proxy_protocol.trusted` has no default: a wrong one would let others claim any client address.
     pub(super) fn trusted(&mut self, listeners: &[(Path, Option<Listener>)], trusted: &Networks, need: Trusted) {
         let path = Path::root().key("proxy_protocol").key("trusted");
         for network in trusted.iter().filter(|network| network.prefix_len() == 0) {
@@ -92,7 +93,7 @@ impl Checker<'_> {
             if let (Origin::Defaults, Some(file)) = (&diagnostic.origin, self.file) {
                 (diagnostic.origin, diagnostic.at) = (Origin::file(file), None);
             }
-            self.diagnostics.push(diagnostic);
+            self.errors.push(diagnostic);
         }
     }
 
@@ -109,37 +110,37 @@ impl Checker<'_> {
         binds.push((root.key("admin").key("bind"), admin));
         for (path, bind) in &binds {
             if let Err((message, help)) = can_be_own(*bind) {
-                self.diagnostic(path, message, help);
+                self.error(path, message, help);
             }
         }
         for (index, (path, bind)) in binds.iter().enumerate() {
             let earlier = binds.iter().take(index).find(|(_, other)| overlap(*bind, *other));
             if let Some((other_path, other)) = earlier {
-                // Told about the one that the operator wrote; the other may be a default.
+                // Reported at the one that the operator has set; the other may be a default.
                 let later = (path, other_path, other);
                 let (path, other_path, other) = if self.document.has(path) { later } else { (other_path, path, bind) };
                 let message = format!("collides with {other_path} ({other})");
-                self.diagnostic(path, message, "give each its own port");
+                self.error(path, message, "give each its own port");
             }
         }
     }
 }
 
-/// Whether a machine can have this address and take connections there; if not, why.
+/// Whether this can be the address of a listener; if not, what is wrong and what helps.
 fn can_be_own(address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
-    const MEND: &str = "write an address of this machine, or \"[::]\" for all of them";
+    const HELP: &str = "write an address of this machine, or \"[::]\" for all of them";
     let link_local_without_zone = |address: SocketAddr| match address {
         SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
         SocketAddr::V4(_) => false,
     };
     let (is_multicast, is_reserved) = match CanonicalIp::new(address.ip()).get() {
-        // 0.0.0.0/8 but for the wildcard, and 240.0.0.0/4 (RFC 6890 §2.2.2).
+        // 0.0.0.0/8 except the wildcard, and 240.0.0.0/4 (RFC 6890 §2.2.2).
         IpAddr::V4(ip) => (ip.is_multicast(), !ip.is_unspecified() && matches!(ip.octets(), [0 | 240.., ..])),
         IpAddr::V6(ip) => (ip.is_multicast(), false),
     };
     match (is_multicast, is_reserved) {
-        (true, _) => Err(("is a multicast address, which takes no connections", MEND)),
-        (_, true) => Err(("is a reserved address, which no machine has", MEND)),
+        (true, _) => Err(("is a multicast address, which takes no connections", HELP)),
+        (_, true) => Err(("is a reserved address, which no machine has", HELP)),
         _ if link_local_without_zone(address) => {
             Err(("is on a link, but does not say on which", "add the interface's number, like \"[fe80::1%2]:8443\""))
         }
@@ -147,14 +148,15 @@ fn can_be_own(address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
     }
 }
 
-/// Whether both cannot be bound: the same port, and one address or a wildcard that covers the other's.
+/// Whether the two cannot be bound both: they have the same port, and the same address or a wildcard that covers the
+/// other.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    // Port 0 is a free port of the kernel's choice, never the same twice.
+    // For port 0 the kernel chooses a free port, never the same twice.
     if a.port() != b.port() || a.port() == 0 {
         return false;
     }
     let covers = |wide: IpAddr, other: IpAddr| match wide {
-        // `[::]` is dual-stack: it takes IPv4 too.
+        // `[::]` is dual-stack: it accepts IPv4, too.
         IpAddr::V6(address) => address.is_unspecified(),
         IpAddr::V4(address) => address.is_unspecified() && (other.is_ipv4() || other.is_unspecified()),
     };

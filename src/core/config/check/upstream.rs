@@ -1,4 +1,4 @@
-//! How names become addresses, and which addresses may be reached.
+//! How names are resolved, and which addresses may be dialled.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ impl Checker<'_> {
             cache_size: or(cache_size, defaults::DNS_CACHE_SIZE),
         };
         if dns.server.port() == 0 || dns.server.ip().is_unspecified() {
-            self.diagnostic(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
+            self.error(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
         }
         if dns.min_ttl > dns.max_ttl {
             let key = if self.document.has(&path.key("min_ttl")) { "min_ttl" } else { "max_ttl" };
             let message = format!("min_ttl ({:?}) is above max_ttl ({:?})", dns.min_ttl, dns.max_ttl);
-            self.plain_problem(&path.key(key), message, "lower min_ttl or raise max_ttl");
+            self.key_error(&path.key(key), message, "lower min_ttl or raise max_ttl");
         }
         dns
     }
@@ -40,7 +40,7 @@ impl Checker<'_> {
         let networks = path.key("allowed_networks");
         let allowed = allowed_networks.map_or_else(defaults::allowed_networks, |list| list.0);
         if allowed.is_empty() && self.document.is_empty_list(&networks) {
-            self.diagnostic(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
+            self.error(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
         }
         for network in allowed.iter().filter(|network| network.prefix_len() == 0) {
             let message = format!("contains {network}: every name leads everywhere, like an open relay");
@@ -54,16 +54,16 @@ impl Checker<'_> {
 
     fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> BTreeMap<Hostname, Hostname> {
         let mut names = BTreeMap::new();
-        for (asked, Read(instead)) in raw {
-            match Hostname::parse(asked.as_bytes()) {
+        for (requested, Read(instead)) in raw {
+            match Hostname::parse(requested.as_bytes()) {
                 Err(error) => {
                     let message = format!("the key is not a DNS name: {error}");
-                    self.plain_problem(&path.key(&asked), message, "write it like orders.example.com");
+                    self.key_error(&path.key(&requested), message, "write it like orders.example.com");
                 }
                 Ok(name) => {
                     if names.insert(name, instead).is_some() {
                         let message = "the same name stands twice, in different spellings";
-                        self.plain_problem(&path.key(&asked), message, "remove one of the two");
+                        self.key_error(&path.key(&requested), message, "remove one of the two");
                     }
                 }
             }
