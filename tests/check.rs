@@ -168,7 +168,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "policy: \"http://127.0.0.1:0/list\"\n",
-        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has the port 0, where nobody listens; write it like http://127.0.0.1:2772/path"#,
+        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has port 0, where nothing can listen; write it like http://127.0.0.1:2772/path"#,
     ),
     (
         "health: { bind: \"127.0.0.1:9900\" }\n",

@@ -1,6 +1,6 @@
-//! May we dial this address? Asked about the very address passed to connect, on each attempt.
+//! Which addresses may be dialled. Checked for the very address that is passed to connect, on each attempt.
 //!
-//! The first answer is a list that no setting overrides; then our own listeners; then the operator's networks.
+//! First comes a list that no setting overrides, then our own listeners, then the operator's networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use crate::canonical_ip::CanonicalIp;
 use crate::networks::Networks;
 use crate::outcome::RefuseReason;
 
-/// Addresses of a VPC that hand out credentials, or that only we have business with; no setting opens them.
+/// Addresses of a VPC that hand out credentials or are for this machine only. No setting allows them.
 const NEVER: &[(IpAddr, &str)] = &[
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata"),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "ECS task metadata and credentials"),
@@ -24,7 +24,7 @@ const NEVER: &[(IpAddr, &str)] = &[
     (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
 ];
 
-/// What may be dialled.
+/// The rules by which an address may be dialled or not.
 #[derive(Debug, Clone)]
 pub struct DestinationGuard {
     allowed: Networks,
@@ -35,8 +35,8 @@ pub struct DestinationGuard {
 }
 
 impl DestinationGuard {
-    /// `trusted` are the load balancer's subnets, `listeners` all that this process listens on, `own` the
-    /// addresses of this machine.
+    /// `allowed` are the networks that may be dialled, `trusted` the load balancer's subnets, `listeners` all addresses
+    /// that this process listens on, `own` the addresses of this machine, `resolver` is `dns.server`.
     pub fn new(
         allowed: Networks,
         trusted: Networks,
@@ -54,10 +54,14 @@ impl DestinationGuard {
         }
     }
 
-    /// The address to dial, in its one normal form, or why it must not be dialled.
+    /// Returns the address to dial, its IP canonical.
+    ///
+    /// # Errors
+    ///
+    /// [`RefuseReason::DestinationForbidden`] or [`RefuseReason::PointsToSelf`].
     pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
         let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
-        // A translator on the way would turn such an IPv6 address into the IPv4 one inside it.
+        // A translator in the network would turn such an IPv6 address into the IPv4 address embedded in it.
         for ip in with_embedded(ip) {
             if self.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
@@ -65,7 +69,7 @@ impl DestinationGuard {
             if self.is_listener(ip, port) {
                 return Err(RefuseReason::PointsToSelf);
             }
-            if ip.get().is_loopback() && !self.names_loopback(ip) {
+            if ip.get().is_loopback() && !self.allows_loopback(ip) {
                 return Err(RefuseReason::DestinationForbidden);
             }
         }
@@ -78,7 +82,7 @@ impl DestinationGuard {
         Err(RefuseReason::DestinationForbidden)
     }
 
-    /// For the operator's log: why `address` was refused and which setting or zone to look at.
+    /// For the access log: why `address` was refused, and which setting or zone to check.
     pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
         let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
         if let Some(what) = with_embedded(ip).find_map(never) {
@@ -122,7 +126,7 @@ impl DestinationGuard {
     }
 
     /// Whether the operator allows a network that lies within loopback; `0.0.0.0/0` does not.
-    fn names_loopback(&self, ip: CanonicalIp) -> bool {
+    fn allows_loopback(&self, ip: CanonicalIp) -> bool {
         let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
         self.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
     }
@@ -175,7 +179,7 @@ mod tests {
         Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
     }
 
-    fn reach(allowed: &[&str]) -> DestinationGuard {
+    fn guard(allowed: &[&str]) -> DestinationGuard {
         DestinationGuard::new(
             networks(allowed),
             networks(&["192.168.0.0/16", "2001:db8::/64"]),
@@ -189,7 +193,7 @@ mod tests {
     const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
 
     fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
-        reach(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
+        guard(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
     }
 
     #[test]
@@ -225,7 +229,7 @@ mod tests {
             }
             for ip in spellings {
                 for port in [80, 443, 53] {
-                    let found = reach(EVERYWHERE).check(SocketAddr::new(ip, port));
+                    let found = guard(EVERYWHERE).check(SocketAddr::new(ip, port));
                     assert_eq!(found, Err(RefuseReason::DestinationForbidden), "{ip}");
                     refused += 1;
                 }
@@ -235,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_dials_nowhere_everybody_or_the_configured_resolver() {
+    fn unspecified_multicast_and_the_resolver_are_refused() {
         for address in ["0.0.0.0:443", "0.1.2.3:443", "[::]:443", "224.0.0.1:443", "[ff02::1]:443", "10.0.0.2:443"] {
             assert_eq!(check(EVERYWHERE, address), Err(RefuseReason::DestinationForbidden), "{address}");
         }
-        let text = reach(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
+        let text = guard(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
         assert!(text.contains("`dns.server`"), "{text}");
     }
 
@@ -263,12 +267,12 @@ mod tests {
         }
         assert!(check(EVERYWHERE, "10.9.0.7:443").is_ok());
         assert!(check(EVERYWHERE, "10.9.0.8:8443").is_ok());
-        // Bound to one address of loopback, the others are not ours.
+        // A listener on one loopback address does not take the others.
         assert!(check(&["127.0.0.0/8"], "127.0.0.2:9900").is_ok());
     }
 
     #[test]
-    fn a_name_that_leads_to_the_load_balancer_is_told_apart() {
+    fn a_name_that_leads_to_the_load_balancer_has_its_own_reason() {
         for address in ["192.168.3.4:443", "192.168.1.7:443", "10.9.0.7:443", "[2001:db8::5]:443"] {
             assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
         }
@@ -279,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_text_names_the_setting_or_the_usual_cause() {
-        let reach = reach(LATTICE);
+        let guard = guard(LATTICE);
         for (address, part) in [
             ("169.254.170.2:80", "task metadata"),
             ("[64:ff9b::a9fe:aa02]:80", "task metadata"),
@@ -289,7 +293,7 @@ mod tests {
             ("203.0.113.9:443", "`upstream.allowed_networks`"),
         ] {
             let address = address.parse().unwrap();
-            let text = reach.explain(address, reach.check(address).unwrap_err());
+            let text = guard.explain(address, guard.check(address).unwrap_err());
             assert!(text.contains(part), "{text}");
         }
     }

@@ -47,7 +47,7 @@ impl Hits {
         let Some(counter) = self.0.get(rule.index()) else { return };
         counter.count.fetch_add(1, Ordering::Relaxed);
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        // Most hits fall into the same second: a read that all cores share, no write that they fight for.
+        // Most hits fall into the same second: then this is a read of a shared cache line, not a contended write.
         if counter.last.load(Ordering::Relaxed) < seconds {
             counter.last.store(seconds, Ordering::Relaxed);
         }

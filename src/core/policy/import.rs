@@ -1,7 +1,7 @@
-//! nginx `allow`/`deny` files → our access list, with comments kept and everything named that cannot be taken over.
+//! nginx `allow`/`deny` files → our access list. Comments are kept, and what cannot be converted is listed.
 //!
-//! Reading files is the caller's; here text becomes text. What differs between the two worlds is written out: nginx
-//! lets pass what no rule matches, and ignores host bits.
+//! Text in, text out: the caller reads the files. Where nginx behaves differently, the result says so: nginx allows
+//! clients that no rule matches, and ignores host bits.
 
 mod nginx;
 
@@ -12,22 +12,22 @@ use nginx::{Item, items};
 
 use crate::networks::{NetworkError, parse_network};
 
-/// Includes within includes.
+/// Deepest nesting of includes.
 const MAX_DEPTH: usize = 16;
 
-/// The new file, and what an operator must know about it.
+/// The new access list, and what an operator must know about it.
 #[derive(Debug, Default)]
 pub struct Imported {
     pub yaml: String,
-    /// Rules taken over.
+    /// Rules in the new list.
     pub rules: usize,
-    /// `file:line: what, and why not`.
+    /// What was not converted: `file:line: what: why`.
     pub left_out: Vec<String>,
-    /// What was changed to keep its meaning.
+    /// What was changed or added to keep the meaning.
     pub notes: Vec<String>,
 }
 
-/// A file that `include` leads to.
+/// A file named by an `include`.
 #[derive(Debug)]
 pub struct Included {
     pub name: String,
@@ -36,12 +36,12 @@ pub struct Included {
 
 /// Finds the files of an `include`.
 pub trait Include {
-    /// The same for every name of one file.
+    /// A path that is equal for all names of the same file.
     fn identity(&self, name: &str) -> PathBuf {
         name.into()
     }
 
-    /// `pattern` as seen from the file `from`; an error says why there are none.
+    /// The files that match `pattern`, relative to the file `from`; an error says why there are none.
     fn find(&self, from: &str, pattern: &str) -> Result<Vec<Included>, String>;
 }
 
@@ -63,7 +63,7 @@ pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
 struct Importer<'a> {
     out: Imported,
     include: &'a dyn Include,
-    /// The last rule is for everyone, so nothing is left to nginx's default.
+    /// The last rule is for everyone, so nginx's default does not matter.
     ends_with_all: bool,
     /// The files that are being read, each included by the one before.
     open: Vec<PathBuf>,
@@ -142,13 +142,13 @@ impl Importer<'_> {
         }
     }
 
-    /// nginx allows whom no rule matches; we deny.
+    /// nginx allows clients that no rule matches; we deny them.
     fn end(&mut self) {
         if self.out.rules == 0 {
             self.out.yaml = self.out.yaml.replacen("rules:\n", "rules: []\n", 1);
             self.out.notes.push("no rule was found: the new list denies everyone".to_owned());
         } else if !self.ends_with_all && self.out.left_out.is_empty() {
-            self.line("# nginx allows whom no rule above matches. Remove this line if that was never meant.");
+            self.line("# nginx allows clients that no rule above matches. Remove this line if that was never meant.");
             self.line("- allow: all");
             self.out.rules += 1;
             self.out.notes.push(
@@ -157,8 +157,8 @@ impl Importer<'_> {
                     .to_owned(),
             );
         } else if !self.ends_with_all {
-            // Something may be missing that would have denied.
-            self.line("# nginx allows whom no rule matches; not added, because not all was taken over:");
+            // A rule that denies may be among what was not converted.
+            self.line("# nginx allows clients that no rule matches. Not added, because not everything was converted:");
             self.line("# - allow: all");
             self.out.notes.push(
                 "the list does not end with `deny all` or `allow all`: nginx then allows everyone else; the new list \
@@ -177,7 +177,7 @@ impl Importer<'_> {
         let _ = writeln!(self.out.yaml, "  {}", printable(text).trim_end());
     }
 
-    /// Onto the end of the last line.
+    /// Appends a comment to the last line.
     fn trailing(&mut self, text: &str) {
         if self.out.yaml.ends_with('\n') {
             self.out.yaml.pop();
@@ -186,14 +186,14 @@ impl Importer<'_> {
     }
 }
 
-/// Another directive begins within this one, so that the end of the first is missing.
+/// What is wrong if another directive begins within this one: the first has no end.
 fn missing_end(words: &[String]) -> Option<String> {
     let next = words.iter().skip(1).position(|word| matches!(word.as_str(), "allow" | "deny" | "include"))?;
     let first = words.get(..=next)?.join(" ");
     Some(format!("a `;` is missing after `{first}`"))
 }
 
-/// Control characters would end the comment, or the file's being YAML.
+/// Without control characters: one would end the comment, or be refused in YAML.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

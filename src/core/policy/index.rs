@@ -1,9 +1,8 @@
-//! The rules compiled: a prefix trie leads from an address to the rules that could be about it.
+//! The compiled rules: a prefix trie leads from an address to the rules that could match it.
 //!
-//! A client's address is covered by few of the prefixes that occur in a list, however long the list is: the trie
-//! finds the longest of them, and each knows the next longer that covers it. A prefix keeps the ids of its rules in
-//! order; those with names or endpoints are found by hashing what the client asks for. The first match overall is the
-//! lowest id among them.
+//! However long a list is, few of its prefixes cover a given address. The trie finds the longest of them, and each links
+//! to the next shorter one that covers it. A prefix has the ids of its rules in order; those with names or endpoints are
+//! found by hashing the requested name and the endpoint. The first match overall is the lowest id among them.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
@@ -13,7 +12,7 @@ use super::{Action, Admission, Decision, ListenerView, NamePattern, Rule, RuleId
 use crate::client::{Client, EndpointId};
 use crate::hostname::Hostname;
 
-/// Named allow rules tried for one client before a name is known. Beyond that the client is let in to ask, which
+/// Allow rules with names that are tried for one client before its name is known. Past it, the client is admitted, which
 /// is always safe: [`Index::route`] decides.
 const MAX_TRIED: usize = 64;
 
@@ -34,11 +33,11 @@ pub(super) struct Index {
 struct Bucket {
     /// Rules without names and endpoints.
     plain: Span,
-    /// Which of `keyed` holds the others.
+    /// The index in `Index::keyed` of the others.
     keyed: Option<u32>,
     /// Allow rules with names.
     named_allows: Span,
-    /// Of the longest prefix that covers this one.
+    /// The bucket of the longest prefix that covers this one.
     outer: Option<BucketId>,
 }
 
@@ -56,7 +55,7 @@ struct Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Term(u32);
 
-/// None: the rule asks for no name, or no endpoint.
+/// `None`: the rule has no condition on the name, or on the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ConditionKey {
     name: Option<Term>,
@@ -87,7 +86,7 @@ impl Index {
                 drafts.entry(network.trunc()).or_default().add(rule, RuleId::new(number), &keys);
             }
         }
-        // Neighbours are evaluation for by neighbours: they stand together in memory.
+        // Neighbouring networks are looked up together, so they are next to each other in memory.
         let mut drafts: Vec<(IpNet, Draft)> = drafts.into_iter().collect();
         drafts.sort_unstable_by_key(|(network, _)| *network);
         for (network, draft) in drafts {
@@ -102,7 +101,7 @@ impl Index {
         index
     }
 
-    /// The longest prefix that covers `network`; while the index is built, what covers a network comes before it.
+    /// The longest prefix that covers `network`. Networks are inserted after those that cover them.
     fn covering(&self, network: &IpNet) -> Option<BucketId> {
         match network {
             IpNet::V4(network) => self.v4.get_lpm(network).map(|(_, id)| *id),
@@ -123,7 +122,7 @@ impl Index {
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
         let evaluation = Evaluation { rules, client, listener };
-        // The rule that decides about every name that the list does not mention.
+        // The rule that decides about all names that the list does not mention.
         let innermost = self.innermost(client);
         let nameless = self.first(&evaluation, innermost, &[]);
         if decision(rules, nameless).allowed || self.some_name_is_allowed(&evaluation, innermost, nameless) {
@@ -147,7 +146,7 @@ impl Index {
                     continue;
                 };
                 for pattern in &rule.to {
-                    // Every name below a wildcard is matched by what matches the wildcard as a whole.
+                    // What covers the wildcard matches all names below it.
                     let terms = self.names.of_pattern(pattern);
                     tried += 1;
                     if tried > MAX_TRIED
@@ -161,7 +160,7 @@ impl Index {
         false
     }
 
-    /// The lowest rule about this client with no name or one of `names`.
+    /// The first rule that matches this client and has no names or one of `names`.
     fn first(&self, evaluation: &Evaluation<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
         let endpoint = evaluation.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
         let mut best = None;
@@ -179,13 +178,13 @@ impl Index {
         best
     }
 
-    /// Lowers `best` to the first rule of `span` that is open.
+    /// Lowers `best` to the first rule of `span` that holds on the listener.
     fn lower(&self, evaluation: &Evaluation<'_>, span: Span, best: &mut Option<RuleId>) {
         for id in self.span(span) {
             if best.is_some_and(|best| best <= *id) {
                 return;
             }
-            if evaluation.rules.get(id.index()).is_some_and(|rule| rule.is_open(evaluation.listener)) {
+            if evaluation.rules.get(id.index()).is_some_and(|rule| rule.holds_on(evaluation.listener)) {
                 *best = Some(*id);
                 return;
             }
@@ -197,12 +196,12 @@ impl Index {
         self.ids.get(at(span.start)..at(span.start).saturating_add(at(span.len))).unwrap_or_default()
     }
 
-    /// What is known about the longest prefix that covers the client's address.
+    /// The bucket of the longest prefix that covers the client's address.
     fn innermost(&self, client: &Client) -> Option<&Bucket> {
         self.at(self.covering(&IpNet::from(client.ip.get()))?)
     }
 
-    /// The bucket and those of all prefixes around it.
+    /// The bucket and those of all shorter prefixes that cover it.
     fn outwards<'a>(&'a self, innermost: Option<&'a Bucket>) -> impl Iterator<Item = &'a Bucket> {
         std::iter::successors(innermost, |bucket| self.at(bucket.outer?))
     }
@@ -211,7 +210,7 @@ impl Index {
         self.buckets.get(usize::try_from(id.0).ok()?)
     }
 
-    /// Under which keys a rule is found.
+    /// The keys under which a rule is found.
     fn keys(&mut self, rule: &Rule) -> Vec<ConditionKey> {
         let names: Vec<Option<Term>> = match &*rule.to {
             [] => vec![None],
@@ -243,7 +242,7 @@ impl Index {
     }
 }
 
-/// Who asks, and whom.
+/// What rules are evaluated for.
 struct Evaluation<'a> {
     rules: &'a [Rule],
     client: &'a Client,
@@ -251,10 +250,10 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Whether everything but source and name holds.
+    /// Whether all conditions hold, except those on source and name.
     fn holds(&self, rule: &Rule) -> bool {
         let via = rule.via.is_empty() || self.client.endpoint.is_some_and(|id| rule.via.contains(&id));
-        via && rule.is_open(self.listener)
+        via && rule.holds_on(self.listener)
     }
 }
 
@@ -263,7 +262,7 @@ fn decision(rules: &[Rule], first: Option<RuleId>) -> Decision {
     Decision { allowed, rule: first }
 }
 
-/// A prefix's rules while they are collected.
+/// The rules of a prefix while they are collected.
 #[derive(Default)]
 struct Draft {
     plain: Vec<RuleId>,
@@ -288,7 +287,7 @@ impl Draft {
 
 impl NameIndex {
     fn term(&mut self, pattern: &NamePattern) -> Term {
-        // One numbering for both maps: a name is never evaluation for as a pattern.
+        // One numbering for both maps: a term is either a name or a wildcard.
         let next = Term(to_u32(self.exact.len() + self.below.len()));
         match pattern {
             NamePattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),
@@ -318,7 +317,7 @@ impl NameIndex {
         }
     }
 
-    /// The wildcards above `name`, from the last label on and no deeper than the list goes.
+    /// The wildcards that match `name`, shortest first, with no more labels than the longest in the list.
     fn below(&self, name: &str) -> impl Iterator<Item = Term> {
         let dots = memchr::memrchr_iter(b'.', name.as_bytes()).take(self.depth);
         dots.filter_map(|dot| self.below.get(name.get(dot + 1..)?).copied())

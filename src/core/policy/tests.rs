@@ -1,4 +1,4 @@
-//! The compiled list against the plain reading of its rules, and the rules of the language.
+//! The rules of the language, and the compiled list against a plain loop over its rules.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn name(text: &str) -> Hostname {
 const TLS: ListenerView<'_> = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
 const HTTP: ListenerView<'_> = ListenerView { name: "http", public_port: 80, now: SystemTime::UNIX_EPOCH };
 
-/// The line of the deciding rule, and its answer.
+/// Whether the client is allowed, and the line of the deciding rule.
 fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &str) -> (bool, Option<u32>) {
     let decision = policy.route(client, listener, &name(to));
     (decision.allowed, decision.rule.and_then(|id| policy.rule(id)).map(|rule| rule.line))
@@ -189,18 +189,18 @@ fn mistakes_are_reported_with_place_and_help() {
         ("groups: {a: [b]}\nrules: []", "groups.a[0]: \"b\" is not a network"),
         (
             "rules:\n- allow: no",
-            "\"no\" is not a network; write `all` or networks; whom to refuse stands behind `deny:`",
+            "\"no\" is not a network; write `all` or networks; clients to refuse belong under `deny:`",
         ),
         ("rules: no", "rules: found string \"no\"; write a list"),
         ("rules:\n- {allow: all, to: 'http://a.test'}", "a character is not a letter, digit"),
     ] {
-        let told = diagnostics(text);
-        assert!(told.iter().any(|line| line.contains(expected)), "{text}\n{told:#?}");
+        let lines = diagnostics(text);
+        assert!(lines.iter().any(|line| line.contains(expected)), "{text}\n{lines:#?}");
     }
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_up_to_a_bound() {
+fn all_errors_are_reported_at_once_up_to_a_bound() {
     assert_eq!(diagnostics("rules:\n- allow: x1\n- alow: all\n- {deny: all, port: 0}\n").len(), 3);
     let many = "- allow: 300.0.0.0/8\n".repeat(5000);
     assert_eq!(diagnostics(&format!("rules:\n{many}")).len(), 25);
@@ -215,12 +215,12 @@ impl Policy {
     }
 }
 
-/// What the language means, without any index.
+/// The meaning of the language, without any index.
 fn naive(rules: &[Rule], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Option<usize> {
     rules.iter().position(|rule| rule.mismatch(client, listener, Some(name)).is_none())
 }
 
-/// Names and patterns from so few labels that they meet.
+/// Names and patterns made of so few labels that they overlap.
 const NAMES: &[&str] = &["a", "b.a", "c.b.a", "d.c.b.a", "c.a", "x.y"];
 const ENDPOINTS: &[&str] = &["vpce-1", "vpce-2"];
 
@@ -267,7 +267,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         })
 }
 
-fn asking() -> impl Strategy<Value = (Client, &'static str, u16, u64)> {
+fn connection() -> impl Strategy<Value = (Client, &'static str, u16, u64)> {
     let v4 = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n)));
     let mapped = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n).to_ipv6_mapped()));
     let v6 = (0u128..4).prop_map(|n| IpAddr::from(std::net::Ipv6Addr::from(n << 120 | n)));
@@ -289,7 +289,7 @@ proptest! {
     #[test]
     fn the_index_decides_like_the_plain_loop(
         rules in prop::collection::vec(rule(), 0..24),
-        (client, listener, public_port, now) in asking(),
+        (client, listener, public_port, now) in connection(),
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let listener = ListenerView { name: listener, public_port, now };

@@ -1,4 +1,4 @@
-//! Single values of a rule: names, endpoints, the end of its validity.
+//! Single values of a rule: its name, groups, endpoints, and when it ends.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use jiff::fmt::temporal::Pieces;
 use crate::client::EndpointId;
 use crate::yaml::ValueError;
 
-/// A rule's name stands in metrics.
+/// Longest name of a rule, in bytes: it is a label of metrics.
 const MAX_NAME: usize = 64;
 
-/// A group's name must not be mistakable for an address.
+/// A group's name must not look like an address.
 pub(super) fn group_name(name: &str) -> Result<(), ValueError> {
     let word = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -26,9 +26,9 @@ pub(super) fn group_name(name: &str) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// A VPC endpoint's id as an operator writes it.
+/// Parses the id of a VPC endpoint as operators write it: `vpce-…`.
 pub fn endpoint(text: &str) -> Result<EndpointId, ValueError> {
-    // `vpce-svc-…` is the service's id, which no client comes through.
+    // `vpce-svc-…` is the id of an endpoint service; clients come through an endpoint.
     let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
     id.and_then(|_| EndpointId::parse(text.as_bytes()))
         .ok_or_else(|| ValueError::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
@@ -45,8 +45,8 @@ pub(super) fn rule_name(text: &str) -> Result<Box<str>, ValueError> {
     Ok(text.into())
 }
 
-/// A moment (RFC 3339), or a date, whose whole day in UTC still counts; both up to the end of the year 9999, by which
-/// some say "never".
+/// A moment (RFC 3339), or a date, which includes its whole day in UTC. Both up to the end of the year 9999, which some
+/// write for "never".
 pub(super) fn end(text: &str) -> Result<SystemTime, ValueError> {
     let not_a_time = || ValueError::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
     let pieces = Pieces::parse(text).map_err(|_| not_a_time())?;

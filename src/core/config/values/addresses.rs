@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::yaml::{FromScalar, ValueError};
 
-/// An address and port, by what it is for: each has its own example in the help.
+/// Addresses with a port, one type for each key: its help shows the key's own example.
 macro_rules! addresses {
     ($($(#[$doc:meta])* $name:ident, $host:literal, $port:literal;)+) => {$(
         $(#[$doc])*
@@ -38,7 +38,7 @@ addresses! {
     ResolverAddress, "169.254.169.253", "53";
 }
 
-/// What was meant by something that is almost an address and port; `host` and `usual` are the example's.
+/// What to write instead of something that is almost an address and port; `host` and `usual` are those of the example.
 fn address_help(text: &str, host: &str, usual: &str) -> String {
     let port = text.strip_prefix("*:").or(text.strip_prefix(':')).unwrap_or(text);
     if port.parse::<u16>().is_ok() {

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 
 use crate::yaml::{FromScalar, ValueError};
 
-/// Longest duration taken: whoever writes more has mistyped the unit.
+/// Longest duration accepted: a longer one is a mistyped unit.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
-/// Zero included; [`Timeout`](crate::config::Timeout) is without.
+/// From zero to [`MAX_DURATION`]; a [`Timeout`](crate::config::Timeout) is more than zero.
 impl FromScalar for Duration {
     const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
 

@@ -57,7 +57,7 @@ fn loopback_url(url: &str) -> Result<LoopbackUrl, ValueError> {
     }
     if address.port() == 0 {
         return Err(ValueError::new(
-            "has the port 0, where nobody listens",
+            "has port 0, where nothing can listen",
             "write it like http://127.0.0.1:2772/path",
         ));
     }
@@ -74,7 +74,7 @@ impl FromScalar for LogOutput {
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
         match text {
             "stdout" => Ok(Self::Stdout),
-            // A bare word is more likely a mistyped `stdout` than a file in a directory nobody knows.
+            // A bare word is more likely a mistyped `stdout` than a file in an unknown directory.
             path if path.contains('/') => PathBuf::from_scalar(path).map(Self::File),
             _ => Err(ValueError::new(
                 "is neither stdout nor a path",

@@ -2,10 +2,10 @@
 
 use crate::yaml::{FromScalar, ValueError};
 
-/// Listener names stand in every log line and metric.
+/// Longest name of a listener, in bytes: it is in every log line and metric.
 const MAX_NAME: usize = 32;
 
-/// A listener's name: unique, and harmless in a log line and a metric's label.
+/// A listener's name, safe in a log line and in a metric's label.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct ListenerName(pub(in crate::config) String);
 
@@ -51,7 +51,7 @@ impl FromScalar for MetricWord {
     }
 }
 
-/// An AWS account id.
+/// An AWS account id: 12 digits.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct AccountId(pub(in crate::config) Box<str>);
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::yaml::{FromScalar, ValueError, number};
 
-/// More threads than any machine that Fargate offers; more is a typing error.
+/// Workers at most: far more than Fargate has CPUs.
 const MAX_WORKERS: usize = 1024;
 /// `limits.connections` and `limits.half_open`.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub(in crate::config) enum Memory {
     Bytes(u64),
 }
 
-/// Below this a handful of long hellos would be all that fits.
+/// Below this, only a handful of long hellos would fit.
 const MIN_MEMORY: u64 = 1 << 20;
 
 impl FromScalar for Memory {
@@ -56,7 +56,7 @@ impl FromScalar for Memory {
             return Ok(Self::Auto);
         }
         if let Ok(number) = text.parse::<u64>() {
-            // So much can only be meant in bytes.
+            // A number from a mebibyte on can only mean bytes.
             let help = match number >> 20 {
                 0 => format!("write \"{text}MiB\" or \"{text}KiB\""),
                 mebibytes => format!("write \"{mebibytes}MiB\""),

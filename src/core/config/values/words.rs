@@ -3,7 +3,7 @@
 use crate::config::{Ipv6, LogFormat, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
 use crate::yaml::{FromScalar, ValueError, word};
 
-/// An enum that is written as one of a few fixed words.
+/// Implements [`FromScalar`] for an enum by the words of its variants.
 macro_rules! words {
     ($type:ident, $expected:literal: $($word:literal => $variant:ident),+) => {
         impl FromScalar for $type {
@@ -26,7 +26,7 @@ impl FromScalar for Protocol {
 
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
         word(text, &[("tls", Self::Tls), ("http", Self::Http)]).map_err(|error| ValueError {
-            // By its letters, https would be nearest to http.
+            // By spelling, https would be nearest to http.
             help: match text.to_ascii_lowercase().as_str() {
                 "https" | "ssl" | "sni" | "tls1.2" | "tls1.3" => "write \"tls\"".to_owned(),
                 "tcp" => "write \"tls\", or \"http\" for requests in the clear: the name must be read from one of them"

@@ -1,6 +1,6 @@
 //! The syntax of nginx's configuration files, as far as it is needed to find directives and comments.
 
-/// A item of an nginx file.
+/// Part of a configuration file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Blank,
@@ -13,12 +13,12 @@ pub(super) enum Item {
         words: Vec<String>,
         line: usize,
     },
-    /// A directive with a block, its content left out.
+    /// A directive with a block, without the block's content.
     Block {
         words: Vec<String>,
         line: usize,
     },
-    /// The file ends within a directive or block.
+    /// A directive or block that the file ends in.
     Unfinished {
         words: Vec<String>,
         line: usize,
@@ -27,7 +27,7 @@ pub(super) enum Item {
     },
 }
 
-/// Comments, directives and blocks in the order in which they stand.
+/// Comments, directives and blocks in their order.
 pub(super) fn items(text: &str) -> Vec<Item> {
     let mut scan = Scan::default();
     for (line, number) in text.lines().zip(1..) {
@@ -40,12 +40,12 @@ pub(super) fn items(text: &str) -> Vec<Item> {
 struct Scan {
     items: Vec<Item>,
     words: Vec<String>,
-    /// Where the open directive, or block, began.
+    /// The line at which the open directive or block began.
     start: usize,
     /// Open braces.
     depth: usize,
     block: Vec<String>,
-    /// The quote that a word began with.
+    /// The quote with which the open word began.
     quote: Option<char>,
 }
 
@@ -53,7 +53,7 @@ impl Scan {
     fn line(&mut self, line: &str, number: usize) {
         let open = !self.words.is_empty() || self.depth > 0;
         if line.trim().is_empty() && !open {
-            // One blank line is as good as three.
+            // Several blank lines become one.
             if self.items.last().is_some_and(|last| *last != Item::Blank) {
                 self.items.push(Item::Blank);
             }

@@ -1,4 +1,4 @@
-//! What is taken over from nginx, and what is named instead.
+//! What is converted from nginx, and what is listed instead.
 
 use super::*;
 use crate::diagnostic::Origin;
@@ -20,7 +20,7 @@ fn body(imported: &Imported) -> &str {
 }
 
 #[test]
-fn the_incumbents_list_is_taken_over() {
+fn the_incumbents_list_is_converted() {
     let imported = imported("allow 192.168.0.0/16;\nallow 172.16.0.0/12;\nallow 10.0.0.0/8;\ndeny all;\n");
     assert_eq!(
         body(&imported),
@@ -45,7 +45,7 @@ fn what_nginx_does_silently_is_written_out() {
         body(&first).lines().map(str::trim).collect::<Vec<_>>(),
         [
             "- allow: 10.0.0.0/8   # nginx ignores the host bits of 10.0.0.5/8",
-            "# nginx allows whom no rule above matches. Remove this line if that was never meant.",
+            "# nginx allows clients that no rule above matches. Remove this line if that was never meant.",
             "- allow: all"
         ]
     );
@@ -55,7 +55,7 @@ fn what_nginx_does_silently_is_written_out() {
 }
 
 #[test]
-fn what_cannot_be_taken_over_is_named_with_its_line() {
+fn what_cannot_be_converted_is_listed_with_its_line() {
     let text = "allow unix:;\nsatisfy any;\nlocation /x {\n  allow 1.2.3.4; # }\n  if (a) { deny all; }\n}\n\
                 allow example.com;\ninclude more.conf;\nallow 'a b';\ndeny all;\nallow 10.0.0.1";
     let imported = imported(text);
@@ -87,8 +87,8 @@ fn includes_are_followed_and_end_somewhere() {
     // The same file twice is no cycle.
     let imported = import("a.conf", "include b.conf;\ninclude b.conf;\ndeny all;\n", &include);
     assert_eq!(imported.rules, 7);
-    let told = "c.conf:2: include b.conf: b.conf would include itself";
-    assert_eq!(imported.left_out, [told, told]);
+    let cycle = "c.conf:2: include b.conf: b.conf would include itself";
+    assert_eq!(imported.left_out, [cycle, cycle]);
     let deeper = |_: &str, pattern: &str| {
         let text = format!("allow 10.0.0.1;\ninclude {pattern}x;");
         Ok(vec![Included { name: pattern.to_owned(), text }])
@@ -99,8 +99,8 @@ fn includes_are_followed_and_end_somewhere() {
 }
 
 #[test]
-fn a_missing_end_is_told_as_that() {
-    for (text, told) in [
+fn a_missing_end_is_reported_as_that() {
+    for (text, expected) in [
         ("allow 10.0.0.1\ndeny all;\n", "allow 10.0.0.1 deny all: a `;` is missing after `allow 10.0.0.1`"),
         ("allow 10.0.0.1 # x\nallow all", "allow 10.0.0.1 allow all: a `;` is missing after `allow 10.0.0.1`"),
         ("deny all\n", "deny all: the `;` at its end is missing"),
@@ -110,6 +110,6 @@ fn a_missing_end_is_told_as_that() {
         ("allow \"10.0.0.1;\ndeny all;\n", "the `\"` at its end is missing"),
     ] {
         let imported = imported(text);
-        assert!(imported.left_out.len() == 1 && imported.left_out[0].ends_with(told), "{:?}", imported.left_out);
+        assert!(imported.left_out.len() == 1 && imported.left_out[0].ends_with(expected), "{:?}", imported.left_out);
     }
 }

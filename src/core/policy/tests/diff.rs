@@ -44,7 +44,7 @@ fn a_diff_is_about_addresses_not_lines() {
 }
 
 #[test]
-fn a_diff_tells_names_apart_where_rules_do() {
+fn a_diff_distinguishes_names_where_rules_do() {
     let old = "- { allow: 10.0.0.0/8, to: [a.test, '*.b.test'] }";
     assert_eq!(diffs(old, "- { allow: 10.0.0.0/8, to: ['*.b.test'] }"), ["name a.test - 10.0.0.0/8 by 0"]);
     assert_eq!(diffs(old, "- allow: 10.0.0.0/8"), ["any name but a.test, *.b.test + 10.0.0.0/8 by 2"]);
@@ -52,14 +52,14 @@ fn a_diff_tells_names_apart_where_rules_do() {
         diffs("- allow: 10.0.0.0/8", "- { deny: 10.0.0.0/8, port: 80 }\n- allow: 10.0.0.0/8"),
         ["any name; port 80 - 10.0.0.0/8 by 2"]
     );
-    // A pattern may hold a name that the lists mention of its own.
+    // A pattern may match a name that the lists also mention exactly.
     let both = "- { deny: 10.0.0.0/8, to: a.b.test }\n- { allow: 10.0.0.0/8, to: ['*.b.test'] }";
     assert_eq!(diffs(both, "- deny: 192.0.2.1"), ["name *.b.test, but not a.b.test - 10.0.0.0/8 by 0"]);
     assert_eq!(diffs(both, "- allow: 10.0.0.0/8"), ["any name but *.b.test, and a.b.test + 10.0.0.0/8 by 2"]);
 }
 
 #[test]
-fn a_diff_says_as_little_as_it_can_about_whom() {
+fn a_diff_describes_scopes_in_few_lines() {
     let shipped = policy(include_str!("../../../../conf/ipcontrol.yaml"));
     let rules = policy(include_str!("../../../../conf/rules.ipcontrol.yaml"));
     let changes = diff::diff(&shipped, &rules, SystemTime::UNIX_EPOCH).unwrap();
@@ -81,19 +81,19 @@ proptest! {
     fn a_diff_is_what_changes(
         old in prop::collection::vec(rule(), 0..8),
         new in prop::collection::vec(rule(), 0..8),
-        (client, listener, port, now) in asking(),
+        (client, listener, port, now) in connection(),
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
         let changes = diff::diff(&old, &new, now).unwrap();
-        // Whoever gets another answer is in a range that is told.
+        // A client whose decision changes is in a reported range.
         let listener = ListenerView { name: listener, public_port: port, now };
         for asked in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
             let before = old.route(&client, &listener, &asked).allowed;
             let after = new.route(&client, &listener, &asked).allowed;
-            let told = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
-            let told = told.into_iter().any(|range| range_has(range, client.ip.get()));
-            prop_assert!(before == after || told, "{asked} {before} {after} {changes:?}");
+            let reported = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
+            let reported = reported.into_iter().any(|range| range_has(range, client.ip.get()));
+            prop_assert!(before == after || reported, "{asked} {before} {after} {changes:?}");
         }
         let same = diff::diff(&new, &new, now).unwrap();
         prop_assert!(same.is_empty(), "{same:?}");

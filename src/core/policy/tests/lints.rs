@@ -1,4 +1,4 @@
-//! What is doubtful is reported, and what is not is left alone.
+//! Rules that are probably not meant are reported, and others are not.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn lints(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn doubtful_rules_are_told() {
+fn doubtful_rules_are_reported() {
     for (text, expected) in [
         (
             "- deny: all\n- allow: 10.0.0.0/8",
@@ -42,8 +42,8 @@ fn doubtful_rules_are_told() {
         ("- { allow: all, to: localhost }", "rules[0]: is for localhost, which is the name of this machine"),
         ("- allow: all\ngroups: { a: 10.0.0.0/8 }", ":3:14: groups.a: is used by no rule"),
     ] {
-        let told = lints(&format!("rules:\n{text}\n"));
-        assert!(told.len() == 1 && told[0].contains(expected), "{text}\n{told:#?}");
+        let lines = lints(&format!("rules:\n{text}\n"));
+        assert!(lines.len() == 1 && lines[0].contains(expected), "{text}\n{lines:#?}");
     }
     assert!(lints("rules: []\n")[0].contains("everyone is denied"));
     let cut = "ipcontrol.yaml:2:18: ends in the middle of a line, as a file does that was cut short";
@@ -51,7 +51,7 @@ fn doubtful_rules_are_told() {
 }
 
 #[test]
-fn what_is_meant_is_not_told() {
+fn sensible_rules_are_not_reported() {
     for text in [
         "- deny: 10.1.0.0/16\n- allow: 10.0.0.0/8\n- deny: all",
         "- { deny: 10.0.0.0/8, to: a.test }\n- allow: 10.0.0.0/8",
@@ -61,15 +61,15 @@ fn what_is_meant_is_not_told() {
         "- allow: 0.0.0.0/0\n- allow: '::/0'",
         "- { allow: all, via: vpce-1 }\n- { deny: all, via: vpce-2 }",
     ] {
-        let told = lints(&format!("rules:\n{text}\n"));
-        assert!(told.is_empty(), "{text}\n{told:#?}");
+        let lines = lints(&format!("rules:\n{text}\n"));
+        assert!(lines.is_empty(), "{text}\n{lines:#?}");
     }
 }
 
 proptest! {
-    /// A rule told as never reached never decides; a rule that decides somewhere is not told.
+    /// A rule reported as never reached never decides.
     #[test]
-    fn unreached_means_unreached(rules in prop::collection::vec(rule(), 0..12), (client, listener, port, now) in asking()) {
+    fn unreached_means_unreached(rules in prop::collection::vec(rule(), 0..12), (client, listener, port, now) in connection()) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let listener = ListenerView { name: listener, public_port: port, now };
         let policy = Policy::of_rules(rules);
