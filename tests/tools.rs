@@ -216,9 +216,9 @@ fn import_names_what_it_leaves_out() {
     let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
     assert_eq!(output.status.code(), Some(1));
     let told = err(&output);
-    assert!(told.contains("not taken over: ipcontrol.conf:1: satisfy any: "), "{told}");
-    assert!(told.contains("not taken over: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
-    assert!(told.contains("denies them, because something was not taken over"), "{told}");
+    assert!(told.contains("not imported: ipcontrol.conf:1: satisfy any: "), "{told}");
+    assert!(told.contains("not imported: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
+    assert!(told.contains("denies them, because something was not imported"), "{told}");
     assert!(out(&output).contains("  # - allow: all\n"), "{}", out(&output));
 }
 
@@ -233,7 +233,7 @@ fn import_ends_a_cycle_at_its_first_turn() {
     for name in ["ipcontrol.conf", "./conf.d/../ipcontrol.conf"] {
         let output = latticegate(&directory, &["import", name]);
         let told = err(&output);
-        assert_eq!((output.status.code(), told.matches("not taken over: ").count()), (Some(1), 1), "{told}");
+        assert_eq!((output.status.code(), told.matches("not imported: ").count()), (Some(1), 1), "{told}");
         assert!(
             told.contains("more.conf:2: include ../ipcontrol.conf: ") && told.contains("would include itself"),
             "{told}"

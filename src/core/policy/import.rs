@@ -1,4 +1,4 @@
-//! nginx `allow`/`deny` files → our access list. Comments are kept, and what cannot be converted is listed.
+//! nginx `allow`/`deny` files → our access list. Comments are kept, and what cannot be imported is listed.
 //!
 //! Text in, text out: the caller reads the files. Where nginx behaves differently, the result says so: nginx allows
 //! clients that no rule matches, and ignores host bits.
@@ -21,7 +21,7 @@ pub struct Imported {
     pub yaml: String,
     /// Rules in the new list.
     pub rules: usize,
-    /// What was not converted: `file:line: what: why`.
+    /// What was not imported: `file:line: what: why`.
     pub left_out: Vec<String>,
     /// What was changed or added to keep the meaning.
     pub notes: Vec<String>,
@@ -157,19 +157,19 @@ impl Importer<'_> {
                     .to_owned(),
             );
         } else if !self.ends_with_all {
-            // A rule that denies may be among what was not converted.
-            self.line("# nginx allows clients that no rule matches. Not added, because not everything was converted:");
+            // A rule that denies may be among what was not imported.
+            self.line("# nginx allows clients that no rule matches. Not added, because not everything was imported:");
             self.line("# - allow: all");
             self.out.notes.push(
                 "the list does not end with `deny all` or `allow all`: nginx then allows everyone else; the new list \
-                 denies them, because something was not taken over"
+                 denies them, because something was not imported"
                     .to_owned(),
             );
         }
     }
 
     fn leave_out(&mut self, name: &str, line: usize, what: &str, why: &str) {
-        self.line(&format!("# not taken over ({name}:{line}): {what}"));
+        self.line(&format!("# not imported ({name}:{line}): {what}"));
         self.out.left_out.push(format!("{name}:{line}: {what}: {why}"));
     }
 
