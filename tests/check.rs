@@ -256,7 +256,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "dns: { server: \"10.0.0.2:53\" }\ndns: { ipv6: off }\n",
-        "latticegate.yaml:2:1: dns: stands twice; remove one of the two",
+        "latticegate.yaml:2:1: dns: appears twice; remove one of the two",
     ),
     ("dns:\nworkers: 2\n", "latticegate.yaml:1:4: dns: has no value; write one, or remove the key"),
     ("dns:\n\tserver: x\n", "latticegate.yaml:2:1: is indented with a tab; use spaces, as YAML demands"),

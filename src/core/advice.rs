@@ -25,7 +25,7 @@ pub fn advice(
         let service = "orders.example.com";
         let authority = if port == usual { service.to_owned() } else { format!("{service}:{port}") };
         return format!(
-            "the client asked for the load balancer's own name; it has to ask for a service: \
+            "the client requested the load balancer's own name; it must request a service: \
              curl --connect-to {service}:{port}:{name}:{port} {scheme}://{authority}"
         )
         .into();

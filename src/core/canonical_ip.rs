@@ -1,7 +1,7 @@
 //! An IP address in its one normal form: an IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is the IPv4 address.
 //!
-//! A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6. Networks, rules and limits are written in IPv4, so an
-//! address that is compared with them has to be a [`CanonicalIp`].
+//! A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6, while operators write networks and rules in IPv4. Only a
+//! [`CanonicalIp`] is compared with them.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

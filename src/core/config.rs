@@ -106,7 +106,7 @@ impl Config {
             if let (Origin::Variable(name), None) = (&diagnostic.origin, &diagnostic.value)
                 && let Some(meant) = env::with_two_underscores(name)
             {
-                diagnostic.help = format!("did you mean {meant}? Two underscores stand between levels").into();
+                diagnostic.help = format!("did you mean {meant}? Two underscores separate levels").into();
             }
         }
         let warnings = injected::warning(&injected).into_iter().collect();
@@ -265,7 +265,7 @@ pub struct Timeouts {
     pub idle: Timeout,
 }
 
-/// How much may be taken. What happens at a limit stands at its reason in `core/outcome.rs`.
+/// How much may be taken. [`RefuseReason`](crate::outcome::RefuseReason) has what happens at each limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections open at a time, on all listeners together.

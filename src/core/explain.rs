@@ -81,7 +81,7 @@ impl Explanation {
         match policy.admit(&client, &view) {
             Admission::Denied(rule) => {
                 self.rules(policy, &client, &view, None, rule);
-                self.step("admit", format!("denied whatever name it asks for, by {}", by(policy, rule)));
+                self.step("admit", format!("denied for every name, by {}", by(policy, rule)));
                 return Err(Conclusion::Refused(RefuseReason::ClientDenied));
             }
             Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
@@ -154,7 +154,7 @@ impl Explanation {
                 self.step("header", "PROXY v2, LOCAL: sent by the load balancer itself".to_owned());
                 let rest = bytes.get(len..).unwrap_or_default();
                 if rest.is_empty() {
-                    return Err(Conclusion::Undecided("a health check asks for nothing and is counted as a probe"));
+                    return Err(Conclusion::Undecided("a health check requests nothing and is counted as a probe"));
                 }
                 // The peer's address, which is not in the bytes.
                 match query.from {

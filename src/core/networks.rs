@@ -26,12 +26,12 @@ impl Networks {
 /// Why a text is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkError {
-    /// Bits are set after the prefix: the address was meant, or this network.
+    /// Bits are set after the prefix. The network with these bits cleared.
     HostBits(IpNet),
     NotANetwork,
 }
 
-/// Reads `10.0.0.0/8`; a bare address is the network of that address alone, IPv4-mapped IPv6 becomes IPv4.
+/// Parses a network, like `10.0.0.0/8`. A bare address is the network of that address alone; IPv4-mapped IPv6 becomes IPv4.
 pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(CanonicalIp::new(address).get()));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_host_bits_and_what_is_no_network() {
+    fn refuses_host_bits_and_what_is_not_a_network() {
         assert_eq!(parse_network("10.1.0.0/8"), Err(NetworkError::HostBits("10.0.0.0/8".parse().unwrap())));
         assert_eq!(parse_network("::ffff:10.1.0.0/104"), Err(NetworkError::HostBits("10.0.0.0/8".parse().unwrap())));
         assert_eq!(parse_network("2001:db8::1/32"), Err(NetworkError::HostBits("2001:db8::/32".parse().unwrap())));

@@ -1,4 +1,4 @@
-//! Single values of the configuration, by kind. Those that the access list has too stand in `yaml/values.rs`.
+//! Single values of the configuration, by kind. Those that the access list uses, too, are in `yaml/values.rs`.
 
 mod addresses;
 mod durations;

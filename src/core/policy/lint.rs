@@ -206,13 +206,13 @@ impl Lints<'_> {
                 if !config.listeners.iter().any(|listener| *listener.name == **name) {
                     let names: Vec<&str> = config.listeners.iter().map(|listener| &*listener.name).collect();
                     let help = format!("the configuration has {}", names.join(", "));
-                    self.warn(id, format!("asks for listener {name:?}, which does not exist"), help);
+                    self.warn(id, format!("is for listener {name:?}, which does not exist"), help);
                 }
             }
             for port in &rule.ports {
                 if !config.listeners.iter().any(|listener| listener.public_port == *port) {
                     let help = "write the port that clients connect to (`public_port` of a listener)";
-                    self.warn(id, format!("asks for port {port}, which no listener has"), help);
+                    self.warn(id, format!("is for port {port}, which no listener has"), help);
                 }
             }
         }

@@ -43,7 +43,7 @@ fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &s
 }
 
 #[test]
-fn names_of_rules_and_listeners_are_taken_as_they_are_written() {
+fn names_of_rules_and_listeners_are_read_as_written() {
     for look in
         ["1.10", "0x1F", "0o17", "017", "yes", "True", "1e3", ".5", "2026-12-31", "123456789012345678901234567890"]
     {
@@ -137,7 +137,7 @@ fn a_client_without_any_name_is_refused_before_it_names_one() {
   - deny: all
 ",
     );
-    // Its only allow rule stands behind a deny that covers every name of it.
+    // Its only allow rule comes after a deny rule that covers all its names.
     assert!(matches!(policy.admit(&client("10.2.0.1"), &TLS), Admission::Denied(Some(_))));
     assert_eq!(policy.admit(&client("10.1.0.1"), &TLS), Admission::Possible);
     assert!(matches!(policy.admit(&client("192.0.2.1"), &TLS), Admission::Denied(Some(_))));
@@ -296,12 +296,12 @@ proptest! {
         let policy = Policy::of_rules(rules.clone());
         let is_allow = |found: Option<usize>| found.is_some_and(|at| rules[at].action == Action::Allow);
         let mut some_name = false;
-        // A name below each pattern, and one that no pattern knows, stand for all names there are.
+        // A name below each pattern, and one that no pattern matches, represent all other names.
         let fresh = NAMES.iter().map(|known| name(&format!("fresh.{known}")));
-        for asked in NAMES.iter().map(|text| name(text)).chain(fresh).chain([name("unheard.of")]) {
-            let expected = naive(&rules, &client, &listener, &asked);
-            let decision = policy.route(&client, &listener, &asked);
-            prop_assert_eq!(decision.rule.map(RuleId::index), expected, "{}", asked);
+        for requested in NAMES.iter().map(|text| name(text)).chain(fresh).chain([name("unheard.of")]) {
+            let expected = naive(&rules, &client, &listener, &requested);
+            let decision = policy.route(&client, &listener, &requested);
+            prop_assert_eq!(decision.rule.map(RuleId::index), expected, "{}", requested);
             prop_assert_eq!(decision.allowed, is_allow(expected));
             some_name |= decision.allowed;
         }

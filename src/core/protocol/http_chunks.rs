@@ -1,14 +1,14 @@
-//! The parts of a chunked body (RFC 9112 §7.1) that are not data, for requests and responses alike.
+//! The framing of a chunked body (RFC 9112 §7.1), for requests and responses.
 
 use crate::outcome::RefuseReason::BodyMalformed;
 use crate::protocol::http_head;
 use crate::protocol::{ParseError, byte_at};
 
-/// Digits of a 64-bit number.
+/// Hexadecimal digits of a 64-bit number.
 const MAX_SIZE_DIGITS: usize = 16;
 
 /// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
-/// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
+/// disagree about blanks after the size and about a lone CR or LF in an extension, so both are refused.
 pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), ParseError> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > MAX_SIZE_DIGITS {
@@ -38,7 +38,7 @@ pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, ParseError> {
 }
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
-/// head must not stand there (RFC 9110 §6.5.1).
+/// head are not allowed in it (RFC 9110 §6.5.1).
 pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, ParseError> {
     let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|error| match error {
         ParseError::NeedMore => ParseError::NeedMore,

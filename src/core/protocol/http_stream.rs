@@ -1,10 +1,9 @@
-//! Follows the client's side of a kept-alive HTTP/1 connection, so that every request is asked about and
-//! only whole, unambiguous framing is forwarded. Responses are followed by [`crate::protocol::http_response`].
+//! Parses the client's side of a kept-alive HTTP/1 connection, so that the policy decides about every request and only
+//! unambiguous framing is forwarded. Responses are parsed by [`crate::protocol::http_response`].
 //!
-//! The caller keeps the bytes and forwards them as they are; here is only said how many. What has not come
-//! completely (a head, the line of a chunk's size, the trailer fields) is held back, within a bound; data is
-//! passed without a look or a copy. Until the upstream agrees to an `Upgrade` the stream is read as HTTP/1: whatever
-//! else comes before is refused.
+//! The caller keeps the bytes and forwards them unchanged; this says how many. What is incomplete (a head, the line of a
+//! chunk's size, the trailer fields) is held back, within a bound; data is neither read nor copied. Until the upstream
+//! agrees to an `Upgrade`, everything that is not HTTP/1 is refused.
 
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
@@ -13,32 +12,32 @@ use crate::protocol::http_head::{self, BodyFraming, Head};
 use crate::protocol::http_response::Expected;
 use crate::protocol::{ParseError, Verdict};
 
-/// Fewer bytes than these are ever held back: an incomplete head is the longest of what may be.
+/// Fewer bytes than this are held back at any time; the longest that may be incomplete is a head.
 pub const MAX_HELD: usize = http_head::MAX_HEAD;
 
-/// What is to be done with the bytes at hand.
+/// What to do with the bytes that were passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestProgress {
-    /// Forward the first so many (never none), then ask again with the rest.
+    /// Forward this many bytes (never 0), then call again with the rest.
     Forward(usize),
-    /// The first `len` are the head of a further request: ask the policy, and if it agrees say [`HttpStream::allow`].
+    /// The first `len` bytes are the head of another request: call [`HttpStream::allow`] if the policy allows it.
     Request { len: usize },
-    /// Keep what there is and come back with more behind it.
+    /// Keep the bytes and call again with more.
     NeedMore,
     /// Forward nothing more.
     Refuse(RefuseReason),
 }
 
-/// The client's side of one connection.
+/// The requests of one connection.
 #[derive(Debug)]
 pub struct HttpStream {
     name: Hostname,
     public_port: u16,
     state: RequestState,
-    /// How far the head or the trailer section that is not complete has been looked at.
+    /// The progress in an incomplete head or trailer section.
     head: http_head::Parser,
     trailers: http_head::Lines,
-    /// The current request is the last that the client may send.
+    /// The current request is the last that the client may send on this connection.
     last: bool,
 }
 
@@ -52,7 +51,7 @@ enum RequestState {
         last: bool,
         expected: Expected,
     },
-    /// So many bytes pass without a look.
+    /// `left` bytes pass without being parsed.
     Pass {
         left: u64,
         next: Next,
@@ -61,13 +60,13 @@ enum RequestState {
     /// The CR LF after a chunk's data.
     ChunkEnd,
     Trailers,
-    /// Behind the last request.
+    /// After the last request.
     Over,
     /// Another protocol, which the upstream agreed to.
     Opaque,
     Refused {
         reason: RefuseReason,
-        /// The request before had come to its end; what was refused is behind it.
+        /// The refused bytes come after a complete request.
         between: bool,
     },
 }
@@ -94,12 +93,12 @@ impl HttpStream {
         }
     }
 
-    /// The one host that this connection asks for.
+    /// The one host that may be requested on this connection.
     pub fn name(&self) -> &Hostname {
         &self.name
     }
 
-    /// Judges the bytes that have come and are not forwarded yet.
+    /// Parses the bytes that were received and have not been forwarded yet.
     pub fn advance(&mut self, bytes: &[u8]) -> RequestProgress {
         let mut passed = 0;
         loop {
@@ -123,7 +122,8 @@ impl HttpStream {
         }
     }
 
-    /// The policy agrees to the request that [`RequestProgress::Request`] announced; gives what its response depends on.
+    /// Allows the request that [`RequestProgress::Request`] reported; returns what its response depends on, or `None` if
+    /// there is no such request.
     pub fn allow(&mut self) -> Option<Expected> {
         let RequestState::AwaitingPolicy { len, body, last, expected } = self.state else { return None };
         self.state = allowed(len, body);
@@ -131,14 +131,14 @@ impl HttpStream {
         Some(expected)
     }
 
-    /// The upstream has agreed to change the protocol: all that comes from now on is forwarded without a look.
+    /// To be called when the upstream has agreed to change the protocol: from now on everything is forwarded.
     pub fn upgraded(&mut self) {
         if !matches!(self.state, RequestState::Refused { .. }) {
             self.state = RequestState::Opaque;
         }
     }
 
-    /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
+    /// How many bytes may be forwarded without being passed here, for a caller that moves them inside the kernel.
     pub fn unseen(&self) -> u64 {
         match self.state {
             RequestState::Pass { left, .. } => left,
@@ -147,7 +147,7 @@ impl HttpStream {
         }
     }
 
-    /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
+    /// Reports that `bytes` bytes, at most [`unseen`](Self::unseen), were forwarded without being passed here.
     pub fn pass(&mut self, bytes: u64) {
         if let RequestState::Pass { left, next } = &mut self.state {
             *left = left.saturating_sub(bytes);
@@ -158,7 +158,7 @@ impl HttpStream {
         }
     }
 
-    /// The last request that was forwarded has come to its end; what was refused, if anything was, is behind it.
+    /// Whether the last request that was forwarded is complete; refused bytes, if any, come after it.
     pub fn between_requests(&self) -> bool {
         matches!(
             self.state,
@@ -179,7 +179,7 @@ fn allowed(len: usize, body: BodyFraming) -> RequestState {
     }
 }
 
-/// The steps: each says how many of the bytes may pass, and goes on to the next state.
+/// The steps: each returns how many bytes may be forwarded, and changes to the next state.
 impl HttpStream {
     fn step(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         match self.state {
@@ -253,11 +253,11 @@ impl HttpStream {
     }
 }
 
-/// Longest line of a chunk's size with its extensions, which hardly any client sends. What is held back for it is
-/// small on purpose.
+/// Longest line of a chunk's size in bytes, with its extensions, which hardly any client sends. Small on purpose: an
+/// incomplete line is held back.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// A reader that may be undecided about fewer than `bound` bytes only.
+/// Calls `read`, and refuses if it needs more although it got `bound` bytes.
 fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, ParseError>) -> Result<T, ParseError> {
     let window = bytes.get(..bound).unwrap_or(bytes);
     match read(window) {

@@ -1,9 +1,9 @@
-//! The PROXY protocol v2 header in front of a connection: bytes → the client and its VPC endpoint.
+//! The PROXY protocol v2 header at the start of a connection: bytes → the client and its VPC endpoint.
 //!
-//! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once; once the whole header is
-//! there, and not before, the `ppp` crate reads the address block and walks the TLVs. `ppp` never sees the command
+//! The 16 fixed bytes are checked here as they arrive, so that a wrong one is refused at once. Once the whole header has
+//! been received, and not before, the `ppp` crate parses the address block and the TLVs. `ppp` never sees the command
 //! LOCAL (it would read TLVs as addresses) nor UNSPEC (it would hide them), and it does not verify CRC32C.
-//! Only the first header is one: what follows it is payload, also where it looks like a second header.
+//! Only one header is read: what follows it is payload, even if it looks like another header.
 
 use std::net::SocketAddr;
 
@@ -13,20 +13,20 @@ use crate::client::{Client, EndpointId};
 use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
 use crate::protocol::{ParseError, Verdict, byte_at, u16_at};
 
-/// Longest header, in bytes: what its length field can say. NLB sends 80 to 130, HAProxy 2.6 with all its options
-/// 250, but a balancer may add a client's whole certificate, and the specification has its receiver take that.
+/// Longest header in bytes, as its length field allows. NLB sends 80 to 130, HAProxy 2.6 with all its options 250, but a
+/// load balancer may add a client's certificate, and the specification requires receivers to accept it.
 pub const MAX_HEADER: usize = FIXED + 0xffff;
 
-/// What the load balancer says about the connection.
+/// What the header says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// The sender speaks for itself, mostly for a health check. The TCP peer is the client.
+    /// The connection is the sender's own, mostly a health check. The TCP peer is the client.
     Local,
-    /// The sender relays this client.
+    /// The connection is relayed for this client.
     Proxy(Client),
 }
 
-/// Judges all bytes received so far.
+/// Parses all bytes received so far.
 pub fn parse(bytes: &[u8]) -> Verdict<Header> {
     header(bytes).into()
 }
@@ -38,7 +38,7 @@ const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 /// CRC32C of the whole header, computed with the four bytes of the value set to zero.
 const TLV_CRC32C: u8 = 0x03;
-/// Amazon's TLV; the first byte of its value tells what follows.
+/// Amazon's TLV; the first byte of its value is its subtype.
 const TLV_AWS: u8 = 0xea;
 const AWS_VPC_ENDPOINT_ID: u8 = 0x01;
 /// Type and length in front of a TLV's value.
@@ -60,8 +60,8 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), ParseError> {
         return Err(ProxyMalformed.into());
     }
     let whole = bytes.get(..len).ok_or(ParseError::NeedMore)?;
-    // The specification has LOCAL's block discarded, its family ignored: NLB's health check says TCP over IPv4
-    // and carries no address. So its checksum is not verified either: there is nothing in it that we believe.
+    // For LOCAL, the specification requires the address block to be discarded and the family to be ignored: NLB's health
+    // check says TCP over IPv4 and has no address. Its checksum is not verified, because nothing of it is used.
     if command == Command::Local {
         return Ok((Header::Local, len));
     }
@@ -70,7 +70,7 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), ParseError> {
     Ok((Header::Proxy(client), len))
 }
 
-/// Compared as far as the bytes go: the first wrong byte decides.
+/// Compares as many bytes as there are: the first wrong byte decides.
 fn signature(bytes: &[u8]) -> Result<(), ParseError> {
     const V1: &[u8] = b"PROXY ";
     if starts_with_as_far_as_it_goes(bytes, v2::PROTOCOL_PREFIX) {
@@ -94,8 +94,8 @@ fn command(version_and_command: u8) -> Result<Command, ParseError> {
     }
 }
 
-/// Two addresses and two ports of TCP. Another family or transport is valid but has no address that the access list
-/// could judge.
+/// The length of two addresses and two ports of TCP. Another family or transport is valid but has no address for the
+/// access list.
 fn addresses_len(family_and_transport: u8) -> Result<usize, ParseError> {
     match (family_and_transport, family_and_transport >> 4, family_and_transport & 0x0f) {
         (TCP4, _, _) => Ok(12),
@@ -113,7 +113,7 @@ fn source(header: &v2::Header<'_>) -> Result<SocketAddr, ParseError> {
     }
 }
 
-/// Walks the TLVs: all must be well formed, the checksum (where there is one) must hold.
+/// Parses the TLVs: all must be well formed, and the checksum, if there is one, must match.
 fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, ParseError> {
     let mut endpoint = None;
     let mut checksum_at = None;
@@ -132,12 +132,12 @@ fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, ParseError> {
         }
     }
     match checksum_at {
-        Some(at) if !checksum_holds(header.as_bytes(), at) => Err(ProxyChecksum.into()),
+        Some(at) if !checksum_matches(header.as_bytes(), at) => Err(ProxyChecksum.into()),
         _ => Ok(endpoint),
     }
 }
 
-/// Which of two would be the true one?
+/// Refuses a second one, since it is not clear which of the two counts.
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ParseError> {
     match slot.replace(value) {
         None => Ok(()),
@@ -145,7 +145,7 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ParseError> {
     }
 }
 
-fn checksum_holds(header: &[u8], at: usize) -> bool {
+fn checksum_matches(header: &[u8], at: usize) -> bool {
     let Some((before, [a, b, c, d, after @ ..])) = header.split_at_checked(at) else { return false };
     let sum = crc32c::crc32c(before);
     let sum = crc32c::crc32c_append(sum, &[0; 4]);

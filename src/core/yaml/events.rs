@@ -155,7 +155,7 @@ impl Builder<'_> {
         if let Some(OpenNode::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
             *key = Some(PendingKey { text: text.into(), at, plain: style == ScalarStyle::Plain });
             if !seen.insert(text.into()) {
-                let diagnostic = self.refuse(at, "stands twice", "remove one of the two");
+                let diagnostic = self.refuse(at, "appears twice", "remove one of the two");
                 self.diagnostics.push(diagnostic);
             }
             return Ok(());

@@ -61,7 +61,7 @@ fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
 /// `allow:10.0.0.0/8` is a single value to YAML; a key and a value were meant.
 pub(super) fn missing_space(line: &str) -> Option<String> {
     let start = line.trim_start().trim_start_matches("- ").trim_start();
-    // Between braces, a key may also stand behind a comma.
+    // Between braces, a key may also follow a comma.
     let (first, flow) = start.split_once('{').unwrap_or((start, ""));
     [first].into_iter().chain(flow.split(['{', ','])).find_map(|part| {
         let (key, rest) = part.trim_start().split_once(':')?;

@@ -24,7 +24,7 @@ impl Checker<'_> {
             cache_size: or(cache_size, defaults::DNS_CACHE_SIZE),
         };
         if dns.server.port() == 0 || dns.server.ip().is_unspecified() {
-            self.error(&path.key("server"), "cannot be asked", "write \"169.254.169.253:53\"");
+            self.error(&path.key("server"), "cannot be the address of a resolver", "write \"169.254.169.253:53\"");
         }
         if dns.min_ttl > dns.max_ttl {
             let key = if self.document.has(&path.key("min_ttl")) { "min_ttl" } else { "max_ttl" };
@@ -62,7 +62,7 @@ impl Checker<'_> {
                 }
                 Ok(name) => {
                     if names.insert(name, instead).is_some() {
-                        let message = "the same name stands twice, in different spellings";
+                        let message = "the same name appears twice, in different spellings";
                         self.key_error(&path.key(&requested), message, "remove one of the two");
                     }
                 }

@@ -88,12 +88,12 @@ proptest! {
         let changes = diff::diff(&old, &new, now).unwrap();
         // A client whose decision changes is in a reported range.
         let listener = ListenerView { name: listener, public_port: port, now };
-        for asked in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
-            let before = old.route(&client, &listener, &asked).allowed;
-            let after = new.route(&client, &listener, &asked).allowed;
+        for requested in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
+            let before = old.route(&client, &listener, &requested).allowed;
+            let after = new.route(&client, &listener, &requested).allowed;
             let reported = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
             let reported = reported.into_iter().any(|range| range_has(range, client.ip.get()));
-            prop_assert!(before == after || reported, "{asked} {before} {after} {changes:?}");
+            prop_assert!(before == after || reported, "{requested} {before} {after} {changes:?}");
         }
         let same = diff::diff(&new, &new, now).unwrap();
         prop_assert!(same.is_empty(), "{same:?}");

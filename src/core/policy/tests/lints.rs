@@ -79,10 +79,10 @@ proptest! {
             .filter(|lint| lint.message.starts_with("is never reached"))
             .map(|lint| lint.key.to_string())
             .collect();
-        for asked in NAMES {
-            if let Some(id) = policy.route(&client, &listener, &name(asked)).rule {
+        for requested in NAMES {
+            if let Some(id) = policy.route(&client, &listener, &name(requested)).rule {
                 let key = format!("rules[{}]", id.index());
-                prop_assert!(!unreached.contains(&key), "{key} decided about {asked}");
+                prop_assert!(!unreached.contains(&key), "{key} decided about {requested}");
             }
         }
     }
