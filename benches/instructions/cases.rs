@@ -180,7 +180,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     let client = client()?;
     repeat(times, || {
         let mut record = reporter.open(7, SocketAddr::from(([192, 168, 7, 8], 31_000)));
-        record.client = Some(client.clone());
+        record.client = Some(client);
         record.rule = Some("ipcontrol.yaml:12".into());
         record.name = Some(CAPTURED_NAME.into());
         record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));

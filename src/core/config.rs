@@ -30,7 +30,7 @@ pub(crate) use wrong_file::configuration_as_list;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listeners: Vec<Listener>,
-    /// TCP peers whose PROXY header is believed: the load balancer's subnets.
+    /// TCP peers whose PROXY header is accepted: the load balancer's subnets.
     pub trusted: Networks,
     /// The access list, `ipcontrol.yaml`.
     pub policy: PolicySource,
@@ -116,7 +116,7 @@ impl Config {
         if checker.errors.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.errors) }
     }
 
-    /// Whether a PROXY header from this TCP peer is believed.
+    /// Whether a PROXY header from this TCP peer is accepted.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.contains(CanonicalIp::new(peer))
     }
@@ -265,7 +265,7 @@ pub struct Timeouts {
     pub idle: Timeout,
 }
 
-/// How much may be taken. [`RefuseReason`](crate::outcome::RefuseReason) has what happens at each limit.
+/// Limits on connections, memory and lookups. [`RefuseReason`](crate::outcome::RefuseReason) has what happens at each limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections open at a time, on all listeners together.

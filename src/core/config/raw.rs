@@ -20,9 +20,9 @@ use crate::yaml::{Many, Read};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "keys such as `listeners:` and `policy:`")]
 pub(super) struct RawConfig {
-    /// Where clients come in. Without it: tls on 8443 and http on 8080.
+    /// What clients connect to. Unless set: tls on 8443 and http on 8080.
     pub(super) listeners: Option<Vec<RawListener>>,
-    /// Whose PROXY header is believed.
+    /// Whose PROXY header is accepted.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
     /// The access list: a file, relative to this one, or s3://bucket/key, or http://127.0.0.1:PORT/PATH.
     pub(super) policy: Option<Read<PolicySource>>,
@@ -44,7 +44,7 @@ pub(super) struct RawConfig {
     pub(super) upstream: Option<RawUpstream>,
     /// How long each step may take.
     pub(super) timeouts: Option<RawTimeouts>,
-    /// How much may be taken.
+    /// Limits on connections, memory and lookups.
     pub(super) limits: Option<RawLimits>,
     /// What happens after SIGTERM. ECS kills a task 120 s after it.
     pub(super) drain: Option<RawDrain>,

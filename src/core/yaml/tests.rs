@@ -250,7 +250,7 @@ fn text_must_be_utf8_and_is_bounded() {
 fn depth_and_number_of_nodes_are_bounded() {
     let deep = |levels: usize| format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(diagnostics(&deep(16))[0].contains("nested deeper than 16 levels"));
-    // The reader's own limit, which comes before ours.
+    // saphyr-parser's own limit is reached before ours.
     assert!(diagnostics(&deep(100_000))[0].contains("recursion limit exceeded"));
     assert!(Document::parse(&deep(15), Origin::Defaults).is_ok());
     let wide = format!("a: [{}]", "1,".repeat(1_000_001));

@@ -1,4 +1,4 @@
-//! How much the process may take, and whether this machine has it.
+//! Limits and workers, and whether they fit the machine.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! Listeners, the peers whose PROXY header is believed, and that no two sockets share an address.
+//! Listeners, the peers whose PROXY header is accepted, and that no two sockets share an address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -8,7 +8,7 @@ use crate::yaml::{FromScalar, ValueError};
 
 /// Longest duration accepted: a longer one is a mistyped unit.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
-/// From zero to [`MAX_DURATION`]; a [`Timeout`](crate::config::Timeout) is more than zero.
+/// From zero to a day; a [`Timeout`](crate::config::Timeout) is more than zero.
 impl FromScalar for Duration {
     const EXPECTED: &'static str = "a duration, like \"10s\" or \"2m\"";
 
