@@ -11,9 +11,9 @@ use clap::Args;
 
 use super::print::tell;
 use super::{Source, list};
-use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
+use crate::sys::interfaces;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
 use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
@@ -130,7 +130,7 @@ impl Explain {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
-        let found = runtime.block_on(look_up(&wire, &name, gate::ask_ipv6(config)));
+        let found = runtime.block_on(look_up(&wire, &name, interfaces::ask_ipv6(config)));
         match found {
             Ok(found) => {
                 let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
@@ -142,7 +142,7 @@ impl Explain {
                     config.upstream.allowed_networks.clone(),
                     config.trusted.clone(),
                     listeners,
-                    gate::own_addresses(),
+                    interfaces::own_addresses(),
                     server,
                 );
                 story.addresses(&found.addresses, self.listener(config)?.upstream_port, &reach);

@@ -7,7 +7,6 @@ mod dns_watch;
 mod drain;
 
 use std::collections::hash_map::RandomState;
-use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +18,7 @@ use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
@@ -33,7 +32,8 @@ use crate::proxy::worker::{Phase, Shared};
 use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceError, SourceThread};
 use crate::sys::blocking::{PATIENCE, Patience, Pending};
 use crate::sys::clock::Clock;
-pub(crate) use crate::sys::interfaces::{ask_ipv6, own_addresses};
+use crate::sys::interfaces::{ask_ipv6, own_addresses};
+pub(crate) use crate::sys::runtime::{AllEnded, Publisher, alive, watched};
 use crate::sys::socket;
 use crate::telemetry::access_log::{Of, Sink, Writer, Written};
 use crate::telemetry::emf;
@@ -61,9 +61,9 @@ pub struct Gate {
     status: Arc<Status>,
     resolvers: ResolverFactory,
     asks: LookupRequests,
-    phase: watch::Sender<Phase>,
+    phase: Publisher<Phase>,
     /// Closed when all workers have ended.
-    workers: mpsc::Receiver<Infallible>,
+    workers: AllEnded,
     written: Written,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
@@ -142,8 +142,8 @@ impl Gate {
             clock: Clock::default(),
         });
         let mut recent = Asker::default();
-        let (phase, _) = watch::channel(Phase::Serving);
-        let (alive, workers) = mpsc::channel(1);
+        let (phase, _) = watched(Phase::Serving);
+        let (alive, workers) = alive();
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
             let worker = server::start_worker(Setup {
@@ -151,7 +151,7 @@ impl Gate {
                 shared: Arc::clone(&shared),
                 resolvers: resolvers.clone(),
                 writer: writer.clone(),
-                phase: phase.subscribe(),
+                phase: phase.watch(),
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),

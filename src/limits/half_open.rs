@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use tokio::sync::Notify;
+use crate::sys::runtime::Notify;
 
 /// What the workers know of each other's half-open connections.
 pub struct HalfOpenRegistry {
@@ -32,13 +32,13 @@ struct Bytes {
     /// Never more than so many are held.
     limit: u64,
     held: AtomicU64,
-    /// Of them, those of connections that have been told to go and give them back in a moment.
+    /// Of them, those of connections that have been evicted and give them back in a moment.
     going: AtomicU64,
 }
 
 #[derive(Debug)]
 struct WorkerSlot {
-    /// The lowest number on this worker that has not been told to go.
+    /// The lowest number on this worker that has not been evicted.
     oldest: AtomicU64,
     /// The lowest of those that hold bytes.
     oldest_holding: AtomicU64,
@@ -127,8 +127,8 @@ struct Lists {
     waiting: BTreeMap<u64, Entry>,
     /// Of them, those that hold bytes.
     holding: BTreeSet<u64>,
-    /// Those that have been told to go.
-    leaving: BTreeMap<u64, Leaving>,
+    /// Those that have been evicted and are about to close.
+    evicted: BTreeMap<u64, Evicted>,
 }
 
 #[derive(Default)]
@@ -137,21 +137,21 @@ struct Entry {
     bytes: u64,
 }
 
-struct Leaving {
+struct Evicted {
     bytes: u64,
-    why: Why,
+    why: EvictionReason,
 }
 
 /// Why a half-open connection has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum EvictionReason {
     /// Too many, or open files or memory are short.
     Room,
     /// Too many bytes.
     Bytes,
 }
 
-impl Why {
+impl EvictionReason {
     /// As the record's detail.
     pub fn detail(self) -> &'static str {
         match self {
@@ -162,7 +162,7 @@ impl Why {
 }
 
 /// One connection's place in the list, given up when dropped.
-pub struct Waiting {
+pub struct HalfOpenConnection {
     list: Rc<HalfOpen>,
     key: u64,
 }
@@ -172,7 +172,7 @@ pub struct Waiting {
 pub struct NoRoom;
 
 /// The bytes of a connection that is half-open no more: what waits for its upstream, or a later request's head that is
-/// not complete. They count, but nobody has it go for them.
+/// not complete. They count, but it is not evicted for them.
 pub struct Buffered {
     crowd: Arc<HalfOpenRegistry>,
     bytes: u64,
@@ -201,7 +201,7 @@ impl HalfOpen {
     }
 
     /// One more; at the limit the oldest of all goes for it.
-    pub fn wait(self: &Rc<Self>) -> Waiting {
+    pub fn wait(self: &Rc<Self>) -> HalfOpenConnection {
         if self.crowd.count() >= self.crowd.limit {
             self.crowd.evict(1);
         }
@@ -210,7 +210,7 @@ impl HalfOpen {
         let mut lists = self.lists.borrow_mut();
         lists.waiting.insert(key, Entry::default());
         self.publish_oldest(&lists);
-        Waiting { list: Rc::clone(self), key }
+        HalfOpenConnection { list: Rc::clone(self), key }
     }
 
     /// Does what is asked of this worker; never returns.
@@ -220,7 +220,7 @@ impl HalfOpen {
             for _ in 0..slot.owed.swap(0, Ordering::Relaxed) {
                 let oldest = self.lists.borrow().waiting.keys().next().copied();
                 let Some(oldest) = oldest else { break };
-                self.evict(oldest, Why::Room);
+                self.evict(oldest, EvictionReason::Room);
             }
             self.relieve();
         }
@@ -233,7 +233,7 @@ impl HalfOpen {
                 Some((worker, _)) if worker == self.worker => {
                     let oldest = self.lists.borrow().holding.first().copied();
                     let Some(oldest) = oldest else { return };
-                    self.evict(oldest, Why::Bytes);
+                    self.evict(oldest, EvictionReason::Bytes);
                 }
                 Some((_, slot)) => return slot.wake.notify_one(),
                 None => return,
@@ -242,11 +242,11 @@ impl HalfOpen {
     }
 
     /// Tells a connection to go.
-    fn evict(&self, key: u64, why: Why) {
+    fn evict(&self, key: u64, why: EvictionReason) {
         let mut lists = self.lists.borrow_mut();
         let Some(Entry { waker, bytes }) = lists.waiting.remove(&key) else { return };
         lists.holding.remove(&key);
-        lists.leaving.insert(key, Leaving { bytes, why });
+        lists.evicted.insert(key, Evicted { bytes, why });
         self.crowd.bytes.going.fetch_add(bytes, Ordering::Relaxed);
         self.publish_oldest(&lists);
         drop(lists);
@@ -262,7 +262,7 @@ impl HalfOpen {
     }
 }
 
-impl Waiting {
+impl HalfOpenConnection {
     /// Resolves when this connection has to go.
     pub async fn evicted(&self) {
         poll_fn(|cx| {
@@ -278,8 +278,8 @@ impl Waiting {
     }
 
     /// Why it has to go, if it has to.
-    pub fn why(&self) -> Option<Why> {
-        self.list.lists.borrow().leaving.get(&self.key).map(|leaving| leaving.why)
+    pub fn why(&self) -> Option<EvictionReason> {
+        self.list.lists.borrow().evicted.get(&self.key).map(|evicted| evicted.why)
     }
 
     /// Notes that this connection waits with so many bytes of memory in its buffer. If that is too much in all, those
@@ -292,7 +292,7 @@ impl Waiting {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         if !total.take(bytes.saturating_sub(entry.bytes)) {
             drop(lists);
-            list.evict(self.key, Why::Bytes);
+            list.evict(self.key, EvictionReason::Bytes);
             list.relieve();
             return Err(NoRoom);
         }
@@ -327,14 +327,14 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for HalfOpenConnection {
     fn drop(&mut self) {
         let (list, total) = (&self.list, &self.list.crowd.bytes);
         let mut lists = list.lists.borrow_mut();
         let held = match lists.waiting.remove(&self.key) {
             Some(entry) => entry.bytes,
             None => {
-                let held = lists.leaving.remove(&self.key).map_or(0, |leaving| leaving.bytes);
+                let held = lists.evicted.remove(&self.key).map_or(0, |evicted| evicted.bytes);
                 total.going.fetch_sub(held, Ordering::Relaxed);
                 held
             }
@@ -362,7 +362,7 @@ mod tests {
 
     use super::*;
 
-    fn is_evicted(waiting: &Waiting) -> bool {
+    fn is_evicted(waiting: &HalfOpenConnection) -> bool {
         waiting.evicted().now_or_never().is_some()
     }
 
@@ -423,8 +423,8 @@ mod tests {
                 new.hold(150).unwrap();
                 yield_now().await;
                 assert_eq!([&silent, &first, &second, &new].map(is_evicted), [false, true, false, false]);
-                assert_eq!((first.why(), second.why()), (Some(Why::Bytes), None));
-                // Who is about to give its bytes back counts as gone: nobody else has to go meanwhile.
+                assert_eq!((first.why(), second.why()), (Some(EvictionReason::Bytes), None));
+                // A connection that is about to give its bytes back counts as gone: no other has to go meanwhile.
                 new.hold(160).unwrap();
                 yield_now().await;
                 assert!(!is_evicted(&second));
@@ -443,7 +443,7 @@ mod tests {
         let new = lists[1].wait();
         // The other worker has had no time yet to have the old one go.
         new.hold(201).unwrap_err();
-        assert_eq!((crowd.bytes().0, new.why(), old.why()), (600, Some(Why::Bytes), None));
+        assert_eq!((crowd.bytes().0, new.why(), old.why()), (600, Some(EvictionReason::Bytes), None));
         drop(new);
         let small = lists[1].wait();
         small.hold(200).unwrap();
@@ -465,7 +465,7 @@ mod tests {
         let other = lists[0].wait();
         // All but this one's bytes are settled, so it goes itself.
         other.hold(5000).unwrap();
-        assert_eq!(other.why(), Some(Why::Bytes));
+        assert_eq!(other.why(), Some(EvictionReason::Bytes));
         drop((other, buffered));
         assert_eq!(crowd.bytes().0, 0);
     }
@@ -491,7 +491,7 @@ mod tests {
             steps in prop::collection::vec((0..8_usize, 0..3_u8, 0..5000_usize), 1..200),
         ) {
             let (crowd, lists) = crowd_of_bytes(20_000);
-            let mut slots: [Option<(Waiting, u64)>; 8] = std::array::from_fn(|_| None);
+            let mut slots: [Option<(HalfOpenConnection, u64)>; 8] = std::array::from_fn(|_| None);
             for (slot, what, bytes) in steps {
                 match (&mut slots[slot], what) {
                     (None, _) => slots[slot] = Some((lists[slot % 2].wait(), 0)),

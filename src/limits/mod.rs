@@ -4,13 +4,15 @@
 //! their limit is switched on, or by a client whose hello is late. Half-open connections, and which of them has to
 //! go when there is no room, are in `limits/half_open.rs`.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
 mod half_open;
 mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{Buffered, HalfOpen, HalfOpenRegistry, Waiting, Why};
+pub use self::half_open::{Buffered, EvictionReason, HalfOpen, HalfOpenConnection, HalfOpenRegistry};
 pub use self::table::{Exceeded, Permit, Rate, Table};
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{self, Quota};

@@ -6,8 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::sys::runtime::Instant;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +111,7 @@ impl<K: Hash + Eq + Clone> Table<K> {
     fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Entry>> {
         let hash = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or(0);
         let shard = self.shards.get(hash).unwrap_or(&self.shards[0]);
-        // Counters are whole at every moment, whoever panicked.
+        // Counters are whole at every moment, even after a panic.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,14 +5,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use crate::proxy::scratch::Scratch;
+use crate::sys::runtime::{Notify, Stream, race, timeout};
 
-/// Whoever sends more than this, or for longer, is closed in the middle.
+/// A client that sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const LONGEST: Duration = Duration::from_secs(10);
 /// A client that has sent nothing for so long has stopped sending: it read the answer, or it never will.
@@ -25,8 +26,8 @@ const MOST: usize = 256;
 pub(crate) struct Lingering {
     most: usize,
     next: Cell<u64>,
-    /// In the order in which they began. Dropping the sender ends the lingering.
-    open: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// In the order in which they began, each with what ends it.
+    open: RefCell<BTreeMap<u64, Rc<Notify>>>,
 }
 
 impl Lingering {
@@ -37,40 +38,38 @@ impl Lingering {
 
     /// Reads and throws away what the client still sends, until it has closed, has stopped sending, or a bound is reached.
     /// FIN was sent before.
-    pub(crate) async fn linger(&self, stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+    pub(crate) async fn linger(&self, stream: &Stream, scratch: &Scratch) {
         let (_entry, evicted) = self.enter();
-        tokio::select! {
-            biased;
-            _ = evicted => {}
-            _ = timeout(LONGEST, discard(stream, scratch)) => {}
-        }
+        race(pin!(evicted.notified()), pin!(timeout(LONGEST, discard(stream, scratch)))).await;
     }
 
-    fn enter(&self) -> (Entry<'_>, oneshot::Receiver<()>) {
+    fn enter(&self) -> (LingeringConnection<'_>, Rc<Notify>) {
         let key = self.next.get();
         self.next.set(key.wrapping_add(1));
-        let (sender, evicted) = oneshot::channel();
+        let evicted = Rc::new(Notify::new());
         let mut open = self.open.borrow_mut();
-        if open.len() >= self.most {
-            drop(open.pop_first());
+        if open.len() >= self.most
+            && let Some((_, oldest)) = open.pop_first()
+        {
+            oldest.notify_one();
         }
-        open.insert(key, sender);
-        (Entry { list: self, key }, evicted)
+        open.insert(key, Rc::clone(&evicted));
+        (LingeringConnection { list: self, key }, evicted)
     }
 }
 
-struct Entry<'a> {
+struct LingeringConnection<'a> {
     list: &'a Lingering,
     key: u64,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for LingeringConnection<'_> {
     fn drop(&mut self) {
         self.list.open.borrow_mut().remove(&self.key);
     }
 }
 
-async fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+async fn discard(stream: &Stream, scratch: &Scratch) {
     let mut left = MOST_BYTES;
     while let (true, Ok(Some(n))) = (left > 0, timeout(SILENCE, discard_some(stream, scratch)).await) {
         left = left.saturating_sub(n);
@@ -78,45 +77,33 @@ async fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
 }
 
 /// Reads and throws away for as long as the client sends.
-pub(crate) async fn discard_all(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+pub(crate) async fn discard_all(stream: &Stream, scratch: &Scratch) {
     while discard_some(stream, scratch).await.is_some() {}
 }
 
 /// None: the client has ended.
-async fn discard_some(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) -> Option<usize> {
-    loop {
-        stream.readable().await.ok()?;
-        match stream.try_read(&mut scratch.borrow_mut()) {
-            Ok(0) => return None,
-            Ok(n) => return Some(n),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return None,
-        }
-    }
+async fn discard_some(stream: &Stream, scratch: &Scratch) -> Option<usize> {
+    poll_fn(|cx| stream.poll_recv(cx, &mut scratch.borrow())).await.ok().filter(|n| *n > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
 
     use super::*;
 
-    async fn connection() -> (TcpStream, TcpStream) {
+    async fn connection() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0, theirs)
-    }
-
-    fn scratch() -> RefCell<Box<[u8]>> {
-        RefCell::new(vec![0; 64 * 1024].into())
+        (listener.accept().await.unwrap().0.into(), theirs)
     }
 
     #[tokio::test]
     async fn it_ends_with_the_client() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let upload = async {
             theirs.write_all(&vec![1; 4 << 20]).await.unwrap();
             drop(theirs);
@@ -124,13 +111,13 @@ mod tests {
         tokio::join!(lingering.linger(&ours, &scratch), upload);
         assert!(lingering.open.borrow().is_empty());
         // All was read: closing sends no reset.
-        assert_eq!(ours.try_read(&mut [0]).unwrap(), 0);
+        assert_eq!(ours.recv_now(&mut [0]).unwrap(), 0);
     }
 
     #[tokio::test]
     async fn it_ends_at_its_bound_of_bytes() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let upload = async {
             let mut sent = 0;
             while theirs.write_all(&[1; 64 * 1024]).await.is_ok() {
@@ -149,7 +136,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_has_stopped_sending_is_left_and_so_is_one_that_never_stops() {
         let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), scratch());
+        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
         let start = Instant::now();
         lingering.linger(&ours, &scratch).await;
         assert_eq!(start.elapsed(), SILENCE);
@@ -170,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_goes_where_too_many_linger() {
         let lingering = Lingering { most: 2, ..Lingering::new(1) };
-        let scratch = scratch();
+        let scratch = Scratch::new();
         let (first, mut one) = connection().await;
         let (second, _two) = connection().await;
         let (third, _three) = connection().await;

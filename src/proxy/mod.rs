@@ -1,11 +1,15 @@
 //! The data path: one connection from accept to close.
 
+// Sockets, deadlines and other tasks: through sys::runtime.
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
 pub mod dial; // from addresses to a connected stream
 mod linger; // reading on until a refused client has the answer
 pub mod listener; // bind and accept
 pub mod read_ahead; // the only loop that reads ahead
 pub mod refuse; // what a refused client is sent
 pub mod relay; // bytes both ways
+pub mod scratch; // the buffer that all reads of a worker share
 pub mod server; // worker threads
 pub mod session; // one connection, step by step
 pub mod worker; // what the connections of one worker share

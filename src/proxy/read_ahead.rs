@@ -2,16 +2,12 @@
 //!
 //! What is read here is kept, in order, until it is handed to the relay as the first bytes for the upstream.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-
+use crate::proxy::scratch::Scratch;
+use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 
@@ -34,9 +30,18 @@ const AT_ONCE: usize = 16 * 1024;
 /// A consumed PROXY header of this size is not kept beside what follows it.
 const LONG_HEADER: usize = 2048;
 
+/// What is read ahead: a parser, and how far it may look.
+pub struct Preread<P> {
+    pub parse: P,
+    /// Bytes that the parser may look at; a parser refuses before it asks for more.
+    pub bound: usize,
+    /// The reason if it does not.
+    pub too_long: RefuseReason,
+}
+
 /// Why reading ahead ended without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum ReadAheadError {
     Refuse(RefuseReason),
     /// The client closed or reset.
     Left,
@@ -53,35 +58,34 @@ impl ReadAhead {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Reads until the parser has found its value, from the first byte not yet consumed. `bound`: how many
-    /// bytes the parser may look at; a parser refuses before it asks for more. `wait` is asked each time when more
-    /// has to be waited for.
+    /// Reads until the parser has found its value, from the first byte not yet consumed. `wait` is asked each time when
+    /// more has to be waited for.
     pub async fn until<T>(
         &mut self,
-        stream: &mut TcpStream,
-        scratch: &RefCell<Box<[u8]>>,
-        bound: usize,
-        too_long: RefuseReason,
-        mut parse: impl FnMut(&[u8]) -> Verdict<T>,
+        stream: &Stream,
+        scratch: &Scratch,
+        mut preread: Preread<impl FnMut(&[u8]) -> Verdict<T>>,
         mut wait: impl FnMut(&Self) -> Result<(), RefuseReason>,
-    ) -> Result<(T, usize), Stop> {
+    ) -> Result<(T, usize), ReadAheadError> {
         loop {
             let pending = self.pending();
             if !pending.is_empty() {
-                match parse(pending) {
+                match (preread.parse)(pending) {
                     Verdict::Found { value, len } => return Ok((value, len)),
-                    Verdict::Refuse(reason) => return Err(Stop::Refuse(reason)),
-                    Verdict::NeedMore if pending.len() >= bound => return Err(Stop::Refuse(too_long)),
-                    Verdict::NeedMore => wait(self).map_err(Stop::Refuse)?,
+                    Verdict::Refuse(reason) => return Err(ReadAheadError::Refuse(reason)),
+                    Verdict::NeedMore if pending.len() >= preread.bound => {
+                        return Err(ReadAheadError::Refuse(preread.too_long));
+                    }
+                    Verdict::NeedMore => wait(self).map_err(ReadAheadError::Refuse)?,
                 }
             }
-            let room = bound.saturating_sub(pending.len());
+            let room = preread.bound.saturating_sub(pending.len());
             self.read(stream, scratch, room).await?;
         }
     }
 
     /// Waits for the first byte that is not consumed.
-    pub async fn begin(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>) -> Result<(), Stop> {
+    pub async fn begin(&mut self, stream: &Stream, scratch: &Scratch) -> Result<(), ReadAheadError> {
         while self.pending().is_empty() {
             self.read(stream, scratch, AT_ONCE).await?;
         }
@@ -113,18 +117,17 @@ impl ReadAhead {
         self.bytes
     }
 
-    /// Reads what is there, through the worker's scratch buffer. By `poll_read` and not `try_read`, as it notes that a
-    /// read which did not fill the buffer has emptied the socket: the relay begins without a read that finds nothing.
-    async fn read(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
+    /// Reads what is there, through the worker's scratch buffer.
+    async fn read(&mut self, stream: &Stream, scratch: &Scratch, room: usize) -> Result<(), ReadAheadError> {
         poll_fn(|cx| {
-            let mut scratch = scratch.borrow_mut();
+            let mut scratch = scratch.borrow();
             let room = room.min(AT_ONCE).min(scratch.len());
-            let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).map_err(|_| Stop::Left)?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Err(Stop::Left));
-            }
-            self.bytes.extend_from_slice(buffer.filled());
+            let buffer = scratch.get_mut(..room).unwrap_or_default();
+            let n = ready!(stream.poll_recv(cx, buffer)).map_err(|_| ReadAheadError::Left)?;
+            let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else {
+                return Poll::Ready(Err(ReadAheadError::Left));
+            };
+            self.bytes.extend_from_slice(read);
             self.begun = true;
             self.since.get_or_insert_with(Instant::now);
             Poll::Ready(Ok(()))

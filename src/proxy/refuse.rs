@@ -1,19 +1,15 @@
-//! What a refused client is told: a TLS alert, or one plain sentence in an HTTP response, then FIN.
+//! What a refused client is sent: a TLS alert, or one plain sentence in an HTTP response, then FIN.
 
 mod answer;
 mod date;
 mod request;
 
-use std::cell::RefCell;
-use std::net::Shutdown;
 use std::time::SystemTime;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send as send_now};
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
-use self::answer::Told;
+use self::answer::AnswerText;
 pub use self::request::Request;
+use crate::proxy::scratch::Scratch;
+use crate::sys::runtime::Stream;
 use latticegate_core::config::Protocol;
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
@@ -21,8 +17,8 @@ use latticegate_core::outcome::{Outcome, RefuseReason};
 /// be a reset, which can destroy the answer before the client has read it.
 const DISCARDED: usize = 256 * 1024;
 
-/// The answer to a connection that ended so; none where nobody is there to read it, or it would tell a
-/// stranger that there is something to talk to.
+/// The answer to a connection that ended so; none where no client is there to read it, or where it would show a
+/// stranger that something listens here.
 ///
 /// `request` is what is known of the refused request; `now` goes into its `Date`.
 pub fn answer(
@@ -32,9 +28,9 @@ pub fn answer(
     request: Request,
     now: SystemTime,
 ) -> Option<Vec<u8>> {
-    let told = Told::of(outcome)?;
+    let answer = AnswerText::of(outcome)?;
     if outcome == Outcome::Refused(RefuseReason::Http2Preface) {
-        return Some(told.goaway(outcome.reason(), connection));
+        return Some(answer.goaway(outcome.reason(), connection));
     }
     // A client that spoke the other protocol is answered in its own.
     let spoken = match outcome {
@@ -43,12 +39,12 @@ pub fn answer(
         _ => protocol,
     };
     Some(match spoken {
-        Protocol::Tls => told.alert(),
-        Protocol::Http => told.response(outcome.reason(), connection, request, now),
+        Protocol::Tls => answer.alert(),
+        Protocol::Http => answer.response(outcome.reason(), connection, request, now),
     })
 }
 
-/// The protocol of whoever did not begin with a PROXY header, if it is one that we have an answer in.
+/// The protocol of a client that did not begin with a PROXY header, if it is one that we have an answer in.
 pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
     const HANDSHAKE: u8 = 22;
     let method = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -60,25 +56,23 @@ pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
 }
 
 /// Sends the answer, which may be empty, and FIN. What does not fit into the socket's buffer at once is not sent: an
-/// answer is smaller than any send buffer. The system is asked directly, as the runtime has not looked yet whether a
-/// socket just accepted takes anything.
-pub fn send(stream: &TcpStream, answer: &[u8]) {
-    // The client may be gone; its record tells what became of it.
+/// answer is smaller than any send buffer.
+pub fn send(stream: &Stream, answer: &[u8]) {
+    // The client may be gone; its record says what became of it.
     if !answer.is_empty() {
-        // MORE: it goes out in one packet with the FIN.
-        let _ = send_now(stream, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE);
+        let _ = stream.send_now(answer);
     }
-    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    stream.finish();
 }
 
-/// Reads and throws away what has come already: closing then sends no reset, and nobody is waited for.
-pub fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
-    let mut scratch = scratch.borrow_mut();
+/// Reads and throws away what has come already: closing then sends no reset. It does not wait.
+pub fn discard(stream: &Stream, scratch: &Scratch) {
+    let mut scratch = scratch.borrow();
     let room = scratch.len();
     for _ in 0..DISCARDED / room.max(1) {
         // A read that does not fill the buffer has emptied the socket.
-        match recv(stream, &mut **scratch, RecvFlags::DONTWAIT) {
-            Ok((n, _)) if n == room => {}
+        match stream.recv_now(&mut scratch) {
+            Ok(n) if n == room => {}
             _ => return,
         }
     }

@@ -1,46 +1,39 @@
 //! Bytes both ways between client and upstream until both have ended: half-close, back-pressure, an idle
 //! limit and exact counts.
 //!
-//! A relayed connection on which nothing moves holds no buffer at all. See `proxy/relay/direction.rs` for one way,
-//! `proxy/relay/pipe.rs` for the pipes through which bulk is moved without copying it, `proxy/relay/reset.rs` for a bad end.
+//! A relayed connection on which nothing moves holds no buffer at all. See `relay/direction.rs` for one way,
+//! `relay/pipe.rs` for the pipes through which bulk is moved without copying it, `relay/delivery.rs` for what has to
+//! arrive before a reset.
 
 mod direction;
 mod pipe;
-mod reset;
+mod delivery;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
-
+pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
-pub use self::reset::delivered;
-use crate::sys::socket::set_keepalive;
+use crate::proxy::scratch::Scratch;
+use crate::sys::runtime::{Instant, Stream, sleep};
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
 pub struct RelayResources {
-    scratch: RefCell<Box<[u8]>>,
+    scratch: Scratch,
     pipes: PipePool,
 }
 
 impl RelayResources {
-    /// One read moves at most this many bytes. 64 KiB holds what a socket usually has; more only helps bulk,
-    /// and bulk goes through a pipe.
-    const SCRATCH: usize = 64 * 1024;
-
     pub fn new() -> Self {
-        Self { scratch: RefCell::new(vec![0; Self::SCRATCH].into_boxed_slice()), pipes: PipePool::default() }
+        Self { scratch: Scratch::new(), pipes: PipePool::default() }
     }
 
-    pub fn scratch(&self) -> &RefCell<Box<[u8]>> {
+    pub fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 
@@ -123,8 +116,8 @@ const YOUTH: Duration = Duration::from_secs(15);
 
 /// Two connected streams, and what relaying between them needs.
 pub struct Relay<'a> {
-    pub client: &'a TcpStream,
-    pub upstream: &'a TcpStream,
+    pub client: &'a Stream,
+    pub upstream: &'a Stream,
     /// Ends when no byte has moved either way for so long.
     pub idle: Duration,
     pub resources: &'a RelayResources,
@@ -165,8 +158,8 @@ impl<'a> Relay<'a> {
                     if pair.last_words {
                         return Poll::Ready(pair.end(Close::ClientReset));
                     }
-                    // Again each time, which is seldom. An error says that the socket is gone, as the next read will.
-                    let _ = set_keepalive(&SockRef::from(pair.relay.upstream));
+                    // Again each time, which is seldom.
+                    pair.relay.upstream.keep_alive();
                     let limit = last_move + pair.relay.idle;
                     if limit <= Instant::now() {
                         return Poll::Ready(pair.end(Close::Idle));
@@ -191,10 +184,10 @@ struct Pair<'a, 'f> {
     /// The upstream's last words are waited for, with a deadline.
     last_words: bool,
     /// Of a side that is not read from at present: resolves when its connection has broken.
-    broken: [Option<Broken<'a>>; 2],
+    broken: [Option<UntilBroken<'a>>; 2],
 }
 
-type Broken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl<'a, 'f> Pair<'a, 'f> {
     fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
@@ -322,7 +315,7 @@ impl<'a, 'f> Pair<'a, 'f> {
             _ => {
                 self.note_reset(side);
                 self.towards(side).close();
-                // The error has been reported to whoever wrote; whoever reads would see a plain end.
+                // The write has taken the error; a read would see a plain end.
                 self.towards(side.other()).note_source_reset();
             }
         }
@@ -332,7 +325,7 @@ impl<'a, 'f> Pair<'a, 'f> {
         self.reset.get_or_insert(side);
     }
 
-    /// Nobody reads from a side that has sent its FIN, or whose bytes the other one does not take: that its connection
+    /// A side is not read from once it has sent its FIN, or while the other one does not take its bytes: that its connection
     /// has broken is seen here. True if it was seen now.
     fn poll_broken(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
         let unread = self.from(side).is_closed() || self.from(side).is_stalled();
@@ -347,12 +340,7 @@ impl<'a, 'f> Pair<'a, 'f> {
         if !(unread && heard) {
             return false;
         }
-        let broken = slot.get_or_insert_with(|| {
-            Box::pin(async move {
-                // An error is that of a runtime that ends.
-                let _ = stream.ready(Interest::ERROR).await;
-            })
-        });
+        let broken = slot.get_or_insert_with(|| Box::pin(stream.broken()));
         if broken.as_mut().poll(cx).is_pending() {
             return false;
         }

@@ -1,6 +1,6 @@
 //! Calls that may not return for a long time, or never: a file on a file system that hangs, a pipe without a writer.
-//! Each has a thread of its own, started when the process starts: later on there may be no thread to be had. Whoever
-//! waits for it says so once, and shows in the metrics for how long.
+//! Each has a thread of its own, started when the process starts: later on there may be no thread to be had. A wait
+//! for it is logged once, and the metrics show for how long.
 
 use std::fmt::Display;
 use std::io;
@@ -27,7 +27,7 @@ impl BlockingThread {
         let (jobs, queue) = channel::<Job>();
         spawn(name, move || {
             for job in queue {
-                // Whoever waits for the answer gets none.
+                // The caller, who waits for an answer, gets none.
                 let _ = catch_unwind(AssertUnwindSafe(job));
             }
         })?;

@@ -1,13 +1,13 @@
 //! The wall clock: for dates that people read and for the `until:` of rules, and for nothing else.
 //!
-//! Whoever sets the machine's clock moves it. Deadlines, idle limits, ages, TTLs and rates are of the monotonic
-//! clock (`Instant`), which nobody moves.
+//! It jumps when the machine's clock is set. Deadlines, idle limits, ages, TTLs and rates use the monotonic clock
+//! (`runtime::Instant`), which does not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Each copy tells the same time.
+/// All copies show the same time.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     /// Seconds that a test has moved it.
@@ -23,7 +23,7 @@ impl Clock {
         there.unwrap_or(now)
     }
 
-    /// As if somebody had set the machine's clock, that many seconds from where it is.
+    /// As if the machine's clock had been set, that many seconds from where it is.
     pub fn jump(&self, seconds: i64) {
         self.moved.fetch_add(seconds, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! An operator's files: read as a whole, within a bound, and never for ever.
+//! An operator's files: read as a whole, within bounds of size and time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -66,7 +66,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A pipe is open at once, though nobody may ever write into it.
+/// A pipe is open at once, even if no process ever writes into it.
 fn open(path: &Path) -> io::Result<File> {
     match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         // Another process holds a lease on the file, and is given time to let go.
@@ -75,7 +75,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A pipe or a terminal, such as `<(command)` of a shell: for what may come, one waits, but not for ever.
+/// A pipe or a terminal, such as `<(command)` of a shell: it is waited for, but not without end.
 struct Piped<'a>(&'a File);
 
 impl Read for Piped<'_> {
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn files_that_cannot_be_read_say_why() {
         let directory = tempfile::tempdir().unwrap();
-        let told = |path: &std::path::Path| text(path).unwrap_err().to_string();
-        assert!(told(directory.path()).ends_with("is a directory; name the file in it"));
-        assert!(told(&directory.path().join("none.yaml")).contains("does not exist"));
+        let message = |path: &std::path::Path| text(path).unwrap_err().to_string();
+        assert!(message(directory.path()).ends_with("is a directory; name the file in it"));
+        assert!(message(&directory.path().join("none.yaml")).contains("does not exist"));
         // Endless, and still answered.
-        assert!(told("/dev/zero".as_ref()).contains("larger than 4 MiB"));
+        assert!(message("/dev/zero".as_ref()).contains("larger than 4 MiB"));
     }
 }

@@ -106,9 +106,7 @@ async fn converse<S: Site>(stream: TcpStream, site: Rc<S>, spoke: Rc<Cell<bool>>
         return;
     }
     spoke.set(true);
-    if protocol::refuse_http2(&stream).await {
-        return;
-    }
+    let Some(stream) = protocol::refuse_http2(stream).await else { return };
     if !S::PROXY_HEADER {
         return http(stream, site).await;
     }

@@ -3,7 +3,6 @@
 //! parse.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::request::Parts;
@@ -13,6 +12,8 @@ use tokio::net::TcpStream;
 
 use super::{Body, text};
 use crate::proxy::refuse;
+use crate::proxy::scratch::Scratch;
+use crate::sys::runtime::Stream;
 
 /// The path that is asked for in its normal form, or the answer to a request that breaks the rules or asks for more
 /// than reading.
@@ -80,18 +81,19 @@ fn decoded(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a client of HTTP/2 has come, whom hyper would leave without an answer: it gets the status for its version.
-pub(super) async fn refuse_http2(stream: &TcpStream) -> bool {
+/// None: it was a client of HTTP/2, which hyper would leave without an answer. It got the status for its version.
+pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 23\r\nConnection: close\r\n\r\nuse HTTP/1.1 with Host\n";
     let mut first = [0; PREFACE.len()];
     if !stream.peek(&mut first).await.is_ok_and(|n| n == PREFACE.len()) || first != PREFACE {
-        return false;
+        return Some(stream);
     }
-    refuse::discard(stream, &RefCell::new(vec![0; 4096].into()));
-    refuse::send(stream, ANSWER);
-    true
+    let stream = Stream::from(stream);
+    refuse::discard(&stream, &Scratch::new());
+    refuse::send(&stream, ANSWER);
+    None
 }
 
 #[cfg(test)]

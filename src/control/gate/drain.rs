@@ -1,13 +1,13 @@
 //! The way to the end: not ready, then accepting no more, then waiting for the sessions that are open.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::Stop;
 use crate::proxy::worker::Phase;
+use crate::sys::runtime::{AllEnded, Publisher};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 
@@ -20,8 +20,8 @@ const ENDING: Duration = Duration::from_millis(1500);
 pub(super) async fn leave(
     config: &Config,
     status: &Status,
-    phase: &watch::Sender<Phase>,
-    workers: &mut mpsc::Receiver<Infallible>,
+    phase: &Publisher<Phase>,
+    workers: &mut AllEnded,
     mut stop: mpsc::UnboundedReceiver<Stop>,
 ) {
     let first = stop.recv().await;
@@ -31,13 +31,13 @@ pub(super) async fn leave(
             return;
         }
         tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
-        phase.send_replace(Phase::Draining);
+        phase.publish(Phase::Draining);
         sleep(config.drain.delay).await;
         tracing::info!(timeout = ?config.drain.timeout, "draining: accepting no more, waiting for sessions");
-        phase.send_replace(Phase::Closing);
+        phase.publish(Phase::Closing);
         sleep(config.drain.timeout).await;
         tracing::info!("drain.timeout is over: ending what is still open");
-        phase.send_replace(Phase::Ending);
+        phase.publish(Phase::Ending);
         sleep(ENDING).await;
     };
     let again = async {
@@ -47,10 +47,10 @@ pub(super) async fn leave(
         tracing::info!("stopped again: cutting");
     };
     tokio::select! {
-        _ = workers.recv() => return,
+        () = workers.wait() => return,
         () = drain => {}
         () = again => {}
     }
-    phase.send_replace(Phase::Cut);
-    let _ = timeout(Duration::from_secs(5), workers.recv()).await;
+    phase.publish(Phase::Cut);
+    let _ = timeout(Duration::from_secs(5), workers.wait()).await;
 }

@@ -36,13 +36,13 @@ impl Alert {
     }
 }
 
-pub(super) struct Told {
+pub(super) struct AnswerText {
     alert: Alert,
     status: &'static str,
     sentence: &'static str,
 }
 
-impl Told {
+impl AnswerText {
     pub(super) fn of(outcome: Outcome) -> Option<Self> {
         use Alert as A;
         use RefuseReason as R;
@@ -60,7 +60,7 @@ impl Told {
                 R::ProxyMissing => (
                     A::UnexpectedMessage,
                     "400 Bad Request",
-                    "This port expects a PROXY protocol v2 header first, which the load balancer has to be told to send.",
+                    "This port expects a PROXY protocol v2 header first, which has to be switched on at the load balancer.",
                 ),
                 R::ProxyV1 => (
                     A::UnexpectedMessage,
@@ -185,7 +185,7 @@ impl Told {
     }
 
     /// HTTP/1.1 also to a client of 1.0 (RFC 9112 §2.3). There is no `Via` and no `Server`: what we relay is not
-    /// changed, and what we are is nobody's business.
+    /// changed, and what we are is no concern of the client.
     pub(super) fn response(&self, reason: &str, connection: u64, request: Request, now: SystemTime) -> Vec<u8> {
         let body = self.text(reason, connection);
         let status = request.status(reason).unwrap_or(self.status);

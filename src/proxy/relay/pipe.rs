@@ -2,7 +2,7 @@
 //!
 //! A direction leases a pipe while it is busy and gives it back empty. There are only so many: an unprivileged
 //! user may hold 16 384 pipe pages in all (pipe(7), `pipe-user-pages-soft`), so past [`PipePool::MAX`] a
-//! direction copies instead. Pipes that nobody has needed for a while are closed: each is two open files.
+//! direction copies instead. Pipes that were not needed for a while are closed: each is two open files.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -10,9 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::sys::runtime::{Notify, sleep};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use tokio::sync::Notify;
-use tokio::time::sleep;
 
 #[derive(Clone, Default)]
 pub(super) struct PipePool(Rc<Inner>);
@@ -45,15 +44,15 @@ impl PipePool {
     /// Closes what has not been used for [`Self::KEPT`], or up to twice as long. Sleeps while there is no idle pipe,
     /// so that an idle process is not woken.
     pub(super) async fn close_unused(self) {
-        let shelf = self.0;
+        let inner = self.0;
         loop {
-            while shelf.idle.borrow().is_empty() {
-                shelf.returned.notified().await;
+            while inner.idle.borrow().is_empty() {
+                inner.returned.notified().await;
             }
-            shelf.fewest_idle.set(shelf.idle.borrow().len());
+            inner.fewest_idle.set(inner.idle.borrow().len());
             sleep(Self::KEPT).await;
-            let unused = shelf.fewest_idle.get().min(shelf.idle.borrow().len());
-            drop(shelf.idle.borrow_mut().drain(..unused));
+            let unused = inner.fewest_idle.get().min(inner.idle.borrow().len());
+            drop(inner.idle.borrow_mut().drain(..unused));
         }
     }
 
@@ -70,7 +69,7 @@ impl PipePool {
         let pipe = self.0.idle.borrow_mut().pop().or_else(Self::open)?;
         self.0.leased.set(self.0.leased.get().saturating_add(1));
         self.0.fewest_idle.set(self.0.fewest_idle.get().min(self.0.idle.borrow().len()));
-        Some(Lease { pipe: Some(pipe), filled: 0, shelf: Rc::clone(&self.0) })
+        Some(Lease { pipe: Some(pipe), filled: 0, inner: Rc::clone(&self.0) })
     }
 
     #[cfg(test)]
@@ -95,7 +94,7 @@ impl PipePool {
 pub(super) struct Lease {
     pipe: Option<Pipe>,
     filled: usize,
-    shelf: Rc<Inner>,
+    inner: Rc<Inner>,
 }
 
 impl Lease {
@@ -122,10 +121,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shelf.leased.set(self.shelf.leased.get().saturating_sub(1));
+        self.inner.leased.set(self.inner.leased.get().saturating_sub(1));
         if let Some(pipe) = self.pipe.take().filter(|_| self.filled == 0) {
-            self.shelf.idle.borrow_mut().push(pipe);
-            self.shelf.returned.notify_one();
+            self.inner.idle.borrow_mut().push(pipe);
+            self.inner.returned.notify_one();
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What comes before there is an upstream to ask for: PROXY header and access list, hello or request head, the name.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::requests::Exchange;
 use super::{Session, view};
-use crate::limits::{Waiting, Why};
-use crate::proxy::read_ahead::{ReadAhead, Stop};
+use crate::limits::{EvictionReason, HalfOpenConnection};
+use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
+use crate::sys::runtime::{Either, race, timeout};
 use latticegate_core::client::Client;
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;
@@ -28,12 +28,18 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What else is overloaded before there is an upstream.
 const TABLE_FULL: &str = "too many clients or names at once to count for limits.per_client or per_name";
 
+/// A connection whose client and name are allowed.
+pub(super) struct Admitted {
+    pub(super) name: Hostname,
+    /// On an HTTP listener: what goes on judging the requests that follow.
+    pub(super) requests: Option<Box<Exchange>>,
+    /// The number of the list that has let it in.
+    pub(super) list: u64,
+}
+
 impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
-    pub(super) async fn read_preface(
-        &mut self,
-        ahead: &mut ReadAhead,
-    ) -> Result<(Hostname, Option<Box<Exchange>>, u64), Outcome> {
+    pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.wait();
         let mut local = false;
@@ -43,13 +49,12 @@ impl Session<'_> {
             let (name, requests) =
                 self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
             self.route(&loaded, &name)?;
-            Ok((name, requests, loaded.number))
+            Ok(Admitted { name, requests, list: loaded.number })
         };
         let preface = async {
-            tokio::select! {
-                biased;
-                result = preface => result,
-                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            match race(pin!(preface), pin!(waiting.evicted())).await {
+                Either::First(result) => result,
+                Either::Second(()) => Err(Outcome::Refused(RefuseReason::Overloaded)),
             }
         };
         let result = match timeout(deadline, preface).await {
@@ -64,18 +69,18 @@ impl Session<'_> {
             Ok(named)
         });
         if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, Why::detail).into());
+            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, EvictionReason::detail).into());
         }
         result
     }
 
     /// The client's address: from the PROXY header of a trusted peer, or the peer's own. So it is, too, where the peer
     /// says LOCAL and then asks for something, as HAProxy's checks do (§2.2 of the specification); most checks ask for
-    /// nothing. `local` tells that it did say so.
+    /// nothing. `local` is set if it did say so.
     async fn identify(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
         local: &mut bool,
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer;
@@ -85,16 +90,20 @@ impl Session<'_> {
         if !self.worker.config().trusts(peer.ip()) {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
-        let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
+        let preread = Preread {
+            parse: proxy_header::parse,
+            bound: proxy_header::MAX_HEADER,
+            too_long: RefuseReason::ProxyMalformed,
+        };
         let worker = self.worker;
-        let wait = |ahead: &ReadAhead| pace(worker, waiting, ahead);
+        let wait = |ahead: &ReadAhead| check_min_rate(worker, waiting, ahead);
         let scratch = worker.resources.scratch();
-        let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
-        let (header, len) = header.map_err(|stop| {
-            if stop == Stop::Refuse(RefuseReason::ProxyMissing) {
+        let header = ahead.until(self.stream, scratch, preread, wait).await;
+        let (header, len) = header.map_err(|error| {
+            if error == ReadAheadError::Refuse(RefuseReason::ProxyMissing) {
                 self.spoken = refuse::spoken(ahead.pending());
             }
-            ended(stop, ahead)
+            ended(error, ahead)
         })?;
         ahead.consume(len);
         self.record.times.header = Some(self.record.times.elapsed());
@@ -133,7 +142,7 @@ impl Session<'_> {
     async fn read_name(
         &mut self,
         ahead: &mut ReadAhead,
-        waiting: &Waiting,
+        waiting: &HalfOpenConnection,
     ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
         let (record, worker) = (&self.record, self.worker);
         let scratch = worker.resources.scratch();
@@ -142,24 +151,30 @@ impl Session<'_> {
             if let (None, Some(client)) = (&late, &record.client) {
                 late = Some(worker.limits().wait_for_hello(client)?);
             }
-            pace(worker, waiting, ahead)
+            check_min_rate(worker, waiting, ahead)
         };
         let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
-                let too_long = RefuseReason::HelloTooLong;
                 let mut parser = client_hello::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes);
-                let hello = ahead.until(self.stream, scratch, client_hello::MAX_BYTES, too_long, parse, wait).await;
-                let (hello, _) = hello.map_err(|stop| ended(stop, ahead))?;
+                let preread = Preread {
+                    parse: |bytes: &[u8]| parser.parse(bytes),
+                    bound: client_hello::MAX_BYTES,
+                    too_long: RefuseReason::HelloTooLong,
+                };
+                let hello = ahead.until(self.stream, scratch, preread, wait).await;
+                let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
                 self.record.hello = Some((&hello).into());
                 (hello.name, None)
             }
             Protocol::Http => {
-                let (port, too_long) = (self.listener.public_port, RefuseReason::HeadTooLong);
-                let mut parser = http_head::Parser::default();
-                let parse = |bytes: &[u8]| parser.parse(bytes, port);
-                let head = ahead.until(self.stream, scratch, http_head::MAX_HEAD, too_long, parse, wait).await;
-                let (head, len) = head.map_err(|stop| ended(stop, ahead))?;
+                let (port, mut parser) = (self.listener.public_port, http_head::Parser::default());
+                let preread = Preread {
+                    parse: |bytes: &[u8]| parser.parse(bytes, port),
+                    bound: http_head::MAX_HEAD,
+                    too_long: RefuseReason::HeadTooLong,
+                };
+                let head = ahead.until(self.stream, scratch, preread, wait).await;
+                let (head, len) = head.map_err(|error| ended(error, ahead))?;
                 self.request.set(refuse::Request::of(ahead.pending()));
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
             }
@@ -193,7 +208,7 @@ impl Session<'_> {
 }
 
 /// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
-fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+fn check_min_rate(worker: &Worker, waiting: &HalfOpenConnection, ahead: &ReadAhead) -> Result<(), RefuseReason> {
     let late = ahead.age().saturating_sub(GRACE).as_secs();
     let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
     if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {
@@ -203,10 +218,10 @@ fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), Ref
 }
 
 /// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
-fn ended(stop: Stop, ahead: &ReadAhead) -> Outcome {
-    match stop {
-        Stop::Refuse(reason) => Outcome::Refused(reason),
-        Stop::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
-        Stop::Left => Outcome::Unfinished(Unfinished::ClientLeft),
+fn ended(error: ReadAheadError, ahead: &ReadAhead) -> Outcome {
+    match error {
+        ReadAheadError::Refuse(reason) => Outcome::Refused(reason),
+        ReadAheadError::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),
+        ReadAheadError::Left => Outcome::Unfinished(Unfinished::ClientLeft),
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{noted, view};
-use crate::limits::{Buffered, Why};
+use crate::limits::{Buffered, EvictionReason};
 use crate::proxy::refuse;
 use crate::proxy::relay::{FilterStatus, HttpFilter};
 use crate::proxy::worker::{Phase, Worker};
@@ -64,7 +64,7 @@ impl HttpFilter for Requests<'_> {
                     return FilterStatus::NeedMore;
                 }
                 RequestProgress::NeedMore => {
-                    *self.detail = Some(Why::Bytes.detail().into());
+                    *self.detail = Some(EvictionReason::Bytes.detail().into());
                     return self.refuse(Overloaded);
                 }
                 RequestProgress::Request { .. } => {
