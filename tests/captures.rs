@@ -53,8 +53,10 @@ fn told<T>(verdict: &Verdict<T>, found: impl Fn(&T) -> String) -> String {
 fn told_of_header(header: &Header) -> String {
     match header {
         Header::Local => "local".into(),
-        Header::Proxy { source, endpoint: None, .. } => source.to_string(),
-        Header::Proxy { source, endpoint: Some(id), .. } => format!("{source} {id}"),
+        Header::Proxy(client) => {
+            let id = client.endpoint.map_or_else(String::new, |id| format!(" {id}"));
+            format!("{}{id}", client.ip.with_port(client.port))
+        }
     }
 }
 

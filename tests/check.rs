@@ -145,7 +145,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "policy: \"http://127.0.0.1:0/list\"\n",
-        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has the port 0, where nobody listens; write it like http://127.0.0.1:2772/path"#,
+        r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:0/list" has port 0, where nothing can listen; write it like http://127.0.0.1:2772/path"#,
     ),
     (
         "health: { bind: \"127.0.0.1:9900\" }\n",
@@ -233,7 +233,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "dns: { server: \"10.0.0.2:53\" }\ndns: { ipv6: off }\n",
-        "latticegate.yaml:2:1: dns: stands twice; remove one of the two",
+        "latticegate.yaml:2:1: dns: appears twice; remove one of the two",
     ),
     ("dns:\nworkers: 2\n", "latticegate.yaml:1:4: dns: has no value; write one, or remove the key"),
     ("dns:\n\tserver: x\n", "latticegate.yaml:2:1: is indented with a tab; use spaces, as YAML demands"),
@@ -487,7 +487,7 @@ fn variables_of_a_service_or_link_are_warned_about_once() {
     let output = check(directory.path(), CONFIG, &INJECTED);
     let said = stderr(&output);
     assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
-    assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is passed over: "), "{said}");
+    assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is ignored: "), "{said}");
     assert!(said.contains("enableServiceLinks: false"), "{said}");
     for (name, _) in INJECTED {
         assert!(said.contains(name), "{name}: {said}");

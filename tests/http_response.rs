@@ -3,15 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
-use latticegate_core::protocol::http_response::{Expected, MAX_SECTION, Progress, Responses};
+use latticegate_core::protocol::http_response::{Expected, MAX_SECTION, ResponseProgress, Responses};
 use proptest::prelude::*;
 
 const GET: Expected = Expected { head: false, upgrade: false };
 const HEAD: Expected = Expected { head: true, upgrade: false };
 const UPGRADE: Expected = Expected { head: false, upgrade: true };
 
-fn owed(requests: usize, begun: bool) -> Progress {
-    Progress::Owed { requests, begun }
+fn owed(requests: usize, begun: bool) -> ResponseProgress {
+    ResponseProgress::Owed { requests, begun }
 }
 
 fn responses(requests: &[Expected]) -> Responses {
@@ -20,7 +20,7 @@ fn responses(requests: &[Expected]) -> Responses {
     responses
 }
 
-fn after<'a>(requests: &[Expected], parts: impl IntoIterator<Item = &'a [u8]>) -> Progress {
+fn after<'a>(requests: &[Expected], parts: impl IntoIterator<Item = &'a [u8]>) -> ResponseProgress {
     let mut responses = responses(requests);
     parts.into_iter().for_each(|part| responses.follow(part));
     responses.progress()
@@ -32,12 +32,14 @@ fn ends_exactly_at(requests: &[Expected], bytes: &[u8]) {
     assert_eq!(after(requests, [bytes]), owed(0, false), "{shown}");
     assert_eq!(after(requests, bytes.chunks(1)), owed(0, false), "byte by byte: {shown}");
     for at in 0..bytes.len() {
-        let Progress::Owed { requests: left, .. } = after(requests, [&bytes[..at]]) else { panic!("{at}: {shown}") };
+        let ResponseProgress::Owed { requests: left, .. } = after(requests, [&bytes[..at]]) else {
+            panic!("{at}: {shown}")
+        };
         assert!(left > 0, "whole at {at} of {}: {shown}", bytes.len());
         assert_eq!(after(requests, [&bytes[..at], &bytes[at..]]), owed(0, false), "cut at {at}: {shown}");
     }
     // One byte more is a response that nobody asked for.
-    assert_eq!(after(requests, [bytes, b"H"]), Progress::Lost, "{shown}");
+    assert_eq!(after(requests, [bytes, b"H"]), ResponseProgress::Lost, "{shown}");
 }
 
 #[test]
@@ -96,16 +98,16 @@ fn upgrade_makes_the_stream_opaque_and_h2c_does_not() {
     };
     for protocol in ["websocket", "tls/1.2", "foo/2, bar"] {
         let text = switch(protocol);
-        assert_eq!(after(&[UPGRADE], [text.as_bytes()]), Progress::Opaque, "{protocol}");
-        assert_eq!(after(&[UPGRADE], text.as_bytes().chunks(1)), Progress::Opaque, "{protocol}");
-        assert_eq!(after(&[GET], [text.as_bytes()]), Progress::Lost, "nobody asked for {protocol}");
+        assert_eq!(after(&[UPGRADE], [text.as_bytes()]), ResponseProgress::Opaque, "{protocol}");
+        assert_eq!(after(&[UPGRADE], text.as_bytes().chunks(1)), ResponseProgress::Opaque, "{protocol}");
+        assert_eq!(after(&[GET], [text.as_bytes()]), ResponseProgress::Lost, "nobody asked for {protocol}");
     }
     // Requests inside it could ask for other hosts.
     for protocol in ["h2c", "H2C", "HTTP/2.0", "h2", "websocket, h2c"] {
-        assert_eq!(after(&[UPGRADE], [switch(protocol).as_bytes()]), Progress::Lost, "{protocol}");
+        assert_eq!(after(&[UPGRADE], [switch(protocol).as_bytes()]), ResponseProgress::Lost, "{protocol}");
     }
     let nameless = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
-    assert_eq!(after(&[UPGRADE], [nameless.as_bytes()]), Progress::Lost);
+    assert_eq!(after(&[UPGRADE], [nameless.as_bytes()]), ResponseProgress::Lost);
 }
 
 #[test]
@@ -146,16 +148,20 @@ fn what_cannot_be_framed_without_doubt_is_lost() {
         format!("{chunked}0\r\nX\r\n\r\n"),
     ] {
         let shown: String = text.chars().take(120).collect();
-        assert_eq!(after(&[GET, GET], [text.as_bytes()]), Progress::Lost, "{shown}");
-        assert_eq!(after(&[GET, GET], text.as_bytes().chunks(1)), Progress::Lost, "byte by byte: {shown}");
+        assert_eq!(after(&[GET, GET], [text.as_bytes()]), ResponseProgress::Lost, "{shown}");
+        assert_eq!(after(&[GET, GET], text.as_bytes().chunks(1)), ResponseProgress::Lost, "byte by byte: {shown}");
         // For ever.
         let good = b"HTTP/1.1 204 x\r\n\r\n";
-        assert_eq!(after(&[GET, GET], [text.as_bytes(), good, good]), Progress::Lost, "{shown}");
+        assert_eq!(after(&[GET, GET], [text.as_bytes(), good, good]), ResponseProgress::Lost, "{shown}");
     }
     let silent = Responses::default();
     assert!(silent.all_whole());
-    assert_eq!(after(&[], [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..]]), Progress::Lost);
-    assert_eq!(after(&vec![GET; 1025], []), Progress::Lost, "requests without an answer are remembered within a bound");
+    assert_eq!(after(&[], [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..]]), ResponseProgress::Lost);
+    assert_eq!(
+        after(&vec![GET; 1025], []),
+        ResponseProgress::Lost,
+        "requests without an answer are remembered within a bound"
+    );
 }
 
 #[test]
@@ -233,7 +239,7 @@ proptest! {
             stream.follow(&bytes[at..cut]);
             at = cut;
             let whole = ends.iter().filter(|end| **end <= at).count();
-            let Progress::Owed { requests, .. } = stream.progress() else { panic!("at {at}") };
+            let ResponseProgress::Owed { requests, .. } = stream.progress() else { panic!("at {at}") };
             prop_assert_eq!(requests, exchanges.len() - whole, "at {}", at);
         }
     }

@@ -6,7 +6,7 @@
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::http_head::{self, MAX_FIELDS};
-use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, Progress};
+use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, RequestProgress};
 use proptest::prelude::*;
 use support::malformed::{self, stream::Smuggled};
 
@@ -46,22 +46,22 @@ impl Session {
         let stream = self.stream.as_mut().unwrap();
         loop {
             match stream.advance(&self.held) {
-                Progress::Forward(len) => {
+                RequestProgress::Forward(len) => {
                     assert!(len > 0);
                     self.told.forwarded.extend(self.held.drain(..len));
                 }
-                Progress::Request { len } => {
+                RequestProgress::Request { len } => {
                     assert!(len <= self.held.len());
-                    assert_eq!(stream.advance(&self.held), Progress::Request { len }, "asked until allowed");
+                    assert_eq!(stream.advance(&self.held), RequestProgress::Request { len }, "asked until allowed");
                     self.told.asked.push(self.told.forwarded.len());
                     stream.allow();
                 }
-                Progress::NeedMore => {
+                RequestProgress::NeedMore => {
                     assert!(self.held.len() < MAX_HELD, "{} held back", self.held.len());
                     return;
                 }
-                Progress::Refuse(reason) => {
-                    assert_eq!(stream.advance(&self.held), Progress::Refuse(reason), "refused for ever");
+                RequestProgress::Refuse(reason) => {
+                    assert_eq!(stream.advance(&self.held), RequestProgress::Refuse(reason), "refused for ever");
                     return self.told.refused = Some(reason);
                 }
             }
@@ -161,14 +161,14 @@ fn body_may_pass_unseen() {
     let (head, rest) = text.as_bytes().split_at(text.len() - GET.len());
     let Verdict::Found { value, len } = http_head::parse(head, 80) else { panic!() };
     let mut stream = HttpStream::new(value, len, 80);
-    assert_eq!(stream.advance(head), Progress::Forward(head.len()));
+    assert_eq!(stream.advance(head), RequestProgress::Forward(head.len()));
     assert_eq!(stream.unseen(), 1_000_000);
     stream.pass(999_999);
-    assert_eq!(stream.advance(b"x"), Progress::Forward(1));
+    assert_eq!(stream.advance(b"x"), RequestProgress::Forward(1));
     assert_eq!(stream.unseen(), 0);
-    assert_eq!(stream.advance(rest), Progress::Request { len: rest.len() });
+    assert_eq!(stream.advance(rest), RequestProgress::Request { len: rest.len() });
     stream.allow();
-    assert_eq!(stream.advance(rest), Progress::Forward(rest.len()));
+    assert_eq!(stream.advance(rest), RequestProgress::Forward(rest.len()));
 }
 
 #[test]
@@ -176,10 +176,10 @@ fn chunk_may_pass_unseen() {
     let text = format!("{CHUNKED}ffff\r\n");
     let Verdict::Found { value, len } = http_head::parse(text.as_bytes(), 80) else { panic!() };
     let mut stream = HttpStream::new(value, len, 80);
-    assert_eq!(stream.advance(text.as_bytes()), Progress::Forward(text.len()));
+    assert_eq!(stream.advance(text.as_bytes()), RequestProgress::Forward(text.len()));
     assert_eq!(stream.unseen(), 0xffff);
     stream.pass(0xffff);
-    assert_eq!(stream.advance(b"\r\n0\r\n\r\n"), Progress::Forward(7));
+    assert_eq!(stream.advance(b"\r\n0\r\n\r\n"), RequestProgress::Forward(7));
 }
 
 /// What was refused is behind the last request, or a part of it.
@@ -208,21 +208,21 @@ fn upgrade_that_was_agreed_to_lets_everything_pass() {
         let Verdict::Found { value, len } = http_head::parse(head.as_bytes(), 80) else { panic!() };
         assert!(value.upgrade);
         let mut stream = HttpStream::new(value, len, 80);
-        assert_eq!(stream.advance(head.as_bytes()), Progress::Forward(head.len()));
+        assert_eq!(stream.advance(head.as_bytes()), RequestProgress::Forward(head.len()));
         stream
     };
     let mut agreed = stream();
-    assert_eq!(agreed.advance(b"G"), Progress::NeedMore);
+    assert_eq!(agreed.advance(b"G"), RequestProgress::NeedMore);
     agreed.upgraded();
-    assert_eq!(agreed.advance(b"G\x81\x05hello"), Progress::Forward(8));
+    assert_eq!(agreed.advance(b"G\x81\x05hello"), RequestProgress::Forward(8));
     assert_eq!(agreed.unseen(), u64::MAX);
     agreed.pass(u64::MAX);
-    assert_eq!(agreed.advance(b""), Progress::NeedMore);
+    assert_eq!(agreed.advance(b""), RequestProgress::NeedMore);
     assert!(!agreed.between_requests());
     let mut refused = stream();
-    let Progress::Refuse(reason) = refused.advance(b"\x81\x05hello") else { panic!() };
+    let RequestProgress::Refuse(reason) = refused.advance(b"\x81\x05hello") else { panic!() };
     refused.upgraded();
-    assert_eq!(refused.advance(b"\x81\x05hello"), Progress::Refuse(reason));
+    assert_eq!(refused.advance(b"\x81\x05hello"), RequestProgress::Refuse(reason));
 }
 
 /// A request for a.example with a body of any bytes, framed in any valid way.

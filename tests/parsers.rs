@@ -6,11 +6,12 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
+use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello::{self, Alpn, Group};
-use latticegate_core::protocol::http_head::{self, Body, Head};
+use latticegate_core::protocol::http_head::{self, BodyFraming, Head};
 use latticegate_core::protocol::proxy_header::{self, Header};
 use proptest::prelude::*;
 use support::malformed::{self, Malformed, Stage};
@@ -258,22 +259,20 @@ proptest! {
 #[test]
 fn header_tells_addresses_and_endpoint() {
     let Verdict::Found { value, len: 100 } = proxy_header::parse(&wire::captured_nlb()) else { panic!() };
-    let Header::Proxy { source, destination, endpoint } = value else { panic!("{value:?}") };
-    assert_eq!(source, "172.31.7.113:51442".parse().unwrap());
-    assert_eq!(destination, "172.31.10.31:80".parse().unwrap());
-    assert_eq!(endpoint.unwrap().as_str(), "vpce-08d2bf15fac5001c9");
+    let endpoint = EndpointId::parse(b"vpce-08d2bf15fac5001c9");
+    assert!(endpoint.is_some());
+    assert_eq!(value, Header::Proxy(Client::new("172.31.7.113:51442".parse().unwrap(), endpoint)));
 
     let Verdict::Found { value, .. } = proxy_header::parse(&wire::tcp6(&[])) else { panic!() };
-    let (source, destination) = ("[2001:db8::1]:40000".parse().unwrap(), "[2001:db8::2]:443".parse().unwrap());
-    assert_eq!(value, Header::Proxy { source, destination, endpoint: None });
+    assert_eq!(value, Header::Proxy(Client::new("[2001:db8::1]:40000".parse().unwrap(), None)));
 }
 
 #[test]
 fn header_tells_a_mapped_address_as_ipv4() {
     let mut header = wire::tcp6(&[]);
     header[16..32].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
-    let Verdict::Found { value: Header::Proxy { source, .. }, .. } = proxy_header::parse(&header) else { panic!() };
-    assert_eq!(source, "10.1.2.3:40000".parse().unwrap());
+    let Verdict::Found { value: Header::Proxy(client), .. } = proxy_header::parse(&header) else { panic!() };
+    assert_eq!((client.ip.to_string(), client.port), ("10.1.2.3".to_owned(), 40_000));
 }
 
 #[test]
@@ -303,15 +302,12 @@ fn hello_tells_what_the_log_wants() {
     assert_eq!(usize::from(told.records), message.len().div_ceil(600));
     assert_eq!(told.alpn, Some(Alpn::H2));
     assert!(told.ech);
-    let group = told.key_share.unwrap();
-    assert!(group.is_post_quantum());
-    assert_eq!(group.to_string(), "x25519mlkem768");
+    assert_eq!(told.key_share.unwrap().to_string(), "x25519mlkem768");
 
     let plain = hello(&Hello::default().with(0, wire::sni(ORDERS)).record());
     assert_eq!((plain.records, plain.alpn, plain.ech, plain.key_share), (1, None, false, None));
     let other = hello(&Hello::to(ORDERS).with(16, wire::alpn(&[b"acme-tls/1", b"h2"])).record());
     assert_eq!((other.alpn, other.key_share), (Some(Alpn::Other), Some(Group(0x1d))));
-    assert!(!Group(0x1d).is_post_quantum());
 }
 
 /// What is only for the log never refuses a client.
@@ -393,10 +389,10 @@ fn head(text: &str) -> Head {
 #[test]
 fn head_tells_the_body_and_whether_more_may_follow() {
     let post = |version: &str, fields: &str| head(&format!("POST / HTTP/{version}\r\nHost: a.example\r\n{fields}\r\n"));
-    assert_eq!(post("1.1", "").body, Body::None);
-    assert_eq!(post("1.1", "Content-Length: 0\r\n").body, Body::Length(0));
-    assert_eq!(post("1.0", "Content-Length: 007\r\n").body, Body::Length(7));
-    assert_eq!(post("1.1", "transfer-encoding: CHUNKED\r\n").body, Body::Chunked);
+    assert_eq!(post("1.1", "").body, BodyFraming::None);
+    assert_eq!(post("1.1", "Content-Length: 0\r\n").body, BodyFraming::Length(0));
+    assert_eq!(post("1.0", "Content-Length: 007\r\n").body, BodyFraming::Length(7));
+    assert_eq!(post("1.1", "transfer-encoding: CHUNKED\r\n").body, BodyFraming::Chunked);
 
     assert!(!post("1.1", "").last);
     assert!(post("1.1", "Connection: Foo, Close\r\n").last);

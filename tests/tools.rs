@@ -42,8 +42,8 @@ fn the_configuration_is_held_against_the_list() {
         directory("rules:\n  - { allow: 10.0.0.0/8, listener: tsl }\n  - { allow: 10.0.0.0/8, port: 8443 }\n");
     let told = stderr(&latticegate(&directory, CHECK));
     for part in [
-        "ipcontrol.yaml:2:5: rules[0]: asks for listener \"tsl\", which does not exist; the configuration has tls, http",
-        "ipcontrol.yaml:3:5: rules[1]: asks for port 8443, which no listener has",
+        "ipcontrol.yaml:2:5: rules[0]: is for listener \"tsl\", which does not exist; the configuration has tls, http",
+        "ipcontrol.yaml:3:5: rules[1]: is for port 8443, which no listener has",
         "denies all of 192.168.0.0/16, which is in proxy_protocol.trusted",
     ] {
         assert!(told.contains(part), "{told}");
@@ -151,7 +151,7 @@ fn explain_reads_what_a_client_sends() {
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
     let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
     for (request, more, ending) in [
-        (&b""[..], &[][..], "verdict   undecided: a health check asks for nothing and is counted as a probe\n"),
+        (&b""[..], &[][..], "verdict   undecided: a health check requests nothing and is counted as a probe\n"),
         (request, &[], "verdict   undecided: the client is the load balancer: give its address with --from\n"),
         (request, &["--from", "203.0.113.7"], "verdict   allowed\n"),
         (request, &["--from", "10.0.0.7"], "verdict   refused: client_denied\n"),
@@ -205,9 +205,9 @@ fn import_names_what_it_leaves_out() {
     let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
-    assert!(told.contains("not taken over: ipcontrol.conf:1: satisfy any: "), "{told}");
-    assert!(told.contains("not taken over: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
-    assert!(told.contains("denies them, because something was not taken over"), "{told}");
+    assert!(told.contains("not imported: ipcontrol.conf:1: satisfy any: "), "{told}");
+    assert!(told.contains("not imported: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
+    assert!(told.contains("denies them, because something was not imported"), "{told}");
     assert!(stdout(&output).contains("  # - allow: all\n"), "{}", stdout(&output));
 }
 
@@ -222,7 +222,7 @@ fn import_ends_a_cycle_at_its_first_turn() {
     for name in ["ipcontrol.conf", "./conf.d/../ipcontrol.conf"] {
         let output = latticegate(&directory, &["import", name]);
         let told = stderr(&output);
-        assert_eq!((output.status.code(), told.matches("not taken over: ").count()), (Some(1), 1), "{told}");
+        assert_eq!((output.status.code(), told.matches("not imported: ").count()), (Some(1), 1), "{told}");
         assert!(
             told.contains("more.conf:2: include ../ipcontrol.conf: ") && told.contains("would include itself"),
             "{told}"

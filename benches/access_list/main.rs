@@ -181,8 +181,7 @@ impl Random {
             (_, IpNet::V4(_)) => IpAddr::V4(Ipv4Addr::from(self.next() as u32)),
             (_, IpNet::V6(_)) => IpAddr::V6(global(self.next())),
         };
-        let addr = SocketAddr::new(ip, 40_000);
-        Client { peer: addr, addr, endpoint: None }
+        Client::new(SocketAddr::new(ip, 40_000), None)
     }
 }
 

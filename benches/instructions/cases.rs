@@ -156,11 +156,8 @@ fn policy(times: u32, networks: u32) -> Result<()> {
 }
 
 fn client() -> Result<Client> {
-    Ok(Client {
-        peer: SocketAddr::from(([192, 168, 7, 8], 31_000)),
-        addr: SocketAddr::new(IpAddr::V4(CLIENT), 40_000),
-        endpoint: Some(EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?),
-    })
+    let endpoint = EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?;
+    Ok(Client::new(SocketAddr::new(IpAddr::V4(CLIENT), 40_000), Some(endpoint)))
 }
 
 /// One connection's record from its opening to its report: log line and metrics. The lines go to /dev/null.
@@ -186,8 +183,8 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     let Verdict::Found { value: hello, .. } = client_hello::parse(CURL) else { bail!("the hello is not read") };
     let client = client()?;
     repeat(times, || {
-        let mut record = reporter.open(7, client.peer);
-        record.client = Some(client.clone());
+        let mut record = reporter.open(7, SocketAddr::from(([192, 168, 7, 8], 31_000)));
+        record.client = Some(client);
         record.rule = Some("ipcontrol.yaml:12".into());
         record.name = Some(NAME.into());
         record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));

@@ -16,7 +16,7 @@ use crate::sys::files;
 use crate::sys::interfaces;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
-use latticegate_core::explain::{Answer, Explanation, Question, explain};
+use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
@@ -84,13 +84,13 @@ impl Explain {
             }
         };
         let mut story = self.ask(&policy, &config)?;
-        if self.resolve && story.verdict == Some(Answer::Allowed) {
+        if self.resolve && story.verdict == Some(Conclusion::Allowed) {
             self.resolve(&config, &mut story)?;
         }
         write!(io::stdout().lock(), "{story}")?;
         Ok(match story.verdict {
-            Some(Answer::Allowed) => ExitCode::SUCCESS,
-            Some(Answer::Refused(_)) => ExitCode::FAILURE,
+            Some(Conclusion::Allowed) => ExitCode::SUCCESS,
+            Some(Conclusion::Refused(_)) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         })
     }
@@ -105,7 +105,7 @@ impl Explain {
             Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
             None => None,
         };
-        let question = Question {
+        let query = Query {
             listener: self.listener(config)?,
             from: self.from,
             via,
@@ -113,7 +113,7 @@ impl Explain {
             bytes: bytes.as_deref(),
             now: SystemTime::now(),
         };
-        Ok(explain(policy, config, &question))
+        Ok(explain(policy, config, &query))
     }
 
     fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
@@ -129,7 +129,7 @@ impl Explain {
         let Some(name) = story.target.clone() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = config.dns.server;
-        let wire = Wire::new(server, config.dns.timeout);
+        let wire = Wire::new(server, config.dns.timeout.get());
         let found = runtime.block_on(look_up(&wire, &name, interfaces::ask_ipv6(config)));
         match found {
             Ok(found) => {
@@ -149,11 +149,11 @@ impl Explain {
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");
-                story.unresolved(why, Answer::Refused(RefuseReason::NameUnknown));
+                story.unresolved(why, Conclusion::Refused(RefuseReason::NameUnknown));
             }
             Err(error) => {
                 let why = format!("{server} did not answer: {error:?}");
-                story.unresolved(why, Answer::Unasked("the resolver did not answer"));
+                story.unresolved(why, Conclusion::Undecided("the resolver did not answer"));
             }
         }
         Ok(())

@@ -15,9 +15,9 @@ use latticegate_core::policy::import::{Include, Included, import};
 /// Turn an nginx allow/deny file into an access list.
 ///
 /// Prints the new list on standard output. Comments are kept and include is followed, from the including file's
-/// directory. What cannot be taken over stands as a comment in the new list and is named on standard error.
+/// directory. What cannot be imported is a comment in the new list and is reported on standard error.
 ///
-/// Exit status 0: all of it was taken over; 1: something was not, or the file cannot be read.
+/// Exit status 0: all of it was imported; 1: something was not, or the file cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// The nginx file: lines such as "allow 10.0.0.0/8;" and "deny all;".
@@ -40,7 +40,7 @@ impl Import {
             writeln!(err, "note: {note}")?;
         }
         for left_out in &imported.left_out {
-            writeln!(err, "not taken over: {left_out}")?;
+            writeln!(err, "not imported: {left_out}")?;
         }
         drop(err);
         // Proof that what was printed is a list, and lints about it.

@@ -205,7 +205,8 @@ impl Gate {
     /// Watches the access list's source from now on, and tells of each change of the list beside the log.
     pub fn reload_from(&self, source: SourceThread, events: Option<mpsc::UnboundedSender<ReloadEvent>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
-        let Config { policy_poll: poll, on_reload, .. } = self.shared.config;
+        let Config { policy_poll, on_reload, .. } = self.shared.config;
+        let poll = policy_poll.get();
         let patience = Patience::new(self.shared.metrics.blocked.policy.clone());
         let reloader = Reloader { source, patience, current, poll, metrics, on_reload, last_error: None, events };
         let _context = self.runtime.enter();
@@ -232,7 +233,7 @@ impl Gate {
         } = self;
         runtime.block_on(async {
             let dns = &shared.config.dns;
-            let wire = Wire::new(dns.server, dns.timeout);
+            let wire = Wire::new(dns.server, dns.timeout.get());
             let cache_config = CacheConfig::new(&shared.config, ask_ipv6(&shared.config));
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
@@ -254,7 +255,7 @@ impl Gate {
             };
             spawn_local(web::serve(listener(admin)?, admin_site));
             if let (Some(shadow), Some(list)) = (shared.shadow.clone(), shadow_list) {
-                let poll = shared.config.policy_poll.min(SHADOW_POLL);
+                let poll = shared.config.policy_poll.get().min(SHADOW_POLL);
                 let patience = Patience::new(shared.metrics.blocked.shadow.clone());
                 spawn_local(shadow.watch(list, patience, poll));
             }

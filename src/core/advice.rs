@@ -1,4 +1,4 @@
-//! What the operator should look at when a destination was refused, for the record's `detail`.
+//! What an operator should check when a destination was refused: the `detail` of the access log.
 
 use std::net::SocketAddr;
 
@@ -7,14 +7,15 @@ use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::DestinationGuard;
 
+/// The advice about `address`, to which `name` was resolved, and which the guard refused for `reason`.
 pub fn advice(
-    reach: &DestinationGuard,
+    guard: &DestinationGuard,
     listener: &Listener,
     name: &Hostname,
     address: SocketAddr,
     reason: RefuseReason,
 ) -> Box<str> {
-    // Whoever asks for the load balancer by its own name has not said which service is meant.
+    // The load balancer's own name does not say which service is meant.
     if is_load_balancer(name.as_str()) {
         let port = listener.public_port;
         let (scheme, usual) = match listener.protocol {
@@ -24,12 +25,12 @@ pub fn advice(
         let service = "orders.example.com";
         let authority = if port == usual { service.to_owned() } else { format!("{service}:{port}") };
         return format!(
-            "the client asked for the load balancer's own name; it has to ask for a service: \
+            "the client requested the load balancer's own name; it must request a service: \
              curl --connect-to {service}:{port}:{name}:{port} {scheme}://{authority}"
         )
         .into();
     }
-    reach.explain(address, reason).into()
+    guard.explain(address, reason).into()
 }
 
 fn is_load_balancer(name: &str) -> bool {

@@ -1,17 +1,23 @@
-//! Who is at the other end, as the PROXY header tells it.
+//! The client of a connection, and the key by which limits count it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The client of one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::canonical_ip::CanonicalIp;
+
+/// The client of one connection: the source in the PROXY header, or the TCP peer where there is no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Who opened the TCP connection to us: a load balancer's node, or the client where no header is used.
-    pub peer: SocketAddr,
-    /// The client's own address, as the header tells it; IPv4-mapped IPv6 is kept as IPv4.
-    pub addr: SocketAddr,
+    pub ip: CanonicalIp,
+    pub port: u16,
     /// The VPC endpoint that the client came through (PrivateLink).
     pub endpoint: Option<EndpointId>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, endpoint: Option<EndpointId>) -> Self {
+        Self { ip: CanonicalIp::new(address.ip()), port: address.port(), endpoint }
+    }
 }
 
 /// A VPC endpoint id (`vpce-0123456789abcdef0`): 1 to 32 letters, digits and `-`.
@@ -50,8 +56,8 @@ impl fmt::Debug for EndpointId {
     }
 }
 
-/// Whom a limit counts: behind one VPC endpoint an address is the consumer's own, so both together tell clients
-/// apart; an IPv6 client owns its /64.
+/// What a limit counts as one client: an IPv4 address or an IPv6 /64, together with the VPC endpoint. Behind different
+/// endpoints the same address belongs to different clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey {
     endpoint: Option<EndpointId>,
@@ -60,7 +66,7 @@ pub struct ClientKey {
 
 impl From<&Client> for ClientKey {
     fn from(client: &Client) -> Self {
-        let ip = match client.addr.ip().to_canonical() {
+        let ip = match client.ip.get() {
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
             v4 @ IpAddr::V4(_) => v4,
         };

@@ -1,7 +1,7 @@
 //! The checked configuration: what the rest of the program may rely on.
 //!
-//! Nothing here is read from a file; `config/` turns YAML and environment variables into a [`Config`] or says
-//! what is wrong with them, where, and how to fix it.
+//! The modules below turn YAML and environment variables into a [`Config`], or report what is wrong with them, where,
+//! and how to fix it.
 
 mod check;
 mod defaults;
@@ -9,34 +9,37 @@ pub mod env;
 mod injected;
 mod wrong_file;
 mod raw;
+mod timeout;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::canonical_ip::CanonicalIp;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
-use check::Check;
+use check::Checker;
+pub use timeout::Timeout;
 pub(crate) use wrong_file::configuration_as_list;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listeners: Vec<Listener>,
-    /// Whose PROXY header is believed: the load balancer's subnets.
+    /// TCP peers whose PROXY header is accepted: the load balancer's subnets.
     pub trusted: Networks,
     /// The access list, `ipcontrol.yaml`.
     pub policy: PolicySource,
-    /// How often the source is looked at for a new list.
-    pub policy_poll: Duration,
-    /// The list to start with where a remote source does not answer.
+    /// How often the source is checked for a new list.
+    pub policy_poll: Timeout,
+    /// The list to start with if a remote source does not answer.
     pub policy_fallback: Option<PathBuf>,
     pub on_reload: OnReload,
-    /// A list that decides nothing: where it would have is told.
+    /// A list that decides nothing: where it would have decided otherwise is logged and counted.
     pub shadow: Option<PathBuf>,
     pub policy_refusal: PolicyRefusal,
     pub dns: Dns,
@@ -45,23 +48,23 @@ pub struct Config {
     pub limits: Limits,
     pub drain: Drain,
     pub workers: NonZeroUsize,
-    /// `/healthz` and `/readyz`.
+    /// Where `/healthz` and `/readyz` are.
     pub health: SocketAddr,
-    /// Whether a task whose resolver falls silent says that it is not ready. The load balancer then cuts its
-    /// live connections.
+    /// Whether `/readyz` turns 503 while the resolver does not answer. The load balancer then cuts the task's live
+    /// connections.
     pub fail_on_dns: bool,
-    /// `/metrics` and the rest of the operator's page.
+    /// Where `/metrics` and the operator's page are.
     pub admin: SocketAddr,
     pub access_log: AccessLog,
-    /// CloudWatch metrics as lines on standard output.
+    /// CloudWatch metrics as lines on standard output, if they are on.
     pub emf: Option<Emf>,
 }
 
 impl Config {
-    /// Reads the text of a file (none: defaults alone), lets the environment override it, and checks the whole against
-    /// the machine it is for.
+    /// Parses the text of a file (`None`: the defaults alone), applies the environment over it, and checks the result
+    /// against the machine it is for.
     ///
-    /// With the configuration come warnings; without it, every problem that was found.
+    /// Returns the configuration with warnings, or all errors that were found.
     pub fn parse(
         file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
@@ -70,7 +73,8 @@ impl Config {
         Self::read(file, env, Trusted::Required, machine)
     }
 
-    /// The same for a question about an access list, which does not depend on whose PROXY header is believed.
+    /// Like [`parse`](Self::parse), but `proxy_protocol.trusted` may be missing: an access list can be explained without
+    /// it.
     pub fn parse_for_list(
         file: Option<File<'_>>,
         env: impl Iterator<Item = (String, String)>,
@@ -91,44 +95,49 @@ impl Config {
             return Err(vec![diagnostic]);
         }
         let mut diagnostics = Vec::new();
-        // Before the environment, so that it can change one key of a default listener.
+        // Before the environment is applied, so that a variable can change one key of a default listener.
         if !document.has(&yaml::Path::root().key("listeners")) {
             document.set(&["listeners"], defaults::LISTENERS, Origin::Defaults)?;
         }
         let injected = env::apply(&mut document, env, &mut diagnostics);
         let raw = document.read(&mut diagnostics);
         for diagnostic in &mut diagnostics {
-            // Where a value is told, its key is one.
+            // A diagnostic with a value is about a key that exists.
             if let (Origin::Variable(name), None) = (&diagnostic.origin, &diagnostic.value)
                 && let Some(meant) = env::with_two_underscores(name)
             {
-                diagnostic.help = format!("did you mean {meant}? Two underscores stand between levels").into();
+                diagnostic.help = format!("did you mean {meant}? Two underscores separate levels").into();
             }
         }
         let warnings = injected::warning(&injected).into_iter().collect();
         let file = file.map(|file| file.path);
-        let mut check = Check { document: &document, file, machine, diagnostics, warnings };
-        let config = check.config(raw, trusted);
-        if check.diagnostics.is_empty() { Ok((config, check.warnings)) } else { Err(check.diagnostics) }
+        let mut checker = Checker { document: &document, file, machine, errors: diagnostics, warnings };
+        let config = checker.config(raw, trusted);
+        if checker.errors.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.errors) }
+    }
+
+    /// Whether a PROXY header from this TCP peer is accepted.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.contains(CanonicalIp::new(peer))
     }
 }
 
 /// A configuration file that has been read.
 #[derive(Debug, Clone, Copy)]
 pub struct File<'a> {
-    /// Relative paths in it start beside it.
+    /// Relative paths in the file start at its directory.
     pub path: &'a Path,
     pub text: &'a str,
 }
 
-/// The facts that a configuration is checked against.
+/// What a configuration is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// What the process may raise its limit of open files to.
+    /// Open files that the process may have: the hard limit.
     pub open_files: u64,
-    /// CPUs that it may run on.
+    /// CPUs that the process may run on.
     pub cpus: NonZeroUsize,
-    /// Bytes of memory that it may use, sockets included.
+    /// Bytes of memory that the process may use, its sockets included.
     pub memory: u64,
 }
 
@@ -141,7 +150,7 @@ enum Trusted {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Shown in logs and metrics: unique, 1 to 32 letters, digits, `-`, `_`.
+    /// Shown in logs and metrics. Unique; 1 to 32 letters, digits, `-`, `_`.
     pub name: String,
     pub bind: SocketAddr,
     pub protocol: Protocol,
@@ -172,11 +181,11 @@ pub enum PolicySource {
     S3(S3Object),
 }
 
-/// `http://127.0.0.1:2772/…`: plain HTTP never leaves this machine.
+/// `http://127.0.0.1:2772/…`: plain HTTP is allowed on loopback only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoopbackUrl {
     pub address: SocketAddr,
-    /// With its `/` and query.
+    /// The path, from its `/` on, and the query.
     pub path: Box<str>,
 }
 
@@ -185,7 +194,7 @@ pub struct LoopbackUrl {
 pub struct S3Object {
     pub bucket: Box<str>,
     pub key: Box<str>,
-    /// The account that must own the bucket, 12 digits: a bucket of the same name in other hands is refused.
+    /// The account that must own the bucket, 12 digits: a bucket of the same name of another account is refused.
     pub owner: Option<Box<str>>,
 }
 
@@ -196,12 +205,12 @@ pub enum OnReload {
     Close,
 }
 
-/// What a client refused by the access list gets to see.
+/// What a client that the access list refuses receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyRefusal {
     /// A TLS alert or an HTTP status.
     Answer,
-    /// A bare close.
+    /// Nothing: the connection is closed.
     Silent,
 }
 
@@ -209,23 +218,23 @@ pub enum PolicyRefusal {
 pub struct Dns {
     pub server: SocketAddr,
     pub ipv6: Ipv6,
-    /// For one question, all its retries included, and as long for the wait until it is asked.
-    pub timeout: Duration,
-    /// Bounds for the TTL that an answer tells.
+    /// For one query with all its retries; a query waits at most as long for its turn.
+    pub timeout: Timeout,
+    /// Bounds for the TTL of an answer.
     pub min_ttl: Duration,
     pub max_ttl: Duration,
-    /// How long a name that does not exist is remembered, and a failure at most (RFC 9520 §3.2).
+    /// How long it is cached that a name does not exist, and at most how long a failure is (RFC 9520 §3.2).
     pub negative_ttl: Duration,
-    /// How long past its TTL an answer may serve while the resolver does not answer.
+    /// How long past its TTL an answer may be used while the resolver does not answer.
     pub max_stale: Duration,
     /// Names held in the cache at most.
     pub cache_size: NonZeroUsize,
 }
 
-/// Whether AAAA is asked.
+/// Whether AAAA records are queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ipv6 {
-    /// Where a route leads to an IPv6 network of `upstream.allowed_networks`.
+    /// If there is a route to an IPv6 network of `upstream.allowed_networks`.
     Auto,
     On,
     Off,
@@ -235,42 +244,49 @@ pub enum Ipv6 {
 pub struct Upstream {
     /// The only networks that are ever dialled.
     pub allowed_networks: Networks,
-    /// Asked name → name to resolve instead.
+    /// Requested name → name to resolve instead.
     pub names: BTreeMap<Hostname, Hostname>,
+}
+
+impl Upstream {
+    /// The name to resolve for a requested one: its entry in `upstream.names`, or the name itself.
+    pub fn name_to_resolve<'a>(&'a self, requested: &'a Hostname) -> &'a Hostname {
+        self.names.get(requested).unwrap_or(requested)
+    }
 }
 
 #[derive(Debug, Clone)]
 pub struct Timeouts {
     /// PROXY header and ClientHello or request head together, from accept.
-    pub handshake: Duration,
-    /// All attempts to reach the upstream together.
-    pub connect: Duration,
-    /// A relayed connection on which no byte moved either way.
-    pub idle: Duration,
+    pub handshake: Timeout,
+    /// For all attempts to reach the upstream together.
+    pub connect: Timeout,
+    /// How long a relayed connection may move no byte in either direction.
+    pub idle: Timeout,
 }
 
-/// How much may be taken; what a limit does when it is reached is told by its reason word in `core/outcome.rs`.
+/// Limits on connections, memory and lookups. [`RefuseReason`](crate::outcome::RefuseReason) has what happens at each limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections open at a time, on all listeners together.
     pub connections: usize,
-    /// Of them, those that have not sent a whole header and hello: past it the longest waiting has to go.
+    /// Of them, those that have not sent a complete header and hello. Past it, the one that has waited longest is closed.
     pub half_open: NonZeroUsize,
-    /// Bytes that these hold together of what they have sent: past it, too, the longest waiting has to go.
+    /// Bytes buffered for half-open connections, all together. Past it, the one that has waited longest is closed.
     pub half_open_bytes: u64,
-    /// Of these, those whose client is known.
+    /// Half-open connections of one client.
     pub half_open_per_client: NonZeroU32,
     /// Bytes of hello a second, on average, from 3 s after the first byte on.
     pub handshake_rate: u32,
     pub per_client: Quota,
     pub per_name: Quota,
-    /// Names asked of the resolver because no answer was known, a second; renewals of names in use come on top.
+    /// DNS lookups a second of names that are not in the cache; renewals of names in use are not counted.
     pub lookups_per_second: NonZeroU32,
-    /// Of them, those of one client that go before what others ask beyond theirs; alone it may have all.
+    /// Of them, the share of one client, which goes before what others look up beyond theirs; alone it may use all.
     pub lookups_per_client: NonZeroU32,
 }
 
-/// What one client or one name may have; none: as much as it likes.
+/// What one client or one name may have; `None`: unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
     pub concurrent: Option<u32>,
@@ -287,20 +303,20 @@ impl Quota {
 pub struct Drain {
     /// After SIGTERM, how long connections are still accepted while the load balancer notices.
     pub delay: Duration,
-    /// After that, how long live connections may take to end by themselves.
+    /// After that, how long live connections may take to end on their own.
     pub timeout: Duration,
 }
 
 /// `metrics.emf`.
 #[derive(Debug, Clone)]
 pub struct Emf {
-    pub interval: Duration,
+    pub interval: Timeout,
     pub namespace: Box<str>,
     pub dimensions: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl Emf {
-    /// Names of metrics and of what else stands at a line's top level: no dimension may be called so.
+    /// Names of metrics and of other keys at the top level of a line: no dimension may have one of them.
     pub const TAKEN_NAMES: &[&str] = &[
         "_aws",
         "reason",

@@ -1,7 +1,7 @@
-//! What is wrong with an operator's file or environment variable, where it stands and how to fix it.
+//! What is wrong with an operator's file or environment variable, where, and how to fix it.
 //!
-//! One shape for configuration, access list and lints, so that `check` prints them all alike and an editor can
-//! jump to `file:line:column`.
+//! Configuration, access list and lints use the same type, so that `check` prints them all alike and an editor can jump
+//! to `file:line:column`.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -13,19 +13,19 @@ const MAX_SHOWN: usize = 80;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub origin: Origin,
-    /// Where the value (or the unknown key) starts; none for the file as a whole or an environment variable.
+    /// Where the value (or the unknown key) starts; `None` for a file as a whole and for an environment variable.
     pub at: Option<Position>,
     /// The path of the key, `listeners[0].bind`; empty for the file as a whole.
     pub key: Box<str>,
-    /// The value as it was read, where it is a single one.
+    /// The value as written, if it is a single one.
     pub value: Option<Box<str>>,
     /// What is wrong, as a sentence about the value.
     pub message: Box<str>,
-    /// What to write instead, or to do.
+    /// What to write or to do instead.
     pub help: Box<str>,
 }
 
-/// How much a problem matters.
+/// Whether a diagnostic keeps a file from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
@@ -50,12 +50,12 @@ pub struct Position {
 }
 
 impl Diagnostic {
-    /// A problem with a file as a whole.
+    /// A diagnostic about a file as a whole.
     pub fn whole(origin: Origin, message: impl Into<Box<str>>, help: impl Into<Box<str>>) -> Self {
         Self { origin, at: None, key: Box::default(), value: None, message: message.into(), help: help.into() }
     }
 
-    /// The same for programs: one object with fixed keys, null where there is nothing to say.
+    /// As JSON, for programs: an object with a fixed set of keys, null where there is no value.
     pub fn to_json(&self, severity: Severity) -> serde_json::Value {
         let (file, variable) = match &self.origin {
             Origin::File(path) => (Some(path.to_string_lossy()), None),
@@ -119,7 +119,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Escapes control characters: a key or a reader's message may hold what a terminal would obey.
+/// Escapes control characters: a key or a parser's message may contain escape sequences for a terminal.
 struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {
@@ -132,7 +132,7 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 }
 
-/// The value in quotes, control characters escaped, cut where it is long.
+/// The value in quotes, with control characters escaped, truncated to [`MAX_SHOWN`].
 fn shown(value: &str) -> String {
     if value.chars().nth(MAX_SHOWN).is_none() {
         return format!("{value:?}");
@@ -151,12 +151,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The one of `known` that was probably meant by `written`, if any is near.
+/// The word of `known` that was probably meant by `written`, if one is similar.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Jaro-Winkler similarity from which a word counts as a typing error of another; found by trying.
+    /// Jaro-Winkler similarity from which a word counts as a misspelling of another; found by trying.
     const NEAR: f64 = 0.8;
     let written = written.to_lowercase();
-    // Two letters changed places: little to Jaro-Winkler in a word as short as `tls`.
+    // Two swapped letters count little with Jaro-Winkler in a word as short as `tls`.
     let swapped = |word: &str| word.len() > 2 && strsim::osa_distance(&written, word) == 1;
     known
         .into_iter()
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_odd_values_are_cut_and_escaped() {
+    fn long_values_are_truncated_and_control_characters_escaped() {
         let text = Diagnostic {
             value: Some(("\u{1b}[31m".to_owned() + &"x".repeat(9000)).into()),
             ..diagnostic(Origin::Defaults)
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_near_word_is_suggested() {
+    fn only_a_similar_word_is_suggested() {
         let known = ["bind", "name", "protocol", "proxy_protocol"];
         assert_eq!(nearest("bnd", known), Some("bind"));
         assert_eq!(nearest("Proxy-Protocol", known), Some("proxy_protocol"));

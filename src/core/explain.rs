@@ -1,7 +1,7 @@
-//! Why would this connection be let through, or not: the path of one connection told step by step.
+//! Why a connection would be allowed or refused, step by step.
 //!
-//! The answers come from the code of the data path: the parsers, the access list, the destination guard. What is
-//! added here is only the story of the rules that were passed over.
+//! The decisions come from the code of the data path: the parsers, the access list, the destination guard. Only the
+//! list of the rules that did not match is added here.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,121 +17,122 @@ use crate::protocol::client_hello;
 use crate::protocol::http_head;
 use crate::protocol::proxy_header::{self, Header};
 
-/// Rules passed over that are still told one by one; past it only those that know the client's address are.
-const MAX_TOLD: usize = 20;
+/// Rules listed one by one, whether they match or not. Past it, rules about other addresses are only counted.
+const MAX_LISTED: usize = 20;
 
-/// A connection that could come.
+/// A connection to explain.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct Query<'a> {
     pub listener: &'a Listener,
-    /// The client, if no PROXY header in `bytes` tells it.
+    /// The client, where `bytes` has no PROXY header that names one.
     pub from: Option<IpAddr>,
+    /// The VPC endpoint, where the header has none.
     pub via: Option<EndpointId>,
-    /// The name, if `bytes` do not tell it.
+    /// The requested name, where `bytes` has no ClientHello or request head.
     pub to: Option<Hostname>,
     /// What the client sends first: a PROXY header, a ClientHello or request head, or both.
     pub bytes: Option<&'a [u8]>,
     pub now: SystemTime,
 }
 
-/// Every step in order, and where they lead.
+/// Every step in order, and the result.
 #[derive(Debug, Default)]
 pub struct Explanation {
     pub steps: Vec<Step>,
-    pub verdict: Option<Answer>,
-    /// The name to resolve, if it came that far.
+    pub verdict: Option<Conclusion>,
+    /// The name to resolve, if the access list allowed one.
     pub target: Option<Hostname>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step {
+    /// A label of at most 9 characters: `admit`, `rule`, `route`.
     pub what: &'static str,
     pub text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Conclusion {
     Allowed,
     Refused(RefuseReason),
-    /// The bytes end before anything can be decided.
-    Unfinished,
-    /// Neither the bytes nor the question say who asks, or for what.
-    Unasked(&'static str),
+    /// With what is missing: bytes, the client, the name, or the resolver's answer.
+    Undecided(&'static str),
 }
 
-/// From the first byte to the decision of the access list.
-pub fn explain(policy: &Policy, config: &Config, question: &Question<'_>) -> Explanation {
-    let mut story = Explanation::default();
-    let verdict = story.tell(policy, config, question);
-    story.verdict = Some(verdict.err().unwrap_or(Answer::Allowed));
-    story
+/// Follows the connection from its first byte to the decision of the access list.
+pub fn explain(policy: &Policy, config: &Config, query: &Query<'_>) -> Explanation {
+    let mut explanation = Explanation::default();
+    let verdict = explanation.decide(policy, config, query);
+    explanation.verdict = Some(verdict.err().unwrap_or(Conclusion::Allowed));
+    explanation
 }
 
 impl Explanation {
-    fn tell(&mut self, policy: &Policy, config: &Config, question: &Question<'_>) -> Result<(), Answer> {
-        let listener = question.listener;
-        let view = ListenerView { name: &listener.name, public_port: listener.public_port, now: question.now };
+    fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
+        let listener = query.listener;
+        let view = ListenerView { name: &listener.name, public_port: listener.public_port, now: query.now };
         let protocol = match listener.protocol {
             Protocol::Tls => "tls",
             Protocol::Http => "http",
         };
         self.step("listener", format!("{} ({protocol}, clients connect to port {})", listener.name, view.public_port));
-        let (client, rest) = self.client(question)?;
-        let name = question.bytes.filter(|_| !rest.is_empty()).map(|_| rest);
+        let (client, rest) = self.client(query)?;
+        let name = query.bytes.filter(|_| !rest.is_empty()).map(|_| rest);
         match policy.admit(&client, &view) {
             Admission::Denied(rule) => {
                 self.rules(policy, &client, &view, None, rule);
-                self.step("admit", format!("denied whatever name it asks for, by {}", by(policy, rule)));
-                return Err(Answer::Refused(RefuseReason::ClientDenied));
+                self.step("admit", format!("denied for every name, by {}", by(policy, rule)));
+                return Err(Conclusion::Refused(RefuseReason::ClientDenied));
             }
             Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
         }
-        let name = match (name, &question.to) {
+        let name = match (name, &query.to) {
             (Some(bytes), _) => self.name(bytes, listener)?,
             (None, Some(name)) => name.clone(),
-            (None, None) => return Err(Answer::Unasked("no name: give --to, or --hello with a hello in it")),
+            (None, None) => return Err(Conclusion::Undecided("no name: give --to, or --hello with a hello in it")),
         };
         self.step("name", name.to_string());
         let decision = policy.route(&client, &view, &name);
         self.rules(policy, &client, &view, Some(&name), decision.rule);
         if !decision.allowed {
             self.step("route", format!("denied by {}", by(policy, decision.rule)));
-            return Err(Answer::Refused(RefuseReason::NameDenied));
+            return Err(Conclusion::Refused(RefuseReason::NameDenied));
         }
         self.step("route", format!("allowed by {}", by(policy, decision.rule)));
-        if let Some(instead) = config.upstream.names.get(&name) {
-            self.step("names", format!("{instead} is resolved instead (upstream.names)"));
+        let target = config.upstream.name_to_resolve(&name);
+        if *target != name {
+            self.step("names", format!("{target} is resolved instead (upstream.names)"));
         }
-        self.target = Some(config.upstream.names.get(&name).cloned().unwrap_or(name));
+        self.target = Some(target.clone());
         Ok(())
     }
 
-    /// What the destination guard says of each address that the name has.
-    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, reach: &DestinationGuard) {
+    /// Adds what the destination guard says of each address of the name, and refuses if all are refused.
+    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, guard: &DestinationGuard) {
         let mut refused = None;
         let mut reachable = false;
         for ip in addresses {
             let address = SocketAddr::new(*ip, port);
-            match reach.check(address) {
+            match guard.check(address) {
                 Ok(address) => {
                     reachable = true;
                     self.step("address", format!("{address} may be dialled"));
                 }
                 Err(reason) => {
                     refused = Some(reason);
-                    self.step("address", format!("{address}: {}: {}", reason.word(), reach.explain(address, reason)));
+                    self.step("address", format!("{address}: {}: {}", reason.word(), guard.explain(address, reason)));
                 }
             }
         }
         if let Some(reason) = refused.filter(|_| !reachable) {
-            self.verdict = Some(Answer::Refused(reason));
+            self.verdict = Some(Conclusion::Refused(reason));
         }
     }
 
-    /// The resolver's answer, where it has no address.
-    pub fn unresolved(&mut self, why: String, answer: Answer) {
+    /// Adds why the resolver gave no address, and what follows.
+    pub fn unresolved(&mut self, why: String, conclusion: Conclusion) {
         self.step("resolve", why);
-        self.verdict = Some(answer);
+        self.verdict = Some(conclusion);
     }
 
     pub fn step(&mut self, what: &'static str, text: String) {
@@ -139,48 +140,49 @@ impl Explanation {
     }
 
     /// The client, and the bytes after its header.
-    fn client<'a>(&mut self, question: &Question<'a>) -> Result<(Client, &'a [u8]), Answer> {
-        let bytes = question.bytes.unwrap_or_default();
-        let from = |ip: IpAddr| {
-            let addr = SocketAddr::new(ip.to_canonical(), 0);
-            Client { peer: addr, addr, endpoint: question.via }
-        };
-        let required = question.listener.proxy_protocol == ProxyProtocol::Required;
+    fn client<'a>(&mut self, query: &Query<'a>) -> Result<(Client, &'a [u8]), Conclusion> {
+        let bytes = query.bytes.unwrap_or_default();
+        let from = |ip: IpAddr| Client::new(SocketAddr::new(ip, 0), query.via);
+        let required = query.listener.proxy_protocol == ProxyProtocol::Required;
         let (client, rest) = match proxy_header::parse(bytes) {
-            Verdict::Found { value: Header::Proxy { source, endpoint, .. }, len } if required => {
+            Verdict::Found { value: Header::Proxy(client), len } if required => {
                 self.step("header", format!("PROXY v2, {len} bytes"));
-                let client = Client { peer: source, addr: source, endpoint: endpoint.or(question.via) };
+                let client = Client { endpoint: client.endpoint.or(query.via), ..client };
                 (client, bytes.get(len..).unwrap_or_default())
             }
             Verdict::Found { value: Header::Local, len } if required => {
-                self.step("header", "PROXY v2, LOCAL: the load balancer speaks for itself".to_owned());
+                self.step("header", "PROXY v2, LOCAL: sent by the load balancer itself".to_owned());
                 let rest = bytes.get(len..).unwrap_or_default();
                 if rest.is_empty() {
-                    return Err(Answer::Unasked("a health check asks for nothing and is counted as a probe"));
+                    return Err(Conclusion::Undecided("a health check requests nothing and is counted as a probe"));
                 }
                 // The peer's address, which is not in the bytes.
-                match question.from {
+                match query.from {
                     Some(ip) => (from(ip), rest),
                     None => {
-                        return Err(Answer::Unasked("the client is the load balancer: give its address with --from"));
+                        return Err(Conclusion::Undecided(
+                            "the client is the load balancer: give its address with --from",
+                        ));
                     }
                 }
             }
-            Verdict::Refuse(reason) if required && question.from.is_none() => {
-                self.step("header", "the listener requires one, and this is none".to_owned());
-                return Err(Answer::Refused(reason));
+            Verdict::Refuse(reason) if required && query.from.is_none() => {
+                self.step("header", "the listener requires a PROXY v2 header, and the bytes have none".to_owned());
+                return Err(Conclusion::Refused(reason));
             }
-            _ => match question.from {
+            _ => match query.from {
                 Some(ip) => (from(ip), bytes),
-                None => return Err(Answer::Unasked("no client: give --from, or --hello with a PROXY header in it")),
+                None => {
+                    return Err(Conclusion::Undecided("no client: give --from, or --hello with a PROXY header in it"));
+                }
             },
         };
         let via = client.endpoint.map_or_else(String::new, |id| format!(", through {id}"));
-        self.step("client", format!("{}{via}", client.addr.ip()));
+        self.step("client", format!("{}{via}", client.ip));
         Ok((client, rest))
     }
 
-    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<Hostname, Answer> {
+    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<Hostname, Conclusion> {
         let (what, verdict) = match listener.protocol {
             Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name)),
             Protocol::Http => ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name)),
@@ -191,17 +193,17 @@ impl Explanation {
                 Ok(value)
             }
             Verdict::NeedMore => {
-                self.step("hello", format!("the {} bytes are not a whole {what}", bytes.len()));
-                Err(Answer::Unfinished)
+                self.step("hello", format!("the {} bytes are not a complete {what}", bytes.len()));
+                Err(Conclusion::Undecided("more bytes are needed"))
             }
             Verdict::Refuse(reason) => {
-                self.step("hello", format!("not a {what} that is taken: {}", reason.word()));
-                Err(Answer::Refused(reason))
+                self.step("hello", format!("the {what} is refused: {}", reason.word()));
+                Err(Conclusion::Refused(reason))
             }
         }
     }
 
-    /// The rules from the first to the one that decides, each with what it lacks.
+    /// The rules from the first to the one that decides, each with why it does not match.
     fn rules(
         &mut self,
         policy: &Policy,
@@ -210,24 +212,23 @@ impl Explanation {
         name: Option<&Hostname>,
         decider: Option<RuleId>,
     ) {
-        let mut told = 0;
-        let mut silent = 0;
-        let until = decider.map_or(usize::MAX, RuleId::index);
-        for (id, rule) in policy.rules().take_while(|(id, _)| id.index() <= until) {
+        let (mut listed, mut omitted) = (0, 0);
+        let last = decider.map_or(usize::MAX, RuleId::index);
+        for (id, rule) in policy.rules().take_while(|(id, _)| id.index() <= last) {
             let mismatch = rule.mismatch(client, view, name).filter(|_| Some(id) != decider);
-            if told >= MAX_TOLD && mismatch == Some(Mismatch::Source) {
-                silent += 1;
+            if listed >= MAX_LISTED && mismatch == Some(Mismatch::Source) {
+                omitted += 1;
                 continue;
             }
-            told += 1;
-            let answer = match mismatch {
+            listed += 1;
+            let result = match mismatch {
                 None => "matches".to_owned(),
                 Some(mismatch) => format!("no: {mismatch}"),
             };
-            self.step("rule", format!("{}  {answer}", shown(policy, id, rule)));
+            self.step("rule", format!("{}  {result}", shown(policy, id, rule)));
         }
-        if silent > 0 {
-            self.step("rule", format!("({silent} more rules about other addresses)"));
+        if omitted > 0 {
+            self.step("rule", format!("({omitted} more rules about other addresses)"));
         }
         if decider.is_none() {
             self.step("rule", "no rule matches, so the client is denied".to_owned());
@@ -264,19 +265,18 @@ impl fmt::Display for Explanation {
             last = step.what;
         }
         match self.verdict {
-            Some(answer) => writeln!(f, "{:<9} {answer}", "verdict"),
+            Some(verdict) => writeln!(f, "{:<9} {verdict}", "verdict"),
             None => Ok(()),
         }
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Conclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Allowed => f.write_str("allowed"),
             Self::Refused(reason) => write!(f, "refused: {}", reason.word()),
-            Self::Unfinished => f.write_str("undecided: more bytes are needed"),
-            Self::Unasked(why) => write!(f, "undecided: {why}"),
+            Self::Undecided(why) => write!(f, "undecided: {why}"),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The one normal form of a DNS name, and the only way a name chosen by a client enters the program.
+//! The one normal form of a DNS name. A name chosen by a client enters the program only as a [`Hostname`].
 //!
-//! Lower case, no final dot, never an IP address in any notation: whoever holds a [`Hostname`] may
-//! compare, log and resolve it without a further check.
+//! It is lower case, without a final dot, and never an IP address in any notation, so it can be compared, logged and
+//! resolved without further checks.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ pub enum NameError {
     TooLong,
     BadLabel,
     BadCharacter,
-    /// It would be a name without the port behind it.
+    /// A name followed by a port.
     Port,
     IpAddress,
 }
 
 impl Hostname {
-    /// Reads a name as it stands in a ClientHello, a Host field or a configuration file.
+    /// Parses a name as written in a ClientHello, a Host field or a configuration file.
     pub fn parse(name: &[u8]) -> Result<Self, NameError> {
         let name = name.strip_suffix(b".").unwrap_or(name);
         if name.is_empty() {
@@ -70,8 +70,8 @@ fn push_label(label: &[u8], text: &mut String) -> Result<(), NameError> {
     Ok(())
 }
 
-/// No name has a colon or brackets: it is an IPv6 address, with a port or a zone behind it or not, or something with a
-/// port.
+/// The error for a text with a colon or brackets, which no name has: an IPv6 address, perhaps with a port or a zone, or
+/// something else with a port.
 fn with_colons(name: &[u8]) -> NameError {
     let of_ipv6 = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
     let mut parts = name.split(|&byte| byte == b':');
@@ -89,8 +89,8 @@ fn with_colons(name: &[u8]) -> NameError {
     }
 }
 
-/// Resolvers read `127.1`, `0x7f000001` and `017700000001` as IPv4 addresses; no DNS name ends in such a label
-/// (WHATWG URL Standard, "ends in a number").
+/// Whether the last label is a number (WHATWG URL Standard, "ends in a number"): resolvers read `127.1`, `0x7f000001` and
+/// `017700000001` as IPv4 addresses, and no DNS name ends in such a label.
 fn ends_in_a_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_name() {
+    fn refuses_what_is_not_a_name() {
         let long_label = [b'a'; 64];
         let long_name = "a.".repeat(126) + "ab";
         let cases: [(&[u8], NameError); 15] = [

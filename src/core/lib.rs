@@ -1,18 +1,20 @@
-//! The pure part of latticegate: bytes or values in, an answer out.
+//! The pure part of latticegate: bytes or values in, a decision out.
 //!
-//! Nothing here opens a socket, reads a file, looks at a clock, waits or logs. Cargo holds that: the crate depends on no
-//! runtime and on nothing of the program. The modules stand in the order of their layers.
+//! Nothing here opens a socket, reads a file or a clock, waits or logs. The crate depends on no runtime and on nothing of
+//! the program, and its `clippy.toml` bans what the standard library has of these. The modules are in the order of their
+//! layers.
 
 #![forbid(unsafe_code)]
 
+pub mod canonical_ip; // an IP address in its one normal form
 pub mod hostname; // the one normal form of a DNS name
 pub mod networks; // a set of CIDR networks
-pub mod diagnostic; // what is wrong with an operator's file, where, and what helps
+pub mod diagnostic; // what is wrong with an operator's file, where, and how to fix it
 pub mod outcome; // how a connection can end, and the fixed word for each ending
-pub mod client; // who is at the other end
-pub mod protocol; // parsers of what comes from the network
-pub mod yaml; // YAML text to typed values that know their places
+pub mod client; // the client of a connection
+pub mod protocol; // parsers of what is received from the network
+pub mod yaml; // YAML text → typed values with their locations
 pub mod config; // the checked configuration
 pub mod policy; // the access list, and which addresses may be dialled
-pub mod explain; // why a connection would be let through, or not
-pub mod advice; // what an operator should look at when a destination was refused
+pub mod explain; // why a connection would be allowed or refused
+pub mod advice; // what an operator should check when a destination was refused

@@ -1,8 +1,10 @@
-//! A set of CIDR networks that answers "is this address in it", IPv4-mapped IPv6 addresses as IPv4.
+//! A set of CIDR networks.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
+
+use crate::canonical_ip::CanonicalIp;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
@@ -12,9 +14,8 @@ impl Networks {
         Self(networks)
     }
 
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+    pub fn contains(&self, ip: CanonicalIp) -> bool {
+        self.0.iter().any(|network| network.contains(&ip.get()))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &IpNet> {
@@ -25,15 +26,15 @@ impl Networks {
 /// Why a text is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkError {
-    /// Bits are set after the prefix: the address was meant, or this network.
+    /// Bits are set after the prefix. The network with these bits cleared.
     HostBits(IpNet),
     NotANetwork,
 }
 
-/// Reads `10.0.0.0/8`; a bare address is the network of that address alone, IPv4-mapped IPv6 becomes IPv4.
+/// Parses a network, like `10.0.0.0/8`. A bare address is the network of that address alone; IPv4-mapped IPv6 becomes IPv4.
 pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address.to_canonical()));
+        return Ok(IpNet::from(CanonicalIp::new(address).get()));
     }
     let network: IpNet = text.parse().map_err(|_| NetworkError::NotANetwork)?;
     let network = as_ipv4(network).unwrap_or(network);
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_host_bits_and_what_is_no_network() {
+    fn refuses_host_bits_and_what_is_not_a_network() {
         assert_eq!(parse_network("10.1.0.0/8"), Err(NetworkError::HostBits("10.0.0.0/8".parse().unwrap())));
         assert_eq!(parse_network("::ffff:10.1.0.0/104"), Err(NetworkError::HostBits("10.0.0.0/8".parse().unwrap())));
         assert_eq!(parse_network("2001:db8::1/32"), Err(NetworkError::HostBits("2001:db8::/32".parse().unwrap())));
@@ -84,7 +85,8 @@ mod tests {
     #[test]
     fn a_mapped_address_is_looked_up_as_ipv4() {
         let networks = Networks::new(vec!["10.0.0.0/8".parse().unwrap()]);
-        assert!(networks.contains("::ffff:10.9.9.9".parse().unwrap()));
-        assert!(!networks.contains("::10.9.9.9".parse().unwrap()));
+        let contains = |address: &str| networks.contains(CanonicalIp::new(address.parse().unwrap()));
+        assert!(contains("::ffff:10.9.9.9"));
+        assert!(!contains("::10.9.9.9"));
     }
 }

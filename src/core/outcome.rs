@@ -1,20 +1,20 @@
 //! How a connection can end, and the one fixed word for each ending.
 //!
-//! The same word stands in the access log, in the metrics, in `explain` and in `docs/reasons.md`; a test keeps
-//! the table in that file in step with the lists below.
+//! The access log, the metrics, `explain` and `docs/reasons.md` use the same words; a test compares the table in that
+//! file with the lists below.
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// An upstream was reached and bytes were relayed.
+    /// The upstream was connected, and bytes were relayed.
     Relayed(Close),
-    /// The client, or what it asked for, was not let through.
+    /// The client, or what it requested, is not allowed.
     Refused(RefuseReason),
-    /// It should have worked: DNS, the upstream or this machine failed.
+    /// The client is allowed, but DNS, the upstream or this machine failed.
     Failed(Failure),
-    /// A health check or a port scan: nothing was asked. Counted, not logged.
+    /// A health check or a port scan: nothing was requested. Counted, not logged.
     Probe(Probe),
-    /// It ended before its fate was known.
+    /// It ended before anything was decided.
     Unfinished(Unfinished),
 }
 
@@ -39,7 +39,7 @@ impl Outcome {
         }
     }
 
-    /// Its place in [`Outcome::all`].
+    /// Its index in [`Outcome::all`].
     pub fn index(self) -> usize {
         let (relayed, refused) = (Close::ALL.len(), RefuseReason::ALL.len());
         let (failed, probe) = (Failure::ALL.len(), Probe::ALL.len());
@@ -63,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// Bytes handed to the receiving socket's kernel buffer, each way.
+/// Bytes written to the receiving socket, in each direction: `up` from client to upstream, `down` the other way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ByteCounts {
     pub up: u64,
@@ -97,7 +97,7 @@ macro_rules! reasons {
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Its place in [`Self::ALL`].
+            /// Its index in [`Self::ALL`].
             #[expect(clippy::as_conversions, reason = "variants without values are numbered from 0 in their order")]
             fn index(self) -> usize {
                 self as usize
@@ -117,7 +117,7 @@ reasons! {
     Close {
         /// Both sides sent their FIN.
         Done = "done",
-        /// No byte moved either way for `timeouts.idle`.
+        /// No byte moved in either direction for `timeouts.idle`.
         Idle = "idle",
         ClientReset = "client_reset",
         UpstreamReset = "upstream_reset",
@@ -131,7 +131,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why a client was not let through.
+    /// Why a client was refused.
     RefuseReason {
         /// The TCP peer is not in `proxy_protocol.trusted`.
         UntrustedPeer = "untrusted_peer",
@@ -141,17 +141,17 @@ reasons! {
         ProxyV1 = "proxy_v1",
         /// Version, command, lengths or TLVs contradict the specification.
         ProxyMalformed = "proxy_malformed",
-        /// UDP, UNIX or UNSPEC: no address to ask the access list about.
+        /// UDP, UNIX or UNSPEC: no address for the access list.
         ProxyUnsupported = "proxy_unsupported",
         /// The CRC32C TLV does not match.
         ProxyChecksum = "proxy_checksum",
-        /// The access list denies the client whatever it asks for.
+        /// The access list denies the client for every name.
         ClientDenied = "client_denied",
         /// Header and hello were not complete within `timeouts.handshake`.
         HandshakeTimeout = "handshake_timeout",
-        /// The hello came slower than `limits.handshake_rate`, counted from its own first byte.
+        /// The hello arrived slower than `limits.handshake_rate`, measured from its first byte.
         HandshakeSlow = "handshake_slow",
-        /// `limits.connections`, `half_open` or `half_open_bytes` is reached, or fds or memory were short.
+        /// `limits.connections`, `half_open` or `half_open_bytes` is reached, or open files or memory ran out.
         Overloaded = "overloaded",
         /// `limits.half_open_per_client`.
         ClientHalfOpen = "client_half_open",
@@ -163,7 +163,7 @@ reasons! {
         NameConnections = "name_connections",
         /// `limits.per_name.per_second`.
         NameRate = "name_rate",
-        /// Too many names that are not in the cache (`limits.lookups_per_second`) to ask for this one in time.
+        /// Too many lookups of names that are not in the cache (`limits.lookups_per_second`) to resolve this one in time.
         LookupRate = "lookup_rate",
         NotTls = "not_tls",
         /// An HTTP request on a TLS listener.
@@ -193,31 +193,31 @@ reasons! {
         HostAmbiguous = "host_ambiguous",
         /// The port in Host is not the listener's public port.
         HostPort = "host_port",
-        /// A later request on the connection names another host than the first.
+        /// A later request on the connection has another host than the first.
         HostChanged = "host_changed",
-        /// A chunked body that two readers could understand differently, or bytes where no body may be.
+        /// A chunked body that two parsers could understand differently, or bytes where no body is allowed.
         BodyMalformed = "body_malformed",
         /// The access list denies this client this name.
         NameDenied = "name_denied",
         /// The name does not exist, or has no address.
         NameUnknown = "name_unknown",
-        /// The name leads outside `upstream.allowed_networks`.
+        /// The name's addresses are outside `upstream.allowed_networks`.
         DestinationForbidden = "destination_forbidden",
-        /// The name leads back to the load balancer or to us.
+        /// The name's addresses are those of the load balancer or of this proxy.
         PointsToSelf = "points_to_self",
     }
 }
 
 reasons! {
-    /// What failed on the way to the upstream.
+    /// What failed before the upstream was connected.
     Failure {
         DnsTimeout = "dns_timeout",
-        /// SERVFAIL, REFUSED, a referral, garbage, or a resolver that cannot be reached.
+        /// SERVFAIL, REFUSED, a referral, an invalid answer, or a resolver that cannot be reached.
         DnsFailed = "dns_failed",
         ConnectTimeout = "connect_timeout",
         ConnectRefused = "connect_refused",
         ConnectUnreachable = "connect_unreachable",
-        /// No local port is left towards this address (EADDRNOTAVAIL).
+        /// No local port is free for this address (EADDRNOTAVAIL).
         NoLocalPort = "no_local_port",
         /// Any other error of connect.
         ConnectFailed = "connect_failed",
@@ -225,23 +225,23 @@ reasons! {
 }
 
 reasons! {
-    /// What a connection was that asked for nothing.
+    /// What a connection was that requested nothing.
     Probe {
         /// Closed without a byte.
         Empty = "empty",
-        /// A PROXY header with the command LOCAL and nothing behind it: the load balancer's own health check.
+        /// A PROXY header with the command LOCAL and nothing after it: the load balancer's own health check.
         Local = "local",
     }
 }
 
 reasons! {
-    /// What ended a connection before its fate was known.
+    /// What ended a connection before anything was decided.
     Unfinished {
-        /// The client closed or reset before its header or hello was complete, or its name could be asked for.
+        /// The client closed or reset before its header or hello was complete, or before its name could be looked up.
         ClientLeft = "client_left",
         /// The process stopped.
         Stopped = "stopped",
-        /// A defect of ours: the session was dropped without an ending.
+        /// A bug: the session was dropped without an outcome.
         Lost = "lost",
     }
 }
@@ -253,8 +253,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_is_the_place_in_the_list() {
-        assert!(Outcome::all().enumerate().all(|(place, outcome)| outcome.index() == place));
+    fn an_index_is_the_position_in_the_list() {
+        assert!(Outcome::all().enumerate().all(|(position, outcome)| outcome.index() == position));
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
         let mut seen = HashSet::new();
         for outcome in Outcome::all() {
             let reason = outcome.reason();
-            assert!(seen.insert(reason), "{reason} stands twice");
+            assert!(seen.insert(reason), "{reason} is used twice");
             assert!(reason.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{reason}");
         }
     }

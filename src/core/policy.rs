@@ -1,8 +1,8 @@
 //! The access list. Ordered rules, first match wins, nothing matches = deny.
 //!
-//! Two questions are asked on the way of a connection: may this client enter at all ([`Policy::admit`], before a
-//! name is known), and may it go to this name ([`Policy::route`]). The third, may we reach that address, is
-//! [`reach`]. A [`Policy`] never changes; a reload makes another.
+//! A connection is checked twice: whether the client may be allowed at all ([`Policy::admit`], before a name is known),
+//! and whether it may go to the requested name ([`Policy::route`]). Whether the address behind the name may be dialled is
+//! checked by the [`DestinationGuard`]. A [`Policy`] never changes; a reload makes a new one.
 
 mod blocks;
 pub mod changes;
@@ -16,6 +16,7 @@ pub mod ranges;
 pub mod destination;
 mod read;
 mod raw;
+mod values;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -29,7 +30,7 @@ use crate::yaml;
 pub use destination::DestinationGuard;
 use index::Index;
 pub use pattern::NamePattern;
-pub use read::endpoint;
+pub use values::endpoint;
 
 #[derive(Debug)]
 pub struct Policy {
@@ -37,7 +38,7 @@ pub struct Policy {
     /// The file's name, as logs show it: `ipcontrol.yaml`.
     source: Box<str>,
     rules: Vec<Rule>,
-    /// What was found doubtful while reading.
+    /// Warnings found while reading.
     notes: Vec<Diagnostic>,
     index: Index,
 }
@@ -47,21 +48,21 @@ pub struct Policy {
 pub struct Rule {
     pub action: Action,
     pub sources: Sources,
-    /// Names that the rule is about; empty = any.
+    /// Requested names; empty = any.
     pub to: Box<[NamePattern]>,
     /// Names of listeners; empty = any.
     pub listeners: Box<[Box<str>]>,
-    /// Public ports; empty = any.
+    /// [Public ports](ListenerView::public_port); empty = any.
     pub ports: Box<[u16]>,
-    /// VPC endpoints that the client may have come through; empty = any, or none.
+    /// VPC endpoints that the client came through; empty = any, or none.
     pub via: Box<[EndpointId]>,
-    /// The first moment at which the rule no longer holds.
+    /// When the rule stops to hold; `None`: never.
     pub until: Option<SystemTime>,
-    /// What the operator calls it.
+    /// The operator's name for the rule.
     pub name: Option<Box<str>>,
     pub line: u32,
     pub column: u32,
-    /// The rule as it is written.
+    /// The rule as written, on one line.
     pub text: Box<str>,
 }
 
@@ -78,35 +79,35 @@ pub enum Sources {
     Networks(Box<[IpNet]>),
 }
 
-/// A rule's place in its list: what is lower is asked first.
+/// A rule's position in its list, from 0: lower rules decide first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u32);
 
-/// The listener through which a client came, and when.
+/// The listener that a client came through, and the time.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerView<'a> {
     pub name: &'a str,
-    /// The port that the client connected to, as `port:` in a rule means it.
+    /// The port that the client connected to; `port:` in a rule means this one.
     pub public_port: u16,
-    /// For `until:`; a rule that has ended is as good as removed.
+    /// The current time, for `until:`.
     pub now: SystemTime,
 }
 
-/// What can be said of a client before a name is known.
+/// The decision about a client before a name is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Whatever name it asks for; with the rule that says so, if not the silent deny at the end.
+    /// Denied for every name. The rule that decides; `None`: no rule matches.
     Denied(Option<RuleId>),
-    /// There is a name for which it would be allowed.
+    /// There may be a name for which it is allowed.
     Possible,
 }
 
-/// Why a rule is not about a connection.
+/// The first condition of a rule that a connection does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mismatch {
     Source,
     Name,
-    /// The rule asks for a name, and none is known yet.
+    /// The rule has names, and none is known yet.
     NameUnknown,
     Listener,
     Port,
@@ -114,21 +115,26 @@ pub enum Mismatch {
     Ended,
 }
 
-/// What is decided about a client and a name.
+/// The decision about a client and a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
     pub allowed: bool,
-    /// None: no rule matched, so the client is denied.
+    /// The rule that decided; `None`: no rule matches, so the client is denied.
     pub rule: Option<RuleId>,
 }
 
 impl Policy {
-    /// The same for a text that came from elsewhere; `origin` names it in messages and in rules' labels.
+    /// Parses an access list from bytes, which must be UTF-8; see [`parse`](Self::parse).
     pub fn parse_bytes(bytes: Vec<u8>, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
         let text = yaml::text(bytes, origin.clone()).map_err(|diagnostic| vec![diagnostic])?;
         Self::parse(&text, origin)
     }
 
+    /// Parses an access list; `origin` names it in messages and in the labels of rules.
+    ///
+    /// # Errors
+    ///
+    /// All errors that were found, at most 25.
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
         let source = match &origin {
             Origin::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into(),
@@ -140,12 +146,12 @@ impl Policy {
         Ok(Self { origin, source, rules, notes, index })
     }
 
-    /// May this client enter? Asked right after the PROXY header.
+    /// Whether the client may be allowed for some name. Decided right after the PROXY header.
     pub fn admit(&self, client: &Client, listener: &ListenerView<'_>) -> Admission {
         self.index.admit(&self.rules, client, listener)
     }
 
-    /// May this client go to this name?
+    /// Whether the client may go to this name.
     pub fn route(&self, client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Decision {
         self.index.route(&self.rules, client, listener, name)
     }
@@ -158,21 +164,22 @@ impl Policy {
         self.rules.iter().enumerate().map(|(index, rule)| (RuleId::new(index), rule))
     }
 
-    /// The rule's place: `ipcontrol.yaml:12`.
+    /// The rule's file and line: `ipcontrol.yaml:12`.
     pub fn label(&self, id: RuleId) -> RuleLabel<'_> {
         RuleLabel { source: &self.source, line: self.rule(id).map_or(0, |rule| rule.line), name: None }
     }
 
-    /// The rule as logs name it: `ipcontrol.yaml:12 [partner]`.
+    /// The label with the rule's name, if it has one: `ipcontrol.yaml:12 [partner]`.
     pub fn named_label(&self, id: RuleId) -> RuleLabel<'_> {
         RuleLabel { name: self.rule(id).and_then(|rule| rule.name.as_deref()), ..self.label(id) }
     }
 }
 
 impl Rule {
-    /// What the rule lacks to match, condition by condition; for explanations. Decisions come from the index.
+    /// The first condition that does not hold; `None` if the rule matches. For explanations: decisions come from the
+    /// index.
     pub fn mismatch(&self, client: &Client, listener: &ListenerView<'_>, name: Option<&Hostname>) -> Option<Mismatch> {
-        let ip = client.addr.ip().to_canonical();
+        let ip = client.ip.get();
         let source = match &self.sources {
             Sources::All => true,
             Sources::Networks(networks) => networks.iter().any(|network| network.contains(&ip)),
@@ -196,8 +203,8 @@ impl Rule {
         checks.into_iter().find(|(holds, _)| !holds).map(|(_, mismatch)| mismatch)
     }
 
-    /// Whether the conditions hold that concern neither addresses, names nor endpoints.
-    fn is_open(&self, listener: &ListenerView<'_>) -> bool {
+    /// Whether the conditions on listener, port and time hold.
+    fn holds_on(&self, listener: &ListenerView<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener.name))
             && (self.ports.is_empty() || self.ports.contains(&listener.public_port))
             && self.until.is_none_or(|end| listener.now < end)
@@ -214,7 +221,7 @@ impl RuleId {
     }
 }
 
-/// Shows a rule as `file:line`, with its name where it was asked for and there is one.
+/// Displays a rule as `file:line`, or as `file:line [name]`.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleLabel<'a> {
     source: &'a str,

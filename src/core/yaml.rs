@@ -1,4 +1,4 @@
-//! The only module that knows a YAML crate: text in, typed values and the place of each out.
+//! The only module that knows a YAML crate: text in, typed values and the location of each out.
 //!
 //! Two readers go over the same bytes. `saphyr-parser` gives positions, and with them every limit and refusal
 //! (`events`); `serde_yaml` gives the values. Both must see the same structure and the same text (`join`), or the file
@@ -8,24 +8,26 @@
 mod events;
 mod join;
 mod help;
-mod odd;
+mod invisible;
 mod read;
 mod scalar;
 #[cfg(test)]
 pub(crate) mod schema;
 mod source;
 mod tree;
+mod values;
 
 use serde_yaml::Value;
 
+pub(crate) use events::MAX_DIAGNOSTICS;
 pub use scalar::{FromScalar, Many, Read, ValueError, number, typed, word};
 pub use source::{MAX_BYTES, text, unreadable};
-pub use tree::{Path, Step};
+pub use tree::Path;
 
 use crate::diagnostic::{Diagnostic, Origin, Position};
+use invisible::InvisibleChar;
 use join::join;
-use odd::Odd;
-use tree::{Kind, Node, Place};
+use tree::{Kind, Location, Node};
 
 /// A YAML document: its values and where each was written, possibly in several origins.
 #[derive(Debug)]
@@ -33,19 +35,19 @@ pub struct Document {
     origins: Vec<Origin>,
     root: Node,
     value: Value,
-    /// Characters of the first origin that nobody sees.
-    odd: Vec<Odd>,
+    /// Invisible characters of the first origin.
+    invisible: Vec<InvisibleChar>,
 }
 
 impl Document {
-    /// A document without a line, to which [`Document::set`] adds.
+    /// A document without any key, to which [`Document::set`] adds.
     pub fn empty() -> Self {
-        let root = Node { at: Place::default(), kind: Kind::Map(Vec::new()) };
-        let (value, odd) = (Value::Mapping(serde_yaml::Mapping::new()), Vec::new());
-        Self { origins: vec![Origin::Defaults], root, value, odd }
+        let root = Node { at: Location::default(), kind: Kind::Map(Vec::new()) };
+        let value = Value::Mapping(serde_yaml::Mapping::new());
+        Self { origins: vec![Origin::Defaults], root, value, invisible: Vec::new() }
     }
 
-    /// Reads a text; everything that is wrong with its form is reported, not only the first.
+    /// Reads a text whose top level is a map; reports every error of form, not only the first.
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
         let document = Self::parse_any(text, origin.clone())?;
         match document.root.kind {
@@ -58,28 +60,29 @@ impl Document {
                 let help =
                     missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
                 let diagnostic = Diagnostic::whole(origin, "has no keys at its top level", help);
-                Err(vec![document.with_odd(Diagnostic { at: document.root.at.position(), ..diagnostic })])
+                Err(vec![document.with_invisible(Diagnostic { at: document.root.at.position(), ..diagnostic })])
             }
         }
     }
 
     fn parse_any(text: &str, origin: Origin) -> Result<Self, Vec<Diagnostic>> {
-        if let Some(diagnostic) = odd::refused(text, &origin) {
+        if let Some(diagnostic) = invisible::refused(text, &origin) {
             return Err(vec![diagnostic]);
         }
         let mut root = events::tree(text, &origin).map_err(|diagnostics| help::form(diagnostics, text, &origin))?;
         // Where only white space or a comment follows, a tab is allowed, but not by this reader.
         let raw = serde_yaml::from_str(text).or_else(|_| serde_yaml::from_str(&events::without_idle_tabs(text)));
         let raw = raw.map_err(|error| vec![disagreement(&error, text, &origin)])?;
-        let value = join(&mut root, raw).map_err(|place| {
+        let value = join(&mut root, raw).map_err(|location| {
             let help = "put names and addresses in quotes, and write one key a line";
             let diagnostic = Diagnostic::whole(origin.clone(), "can be read in two ways", help);
-            vec![Diagnostic { at: place.position(), ..diagnostic }]
+            vec![Diagnostic { at: location.position(), ..diagnostic }]
         })?;
-        Ok(Self { origins: vec![origin], root, value, odd: odd::all(text) })
+        Ok(Self { origins: vec![origin], root, value, invisible: invisible::all(text) })
     }
 
-    /// Puts `text`, a YAML value, at `path`, as if it had been written there.
+    /// Puts `text`, a YAML value, at `path`, as if it had been written there. Keys and sections that are missing on the
+    /// way are created.
     pub fn set(&mut self, path: &[&str], text: &str, origin: Origin) -> Result<(), Vec<Diagnostic>> {
         let start = Path::of_words(path);
         let mut new = Self::parse_any(text, origin.clone()).map_err(|mut diagnostics| {
@@ -92,8 +95,8 @@ impl Document {
             let diagnostic = Diagnostic::whole(origin, "has no value", "write one, or unset the variable");
             return Err(vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]);
         }
-        let place = Place { source, ..Place::default() };
-        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), place).map_err(|message| {
+        let location = Location { source, ..Location::default() };
+        tree::graft((&mut self.root, &mut self.value), path, (new.root, new.value), location).map_err(|message| {
             let diagnostic = Diagnostic::whole(origin.clone(), message, "compare it with the configuration file");
             vec![Diagnostic { key: start.to_string().into(), ..diagnostic }]
         })?;
@@ -101,12 +104,12 @@ impl Document {
         Ok(())
     }
 
-    /// Whether something stands at `path`, right or wrong.
+    /// Whether there is something at `path`, valid or not.
     pub fn has(&self, path: &Path) -> bool {
         self.root.find(path).is_some()
     }
 
-    /// The keys at the top level, as they are written.
+    /// The keys at the top level, as written.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let entries: &[_] = if let Kind::Map(entries) = &self.root.kind { entries } else { &[] };
         entries.iter().map(|entry| &*entry.key)
@@ -116,28 +119,28 @@ impl Document {
         self.root.find(path).is_some_and(|node| matches!(&node.kind, Kind::List(items) if items.is_empty()))
     }
 
-    /// A problem with what stands at `path`, or with the nearest thing around it that does exist.
+    /// A diagnostic about the value at `path`, or about its nearest ancestor that exists.
     pub fn diagnostic(&self, path: &Path, message: impl Into<Box<str>>, help: impl Into<Box<str>>) -> Diagnostic {
-        let (place, found) = self.root.find_nearest(path);
+        let (location, found) = self.root.find_nearest(path);
         let value = if found { tree::scalar_text(&self.value, path) } else { None };
-        let mut diagnostic = Diagnostic::whole(self.origin(place), message, help);
+        let mut diagnostic = Diagnostic::whole(self.origin(location), message, help);
         (diagnostic.key, diagnostic.at, diagnostic.value) =
-            (path.to_string().into(), place.position(), value.map(Into::into));
-        self.with_odd(diagnostic)
+            (path.to_string().into(), location.position(), value.map(Into::into));
+        self.with_invisible(diagnostic)
     }
 
-    /// The same, but where there is a character that nobody sees it is what to look at.
-    fn with_odd(&self, diagnostic: Diagnostic) -> Diagnostic {
+    /// With the help replaced where an invisible character on the same line is the likely cause.
+    fn with_invisible(&self, diagnostic: Diagnostic) -> Diagnostic {
         let first = self.origins.first() == Some(&diagnostic.origin);
-        let on_its_line = |at: Position| self.odd.iter().find(|odd| first && odd.at.line == at.line);
+        let on_its_line = |at: Position| self.invisible.iter().find(|found| first && found.at.line == at.line);
         let help = match diagnostic.at.and_then(on_its_line) {
-            Some(odd) => Some(odd.help(odd.at.line)),
-            None => diagnostic.value.as_deref().and_then(odd::help),
+            Some(found) => Some(found.help(found.at.line)),
+            None => diagnostic.value.as_deref().and_then(invisible::help),
         };
         help.map_or(diagnostic.clone(), |help| Diagnostic { help: help.into(), ..diagnostic })
     }
 
-    /// The elements of the list at `path`, each with its start and its last line.
+    /// The elements of the list at `path`, each by its start and its last line; empty where there is no list.
     pub fn lines(&self, path: &Path) -> Vec<(Position, u32)> {
         match self.root.find(path).map(|node| &node.kind) {
             Some(Kind::List(items)) => {
@@ -148,18 +151,18 @@ impl Document {
         }
     }
 
-    fn origin(&self, place: Place) -> Origin {
-        self.origins.get(usize::from(place.source)).cloned().unwrap_or(Origin::Defaults)
+    fn origin(&self, location: Location) -> Origin {
+        self.origins.get(usize::from(location.source)).cloned().unwrap_or(Origin::Defaults)
     }
 }
 
-/// The first reader took the text, the second did not: told where the second stopped.
+/// The first reader accepted the text and the second did not: reported where the second stopped.
 fn disagreement(error: &serde_yaml::Error, text: &str, origin: &Origin) -> Diagnostic {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message);
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let place = |line, column| events::within(Place { source: 0, line, column }, text);
-    let at = error.location().and_then(|at| place(number(at.line()), number(at.column())).position());
+    let location = |line, column| events::within(Location { source: 0, line, column }, text);
+    let at = error.location().and_then(|at| location(number(at.line()), number(at.column())).position());
     help::syntax(Diagnostic { at, ..Diagnostic::whole(origin.clone(), format!("is not YAML: {message}"), "") }, text)
 }
 

@@ -31,7 +31,7 @@ impl CacheConfig {
         let Config { dns, limits, .. } = config;
         Self {
             ipv6,
-            timeout: dns.timeout,
+            timeout: dns.timeout.get(),
             lookups: Rate::per_second(limits.lookups_per_second),
             per_client: Quota { concurrent: None, per_second: Some(limits.lookups_per_client) },
             min_ttl: dns.min_ttl,

@@ -154,7 +154,6 @@ impl Acceptor {
     }
 
     fn open(&self, peer: SocketAddr) -> OpenRecord {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.reporter.open(self.worker.next_id(), peer)
     }
 
@@ -163,8 +162,7 @@ impl Acceptor {
     fn refuse(&self, stream: &Stream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.reporter.listener;
-        let trusted =
-            listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusted.contains(record.peer.ip());
+        let trusted = listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
             Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow()),
@@ -200,7 +198,7 @@ impl Acceptor {
 
 /// Binds each listener once for each worker. A port of 0 is chosen by the kernel, the same for all workers.
 pub fn bind(config: &Config) -> Result<Vec<Vec<(config::Listener, std::net::TcpListener)>>, BindError> {
-    let patience = Some(config.timeouts.handshake);
+    let patience = Some(config.timeouts.handshake.get());
     let mut workers: Vec<Vec<_>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
         let fail = |error| BindError { listener: listener.name.clone(), address: listener.bind, error };

@@ -143,7 +143,7 @@ impl Session<'_> {
         let filter = requests.as_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
-        let idle = worker.config().timeouts.idle;
+        let idle = worker.config().timeouts.idle.get();
         let relay = Relay { client: stream, upstream, idle, resources: &worker.resources, cut: &cut };
         let mut relay = pin!(relay.run(ahead, &mut record.bytes, filter));
         loop {
@@ -171,7 +171,7 @@ impl Session<'_> {
     }
 
     async fn resolve(&mut self, name: &Hostname) -> Result<Arc<ResolvedAddresses>, Outcome> {
-        let name = self.worker.config().upstream.names.get(name).unwrap_or(name);
+        let name = self.worker.config().upstream.name_to_resolve(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
         let gone = gone(self.stream, self.listener.protocol);
         let result = self.worker.resolver.resolve_unless(name, client, gone).await;
@@ -194,7 +194,7 @@ impl Session<'_> {
 
     async fn dial(&mut self, name: &Hostname, resolved: &ResolvedAddresses) -> Result<Stream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
-        let deadline = worker.config().timeouts.connect;
+        let deadline = worker.config().timeouts.connect.get();
         match dial(&resolved.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due.set(false);

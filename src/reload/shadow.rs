@@ -63,7 +63,7 @@ impl Shadow {
         }
         let unlogged = self.may_log()?;
         tracing::info!(
-            client = %client.addr.ip(),
+            client = %client.ip,
             %name,
             would = if differs.allowed { "allow" } else { "deny" },
             rule = %rule_label(&list.loaded.policy, differs.rule),

@@ -37,7 +37,7 @@ impl Emitter {
     }
 
     pub fn interval(&self) -> Duration {
-        self.config.interval
+        self.config.interval.get()
     }
 
     /// The lines of the interval that ends now.
@@ -124,7 +124,8 @@ mod tests {
     fn no_dimension_may_have_a_name_that_a_line_uses() {
         let metrics = Metrics::new().unwrap();
         let listener = metrics.listener("tls");
-        let emf = Emf { interval: Duration::from_secs(60), namespace: "n".into(), dimensions: BTreeMap::new() };
+        let interval = latticegate_core::config::Timeout::new(Duration::from_secs(60)).unwrap();
+        let emf = Emf { interval, namespace: "n".into(), dimensions: BTreeMap::new() };
         let mut lines = Emitter::new(emf, metrics.clone());
         metrics.connects.record(Duration::from_millis(1));
         for outcome in [Outcome::Refused(RefuseReason::NotTls), Outcome::Failed(Failure::DnsFailed)] {

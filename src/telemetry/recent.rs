@@ -44,7 +44,7 @@ impl Recent {
         kept.push_back(Refusal {
             at: SystemTime::now(),
             listener: listener.into(),
-            client: record.client.as_ref().map_or(record.peer.ip(), |client| client.addr.ip()),
+            client: record.client.as_ref().map_or(record.peer.ip(), |client| client.ip.get()),
             name: record.name.clone(),
             outcome,
             rule: record.rule.as_deref().map(Into::into),

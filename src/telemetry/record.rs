@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::runtime::Instant;
+use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
 
 pub struct Record {
     pub id: u64,
+    /// The TCP peer, its IP canonical.
     pub peer: SocketAddr,
     pub client: Option<Client>,
     /// The rule that decided, as `ipcontrol.yaml:12`.
@@ -73,7 +75,7 @@ impl Record {
     pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
             id,
-            peer,
+            peer: CanonicalIp::new(peer.ip()).with_port(peer.port()),
             client: None,
             rule: None,
             name: None,

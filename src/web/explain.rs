@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::dns::{LookupError, Resolver};
 use latticegate_core::config::{Config, Listener};
-use latticegate_core::explain::{self, Answer, Question};
+use latticegate_core::explain::{self, Conclusion, Query};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
@@ -43,7 +43,7 @@ impl Form {
     }
 }
 
-/// The steps and the verdict, or what is wrong with the question.
+/// The steps and the verdict, or what is wrong with the query.
 pub(super) async fn answer(
     form: &Form,
     policy: &Policy,
@@ -59,9 +59,9 @@ pub(super) async fn answer(
         id => Some(endpoint(id).map_err(|error| format!("via: {}; {}", error.message, error.help))?),
     };
     let listener = listener(form, config)?;
-    let question = Question { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
-    let mut story = explain::explain(policy, config, &question);
-    if let (Some(Answer::Allowed), Some(name)) = (story.verdict, story.target.clone()) {
+    let query = Query { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
+    let mut story = explain::explain(policy, config, &query);
+    if let (Some(Conclusion::Allowed), Some(name)) = (story.verdict, story.target.clone()) {
         match resolver.resolve(&name, None).await {
             Ok(answer) => {
                 let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
@@ -70,13 +70,15 @@ pub(super) async fn answer(
                 story.addresses(&answer.addresses, listener.upstream_port, reach);
             }
             Err(error) => {
-                let unasked = Answer::Unasked("the resolver did not answer");
+                let undecided = Conclusion::Undecided("the resolver did not answer");
                 let (why, verdict) = match error {
-                    LookupError::Unknown => ("the name has no address", Answer::Refused(RefuseReason::NameUnknown)),
-                    LookupError::Limited => ("too many names are asked", Answer::Refused(RefuseReason::LookupRate)),
-                    LookupError::Timeout => ("the resolver does not answer: dns_timeout", unasked),
-                    LookupError::Failed => ("the resolver fails: dns_failed", unasked),
-                    LookupError::Shortage => ("no fd or memory to ask with", Answer::Refused(RefuseReason::Overloaded)),
+                    LookupError::Unknown => ("the name has no address", Conclusion::Refused(RefuseReason::NameUnknown)),
+                    LookupError::Limited => ("too many names are asked", Conclusion::Refused(RefuseReason::LookupRate)),
+                    LookupError::Timeout => ("the resolver does not answer: dns_timeout", undecided),
+                    LookupError::Failed => ("the resolver fails: dns_failed", undecided),
+                    LookupError::Shortage => {
+                        ("no fd or memory to ask with", Conclusion::Refused(RefuseReason::Overloaded))
+                    }
                 };
                 story.unresolved(why.to_owned(), verdict);
             }

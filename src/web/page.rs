@@ -14,6 +14,7 @@ use super::explain::Form;
 use super::snapshot::{Snapshot, age, time};
 use super::{Body, respond as with_type};
 use latticegate_core::outcome::Outcome;
+use latticegate_core::policy::hits::RuleHits;
 
 /// The operator's own table, so that page and documentation say the same.
 const REASONS: &str = include_str!("../../docs/reasons.md");
@@ -172,7 +173,7 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
         now.loaded.number,
     )?;
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Decided<th>Last</tr>")?;
-    for (id, rule, count, last) in now.rules() {
+    for (id, rule, RuleHits { count, last }) in now.rules() {
         let last = last.map_or_else(|| "never".to_owned(), |last| format!("{} ago", spoken(age(now.now, last))));
         let name = rule.name.as_deref().map_or_else(String::new, |name| format!(" [{name}]"));
         write!(
@@ -198,7 +199,7 @@ fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Disagreements</tr>")?;
     let policy = &shadow.loaded.policy;
     let hit =
-        policy.rules().map(|(id, rule)| (id, rule, shadow.loaded.hits.of(id).0)).filter(|(_, _, count)| *count > 0);
+        policy.rules().map(|(id, rule)| (id, rule, shadow.loaded.hits.of(id).count)).filter(|(_, _, count)| *count > 0);
     for (id, rule, count) in hit.take(100) {
         let (label, text) = (Escaped(policy.label(id)), Escaped(&rule.text));
         write!(out, "<tr><td>{label}<td><code>{text}</code><td class=n>{count}</tr>")?;

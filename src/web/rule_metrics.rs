@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use latticegate_core::policy::hits::RuleHits;
+
 use crate::reload::{Loaded, ShadowList};
 
 /// Rules told of one list at most; rules that were never hit are not told.
@@ -14,18 +16,18 @@ pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&ShadowList
     info(text, list);
     let hits = by_label(list);
     let help = "Times that a rule of the list in force decided.";
-    family(text, "latticegate_rule_hits_total", "counter", help, hits.iter().map(|(label, hit)| (label, hit.0)));
+    family(text, "latticegate_rule_hits_total", "counter", help, hits.iter().map(|(label, hits)| (label, hits.count)));
     let help = "When the rule decided last, in seconds since 1970.";
-    let last = hits.iter().map(|(label, hit)| (label, hit.1));
+    let last = hits.iter().map(|(label, hits)| (label, hits.last.map_or(0, seconds)));
     family(text, "latticegate_rule_last_hit_timestamp_seconds", "gauge", help, last);
     let Some(shadow) = shadow else { return };
     let mut disagreements = by_label(&shadow.loaded);
     let unmatched = shadow.denied_at_the_end.load(Ordering::Relaxed);
     if unmatched > 0 {
-        disagreements.insert("rule=\"none\"".to_owned(), (unmatched, 0));
+        disagreements.insert("rule=\"none\"".to_owned(), RuleHits { count: unmatched, last: None });
     }
     let help = "Times that a rule of the shadow list would have decided otherwise.";
-    let counts = disagreements.iter().map(|(label, hit)| (label, hit.0));
+    let counts = disagreements.iter().map(|(label, hits)| (label, hits.count));
     family(text, "latticegate_shadow_disagreements_total", "counter", help, counts);
 }
 
@@ -36,21 +38,25 @@ fn info(text: &mut String, list: &Loaded) {
     family(text, "latticegate_policy_info", "gauge", "The list in force.", std::iter::once((&labels, 1)));
 }
 
-/// Count and second of the last hit of each line that has a rule which was hit: two rules may share a line.
-fn by_label(list: &Loaded) -> BTreeMap<String, (u64, u64)> {
-    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let hit = list.policy.rules().map(|(id, rule)| (id, rule, list.hits.of(id))).filter(|(_, _, hit)| hit.0 > 0);
-    for (id, rule, (count, last)) in hit.take(MAX_RULES) {
+/// The hits of each line that has a rule which was hit: two rules may share a line.
+fn by_label(list: &Loaded) -> BTreeMap<String, RuleHits> {
+    let mut found: BTreeMap<String, RuleHits> = BTreeMap::new();
+    let hit = list.policy.rules().map(|(id, rule)| (id, rule, list.hits.of(id))).filter(|(_, _, hits)| hits.count > 0);
+    for (id, rule, hits) in hit.take(MAX_RULES) {
         let mut label = format!("rule=\"{}\"", escaped(&list.policy.label(id).to_string()));
         if let Some(name) = &rule.name {
             // Writing to a String cannot fail.
             let _ = write!(label, ",name=\"{}\"", escaped(name));
         }
-        let last = last.and_then(|last| last.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |at| at.as_secs());
         let entry = found.entry(label).or_default();
-        *entry = (entry.0 + count, entry.1.max(last));
+        *entry = RuleHits { count: entry.count + hits.count, last: entry.last.max(hits.last) };
     }
     found
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn family<'a>(text: &mut String, name: &str, kind: &str, help: &str, samples: impl Iterator<Item = (&'a String, u64)>) {

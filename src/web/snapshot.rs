@@ -15,6 +15,7 @@ use crate::sys::socket;
 use crate::telemetry::recent::Refusal;
 use crate::telemetry::status::Unready;
 use latticegate_core::outcome::Outcome;
+use latticegate_core::policy::hits::RuleHits;
 use latticegate_core::policy::{Rule, RuleId};
 
 pub(super) struct Snapshot {
@@ -39,7 +40,7 @@ impl Snapshot {
         endings
     }
 
-    pub(super) fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule, u64, Option<SystemTime>)> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule, RuleHits)> {
         rules(&self.loaded)
     }
 
@@ -135,24 +136,20 @@ impl Snapshot {
 
 fn hits(loaded: &Loaded) -> Vec<Value> {
     rules(loaded)
-        .map(|(id, rule, count, last)| {
+        .map(|(id, rule, hits)| {
             json!({
                 "rule": loaded.policy.label(id).to_string(),
                 "name": rule.name,
                 "text": rule.text,
-                "hits": count,
-                "last": last.map(time),
+                "hits": hits.count,
+                "last": hits.last.map(time),
             })
         })
         .collect()
 }
 
-fn rules(loaded: &Loaded) -> impl Iterator<Item = (RuleId, &Rule, u64, Option<SystemTime>)> {
-    let with_hits = loaded.policy.rules().map(|(id, rule)| {
-        let (count, last) = loaded.hits.of(id);
-        (id, rule, count, last)
-    });
-    with_hits.take(MAX_RULES)
+fn rules(loaded: &Loaded) -> impl Iterator<Item = (RuleId, &Rule, RuleHits)> {
+    loaded.policy.rules().map(|(id, rule)| (id, rule, loaded.hits.of(id))).take(MAX_RULES)
 }
 
 pub(super) fn time(time: SystemTime) -> String {

@@ -1,7 +1,7 @@
 //! Environment variables as further lines of the configuration: `LATTICEGATE_DNS__TIMEOUT=1s` is `dns: { timeout: 1s }`.
 //!
-//! `__` stands between levels, list elements have their number, the value is YAML. A variable is put into the
-//! document before it is read, so its mistakes are found by the same code and told under the variable's name.
+//! `__` separates levels, a list element is given by its number, the value is YAML. Variables are put into the document
+//! before it is read, so errors in them are found by the same code and reported under the variable's name.
 
 use super::defaults;
 use super::injected::is_injected;
@@ -10,10 +10,10 @@ use crate::diagnostic::{Diagnostic, Origin};
 use crate::yaml::Document;
 
 pub(super) const PREFIX: &str = "LATTICEGATE_";
-/// Filters our own log (`tracing`); it must work before, and without, a valid configuration.
+/// Filters the process log (`tracing`); it must work without a valid configuration.
 const LOG_FILTER: &str = "LATTICEGATE_LOG";
 
-/// Puts every `LATTICEGATE_…` variable into `document`; gives the names of those that are not ours.
+/// Puts every `LATTICEGATE_…` variable into `document`; returns the names of those that Kubernetes or docker has set.
 pub(super) fn apply(
     document: &mut Document,
     variables: impl Iterator<Item = (String, String)>,
@@ -22,7 +22,7 @@ pub(super) fn apply(
     let (injected, ours): (Vec<_>, Vec<_>) = variables.partition(|(name, value)| is_injected(name, value));
     let mut variables: Vec<Variable> =
         ours.into_iter().filter_map(|(name, value)| Variable::new(name, value)).collect();
-    // A section before its keys, element 2 before element 10: what is said of a part holds.
+    // A section before its keys, so that the keys win; element 2 before element 10.
     variables.sort_by_key(|variable| {
         let depth = variable.path.len();
         let number = |step: &String| step.parse::<u64>().unwrap_or(u64::MAX);
@@ -40,9 +40,9 @@ pub(super) fn apply(
     injected
 }
 
-/// The variable that was meant by one that is no key, if it has an underscore where two belong.
+/// The variable that was probably meant by an unknown one: the same with two underscores in place of some single ones.
 pub(super) fn with_two_underscores(name: &str) -> Option<String> {
-    /// Underscores of which each may stand for a step down: no key of ours has more on its way.
+    /// Underscores for which both readings are tried; no key of ours has more in its path.
     const MAX: usize = 8;
     let words: Vec<&str> = name.strip_prefix(PREFIX)?.split('_').filter(|word| !word.is_empty()).collect();
     let gaps = words.len().saturating_sub(1);
@@ -64,7 +64,7 @@ pub(super) fn with_two_underscores(name: &str) -> Option<String> {
     candidates.filter(|candidate| candidate != name).find(|candidate| is_known(candidate))
 }
 
-/// Whether there is a key for a single value of that name.
+/// Whether the variable names a key that takes a single value.
 fn is_known(name: &str) -> bool {
     let mut document = Document::empty();
     let mut diagnostics = Vec::new();
@@ -73,7 +73,7 @@ fn is_known(name: &str) -> bool {
     }
     apply(&mut document, std::iter::once((name.to_owned(), "x".to_owned())), &mut diagnostics);
     let _: RawConfig = document.read(&mut diagnostics);
-    // Whether `x` is a value for it does not matter.
+    // Whether `x` is a valid value does not matter.
     diagnostics.iter().all(|diagnostic| diagnostic.value.is_some())
 }
 

@@ -1,15 +1,15 @@
-//! Variables that are none of ours, though they begin like them: Kubernetes sets some for each Service of a
-//! namespace, docker for each link. A Service named `latticegate` or `latticegate-metrics` must not keep a gateway
-//! from starting; a misspelt variable of ours must.
+//! Environment variables that begin like ours but are set by others: by Kubernetes for each Service of a namespace, by
+//! docker for each link. A Service named `latticegate` or `latticegate-metrics` must not keep a gateway from starting; a
+//! misspelt variable of ours must.
 
 use super::env::PREFIX;
 use super::wrong_file::is_section;
 use crate::diagnostic::{Diagnostic, Origin};
 
-/// Whether this has the form of such a variable, in name and value.
+/// Whether name and value have the form of such a variable.
 pub(super) fn is_injected(name: &str, value: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };
-    // Two underscores behind a section of ours are a level; in the name of a Service they would be `--`.
+    // After a section of ours, two underscores separate levels; in the name of a Service they would be `--`.
     let is_ours = rest.split_once("__").is_some_and(|(section, _)| is_section(&section.to_lowercase()));
     if is_ours || !rest.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit()) {
         return false;
@@ -25,13 +25,13 @@ fn of_kubernetes(rest: &str, value: &str) -> bool {
         || behind(rest, "PORT_").any(is_port)
 }
 
-/// `…_NAME=/container/alias`, and `…_ENV_` before each variable of the other container.
+/// `…_NAME=/container/alias`, and `…_ENV_` in front of each variable of the other container.
 fn of_docker(rest: &str, value: &str) -> bool {
     let is_link = value.strip_prefix('/').is_some_and(|path| path.contains('/'));
     is_link && ends_in(rest, "NAME") || behind(rest, "ENV_").next().is_some()
 }
 
-/// `443_TCP`, `443_TCP_ADDR`; docker has the last four for neighbouring ports.
+/// `443_TCP`, `443_TCP_ADDR`; docker sets the last four for ranges of ports.
 fn is_port(text: &str) -> bool {
     const ABOUT: [&str; 8] = ["", "PROTO", "PORT", "ADDR", "START", "END", "PORT_START", "PORT_END"];
     let mut parts = text.splitn(3, '_');
@@ -41,12 +41,12 @@ fn is_port(text: &str) -> bool {
         && about.is_none_or(|about| !about.is_empty() && ABOUT.contains(&about))
 }
 
-/// Whether the last words are these; what is before them is a name, which ends in no underscore.
+/// Whether `rest` ends in these words, after nothing or a name.
 fn ends_in(rest: &str, words: &str) -> bool {
     rest.strip_suffix(words).is_some_and(is_name)
 }
 
-/// What stands behind these words, wherever they begin.
+/// What follows each occurrence of these words that comes after nothing or a name.
 fn behind<'a>(rest: &'a str, words: &'a str) -> impl Iterator<Item = &'a str> {
     rest.match_indices(words)
         .filter(|(at, _)| rest.get(..*at).is_some_and(is_name))
@@ -54,7 +54,7 @@ fn behind<'a>(rest: &'a str, words: &'a str) -> impl Iterator<Item = &'a str> {
         .filter(|after| !after.is_empty())
 }
 
-/// Nothing, or a name and the underscore behind it.
+/// Nothing, or a name and the underscore after it.
 fn is_name(before: &str) -> bool {
     before.is_empty() || before.strip_suffix('_').is_some_and(|name| !name.is_empty() && !name.ends_with('_'))
 }
@@ -69,16 +69,16 @@ fn is_url(text: &str) -> bool {
 
 /// One warning for all of them.
 pub(super) fn warning(names: &[String]) -> Option<Diagnostic> {
-    /// A Service of twenty ports has more than a hundred.
-    const MOST: usize = 40;
+    /// Names listed at most: a Service of twenty ports sets more than a hundred variables.
+    const MAX_LISTED: usize = 40;
     let (first, others) = names.split_first()?;
-    let mut all: Vec<&str> = others.iter().take(MOST).map(String::as_str).collect();
-    let more = format!("{} more", others.len().saturating_sub(MOST));
-    if others.len() > MOST {
+    let mut all: Vec<&str> = others.iter().take(MAX_LISTED).map(String::as_str).collect();
+    let more = format!("{} more", others.len().saturating_sub(MAX_LISTED));
+    if others.len() > MAX_LISTED {
         all.push(&more);
     }
     let are = if all.is_empty() { String::new() } else { format!(" (so are {})", all.join(", ")) };
-    let message = format!("is passed over: Kubernetes or docker sets it for a Service or link of that name{are}");
+    let message = format!("is ignored: Kubernetes or docker sets it for a Service or link of that name{are}");
     let help = "set `enableServiceLinks: false` in the pod's spec, or give the Service or link another name";
     Some(Diagnostic::whole(Origin::Variable(first.as_str().into()), message, help))
 }
@@ -123,7 +123,7 @@ mod tests {
         ("PORT_8000_TCP_PORT_END", "8009"),
     ];
 
-    /// Ours, rightly or wrongly written.
+    /// Variables of ours, spelled right or wrong.
     const OURS: [(&str, &str); 21] = [
         ("PORT", "443"),
         ("PORT", ""),
@@ -149,7 +149,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_set_for_services_and_links_is_told_from_what_is_ours() {
+    fn variables_of_services_and_links_are_distinguished_from_ours() {
         for (name, value) in INJECTED {
             assert!(is_injected(&format!("LATTICEGATE_{name}"), value), "{name}={value}");
         }
@@ -163,7 +163,7 @@ mod tests {
         let names = |count: usize| (0..count).map(|n| format!("LATTICEGATE_{n}_SERVICE_HOST")).collect::<Vec<_>>();
         assert_eq!(warning(&names(0)), None);
         let one = warning(&names(1)).unwrap().to_string();
-        assert!(one.starts_with("environment variable LATTICEGATE_0_SERVICE_HOST: is passed over: "), "{one}");
+        assert!(one.starts_with("environment variable LATTICEGATE_0_SERVICE_HOST: is ignored: "), "{one}");
         assert!(one.contains("enableServiceLinks: false"), "{one}");
         let three = warning(&names(3)).unwrap().to_string();
         assert!(three.contains("(so are LATTICEGATE_1_SERVICE_HOST, LATTICEGATE_2_SERVICE_HOST);"), "{three}");

@@ -1,4 +1,4 @@
-//! The configuration as it is written: every key, nothing decided. Private, so that nobody relies on it unchecked.
+//! The configuration as written: every key, nothing checked. Private, so that it cannot be used unchecked.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -12,7 +12,7 @@ use super::values::{
     AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, Memory, MetricWord,
     ResolverAddress, Workers,
 };
-use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol};
+use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -20,15 +20,15 @@ use crate::yaml::{Many, Read};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "keys such as `listeners:` and `policy:`")]
 pub(super) struct RawConfig {
-    /// Where clients come in. Without it: tls on 8443 and http on 8080.
+    /// What clients connect to. Unless set: tls on 8443 and http on 8080.
     pub(super) listeners: Option<Vec<RawListener>>,
-    /// Whose PROXY header is believed.
+    /// Whose PROXY header is accepted.
     pub(super) proxy_protocol: Option<RawProxyProtocol>,
     /// The access list: a file, relative to this one, or s3://bucket/key, or http://127.0.0.1:PORT/PATH.
     pub(super) policy: Option<Read<PolicySource>>,
-    /// How often the access list's source is looked at.
-    pub(super) policy_poll: Option<Read<Duration>>,
-    /// The list to start with where a remote source does not answer.
+    /// How often the access list's source is checked for a new list.
+    pub(super) policy_poll: Option<Read<Timeout>>,
+    /// The list to start with if a remote source does not answer.
     pub(super) policy_fallback: Option<Read<PathBuf>>,
     /// The account that must own the bucket: 12 digits in quotes.
     pub(super) policy_owner: Option<Read<AccountId>>,
@@ -38,13 +38,13 @@ pub(super) struct RawConfig {
     pub(super) shadow: Option<Read<PathBuf>>,
     /// What a client refused by the access list sees: `answer` (a TLS alert, or 403) or `silent`.
     pub(super) policy_refusal: Option<Read<PolicyRefusal>>,
-    /// Who is asked for addresses, and how long answers hold.
+    /// Which resolver is asked, and how long its answers are used.
     pub(super) dns: Option<RawDns>,
-    /// What may be reached.
+    /// Which addresses may be dialled.
     pub(super) upstream: Option<RawUpstream>,
     /// How long each step may take.
     pub(super) timeouts: Option<RawTimeouts>,
-    /// How much may be taken.
+    /// Limits on connections, memory and lookups.
     pub(super) limits: Option<RawLimits>,
     /// What happens after SIGTERM. ECS kills a task 120 s after it.
     pub(super) drain: Option<RawDrain>,
@@ -58,7 +58,7 @@ pub(super) struct RawConfig {
     pub(super) admin: Option<RawAdmin>,
     /// One line for each connection.
     pub(super) access_log: Option<RawAccessLog>,
-    /// What is told to CloudWatch.
+    /// Metrics for CloudWatch.
     pub(super) metrics: Option<RawMetrics>,
 }
 
@@ -66,10 +66,10 @@ pub(super) struct RawConfig {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a listener, like { name: tls, bind: \"[::]:8443\", protocol: tls }")]
 pub(super) struct RawListener {
-    /// Shown in logs and metrics; rules can ask for it.
+    /// Shown in logs and metrics; rules can name it in `listener`.
     #[cfg_attr(test, schemars(required))]
     pub(super) name: Option<Read<ListenerName>>,
-    /// Address and port, like `[::]:8443`; `[::]` takes IPv4, too.
+    /// Address and port, like `[::]:8443`; `[::]` accepts IPv4, too.
     #[cfg_attr(test, schemars(required))]
     pub(super) bind: Option<Read<ListenerAddress>>,
     /// `tls` reads the server name of the ClientHello, `http` the Host field.
@@ -79,7 +79,7 @@ pub(super) struct RawListener {
     pub(super) upstream_port: Option<Read<NonZeroU16>>,
     /// The port that clients connect to and may write in a Host field; 443 for tls, 80 for http.
     pub(super) public_port: Option<Read<NonZeroU16>>,
-    /// Whether a load balancer puts a PROXY v2 header in front; without it `required`.
+    /// Whether a load balancer sends a PROXY v2 header first; `required` unless set.
     pub(super) proxy_protocol: Option<Read<ProxyProtocol>>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct RawListener {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ trusted: [the load balancer's subnets] }")]
 pub(super) struct RawProxyProtocol {
-    /// The load balancer's subnets. Whoever is in there can pretend to be any client.
+    /// The load balancer's subnets. A host in them can claim any client address.
     pub(super) trusted: Option<Many<IpNet>>,
 }
 
@@ -97,19 +97,19 @@ pub(super) struct RawProxyProtocol {
 pub(super) struct RawDns {
     /// Address and port of the resolver; 169.254.169.253:53, the VPC's own.
     pub(super) server: Option<Read<ResolverAddress>>,
-    /// Whether AAAA is asked; `auto`: where a route leads to an IPv6 allowed network.
+    /// Whether AAAA records are queried; `auto`: if there is a route to an allowed IPv6 network.
     pub(super) ipv6: Option<Read<Ipv6>>,
-    /// For one question, its retries included, and as long for the wait for its turn.
-    pub(super) timeout: Option<Read<Duration>>,
-    /// An answer holds at least so long.
+    /// For one query with its retries; a query waits at most as long for its turn.
+    pub(super) timeout: Option<Read<Timeout>>,
+    /// An answer is used for at least this long.
     pub(super) min_ttl: Option<Read<Duration>>,
-    /// An answer holds at most so long.
+    /// An answer is used for at most this long.
     pub(super) max_ttl: Option<Read<Duration>>,
-    /// How long it is remembered that a name does not exist, and at most that asking failed.
+    /// How long it is cached that a name does not exist, and at most how long a failure is.
     pub(super) negative_ttl: Option<Read<Duration>>,
-    /// How long an expired answer serves while the resolver is silent.
+    /// How long an expired answer is used while the resolver does not answer.
     pub(super) max_stale: Option<Read<Duration>>,
-    /// Names remembered at most.
+    /// Names in the cache at most.
     pub(super) cache_size: Option<Read<NonZeroUsize>>,
 }
 
@@ -117,9 +117,9 @@ pub(super) struct RawDns {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ allowed_networks: [169.254.171.0/24] }")]
 pub(super) struct RawUpstream {
-    /// The only networks that are ever dialled; without it VPC Lattice's.
+    /// The only networks that are ever dialled; VPC Lattice's unless set.
     pub(super) allowed_networks: Option<Many<IpNet>>,
-    /// Asked name: name to resolve instead.
+    /// Requested name: name to resolve instead.
     pub(super) names: Option<BTreeMap<String, Read<Hostname>>>,
 }
 
@@ -128,11 +128,11 @@ pub(super) struct RawUpstream {
 #[serde(deny_unknown_fields, expecting = "{ handshake: 10s, connect: 3s, idle: 610s }")]
 pub(super) struct RawTimeouts {
     /// PROXY header and ClientHello or request head together.
-    pub(super) handshake: Option<Read<Duration>>,
+    pub(super) handshake: Option<Read<Timeout>>,
     /// All attempts to reach the service together.
-    pub(super) connect: Option<Read<Duration>>,
-    /// No byte either way.
-    pub(super) idle: Option<Read<Duration>>,
+    pub(super) connect: Option<Read<Timeout>>,
+    /// How long a connection may move no byte in either direction.
+    pub(super) idle: Option<Read<Timeout>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,11 +141,11 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawLimits {
     /// Open at a time, on all listeners together; `auto`: as many as open files and half of the memory allow.
     pub(super) connections: Option<Read<Connections>>,
-    /// Of them, those without a whole header and hello; `auto`: half of them, and what fits an eighth of the memory.
+    /// Of them, those without a complete header and hello; `auto`: half of them, and what fits an eighth of the memory.
     pub(super) half_open: Option<Read<Connections>>,
-    /// What these hold together of what they have sent; `auto`: an eighth of the memory.
+    /// Bytes buffered for half-open connections, all together; `auto`: an eighth of the memory.
     pub(super) half_open_bytes: Option<Read<Memory>>,
-    /// Of these, those of one client.
+    /// Half-open connections of one client.
     pub(super) half_open_per_client: Option<Read<NonZeroU32>>,
     /// Bytes of hello a second at least, from the third second on.
     pub(super) handshake_rate: Option<Read<u32>>,
@@ -153,9 +153,9 @@ pub(super) struct RawLimits {
     pub(super) per_client: Option<RawQuota>,
     /// For each name.
     pub(super) per_name: Option<RawQuota>,
-    /// New names asked of the resolver a second; more wait their turn.
+    /// DNS lookups of names that are not in the cache a second; more wait for their turn.
     pub(super) lookups_per_second: Option<Read<NonZeroU32>>,
-    /// Of them, those of one client that go before what others ask beyond theirs.
+    /// Of them, the share of one client, which goes before what others look up beyond theirs.
     pub(super) lookups_per_client: Option<Read<NonZeroU32>>,
 }
 
@@ -191,7 +191,7 @@ pub(super) struct RawHealth {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ fail_on_dns: false }")]
 pub(super) struct RawReadiness {
-    /// Whether /readyz turns 503 while the resolver does not answer; then the load balancer cuts live connections.
+    /// Whether /readyz turns 503 while the resolver does not answer; the load balancer then cuts live connections.
     pub(super) fail_on_dns: Option<Read<bool>>,
 }
 
@@ -217,7 +217,7 @@ pub(super) struct RawAccessLog {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ emf: { namespace: latticegate } }")]
 pub(super) struct RawMetrics {
-    /// Metrics in CloudWatch's embedded format on standard output; off unless written.
+    /// Metrics in CloudWatch's embedded metric format on standard output; off unless set.
     pub(super) emf: Option<RawEmf>,
 }
 
@@ -226,9 +226,9 @@ pub(super) struct RawMetrics {
 #[serde(deny_unknown_fields, expecting = "{ namespace: latticegate, interval: 60s }")]
 pub(super) struct RawEmf {
     /// How often a line is written.
-    pub(super) interval: Option<Read<Duration>>,
+    pub(super) interval: Option<Read<Timeout>>,
     /// The namespace in CloudWatch.
     pub(super) namespace: Option<Read<MetricWord>>,
-    /// Names and values by which CloudWatch keeps the metrics apart, like { cluster: edge, service: gate }.
+    /// Dimensions of the metrics, like { cluster: edge, service: gate }.
     pub(super) dimensions: Option<BTreeMap<String, Read<MetricWord>>>,
 }

@@ -15,11 +15,11 @@ fn without_file(env: &[(&str, &str)]) -> Result<(Config, Vec<Diagnostic>), Vec<D
     Config::parse(None, env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())), &MACHINE)
 }
 
-fn taken(result: Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>) -> Config {
-    result.unwrap_or_else(|diagnostics| panic!("{}", told(&diagnostics).join("\n"))).0
+fn accepted(result: Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>) -> Config {
+    result.unwrap_or_else(|diagnostics| panic!("{}", lines_of(&diagnostics).join("\n"))).0
 }
 
-fn told(diagnostics: &[Diagnostic]) -> Vec<String> {
+fn lines_of(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(ToString::to_string).collect()
 }
 
@@ -31,8 +31,8 @@ fn list(networks: &Networks) -> Vec<String> {
 
 #[test]
 fn the_shipped_file_says_what_the_defaults_say() {
-    let shipped = taken(with(include_str!("../../../conf/latticegate.yaml"), &[]));
-    let default = taken(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
+    let shipped = accepted(with(include_str!("../../../conf/latticegate.yaml"), &[]));
+    let default = accepted(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
     let paths = |mut config: Config| {
         config.policy = PolicySource::File(PathBuf::new());
         format!("{config:#?}")
@@ -44,20 +44,20 @@ fn the_shipped_file_says_what_the_defaults_say() {
 
 #[test]
 fn the_defaults_are_those_that_are_documented() {
-    let config = taken(without_file(&[TRUSTED]));
+    let config = accepted(without_file(&[TRUSTED]));
     let [tls, http] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
     assert_eq!((tls.bind.to_string(), tls.upstream_port, tls.public_port), ("[::]:8443".into(), 443, 443));
     assert_eq!((http.bind.to_string(), http.upstream_port, http.public_port), ("[::]:8080".into(), 80, 80));
     assert_eq!(list(&config.trusted), ["10.0.0.0/16"]);
     assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
-    assert_eq!(config.timeouts.idle, Duration::from_secs(610));
+    assert_eq!(config.timeouts.idle.get(), Duration::from_secs(610));
     assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
     assert_eq!(config.workers, MACHINE.cpus);
 }
 
 #[test]
 fn the_environment_reaches_every_level_and_wins() {
-    let config = taken(with(
+    let config = accepted(with(
         "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls }]\ndns: { timeout: 3s, ipv6: off }\n",
         &[
             ("LATTICEGATE_LISTENERS__1__BIND", "[::]:1080"),
@@ -75,33 +75,33 @@ fn the_environment_reaches_every_level_and_wins() {
     assert_eq!(config.listeners[0].upstream_port, 8443);
     assert_eq!(config.listeners[1].bind.to_string(), "[::]:1080");
     assert_eq!(list(&config.trusted), ["10.0.0.0/16", "2001:db8::/32"]);
-    assert_eq!((config.dns.timeout, config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
+    assert_eq!((config.dns.timeout.get(), config.dns.ipv6), (Duration::from_secs(1), Ipv6::Off));
     assert_eq!(config.workers.get(), 3);
-    let asked = Hostname::parse(b"orders.example.com").unwrap();
-    assert_eq!(config.upstream.names[&asked].as_str(), "svc.example.net");
+    let requested = Hostname::parse(b"orders.example.com").unwrap();
+    assert_eq!(config.upstream.names[&requested].as_str(), "svc.example.net");
 }
 
 #[test]
 fn relative_paths_start_at_the_file_wherever_they_are_written() {
     let env = [TRUSTED, ("LATTICEGATE_SHADOW", "new.yaml"), ("LATTICEGATE_ACCESS_LOG__OUTPUT", "./a.log")];
-    let beside = taken(with("policy: a.yaml\npolicy_fallback: ../b.yaml\n", &env));
+    let beside = accepted(with("policy: a.yaml\npolicy_fallback: ../b.yaml\n", &env));
     assert_eq!(beside.policy, PolicySource::File("conf/a.yaml".into()));
     assert_eq!(beside.policy_fallback, Some("conf/../b.yaml".into()));
     assert_eq!(beside.shadow, Some("conf/new.yaml".into()));
     assert_eq!(beside.access_log.output, LogOutput::File("conf/./a.log".into()));
-    let here = taken(without_file(&env));
+    let here = accepted(without_file(&env));
     assert_eq!(here.shadow, Some("new.yaml".into()));
     assert_eq!(here.access_log.output, LogOutput::File("./a.log".into()));
 }
 
 #[test]
 fn a_whole_section_comes_before_its_keys_whatever_the_order() {
-    let config = taken(without_file(&[
+    let config = accepted(without_file(&[
         TRUSTED,
         ("LATTICEGATE_TIMEOUTS__IDLE", "60s"),
         ("LATTICEGATE_TIMEOUTS", "{ idle: 70s, connect: 5s }"),
     ]));
-    assert_eq!((config.timeouts.idle.as_secs(), config.timeouts.connect.as_secs()), (60, 5));
+    assert_eq!((config.timeouts.idle.get().as_secs(), config.timeouts.connect.get().as_secs()), (60, 5));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn more_than_ten_listeners_can_be_set_one_by_one() {
         values.push(format!("{{ name: l{n}, bind: '[::]:{}', protocol: tls }}", 2000 + n));
     }
     let env: Vec<(&str, &str)> = variables.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
-    assert_eq!(taken(without_file(&env)).listeners.len(), 13);
+    assert_eq!(accepted(without_file(&env)).listeners.len(), 13);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_variable_that_is_wrong_is_named() {
         ),
         ("LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS", "10.0.0.1/8", "\"10.0.0.1/8\" has bits set"),
     ] {
-        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        let lines = lines_of(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
         let line = lines.iter().find(|line| line.contains(expected));
         assert!(
             line.is_some_and(|line| line.contains(&format!("environment variable {name}: "))),
@@ -143,8 +143,8 @@ fn a_variable_that_is_wrong_is_named() {
 }
 
 #[test]
-fn a_single_underscore_where_two_belong_is_seen() {
-    let hint = "Two underscores stand between levels";
+fn a_single_underscore_where_two_belong_is_recognised() {
+    let hint = "Two underscores separate levels";
     for (name, meant) in [
         ("LATTICEGATE_DNS_SERVER", "LATTICEGATE_DNS__SERVER"),
         ("LATTICEGATE_DNS_MAX_TTL", "LATTICEGATE_DNS__MAX_TTL"),
@@ -155,7 +155,7 @@ fn a_single_underscore_where_two_belong_is_seen() {
         ("LATTICEGATE_METRICS_EMF__INTERVAL", "LATTICEGATE_METRICS__EMF__INTERVAL"),
         ("LATTICEGATE_METRICS_EMF_DIMENSIONS_CLUSTER", "LATTICEGATE_METRICS__EMF__DIMENSIONS__CLUSTER"),
     ] {
-        let lines = told(&without_file(&[TRUSTED, (name, "1s")]).unwrap_err());
+        let lines = lines_of(&without_file(&[TRUSTED, (name, "1s")]).unwrap_err());
         let expected = format!("environment variable {name}: ");
         let help = format!("; did you mean {meant}? {hint}");
         assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].ends_with(&help), "{lines:#?}");
@@ -166,14 +166,14 @@ fn a_single_underscore_where_two_belong_is_seen() {
         ("LATTICEGATE_POLICY_POL", "1s"),
         ("LATTICEGATE_PROXY_PROTOCOL", "{ trustd: 10.0.0.0/8 }"),
     ] {
-        let lines = told(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
+        let lines = lines_of(&without_file(&[TRUSTED, (name, value)]).unwrap_err());
         assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains(hint)), "{lines:#?}");
     }
 }
 
 #[test]
 fn without_trusted_networks_the_start_says_what_to_write() {
-    let lines = told(&without_file(&[]).unwrap_err());
+    let lines = lines_of(&without_file(&[]).unwrap_err());
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(
         lines[0].contains("LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[") && lines[0].contains("load balancer's subnets")
@@ -183,7 +183,7 @@ fn without_trusted_networks_the_start_says_what_to_write() {
 }
 
 #[test]
-fn addresses_must_not_meet() {
+fn addresses_must_not_overlap() {
     let listener = |bind: &str| format!("{{ name: x, bind: \"{bind}\", protocol: tls, proxy_protocol: off }}");
     for (bind, other, collide) in [
         ("[::]:9900", "admin.bind", true),
@@ -195,7 +195,7 @@ fn addresses_must_not_meet() {
         ("[::]:0", "", false),
     ] {
         let result = with(&format!("listeners: [{}]", listener(bind)), &[]);
-        let lines = result.map_or_else(|diagnostics| told(&diagnostics), |_| Vec::new());
+        let lines = result.map_or_else(|diagnostics| lines_of(&diagnostics), |_| Vec::new());
         let found = lines.iter().any(|line| line.contains("collides with") && line.contains(other));
         assert_eq!(found, collide, "{bind}: {lines:#?}");
     }
@@ -208,22 +208,22 @@ fn sensible_but_dangerous_settings_are_warned_about() {
         &[],
     )
     .unwrap();
-    let lines = told(&warnings);
+    let lines = lines_of(&warnings);
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("pretend any client address")));
     assert!(lines.iter().any(|line| line.contains("open relay")));
     assert!(lines.iter().any(|line| line.contains("120 s")));
 }
 
-/// What is text to us is not what YAML would make of it.
+/// Text keeps its spelling, whatever type YAML would give it.
 #[test]
-fn names_and_numbers_are_taken_as_they_are_written() {
+fn names_and_numbers_are_read_as_written() {
     let text = "listeners:\n- { name: 0x1F, bind: 127.0.0.1:0, protocol: tls, proxy_protocol: off, public_port: 0x1BB }\n\
                 policy: s3://1.10/0o17\npolicy_owner: 000123456789\nworkers: +1\nreadiness: { fail_on_dns: True }\n\
                 upstream: { names: { 1.example: 2.example, 3e1: 1e3 } }\n\
                 metrics:\n  emf:\n    namespace: 1.10\n    dimensions:\n      version: 1.10\n      hex: 0x1F\n      \
                 1.0: yes\n      1.00: No\n      build: 123456789012345678901234567890\n      day: 2026-12-31\n";
-    let config = taken(with(text, &[("LATTICEGATE_METRICS__EMF__DIMENSIONS__STAGE", "1e3")]));
+    let config = accepted(with(text, &[("LATTICEGATE_METRICS__EMF__DIMENSIONS__STAGE", "1e3")]));
     assert_eq!((&*config.listeners[0].name, config.listeners[0].public_port), ("0x1F", 443));
     let owner = Some("000123456789".into());
     assert_eq!(config.policy, PolicySource::S3(S3Object { bucket: "1.10".into(), key: "0o17".into(), owner }));
@@ -244,7 +244,7 @@ fn names_and_numbers_are_taken_as_they_are_written() {
     ];
     assert_eq!(dimensions, expected);
     let diagnostics = with("workers: 0x1F.5\n", &[]).unwrap_err();
-    assert!(told(&diagnostics)[0].contains("workers: \"0x1F.5\" is not"), "{diagnostics:?}");
+    assert!(lines_of(&diagnostics)[0].contains("workers: \"0x1F.5\" is not"), "{diagnostics:?}");
 }
 
 #[test]
@@ -276,12 +276,12 @@ fn limits_follow_the_memory_and_the_open_files_of_the_task() {
         let (Config { limits, .. }, warnings) = on(&machine(open_files, eighths), "workers: 1");
         assert_eq!((limits.connections, limits.half_open.get()), (connections, half_open), "{open_files}, {eighths}");
         assert_eq!(limits.half_open_bytes >> 20, mib);
-        assert!(warnings.is_empty(), "{}", told(&warnings).join("\n"));
+        assert!(warnings.is_empty(), "{}", lines_of(&warnings).join("\n"));
     }
 }
 
 #[test]
-fn limits_that_are_written_hold_and_more_than_there_is_memory_for_is_warned_about() {
+fn limits_that_are_set_are_kept_and_warned_about_if_they_exceed_the_memory() {
     let machine = machine(1 << 20, 8);
     let (Config { limits, .. }, warnings) =
         on(&machine, "limits: { connections: 60000, half_open: auto, half_open_bytes: 64 MiB }");
@@ -292,13 +292,13 @@ fn limits_that_are_written_hold_and_more_than_there_is_memory_for_is_warned_abou
         ("limits: { half_open_bytes: 1GiB }", "limits.half_open_bytes: \"1GiB\""),
     ] {
         let (_, warnings) = on(&machine, text);
-        let [warning] = &told(&warnings)[..] else { panic!("{text}: {}", told(&warnings).join("\n")) };
+        let [warning] = &lines_of(&warnings)[..] else { panic!("{text}: {}", lines_of(&warnings).join("\n")) };
         assert!(warning.contains(key) && warning.contains("this process may use 1024 MiB"), "{warning}");
     }
 }
 
 #[test]
-fn what_is_no_size_is_refused_with_what_to_write() {
+fn an_invalid_size_is_refused_with_what_to_write() {
     for (value, expected) in [
         ("64", "has no unit; write \"64MiB\" or \"64KiB\""),
         ("0", "has no unit"),
@@ -310,11 +310,11 @@ fn what_is_no_size_is_refused_with_what_to_write() {
         ("1000KiB", "is less than 1 MiB"),
     ] {
         let diagnostics = with(&format!("limits: {{ half_open_bytes: \"{value}\" }}"), &[TRUSTED]).unwrap_err();
-        let told = told(&diagnostics).join("\n");
-        assert!(told.contains("limits.half_open_bytes") && told.contains(expected), "{value}: {told}");
+        let text = lines_of(&diagnostics).join("\n");
+        assert!(text.contains("limits.half_open_bytes") && text.contains(expected), "{value}: {text}");
     }
     for (value, bytes) in [("2MiB", 2 << 20), ("2 MB", 2_000_000), ("3000kB", 3_000_000), ("1GiB", 1 << 30)] {
-        let config = taken(with(&format!("limits: {{ half_open_bytes: {value} }}"), &[TRUSTED]));
+        let config = accepted(with(&format!("limits: {{ half_open_bytes: {value} }}"), &[TRUSTED]));
         assert_eq!(config.limits.half_open_bytes, bytes, "{value}");
     }
 }

@@ -1,21 +1,22 @@
-//! Few blocks for many places: what holds for each of many combinations, said in as few lines as can be found quickly.
+//! Covers a set of combinations with few blocks, so that a difference can be described in few lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A combination: one value of each of four kinds, by its number.
-pub(super) type Place = [usize; KINDS];
+pub(super) type Combination = [usize; KINDS];
 
 /// All combinations of some values of each kind.
 pub(super) type Block = [BTreeSet<usize>; KINDS];
 
 const KINDS: usize = 4;
 
-/// Blocks that hold exactly these places, each in one of them.
+/// Blocks that together hold exactly these combinations, each in one of them.
 ///
-/// Blocks that differ in one kind alone are joined, kind after kind. Which kind is first decides how many are left:
-/// each is tried.
-pub(super) fn cover(places: &[Place]) -> Vec<Block> {
-    let single: Vec<Block> = places.iter().map(|place| place.map(|value| BTreeSet::from([value]))).collect();
+/// Blocks that differ in one kind only are joined, kind after kind. The number of blocks left depends on the kind that is
+/// joined first, so each is tried.
+pub(super) fn cover(combinations: &[Combination]) -> Vec<Block> {
+    let single: Vec<Block> =
+        combinations.iter().map(|combination| combination.map(|value| BTreeSet::from([value]))).collect();
     let tries = (0..KINDS).map(|first| {
         let mut blocks = single.clone();
         loop {
@@ -31,7 +32,7 @@ pub(super) fn cover(places: &[Place]) -> Vec<Block> {
     tries.min_by_key(Vec::len).unwrap_or_default()
 }
 
-/// Those that are alike in all but one kind become one.
+/// Joins the blocks that are equal in all kinds but this one.
 fn joined(blocks: Vec<Block>, kind: usize) -> Vec<Block> {
     let mut alike: BTreeMap<Block, BTreeSet<usize>> = BTreeMap::new();
     for mut block in blocks {
@@ -39,8 +40,8 @@ fn joined(blocks: Vec<Block>, kind: usize) -> Vec<Block> {
         alike.entry(block).or_default().extend(values);
     }
     let whole = |(mut block, values): (Block, BTreeSet<usize>)| {
-        if let Some(place) = block.get_mut(kind) {
-            *place = values;
+        if let Some(slot) = block.get_mut(kind) {
+            *slot = values;
         }
         block
     };
@@ -53,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn places(blocks: &[Block]) -> Vec<Place> {
+    fn combinations(blocks: &[Block]) -> Vec<Combination> {
         let mut all = Vec::new();
         for [a, b, c, d] in blocks {
             for &a in a {
@@ -71,15 +72,15 @@ mod tests {
     #[test]
     fn all_but_one_corner_is_two_blocks() {
         let all = (0..54).map(|n| [n % 3, n / 3 % 3, n / 9 % 3, n / 27]);
-        let without: Vec<Place> = all.filter(|place| (place[1], place[3]) != (1, 1)).collect();
+        let without: Vec<Combination> = all.filter(|values| (values[1], values[3]) != (1, 1)).collect();
         assert_eq!(cover(&without).len(), 2);
     }
 
     proptest! {
         #[test]
-        fn the_same_places_each_once(all in prop::collection::btree_set([0..3_usize, 0..3, 0..2, 0..2], 0..40)) {
-            let all: Vec<Place> = all.into_iter().collect();
-            prop_assert_eq!(places(&cover(&all)), all);
+        fn the_same_combinations_each_once(all in prop::collection::btree_set([0..3_usize, 0..3, 0..2, 0..2], 0..40)) {
+            let all: Vec<Combination> = all.into_iter().collect();
+            prop_assert_eq!(combinations(&cover(&all)), all);
         }
     }
 }

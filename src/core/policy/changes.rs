@@ -1,5 +1,5 @@
-//! What a reload did to the rules themselves: added, removed, moved. Two rules are the same if they say the same,
-//! wherever they stand; the counters of a rule follow it.
+//! What a reload did to the rules: added, removed, moved. Two rules are the same if their content is the same, wherever
+//! they are in the list; the counters of a rule follow it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
@@ -13,9 +13,9 @@ pub struct Changes {
     pub added: Vec<RuleId>,
     /// Rules of the old list.
     pub removed: Vec<RuleId>,
-    /// Old and new place of each rule that now stands on the other side of another one.
+    /// Old and new id of each rule that moved past another one.
     pub moved: Vec<(RuleId, RuleId)>,
-    /// Old and new place of every rule in both lists, moved or not, in the order of the new list.
+    /// Old and new id of every rule in both lists, moved or not, in the order of the new list.
     pub same: Vec<(RuleId, RuleId)>,
 }
 
@@ -40,7 +40,7 @@ impl Policy {
     }
 }
 
-/// What a rule says, without its place and spelling.
+/// The content of a rule, without its position and spelling.
 #[derive(PartialEq, Eq, Hash)]
 struct Content<'a> {
     action: Action,
@@ -60,9 +60,9 @@ impl<'a> Content<'a> {
     }
 }
 
-/// For each pair whether it belongs to a longest run of old places that rise: those rules did not move.
+/// For each pair whether it belongs to a longest run of increasing old ids: those rules did not move.
 fn longest_rise(pairs: &[(RuleId, RuleId)]) -> Vec<bool> {
-    // `ends[n]`: the pair with the lowest old place at which a run of n + 1 can end; `before`: the one before it.
+    // `ends[n]`: the pair with the lowest old id at which a run of n + 1 can end; `before`: the one before it.
     let mut ends: Vec<usize> = Vec::new();
     let mut before: Vec<Option<usize>> = Vec::with_capacity(pairs.len());
     let old = |at: usize| pairs.get(at).map(|(old, _)| *old);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_known_by_what_they_say() {
+    fn rules_are_matched_by_their_content() {
         let (a, b, c, d) = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4");
         for (old, new, expected) in [
             (vec![a, b, c], vec![a, b, c], (vec![], vec![], vec![])),

@@ -1,15 +1,16 @@
-//! May we dial this address? Asked about the very address passed to connect, on each attempt.
+//! Which addresses may be dialled. Checked for the very address that is passed to connect, on each attempt.
 //!
-//! The first answer is a list that no setting overrides; then our own listeners; then the operator's networks.
+//! First comes a list that no setting overrides, then our own listeners, then the operator's networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::canonical_ip::CanonicalIp;
 use crate::networks::Networks;
 use crate::outcome::RefuseReason;
 
-/// Addresses of a VPC that hand out credentials, or that only we have business with; no setting opens them.
+/// Addresses of a VPC that hand out credentials or are for this machine only. No setting allows them.
 const NEVER: &[(IpAddr, &str)] = &[
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata"),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "ECS task metadata and credentials"),
@@ -23,19 +24,19 @@ const NEVER: &[(IpAddr, &str)] = &[
     (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
 ];
 
-/// What may be dialled.
+/// The rules by which an address may be dialled or not.
 #[derive(Debug, Clone)]
 pub struct DestinationGuard {
     allowed: Networks,
     trusted: Networks,
     listeners: Vec<SocketAddr>,
-    own: Vec<IpAddr>,
+    own: Vec<CanonicalIp>,
     resolver: SocketAddr,
 }
 
 impl DestinationGuard {
-    /// `trusted` are the load balancer's subnets, `listeners` all that this process listens on, `own` the
-    /// addresses of this machine.
+    /// `allowed` are the networks that may be dialled, `trusted` the load balancer's subnets, `listeners` all addresses
+    /// that this process listens on, `own` the addresses of this machine, `resolver` is `dns.server`.
     pub fn new(
         allowed: Networks,
         trusted: Networks,
@@ -43,52 +44,55 @@ impl DestinationGuard {
         own: Vec<IpAddr>,
         resolver: SocketAddr,
     ) -> Self {
-        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let canonical = |address: SocketAddr| CanonicalIp::new(address.ip()).with_port(address.port());
         Self {
             allowed,
             trusted,
             listeners: listeners.into_iter().map(canonical).collect(),
-            own: own.iter().map(IpAddr::to_canonical).collect(),
+            own: own.into_iter().map(CanonicalIp::new).collect(),
             resolver: canonical(resolver),
         }
     }
 
-    /// The address to dial, in its one normal form, or why it must not be dialled.
+    /// Returns the address to dial, its IP canonical.
+    ///
+    /// # Errors
+    ///
+    /// [`RefuseReason::DestinationForbidden`] or [`RefuseReason::PointsToSelf`].
     pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        // A translator on the way would turn such an IPv6 address into the IPv4 one inside it.
-        for ip in std::iter::once(address.ip()).chain(embedded_ipv4(address.ip()).map(IpAddr::V4)) {
-            let address = SocketAddr::new(ip, address.port());
-            if self.is_never(address) {
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
+        // A translator in the network would turn such an IPv6 address into the IPv4 address embedded in it.
+        for ip in with_embedded(ip) {
+            if self.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            if self.is_listener(address) {
+            if self.is_listener(ip, port) {
                 return Err(RefuseReason::PointsToSelf);
             }
-            if ip.is_loopback() && !self.names_loopback(ip) {
+            if ip.get().is_loopback() && !self.allows_loopback(ip) {
                 return Err(RefuseReason::DestinationForbidden);
             }
         }
-        if self.allowed.contains(address.ip()) {
-            return Ok(address);
+        if self.allowed.contains(ip) {
+            return Ok(ip.with_port(port));
         }
-        if self.trusted.contains(address.ip()) || self.own.contains(&address.ip()) {
+        if self.trusted.contains(ip) || self.own.contains(&ip) {
             return Err(RefuseReason::PointsToSelf);
         }
         Err(RefuseReason::DestinationForbidden)
     }
 
-    /// For the operator's log: why `address` was refused and which setting or zone to look at.
+    /// For the access log: why `address` was refused, and which setting or zone to check.
     pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
-        let ip = address.ip().to_canonical();
-        if let Some(what) = std::iter::once(ip).chain(embedded_ipv4(ip).map(IpAddr::V4)).find_map(never) {
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
+        if let Some(what) = with_embedded(ip).find_map(never) {
             return format!("{ip} leads to {what}, which is never reached through this proxy, whatever is configured");
         }
-        if self.is_never(SocketAddr::new(ip, address.port())) {
+        if self.is_never(ip, port) {
             return format!("{ip} is `dns.server`, which is never reached through this proxy");
         }
         match reason {
-            RefuseReason::PointsToSelf if self.is_listener(SocketAddr::new(ip, address.port())) => format!(
+            RefuseReason::PointsToSelf if self.is_listener(ip, port) => format!(
                 "{address} is a listener of this proxy: the name leads back to us; \
                  is the private hosted zone associated with this VPC?"
             ),
@@ -96,7 +100,7 @@ impl DestinationGuard {
                 "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
                  leads back to us; is the private hosted zone associated with this VPC?"
             ),
-            _ if ip.is_loopback() => format!(
+            _ if ip.get().is_loopback() => format!(
                 "{ip} is this machine; if a test or demo means that, name a network inside loopback in \
                  `upstream.allowed_networks`"
             ),
@@ -107,29 +111,29 @@ impl DestinationGuard {
         }
     }
 
-    fn is_never(&self, address: SocketAddr) -> bool {
-        let ip = address.ip();
+    fn is_never(&self, ip: CanonicalIp, port: u16) -> bool {
         // On loopback a test's resolver shares its address with everything else: there only its port is closed.
-        let resolver = ip == self.resolver.ip() && (!ip.is_loopback() || address.port() == self.resolver.port());
+        let same_ip = ip.get() == self.resolver.ip();
+        let resolver = same_ip && (!ip.get().is_loopback() || port == self.resolver.port());
         resolver || never(ip).is_some()
     }
 
-    fn is_listener(&self, address: SocketAddr) -> bool {
-        let here = address.ip().is_loopback() || self.own.contains(&address.ip());
+    fn is_listener(&self, ip: CanonicalIp, port: u16) -> bool {
+        let here = ip.get().is_loopback() || self.own.contains(&ip);
         self.listeners.iter().any(|listener| {
-            listener.port() == address.port()
-                && (listener.ip() == address.ip() || (here && listener.ip().is_unspecified()))
+            listener.port() == port && (listener.ip() == ip.get() || (here && listener.ip().is_unspecified()))
         })
     }
 
-    /// Whether the operator opened a part of loopback by name; `0.0.0.0/0` does not.
-    fn names_loopback(&self, ip: IpAddr) -> bool {
+    /// Whether the operator allows a network that lies within loopback; `0.0.0.0/0` does not.
+    fn allows_loopback(&self, ip: CanonicalIp) -> bool {
         let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
-        self.allowed.iter().filter(inside).any(|network| network.contains(&ip))
+        self.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
     }
 }
 
-fn never(ip: IpAddr) -> Option<&'static str> {
+fn never(ip: CanonicalIp) -> Option<&'static str> {
+    let ip = ip.get();
     if let Some((_, what)) = NEVER.iter().find(|(never, _)| *never == ip) {
         return Some(what);
     }
@@ -140,12 +144,17 @@ fn never(ip: IpAddr) -> Option<&'static str> {
     ip.is_multicast().then_some("multicast")
 }
 
-/// Every IPv4 address that a translator or tunnel could read out of `ip`.
-fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
-    let IpAddr::V6(ip) = ip else { return Vec::new().into_iter() };
+/// `ip`, and every IPv4 address that a translator or tunnel could read out of it.
+fn with_embedded(ip: CanonicalIp) -> impl Iterator<Item = CanonicalIp> {
+    let embedded = embedded_ipv4(ip.get()).into_iter().map(|octets| CanonicalIp::new(IpAddr::from(octets)));
+    std::iter::once(ip).chain(embedded)
+}
+
+fn embedded_ipv4(ip: IpAddr) -> Vec<[u8; 4]> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
     let o = ip.octets();
     let last = [o[12], o[13], o[14], o[15]];
-    let found = match ip.segments() {
+    match ip.segments() {
         // IPv4-compatible (RFC 4291); `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0, ..] if !ip.is_unspecified() && !ip.is_loopback() => vec![last],
         // NAT64, well-known prefix (RFC 6052).
@@ -159,8 +168,7 @@ fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
         // Teredo (RFC 4380): the server, and the client with all bits inverted.
         [0x2001, 0, ..] => vec![[o[4], o[5], o[6], o[7]], last.map(|octet| !octet)],
         _ => Vec::new(),
-    };
-    found.into_iter().map(Ipv4Addr::from).collect::<Vec<_>>().into_iter()
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +179,7 @@ mod tests {
         Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
     }
 
-    fn reach(allowed: &[&str]) -> DestinationGuard {
+    fn guard(allowed: &[&str]) -> DestinationGuard {
         DestinationGuard::new(
             networks(allowed),
             networks(&["192.168.0.0/16", "2001:db8::/64"]),
@@ -185,7 +193,7 @@ mod tests {
     const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
 
     fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
-        reach(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
+        guard(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
     }
 
     #[test]
@@ -221,7 +229,7 @@ mod tests {
             }
             for ip in spellings {
                 for port in [80, 443, 53] {
-                    let found = reach(EVERYWHERE).check(SocketAddr::new(ip, port));
+                    let found = guard(EVERYWHERE).check(SocketAddr::new(ip, port));
                     assert_eq!(found, Err(RefuseReason::DestinationForbidden), "{ip}");
                     refused += 1;
                 }
@@ -231,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_dials_nowhere_everybody_or_the_configured_resolver() {
+    fn unspecified_multicast_and_the_resolver_are_refused() {
         for address in ["0.0.0.0:443", "0.1.2.3:443", "[::]:443", "224.0.0.1:443", "[ff02::1]:443", "10.0.0.2:443"] {
             assert_eq!(check(EVERYWHERE, address), Err(RefuseReason::DestinationForbidden), "{address}");
         }
-        let text = reach(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
+        let text = guard(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
         assert!(text.contains("`dns.server`"), "{text}");
     }
 
@@ -259,12 +267,12 @@ mod tests {
         }
         assert!(check(EVERYWHERE, "10.9.0.7:443").is_ok());
         assert!(check(EVERYWHERE, "10.9.0.8:8443").is_ok());
-        // Bound to one address of loopback, the others are not ours.
+        // A listener on one loopback address does not take the others.
         assert!(check(&["127.0.0.0/8"], "127.0.0.2:9900").is_ok());
     }
 
     #[test]
-    fn a_name_that_leads_to_the_load_balancer_is_told_apart() {
+    fn a_name_that_leads_to_the_load_balancer_has_its_own_reason() {
         for address in ["192.168.3.4:443", "192.168.1.7:443", "10.9.0.7:443", "[2001:db8::5]:443"] {
             assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
         }
@@ -275,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_text_names_the_setting_or_the_usual_cause() {
-        let reach = reach(LATTICE);
+        let guard = guard(LATTICE);
         for (address, part) in [
             ("169.254.170.2:80", "task metadata"),
             ("[64:ff9b::a9fe:aa02]:80", "task metadata"),
@@ -285,7 +293,7 @@ mod tests {
             ("203.0.113.9:443", "`upstream.allowed_networks`"),
         ] {
             let address = address.parse().unwrap();
-            let text = reach.explain(address, reach.check(address).unwrap_err());
+            let text = guard.explain(address, guard.check(address).unwrap_err());
             assert!(text.contains(part), "{text}");
         }
     }

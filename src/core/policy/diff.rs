@@ -1,14 +1,14 @@
-//! What a new list would change, in addresses: which clients are allowed that were denied, and the other way round.
+//! What a new list would change, by address: which clients are allowed that were denied, and the other way round.
 //!
 //! Rules may depend on name, listener, port and endpoint. Of each, the values that the two lists mention fall into
-//! few classes that no rule tells apart, and for each combination of classes the whole address space is compared.
+//! few classes that no rule distinguishes. For each combination of classes the whole address space is compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::Hash;
 use std::time::SystemTime;
 
-use super::blocks::{self, Block, Place};
+use super::blocks::{self, Block, Combination};
 use super::ranges::{Range, decisions, describe};
 use super::{Action, NamePattern, Policy, Rule, RuleId};
 use crate::client::EndpointId;
@@ -16,13 +16,14 @@ use crate::client::EndpointId;
 /// Combinations of classes compared at most; each is a pass over both lists.
 const MAX_PASSES: usize = 10_000;
 
-/// Addresses for which the answer changes, with what they have in common.
+/// Addresses for which the decision changes, and where it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// For whom beside the addresses: `name orders.example.com; listener tls`; several if one cannot say it.
+    /// For which names, listeners, ports and endpoints: `name orders.example.com; listener tls`. Several where one cannot
+    /// describe them.
     pub scopes: Vec<String>,
     pub allowed: bool,
-    /// The rule of the new list that decides; none: no rule matches.
+    /// The rule of the new list that decides; `None`: no rule matches.
     pub rule: Option<RuleId>,
     /// In the order of addresses, as CIDRs or `first - last`.
     pub ranges: Vec<String>,
@@ -47,7 +48,7 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
     if passes > MAX_PASSES {
         return Err(TooMany(passes));
     }
-    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Place>> = BTreeMap::new();
+    let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Combination>> = BTreeMap::new();
     for (n, name) in names.iter().enumerate() {
         for (l, listener) in listeners.iter().enumerate() {
             for (p, port) in ports.iter().enumerate() {
@@ -60,24 +61,24 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
             }
         }
     }
-    let told = |block: &Block| {
+    let scope = |block: &Block| {
         let [n, l, p, e] = block;
         let parts = [
-            of_names(&Part::of(&names, n)),
-            Part::of(&listeners, l).told("listener", "any listener but"),
-            Part::of(&ports, p).told("port", "any port but"),
-            Part::of(&endpoints, e).told("via", "not via"),
+            describe_names(&Selection::of(&names, n)),
+            Selection::of(&listeners, l).describe("listener", "any listener but"),
+            Selection::of(&ports, p).describe("port", "any port but"),
+            Selection::of(&endpoints, e).describe("via", "not via"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     };
-    let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Place>)| {
-        let scopes = blocks::cover(&places).iter().map(told).collect();
+    let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Combination>)| {
+        let scopes = blocks::cover(&places).iter().map(scope).collect();
         Change { scopes, allowed, rule, ranges: describe(&ranges) }
     };
     Ok(found.into_iter().rev().map(change).collect())
 }
 
-/// Values that no rule tells apart. The class of all that is not mentioned holds no value.
+/// Values that no rule distinguishes. The class of all values that the lists do not mention is empty.
 struct Class<T>(Vec<T>);
 
 struct Scope<'a> {
@@ -96,7 +97,7 @@ impl Scope<'_> {
     }
 }
 
-/// Whether a condition holds: it is not there, or one of its values does.
+/// Whether a condition holds: it is absent, or it holds for one of its values.
 fn is_for<T>(values: &[T], holds: impl Fn(&T) -> bool) -> bool {
     values.is_empty() || values.iter().any(holds)
 }
@@ -126,7 +127,7 @@ fn classes<'a, T: Clone + Eq + Hash>(
     classes
 }
 
-/// Within one scope: every stretch of addresses whose answer differs, by the new answer.
+/// Within one scope: all ranges of addresses whose decision differs, by the new decision.
 fn changes(
     old: &Policy,
     new: &Policy,
@@ -150,28 +151,28 @@ fn changes(
     changes
 }
 
-/// The rule that decides about `range`, which lies in one stretch of `decisions` or in none.
+/// The rule that decides about `range`, which lies within one range of `decisions` or outside all.
 fn decided<'a>(
     decisions: &mut std::iter::Peekable<impl Iterator<Item = &'a (Range, RuleId)>>,
     range: Range,
 ) -> Option<RuleId> {
-    while decisions.next_if(|(stretch, _)| stretch.is_before(range)).is_some() {}
-    decisions.peek().filter(|(stretch, _)| stretch.intersection(range).is_some()).map(|(_, id)| *id)
+    while decisions.next_if(|(decided, _)| decided.is_before(range)).is_some() {}
+    decisions.peek().filter(|(decided, _)| decided.intersection(range).is_some()).map(|(_, id)| *id)
 }
 
 fn is_allow(policy: &Policy, id: RuleId) -> bool {
     policy.rule(id).is_some_and(|rule| rule.action == Action::Allow)
 }
 
-/// Some of the classes of one kind, by the values in them.
-struct Part<'a, T> {
+/// Some of the classes of one kind, by their values.
+struct Selection<'a, T> {
     within: Vec<&'a T>,
     without: Vec<&'a T>,
-    /// The class of what the lists do not mention is among them.
+    /// Values that the lists do not mention are included.
     others: bool,
 }
 
-impl<'a, T: fmt::Display> Part<'a, T> {
+impl<'a, T: fmt::Display> Selection<'a, T> {
     fn of(classes: &'a [Class<T>], chosen: &BTreeSet<usize>) -> Self {
         let mut part = Self { within: Vec::new(), without: Vec::new(), others: false };
         for (at, Class(values)) in classes.iter().enumerate() {
@@ -184,8 +185,8 @@ impl<'a, T: fmt::Display> Part<'a, T> {
         part
     }
 
-    /// None if nothing is left out.
-    fn told(&self, only: &str, but: &str) -> Option<String> {
+    /// `None` if nothing is left out.
+    fn describe(&self, only: &str, but: &str) -> Option<String> {
         match (self.others, self.without.as_slice()) {
             (true, []) => None,
             (true, without) => Some(format!("{but} {}", list(without))),
@@ -194,18 +195,18 @@ impl<'a, T: fmt::Display> Part<'a, T> {
     }
 }
 
-/// A name may match a pattern of one class and stand in another, as one that a rule names of its own.
-fn of_names(part: &Part<'_, NamePattern>) -> Option<String> {
+/// Describes names. A name may match a pattern of one class and belong to another, because a rule names it exactly.
+fn describe_names(part: &Selection<'_, NamePattern>) -> Option<String> {
     let inside = |some: &[&NamePattern], wide: &[&NamePattern]| -> String {
         let inside: Vec<_> = some.iter().copied().filter(|name| wide.iter().any(|wide| wide.covers(name))).collect();
         list(&inside)
     };
-    let Some(told) = part.told("name", "any name but") else { return Some("any name".to_owned()) };
+    let Some(text) = part.describe("name", "any name but") else { return Some("any name".to_owned()) };
     let (exceptions, word) = match part.others {
         true => (inside(&part.within, &part.without), "and"),
         false => (inside(&part.without, &part.within), "but not"),
     };
-    Some(if exceptions.is_empty() { told } else { format!("{told}, {word} {exceptions}") })
+    Some(if exceptions.is_empty() { text } else { format!("{text}, {word} {exceptions}") })
 }
 
 fn list<T: fmt::Display>(values: &[&T]) -> String {

@@ -1,4 +1,4 @@
-//! How often each rule decided, and when last. The counters belong to one list; a reload takes along those of the
+//! How often each rule decided, and when last. The counters belong to one list; a reload carries over those of the
 //! rules that stay.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +7,17 @@ use std::time::{Duration, SystemTime};
 use super::changes::Changes;
 use super::{Policy, RuleId};
 
+/// The counters of all rules of one list, shared by all workers.
 #[derive(Debug)]
 pub struct Hits(Box<[Counter]>);
+
+/// How often a rule decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RuleHits {
+    pub count: u64,
+    /// When it decided last, in whole seconds; `None`: never.
+    pub last: Option<SystemTime>,
+}
 
 #[derive(Debug, Default)]
 struct Counter {
@@ -38,18 +47,17 @@ impl Hits {
         let Some(counter) = self.0.get(rule.index()) else { return };
         counter.count.fetch_add(1, Ordering::Relaxed);
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        // Most hits fall into the same second: a read that all cores share, no write that they fight for.
+        // Most hits fall into the same second: then this is a read of a shared cache line, not a contended write.
         if counter.last.load(Ordering::Relaxed) < seconds {
             counter.last.store(seconds, Ordering::Relaxed);
         }
     }
 
-    /// Times that the rule decided, and the second of the last.
-    pub fn of(&self, rule: RuleId) -> (u64, Option<SystemTime>) {
-        let Some(counter) = self.0.get(rule.index()) else { return (0, None) };
+    pub fn of(&self, rule: RuleId) -> RuleHits {
+        let Some(counter) = self.0.get(rule.index()) else { return RuleHits::default() };
         let last = counter.last.load(Ordering::Relaxed);
         let last = (last > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(last));
-        (counter.count.load(Ordering::Relaxed), last)
+        RuleHits { count: counter.count.load(Ordering::Relaxed), last }
     }
 }
 
@@ -69,8 +77,9 @@ mod tests {
         hits.note(RuleId(1), then + Duration::from_secs(5));
         hits.note(RuleId(2), then);
         let hits = hits.carried_over(&old.changes_to(&new), &new);
-        assert_eq!(hits.of(RuleId(0)), (2, Some(then + Duration::from_secs(5))));
-        assert_eq!(hits.of(RuleId(1)), (0, None));
-        assert_eq!(hits.of(RuleId(2)), (0, None));
+        let last = Some(then + Duration::from_secs(5));
+        assert_eq!(hits.of(RuleId(0)), RuleHits { count: 2, last });
+        assert_eq!(hits.of(RuleId(1)), RuleHits::default());
+        assert_eq!(hits.of(RuleId(2)), RuleHits::default());
     }
 }

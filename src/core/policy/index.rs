@@ -1,9 +1,8 @@
-//! The rules compiled: a prefix trie leads from an address to the rules that could be about it.
+//! The compiled rules: a prefix trie leads from an address to the rules that could match it.
 //!
-//! A client's address is covered by few of the prefixes that occur in a list, however long the list is: the trie
-//! finds the longest of them, and each knows the next longer that covers it. A prefix keeps the ids of its rules in
-//! order; those with names or endpoints are found by hashing what the client asks for. The first match overall is the
-//! lowest id among them.
+//! However long a list is, few of its prefixes cover a given address. The trie finds the longest of them, and each links
+//! to the next shorter one that covers it. A prefix has the ids of its rules in order; those with names or endpoints are
+//! found by hashing the requested name and the endpoint. The first match overall is the lowest id among them.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
@@ -13,7 +12,7 @@ use super::{Action, Admission, Decision, ListenerView, NamePattern, Rule, RuleId
 use crate::client::{Client, EndpointId};
 use crate::hostname::Hostname;
 
-/// Named allow rules tried for one client before a name is known. Beyond that the client is let in to ask, which
+/// Allow rules with names that are tried for one client before its name is known. Past it, the client is admitted, which
 /// is always safe: [`Index::route`] decides.
 const MAX_TRIED: usize = 64;
 
@@ -24,8 +23,8 @@ pub(super) struct Index {
     buckets: Vec<Bucket>,
     /// The lists of all buckets, one after the other.
     ids: Vec<RuleId>,
-    keyed: Vec<HashMap<Key, Span>>,
-    names: Names,
+    keyed: Vec<HashMap<ConditionKey, Span>>,
+    names: NameIndex,
     endpoints: HashMap<EndpointId, Term>,
 }
 
@@ -34,11 +33,11 @@ pub(super) struct Index {
 struct Bucket {
     /// Rules without names and endpoints.
     plain: Span,
-    /// Which of `keyed` holds the others.
+    /// The index in `Index::keyed` of the others.
     keyed: Option<u32>,
     /// Allow rules with names.
     named_allows: Span,
-    /// Of the longest prefix that covers this one.
+    /// The bucket of the longest prefix that covers this one.
     outer: Option<BucketId>,
 }
 
@@ -56,15 +55,15 @@ struct Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Term(u32);
 
-/// None: the rule asks for no name, or no endpoint.
+/// `None`: the rule has no condition on the name, or on the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct ConditionKey {
     name: Option<Term>,
     endpoint: Option<Term>,
 }
 
 #[derive(Debug, Default)]
-struct Names {
+struct NameIndex {
     exact: HashMap<Hostname, Term>,
     /// By the name below which they match.
     below: HashMap<Box<str>, Term>,
@@ -87,7 +86,7 @@ impl Index {
                 drafts.entry(network.trunc()).or_default().add(rule, RuleId::new(number), &keys);
             }
         }
-        // Neighbours are asked for by neighbours: they stand together in memory.
+        // Neighbouring networks are looked up together, so they are next to each other in memory.
         let mut drafts: Vec<(IpNet, Draft)> = drafts.into_iter().collect();
         drafts.sort_unstable_by_key(|(network, _)| *network);
         for (network, draft) in drafts {
@@ -102,7 +101,7 @@ impl Index {
         index
     }
 
-    /// The longest prefix that covers `network`; while the index is built, what covers a network comes before it.
+    /// The longest prefix that covers `network`. Networks are inserted after those that cover them.
     fn covering(&self, network: &IpNet) -> Option<BucketId> {
         match network {
             IpNet::V4(network) => self.v4.get_lpm(network).map(|(_, id)| *id),
@@ -117,33 +116,42 @@ impl Index {
         listener: &ListenerView<'_>,
         name: &Hostname,
     ) -> Decision {
-        let asked = Asked { rules, client, listener };
-        decision(rules, self.first(&asked, self.innermost(client), &self.names.of(name)))
+        let evaluation = Evaluation { rules, client, listener };
+        decision(rules, self.first(&evaluation, self.innermost(client), &self.names.of(name)))
     }
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
-        let asked = Asked { rules, client, listener };
-        // The rule that decides about every name that the list does not mention.
+        let evaluation = Evaluation { rules, client, listener };
+        // The rule that decides about all names that the list does not mention.
         let innermost = self.innermost(client);
-        let nameless = self.first(&asked, innermost, &[]);
-        if decision(rules, nameless).allowed || self.some_name_is_allowed(&asked, innermost, nameless) {
+        let nameless = self.first(&evaluation, innermost, &[]);
+        if decision(rules, nameless).allowed || self.some_name_is_allowed(&evaluation, innermost, nameless) {
             return Admission::Possible;
         }
         Admission::Denied(nameless)
     }
 
     /// Whether an allow rule with names, before `end`, is the first match for one of its names.
-    fn some_name_is_allowed(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, end: Option<RuleId>) -> bool {
+    fn some_name_is_allowed(
+        &self,
+        evaluation: &Evaluation<'_>,
+        innermost: Option<&Bucket>,
+        end: Option<RuleId>,
+    ) -> bool {
         let mut tried = 0;
         for bucket in self.outwards(innermost) {
             let before_end = |id: &&RuleId| end.is_none_or(|end| **id < end);
             for id in self.span(bucket.named_allows).iter().take_while(before_end) {
-                let Some(rule) = asked.rules.get(id.index()).filter(|rule| asked.holds(rule)) else { continue };
+                let Some(rule) = evaluation.rules.get(id.index()).filter(|rule| evaluation.holds(rule)) else {
+                    continue;
+                };
                 for pattern in &rule.to {
-                    // Every name below a wildcard is matched by what matches the wildcard as a whole.
+                    // What covers the wildcard matches all names below it.
                     let terms = self.names.of_pattern(pattern);
                     tried += 1;
-                    if tried > MAX_TRIED || decision(asked.rules, self.first(asked, innermost, &terms)).allowed {
+                    if tried > MAX_TRIED
+                        || decision(evaluation.rules, self.first(evaluation, innermost, &terms)).allowed
+                    {
                         return true;
                     }
                 }
@@ -152,17 +160,17 @@ impl Index {
         false
     }
 
-    /// The lowest rule about this client with no name or one of `names`.
-    fn first(&self, asked: &Asked<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
-        let endpoint = asked.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
+    /// The first rule that matches this client and has no names or one of `names`.
+    fn first(&self, evaluation: &Evaluation<'_>, innermost: Option<&Bucket>, names: &[Term]) -> Option<RuleId> {
+        let endpoint = evaluation.client.endpoint.and_then(|id| self.endpoints.get(&id)).copied();
         let mut best = None;
         for bucket in self.outwards(innermost) {
-            self.lower(asked, bucket.plain, &mut best);
+            self.lower(evaluation, bucket.plain, &mut best);
             let Some(keyed) = bucket.keyed.and_then(|at| self.keyed.get(usize::try_from(at).ok()?)) else { continue };
             for name in std::iter::once(None).chain(names.iter().copied().map(Some)) {
                 for endpoint in std::iter::once(None).chain(endpoint.map(Some)) {
-                    if let Some(span) = keyed.get(&Key { name, endpoint }) {
-                        self.lower(asked, *span, &mut best);
+                    if let Some(span) = keyed.get(&ConditionKey { name, endpoint }) {
+                        self.lower(evaluation, *span, &mut best);
                     }
                 }
             }
@@ -170,13 +178,13 @@ impl Index {
         best
     }
 
-    /// Lowers `best` to the first rule of `span` that is open.
-    fn lower(&self, asked: &Asked<'_>, span: Span, best: &mut Option<RuleId>) {
+    /// Lowers `best` to the first rule of `span` that holds on the listener.
+    fn lower(&self, evaluation: &Evaluation<'_>, span: Span, best: &mut Option<RuleId>) {
         for id in self.span(span) {
             if best.is_some_and(|best| best <= *id) {
                 return;
             }
-            if asked.rules.get(id.index()).is_some_and(|rule| rule.is_open(asked.listener)) {
+            if evaluation.rules.get(id.index()).is_some_and(|rule| rule.holds_on(evaluation.listener)) {
                 *best = Some(*id);
                 return;
             }
@@ -188,12 +196,12 @@ impl Index {
         self.ids.get(at(span.start)..at(span.start).saturating_add(at(span.len))).unwrap_or_default()
     }
 
-    /// What is known about the longest prefix that covers the client's address.
+    /// The bucket of the longest prefix that covers the client's address.
     fn innermost(&self, client: &Client) -> Option<&Bucket> {
-        self.at(self.covering(&IpNet::from(client.addr.ip().to_canonical()))?)
+        self.at(self.covering(&IpNet::from(client.ip.get()))?)
     }
 
-    /// The bucket and those of all prefixes around it.
+    /// The bucket and those of all shorter prefixes that cover it.
     fn outwards<'a>(&'a self, innermost: Option<&'a Bucket>) -> impl Iterator<Item = &'a Bucket> {
         std::iter::successors(innermost, |bucket| self.at(bucket.outer?))
     }
@@ -202,8 +210,8 @@ impl Index {
         self.buckets.get(usize::try_from(id.0).ok()?)
     }
 
-    /// Under which keys a rule is found.
-    fn keys(&mut self, rule: &Rule) -> Vec<Key> {
+    /// The keys under which a rule is found.
+    fn keys(&mut self, rule: &Rule) -> Vec<ConditionKey> {
         let names: Vec<Option<Term>> = match &*rule.to {
             [] => vec![None],
             names => names.iter().map(|name| Some(self.names.term(name))).collect(),
@@ -213,7 +221,7 @@ impl Index {
             ids => ids.iter().map(|id| Some(number(&mut self.endpoints, *id))).collect(),
         };
         let pairs = names.iter().flat_map(|name| endpoints.iter().map(|endpoint| (*name, *endpoint)));
-        pairs.map(|(name, endpoint)| Key { name, endpoint }).collect()
+        pairs.map(|(name, endpoint)| ConditionKey { name, endpoint }).collect()
     }
 
     fn bucket(&mut self, draft: Draft) -> Bucket {
@@ -234,18 +242,18 @@ impl Index {
     }
 }
 
-/// Who asks, and whom.
-struct Asked<'a> {
+/// What rules are evaluated for.
+struct Evaluation<'a> {
     rules: &'a [Rule],
     client: &'a Client,
     listener: &'a ListenerView<'a>,
 }
 
-impl Asked<'_> {
-    /// Whether everything but source and name holds.
+impl Evaluation<'_> {
+    /// Whether all conditions hold, except those on source and name.
     fn holds(&self, rule: &Rule) -> bool {
         let via = rule.via.is_empty() || self.client.endpoint.is_some_and(|id| rule.via.contains(&id));
-        via && rule.is_open(self.listener)
+        via && rule.holds_on(self.listener)
     }
 }
 
@@ -254,18 +262,18 @@ fn decision(rules: &[Rule], first: Option<RuleId>) -> Decision {
     Decision { allowed, rule: first }
 }
 
-/// A prefix's rules while they are collected.
+/// The rules of a prefix while they are collected.
 #[derive(Default)]
 struct Draft {
     plain: Vec<RuleId>,
-    keyed: HashMap<Key, Vec<RuleId>>,
+    keyed: HashMap<ConditionKey, Vec<RuleId>>,
     named_allows: Vec<RuleId>,
 }
 
 impl Draft {
-    fn add(&mut self, rule: &Rule, id: RuleId, keys: &[Key]) {
+    fn add(&mut self, rule: &Rule, id: RuleId, keys: &[ConditionKey]) {
         for key in keys {
-            let unconditional = *key == Key { name: None, endpoint: None };
+            let unconditional = *key == ConditionKey { name: None, endpoint: None };
             let list = if unconditional { &mut self.plain } else { self.keyed.entry(*key).or_default() };
             if list.last() != Some(&id) {
                 list.push(id);
@@ -277,9 +285,9 @@ impl Draft {
     }
 }
 
-impl Names {
+impl NameIndex {
     fn term(&mut self, pattern: &NamePattern) -> Term {
-        // One numbering for both maps: a name is never asked for as a pattern.
+        // One numbering for both maps: a term is either a name or a wildcard.
         let next = Term(to_u32(self.exact.len() + self.below.len()));
         match pattern {
             NamePattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),
@@ -309,7 +317,7 @@ impl Names {
         }
     }
 
-    /// The wildcards above `name`, from the last label on and no deeper than the list goes.
+    /// The wildcards that match `name`, shortest first, with no more labels than the longest in the list.
     fn below(&self, name: &str) -> impl Iterator<Item = Term> {
         let dots = memchr::memrchr_iter(b'.', name.as_bytes()).take(self.depth);
         dots.filter_map(|dot| self.below.get(name.get(dot + 1..)?).copied())

@@ -1,5 +1,5 @@
-//! What is allowed to be written but is probably not meant: rules that never match, catch-alls that do not catch
-//! all, rules about to end.
+//! Warnings about rules that are valid but probably not meant: rules that never match, catch-alls that do not cover
+//! everyone, rules that end soon.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -12,15 +12,16 @@ use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Position};
 
-/// How long before its end a rule is warned about: time to ask whether it is still needed.
+/// How long before its end a rule is warned about: time to find out whether it is still needed.
 const ENDS_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Lints told at most.
+/// Warnings reported at most.
 const MAX_LINTS: usize = 100;
-/// Sets of conditions that are all compared with a rule. Past it only rules with the same conditions, or none, are.
+/// Sets of conditions up to which all are compared with each rule. Past it, only those equal to the rule's own and the
+/// empty set are.
 const MAX_CONDITIONS: usize = 64;
 
 impl Policy {
-    /// Everything doubtful, in the order of the rules; with a configuration also what does not fit it.
+    /// All warnings, in the order of the rules; with a configuration also about what does not fit it.
     pub fn lints(&self, now: SystemTime, config: Option<&Config>) -> Vec<Diagnostic> {
         let mut lints = Lints { policy: self, found: self.notes.clone() };
         if self.rules.is_empty() {
@@ -47,7 +48,7 @@ struct Lints<'a> {
 }
 
 impl Lints<'_> {
-    fn tell(&mut self, id: RuleId, message: impl Into<Box<str>>, help: impl Into<Box<str>>) {
+    fn warn(&mut self, id: RuleId, message: impl Into<Box<str>>, help: impl Into<Box<str>>) {
         let Some(rule) = self.policy.rule(id) else { return };
         let diagnostic = Diagnostic::whole(self.policy.origin.clone(), message, help);
         let key = format!("rules[{}]", id.index()).into();
@@ -59,14 +60,14 @@ impl Lints<'_> {
             let Some(end) = rule.until else { continue };
             let when = Timestamp::try_from(end).map_or_else(|_| "long ago".to_owned(), |end| end.to_string());
             if end <= now {
-                self.tell(id, format!("ended at {when} and matches nobody"), "remove it, or write a later `until:`");
+                self.warn(id, format!("ended at {when} and matches no client"), "remove it, or write a later `until:`");
             } else if end <= now + ENDS_SOON {
-                self.tell(id, format!("ends at {when}"), "write a later `until:` if it is still needed");
+                self.warn(id, format!("ends at {when}"), "write a later `until:` if it is still needed");
             }
         }
     }
 
-    /// What DNS could hold, but no host is called (RFC 1123 §2.1), or nobody asks DNS for.
+    /// Names that are valid in DNS but not for a host (RFC 1123 §2.1), or are not looked up in DNS.
     fn no_hostnames(&mut self) {
         let is_odd = |name: &&NamePattern| match name {
             NamePattern::Exact(name) | NamePattern::Below(name) => {
@@ -77,12 +78,12 @@ impl Lints<'_> {
         for (id, rule) in self.policy.rules() {
             for name in rule.to.iter().filter(is_odd) {
                 let why = if name.to_string().ends_with("localhost") { "this machine" } else { "no host" };
-                self.tell(id, format!("is for {name}, which is the name of {why}"), "write it like orders.example.com");
+                self.warn(id, format!("is for {name}, which is the name of {why}"), "write it like orders.example.com");
             }
         }
     }
 
-    /// `0.0.0.0/0` says everyone and means everyone with IPv4.
+    /// `0.0.0.0/0` looks like everyone but covers IPv4 only.
     fn catch_alls(&mut self) {
         let is_everything = |network: &IpNet, v4: bool| network.prefix_len() == 0 && network.addr().is_ipv4() == v4;
         let has = |rule: &Rule, v4: bool| match &rule.sources {
@@ -96,10 +97,10 @@ impl Lints<'_> {
             };
             match (has(rule, true), has(rule, false)) {
                 (true, false) if !partner(false) => {
-                    self.tell(id, "0.0.0.0/0 does not cover IPv6 clients", "write `all` if you mean everyone");
+                    self.warn(id, "0.0.0.0/0 does not cover IPv6 clients", "write `all` if you mean everyone");
                 }
                 (false, true) if !partner(true) => {
-                    self.tell(id, "::/0 does not cover IPv4 clients", "write `all` if you mean everyone");
+                    self.warn(id, "::/0 does not cover IPv4 clients", "write `all` if you mean everyone");
                 }
                 _ => {}
             }
@@ -127,7 +128,7 @@ impl Lints<'_> {
                 let left = |parts: Vec<Range>, set: &&Covered| parts.into_iter().flat_map(|p| set.missing(p)).collect();
                 sets.iter().fold(vec![range], left).is_empty()
             };
-            self.tell_covered(id, rule, is_covered);
+            self.covered(id, rule, is_covered);
             let own = own.unwrap_or_else(|| {
                 earlier.push((conditions.clone(), Covered::default()));
                 by_conditions.insert(conditions, earlier.len() - 1);
@@ -141,11 +142,11 @@ impl Lints<'_> {
         }
     }
 
-    fn tell_covered(&mut self, id: RuleId, rule: &Rule, is_covered: impl Fn(Range) -> bool) {
+    fn covered(&mut self, id: RuleId, rule: &Rule, is_covered: impl Fn(Range) -> bool) {
         let networks = match &rule.sources {
             Sources::All => {
                 if Range::of_sources(&rule.sources).into_iter().all(is_covered) {
-                    self.tell_unreached(id, rule, "is never reached", &rule.sources);
+                    self.unreached(id, rule, "is never reached", &rule.sources);
                 }
                 return;
             }
@@ -153,7 +154,7 @@ impl Lints<'_> {
         };
         let unreached: Vec<&IpNet> = networks.iter().filter(|network| Range::of(network).all(&is_covered)).collect();
         if unreached.len() == networks.len() {
-            return self.tell_unreached(id, rule, "is never reached", &rule.sources);
+            return self.unreached(id, rule, "is never reached", &rule.sources);
         }
         let mut own = Covered::default();
         let mut by_size: Vec<&IpNet> = networks.iter().collect();
@@ -161,10 +162,10 @@ impl Lints<'_> {
         for network in by_size {
             if unreached.contains(&network) {
                 let sources = Sources::Networks([*network].into());
-                self.tell_unreached(id, rule, &format!("has {network}, which is never reached"), &sources);
+                self.unreached(id, rule, &format!("has {network}, which is never reached"), &sources);
             } else if Range::of(network).all(|range| own.contains(range)) {
                 let message = format!("has {network}, which its other networks cover");
-                self.tell(id, message, "remove it from the rule");
+                self.warn(id, message, "remove it from the rule");
             }
             for range in Range::of(network) {
                 own.insert(range);
@@ -172,8 +173,8 @@ impl Lints<'_> {
         }
     }
 
-    /// Says which earlier rule decides in place of this one.
-    fn tell_unreached(&mut self, id: RuleId, rule: &Rule, what: &str, sources: &Sources) {
+    /// Warns about networks for which an earlier rule decides, and names it.
+    fn unreached(&mut self, id: RuleId, rule: &Rule, what: &str, sources: &Sources) {
         let ranges = Range::of_sources(sources);
         let conditions = Conditions::of(rule);
         let covers = |earlier: &Rule| {
@@ -186,16 +187,16 @@ impl Lints<'_> {
         let first = self.policy.rules.iter().take(id.index()).find(|earlier| covers(earlier));
         let Some(first) = first else {
             let message = format!("{what}: earlier rules together decide about all of it");
-            return self.tell(id, message, "move it up, or remove it");
+            return self.warn(id, message, "move it up, or remove it");
         };
         let (line, text) = (first.line, &first.text);
         let same = first.sources == *sources && Conditions::of(first) == conditions;
         if first.action != rule.action {
-            self.tell(id, format!("{what}: line {line} ({text}) decides first"), "move it up, or remove it");
+            self.warn(id, format!("{what}: line {line} ({text}) decides first"), "move it up, or remove it");
         } else if same {
-            self.tell(id, format!("{what}: line {line} ({text}) says the same"), "remove one of the two");
+            self.warn(id, format!("{what}: line {line} ({text}) says the same"), "remove one of the two");
         } else {
-            self.tell(id, format!("{what}: line {line} ({text}) says it already"), "remove it");
+            self.warn(id, format!("{what}: line {line} ({text}) says it already"), "remove it");
         }
     }
 
@@ -205,23 +206,23 @@ impl Lints<'_> {
                 if !config.listeners.iter().any(|listener| *listener.name == **name) {
                     let names: Vec<&str> = config.listeners.iter().map(|listener| &*listener.name).collect();
                     let help = format!("the configuration has {}", names.join(", "));
-                    self.tell(id, format!("asks for listener {name:?}, which does not exist"), help);
+                    self.warn(id, format!("is for listener {name:?}, which does not exist"), help);
                 }
             }
             for port in &rule.ports {
                 if !config.listeners.iter().any(|listener| listener.public_port == *port) {
                     let help = "write the port that clients connect to (`public_port` of a listener)";
-                    self.tell(id, format!("asks for port {port}, which no listener has"), help);
+                    self.warn(id, format!("is for port {port}, which no listener has"), help);
                 }
             }
         }
     }
 
-    /// The load balancer's subnets are usually the VPC's: someone there may want to call a service, too.
+    /// The load balancer's subnets are usually also those of clients in the VPC.
     fn denied_trusted(&mut self, config: &Config, now: SystemTime) {
         let mut allowed = Covered::default();
         let live = |rule: &Rule| rule.until.is_none_or(|end| end > now);
-        // A rule with conditions may let someone in, but keeps nobody out of everything.
+        // A deny rule with conditions does not deny a client for all names.
         let counts = |rule: &Rule| Conditions::of(rule) == Conditions::default() || rule.action == Action::Allow;
         let plain = decisions(self.policy.rules().filter(|(_, rule)| live(rule) && counts(rule)));
         for (range, id) in &plain {
@@ -241,14 +242,14 @@ impl Lints<'_> {
             let help = "allow the network if such clients exist";
             let by = plain.iter().find(|(range, _)| Range::of(network).any(|part| part.intersection(*range).is_some()));
             match by {
-                Some((_, id)) => self.tell(*id, message, help),
+                Some((_, id)) => self.warn(*id, message, help),
                 None => self.found.push(Diagnostic::whole(self.policy.origin.clone(), message, help)),
             }
         }
     }
 }
 
-/// All that a rule asks beside its sources.
+/// All conditions of a rule except its sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Conditions<'a> {
     to: &'a [NamePattern],
@@ -264,7 +265,7 @@ impl<'a> Conditions<'a> {
         Self { to, listeners, ports, via, until: *until }
     }
 
-    /// Whether `other` holds wherever these hold.
+    /// Whether `other` holds whenever these hold.
     fn imply(&self, other: &Self) -> bool {
         fn within<T: PartialEq>(these: &[T], others: &[T]) -> bool {
             others.is_empty() || (!these.is_empty() && these.iter().all(|one| others.contains(one)))

@@ -8,7 +8,7 @@ use crate::yaml::{FromScalar, ValueError};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NamePattern {
     Exact(Hostname),
-    /// `*.example.com`: any depth below, not the name itself.
+    /// `*.example.com`: all names below at any depth, not the name itself.
     Below(Hostname),
 }
 
@@ -20,7 +20,7 @@ impl NamePattern {
         }
     }
 
-    /// Whether every name that `other` matches is matched by this one.
+    /// Whether this pattern matches every name that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (_, Self::Exact(name)) => self.matches(name),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_told_with_the_reason() {
+    fn an_invalid_pattern_is_refused_with_the_reason() {
         for (text, part) in [("a.*.com", "`*`"), ("10.0.0.1", "IP address"), ("*", "`*`"), ("a b", "character")] {
             assert!(NamePattern::from_scalar(text).unwrap_err().message.contains(part), "{text}");
         }

@@ -1,7 +1,7 @@
-//! Sets of addresses, for what must be said about all clients at once: lints and `diff`.
+//! Sets of addresses, for lints and `diff`, which are about all clients at once.
 //!
-//! All addresses stand in one row of 128-bit numbers. IPv4 has the place of IPv4-mapped IPv6, which is how a client
-//! is judged, so an IPv6 network such as `::/0` leaves a hole there.
+//! Addresses are 128-bit numbers. An IPv4 address is the number of its IPv4-mapped IPv6 address. Such a client counts as
+//! IPv4, so an IPv6 network such as `::/0` has a hole there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::{Rule, RuleId, Sources};
+use crate::canonical_ip::CanonicalIp;
 
 /// From the first to the last address, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +19,7 @@ pub struct Range {
     last: u128,
 }
 
-/// IPv4, within all addresses.
+/// All IPv4 addresses.
 const V4: Range = Range { first: 0xffff_0000_0000, last: 0xffff_ffff_ffff };
 const ALL: Range = Range { first: 0, last: u128::MAX };
 
@@ -27,7 +28,7 @@ const ALL: Range = Range { first: 0, last: u128::MAX };
 pub(super) struct Covered(BTreeMap<u128, u128>);
 
 impl Range {
-    /// A network is one range, or two around the place of IPv4.
+    /// The ranges of a network: one, or two around the IPv4 addresses.
     pub(super) fn of(network: &IpNet) -> impl Iterator<Item = Self> {
         let number = |address: IpAddr| match address {
             IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
@@ -54,12 +55,12 @@ impl Range {
         self.last < other.first
     }
 
-    /// Where something may change: at its first address and after its last.
+    /// The addresses at which something may change: the first, and the one after the last.
     pub(super) fn cuts(self) -> impl Iterator<Item = u128> {
         [Some(self.first), self.last.checked_add(1)].into_iter().flatten()
     }
 
-    /// The stretches from each cut to the next, the last to the end of all addresses.
+    /// The ranges from each cut to the next, the last one to the end of all addresses.
     pub(super) fn between(cuts: &BTreeSet<u128>) -> impl Iterator<Item = Self> {
         let lasts = cuts.iter().skip(1).map(|cut| cut - 1).chain([u128::MAX]);
         cuts.iter().zip(lasts).map(|(first, last)| Self { first: *first, last })
@@ -101,7 +102,7 @@ impl Covered {
         missing
     }
 
-    /// Adds `range`; answers the parts of it that are new.
+    /// Adds `range`; returns the parts of it that are new.
     pub(super) fn insert(&mut self, range: Range) -> Vec<Range> {
         let missing = self.missing(range);
         if missing.is_empty() {
@@ -132,7 +133,7 @@ impl Covered {
     }
 }
 
-/// Which rule decides about which addresses, in the order of addresses; what is in no range, no rule decides.
+/// Which rule decides about which addresses, in the order of addresses. No rule matches addresses outside all ranges.
 pub(super) fn decisions<'a>(rules: impl Iterator<Item = (RuleId, &'a Rule)>) -> Vec<(Range, RuleId)> {
     let mut covered = Covered::default();
     let mut decisions = Vec::new();
@@ -145,7 +146,7 @@ pub(super) fn decisions<'a>(rules: impl Iterator<Item = (RuleId, &'a Rule)>) -> 
     decisions
 }
 
-/// Ranges that meet put together, across the hole that IPv4 leaves in IPv6, and `all` for all.
+/// Describes ranges with adjacent ones joined, in IPv6 also across the hole of IPv4; `all` for all addresses.
 pub fn describe(ranges: &[Range]) -> Vec<String> {
     let mut set = Covered::default();
     for range in ranges {
@@ -169,9 +170,9 @@ pub fn describe(ranges: &[Range]) -> Vec<String> {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_v4 = self.intersection(V4) == Some(*self);
-        let address = |n: u128| match (is_v4, Ipv6Addr::from(n)) {
-            (true, address) => address.to_canonical(),
-            (false, address) => IpAddr::V6(address),
+        let address = |n: u128| {
+            let address = IpAddr::V6(Ipv6Addr::from(n));
+            if is_v4 { CanonicalIp::new(address).get() } else { address }
         };
         let host_bits = (self.first ^ self.last).count_ones();
         let network = self.first.trailing_zeros() >= host_bits

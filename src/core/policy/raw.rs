@@ -1,4 +1,4 @@
-//! The access list as it is written: every key, nothing decided.
+//! The access list as written: every key, nothing checked.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use crate::yaml::{Many, Read};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "`rules:` and a list of rules below it")]
 pub(super) struct RawPolicy {
-    /// Sources that several rules share, by name.
+    /// Networks that several rules share, by name.
     pub(super) groups: Option<BTreeMap<String, Many<String>>>,
-    /// The first that matches decides; if none does, the client is denied.
+    /// The first rule that matches decides; if none does, the client is denied.
     #[cfg_attr(test, schemars(required))]
     pub(super) rules: Option<Vec<RawRule>>,
 }
@@ -21,9 +21,9 @@ pub(super) struct RawPolicy {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a rule, like `- allow: 10.0.0.0/8`")]
 pub(super) struct RawRule {
-    /// Clients let through: `all`, networks, addresses, or names of groups.
+    /// Clients that are allowed: `all`, networks, addresses, or names of groups.
     pub(super) allow: Option<Many<String>>,
-    /// Clients refused: `all`, networks, addresses, or names of groups.
+    /// Clients that are denied: `all`, networks, addresses, or names of groups.
     pub(super) deny: Option<Many<String>>,
     /// Only for these names: exact, or `*.example.com` for any depth below.
     pub(super) to: Option<Many<String>>,

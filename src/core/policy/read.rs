@@ -1,32 +1,23 @@
-//! The access list's text → rules, or everything that is wrong with it.
+//! The text of an access list → rules, or all errors in it.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::time::SystemTime;
 
 use ipnet::IpNet;
-use jiff::SignedDuration;
-use jiff::civil::{DateTime, Time};
-use jiff::fmt::temporal::Pieces;
 
 use super::raw::{RawPolicy, RawRule};
+use super::values::{end, endpoint, group_name, rule_name};
 use super::{Action, NamePattern, Rule, Sources};
-use crate::client::EndpointId;
 use crate::config::configuration_as_list;
 use crate::diagnostic::{Diagnostic, Origin, Position, nearest};
-use crate::yaml::{Document, FromScalar, Many, Path, ValueError};
+use crate::yaml::{Document, FromScalar, MAX_DIAGNOSTICS, Many, Path, ValueError};
 
-/// Diagnostics reported at most: an operator fixes a few and asks again.
-const MAX_PROBLEMS: usize = 25;
-/// Networks of all rules with their groups written out: ten times what we promise to be fast for.
+/// Networks of all rules, groups expanded: ten times the size for which decisions are promised to be fast.
 const MAX_NETWORKS: usize = 1_000_000;
-/// A rule's name stands in metrics.
-const MAX_NAME: usize = 64;
 /// Longest text of a rule kept for logs, in characters.
 const MAX_TEXT: usize = 160;
 
-/// The rules, and what is doubtful about the text beside them.
+/// The rules, and warnings about the rest of the text.
 pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let document = Document::parse(text, origin.clone())
         .map_err(|diagnostics| nginx(text, &origin).map_or(diagnostics, |diagnostic| vec![diagnostic]))?;
@@ -41,7 +32,7 @@ pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Diagno
     Ok((rules, notes))
 }
 
-/// `allow 10.0.0.0/8;` is of nginx.
+/// The diagnostic for a file of nginx, like `allow 10.0.0.0/8;`.
 fn nginx(text: &str, origin: &Origin) -> Option<Diagnostic> {
     let directive = |line: &str| {
         let code = line.split('#').next().unwrap_or_default().trim();
@@ -52,7 +43,7 @@ fn nginx(text: &str, origin: &Origin) -> Option<Diagnostic> {
     Some(Diagnostic::whole(origin.clone(), "is a file for nginx", help).at(Position { line, column: 1 }))
 }
 
-/// What is left of `192.0.0.0/24` may be a network, too.
+/// A warning if the last line has no end: a part of `192.0.0.0/24` may be a network, too.
 fn cut_short(text: &str, origin: Origin) -> Option<Diagnostic> {
     let last = text.lines().last().filter(|_| !text.ends_with('\n'))?;
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -65,7 +56,7 @@ struct Reader<'a> {
     document: &'a Document,
     diagnostics: Vec<Diagnostic>,
     groups: HashMap<String, Vec<IpNet>>,
-    /// Groups that a rule names.
+    /// Groups that are named by a rule.
     used: HashSet<String>,
     networks: usize,
 }
@@ -79,11 +70,11 @@ impl Reader<'_> {
         let section = Path::root().key("rules");
         if !self.document.has(&section) {
             let help = "add `rules:` and a list; `rules: []` denies everyone";
-            self.diagnostic(&section, ValueError::new("is missing", help));
+            self.error(&section, ValueError::new("is missing", help));
         }
         let places = self.document.lines(&section);
         if rules.as_ref().map_or(0, Vec::len) != places.len() {
-            // A rule that is none was left out and told; the others cannot be placed without it.
+            // An invalid rule was left out and reported. Without it, the lines of the others are not known.
             return Err(self.diagnostics);
         }
         let mut read = Vec::with_capacity(places.len());
@@ -92,7 +83,7 @@ impl Reader<'_> {
             if let Some(rule) = self.rule(raw, index, place, lines) {
                 read.push(rule);
             }
-            if self.diagnostics.len() >= MAX_PROBLEMS {
+            if self.diagnostics.len() >= MAX_DIAGNOSTICS {
                 break;
             }
         }
@@ -119,11 +110,11 @@ impl Reader<'_> {
         for (index, member) in members.iter().enumerate() {
             match IpNet::from_scalar(member) {
                 Ok(network) => networks.push(network),
-                Err(error) => self.element_problem(&path, members, index, error),
+                Err(error) => self.element_error(&path, members, index, error),
             }
         }
         if members.is_empty() {
-            self.diagnostic(&path, ValueError::new("is empty", "write the networks that the name stands for"));
+            self.error(&path, ValueError::new("is empty", "write the networks that the name stands for"));
         }
         self.groups.insert(name, networks);
     }
@@ -135,16 +126,16 @@ impl Reader<'_> {
             (Some(sources), None) => (Action::Allow, "allow", sources),
             (None, Some(sources)) => (Action::Deny, "deny", sources),
             (Some(_), Some(_)) => {
-                self.diagnostic(
+                self.error(
                     &at.path(),
                     ValueError::new("has both allow and deny", "make two rules of it; the first decides"),
                 );
                 return None;
             }
-            // What stands there but could not be read, or is misspelled, has been told already.
-            (None, None) if self.is_told(at) => return None,
+            // A key that could not be read, or is misspelled, has been reported already.
+            (None, None) if self.is_reported(at) => return None,
             (None, None) => {
-                self.diagnostic(
+                self.error(
                     &at.path(),
                     ValueError::new("has neither allow nor deny", "write `allow:` or `deny:`, then `all` or networks"),
                 );
@@ -180,7 +171,7 @@ impl Reader<'_> {
                     Ok(network) => networks.push(network),
                     Err(error) => {
                         let error = self.unknown_source(text, error);
-                        self.element_problem(&at.key(key), written, index, error);
+                        self.element_error(&at.key(key), written, index, error);
                     }
                 }
             }
@@ -188,15 +179,15 @@ impl Reader<'_> {
         self.networks += networks.len();
         if self.networks > MAX_NETWORKS {
             let help = "join neighbouring networks, or use the group in fewer rules";
-            self.diagnostic(&at.key(key), ValueError::new("brings the list to more than a million networks", help));
+            self.error(&at.key(key), ValueError::new("brings the list to more than a million networks", help));
         }
         if written.is_empty() {
-            self.diagnostic(&at.key(key), ValueError::new("is empty", "write `all`, or networks, or a group's name"));
+            self.error(&at.key(key), ValueError::new("is empty", "write `all`, or networks, or a group's name"));
         }
         if all { Sources::All } else { Sources::Networks(networks.into()) }
     }
 
-    /// A word that is neither a network nor a group.
+    /// The error about a word that is neither a network nor a group.
     fn unknown_source(&self, text: &str, error: ValueError) -> ValueError {
         if text.eq_ignore_ascii_case("any") || text == "*" || text.eq_ignore_ascii_case("all") {
             return ValueError::new("is not a network", "write `all` for every client");
@@ -204,7 +195,7 @@ impl Reader<'_> {
         if matches!(text, "no" | "none" | "off" | "false" | "yes" | "on" | "true") {
             return ValueError::new(
                 "is not a network",
-                "write `all` or networks; whom to refuse stands behind `deny:`",
+                "write `all` or networks; clients to refuse belong under `deny:`",
             );
         }
         if group_name(text).is_err() {
@@ -218,7 +209,7 @@ impl Reader<'_> {
         ValueError::new("is neither a network nor a group of this file", help)
     }
 
-    /// `*` among the names stands for any name, which is what no condition says.
+    /// `*` stands for any name, so it is the same as no condition.
     fn names(&mut self, to: Option<Many<String>>, at: RulePath) -> Box<[NamePattern]> {
         match to {
             Some(Many(names)) if names.iter().any(|name| name == "*") => Box::default(),
@@ -235,45 +226,42 @@ impl Reader<'_> {
     ) -> Box<[T]> {
         let Some(Many(written)) = written else { return Box::default() };
         if written.is_empty() {
-            self.diagnostic(&at.key(key), ValueError::new("is empty", "remove the key if the rule is for any"));
+            self.error(&at.key(key), ValueError::new("is empty", "remove the key if the rule is for any"));
         }
         let mut values = Vec::with_capacity(written.len());
         for (index, text) in written.iter().enumerate() {
             match read(text) {
                 Ok(value) => values.push(value),
-                Err(error) => self.element_problem(&at.key(key), &written, index, error),
+                Err(error) => self.element_error(&at.key(key), &written, index, error),
             }
         }
         values.into()
     }
 
     fn single<T>(&mut self, at: RulePath, key: &str, read: Result<T, ValueError>) -> Option<T> {
-        read.map_err(|error| self.diagnostic(&at.key(key), error)).ok()
+        read.map_err(|error| self.error(&at.key(key), error)).ok()
     }
 
-    fn is_told(&self, at: RulePath) -> bool {
+    fn is_reported(&self, at: RulePath) -> bool {
         let below = format!("{}.", at.path());
         self.diagnostics.iter().any(|diagnostic| diagnostic.key.starts_with(&below))
     }
 
-    /// The element may stand in a list, alone, or between commas.
-    fn element_problem(&mut self, path: &Path, all: &[String], index: usize, error: ValueError) {
+    /// An error about one element, which may be in a list, alone, or between commas.
+    fn element_error(&mut self, path: &Path, all: &[String], index: usize, error: ValueError) {
         let element = path.index(index);
         if self.document.has(&element) {
-            return self.diagnostic(&element, error);
+            return self.error(&element, error);
         }
-        self.diagnostic(
-            path,
-            all.get(index).filter(|_| all.len() > 1).map_or(error.clone(), |part| error.in_part(part)),
-        );
+        self.error(path, all.get(index).filter(|_| all.len() > 1).map_or(error.clone(), |part| error.in_part(part)));
     }
 
-    fn diagnostic(&mut self, path: &Path, error: ValueError) {
+    fn error(&mut self, path: &Path, error: ValueError) {
         self.diagnostics.push(self.document.diagnostic(path, error.message, error.help));
     }
 }
 
-/// The path of a rule, made only where it is needed: for a problem.
+/// The path of a rule, built only when there is an error.
 #[derive(Clone, Copy)]
 struct RulePath(usize);
 
@@ -287,59 +275,7 @@ impl RulePath {
     }
 }
 
-/// A group's name must not be mistakable for an address.
-fn group_name(name: &str) -> Result<(), ValueError> {
-    let word = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if !word || name == "all" || name.parse::<IpAddr>().is_ok() {
-        return Err(ValueError::new(
-            "is not a group's name",
-            "begin with a letter; use letters, digits, `-` and `_`; not `all`",
-        ));
-    }
-    Ok(())
-}
-
-/// A VPC endpoint's id as an operator writes it.
-pub fn endpoint(text: &str) -> Result<EndpointId, ValueError> {
-    // `vpce-svc-…` is the service's id, which no client comes through.
-    let id = text.strip_prefix("vpce-").filter(|rest| !rest.starts_with("svc-") && !rest.is_empty());
-    id.and_then(|_| EndpointId::parse(text.as_bytes()))
-        .ok_or_else(|| ValueError::new("is not a VPC endpoint's id", "write it like vpce-0123456789abcdef0"))
-}
-
-fn rule_name(text: &str) -> Result<Box<str>, ValueError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b" -_./".contains(&b);
-    if text.trim().is_empty() || text.len() > MAX_NAME || !text.bytes().all(allowed) {
-        return Err(ValueError::new(
-            "is not a rule's name",
-            "use 1 to 64 letters, digits, spaces, `-`, `_`, `.` or `/`",
-        ));
-    }
-    Ok(text.into())
-}
-
-/// A moment (RFC 3339), or a date, whose whole day in UTC still counts; both up to the end of the year 9999, by which
-/// some say "never".
-fn end(text: &str) -> Result<SystemTime, ValueError> {
-    let not_a_time = || ValueError::new("is not a time", "write a date like 2026-12-31, or 2026-12-31T18:00:00Z");
-    let pieces = Pieces::parse(text).map_err(|_| not_a_time())?;
-    let (time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
-        (None, None) => (Time::midnight(), SignedDuration::from_hours(-24)),
-        (Some(time), Some(offset)) => (time, SignedDuration::from_secs(offset.seconds().into())),
-        (Some(_), None) => {
-            return Err(ValueError::new("does not say for which time zone", format!("write {text}Z for UTC")));
-        }
-        (None, Some(_)) => return Err(not_a_time()),
-    };
-    // jiff's own timestamps end a day earlier.
-    let since = pieces.date().to_datetime(time).duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)) - offset;
-    let (epoch, distance) = (SystemTime::UNIX_EPOCH, since.unsigned_abs());
-    let moment = if since.is_negative() { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
-    moment.ok_or_else(not_a_time)
-}
-
-/// The rule's lines joined, without its dash and comments.
+/// The lines of a rule joined, without its dash and comments.
 fn source_text(lines: &[&str], first: u32, last: u32) -> Box<str> {
     let number = |line: u32| usize::try_from(line).unwrap_or(usize::MAX);
     let span = lines.get(number(first).saturating_sub(1)..number(last).min(lines.len())).unwrap_or_default();
@@ -359,42 +295,5 @@ fn source_text(lines: &[&str], first: u32, last: u32) -> Box<str> {
     match text.char_indices().nth(MAX_TEXT) {
         Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()).into(),
         None => text.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_a_moment_or_the_end_of_a_day() {
-        let seconds = |text: &str| match end(text).unwrap().duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => i128::try_from(since.as_millis()).unwrap(),
-            Err(error) => -i128::try_from(error.duration().as_millis()).unwrap(),
-        };
-        for (text, millis) in [
-            ("1970-01-01", 86_400_000),
-            ("1969-12-31", 0),
-            ("1969-12-30", -86_400_000),
-            ("2026-12-31", 1_798_761_600_000),
-            ("2026-12-31T00:00:00Z", 1_798_675_200_000),
-            ("2026-12-31t00:00:00.5z", 1_798_675_200_500),
-            ("2026-12-31 01:00:00+01:00", 1_798_675_200_000),
-            ("9999-12-31", 253_402_300_800_000),
-            ("9999-12-31T23:59:59Z", 253_402_300_799_000),
-            ("9999-12-31T23:59:59-23:59", 253_402_387_139_000),
-            ("0001-01-01", -62_135_510_400_000),
-        ] {
-            assert_eq!(seconds(text), millis, "{text}");
-        }
-        for (text, help) in [
-            ("2026-02-30", "write a date"),
-            ("never", "write a date"),
-            ("12:00", "write a date"),
-            ("10000-01-01", "write a date"),
-            ("2026-12-31T18:00:00", "write 2026-12-31T18:00:00Z for UTC"),
-        ] {
-            assert!(end(text).unwrap_err().help.starts_with(help), "{text}");
-        }
     }
 }

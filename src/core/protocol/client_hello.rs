@@ -1,9 +1,9 @@
 //! The server name of a TLS ClientHello, however the hello is cut into records.
 //!
-//! Records are walked here, because `tls-parser` neither joins a hello over records within our bounds nor says
-//! "refused" at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides;
-//! what else is kept are cheap facts for the log. Nothing is decrypted, nothing changed. [`Parser`] remembers which
-//! records it has seen, so that a hello costs the same however it was cut into records and reads.
+//! Records are read here, because `tls-parser` neither joins a hello from several records within our bounds nor refuses
+//! it at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides; the other fields
+//! are cheap facts for the log. Nothing is decrypted or changed. [`Parser`] remembers which records it has read, so that
+//! a hello costs the same however it was cut into records and reads.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,32 +17,32 @@ use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
     self, HelloMalformed, HelloTooLong, NotTls, PlainHttp, SniAmbiguous, SniInvalid, SniIpAddress, SniMissing, Sslv2,
 };
-use crate::protocol::{NoValue, Verdict, byte_at, u16_at};
+use crate::protocol::{ParseError, Verdict, byte_at, u16_at};
 
 /// Longest hello, its 4-byte handshake header included. The largest seen from real clients are 2 KB
-/// (post-quantum key share); session tickets add some. 16 KiB is also what one record can hold.
+/// (post-quantum key share); session tickets add some. 16 KiB is also the longest record.
 pub const MAX_HELLO: usize = 16 * 1024;
-/// What the read-ahead buffer must hold for the longest hello: each of its bytes may come in a record of its own,
-/// since only empty records are forbidden (RFC 8446 §5.1).
+/// Bytes that the longest hello may take with its record headers: each of its bytes may be in a record of its own, since
+/// only empty records are forbidden (RFC 8446 §5.1). The read-ahead buffer must hold this much.
 pub const MAX_BYTES: usize = MAX_HELLO * (RECORD_HEADER + 1);
 
-/// What a ClientHello tells.
+/// The facts that are read from a ClientHello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     pub name: Hostname,
-    /// Bytes of the hello without record headers.
+    /// Length of the hello in bytes, without record headers.
     pub size: u16,
-    /// Records that the hello came in.
+    /// Number of records that carried the hello.
     pub records: u16,
     /// The first protocol of the ALPN list that is not GREASE.
     pub alpn: Option<Alpn>,
-    /// An encrypted_client_hello extension is there; browsers send one as GREASE too.
+    /// There is an encrypted_client_hello extension. Browsers also send it as GREASE.
     pub ech: bool,
-    /// The group of the first key share that is not GREASE: the client's preferred one.
+    /// The group of the first key share that is not GREASE, which the client prefers.
     pub key_share: Option<Group>,
 }
 
-/// The application protocols worth telling apart in a log.
+/// The application protocols that the log distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alpn {
     H2,
@@ -66,13 +66,6 @@ impl Alpn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group(pub u16);
 
-impl Group {
-    /// ML-KEM alone or with a classic curve, and the Kyber draft that browsers shipped before it.
-    pub fn is_post_quantum(self) -> bool {
-        matches!(self.0, 0x0200..=0x0202 | 0x11eb..=0x11ed | 0x6399)
-    }
-}
-
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
@@ -93,14 +86,14 @@ impl fmt::Display for Group {
     }
 }
 
-/// Judges all bytes received so far. `len` is the end of the hello, which is the end of its last record: a
-/// record that carries more than the hello's end is refused, further records (early data) are not looked at.
+/// Parses all bytes received so far. `len` is the end of the hello's last record. A record that carries more than the
+/// end of the hello is refused; further records (early data) are not read.
 pub fn parse(bytes: &[u8]) -> Verdict<Hello> {
     Parser::default().parse(bytes)
 }
 
-/// [`parse`] for bytes that come in several reads. It keeps no bytes, only how far it has come: the caller shows all
-/// of them each time, from the first on, and only those of the current record are looked at.
+/// [`parse`] for bytes that arrive in several reads. It keeps its progress but no bytes: the caller passes all of them
+/// each time, from the first on, and only those of the current record are read.
 #[derive(Debug, Clone, Default)]
 pub struct Parser {
     /// Where the current record starts.
@@ -111,8 +104,8 @@ pub struct Parser {
     start: Start,
 }
 
-/// The names of a hello that was refused because of them, as the client wrote them: two at most, for the log. The
-/// hello is read a second time here, so that one which is let through pays nothing.
+/// The names of a hello that was refused because of them, as the client sent them: at most two, for the log. The hello is
+/// parsed a second time here, so that allowed ones cost nothing.
 #[cold]
 pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
@@ -147,33 +140,33 @@ const EXT_KEY_SHARE: u16 = 51;
 const EXT_ECH: u16 = 0xfe0d;
 
 impl Parser {
-    /// Judges all bytes received so far, which begin with those of the call before.
+    /// Parses all bytes received so far, which must begin with those of the previous call.
     pub fn parse(&mut self, bytes: &[u8]) -> Verdict<Hello> {
         self.hello(bytes).into()
     }
 
-    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), NoValue> {
+    fn hello(&mut self, bytes: &[u8]) -> Result<(Hello, usize), ParseError> {
         if byte_at(bytes, 0)? != CONTENT_HANDSHAKE {
             return Err(not_tls(bytes));
         }
         let joined = self.join_records(bytes)?;
         let body = joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
-        let told = Extensions::read(extensions(body)?)?;
+        let extensions = Extensions::read(extensions(body)?)?;
         let hello = Hello {
-            name: hostname(told.server_name.ok_or(SniMissing)?)?,
+            name: hostname(extensions.server_name.ok_or(SniMissing)?)?,
             size: u16::try_from(joined.message.len()).map_err(|_| HelloTooLong)?,
             records: joined.records,
-            alpn: told.alpn,
-            ech: told.ech,
-            key_share: told.key_share,
+            alpn: extensions.alpn,
+            ech: extensions.ech,
+            key_share: extensions.key_share,
         };
         Ok((hello, joined.len))
     }
 
-    /// Every check stands where the byte that decides it is read, so the verdict does not depend on how the bytes
-    /// were split on their way. Nothing is copied before the last byte of the hello is there. The last record is not
-    /// noted as seen: whoever asks once more gets the same answer.
-    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, NoValue> {
+    /// Every check is made where the byte that decides it is read, so the verdict does not depend on how the bytes were
+    /// split. Nothing is copied before the last byte of the hello has been received. The last record does not count as
+    /// read, so that another call returns the same.
+    fn join_records<'a>(&mut self, bytes: &'a [u8]) -> Result<Joined<'a>, ParseError> {
         loop {
             let len = record_header(bytes, self.at)?;
             let body = self.at + RECORD_HEADER;
@@ -184,7 +177,7 @@ impl Parser {
             if total.is_some_and(|total| joined > total) {
                 return Err(HelloMalformed.into());
             }
-            let fragment = bytes.get(body..end).ok_or(NoValue::NeedMore)?;
+            let fragment = bytes.get(body..end).ok_or(ParseError::NeedMore)?;
             let records = self.records.checked_add(1).ok_or(HelloTooLong)?;
             if total == Some(joined) {
                 let message = if records == 1 { Cow::Borrowed(fragment) } else { Cow::Owned(join(bytes, joined)) };
@@ -195,7 +188,7 @@ impl Parser {
     }
 }
 
-/// The hello with its handshake header, joined only where it came in several records.
+/// The hello with its handshake header; a copy only if it was in several records.
 struct Joined<'a> {
     message: Cow<'a, [u8]>,
     records: u16,
@@ -203,7 +196,7 @@ struct Joined<'a> {
     len: usize,
 }
 
-/// The first bytes of the handshake message, wherever records cut them.
+/// The header of the handshake message, which may be spread over records.
 #[derive(Debug, Clone, Copy, Default)]
 struct Start {
     bytes: [u8; HANDSHAKE_HEADER],
@@ -211,8 +204,8 @@ struct Start {
 }
 
 impl Start {
-    /// Takes what is still missing; the whole message's length once it is known.
-    fn read<'a>(&mut self, fragment: impl Iterator<Item = &'a u8>) -> Result<Option<usize>, NoValue> {
+    /// Reads the bytes that are still missing; returns the length of the whole message once it is known.
+    fn read<'a>(&mut self, fragment: impl Iterator<Item = &'a u8>) -> Result<Option<usize>, ParseError> {
         for (slot, &byte) in self.bytes.iter_mut().skip(self.read).zip(fragment) {
             *slot = byte;
             self.read += 1;
@@ -232,21 +225,21 @@ impl Start {
     }
 }
 
-/// The length of the record at `at`. Its version is to be ignored (RFC 8446 §5.1), but one that is not 3.x means, in
-/// the first record, that this is not TLS at all.
-fn record_header(bytes: &[u8], at: usize) -> Result<usize, NoValue> {
+/// The length of the record at `at`. Its version is to be ignored (RFC 8446 §5.1), but in the first record one that is not
+/// 3.x means that this is not TLS.
+fn record_header(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
     let wrong = if at == 0 { NotTls } else { HelloMalformed };
     if byte_at(bytes, at)? != CONTENT_HANDSHAKE || byte_at(bytes, at + 1)? != TLS_MAJOR {
         return Err(wrong.into());
     }
-    // Empty handshake records are forbidden (RFC 8446 §5.1) and would let a client make us walk for nothing.
+    // Empty handshake records are forbidden (RFC 8446 §5.1) and would cost us work without an end.
     match u16_at(bytes, at + 3)? {
         len @ 1..=MAX_FRAGMENT => Ok(len),
         _ => Err(HelloMalformed.into()),
     }
 }
 
-/// Joins the fragments of records that were all seen to be there.
+/// Joins the fragments of records that have all been received.
 fn join(bytes: &[u8], total: usize) -> Vec<u8> {
     let mut message = Vec::with_capacity(total);
     let mut at = 0;
@@ -259,9 +252,9 @@ fn join(bytes: &[u8], total: usize) -> Vec<u8> {
     message
 }
 
-/// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one that lies about a length
-/// is not: `tls-parser` reads an overlong list as none, which the bytes left over give away.
-fn extensions(body: &[u8]) -> Result<&[u8], NoValue> {
+/// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one with a wrong length is not:
+/// `tls-parser` reads a list that is too long as none, and then there are bytes left over.
+fn extensions(body: &[u8]) -> Result<&[u8], ParseError> {
     match parse_tls_handshake_client_hello(body) {
         Ok(([], hello)) if !hello.ciphers.is_empty() && !hello.comp.is_empty() => Ok(hello.ext.unwrap_or_default()),
         _ => Err(HelloMalformed.into()),
@@ -277,31 +270,31 @@ struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    /// One pass. The list is walked type by type with `tls-parser`'s reader that leaves the contents alone: its
-    /// reader of whole lists stops without a word at the first extension that it dislikes.
-    fn read(mut list: &'a [u8]) -> Result<Self, NoValue> {
-        let mut told = Self::default();
+    /// Reads the list in one pass, with the function of `tls-parser` that does not parse the contents: the one for whole
+    /// lists stops silently at the first extension that it cannot parse.
+    fn read(mut list: &'a [u8]) -> Result<Self, ParseError> {
+        let mut read = Self::default();
         while !list.is_empty() {
             let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) else {
                 return Err(HelloMalformed.into());
             };
             list = rest;
             match kind.0 {
-                EXT_SERVER_NAME if told.server_name.is_some() => return Err(SniAmbiguous.into()),
-                EXT_SERVER_NAME => told.server_name = Some(host_name(data)?),
-                EXT_ALPN => told.alpn = told.alpn.or_else(|| first_alpn(data)),
-                EXT_KEY_SHARE => told.key_share = told.key_share.or_else(|| first_key_share(data)),
-                EXT_ECH => told.ech = true,
+                EXT_SERVER_NAME if read.server_name.is_some() => return Err(SniAmbiguous.into()),
+                EXT_SERVER_NAME => read.server_name = Some(host_name(data)?),
+                EXT_ALPN => read.alpn = read.alpn.or_else(|| first_alpn(data)),
+                EXT_KEY_SHARE => read.key_share = read.key_share.or_else(|| first_key_share(data)),
+                EXT_ECH => read.ech = true,
                 _ => {}
             }
         }
-        Ok(told)
+        Ok(read)
     }
 }
 
 /// The one name of a server_name extension (RFC 6066 §3): a list of (type, name), of which only the type
-/// host_name was ever defined. Nothing may be left over: a laxer reader behind us could see another name there.
-fn host_name(data: &[u8]) -> Result<&[u8], NoValue> {
+/// host_name was ever defined. Nothing may follow it: a more lenient parser behind us could find another name there.
+fn host_name(data: &[u8]) -> Result<&[u8], ParseError> {
     let (list, after) = vec16(data).ok_or(if data.is_empty() { SniInvalid } else { HelloMalformed })?;
     if !after.is_empty() {
         return Err(HelloMalformed.into());
@@ -317,7 +310,7 @@ fn host_name(data: &[u8]) -> Result<&[u8], NoValue> {
     }
 }
 
-fn hostname(name: &[u8]) -> Result<Hostname, NoValue> {
+fn hostname(name: &[u8]) -> Result<Hostname, ParseError> {
     Hostname::parse(name).map_err(|error| match error {
         NameError::IpAddress => SniIpAddress.into(),
         NameError::Empty | NameError::TooLong | NameError::BadLabel | NameError::BadCharacter | NameError::Port => {
@@ -326,7 +319,7 @@ fn hostname(name: &[u8]) -> Result<Hostname, NoValue> {
     })
 }
 
-/// For the log only: a list that makes no sense tells nothing, and Lattice judges it.
+/// For the log only: an invalid list gives nothing here and is left to Lattice.
 fn first_alpn(data: &[u8]) -> Option<Alpn> {
     let (mut list, _) = vec16(data)?;
     loop {
@@ -362,28 +355,28 @@ fn is_grease(value: u16) -> bool {
     high == low && low & 0x0f == 0x0a
 }
 
-/// A vector with a 16-bit length in front, and what follows it.
+/// A vector with a 16-bit length prefix, and what follows it.
 fn vec16(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// What speaks here if not TLS? The reasons of these refusals differ because their remedies do.
-fn not_tls(bytes: &[u8]) -> NoValue {
+/// What the client speaks if not TLS. There are several reasons because there are several remedies.
+fn not_tls(bytes: &[u8]) -> ParseError {
     http_request(bytes).or_else(|| sslv2_hello(bytes)).unwrap_or(NotTls.into())
 }
 
-/// `None`: certainly no HTTP request.
-fn http_request(bytes: &[u8]) -> Option<NoValue> {
+/// `None`: this cannot be an HTTP request.
+fn http_request(bytes: &[u8]) -> Option<ParseError> {
     const METHODS: [&[u8]; 10] =
         [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ", b"PRI "];
     let method = METHODS.iter().find(|method| method.iter().zip(bytes).all(|(wanted, byte)| wanted == byte))?;
-    Some(if bytes.len() < method.len() { NoValue::NeedMore } else { PlainHttp.into() })
+    Some(if bytes.len() < method.len() { ParseError::NeedMore } else { PlainHttp.into() })
 }
 
-/// An SSLv2 hello, also the kind in which old clients offered SSL 3.0 or TLS 1.0: a two-byte length with the
-/// high bit set, message type 1, version 0.2 or 3.x. `None`: certainly not.
-fn sslv2_hello(bytes: &[u8]) -> Option<NoValue> {
+/// An SSLv2 hello, also as used by old clients to offer SSL 3.0 or TLS 1.0: a two-byte length with the high bit set,
+/// message type 1, version 0.2 or 3.x. `None`: this cannot be one.
+fn sslv2_hello(bytes: &[u8]) -> Option<ParseError> {
     const LIKELY: [fn(u8) -> bool; 5] = [
         |length| length & 0x80 != 0,
         |_| true,
@@ -394,5 +387,5 @@ fn sslv2_hello(bytes: &[u8]) -> Option<NoValue> {
     if !LIKELY.iter().zip(bytes).all(|(fits, &byte)| fits(byte)) {
         return None;
     }
-    Some(if bytes.len() < LIKELY.len() { NoValue::NeedMore } else { Sslv2.into() })
+    Some(if bytes.len() < LIKELY.len() { ParseError::NeedMore } else { Sslv2.into() })
 }

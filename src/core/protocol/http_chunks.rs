@@ -1,15 +1,15 @@
-//! The parts of a chunked body (RFC 9112 §7.1) that are not data, for requests and responses alike.
+//! The framing of a chunked body (RFC 9112 §7.1), for requests and responses.
 
 use crate::outcome::RefuseReason::BodyMalformed;
 use crate::protocol::http_head;
-use crate::protocol::{NoValue, byte_at};
+use crate::protocol::{ParseError, byte_at};
 
-/// Digits of a 64-bit number.
+/// Hexadecimal digits of a 64-bit number.
 const MAX_SIZE_DIGITS: usize = 16;
 
 /// The size of a chunk and the length of its line: hexadecimal digits, extensions, CR LF (RFC 9112 §7.1). Servers
-/// differ on blanks after the size and on a lone CR or LF inside an extension: all refused.
-pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), NoValue> {
+/// disagree about blanks after the size and about a lone CR or LF in an extension, so both are refused.
+pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), ParseError> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > MAX_SIZE_DIGITS {
         return Err(BodyMalformed.into());
@@ -29,20 +29,20 @@ pub(crate) fn chunk_size(line: &[u8]) -> Result<(u64, usize), NoValue> {
     Ok((size, len))
 }
 
-pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, NoValue> {
+pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, ParseError> {
     match bytes {
-        [] | [b'\r'] => Err(NoValue::NeedMore),
+        [] | [b'\r'] => Err(ParseError::NeedMore),
         [b'\r', b'\n', ..] => Ok(2),
         _ => Err(BodyMalformed.into()),
     }
 }
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
-/// head must not stand there (RFC 9110 §6.5.1).
-pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, NoValue> {
-    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|none| match none {
-        NoValue::NeedMore => NoValue::NeedMore,
-        NoValue::Refuse(_) => BodyMalformed.into(),
+/// head are not allowed in it (RFC 9110 §6.5.1).
+pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, ParseError> {
+    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|error| match error {
+        ParseError::NeedMore => ParseError::NeedMore,
+        ParseError::Refuse(_) => BodyMalformed.into(),
     })?;
     if len == b"\r\n".len() {
         return Ok(len);

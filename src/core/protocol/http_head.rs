@@ -1,8 +1,8 @@
-//! The head of an HTTP/1.x request: which host it asks for, and how long its body is.
+//! The head of an HTTP/1.x request: the requested host, and how the end of the body is found.
 //!
-//! `httparse` reads the syntax; what it leaves open is decided here by RFC 9112 and RFC 9110, always for the
-//! stricter reading: the bytes go on unchanged to a server that may read them otherwise, so whatever two readers
-//! could understand differently is refused.
+//! `httparse` parses the syntax. What it leaves open is decided here by RFC 9112 and RFC 9110, always in the stricter way:
+//! the bytes are forwarded unchanged to a server that may parse them differently, so everything that two parsers could
+//! understand differently is refused.
 
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
@@ -14,19 +14,19 @@ use crate::outcome::RefuseReason::{
     self, ConnectMethod, HeadMalformed, HeadTooLong, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
     Http2Preface, Http09, NotHttp, TlsOnHttp,
 };
-use crate::protocol::{NoValue, Verdict, byte_at};
+use crate::protocol::{ParseError, Verdict, byte_at};
 
-/// Longest head, the empty line at its end included. nginx takes 4 x 8 KiB, Apache 8 KiB a line, Node 16 KiB.
+/// Longest head in bytes, including the empty line at its end. nginx takes 4 x 8 KiB, Apache 8 KiB a line, Node 16 KiB.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// Most header fields, as Apache and hyper have it.
+/// Header fields at most; Apache and hyper have the same limit.
 pub const MAX_FIELDS: usize = 100;
 
-/// What the head of a request tells.
+/// The facts that are read from the head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub name: Hostname,
-    pub body: Body,
-    /// The client sends no further request on this connection (`Connection: close`, HTTP/1.0 without keep-alive).
+    pub body: BodyFraming,
+    /// The last request of the connection (`Connection: close`, or HTTP/1.0 without keep-alive).
     pub last: bool,
     /// The client offers to change the protocol; until the upstream agrees, what follows is read as HTTP/1.
     pub upgrade: bool,
@@ -36,40 +36,40 @@ pub struct Head {
 
 /// How the end of a request's body is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyFraming {
     None,
     Length(u64),
     Chunked,
 }
 
-/// Judges all bytes received so far; `len` is the length of the head. `public_port` is the port that clients
-/// know: the only one that Host may name. First bytes and request line are judged as they come, the fields once
-/// the head is complete.
+/// Parses all bytes received so far; `len` is the length of the head. `public_port` is the port that clients connect to,
+/// the only one that Host may name. First bytes and request line are checked as they arrive, the fields once the head is
+/// complete.
 pub fn parse(bytes: &[u8], public_port: u16) -> Verdict<Head> {
     Parser::default().parse(bytes, public_port)
 }
 
-/// [`parse`] for bytes that come in several reads. It keeps no bytes, only how far it has come: the caller shows all
-/// of them each time, from the first on, and what has been looked at is not looked at again.
+/// [`parse`] for bytes that arrive in several reads. It keeps its progress but no bytes: the caller passes all of them
+/// each time, from the first on, and none is read twice.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parser {
-    /// So many bytes from the request's first are known to be of its method.
+    /// Bytes from the start of the request that are known to belong to its method.
     method: usize,
     lines: Lines,
 }
 
 impl Parser {
-    /// Judges all bytes received so far, which begin with those of the call before.
+    /// Parses all bytes received so far, which must begin with those of the previous call.
     pub fn parse(&mut self, bytes: &[u8], public_port: u16) -> Verdict<Head> {
         let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
         match self.head(window, public_port) {
-            Err(NoValue::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
-            judged => judged.into(),
+            Err(ParseError::NeedMore) if window.len() == MAX_HEAD => Verdict::Refuse(HeadTooLong),
+            result => result.into(),
         }
     }
 
-    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), NoValue> {
-        // One empty line before the request is to be ignored (RFC 9112 §2.2: old clients send one after a body).
+    fn head(&mut self, bytes: &[u8], public_port: u16) -> Result<(Head, usize), ParseError> {
+        // One empty line before the request is to be ignored (RFC 9112 §2.2); old clients send one after a body.
         let skipped = skip_empty_line(bytes)?;
         let request = bytes.get(skipped..).unwrap_or_default();
         self.first_bytes(request)?;
@@ -80,8 +80,8 @@ impl Parser {
     }
 }
 
-/// The hosts of a head that was refused because of them, as the client wrote them: two at most, for the log. Host
-/// comes before the target. The head is read a second time here, so that one which is let through pays nothing.
+/// The hosts of a head that was refused because of them, as the client sent them: at most two, for the log, Host before
+/// the target. The head is parsed a second time here, so that allowed ones cost nothing.
 #[cold]
 pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     if !matches!(reason, HostInvalid | HostIpAddress | HostAmbiguous | HostPort | RefuseReason::HostChanged) {
@@ -99,20 +99,20 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     names.take(2).map(<[u8]>::to_vec).collect()
 }
 
-/// Follows lines that are each ended by CR LF: header or trailer fields, or a whole head from its request line on.
+/// Finds the end of a section of lines, each ended by CR LF: header or trailer fields, or a head with its request line.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lines {
-    /// Where the current line starts, and how many came before it.
+    /// Where the current line starts, and the number of lines before it.
     start: usize,
     count: usize,
-    /// Bytes looked at.
+    /// Bytes that have been searched.
     seen: usize,
 }
 
 impl Lines {
-    /// The length of the lines up to and with the first empty one. A lone LF ends a line for some readers (RFC 9112
-    /// §2.2) and not for others, so it is refused.
-    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, NoValue> {
+    /// The length of the lines up to the first empty one, which is included. A lone LF ends a line for some parsers (RFC
+    /// 9112 §2.2) and not for others, so it is refused.
+    pub(crate) fn section_len(&mut self, bytes: &[u8], max_lines: usize) -> Result<usize, ParseError> {
         while let Some(lf) = self.line_feed(bytes) {
             match bytes.get(self.start..lf) {
                 Some(b"\r") => return Ok(lf + 1),
@@ -125,7 +125,7 @@ impl Lines {
             *self = Self { start: lf + 1, count: self.count + 1, seen: lf + 1 };
         }
         self.seen = bytes.len();
-        Err(NoValue::NeedMore)
+        Err(ParseError::NeedMore)
     }
 
     /// Where the current line ends.
@@ -136,9 +136,9 @@ impl Lines {
 
 const EMPTY_LINE: &[u8] = b"\r\n";
 
-fn skip_empty_line(bytes: &[u8]) -> Result<usize, NoValue> {
+fn skip_empty_line(bytes: &[u8]) -> Result<usize, ParseError> {
     match bytes {
-        [] | [b'\r'] => Err(NoValue::NeedMore),
+        [] | [b'\r'] => Err(ParseError::NeedMore),
         [b'\r', b'\n', b'\r' | b'\n', ..] | [b'\n', ..] => Err(HeadMalformed.into()),
         [b'\r', b'\n', ..] => Ok(EMPTY_LINE.len()),
         [b'\r', ..] => Err(NotHttp.into()),
@@ -147,8 +147,8 @@ fn skip_empty_line(bytes: &[u8]) -> Result<usize, NoValue> {
 }
 
 impl Parser {
-    /// What can be said before the first line is complete.
-    fn first_bytes(&mut self, request: &[u8]) -> Result<(), NoValue> {
+    /// What can be checked before the first line is complete.
+    fn first_bytes(&mut self, request: &[u8]) -> Result<(), ParseError> {
         const TLS_HANDSHAKE: u8 = 0x16;
         const TLS_MAJOR: u8 = 3;
         if byte_at(request, 0)? == TLS_HANDSHAKE {
@@ -156,11 +156,13 @@ impl Parser {
             return Err(if major == TLS_MAJOR { TlsOnHttp } else { NotHttp }.into());
         }
         self.method += request.iter().skip(self.method).take_while(|&&byte| is_tchar(byte)).count();
-        let Some((method, [after, ..])) = request.split_at_checked(self.method) else { return Err(NoValue::NeedMore) };
+        let Some((method, [after, ..])) = request.split_at_checked(self.method) else {
+            return Err(ParseError::NeedMore);
+        };
         if method.is_empty() || *after != b' ' {
             return Err(NotHttp.into());
         }
-        // `PRI` is reserved for the preface of HTTP/2 (RFC 9113 §11.6), so it need not be seen to the end.
+        // `PRI` is reserved for the preface of HTTP/2 (RFC 9113 §11.6), so the rest need not be awaited.
         if method == b"PRI" {
             return Err(Http2Preface.into());
         }
@@ -170,12 +172,12 @@ impl Parser {
         Ok(())
     }
 
-    /// What the request line says about the protocol, once it is complete; a client of HTTP/0.9 sends nothing else.
-    fn request_line(&self, request: &[u8]) -> Result<(), NoValue> {
+    /// Checks the version in the request line once it is complete; a client of HTTP/0.9 sends nothing else.
+    fn request_line(&self, request: &[u8]) -> Result<(), ParseError> {
         let Some(lf) = self.lines.line_feed(request).filter(|_| self.lines.count == 0) else { return Ok(()) };
         let line = request.get(..lf).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(HeadMalformed)?;
-        // Blanks that are one too many are httparse's to refuse, once the head is complete.
+        // Surplus blanks are refused by httparse once the head is complete.
         let words = || line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
         let mut word = words();
         match (word.next(), word.next(), word.next_back()) {
@@ -192,13 +194,13 @@ fn is_http_version(word: &[u8]) -> bool {
     word.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
 }
 
-fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
+fn complete_head(head: &[u8], public_port: u16) -> Result<Head, ParseError> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(len)) if len == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(HeadTooLong.into()),
-        // The empty line is there, so a partial head is one whose end httparse sees elsewhere.
+        // The empty line is there, so if httparse says partial, it finds the end elsewhere.
         Ok(_) | Err(_) => return Err(HeadMalformed.into()),
     }
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
@@ -209,7 +211,7 @@ fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
     target_agrees(method, target, &name, public_port)?;
     let body = fields.body(minor)?;
     // RFC 9110 §9.3.8: a client must not send content in TRACE.
-    if method == "TRACE" && !matches!(body, Body::None | Body::Length(0)) {
+    if method == "TRACE" && !matches!(body, BodyFraming::None | BodyFraming::Length(0)) {
         return Err(HeadMalformed.into());
     }
     let last = fields.close || (minor == 0 && !fields.keep_alive);
@@ -217,7 +219,7 @@ fn complete_head(head: &[u8], public_port: u16) -> Result<Head, NoValue> {
     Ok(Head { name, body, last, upgrade: fields.upgrade, is_head: method == "HEAD" })
 }
 
-/// The fields that decide, in one pass over all.
+/// The fields that matter, read in one pass.
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a [u8]>,
@@ -229,7 +231,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, NoValue> {
+    fn read(fields: &[httparse::Header<'a>]) -> Result<Self, ParseError> {
         let mut read = Self::default();
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -252,30 +254,30 @@ impl<'a> Fields<'a> {
         Ok(read)
     }
 
-    fn host(&self, public_port: u16) -> Result<Hostname, NoValue> {
+    fn host(&self, public_port: u16) -> Result<Hostname, ParseError> {
         authority(self.host.ok_or(HostMissing)?, public_port)
     }
 
-    /// RFC 9112 §6.3, without any of its leniency: both fields, or a coding that this proxy would have to
-    /// understand to find the end, or a transfer coding in HTTP/1.0 (§6.1) are the shapes of request smuggling.
-    fn body(&self, minor: u8) -> Result<Body, NoValue> {
+    /// RFC 9112 §6.3 without any leniency. Both fields, a coding that this proxy would have to decode to find the end, and
+    /// a transfer coding in HTTP/1.0 (§6.1) are forms of request smuggling.
+    fn body(&self, minor: u8) -> Result<BodyFraming, ParseError> {
         match (self.content_length, self.transfer_encoding) {
-            (None, None) => Ok(Body::None),
-            (Some(length), None) => Ok(Body::Length(content_length(length).ok_or(HeadMalformed)?)),
-            (None, Some(codings)) if minor == 1 && ends_in_chunked(codings) => Ok(Body::Chunked),
+            (None, None) => Ok(BodyFraming::None),
+            (Some(length), None) => Ok(BodyFraming::Length(content_length(length).ok_or(HeadMalformed)?)),
+            (None, Some(codings)) if minor == 1 && ends_in_chunked(codings) => Ok(BodyFraming::Chunked),
             _ => Err(HeadMalformed.into()),
         }
     }
 }
 
-fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), NoValue> {
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], reason: RefuseReason) -> Result<(), ParseError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(reason.into()),
     }
 }
 
-/// Digits only: no sign, no list, no blank. More than 63 bits would be negative to a reader somewhere.
+/// Digits only: no sign, no list, no blank. More than 63 bits would be negative for some parsers.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok().filter(|length| *length <= i64::MAX.unsigned_abs())
@@ -292,17 +294,17 @@ pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// The target's form (RFC 9112 §3.2); an absolute one must name the same host, because its receiver may route by
-/// it and ignore Host (§3.2.2).
-fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), NoValue> {
+/// Checks the target's form (RFC 9112 §3.2). An absolute target must name the same host, because its receiver may route
+/// by it and ignore Host (§3.2.2).
+fn target_agrees(method: &str, target: &str, name: &Hostname, public_port: u16) -> Result<(), ParseError> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok(());
     }
-    let asked = authority(authority_of(target).ok_or(HeadMalformed)?.as_bytes(), public_port)?;
-    if asked == *name { Ok(()) } else { Err(HostAmbiguous.into()) }
+    let requested = authority(authority_of(target).ok_or(HeadMalformed)?.as_bytes(), public_port)?;
+    if requested == *name { Ok(()) } else { Err(HostAmbiguous.into()) }
 }
 
-/// What stands between scheme and path of an absolute target.
+/// The part between scheme and path of an absolute target.
 fn authority_of(target: &str) -> Option<&str> {
     const SCHEME: &str = "http://";
     let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
@@ -310,8 +312,8 @@ fn authority_of(target: &str) -> Option<&str> {
     rest.get(..end).filter(|_| scheme.eq_ignore_ascii_case(SCHEME))
 }
 
-/// A host with or without the public port. Userinfo has no place here (RFC 9110 §4.2.4) and `@` none in a name.
-fn authority(text: &[u8], public_port: u16) -> Result<Hostname, NoValue> {
+/// A host with or without the public port. Userinfo is not allowed (RFC 9110 §4.2.4): no name contains `@`.
+fn authority(text: &[u8], public_port: u16) -> Result<Hostname, ParseError> {
     if text.starts_with(b"[") || std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()) {
         return Err(HostIpAddress.into());
     }
@@ -331,7 +333,7 @@ fn authority(text: &[u8], public_port: u16) -> Result<Hostname, NoValue> {
     }
 }
 
-/// As written canonically: `080` and an empty port are not what any client means.
+/// Whether the digits are the port in its canonical form: not `080`, and not empty.
 fn is_port(digits: &[u8], port: u16) -> bool {
     !digits.starts_with(b"0") && std::str::from_utf8(digits).is_ok_and(|text| text.parse() == Ok(port))
 }

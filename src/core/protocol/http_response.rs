@@ -1,8 +1,8 @@
-//! Follows the upstream's side of an HTTP/1 connection, so that it is known where each response ends (RFC 9112 §6.3).
+//! Finds where each response of an HTTP/1 connection ends (RFC 9112 §6.3).
 //!
-//! Nothing is held back or changed: the caller forwards every byte as it comes and shows it here, except for bodies,
-//! which it may move inside the kernel. What cannot be framed without doubt (no HTTP/1, both lengths, a response that
-//! nobody asked for, a chunk line that readers understand differently) counts from then on as not ended.
+//! Nothing is held back or changed: the caller forwards every byte as it arrives and passes it here, except for bodies,
+//! which it may move inside the kernel. A stream that is not framed unambiguously (not HTTP/1, two lengths, a response
+//! without a request, a chunk line that parsers understand differently) counts from then on as not ended.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -12,20 +12,20 @@ use memchr::{memchr, memmem};
 use crate::protocol::http_chunks::{chunk_size, trailers};
 use crate::protocol::http_head::{self, Lines, MAX_FIELDS, content_length, ends_in_chunked, is_token, list};
 
-/// Longest head or trailer section that is followed, in bytes. Proxies and clients take 8 to 64 KiB; what is longer is
-/// forwarded like anything else, but its end is not looked for.
+/// Longest head or trailer section that is parsed, in bytes. Proxies and clients accept 8 to 64 KiB; a longer one is
+/// forwarded all the same, but its end is not found.
 pub const MAX_SECTION: usize = 64 * 1024;
-/// Longest line of a chunk's size that is followed, with its extensions, in bytes.
+/// Longest line of a chunk's size that is parsed, with its extensions, in bytes.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
-/// Requests without an answer yet; no client that waits for answers comes near it.
+/// Outstanding requests at most; far more than a client that waits for responses has.
 const MAX_EXPECTED: usize = 1024;
 
-/// What of a request decides how its response is framed.
+/// The facts of a request that decide how its response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     /// The method is HEAD: no content follows the head of the response.
     pub head: bool,
-    /// The client offers to change the protocol: a 101 is an answer.
+    /// The client offers to change the protocol: a 101 is a valid response.
     pub upgrade: bool,
 }
 
@@ -35,50 +35,50 @@ impl From<&http_head::Head> for Expected {
     }
 }
 
-/// The upstream's side of one connection.
+/// The responses of one connection.
 #[derive(Debug)]
 pub struct Responses {
-    state: State,
-    /// Requests that were forwarded and whose final response has not ended; the first is being answered.
+    state: ResponseState,
+    /// Requests that were forwarded and whose final response has not ended, oldest first.
     expected: VecDeque<Expected>,
-    /// Something of the response to the first of them has come; whole interim responses do not count.
+    /// The response to the first of them has begun; complete interim responses do not count.
     begun: bool,
-    /// What has come of a head, a chunk's line or a trailer section whose end is not there.
+    /// The received part of an incomplete head, chunk line or trailer section.
     partial: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Head,
-    /// So many bytes pass without a look.
+enum ResponseState {
+    ResponseHead,
+    /// `left` bytes pass without being parsed.
     Pass {
         left: u64,
-        then: Then,
+        next: AfterData,
     },
     ChunkSize,
     /// The CR LF after a chunk's data.
     ChunkEnd,
     Trailers,
-    /// Content that ends with the connection.
+    /// Content that ends when the connection closes.
     UntilClose,
-    /// Behind a 101: another protocol.
+    /// After a 101: another protocol.
     Opaque,
-    /// Where responses begin and end is not known any more.
+    /// It is no longer known where responses begin and end.
     Lost,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterData {
     ChunkEnd,
     End,
 }
 
-/// What can be said of a connection's responses.
+/// How far the responses of a connection have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// So many requests have no whole response; `begun`: of the first of them something has come.
+pub enum ResponseProgress {
+    /// The number of requests without a complete response. `begun`: that of the first of them has begun.
     Owed { requests: usize, begun: bool },
-    /// The connection speaks another protocol now.
+    /// The connection has changed to another protocol.
     Opaque,
     /// The end of a response cannot be found.
     Lost,
@@ -86,12 +86,12 @@ pub enum Progress {
 
 impl Default for Responses {
     fn default() -> Self {
-        Self { state: State::Head, expected: VecDeque::new(), begun: false, partial: Vec::new() }
+        Self { state: ResponseState::ResponseHead, expected: VecDeque::new(), begun: false, partial: Vec::new() }
     }
 }
 
 impl Responses {
-    /// A request is forwarded: its response comes after those of the requests before.
+    /// To be called when a request is forwarded, in the order of the requests.
     pub fn expect(&mut self, request: Expected) {
         if self.expected.len() >= MAX_EXPECTED {
             return self.lose();
@@ -99,67 +99,70 @@ impl Responses {
         self.expected.push_back(request);
     }
 
-    /// Bytes that the upstream has sent.
+    /// Parses bytes that the upstream has sent.
     pub fn follow(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.state {
-                State::Pass { left, .. } => {
+                ResponseState::Pass { left, .. } => {
                     let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
                     self.pass(u64::try_from(len).unwrap_or(u64::MAX));
                     len
                 }
-                State::Head if self.expected.is_empty() => return self.lose(),
-                State::Head => {
+                ResponseState::ResponseHead if self.expected.is_empty() => return self.lose(),
+                ResponseState::ResponseHead => {
                     self.begun = true;
                     self.gather(rest, MAX_SECTION, end_of_head, Self::head)
                 }
-                State::ChunkSize => self.gather(rest, MAX_CHUNK_LINE, end_of_line, Self::chunk_line),
-                State::ChunkEnd => self.gather(rest, b"\r\n".len(), end_of_line, Self::chunk_end),
-                State::Trailers => self.gather(rest, MAX_SECTION, end_of_trailers, Self::trailers),
-                State::UntilClose | State::Opaque | State::Lost => return,
+                ResponseState::ChunkSize => self.gather(rest, MAX_CHUNK_LINE, end_of_line, Self::chunk_line),
+                ResponseState::ChunkEnd => self.gather(rest, b"\r\n".len(), end_of_line, Self::chunk_end),
+                ResponseState::Trailers => self.gather(rest, MAX_SECTION, end_of_trailers, Self::trailers),
+                ResponseState::UntilClose | ResponseState::Opaque | ResponseState::Lost => return,
             };
             rest = rest.get(taken..).unwrap_or_default();
         }
     }
 
-    /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
+    /// How many bytes may be forwarded without being passed here, for a caller that moves them inside the kernel.
     pub fn unseen(&self) -> u64 {
         match self.state {
-            State::Pass { left, .. } => left,
-            State::UntilClose | State::Opaque | State::Lost => u64::MAX,
-            State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => 0,
+            ResponseState::Pass { left, .. } => left,
+            ResponseState::UntilClose | ResponseState::Opaque | ResponseState::Lost => u64::MAX,
+            ResponseState::ResponseHead
+            | ResponseState::ChunkSize
+            | ResponseState::ChunkEnd
+            | ResponseState::Trailers => 0,
         }
     }
 
-    /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
+    /// Reports that `bytes` bytes, at most [`unseen`](Self::unseen), were forwarded without being passed here.
     pub fn pass(&mut self, bytes: u64) {
-        if let State::Pass { left, then } = &mut self.state {
+        if let ResponseState::Pass { left, next } = &mut self.state {
             *left = left.saturating_sub(bytes);
             if *left == 0 {
-                match then {
-                    Then::ChunkEnd => self.state = State::ChunkEnd,
-                    Then::End => self.end(),
+                match next {
+                    AfterData::ChunkEnd => self.state = ResponseState::ChunkEnd,
+                    AfterData::End => self.end(),
                 }
             }
         }
     }
 
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ResponseProgress {
         match self.state {
-            State::Opaque => Progress::Opaque,
-            State::Lost => Progress::Lost,
-            _ => Progress::Owed { requests: self.expected.len(), begun: self.begun },
+            ResponseState::Opaque => ResponseProgress::Opaque,
+            ResponseState::Lost => ResponseProgress::Lost,
+            _ => ResponseProgress::Owed { requests: self.expected.len(), begun: self.begun },
         }
     }
 
-    /// Every request that was forwarded has its whole response.
+    /// Whether every request that was forwarded has its complete response.
     pub fn all_whole(&self) -> bool {
-        self.progress() == Progress::Owed { requests: 0, begun: false }
+        self.progress() == ResponseProgress::Owed { requests: 0, begun: false }
     }
 
-    /// Takes bytes up to and with the end of what is gathered, and reads it; says how many. What has come before is
-    /// not searched again: the work is linear however the bytes are cut.
+    /// Gathers bytes up to `end`, reads them, and returns how many were taken. Bytes of earlier calls are not searched
+    /// again: the work is linear however the bytes are split.
     fn gather(
         &mut self,
         bytes: &[u8],
@@ -200,39 +203,41 @@ impl Responses {
 
     fn head(&mut self, head: &[u8]) {
         let Some(expected) = self.expected.front().copied() else { return self.lose() };
-        self.state = match Head::parse(head) {
-            Some(head) if head.status == 101 && expected.upgrade && head.leaves_http => State::Opaque,
-            Some(head) if head.status == 101 => State::Lost,
+        self.state = match ResponseHead::parse(head) {
+            Some(head) if head.status == 101 && expected.upgrade && head.leaves_http => ResponseState::Opaque,
+            Some(head) if head.status == 101 => ResponseState::Lost,
             // Neither interim nor final (RFC 9110 §15).
-            Some(head) if head.status < 100 => State::Lost,
+            Some(head) if head.status < 100 => ResponseState::Lost,
             // Interim: the final response is still to come.
             Some(head) if head.status < 200 => {
                 self.begun = false;
-                State::Head
+                ResponseState::ResponseHead
             }
             Some(head) if expected.head || matches!(head.status, 204 | 304) => return self.end(),
             Some(head) => head.framing,
-            None => State::Lost,
+            None => ResponseState::Lost,
         };
         match self.state {
-            State::Lost => self.lose(),
-            // A content of no bytes has ended.
-            State::Pass { .. } => self.pass(0),
+            ResponseState::Lost => self.lose(),
+            // Content of no bytes has ended already.
+            ResponseState::Pass { .. } => self.pass(0),
             _ => {}
         }
     }
 
     fn chunk_line(&mut self, line: &[u8]) {
         match chunk_size(line) {
-            Ok((0, _)) => self.state = State::Trailers,
-            Ok((left, len)) if len == line.len() => self.state = State::Pass { left, then: Then::ChunkEnd },
+            Ok((0, _)) => self.state = ResponseState::Trailers,
+            Ok((left, len)) if len == line.len() => {
+                self.state = ResponseState::Pass { left, next: AfterData::ChunkEnd }
+            }
             _ => self.lose(),
         }
     }
 
     fn chunk_end(&mut self, line: &[u8]) {
         if line == b"\r\n" {
-            self.state = State::ChunkSize;
+            self.state = ResponseState::ChunkSize;
         } else {
             self.lose();
         }
@@ -245,30 +250,30 @@ impl Responses {
         }
     }
 
-    /// The final response to the first request is whole.
+    /// The final response to the first request is complete.
     fn end(&mut self) {
         self.expected.pop_front();
         self.begun = false;
-        self.state = State::Head;
+        self.state = ResponseState::ResponseHead;
     }
 
     fn lose(&mut self) {
-        *self = Self { state: State::Lost, ..Self::default() };
+        *self = Self { state: ResponseState::Lost, ..Self::default() };
     }
 }
 
-/// What the head of a response says about its end.
-struct Head {
+/// The facts that are read from the head of a response.
+struct ResponseHead {
     status: u16,
-    framing: State,
-    /// A 101 leads to something that is not HTTP. After h2c the requests would be hidden in frames, and with them the
-    /// hosts that they ask for: the client's side goes on being read as HTTP/1 then, and refused.
+    framing: ResponseState,
+    /// The protocol after a 101 is not HTTP. With h2c, requests and their hosts would be hidden in frames: then the
+    /// client's side is still read as HTTP/1, and refused.
     leaves_http: bool,
 }
 
-impl Head {
+impl ResponseHead {
     fn parse(bytes: &[u8]) -> Option<Self> {
-        // A lone LF ends a line for some readers only.
+        // A lone LF ends a line for some parsers only.
         if Lines::default().section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
             return None;
         }
@@ -301,19 +306,19 @@ impl Head {
             }
         }
         let framing = match (coding, length) {
-            (None, None) => State::UntilClose,
-            (None, Some(left)) => State::Pass { left, then: Then::End },
-            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => State::ChunkSize,
-            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => State::UntilClose,
-            // Both, chunked before the end, or a transfer coding in HTTP/1.0: readers differ (RFC 9112 §6.1, §6.3).
-            _ => State::Lost,
+            (None, None) => ResponseState::UntilClose,
+            (None, Some(left)) => ResponseState::Pass { left, next: AfterData::End },
+            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => ResponseState::ChunkSize,
+            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => ResponseState::UntilClose,
+            // Both, chunked not last, or a transfer coding in HTTP/1.0: parsers disagree (RFC 9112 §6.1, §6.3).
+            _ => ResponseState::Lost,
         };
         let leaves_http = !protocols.is_empty() && !protocols.iter().any(|protocol| is_http(protocol));
         Some(Self { status, framing, leaves_http })
     }
 }
 
-/// A transfer coding by which the end cannot be found, so that the connection's end is it.
+/// A transfer coding that does not show where the content ends, so that it ends with the connection.
 fn is_other_coding(coding: &[u8]) -> bool {
     is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked")
 }
@@ -323,14 +328,14 @@ fn is_http(protocol: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http")
 }
 
-/// The end of a head in `bytes`, of which the first `searched` hold none.
+/// The end of a head in `bytes`, of which the first `searched` have been searched.
 fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
     const END: &[u8] = b"\r\n\r\n";
     let from = searched.saturating_sub(END.len() - 1);
     memmem::find(bytes.get(from..)?, END).map(|at| from + at + END.len())
 }
 
-/// A trailer section may be an empty line alone.
+/// The end of a trailer section, which may be an empty line alone.
 fn end_of_trailers(bytes: &[u8], searched: usize) -> Option<usize> {
     const EMPTY: &[u8] = b"\r\n";
     if bytes.starts_with(EMPTY) { Some(EMPTY.len()) } else { end_of_head(bytes, searched) }

@@ -1,79 +1,78 @@
-//! Follows the client's side of a kept-alive HTTP/1 connection, so that every request is asked about and
-//! only whole, unambiguous framing is forwarded. Responses are followed by [`crate::protocol::http_response`].
+//! Parses the client's side of a kept-alive HTTP/1 connection, so that the policy decides about every request and only
+//! unambiguous framing is forwarded. Responses are parsed by [`crate::protocol::http_response`].
 //!
-//! The caller keeps the bytes and forwards them as they are; here is only said how many. What has not come
-//! completely (a head, the line of a chunk's size, the trailer fields) is held back, within a bound; data is
-//! passed without a look or a copy. Until the upstream agrees to an `Upgrade` the stream is read as HTTP/1: whatever
-//! else comes before is refused.
+//! The caller keeps the bytes and forwards them unchanged; this says how many. What is incomplete (a head, the line of a
+//! chunk's size, the trailer fields) is held back, within a bound; data is neither read nor copied. Until the upstream
+//! agrees to an `Upgrade`, everything that is not HTTP/1 is refused.
 
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
 use crate::protocol::http_chunks::{chunk_size, crlf, trailers};
-use crate::protocol::http_head::{self, Body, Head};
+use crate::protocol::http_head::{self, BodyFraming, Head};
 use crate::protocol::http_response::Expected;
-use crate::protocol::{NoValue, Verdict};
+use crate::protocol::{ParseError, Verdict};
 
-/// Fewer bytes than these are ever held back: an incomplete head is the longest of what may be.
+/// Fewer bytes than this are held back at any time; the longest that may be incomplete is a head.
 pub const MAX_HELD: usize = http_head::MAX_HEAD;
 
-/// What is to be done with the bytes at hand.
+/// What to do with the bytes that were passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Forward the first so many (never none), then ask again with the rest.
+pub enum RequestProgress {
+    /// Forward this many bytes (never 0), then call again with the rest.
     Forward(usize),
-    /// The first `len` are the head of a further request: ask the policy, and if it agrees say [`HttpStream::allow`].
+    /// The first `len` bytes are the head of another request: call [`HttpStream::allow`] if the policy allows it.
     Request { len: usize },
-    /// Keep what there is and come back with more behind it.
+    /// Keep the bytes and call again with more.
     NeedMore,
     /// Forward nothing more.
     Refuse(RefuseReason),
 }
 
-/// The client's side of one connection.
+/// The requests of one connection.
 #[derive(Debug)]
 pub struct HttpStream {
     name: Hostname,
     public_port: u16,
-    state: State,
-    /// How far the head or the trailer section that is not complete has been looked at.
+    state: RequestState,
+    /// The progress in an incomplete head or trailer section.
     head: http_head::Parser,
     trailers: http_head::Lines,
-    /// The current request is the last that the client may send.
+    /// The current request is the last that the client may send on this connection.
     last: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum RequestState {
     Head,
     /// A head is complete and waits for [`HttpStream::allow`].
-    Asked {
+    AwaitingPolicy {
         len: usize,
-        body: Body,
+        body: BodyFraming,
         last: bool,
         expected: Expected,
     },
-    /// So many bytes pass without a look.
+    /// `left` bytes pass without being parsed.
     Pass {
         left: u64,
-        then: Then,
+        next: Next,
     },
     ChunkSize,
     /// The CR LF after a chunk's data.
     ChunkEnd,
     Trailers,
-    /// Behind the last request.
+    /// After the last request.
     Over,
     /// Another protocol, which the upstream agreed to.
     Opaque,
     Refused {
         reason: RefuseReason,
-        /// The request before had come to its end; what was refused is behind it.
+        /// The refused bytes come after a complete request.
         between: bool,
     },
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Then {
+enum Next {
     ChunkSize,
     ChunkEnd,
     Trailers,
@@ -94,168 +93,175 @@ impl HttpStream {
         }
     }
 
-    /// The one host that this connection asks for.
+    /// The one host that may be requested on this connection.
     pub fn name(&self) -> &Hostname {
         &self.name
     }
 
-    /// Judges the bytes that have come and are not forwarded yet.
-    pub fn advance(&mut self, bytes: &[u8]) -> Progress {
+    /// Parses the bytes that were received and have not been forwarded yet.
+    pub fn advance(&mut self, bytes: &[u8]) -> RequestProgress {
         let mut passed = 0;
         loop {
             let rest = bytes.get(passed..).unwrap_or_default();
             let stopped = match self.step(rest) {
-                Ok(0) => Progress::NeedMore,
+                Ok(0) => RequestProgress::NeedMore,
                 Ok(len) => {
                     passed += len;
                     continue;
                 }
-                Err(NoValue::NeedMore) => match self.state {
-                    State::Asked { len, .. } => Progress::Request { len },
-                    _ => Progress::NeedMore,
+                Err(ParseError::NeedMore) => match self.state {
+                    RequestState::AwaitingPolicy { len, .. } => RequestProgress::Request { len },
+                    _ => RequestProgress::NeedMore,
                 },
-                Err(NoValue::Refuse(reason)) => {
+                Err(ParseError::Refuse(reason)) => {
                     self.refuse(reason);
-                    Progress::Refuse(reason)
+                    RequestProgress::Refuse(reason)
                 }
             };
-            return if passed > 0 { Progress::Forward(passed) } else { stopped };
+            return if passed > 0 { RequestProgress::Forward(passed) } else { stopped };
         }
     }
 
-    /// The policy agrees to the request that [`Progress::Request`] announced; gives what its response depends on.
+    /// Allows the request that [`RequestProgress::Request`] reported; returns what its response depends on, or `None` if
+    /// there is no such request.
     pub fn allow(&mut self) -> Option<Expected> {
-        let State::Asked { len, body, last, expected } = self.state else { return None };
+        let RequestState::AwaitingPolicy { len, body, last, expected } = self.state else { return None };
         self.state = allowed(len, body);
         self.last = last;
         Some(expected)
     }
 
-    /// The upstream has agreed to change the protocol: all that comes from now on is forwarded without a look.
+    /// To be called when the upstream has agreed to change the protocol: from now on everything is forwarded.
     pub fn upgraded(&mut self) {
-        if !matches!(self.state, State::Refused { .. }) {
-            self.state = State::Opaque;
+        if !matches!(self.state, RequestState::Refused { .. }) {
+            self.state = RequestState::Opaque;
         }
     }
 
-    /// How many bytes may be forwarded without being shown here: for a caller that moves bulk inside the kernel.
+    /// How many bytes may be forwarded without being passed here, for a caller that moves them inside the kernel.
     pub fn unseen(&self) -> u64 {
         match self.state {
-            State::Pass { left, .. } => left,
-            State::Opaque => u64::MAX,
+            RequestState::Pass { left, .. } => left,
+            RequestState::Opaque => u64::MAX,
             _ => 0,
         }
     }
 
-    /// So many bytes, at most [`unseen`](Self::unseen), were forwarded without being shown here.
+    /// Reports that `bytes` bytes, at most [`unseen`](Self::unseen), were forwarded without being passed here.
     pub fn pass(&mut self, bytes: u64) {
-        if let State::Pass { left, then } = &mut self.state {
+        if let RequestState::Pass { left, next } = &mut self.state {
             *left = left.saturating_sub(bytes);
             if *left == 0 {
-                let then = *then;
-                self.enter(then);
+                let next = *next;
+                self.enter(next);
             }
         }
     }
 
-    /// The last request that was forwarded has come to its end; what was refused, if anything was, is behind it.
+    /// Whether the last request that was forwarded is complete; refused bytes, if any, come after it.
     pub fn between_requests(&self) -> bool {
-        matches!(self.state, State::Head | State::Asked { .. } | State::Over | State::Refused { between: true, .. })
+        matches!(
+            self.state,
+            RequestState::Head
+                | RequestState::AwaitingPolicy { .. }
+                | RequestState::Over
+                | RequestState::Refused { between: true, .. }
+        )
     }
 }
 
-fn allowed(len: usize, body: Body) -> State {
+fn allowed(len: usize, body: BodyFraming) -> RequestState {
     let head = u64::try_from(len).unwrap_or(u64::MAX);
     match body {
-        Body::None => State::Pass { left: head, then: Then::End },
-        Body::Length(length) => State::Pass { left: head.saturating_add(length), then: Then::End },
-        Body::Chunked => State::Pass { left: head, then: Then::ChunkSize },
+        BodyFraming::None => RequestState::Pass { left: head, next: Next::End },
+        BodyFraming::Length(length) => RequestState::Pass { left: head.saturating_add(length), next: Next::End },
+        BodyFraming::Chunked => RequestState::Pass { left: head, next: Next::ChunkSize },
     }
 }
 
-/// The steps: each says how many of the bytes may pass, and goes on to the next state.
+/// The steps: each returns how many bytes may be forwarded, and changes to the next state.
 impl HttpStream {
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, NoValue> {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         match self.state {
-            State::Pass { left, .. } => {
+            RequestState::Pass { left, .. } => {
                 let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 self.pass(u64::try_from(len).unwrap_or(u64::MAX));
                 Ok(len)
             }
-            State::ChunkSize => {
+            RequestState::ChunkSize => {
                 let (size, line) = within(MAX_CHUNK_LINE, bytes, chunk_size)?;
-                let then = if size == 0 { Then::Trailers } else { Then::ChunkEnd };
-                self.state = State::Pass { left: size, then };
+                let next = if size == 0 { Next::Trailers } else { Next::ChunkEnd };
+                self.state = RequestState::Pass { left: size, next };
                 self.pass(0);
                 Ok(line)
             }
-            State::ChunkEnd => {
+            RequestState::ChunkEnd => {
                 let len = crlf(bytes)?;
-                self.enter(Then::ChunkSize);
+                self.enter(Next::ChunkSize);
                 Ok(len)
             }
-            State::Trailers => {
+            RequestState::Trailers => {
                 let len = within(http_head::MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes))?;
-                self.enter(Then::End);
+                self.enter(Next::End);
                 Ok(len)
             }
-            State::Head => Err(self.head(bytes)),
-            State::Asked { .. } => Err(NoValue::NeedMore),
-            State::Opaque => Ok(bytes.len()),
+            RequestState::Head => Err(self.head(bytes)),
+            RequestState::AwaitingPolicy { .. } => Err(ParseError::NeedMore),
+            RequestState::Opaque => Ok(bytes.len()),
             // Old clients send an empty line after a body; it is not forwarded.
-            State::Over => Err(match crlf(bytes) {
-                Ok(len) if bytes.len() == len => NoValue::NeedMore,
+            RequestState::Over => Err(match crlf(bytes) {
+                Ok(len) if bytes.len() == len => ParseError::NeedMore,
                 Ok(_) => BodyMalformed.into(),
-                Err(none) => none,
+                Err(error) => error,
             }),
-            State::Refused { reason, .. } => Err(reason.into()),
+            RequestState::Refused { reason, .. } => Err(reason.into()),
         }
     }
 
-    fn head(&mut self, bytes: &[u8]) -> NoValue {
+    fn head(&mut self, bytes: &[u8]) -> ParseError {
         match self.head.parse(bytes, self.public_port) {
-            Verdict::NeedMore => NoValue::NeedMore,
+            Verdict::NeedMore => ParseError::NeedMore,
             Verdict::Refuse(reason) => reason.into(),
             Verdict::Found { value: head, len } => {
                 if head.name != self.name {
                     return HostChanged.into();
                 }
                 let expected = Expected::from(&head);
-                self.state = State::Asked { len, body: head.body, last: head.last, expected };
-                NoValue::NeedMore
+                self.state = RequestState::AwaitingPolicy { len, body: head.body, last: head.last, expected };
+                ParseError::NeedMore
             }
         }
     }
 
-    fn enter(&mut self, then: Then) {
-        self.state = match then {
-            Then::ChunkSize => State::ChunkSize,
-            Then::ChunkEnd => State::ChunkEnd,
-            Then::Trailers => {
+    fn enter(&mut self, next: Next) {
+        self.state = match next {
+            Next::ChunkSize => RequestState::ChunkSize,
+            Next::ChunkEnd => RequestState::ChunkEnd,
+            Next::Trailers => {
                 self.trailers = http_head::Lines::default();
-                State::Trailers
+                RequestState::Trailers
             }
-            Then::End => {
+            Next::End => {
                 self.head = http_head::Parser::default();
-                if self.last { State::Over } else { State::Head }
+                if self.last { RequestState::Over } else { RequestState::Head }
             }
         };
     }
 
     fn refuse(&mut self, reason: RefuseReason) {
-        self.state = State::Refused { reason, between: self.between_requests() };
+        self.state = RequestState::Refused { reason, between: self.between_requests() };
     }
 }
 
-/// Longest line of a chunk's size with its extensions, which hardly any client sends. What is held back for it is
-/// small on purpose.
+/// Longest line of a chunk's size in bytes, with its extensions, which hardly any client sends. Small on purpose: an
+/// incomplete line is held back.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// A reader that may be undecided about fewer than `bound` bytes only.
-fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, NoValue>) -> Result<T, NoValue> {
+/// Calls `read`, and refuses if it needs more although it got `bound` bytes.
+fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, ParseError>) -> Result<T, ParseError> {
     let window = bytes.get(..bound).unwrap_or(bytes);
     match read(window) {
-        Err(NoValue::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
+        Err(ParseError::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
         read => read,
     }
 }

@@ -1,32 +1,32 @@
-//! The PROXY protocol v2 header in front of a connection: bytes → source, destination, VPC endpoint id.
+//! The PROXY protocol v2 header at the start of a connection: bytes → the client and its VPC endpoint.
 //!
-//! The 16 fixed bytes are judged here as they come, so that a wrong one is refused at once; once the whole header is
-//! there, and not before, the `ppp` crate reads the address block and walks the TLVs. `ppp` never sees the command
+//! The 16 fixed bytes are checked here as they arrive, so that a wrong one is refused at once. Once the whole header has
+//! been received, and not before, the `ppp` crate parses the address block and the TLVs. `ppp` never sees the command
 //! LOCAL (it would read TLVs as addresses) nor UNSPEC (it would hide them), and it does not verify CRC32C.
-//! Only the first header is one: what follows it is payload, also where it looks like a second header.
+//! Only one header is read: what follows it is payload, even if it looks like another header.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ppp::v2;
 
-use crate::client::EndpointId;
+use crate::client::{Client, EndpointId};
 use crate::outcome::RefuseReason::{ProxyChecksum, ProxyMalformed, ProxyMissing, ProxyUnsupported, ProxyV1};
-use crate::protocol::{NoValue, Verdict, byte_at, u16_at};
+use crate::protocol::{ParseError, Verdict, byte_at, u16_at};
 
-/// Longest header, in bytes: what its length field can say. NLB sends 80 to 130, HAProxy 2.6 with all its options
-/// 250, but a balancer may add a client's whole certificate, and the specification has its receiver take that.
+/// Longest header in bytes, as its length field allows. NLB sends 80 to 130, HAProxy 2.6 with all its options 250, but a
+/// load balancer may add a client's certificate, and the specification requires receivers to accept it.
 pub const MAX_HEADER: usize = FIXED + 0xffff;
 
-/// What the load balancer says about the connection.
+/// What the header says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// The sender speaks for itself, mostly for a health check. The TCP peer is the client.
+    /// The connection is the sender's own, mostly a health check. The TCP peer is the client.
     Local,
-    /// The sender relays a client. IPv4-mapped IPv6 addresses are told as IPv4.
-    Proxy { source: SocketAddr, destination: SocketAddr, endpoint: Option<EndpointId> },
+    /// The connection is relayed for this client.
+    Proxy(Client),
 }
 
-/// Judges all bytes received so far.
+/// Parses all bytes received so far.
 pub fn parse(bytes: &[u8]) -> Verdict<Header> {
     header(bytes).into()
 }
@@ -38,7 +38,7 @@ const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 /// CRC32C of the whole header, computed with the four bytes of the value set to zero.
 const TLV_CRC32C: u8 = 0x03;
-/// Amazon's TLV; the first byte of its value tells what follows.
+/// Amazon's TLV; the first byte of its value is its subtype.
 const TLV_AWS: u8 = 0xea;
 const AWS_VPC_ENDPOINT_ID: u8 = 0x01;
 /// Type and length in front of a TLV's value.
@@ -50,7 +50,7 @@ enum Command {
     Proxy,
 }
 
-fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
+fn header(bytes: &[u8]) -> Result<(Header, usize), ParseError> {
     signature(bytes)?;
     let command = command(byte_at(bytes, 12)?)?;
     let family = byte_at(bytes, 13)?;
@@ -59,20 +59,19 @@ fn header(bytes: &[u8]) -> Result<(Header, usize), NoValue> {
     if len < FIXED + addresses_len {
         return Err(ProxyMalformed.into());
     }
-    let whole = bytes.get(..len).ok_or(NoValue::NeedMore)?;
-    // The specification has LOCAL's block discarded, its family ignored: NLB's health check says TCP over IPv4
-    // and carries no address. So its checksum is not verified either: there is nothing in it that we believe.
+    let whole = bytes.get(..len).ok_or(ParseError::NeedMore)?;
+    // For LOCAL, the specification requires the address block to be discarded and the family to be ignored: NLB's health
+    // check says TCP over IPv4 and has no address. Its checksum is not verified, because nothing of it is used.
     if command == Command::Local {
         return Ok((Header::Local, len));
     }
     let header = v2::Header::try_from(whole).map_err(|_| ProxyMalformed)?;
-    let (source, destination) = addresses(&header)?;
-    let endpoint = endpoint(&header)?;
-    Ok((Header::Proxy { source, destination, endpoint }, len))
+    let client = Client::new(source(&header)?, endpoint(&header)?);
+    Ok((Header::Proxy(client), len))
 }
 
-/// Compared as far as the bytes go: the first wrong byte decides.
-fn signature(bytes: &[u8]) -> Result<(), NoValue> {
+/// Compares as many bytes as there are: the first wrong byte decides.
+fn signature(bytes: &[u8]) -> Result<(), ParseError> {
     const V1: &[u8] = b"PROXY ";
     if starts_with_as_far_as_it_goes(bytes, v2::PROTOCOL_PREFIX) {
         return Ok(());
@@ -80,14 +79,14 @@ fn signature(bytes: &[u8]) -> Result<(), NoValue> {
     if !starts_with_as_far_as_it_goes(bytes, V1) {
         return Err(ProxyMissing.into());
     }
-    Err(if bytes.len() < V1.len() { NoValue::NeedMore } else { ProxyV1.into() })
+    Err(if bytes.len() < V1.len() { ParseError::NeedMore } else { ProxyV1.into() })
 }
 
 fn starts_with_as_far_as_it_goes(bytes: &[u8], prefix: &[u8]) -> bool {
     bytes.iter().zip(prefix).all(|(byte, wanted)| byte == wanted)
 }
 
-fn command(version_and_command: u8) -> Result<Command, NoValue> {
+fn command(version_and_command: u8) -> Result<Command, ParseError> {
     match (version_and_command & 0xf0, version_and_command & 0x0f) {
         (VERSION_2, 0) => Ok(Command::Local),
         (VERSION_2, 1) => Ok(Command::Proxy),
@@ -95,9 +94,9 @@ fn command(version_and_command: u8) -> Result<Command, NoValue> {
     }
 }
 
-/// Two addresses and two ports of TCP. Another family or transport is valid but has no address that the access list
-/// could judge.
-fn addresses_len(family_and_transport: u8) -> Result<usize, NoValue> {
+/// The length of two addresses and two ports of TCP. Another family or transport is valid but has no address for the
+/// access list.
+fn addresses_len(family_and_transport: u8) -> Result<usize, ParseError> {
     match (family_and_transport, family_and_transport >> 4, family_and_transport & 0x0f) {
         (TCP4, _, _) => Ok(12),
         (TCP6, _, _) => Ok(36),
@@ -106,26 +105,16 @@ fn addresses_len(family_and_transport: u8) -> Result<usize, NoValue> {
     }
 }
 
-fn addresses(header: &v2::Header<'_>) -> Result<(SocketAddr, SocketAddr), NoValue> {
+fn source(header: &v2::Header<'_>) -> Result<SocketAddr, ParseError> {
     match header.addresses {
-        v2::Addresses::IPv4(tcp) => Ok((
-            canonical(tcp.source_address.into(), tcp.source_port),
-            canonical(tcp.destination_address.into(), tcp.destination_port),
-        )),
-        v2::Addresses::IPv6(tcp) => Ok((
-            canonical(tcp.source_address.into(), tcp.source_port),
-            canonical(tcp.destination_address.into(), tcp.destination_port),
-        )),
+        v2::Addresses::IPv4(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
+        v2::Addresses::IPv6(tcp) => Ok((tcp.source_address, tcp.source_port).into()),
         v2::Addresses::Unspecified | v2::Addresses::Unix(_) => Err(ProxyUnsupported.into()),
     }
 }
 
-fn canonical(address: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(address.to_canonical(), port)
-}
-
-/// Walks the TLVs: all must be well formed, the checksum (where there is one) must hold.
-fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, NoValue> {
+/// Parses the TLVs: all must be well formed, and the checksum, if there is one, must match.
+fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, ParseError> {
     let mut endpoint = None;
     let mut checksum_at = None;
     let mut at = header.len() - header.tlv_bytes().len();
@@ -143,20 +132,20 @@ fn endpoint(header: &v2::Header<'_>) -> Result<Option<EndpointId>, NoValue> {
         }
     }
     match checksum_at {
-        Some(at) if !checksum_holds(header.as_bytes(), at) => Err(ProxyChecksum.into()),
+        Some(at) if !checksum_matches(header.as_bytes(), at) => Err(ProxyChecksum.into()),
         _ => Ok(endpoint),
     }
 }
 
-/// Which of two would be the true one?
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), NoValue> {
+/// Refuses a second one, since it is not clear which of the two counts.
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ParseError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(ProxyMalformed.into()),
     }
 }
 
-fn checksum_holds(header: &[u8], at: usize) -> bool {
+fn checksum_matches(header: &[u8], at: usize) -> bool {
     let Some((before, [a, b, c, d, after @ ..])) = header.split_at_checked(at) else { return false };
     let sum = crc32c::crc32c(before);
     let sum = crc32c::crc32c_append(sum, &[0; 4]);

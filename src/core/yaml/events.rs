@@ -1,4 +1,5 @@
-//! Text → tree of positions, by the events of `saphyr-parser`; every limit and refusal of form is here.
+//! Text → tree of locations, by the events of `saphyr-parser`. All limits, and all that is refused for its form, are
+//! here.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -6,26 +7,25 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 use super::help;
-use super::tree::{Entry, Kind, Node, Path, Place, Step};
+use super::tree::{Kind, Location, MapEntry, Node, Path, Segment};
 use crate::diagnostic::{Diagnostic, Origin};
 
-/// Deepest nesting; the deepest of ours is 4.
+/// Deepest nesting; the deepest key of ours is at level 4.
 const MAX_DEPTH: usize = 16;
-/// Most keys and values; 100 000 one-line rules have 300 002.
+/// Keys and values at most; 100 000 one-line rules have 300 002.
 const MAX_NODES: usize = 1_000_000;
-/// Diagnostics reported at most: an operator fixes a few and asks again.
-pub(super) const MAX_PROBLEMS: usize = 25;
+/// Diagnostics reported at most: an operator fixes a few and checks again.
+pub(crate) const MAX_DIAGNOSTICS: usize = 25;
 
-/// The tree, or all that is wrong with the text's form. Where a tab may stand is for the other reader to say, which
-/// keeps to the rule: not in the indentation of blocks. This one has some more rules, of which not all are YAML's, so
-/// it is shown spaces instead.
+/// The tree, or all errors of the text's form. Where tabs are allowed is left to the other reader, which follows the
+/// rule of YAML: not in the indentation of blocks. This reader refuses more than that, so it gets spaces instead.
 pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Diagnostic>> {
     let mut builder = Builder { origin, open: Vec::new(), root: None, nodes: 0, diagnostics: Vec::new() };
-    for event in Parser::new_from_str(&shown(text)) {
+    for event in Parser::new_from_str(&without_tabs(text)) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
-                // What was found in a text that then turns out not to be YAML only misleads.
+                // Errors found in a text that then turns out not to be YAML would only mislead.
                 builder.diagnostics.clear();
                 Err(builder.syntax(&error, text))
             }
@@ -34,30 +34,30 @@ pub(super) fn tree(text: &str, origin: &Origin) -> Result<Node, Vec<Diagnostic>>
             builder.diagnostics.push(diagnostic);
             break;
         }
-        if builder.diagnostics.len() >= MAX_PROBLEMS {
+        if builder.diagnostics.len() >= MAX_DIAGNOSTICS {
             break;
         }
     }
     if !builder.diagnostics.is_empty() {
         return Err(builder.diagnostics);
     }
-    Ok(builder.root.unwrap_or(Node { at: Place::default(), kind: Kind::Null }))
+    Ok(builder.root.unwrap_or(Node { at: Location::default(), kind: Kind::Null }))
 }
 
 struct Builder<'a> {
     origin: &'a Origin,
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     root: Option<Node>,
     nodes: usize,
     diagnostics: Vec<Diagnostic>,
 }
 
-/// What is shown to this reader: each character stays where it is.
-fn shown(text: &str) -> Cow<'_, str> {
+/// With a space in place of each tab, so that every character keeps its position.
+fn without_tabs(text: &str) -> Cow<'_, str> {
     if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { Cow::Borrowed(text) }
 }
 
-/// With spaces in place of the tabs in lines that have no value.
+/// With spaces in place of the tabs in lines that hold no value.
 pub(super) fn without_idle_tabs(text: &str) -> String {
     let idle = |line: &str| line.trim_start().is_empty() || line.trim_start().starts_with('#');
     text.split_inclusive('\n')
@@ -65,29 +65,29 @@ pub(super) fn without_idle_tabs(text: &str) -> String {
         .collect()
 }
 
-/// The line at which this reader stops, if it does.
+/// The line of the first syntax error, if there is one.
 pub(super) fn stops(text: &str) -> Option<u32> {
-    let error = Parser::new_from_str(&shown(text)).find_map(Result::err)?;
-    Some(within(place(*error.marker()), text).line)
+    let error = Parser::new_from_str(&without_tabs(text)).find_map(Result::err)?;
+    Some(within(location(*error.marker()), text).line)
 }
 
-/// A list or map whose end has not come yet.
-enum Open {
-    List(Place, Vec<Node>),
-    Map { at: Place, entries: Vec<Entry>, seen: HashSet<Box<str>>, key: Option<Key> },
+/// A list or map whose end has not been read yet.
+enum OpenNode {
+    List(Location, Vec<Node>),
+    Map { at: Location, entries: Vec<MapEntry>, seen: HashSet<Box<str>>, key: Option<PendingKey> },
 }
 
-/// A key whose value has not come yet.
-struct Key {
+/// A key whose value has not been read yet.
+struct PendingKey {
     text: Box<str>,
-    at: Place,
+    at: Location,
     plain: bool,
 }
 
 impl Builder<'_> {
-    /// An `Err` ends the reading; what can be read on after goes to `problems`.
+    /// An `Err` ends the reading; errors after which it can go on are added to `diagnostics`.
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
-        let at = place(span.start);
+        let at = location(span.start);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             Event::DocumentStart(_) if self.root.is_some() => {
@@ -107,14 +107,14 @@ impl Builder<'_> {
         }
         match event {
             Event::Scalar(text, style, _, _) => self.scalar(&text, style, at),
-            Event::SequenceStart(..) => self.open(at, Open::List(at, Vec::new())),
+            Event::SequenceStart(..) => self.open(at, OpenNode::List(at, Vec::new())),
             Event::MappingStart(..) => {
-                self.open(at, Open::Map { at, entries: Vec::new(), seen: HashSet::new(), key: None })
+                self.open(at, OpenNode::Map { at, entries: Vec::new(), seen: HashSet::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 match self.open.pop() {
-                    Some(Open::List(at, items)) => self.add(Node { at, kind: Kind::List(items) }),
-                    Some(Open::Map { at, entries, .. }) => self.add(Node { at, kind: Kind::Map(entries) }),
+                    Some(OpenNode::List(at, items)) => self.add(Node { at, kind: Kind::List(items) }),
+                    Some(OpenNode::Map { at, entries, .. }) => self.add(Node { at, kind: Kind::Map(entries) }),
                     None => {}
                 }
                 Ok(())
@@ -123,7 +123,7 @@ impl Builder<'_> {
         }
     }
 
-    fn plain(&mut self, at: Place, anchor: usize, tag: bool) -> Result<(), Diagnostic> {
+    fn plain(&mut self, at: Location, anchor: usize, tag: bool) -> Result<(), Diagnostic> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return Err(self.refuse(at, "is more than a million keys and values", "join neighbouring networks"));
@@ -137,8 +137,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn open(&mut self, at: Place, open: Open) -> Result<(), Diagnostic> {
-        if let Some(Open::Map { key: None, .. }) = self.open.last() {
+    fn open(&mut self, at: Location, open: OpenNode) -> Result<(), Diagnostic> {
+        if let Some(OpenNode::Map { key: None, .. }) = self.open.last() {
             return Err(self.refuse(at, "is a list or map used as a key", "put the key in quotes"));
         }
         if self.open.len() >= MAX_DEPTH {
@@ -148,14 +148,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Place) -> Result<(), Diagnostic> {
-        if let (Some(Open::Map { key: None, .. }), "", ScalarStyle::Plain) = (self.open.last(), text, style) {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, at: Location) -> Result<(), Diagnostic> {
+        if let (Some(OpenNode::Map { key: None, .. }), "", ScalarStyle::Plain) = (self.open.last(), text, style) {
             return Err(self.refuse(at, "has no key before the colon", "write one"));
         }
-        if let Some(Open::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
-            *key = Some(Key { text: text.into(), at, plain: style == ScalarStyle::Plain });
+        if let Some(OpenNode::Map { seen, key: key @ None, .. }) = self.open.last_mut() {
+            *key = Some(PendingKey { text: text.into(), at, plain: style == ScalarStyle::Plain });
             if !seen.insert(text.into()) {
-                let diagnostic = self.refuse(at, "stands twice", "remove one of the two");
+                let diagnostic = self.refuse(at, "appears twice", "remove one of the two");
                 self.diagnostics.push(diagnostic);
             }
             return Ok(());
@@ -164,7 +164,7 @@ impl Builder<'_> {
         let null = plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if null && !self.open.is_empty() {
             let key = match self.open.last() {
-                Some(Open::Map { key: Some(key), .. }) => help::missing_space(&key.text),
+                Some(OpenNode::Map { key: Some(key), .. }) => help::missing_space(&key.text),
                 _ => None,
             };
             let help = key.unwrap_or_else(|| match text {
@@ -180,49 +180,49 @@ impl Builder<'_> {
 
     fn add(&mut self, node: Node) {
         match self.open.last_mut() {
-            Some(Open::List(_, items)) => items.push(node),
-            Some(Open::Map { entries, key, .. }) => {
-                if let Some(Key { text: key, at: key_at, plain }) = key.take() {
-                    entries.push(Entry { key, key_at, plain, node });
+            Some(OpenNode::List(_, items)) => items.push(node),
+            Some(OpenNode::Map { entries, key, .. }) => {
+                if let Some(PendingKey { text: key, at: key_at, plain }) = key.take() {
+                    entries.push(MapEntry { key, key_at, plain, node });
                 }
             }
             None => self.root = Some(node),
         }
     }
 
-    fn refuse(&self, at: Place, message: &str, help: &str) -> Diagnostic {
+    fn refuse(&self, at: Location, message: &str, help: &str) -> Diagnostic {
         let mut diagnostic = Diagnostic::whole(self.origin.clone(), message, help);
         (diagnostic.at, diagnostic.key) = (at.position(), self.path().to_string().into());
         diagnostic
     }
 
-    /// The way to the value that is being read.
+    /// The path of the value that is being read.
     fn path(&self) -> Path {
         let steps = self.open.iter().filter_map(|open| match open {
-            Open::List(_, items) => Some(Step::Index(items.len())),
-            Open::Map { key, .. } => key.as_ref().map(|key| Step::Key(key.text.to_string())),
+            OpenNode::List(_, items) => Some(Segment::Index(items.len())),
+            OpenNode::Map { key, .. } => key.as_ref().map(|key| Segment::Key(key.text.to_string())),
         });
         Path(steps.collect())
     }
 
     fn syntax(&self, error: &ScanError, text: &str) -> Diagnostic {
-        let at = within(place(*error.marker()), text);
+        let at = within(location(*error.marker()), text);
         let diagnostic = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
         help::syntax(diagnostic, text)
     }
 }
 
-/// Readers that miss something at the end of a text point at the line after its last.
-pub(super) fn within(at: Place, text: &str) -> Place {
+/// A location within the text: readers that miss something at its end point at the line after the last.
+pub(super) fn within(at: Location, text: &str) -> Location {
     let (count, last) = text.lines().zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
     if at.line <= count {
         return at;
     }
-    Place { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
+    Location { line: count, column: number(last.trim_end().chars().count()) + 1, ..at }
 }
 
-fn place(mark: Marker) -> Place {
-    Place { source: 0, line: number(mark.line()), column: number(mark.col()) + 1 }
+fn location(mark: Marker) -> Location {
+    Location { source: 0, line: number(mark.line()), column: number(mark.col()) + 1 }
 }
 
 fn number(n: usize) -> u32 {

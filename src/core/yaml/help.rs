@@ -1,17 +1,17 @@
-//! What was probably meant by text that is not YAML, or other YAML than it seems.
+//! What was probably meant by text that is not YAML, or is other YAML than it looks like.
 
-use super::{events, odd};
+use super::{events, invisible};
 use crate::diagnostic::{Diagnostic, Origin, Position};
 
-/// The same with what is probably wrong at the place where a reader stopped. An advice about characters that nobody
-/// sees is given only where following it helps.
+/// The diagnostic with help about what is probably wrong where a reader stopped. Invisible characters are blamed only
+/// where replacing them helps.
 pub(super) fn syntax(diagnostic: Diagnostic, text: &str) -> Diagnostic {
     let at = diagnostic.at.map_or(0, |at| at.line);
     let near = |line: u32| line == at || line + 1 == at;
-    if let Some(odd) = odd::all(text).into_iter().find(|odd| near(odd.at.line))
-        && events::stops(&odd::replaced(text)).is_none_or(|line| line > at)
+    if let Some(found) = invisible::all(text).into_iter().find(|found| near(found.at.line))
+        && events::stops(&invisible::replaced(text)).is_none_or(|line| line > at)
     {
-        return Diagnostic { at: Some(odd.at), help: odd.help(odd.at.line).into(), ..diagnostic };
+        return Diagnostic { at: Some(found.at), help: found.help(found.at.line).into(), ..diagnostic };
     }
     if let Some(tab) = indentation_with_a_tab(text, at) {
         let (message, help) = ("is indented with a tab".into(), "use spaces, as YAML demands".into());
@@ -32,22 +32,22 @@ pub(super) fn syntax(diagnostic: Diagnostic, text: &str) -> Diagnostic {
     Diagnostic { help: help.into(), ..diagnostic }
 }
 
-/// The same with what is wrong in place of what seems so: where the text would be in order with plain spaces, it is
-/// not about a value that is missing, or a key that stands twice.
+/// Where the text would be in order with plain spaces, the help is about the invisible character, not about the
+/// missing value or duplicate key that it looks like.
 pub(super) fn form(diagnostics: Vec<Diagnostic>, text: &str, origin: &Origin) -> Vec<Diagnostic> {
-    let odd = odd::all(text);
-    if odd.is_empty() || events::tree(&odd::replaced(text), origin).is_err() {
+    let invisible = invisible::all(text);
+    if invisible.is_empty() || events::tree(&invisible::replaced(text), origin).is_err() {
         return diagnostics;
     }
     let corrected = |diagnostic: Diagnostic| {
         let line = diagnostic.at.map_or(0, |at| at.line);
-        let odd = odd.iter().min_by_key(|odd| odd.at.line.abs_diff(line));
-        odd.map_or(diagnostic.clone(), |odd| Diagnostic { help: odd.help(line).into(), ..diagnostic })
+        let nearest = invisible.iter().min_by_key(|found| found.at.line.abs_diff(line));
+        nearest.map_or(diagnostic.clone(), |found| Diagnostic { help: found.help(line).into(), ..diagnostic })
     };
     diagnostics.into_iter().map(corrected).collect()
 }
 
-/// A tab in the indentation of this line or the one above, if spaces in its place, be it one or eight, would help.
+/// A tab in the indentation of this line or the one above, if replacing it by 1, 2, 4 or 8 spaces would help.
 fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
     let tab = text.lines().zip(1..).filter(|(_, line)| *line == at || *line + 1 == at).find_map(|(line, number)| {
         let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
@@ -58,10 +58,10 @@ fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
     tab.filter(|_| [1, 2, 4, 8].into_iter().any(helps))
 }
 
-/// `allow:10.0.0.0/8` is a value for YAML; whoever wrote it meant a key.
+/// `allow:10.0.0.0/8` is a single value to YAML; a key and a value were meant.
 pub(super) fn missing_space(line: &str) -> Option<String> {
     let start = line.trim_start().trim_start_matches("- ").trim_start();
-    // Between braces, a key may also stand behind a comma.
+    // Between braces, a key may also follow a comma.
     let (first, flow) = start.split_once('{').unwrap_or((start, ""));
     [first].into_iter().chain(flow.split(['{', ','])).find_map(|part| {
         let (key, rest) = part.trim_start().split_once(':')?;
@@ -71,13 +71,13 @@ pub(super) fn missing_space(line: &str) -> Option<String> {
     })
 }
 
-/// A word as keys are, and not the start of an IPv6 address.
+/// Whether this looks like a key, and not like the start of an IPv6 address.
 fn is_key(word: &str) -> bool {
     word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         && word.bytes().any(|b| b.is_ascii_lowercase() && b > b'f')
 }
 
-/// A value that YAML takes for an alias.
+/// A value that YAML reads as an alias.
 fn with_a_star(line: &str) -> Option<&str> {
     let code = line.split_once(" #").map_or(line, |(code, _)| code);
     code.split([' ', '\t', ',', '[', ']', '{', '}']).find(|word| word.starts_with('*'))

@@ -1,18 +1,17 @@
-//! What the two readers have in common: the structure in which they agree, and each scalar's text as it was written.
+//! Joins what the two readers have read: the structure, in which they must agree, and each scalar's text as written.
 //!
-//! serde_yaml decides what a plain scalar is and then has forgotten how it was written: `1.10` is 1.1, `0x1F` is 31,
-//! and a number of 30 digits is an error. To us most scalars are text, so the text is saphyr-parser's; who wants a
-//! number or a truth value has serde_yaml read it from the text ([`super::typed`]).
+//! serde_yaml turns plain scalars into numbers and loses how they were written: `1.10` is 1.1, `0x1F` is 31, and a
+//! number of 30 digits is an error. Most of our scalars are text, so the text is taken from saphyr-parser; a number or
+//! a truth value is read from that text by serde_yaml ([`super::typed`]).
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
-use super::tree::{Kind, Node, Place};
+use super::tree::{Kind, Location, Node};
 
-/// A document as serde_yaml sees it. Keys stand in their order, and may be equal: that they are not is checked by
-/// their text.
+/// A document as serde_yaml reads it. Keys keep their order and may be equal; duplicates are found by their text.
 pub(super) enum Raw {
     Null,
     Text(String),
@@ -22,9 +21,9 @@ pub(super) enum Raw {
     Map(Vec<(Raw, Raw)>),
 }
 
-/// The values, all scalars as text, or the place of the first about which the readers disagree. The texts are taken
-/// out of `node`.
-pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Place> {
+/// The values, all scalars as text, or the location of the first about which the readers disagree. Moves the texts out
+/// of `node`.
+pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Location> {
     let disagree = Err(node.at);
     match (&mut node.kind, raw) {
         (Kind::Null, Raw::Null) => Ok(Value::Null),
@@ -50,7 +49,7 @@ pub(super) fn join(node: &mut Node, raw: Raw) -> Result<Value, Place> {
     }
 }
 
-/// The text, if both mean the same.
+/// The text, if both readers agree about it.
 fn scalar(text: Box<str>, plain: bool, raw: Raw) -> Option<String> {
     match raw {
         Raw::Text(original) if is_same(&text, &original) => Some(original),
@@ -59,11 +58,10 @@ fn scalar(text: Box<str>, plain: bool, raw: Raw) -> Option<String> {
     }
 }
 
-/// saphyr-parser was shown spaces in place of tabs, and ends a block at the end of the file with a newline that is not
-/// there.
+/// saphyr-parser got spaces in place of tabs, and adds a newline to a block at the end of a file.
 fn is_same(text: &str, original: &str) -> bool {
-    let shown = |text: &str| text.replace('\t', " ");
-    text == original || [text, text.strip_suffix('\n').unwrap_or(text)].map(shown).contains(&shown(original))
+    let spaced = |text: &str| text.replace('\t', " ");
+    text == original || [text, text.strip_suffix('\n').unwrap_or(text)].map(spaced).contains(&spaced(original))
 }
 
 impl<'de> Deserialize<'de> for Raw {

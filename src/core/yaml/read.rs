@@ -1,18 +1,19 @@
-//! Values → a Rust type, with every problem told: what serde refuses is noted, taken out, and the rest read again.
+//! Values → a Rust type. What serde refuses is reported and removed, and the rest is read again, so that all mistakes
+//! are reported at once.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde_path_to_error::Segment as SerdeSegment;
 use serde_yaml::Value;
 
-use super::events::MAX_PROBLEMS;
-use super::tree::{Kind, Node, Path, Place, Step, scalar_text};
+use super::events::MAX_DIAGNOSTICS;
+use super::tree::{Kind, Location, Node, Path, Segment, scalar_text};
 use super::{Document, ValueError, help};
 use crate::diagnostic::{Diagnostic, nearest};
 
 impl Document {
-    /// Reads as much as can be read; what cannot is left out and told in `problems`.
+    /// Reads as much as can be read; what cannot is left out and reported in `diagnostics`.
     pub fn read<T: DeserializeOwned + Default>(&self, diagnostics: &mut Vec<Diagnostic>) -> T {
         let mut value = Cow::Borrowed(&self.value);
         let mut live = Cow::Borrowed(&self.root);
@@ -22,65 +23,65 @@ impl Document {
                 Err(error) => error,
             };
             let path = path_of(error.path());
-            diagnostics.push(self.told(&live, &value, &path, &error.inner().to_string()));
+            diagnostics.push(self.refused(&live, &value, &path, &error.inner().to_string()));
             let removed = remove(live.to_mut(), value.to_mut(), &path.0);
-            if !removed || diagnostics.len() >= MAX_PROBLEMS {
+            if !removed || diagnostics.len() >= MAX_DIAGNOSTICS {
                 return T::default();
             }
         }
     }
 
-    fn told(&self, live: &Node, value: &Value, path: &Path, error: &str) -> Diagnostic {
-        let (mut place, _) = live.find_nearest(path);
+    fn refused(&self, live: &Node, value: &Value, path: &Path, error: &str) -> Diagnostic {
+        let (mut location, _) = live.find_nearest(path);
         let (mut text, value_error) = (None, translate(error));
         if error.starts_with("unknown field") {
-            place = key_place(live, path).unwrap_or(place);
+            location = key_location(live, path).unwrap_or(location);
         } else if ValueError::split(error).is_some() {
             text = scalar_text(value, path);
         }
-        let mut diagnostic = Diagnostic::whole(self.origin(place), value_error.message, value_error.help);
-        (diagnostic.at, diagnostic.value) = (place.position(), text.map(Into::into));
+        let mut diagnostic = Diagnostic::whole(self.origin(location), value_error.message, value_error.help);
+        (diagnostic.at, diagnostic.value) = (location.position(), text.map(Into::into));
         diagnostic.key = self.written_path(live, path).to_string().into();
-        self.with_odd(diagnostic)
+        self.with_invisible(diagnostic)
     }
 
-    /// `path` is a path in what is left of the document; the same as the operator counts it.
+    /// The path in the whole document of what is at `path` in the part that is left: list elements were removed.
     fn written_path(&self, live: &Node, path: &Path) -> Path {
         let (mut node, mut whole) = (Some(live), Some(&self.root));
-        let steps = path.0.iter().map(|step| {
-            node = node.and_then(|node| node.child(step));
-            let step = match (step, node, whole.map(|whole| &whole.kind)) {
-                (Step::Index(index), Some(node), Some(Kind::List(items))) => {
-                    Step::Index(items.iter().position(|item| item.at == node.at).unwrap_or(*index))
+        let segments = path.0.iter().map(|segment| {
+            node = node.and_then(|node| node.child(segment));
+            let segment = match (segment, node, whole.map(|whole| &whole.kind)) {
+                (Segment::Index(index), Some(node), Some(Kind::List(items))) => {
+                    Segment::Index(items.iter().position(|item| item.at == node.at).unwrap_or(*index))
                 }
-                _ => step.clone(),
+                _ => segment.clone(),
             };
-            whole = whole.and_then(|whole| whole.child(&step));
-            step
+            whole = whole.and_then(|whole| whole.child(&segment));
+            segment
         });
-        Path(steps.collect())
+        Path(segments.collect())
     }
 }
 
 fn path_of(path: &serde_path_to_error::Path) -> Path {
-    let steps = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Key(key.clone())),
-        Segment::Enum { .. } | Segment::Unknown => None,
+    let segments = path.iter().filter_map(|segment| match segment {
+        SerdeSegment::Seq { index } => Some(Segment::Index(*index)),
+        SerdeSegment::Map { key } => Some(Segment::Key(key.clone())),
+        SerdeSegment::Enum { .. } | SerdeSegment::Unknown => None,
     });
-    Path(steps.collect())
+    Path(segments.collect())
 }
 
-fn key_place(root: &Node, path: &Path) -> Option<Place> {
+fn key_location(root: &Node, path: &Path) -> Option<Location> {
     let (last, parents) = path.0.split_last()?;
     let parent = root.find(&Path(parents.to_vec()))?;
     match last {
-        Step::Key(key) => parent.entry(key).map(|entry| entry.key_at),
-        Step::Index(_) => None,
+        Segment::Key(key) => parent.entry(key).map(|entry| entry.key_at),
+        Segment::Index(_) => None,
     }
 }
 
-/// serde's words in an operator's.
+/// serde's message, in words that an operator of YAML files knows.
 fn translate(error: &str) -> ValueError {
     if let Some(error) = ValueError::split(error) {
         return error;
@@ -109,13 +110,13 @@ fn translate(error: &str) -> ValueError {
     }
 }
 
-/// Takes what stands at `path` out of both trees.
-fn remove(node: &mut Node, value: &mut Value, path: &[Step]) -> bool {
-    let Some((step, rest)) = path.split_first() else {
+/// Removes what is at `path` from both trees.
+fn remove(node: &mut Node, value: &mut Value, path: &[Segment]) -> bool {
+    let Some((segment, rest)) = path.split_first() else {
         return false;
     };
-    match (&mut node.kind, value, step) {
-        (Kind::List(items), Value::Sequence(values), Step::Index(index)) => {
+    match (&mut node.kind, value, segment) {
+        (Kind::List(items), Value::Sequence(values), Segment::Index(index)) => {
             if rest.is_empty() && *index < items.len().min(values.len()) {
                 items.remove(*index);
                 values.remove(*index);
@@ -123,7 +124,7 @@ fn remove(node: &mut Node, value: &mut Value, path: &[Step]) -> bool {
             }
             items.get_mut(*index).zip(values.get_mut(*index)).is_some_and(|(node, value)| remove(node, value, rest))
         }
-        (Kind::Map(entries), Value::Mapping(map), Step::Key(key)) => {
+        (Kind::Map(entries), Value::Mapping(map), Segment::Key(key)) => {
             let Some(at) = entries.iter().position(|entry| *entry.key == **key) else {
                 return false;
             };

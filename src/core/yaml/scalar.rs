@@ -1,4 +1,4 @@
-//! Typed single values and lists of them, with errors that say what to write instead.
+//! Typed scalars and lists of them, with errors that say what to write instead.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Vi
 
 use crate::diagnostic;
 
-/// Stands between message and help in the text of a serde error, which is all that serde carries through.
+/// Separates message and help in the text of a serde error, which is all that serde passes on.
 const SEPARATOR: char = '\u{1e}';
 
 /// What is wrong with a value (as a sentence about it) and what to write instead.
@@ -20,7 +20,7 @@ pub struct ValueError {
 
 /// A value that is written as one YAML scalar.
 pub trait FromScalar: Sized {
-    /// What is expected, for a message about a list or map in its place.
+    /// What is expected, for the message when there is a list or map instead.
     const EXPECTED: &'static str;
 
     fn from_scalar(text: &str) -> Result<Self, ValueError>;
@@ -30,11 +30,11 @@ pub trait FromScalar: Sized {
     fn schema() -> serde_json::Value;
 }
 
-/// Deserialises what [`FromScalar`] reads. Every scalar of a document is text, as it was written.
+/// Deserialises what [`FromScalar`] reads. Every scalar of a document is text, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read<T>(pub T);
 
-/// A list, or one value, or several in one text with commas between.
+/// A list, or one value, or several in one text separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Many<T>(pub Vec<T>);
 
@@ -43,7 +43,7 @@ impl ValueError {
         Self { message: message.into(), help: help.into() }
     }
 
-    /// About one of several with commas between: the others stay as they are.
+    /// The error about `part`, one of several values separated by commas: the others may stay.
     pub fn in_part(&self, part: &str) -> Self {
         Self::new(format!("has {part:?} in it, which {}", self.message), format!("in its place, {}", self.help))
     }
@@ -59,27 +59,14 @@ impl fmt::Display for ValueError {
     }
 }
 
-impl FromScalar for String {
-    const EXPECTED: &'static str = "a single value";
-
-    fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        Ok(text.to_owned())
-    }
-
-    #[cfg(test)]
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
-/// A number or a truth value as YAML has it: `0x1F` is 31, `True` is true.
+/// A number or a truth value by the rules of YAML: `0x1F` is 31, `True` is true.
 pub fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
-    // No other text is read as one, and nothing else of YAML is wanted here.
+    // Other text is neither, and no other syntax of YAML is wanted here.
     let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     if is_plain { serde_yaml::from_str(text).ok() } else { None }
 }
 
-/// A number: also one with zeros in front, which is text to YAML.
+/// A number, also one with leading zeros, which YAML reads as text.
 pub fn number<T: FromStr + DeserializeOwned>(text: &str) -> Option<T> {
     text.parse().ok().or_else(|| typed(text))
 }
@@ -143,8 +130,8 @@ impl<'de, T: FromScalar> Visitor<'de> for ManyVisitor<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-        let told = |part: &str, error: ValueError| if parts.len() > 1 { error.in_part(part) } else { error };
-        parts.iter().map(|part| T::from_scalar(part).map_err(|error| E::custom(told(part, error)))).collect()
+        let in_part = |part: &str, error: ValueError| if parts.len() > 1 { error.in_part(part) } else { error };
+        parts.iter().map(|part| T::from_scalar(part).map_err(|error| E::custom(in_part(part, error)))).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 /// Compares `conf/NAME` with the schema of `T`, or writes it.
+#[expect(clippy::disallowed_methods, reason = "a test of files in the repository")]
 pub(crate) fn assert_current<T: JsonSchema>(name: &str, title: &str) {
     let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
     let mut schema = schema.to_value();
@@ -23,7 +24,7 @@ pub(crate) fn assert_current<T: JsonSchema>(name: &str, title: &str) {
     assert!(shipped == text, "conf/{name} is not current: run UPDATE_SCHEMAS=1 cargo test schema");
 }
 
-/// An absent key is no null for us: a key without a value is refused.
+/// An absent key is not null: a key without a value is refused.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {

@@ -1,13 +1,13 @@
-//! From bytes to text: bounded, UTF-8, without a byte order mark, or a problem that says what to do.
+//! From bytes to text: bounded, UTF-8, without a byte order mark. Otherwise a diagnostic that says what to do.
 
 use std::io::{self, ErrorKind};
 
 use crate::diagnostic::{Diagnostic, Origin, Position};
 
-/// Largest text taken, in bytes. 100 000 rules of one line each are about 2 MiB.
+/// Largest text accepted, in bytes. 100 000 rules of one line each are about 2 MiB.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// UTF-8 without its byte order mark.
+/// The bytes as UTF-8 text without its byte order mark; at most [`MAX_BYTES`].
 pub fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Diagnostic> {
     if bytes.len() > MAX_BYTES {
         let help = "join neighbouring networks into larger ones, or split the list";
@@ -20,7 +20,7 @@ pub fn text(bytes: Vec<u8>, origin: Origin) -> Result<String, Diagnostic> {
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
-/// A file that cannot be read.
+/// The diagnostic for a file that cannot be read.
 pub fn unreadable(error: &io::Error, origin: Origin) -> Diagnostic {
     match error.kind() {
         ErrorKind::NotFound => Diagnostic::whole(origin, "does not exist", "name the file that you mean, or create it"),

@@ -1,4 +1,4 @@
-//! What is refused, where it is said to stand, and that two readers agree about the rest.
+//! What is refused, at which location, and that the two readers agree about the rest.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::*;
 
 fn diagnostics(text: &str) -> Vec<String> {
     match Document::parse(text, Origin::file("a.yaml")) {
-        Ok(document) => panic!("taken: {document:?}"),
+        Ok(document) => panic!("accepted: {document:?}"),
         Err(diagnostics) => diagnostics.iter().map(ToString::to_string).collect(),
     }
 }
@@ -18,7 +18,7 @@ fn bytes(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_yaml_has_beyond_values_is_refused_at_its_place() {
+fn what_yaml_has_beyond_values_is_refused_with_its_location() {
     for (text, expected) in [
         ("a: 1\nb: &x 2\n", "a.yaml:2:4: b: has an anchor (`&`)"),
         ("a: *x\n", "a.yaml:1:4: "),
@@ -26,8 +26,8 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("a: !!str 1\n", "a.yaml:1:4: a: has a tag (`!`)"),
         ("a: !env X\n", "has a tag (`!`)"),
         ("a: 1\n---\nb: 2\n", "a.yaml:2:1: starts a second YAML document"),
-        ("a: 1\nb: 2\na: 3\n", "a.yaml:3:1: a: stands twice"),
-        ("a: { b: 1, \"b\": 2 }\n", "a.yaml:1:12: a.b: stands twice"),
+        ("a: 1\nb: 2\na: 3\n", "a.yaml:3:1: a: appears twice"),
+        ("a: { b: 1, \"b\": 2 }\n", "a.yaml:1:12: a.b: appears twice"),
         ("? [a]\n: 1\n", "used as a key"),
         ("a: 1\n: 2\n", "a.yaml:2:1: has no key before the colon; write one"),
         ("a:\n", "a: has no value"),
@@ -59,18 +59,18 @@ fn what_yaml_has_beyond_values_is_refused_at_its_place() {
         ("rules:[]\n", "; a space is missing after the colon: write `rules: []`"),
         ("a: {\n  face:b00c::, b: [\n", "put IPv6 addresses in quotes"),
     ] {
-        let told = diagnostics(text);
-        assert!(told.iter().any(|line| line.contains(expected)), "{text:?}\n{told:#?}");
+        let lines = diagnostics(text);
+        assert!(lines.iter().any(|line| line.contains(expected)), "{text:?}\n{lines:#?}");
     }
 }
 
 #[test]
-fn all_duplicates_and_empty_values_are_told() {
+fn all_duplicates_and_empty_values_are_reported() {
     assert_eq!(diagnostics("a: 1\na: 2\nb:\nc: 3\nc: 4\n").len(), 3);
 }
 
 #[test]
-fn what_looks_odd_but_is_clear_is_taken() {
+fn unusual_but_clear_text_is_accepted() {
     let read = |text: &str| {
         let mut diagnostics = Vec::new();
         let values: BTreeMap<String, Many<String>> =
@@ -89,9 +89,9 @@ fn what_looks_odd_but_is_clear_is_taken() {
     assert_eq!(read("a: \"x\" # \t# comment\n"), ["x"]);
 }
 
-/// YAML allows them there, or the value is one that was lost by being typed.
+/// YAML allows tabs there; text that looks like a number must not become one.
 #[test]
-fn tabs_between_tokens_and_texts_of_any_look_are_taken_as_written() {
+fn tabs_between_tokens_and_text_that_looks_typed_are_read_as_written() {
     let read = |text: &str| {
         let mut diagnostics = Vec::new();
         let read = Document::parse(text, Origin::file("a.yaml"));
@@ -128,9 +128,9 @@ fn tabs_between_tokens_and_texts_of_any_look_are_taken_as_written() {
     assert_eq!(read("1.10: a\n1.1: b\n0x10: c\n16: d\n"), r#"{"1.10":"a","1.1":"b","0x10":"c","16":"d"}"#);
 }
 
-/// Whoever follows the advice is done.
+/// Following the help must be enough.
 #[test]
-fn characters_that_nobody_sees_are_named_where_they_are() {
+fn invisible_characters_are_named_with_their_location() {
     #[derive(Debug, Default, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
@@ -144,7 +144,7 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
         allow: Read<ipnet::IpNet>,
         name: Option<Read<String>>,
     }
-    let told = |text: &str| {
+    let read = |text: &str| {
         let mut diagnostics = Vec::new();
         match Document::parse(text, Origin::file("a.yaml")) {
             Ok(document) => drop(document.read::<File>(&mut diagnostics)),
@@ -187,11 +187,12 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
         ("*rules:\n- allow: 10.0.0.0/8\n", (1, 1), "remove the zero-width space (U+200B) in column 1"),
     ] {
         let text = text.replace('_', "\u{a0}").replace('*', "\u{200b}");
-        let diagnostics = told(&text);
+        let diagnostics = read(&text);
         assert!(diagnostics.iter().any(|diagnostic| &*diagnostic.help == help), "{text:?}: {diagnostics:?}");
         let (line, column) = at;
-        let plain =
-            odd::replaced(&text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>());
+        let plain = invisible::replaced(
+            &text.lines().nth(line - 1).unwrap().chars().skip(column - 1).take(1).collect::<String>(),
+        );
         let fixed: Vec<String> = text
             .lines()
             .zip(1..)
@@ -202,14 +203,14 @@ fn characters_that_nobody_sees_are_named_where_they_are() {
                 false => source.to_owned(),
             })
             .collect();
-        // What stood in indentation may be a space too many now, which is another matter.
+        // In indentation, what was replaced may now be a space too many, which is another error.
         if column > 3 || line == 1 {
-            assert!(told(&(fixed.join("\n") + "\n")).is_empty(), "{fixed:?}");
+            assert!(read(&(fixed.join("\n") + "\n")).is_empty(), "{fixed:?}");
         }
     }
-    // In a comment they do no harm, and are no reason for anything.
-    assert!(told("rules:\n- allow: 10.0.0.0/8 # \u{a0}x\n").is_empty());
-    assert!(!told("rules:\n- allow: 10.0.0.0/99 # \u{a0}x\n")[0].help.contains("no-break"));
+    // In a comment they do no harm, and are not blamed.
+    assert!(read("rules:\n- allow: 10.0.0.0/8 # \u{a0}x\n").is_empty());
+    assert!(!read("rules:\n- allow: 10.0.0.0/99 # \u{a0}x\n")[0].help.contains("no-break"));
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn numbers_and_truth_values_are_those_of_yaml() {
 }
 
 #[test]
-fn text_comes_as_utf8_and_bounded() {
+fn text_must_be_utf8_and_is_bounded() {
     assert_eq!(
         bytes(b"a: 1\nb: caf\xe9 # Latin-1\n"),
         "a.yaml:2:7: is not UTF-8: byte 0xe9 here is 'é' in Latin-1; save the file as UTF-8"
@@ -249,7 +250,7 @@ fn text_comes_as_utf8_and_bounded() {
 fn depth_and_number_of_nodes_are_bounded() {
     let deep = |levels: usize| format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(diagnostics(&deep(16))[0].contains("nested deeper than 16 levels"));
-    // The reader's own limit, before ours is asked.
+    // saphyr-parser's own limit is reached before ours.
     assert!(diagnostics(&deep(100_000))[0].contains("recursion limit exceeded"));
     assert!(Document::parse(&deep(15), Origin::Defaults).is_ok());
     let wide = format!("a: [{}]", "1,".repeat(1_000_001));
@@ -267,11 +268,11 @@ fn a_variable_goes_to_its_path_and_creates_what_is_missing() {
         (&["a", "b", "9"][..], "q", "a.b[9]: has no element 9: it has 2, counted from 0, and 2 would add one"),
         (&["a", "b", "0", "e"][..], "q", "a.b[0].e: cannot be set"),
         (&["a"][..], "", "a: has no value"),
-        (&["a"][..], "{ b: 1, b: 2 }", "a.b: stands twice"),
+        (&["a"][..], "{ b: 1, b: 2 }", "a.b: appears twice"),
         (&["a", "b"][..], "[", "is not YAML"),
     ] {
-        let told = set(path, value).unwrap_err().iter().map(ToString::to_string).collect::<String>();
-        assert!(told.contains(part) && told.starts_with("environment variable V: "), "{told}");
+        let lines = set(path, value).unwrap_err().iter().map(ToString::to_string).collect::<String>();
+        assert!(lines.contains(part) && lines.starts_with("environment variable V: "), "{lines}");
     }
     let mut none = Vec::new();
     let read: BTreeMap<String, serde_yaml::Value> = document.read(&mut none);
@@ -279,7 +280,7 @@ fn a_variable_goes_to_its_path_and_creates_what_is_missing() {
 }
 
 #[test]
-fn problems_count_list_elements_as_the_operator_does() {
+fn paths_count_list_elements_as_the_operator_does() {
     #[derive(Debug, Default, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Numbers {

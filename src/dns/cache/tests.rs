@@ -412,8 +412,7 @@ fn a_worker_remembers_no_more_than_it_may() {
 }
 
 fn client(last: u8) -> Option<ClientKey> {
-    let addr = (Ipv4Addr::new(192, 0, 2, last), 1).into();
-    Some(ClientKey::from(&Client { peer: addr, addr, endpoint: None }))
+    Some(ClientKey::from(&Client::new((Ipv4Addr::new(192, 0, 2, last), 1).into(), None)))
 }
 
 mod budget;

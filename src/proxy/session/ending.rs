@@ -24,7 +24,7 @@ impl Session<'_> {
         for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
             stream.reset_when_dropped();
         }
-        let idle = worker.config().timeouts.idle;
+        let idle = worker.config().timeouts.idle.get();
         let delivered = |stream, is_reset| async move {
             if is_reset {
                 delivered(stream, idle).await;
@@ -81,7 +81,7 @@ async fn end_towards_client(stream: &Stream, worker: &Worker, close: Close) {
     stream.finish();
     // A cut, or silence: there is no pace to follow.
     let unhurried = matches!(close, Close::Done | Close::DrainIdle | Close::UpstreamReset);
-    let mut delivered = pin!(delivered(stream, worker.config().timeouts.idle));
+    let mut delivered = pin!(delivered(stream, worker.config().timeouts.idle.get()));
     let mut discarded = pin!(discard_all(stream, scratch));
     let over = race(&mut delivered, &mut discarded);
     race(over, pin!(patience(worker, unhurried))).await;

@@ -40,7 +40,7 @@ pub(super) struct Admitted {
 impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
     pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
-        let deadline = self.worker.config().timeouts.handshake;
+        let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.add();
         let mut local = false;
         let preface = async {
@@ -85,9 +85,9 @@ impl Session<'_> {
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer;
         if self.listener.proxy_protocol == ProxyProtocol::Off {
-            return Ok(Client { peer, addr: peer, endpoint: None });
+            return Ok(Client::new(peer, None));
         }
-        if !self.worker.config().trusted.contains(peer.ip()) {
+        if !self.worker.config().trusts(peer.ip()) {
             return Err(Outcome::Refused(RefuseReason::UntrustedPeer));
         }
         let preread = Preread {
@@ -111,9 +111,9 @@ impl Session<'_> {
             Header::Local => {
                 *local = true;
                 ahead.begin(self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
-                Ok(Client { peer, addr: peer, endpoint: None })
+                Ok(Client::new(peer, None))
             }
-            Header::Proxy { source, endpoint, .. } => Ok(Client { peer, addr: source, endpoint }),
+            Header::Proxy(client) => Ok(client),
         }
     }
 

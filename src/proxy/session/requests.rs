@@ -14,8 +14,8 @@ use latticegate_core::config;
 use latticegate_core::outcome::RefuseReason::{self, BodyMalformed, NameDenied, Overloaded};
 use latticegate_core::outcome::Side;
 use latticegate_core::protocol::http_head;
-use latticegate_core::protocol::http_response::{Progress as Response, Responses};
-use latticegate_core::protocol::http_stream::{HttpStream, Progress};
+use latticegate_core::protocol::http_response::{ResponseProgress, Responses};
+use latticegate_core::protocol::http_stream::{HttpStream, RequestProgress};
 
 /// Both sides of one HTTP/1 connection.
 #[derive(Debug)]
@@ -54,20 +54,20 @@ impl HttpFilter for Requests<'_> {
     fn request(&mut self, bytes: &[u8]) -> FilterStatus {
         loop {
             match self.exchange.requests.advance(bytes) {
-                Progress::Forward(n) => {
+                RequestProgress::Forward(n) => {
                     // What is behind them is asked about next.
                     let _ = self.buffered.hold(0);
                     return FilterStatus::Pass(n);
                 }
                 // Kept in a buffer that grows by doubling.
-                Progress::NeedMore if self.buffered.hold(bytes.len().saturating_mul(2)).is_ok() => {
+                RequestProgress::NeedMore if self.buffered.hold(bytes.len().saturating_mul(2)).is_ok() => {
                     return FilterStatus::NeedMore;
                 }
-                Progress::NeedMore => {
+                RequestProgress::NeedMore => {
                     *self.detail = Some(EvictionReason::Bytes.detail().into());
                     return self.refuse(Overloaded);
                 }
-                Progress::Request { .. } => {
+                RequestProgress::Request { .. } => {
                     self.request.set(refuse::Request::of(bytes));
                     if !self.is_allowed() {
                         return self.refuse(NameDenied);
@@ -77,7 +77,7 @@ impl HttpFilter for Requests<'_> {
                         responses.expect(expected);
                     }
                 }
-                Progress::Refuse(reason) => {
+                RequestProgress::Refuse(reason) => {
                     // What is wrong with a body is the answer to its own request.
                     if reason != BodyMalformed {
                         self.request.set(refuse::Request::of(bytes));
@@ -92,7 +92,7 @@ impl HttpFilter for Requests<'_> {
     fn response(&mut self, bytes: &[u8]) {
         let Exchange { requests, responses } = &mut *self.exchange;
         responses.follow(bytes);
-        if responses.progress() == Response::Opaque {
+        if responses.progress() == ResponseProgress::Opaque {
             requests.upgraded();
         }
         self.update();
@@ -117,9 +117,9 @@ impl HttpFilter for Requests<'_> {
 
     fn is_settled(&self) -> bool {
         match self.exchange.responses.progress() {
-            Response::Owed { requests, .. } => requests <= self.owed_to_the_refused(),
+            ResponseProgress::Owed { requests, .. } => requests <= self.owed_to_the_refused(),
             // Nothing can be said to the client that it would not take for a part of something else.
-            Response::Opaque | Response::Lost => true,
+            ResponseProgress::Opaque | ResponseProgress::Lost => true,
         }
     }
 
@@ -168,7 +168,8 @@ impl Requests<'_> {
     fn update(&mut self) {
         if self.refused {
             let owed = self.owed_to_the_refused();
-            *self.may_answer = self.exchange.responses.progress() == Response::Owed { requests: owed, begun: false };
+            *self.may_answer =
+                self.exchange.responses.progress() == ResponseProgress::Owed { requests: owed, begun: false };
         }
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.text("listener", &listener.name);
     line.address("peer", record.peer);
     if let Some(client) = &record.client {
-        line.ip("client", client.addr.ip());
-        line.number("client_port", client.addr.port().into());
+        line.ip("client", client.ip.get());
+        line.number("client_port", client.port.into());
         line.text_if_any("vpce", client.endpoint.as_ref().map(|endpoint| endpoint.as_str()));
     }
     line.text_if_any("rule", record.rule.as_deref());
@@ -83,12 +83,12 @@ fn side(side: Side) -> &'static str {
 /// $server_port $status $upstream_addr $upstream_bytes_sent $upstream_bytes_received $session_time
 /// $upstream_connect_time`.
 pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
-    let client = record.client.as_ref().map(|client| client.addr);
+    let client = record.client.as_ref();
     let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
     now.timestamps.iso8601(out, now.time);
-    field(out, Some(record.peer.ip().to_canonical()), ascii::ip);
-    field(out, client.map(|client| client.ip()), ascii::ip);
-    field(out, client.map(|client| client.port().into()), ascii::decimal);
+    field(out, Some(record.peer.ip()), ascii::ip);
+    field(out, client.map(|client| client.ip.get()), ascii::ip);
+    field(out, client.map(|client| client.port.into()), ascii::decimal);
     out.extend_from_slice(b" TCP");
     field(out, Some(listener.bind.port().into()), ascii::decimal);
     field(out, Some(nginx_status(outcome).into()), ascii::decimal);

@@ -57,7 +57,7 @@ fn first_match(rules: &[(RuleId, &Rule)], client: &Client, listener: &ListenerVi
 fn matches(rule: &Rule, client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> bool {
     let source = match &rule.sources {
         Sources::All => true,
-        Sources::Networks(networks) => networks.iter().any(|network| network.contains(&client.addr.ip())),
+        Sources::Networks(networks) => networks.iter().any(|network| network.contains(&client.ip.get())),
     };
     let to = rule.to.iter().any(|pattern| match pattern {
         NamePattern::Exact(exact) => exact == name,
@@ -81,7 +81,7 @@ fn clients(rules: &[(RuleId, &Rule)]) -> Vec<Client> {
     addresses.extend(["198.51.100.9", "2001:db8::9"].map(|other| other.parse::<IpAddr>().unwrap()));
     let via = rules.iter().flat_map(|(_, rule)| rule.via.iter().copied().map(Some)).take(3);
     let endpoints: Vec<Option<EndpointId>> = via.chain([None, EndpointId::parse(b"vpce-other")]).collect();
-    let one = |addr: IpAddr, endpoint| Client { peer: (addr, 1).into(), addr: (addr, 2).into(), endpoint };
+    let one = |addr: IpAddr, endpoint| Client::new((addr, 2).into(), endpoint);
     addresses.iter().flat_map(|&addr| endpoints.iter().map(move |&endpoint| one(addr, endpoint))).collect()
 }
 

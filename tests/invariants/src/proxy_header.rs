@@ -1,6 +1,6 @@
 //! The PROXY v2 header: read a second time here, byte by byte, and compared.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::proxy_header::{Header, MAX_HEADER, parse};
@@ -24,12 +24,12 @@ fn judge(bytes: &[u8]) -> Verdict<Header> {
         let command = bytes[12];
         match value {
             Header::Local => assert_eq!(command, 0x20),
-            Header::Proxy { source, destination, endpoint } => {
+            Header::Proxy(client) => {
                 assert_eq!(command, 0x21);
-                assert_eq!((*source, *destination), addresses(bytes));
+                assert_eq!((client.ip.get(), client.port), source(bytes));
                 let sum = checksum_at(&bytes[..*len]);
                 assert!(sum.is_none_or(|at| bytes[at..at + 4] == crc32c(&bytes[..*len], at).to_be_bytes()));
-                if let Some(id) = endpoint {
+                if let Some(id) = client.endpoint {
                     let id = id.as_str().as_bytes();
                     assert!(!id.is_empty() && bytes[..*len].windows(id.len()).any(|window| window == id));
                 }
@@ -39,13 +39,13 @@ fn judge(bytes: &[u8]) -> Verdict<Header> {
     verdict
 }
 
-fn addresses(bytes: &[u8]) -> (SocketAddr, SocketAddr) {
+fn source(bytes: &[u8]) -> (IpAddr, u16) {
     let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let four = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap());
     let six = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).unwrap()).to_canonical();
     match bytes[13] {
-        0x11 => ((four(16), port(24)).into(), (four(20), port(26)).into()),
-        0x21 => ((six(16), port(48)).into(), (six(32), port(50)).into()),
+        0x11 => (four(16).into(), port(24)),
+        0x21 => (six(16), port(48)),
         family => panic!("family {family:#x} was believed"),
     }
 }

@@ -4,7 +4,7 @@
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::http_head;
-use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, Progress};
+use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, RequestProgress};
 
 use crate::simple_http::{end_of_chunks, find};
 
@@ -54,11 +54,11 @@ fn feed(bytes: &[u8], step: usize, in_bulk: bool) -> Option<Seen> {
             seen.forwarded += usize::try_from(moved).unwrap();
         }
         match stream.advance(&bytes[seen.forwarded..come]) {
-            Progress::Forward(len) => {
+            RequestProgress::Forward(len) => {
                 assert!(len > 0 && seen.forwarded + len <= come);
                 seen.forwarded += len;
             }
-            Progress::Request { len } => {
+            RequestProgress::Request { len } => {
                 let Verdict::Found { value: head, len: again } =
                     http_head::parse(&bytes[seen.forwarded..], PUBLIC_PORT)
                 else {
@@ -68,13 +68,17 @@ fn feed(bytes: &[u8], step: usize, in_bulk: bool) -> Option<Seen> {
                 seen.requests.push(seen.forwarded);
                 stream.allow();
             }
-            Progress::NeedMore if come == bytes.len() => return Some(seen),
-            Progress::NeedMore => {
+            RequestProgress::NeedMore if come == bytes.len() => return Some(seen),
+            RequestProgress::NeedMore => {
                 assert!(come - seen.forwarded < MAX_HELD, "{} bytes are held back", come - seen.forwarded);
                 come = (come + step).min(bytes.len());
             }
-            Progress::Refuse(reason) => {
-                assert_eq!(stream.advance(&bytes[seen.forwarded..]), Progress::Refuse(reason), "a refusal is final");
+            RequestProgress::Refuse(reason) => {
+                assert_eq!(
+                    stream.advance(&bytes[seen.forwarded..]),
+                    RequestProgress::Refuse(reason),
+                    "a refusal is final"
+                );
                 return Some(Seen { refused: Some(reason), ..seen });
             }
         }

@@ -1,12 +1,12 @@
 //! The upstream's side of a connection on port 80: however its bytes are cut, and whatever of the bodies passes unseen, the
 //! same is known of its responses; and a second, simple reader finds the end of each at the same place.
 
-use latticegate_core::protocol::http_response::{Expected, Progress, Responses};
+use latticegate_core::protocol::http_response::{Expected, ResponseProgress, Responses};
 
 use crate::simple_http::{end_of_chunks, find};
 
 /// The first byte says what was asked: two bits for each of four requests.
-pub fn check(bytes: &[u8]) -> Option<Progress> {
+pub fn check(bytes: &[u8]) -> Option<ResponseProgress> {
     let (&kinds, bytes) = bytes.split_first()?;
     let requests: Vec<Expected> =
         (0..4).map(|n| kinds >> (2 * n)).map(|bits| Expected { head: bits & 1 != 0, upgrade: bits & 2 != 0 }).collect();
@@ -16,7 +16,7 @@ pub fn check(bytes: &[u8]) -> Option<Progress> {
             assert_eq!(feed(&requests, bytes, step, in_bulk), whole, "cut by {step}, in bulk: {in_bulk}");
         }
     }
-    if let Progress::Owed { requests: owed, begun } = whole {
+    if let ResponseProgress::Owed { requests: owed, begun } = whole {
         let (mut at, mut found) = (0, 0);
         while let Some(end) = requests.get(found).and_then(|request| end_of_response(bytes, at, request.head)) {
             (at, found) = (end, found + 1);
@@ -27,7 +27,7 @@ pub fn check(bytes: &[u8]) -> Option<Progress> {
     Some(whole)
 }
 
-fn feed(requests: &[Expected], bytes: &[u8], step: usize, in_bulk: bool) -> Progress {
+fn feed(requests: &[Expected], bytes: &[u8], step: usize, in_bulk: bool) -> ResponseProgress {
     let mut stream = Responses::default();
     requests.iter().for_each(|request| stream.expect(*request));
     let mut at = 0;

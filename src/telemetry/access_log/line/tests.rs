@@ -30,11 +30,8 @@ fn record() -> Record {
 /// With everything that can be known.
 fn full_record() -> Record {
     let mut record = record();
-    record.client = Some(Client {
-        peer: record.peer,
-        addr: "[2001:db8::1]:40000".parse().unwrap(),
-        endpoint: EndpointId::parse(b"vpce-0123456789abcdef0"),
-    });
+    let endpoint = EndpointId::parse(b"vpce-0123456789abcdef0");
+    record.client = Some(Client::new("[2001:db8::1]:40000".parse().unwrap(), endpoint));
     record.rule = Some("ipcontrol.yaml:12".into());
     record.name = Some("orders.example.com".into());
     record.upstream = Some("169.254.171.10:443".parse().unwrap());

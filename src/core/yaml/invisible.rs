@@ -1,56 +1,56 @@
-//! Characters that an operator cannot see: white space that is none to YAML, characters of no width, and what no
-//! YAML file may hold. They come with text that is copied from a web page or a word processor.
+//! Invisible characters: white space that YAML does not count as such, characters of no width, and characters that YAML
+//! forbids. They come with text that was copied from a web page or a word processor.
 
 use crate::diagnostic::{Diagnostic, Origin, Position};
 
-/// One of them, and where it stands.
+/// An invisible character and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Odd {
+pub(super) struct InvisibleChar {
     pub(super) at: Position,
     char: char,
 }
 
-/// More than these are not remembered.
-const MOST: usize = 1000;
+/// Characters kept at most.
+const MAX_KEPT: usize = 1000;
 
-impl Odd {
-    /// What to do about it, seen from a line.
+impl InvisibleChar {
+    /// What to do about it; names its line where that is not `from`.
     pub(super) fn help(self, from: u32) -> String {
         let line = if self.at.line == from { String::new() } else { format!("line {}, ", self.at.line) };
-        format!("{} in {line}column {}", advice(self.char), self.at.column)
+        format!("{} in {line}column {}", help_for(self.char), self.at.column)
     }
 }
 
-/// All of them outside comments.
-pub(super) fn all(text: &str) -> Vec<Odd> {
+/// All invisible characters outside comments.
+pub(super) fn all(text: &str) -> Vec<InvisibleChar> {
     if text.is_ascii() {
         return Vec::new();
     }
-    let odd = |(line, number): (&str, u32)| {
+    let in_line = |(line, number): (&str, u32)| {
         let comment = if line.starts_with('#') { Some(0) } else { line.find(" #").or_else(|| line.find("\t#")) };
         let code = line.get(..comment.unwrap_or(line.len())).unwrap_or(line);
-        let places = code.chars().zip(1..).filter(|(c, _)| is_odd(*c));
-        places.map(|(char, column)| Odd { at: Position { line: number, column }, char }).collect::<Vec<_>>()
+        let found = code.chars().zip(1..).filter(|(c, _)| is_invisible(*c));
+        found.map(|(char, column)| InvisibleChar { at: Position { line: number, column }, char }).collect::<Vec<_>>()
     };
-    lines(text).zip(1..).flat_map(odd).take(MOST).collect()
+    lines(text).zip(1..).flat_map(in_line).take(MAX_KEPT).collect()
 }
 
-/// What to do about a value that is refused and has one in it: with a plain space in its place it would be refused again.
+/// What to do about a refused value that has one: with a plain space in its place it would be refused again.
 pub(super) fn help(value: &str) -> Option<String> {
-    value.chars().find(|c| is_odd(*c)).map(|c| format!("remove the {} (U+{:04X})", name(c), u32::from(c)))
+    value.chars().find(|c| is_invisible(*c)).map(|c| format!("remove the {} (U+{:04X})", name(c), u32::from(c)))
 }
 
-/// The same with plain spaces, and without what has no width.
+/// The text with plain spaces, and without characters of no width.
 pub(super) fn replaced(text: &str) -> String {
     let plain = |c: char| match c {
-        c if !is_odd(c) => Some(c),
+        c if !is_invisible(c) => Some(c),
         c if c.is_whitespace() => Some(' '),
         _ => None,
     };
     text.chars().filter_map(plain).collect()
 }
 
-/// The first character that YAML allows nowhere, or that ends a line for one reader and not for the other.
+/// The first character that YAML forbids, or that ends a line for one reader and not for the other.
 pub(super) fn refused(text: &str, origin: &Origin) -> Option<Diagnostic> {
     let is_refused = |c: char| match c {
         '\t' | '\n' | '\r' => false,
@@ -72,17 +72,17 @@ pub(super) fn refused(text: &str, origin: &Origin) -> Option<Diagnostic> {
     Some(Diagnostic::whole(origin.clone(), message, help).at(Position { line: number, column }))
 }
 
-/// As both readers count them: a lone CR ends a line, too.
+/// Lines as both readers count them: a lone CR ends a line, too.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-fn is_odd(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     !c.is_ascii() && c.is_whitespace()
         || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-fn advice(c: char) -> String {
+fn help_for(c: char) -> String {
     let (name, code) = (name(c), u32::from(c));
     if c.is_whitespace() {
         format!("write a plain space instead of the {name} (U+{code:04X})")
