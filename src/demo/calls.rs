@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::scene::{self, Caller};
+use super::names::{self, Caller};
 use rustls::AlertDescription;
 
 use latticegate_core::outcome::RefuseReason;
@@ -72,87 +72,87 @@ impl fmt::Display for Told {
 pub(super) const CALLS: [Call; 12] = [
     Call {
         title: "allowed, TLS: passed through, the session ends at the service",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "allowed, plain HTTP",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "signed with SigV4: not a byte of the request may change on the way",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: true,
         expect: Expect::Served(200),
     },
     Call {
         title: "signed with SigV4, plain HTTP",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: true,
         expect: Expect::Served(200),
     },
     Call {
         title: "not signed: latticegate lets it pass, the service itself says 403",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: false,
         expect: Expect::Served(403),
     },
     Call {
         title: "allowed, through PrivateLink: the record names the VPC endpoint",
-        from: From::Client(scene::PARTNER),
+        from: From::Client(names::PARTNER),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "refused by the access list, TLS",
-        from: From::Client(scene::INTERNET),
+        from: From::Client(names::INTERNET),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Refused(RefuseReason::ClientDenied, Told::Alert(AlertDescription::AccessDenied)),
     },
     Call {
         title: "refused by the access list, plain HTTP",
-        from: From::Client(scene::INTERNET),
+        from: From::Client(names::INTERNET),
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Refused(RefuseReason::ClientDenied, Told::Status(403)),
     },
     Call {
         title: "a name that does not exist",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::UNKNOWN),
+        name: Some(names::UNKNOWN),
         signed: false,
         expect: Expect::Refused(RefuseReason::NameUnknown, Told::Alert(AlertDescription::UnrecognisedName)),
     },
     Call {
         title: "a forbidden destination: the name leads to the ECS task's credentials, 169.254.170.2",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::METADATA),
+        name: Some(names::METADATA),
         signed: false,
         expect: Expect::Refused(RefuseReason::DestinationForbidden, Told::Status(403)),
     },
     Call {
         title: "no SNI: nobody can tell where it should go",
-        from: From::Client(scene::OFFICE),
+        from: From::Client(names::OFFICE),
         scheme: Scheme::Https,
         name: None,
         signed: false,
@@ -162,7 +162,7 @@ pub(super) const CALLS: [Call; 12] = [
         title: "past the load balancer: only its nodes may tell who the client is",
         from: From::Intruder,
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Refused(RefuseReason::UntrustedPeer, Told::Nothing),
     },
@@ -212,10 +212,10 @@ impl Call {
             let _ = write!(
                 command,
                 " --aws-sigv4 aws:amz:{}:{} --user {}:{} -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD'",
-                scene::REGION,
-                scene::SIGNING_NAME,
-                scene::ACCESS_KEY,
-                scene::SECRET_KEY
+                names::REGION,
+                names::SIGNING_NAME,
+                names::ACCESS_KEY,
+                names::SECRET_KEY
             );
         }
         if self.scheme == Scheme::Https {
@@ -249,7 +249,7 @@ mod tests {
             tls: SocketAddr::from(([127, 0, 0, 1], tls)),
             http: SocketAddr::from(([127, 0, 0, 1], http)),
         };
-        let fronts = scene::CALLERS.map(|caller| (caller, doors(caller.tls_port, caller.http_port)));
+        let fronts = names::CALLERS.map(|caller| (caller, doors(caller.tls_port, caller.http_port)));
         Addresses { fronts: fronts.to_vec(), gate: doors(1443, 1080) }
     }
 

@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::calls::{CALLS, Call, Expect, From, Scheme, Told};
 use super::client::{self, Answer};
-use super::seen::Seen;
-use super::show::{self, GREEN, RED, styled};
-use super::stage::Stage;
+use super::format::{self, GREEN, RED, styled};
+use super::log_line::Seen;
+use super::setup::Stage;
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
 /// For a record after its connection has ended; the access log gathers lines for a tenth of a second.
@@ -81,7 +81,7 @@ fn judge(call: &Call, answer: &Answer, seen: &Seen, cost: Cost) -> Result<String
         same("connections to the services", cost.connections, u64::from(matches!(call.expect, Expect::Served(_))))?;
         Ok(told)
     });
-    agreed.map_err(|wrong| format!("{wrong}; the client saw {answer:?}; the log: {}", show::line(seen)))
+    agreed.map_err(|wrong| format!("{wrong}; the client saw {answer:?}; the log: {}", format::line(seen)))
 }
 
 fn served(call: &Call, status: u16, answer: &Answer, seen: &Seen) -> Result<String, String> {

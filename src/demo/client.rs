@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::calls::{Addresses, Call, Scheme};
 use super::lattice::{EXPORTER_LABEL, EXPORTER_LINE, hex};
-use super::{scene, sigv4};
+use super::{names, sigv4};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any answer of the demo.
@@ -69,7 +69,7 @@ async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) ->
 fn request(host: &str, signed: bool) -> io::Result<String> {
     let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if signed {
-        let fields = sigv4::fields("GET", host, "/", SystemTime::now(), scene::SECRET_KEY)
+        let fields = sigv4::fields("GET", host, "/", SystemTime::now(), names::SECRET_KEY)
             .ok_or_else(|| io::Error::other("the request cannot be signed"))?;
         for (name, value) in fields {
             request.extend([&name, ": ", &value, "\r\n"]);
@@ -134,7 +134,7 @@ mod tests {
 
     fn straight_to(tls: SocketAddr, http: SocketAddr) -> Addresses {
         let doors = Doors { tls, http };
-        Addresses { fronts: scene::CALLERS.map(|caller| (caller, doors)).to_vec(), gate: doors }
+        Addresses { fronts: names::CALLERS.map(|caller| (caller, doors)).to_vec(), gate: doors }
     }
 
     /// The calls that a service answers, made to the services themselves.
@@ -165,7 +165,7 @@ mod tests {
         let authority = Authority::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&[scene::ORDERS]).unwrap()));
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&[names::ORDERS]).unwrap()));
         let middle = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let mut stream = acceptor.accept(stream).await.unwrap();

@@ -18,7 +18,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::scene;
+use super::names;
 
 /// Lattice's own names have a TTL of about this.
 const TTL: u32 = 60;
@@ -78,16 +78,16 @@ struct Zone {
 impl Zone {
     fn new(queries: Arc<AtomicU64>) -> io::Result<Self> {
         let mut names = HashMap::new();
-        for service in [scene::ORDERS, scene::BILLING] {
+        for service in [names::ORDERS, names::BILLING] {
             let label = service.split('.').next().unwrap_or(service);
-            let lattice = format!("{label}-0a1b2c3d4e5f67890.7d67968.vpc-lattice-svcs.{}.on.aws", scene::REGION);
-            let IpAddr::V4(address) = scene::LATTICE else {
+            let lattice = format!("{label}-0a1b2c3d4e5f67890.7d67968.vpc-lattice-svcs.{}.on.aws", names::REGION);
+            let IpAddr::V4(address) = names::LATTICE else {
                 return Err(io::Error::other("the Lattice stand-in's address is IPv4"));
             };
             names.insert(name(service)?, Target::Alias(name(&lattice)?));
             names.insert(name(&lattice)?, Target::Address(address));
         }
-        names.insert(name(scene::METADATA)?, Target::Address(scene::TASK_METADATA));
+        names.insert(name(names::METADATA)?, Target::Address(names::TASK_METADATA));
         let zone = name("example.com")?;
         let soa = SOA::new(name("ns.example.com")?, name("hostmaster.example.com")?, 1, 7200, 900, 1_209_600, TTL);
         Ok(Self { names, soa: Record::from_rdata(zone, TTL, RData::SOA(soa)), queries })
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn service_name_is_an_alias_of_a_lattice_name() {
         let dns = Dns::start().await.unwrap();
-        for asked in [scene::ORDERS, "ORDERS.example.COM", scene::BILLING] {
+        for asked in [names::ORDERS, "ORDERS.example.COM", names::BILLING] {
             let answer = ask(&dns, asked, RecordType::A).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
             let data = data(&answer);
@@ -195,11 +195,11 @@ mod tests {
     #[tokio::test]
     async fn no_ipv6_is_an_empty_answer_and_no_name_is_nxdomain() {
         let dns = Dns::start().await.unwrap();
-        let empty = ask(&dns, scene::METADATA, RecordType::AAAA).await;
+        let empty = ask(&dns, names::METADATA, RecordType::AAAA).await;
         assert_eq!((empty.metadata.response_code, empty.answers.len()), (ResponseCode::NoError, 0));
         assert_eq!(empty.authorities.len(), 1);
-        assert_eq!(data(&ask(&dns, scene::METADATA, RecordType::A).await), ["169.254.170.2"]);
-        let unknown = ask(&dns, scene::UNKNOWN, RecordType::A).await;
+        assert_eq!(data(&ask(&dns, names::METADATA, RecordType::A).await), ["169.254.170.2"]);
+        let unknown = ask(&dns, names::UNKNOWN, RecordType::A).await;
         assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(unknown.authorities.len(), 1);
     }
@@ -208,7 +208,7 @@ mod tests {
     async fn answers_over_tcp_too() {
         let dns = Dns::start().await.unwrap();
         let mut stream = TcpStream::connect(dns.address).await.unwrap();
-        let question = question(scene::ORDERS, RecordType::A);
+        let question = question(names::ORDERS, RecordType::A);
         stream.write_u16(u16::try_from(question.len()).unwrap()).await.unwrap();
         stream.write_all(&question).await.unwrap();
         let len = timeout(SECOND, stream.read_u16()).await.unwrap().unwrap();

@@ -7,8 +7,8 @@ use std::path::Path;
 use tokio::sync::{mpsc, oneshot};
 
 use super::calls::Doors;
-use super::seen::Seen;
-use super::{Error, scene};
+use super::log_line::Seen;
+use super::{Error, names};
 use crate::control::gate::{Gate, StartError, Stop};
 use crate::reload::{Loaded, ReloadEvent, SourceError, SourceThread};
 use crate::sys::blocking;
@@ -77,7 +77,7 @@ impl Running {
 
 /// The configuration that the demo runs with, as a file that a reader can look at.
 pub(super) fn config_yaml(dns: SocketAddr, upstream_tls: u16, upstream_http: u16) -> String {
-    let (node, network) = (scene::NODE, scene::LATTICE_NETWORK);
+    let (node, network) = (names::NODE, names::LATTICE_NETWORK);
     format!(
         "\
 # What this demo runs latticegate with; port 0 is any free port. Made anew at each start.

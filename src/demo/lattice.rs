@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
 use super::sigv4::{self, Signable};
-use super::{Error, scene};
+use super::{Error, names};
 
 /// RFC 5705 label; private labels begin with EXPERIMENTAL.
 pub(super) const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL latticegate demo";
@@ -42,9 +42,9 @@ pub(super) struct Lattice {
 
 impl Lattice {
     pub(super) async fn start(authority: &Authority) -> Result<Self, Error> {
-        let acceptor = TlsAcceptor::from(Arc::new(authority.server(&[scene::ORDERS, scene::BILLING])?));
-        let tls = TcpListener::bind((scene::LATTICE, 0)).await.map_err(Error::of(PART))?;
-        let http = TcpListener::bind((scene::LATTICE, 0)).await.map_err(Error::of(PART))?;
+        let acceptor = TlsAcceptor::from(Arc::new(authority.server(&[names::ORDERS, names::BILLING])?));
+        let tls = TcpListener::bind((names::LATTICE, 0)).await.map_err(Error::of(PART))?;
+        let http = TcpListener::bind((names::LATTICE, 0)).await.map_err(Error::of(PART))?;
         let (tls_address, http_address) =
             (tls.local_addr().map_err(Error::of(PART))?, http.local_addr().map_err(Error::of(PART))?);
         let connections = Arc::new(AtomicU64::new(0));
@@ -143,9 +143,9 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Res
     );
 
     let (status, verdict) = match (host.as_str(), &signature) {
-        (scene::ORDERS, _) => (StatusCode::OK, "hello from orders, a service open to all who reach it"),
-        (scene::BILLING, Ok(_)) => (StatusCode::OK, "hello from billing, your signature is good"),
-        (scene::BILLING, Err(_)) => (StatusCode::FORBIDDEN, "billing takes signed requests only (said by the service)"),
+        (names::ORDERS, _) => (StatusCode::OK, "hello from orders, a service open to all who reach it"),
+        (names::BILLING, Ok(_)) => (StatusCode::OK, "hello from billing, your signature is good"),
+        (names::BILLING, Err(_)) => (StatusCode::FORBIDDEN, "billing takes signed requests only (said by the service)"),
         _ => (StatusCode::NOT_FOUND, "no service of this name (said by the service)"),
     };
     let mut text = format!("{verdict}\n");

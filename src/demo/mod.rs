@@ -14,12 +14,12 @@ mod lattice;
 mod load_balancer;
 mod output;
 mod ports;
-mod programme;
-mod scene;
-mod seen;
-mod show;
+mod intro;
+mod names;
+mod log_line;
+mod format;
 mod sigv4;
-mod stage;
+mod setup;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -30,10 +30,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use error::Error;
+use format::{GREEN, RED, styled};
 use output::Output;
 use ports::Preference;
-use show::{GREEN, RED, styled};
-use stage::Stage;
+use setup::Stage;
 
 use crate::reload::ReloadEvent;
 
@@ -82,7 +82,7 @@ async fn play(options: &Options, stop: impl Future<Output = ()>, out: &mut Outpu
     if told.is_ok() {
         // What was still open has its line too.
         while let Some(seen) = stage.seen.recv().await {
-            let _ = writeln!(out, "{}", show::line(&seen));
+            let _ = writeln!(out, "{}", format::line(&seen));
         }
     }
     stage.gate.ended().await?;
@@ -97,13 +97,13 @@ const OUTPUT: &str = "the output";
 
 /// Shows connections and changes of the access list as they come, until told to stop.
 async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut Output) -> io::Result<()> {
-    programme::print(stage, out)?;
+    intro::print(stage, out)?;
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
             error = out.failed() => return Err(error),
-            Some(seen) = stage.seen.recv() => writeln!(out, "{}", show::line(&seen))?,
+            Some(seen) = stage.seen.recv() => writeln!(out, "{}", format::line(&seen))?,
             Some(told) = stage.gate.lists.recv() => match told {
                 ReloadEvent::InForce { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,
                 ReloadEvent::OldStays { why } => writeln!(out, "{}\n{why}", styled(RED, "the old access list stays:"))?,

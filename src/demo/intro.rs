@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use super::calls::{CALLS, Call, Expect};
-use super::show::{BOLD, DIM, styled};
-use super::stage::Stage;
+use super::format::{BOLD, DIM, styled};
+use super::setup::Stage;
 
 pub(super) fn print(stage: &Stage, out: &mut impl Write) -> io::Result<()> {
     let (gate, lattice) = (&stage.gate, &stage.lattice);

@@ -16,9 +16,9 @@ use super::dns::Dns;
 use super::gate::{self, Running};
 use super::lattice::Lattice;
 use super::load_balancer::{self, Front};
+use super::log_line::Seen;
+use super::names::{self, Caller};
 use super::ports::{self, Preference};
-use super::scene::{self, Caller};
-use super::seen::Seen;
 
 pub(super) struct Stage {
     pub(super) addresses: Addresses,
@@ -43,7 +43,7 @@ impl Stage {
         let (gate, seen) = gate::start(&directory.config()).await?;
         let mut fronts = JoinSet::new();
         let mut addresses = Addresses { fronts: Vec::new(), gate: gate.doors };
-        for caller in scene::CALLERS {
+        for caller in names::CALLERS {
             let tls = front(&mut fronts, caller, (caller.tls_port, 443), gate.doors.tls, preference).await?;
             let http = front(&mut fronts, caller, (caller.http_port, 80), gate.doors.http, preference).await?;
             addresses.fronts.push((caller, Doors { tls, http }));
@@ -67,8 +67,8 @@ async fn front(
     let front = Front {
         client: caller.address.into(),
         endpoint: caller.endpoint,
-        virtual_address: SocketAddr::new(scene::VIRTUAL_ADDRESS, public_port),
-        node: scene::NODE,
+        virtual_address: SocketAddr::new(names::VIRTUAL_ADDRESS, public_port),
+        node: names::NODE,
         target,
     };
     fronts.spawn(load_balancer::serve(listener, front));

@@ -4,7 +4,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::seen::Seen;
+use super::log_line::Seen;
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
 pub(super) const DIM: Style = Style::new().dimmed();
