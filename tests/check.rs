@@ -404,10 +404,13 @@ fn a_log_filter_that_is_none_is_warned_about() {
     for (filter, expected) in [
         (
             "lattice=bogus",
-            "\"lattice=bogus\" is no log filter: \"bogus\" is no level; write one of off, error, warn, info, debug, trace",
+            "\"lattice=bogus\" is not a log filter: \"bogus\" is not a level; write one of off, error, warn, info, debug, trace",
         ),
-        ("inof", "\"inof\" is no log filter: \"inof\" is no level; did you mean \"info\"?"),
-        ("info,,hyper=dbug", "\"info,,hyper=dbug\" is no log filter: \"dbug\" is no level; did you mean \"debug\"?"),
+        ("inof", "\"inof\" is not a log filter: \"inof\" is not a level; did you mean \"info\"?"),
+        (
+            "info,,hyper=dbug",
+            "\"info,,hyper=dbug\" is not a log filter: \"dbug\" is not a level; did you mean \"debug\"?",
+        ),
     ] {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
         let told = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");

@@ -1,6 +1,6 @@
 //! Stand-in for the VPC's resolver, on UDP and TCP: the demo's private hosted zone, NXDOMAIN for the rest.
 //!
-//! It answers as a recursive resolver does, the whole CNAME chain in one message, and counts what it was asked.
+//! It answers as a recursive resolver does, the whole CNAME chain in one message, and counts the queries.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,13 +26,13 @@ const TTL: u32 = 60;
 const MAX_CHAIN: usize = 8;
 
 /// A running resolver; it ends when dropped.
-pub(super) struct Dns {
+pub(super) struct DnsServer {
     pub(super) address: SocketAddr,
     queries: Arc<AtomicU64>,
     _server: Server<Zone>,
 }
 
-impl Dns {
+impl DnsServer {
     pub(super) async fn start() -> io::Result<Self> {
         let (udp, tcp) = bind_both().await?;
         let address = udp.local_addr()?;
@@ -43,7 +43,7 @@ impl Dns {
         Ok(Self { address, queries, _server: server })
     }
 
-    /// Questions asked so far, A and AAAA each for itself.
+    /// Queries so far; A and AAAA count separately.
     pub(super) fn queries(&self) -> u64 {
         self.queries.load(Ordering::Relaxed)
     }
@@ -62,14 +62,14 @@ async fn bind_both() -> io::Result<(UdpSocket, TcpListener)> {
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
-/// What a name leads to.
-enum Target {
+/// What the zone has for a name.
+enum ZoneData {
     Alias(Name),
     Address(Ipv4Addr),
 }
 
 struct Zone {
-    names: HashMap<Name, Target>,
+    names: HashMap<Name, ZoneData>,
     /// Sent along with an empty answer: how long its emptiness may be remembered.
     soa: Record,
     queries: Arc<AtomicU64>,
@@ -84,26 +84,26 @@ impl Zone {
             let IpAddr::V4(address) = names::LATTICE else {
                 return Err(io::Error::other("the Lattice stand-in's address is IPv4"));
             };
-            names.insert(name(service)?, Target::Alias(name(&lattice)?));
-            names.insert(name(&lattice)?, Target::Address(address));
+            names.insert(name(service)?, ZoneData::Alias(name(&lattice)?));
+            names.insert(name(&lattice)?, ZoneData::Address(address));
         }
-        names.insert(name(names::METADATA)?, Target::Address(names::TASK_METADATA));
+        names.insert(name(names::METADATA)?, ZoneData::Address(names::TASK_METADATA));
         let zone = name("example.com")?;
         let soa = SOA::new(name("ns.example.com")?, name("hostmaster.example.com")?, 1, 7200, 900, 1_209_600, TTL);
         Ok(Self { names, soa: Record::from_rdata(zone, TTL, RData::SOA(soa)), queries })
     }
 
-    /// The records for a question; none where the name exists but has nothing of this type.
+    /// The records for a query; empty where the name exists but has none of this type, None where it does not exist.
     fn answer(&self, asked: &Name, kind: RecordType) -> Option<Vec<Record>> {
         let mut records = Vec::new();
         let mut owner = asked.clone();
         for _ in 0..MAX_CHAIN {
             match self.names.get(&owner)? {
-                Target::Alias(next) => {
+                ZoneData::Alias(next) => {
                     records.push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(next.clone()))));
                     owner = next.clone();
                 }
-                Target::Address(address) => {
+                ZoneData::Address(address) => {
                     if kind == RecordType::A {
                         records.push(Record::from_rdata(owner, TTL, RData::A((*address).into())));
                     }
@@ -143,7 +143,7 @@ impl RequestHandler for Zone {
         let failed = ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() });
         let response =
             MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], authority, []);
-        // An asker that has gone is no failure of ours.
+        // That the client has gone is no failure of the server.
         reply.send_response(response).await.unwrap_or(failed)
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         message.to_vec().unwrap()
     }
 
-    async fn ask(dns: &Dns, text: &str, kind: RecordType) -> Message {
+    async fn ask(dns: &DnsServer, text: &str, kind: RecordType) -> Message {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.send_to(&question(text, kind), dns.address).await.unwrap();
         let mut answer = [0; 512];
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn service_name_is_an_alias_of_a_lattice_name() {
-        let dns = Dns::start().await.unwrap();
+        let dns = DnsServer::start().await.unwrap();
         for asked in [names::ORDERS, "ORDERS.example.COM", names::BILLING] {
             let answer = ask(&dns, asked, RecordType::A).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
@@ -194,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_ipv6_is_an_empty_answer_and_no_name_is_nxdomain() {
-        let dns = Dns::start().await.unwrap();
+        let dns = DnsServer::start().await.unwrap();
         let empty = ask(&dns, names::METADATA, RecordType::AAAA).await;
         assert_eq!((empty.metadata.response_code, empty.answers.len()), (ResponseCode::NoError, 0));
         assert_eq!(empty.authorities.len(), 1);
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_over_tcp_too() {
-        let dns = Dns::start().await.unwrap();
+        let dns = DnsServer::start().await.unwrap();
         let mut stream = TcpStream::connect(dns.address).await.unwrap();
         let question = question(names::ORDERS, RecordType::A);
         stream.write_u16(u16::try_from(question.len()).unwrap()).await.unwrap();

@@ -56,7 +56,7 @@ pub(super) struct Signable<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
-/// Verifies the signature with the demo's own credentials; tells which headers it covers.
+/// Verifies the signature with the demo's own credentials; returns which headers it covers.
 pub(super) fn verify(request: Signable<'_>, now: SystemTime) -> Result<String, SignatureError> {
     let authorization = text(request.headers, AUTHORIZATION.as_str()).ok_or(SignatureError::Missing)?;
     let claim = Claim::parse(authorization).ok_or(SignatureError::Malformed)?;
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn good_signature_tells_what_it_covers() {
+    fn good_signature_names_what_it_covers() {
         let headers = signed_with(names::SECRET_KEY);
         assert_eq!(check(&headers).unwrap(), "host;x-amz-content-sha256;x-amz-date");
     }
 
     #[test]
-    fn every_change_of_what_is_signed_is_seen() {
+    fn every_change_of_what_is_signed_is_detected() {
         let good = signed_with(names::SECRET_KEY);
         assert_eq!(check(&signed_with("another secret")), Err(SignatureError::Mismatch));
 

@@ -1,19 +1,21 @@
-//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page of them for people.
+//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page for people.
 //!
-//! It tells who connects, so it listens on loopback, and it answers browsers only under an address or `localhost`:
-//! a web site whose name is made to point here (DNS rebinding) gets nothing. Everything is read-only.
+//! It shows who connects, so it listens on loopback, and it answers browsers only under an IP address or `localhost`:
+//! a web site whose name is made to resolve to this port (DNS rebinding) gets nothing. Everything is read-only.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
 
 use super::explain::{self, Form};
+use super::response::{FullResponse, not_found, text, with_type};
+use super::server::Service;
 use super::snapshot::Snapshot;
-use super::{Body, Site, not_found, page, respond, rule_metrics, text};
+use super::{page, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
 use crate::reload::Shadow;
@@ -29,7 +31,7 @@ pub struct Admin {
     pub started: Instant,
 }
 
-/// On every answer of this port.
+/// On every response of this port.
 const HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("x-content-type-options"), "nosniff"),
@@ -37,14 +39,14 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-impl Site for Admin {
+impl Service for Admin {
     const PROXY_HEADER: bool = false;
 
-    async fn answer(&self, request: &Parts, path: &str) -> Response<Body> {
+    async fn answer(&self, request: &Parts, path: &str) -> FullResponse {
         self.route(request, path).await
     }
 
-    fn complete(response: &mut Response<Body>) {
+    fn complete(response: &mut FullResponse) {
         for (name, value) in HEADERS {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
@@ -52,28 +54,29 @@ impl Site for Admin {
 }
 
 impl Admin {
-    async fn route(&self, request: &Parts, path: &str) -> Response<Body> {
-        // Scrapers come by service names; numbers alone are no secret.
+    async fn route(&self, request: &Parts, path: &str) -> FullResponse {
+        // Scrapers use service names, and numbers alone are no secret.
         if path != "/metrics" && !is_local_name(request) {
-            let why = "this port answers only under an IP address or localhost, against DNS rebinding\n";
+            let why =
+                "this port answers only under an IP address or localhost, as a protection against DNS rebinding\n";
             return text(StatusCode::MISDIRECTED_REQUEST, why);
         }
         let query = request.uri.query().unwrap_or_default();
         match path {
             // Prometheus text format 0.0.4.
-            "/metrics" => respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
+            "/metrics" => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
             "/status.json" => {
                 let body = format!("{:#}\n", self.snapshot().await.to_json());
-                respond(StatusCode::OK, "application/json", body)
+                with_type(StatusCode::OK, "application/json", body)
             }
             "/explain" => match self.explain(&Form::read(query)).await {
-                Ok(story) => text(StatusCode::OK, story),
+                Ok(steps) => text(StatusCode::OK, steps),
                 Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             },
             "/" => {
                 let form = Form::read(query);
-                let story = if form.is_empty() { None } else { Some(self.explain(&form).await) };
-                page::respond(&self.snapshot().await, &form, story)
+                let explained = if form.is_empty() { None } else { Some(self.explain(&form).await) };
+                page::respond(&self.snapshot().await, &form, explained)
             }
             _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics"),
         }
@@ -95,7 +98,7 @@ impl Admin {
     }
 
     async fn snapshot(&self) -> Snapshot {
-        /// More names than anyone reads.
+        /// Enough for a person to read.
         const NAMES: usize = 200;
         Snapshot {
             now: self.shared.clock.now(),
@@ -110,9 +113,9 @@ impl Admin {
     }
 }
 
-/// Whether the request names this port by something that no foreign web site can be called.
+/// Whether the request names this port by something that cannot be the name of a foreign web site.
 fn is_local_name(request: &Parts) -> bool {
-    // The host of an absolute target goes before the Host field (RFC 9112 §3.2.2).
+    // The host of an absolute target takes precedence over the Host field (RFC 9112 §3.2.2).
     let host = match request.uri.authority() {
         Some(authority) => authority.as_str(),
         None => request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),

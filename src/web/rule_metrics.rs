@@ -1,4 +1,4 @@
-//! Samples about the access list and its rules, written at each scrape: labels of a recorder would outlive the list.
+//! Samples about the access list and its rules, written at each scrape: labels in the recorder would outlive the list.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::reload::{Loaded, Shadowed};
 
-/// Rules told of one list at most; rules that were never hit are not told.
+/// Rules written for one list at most; rules that were never hit are not written.
 const MAX_RULES: usize = 10_000;
 
 pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&Shadowed>) {
@@ -29,14 +29,14 @@ pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&Shadowed>)
     family(text, "latticegate_shadow_disagreements_total", "counter", help, counts);
 }
 
-/// The list in force: its hash, and what its source calls it.
+/// The list in force: its hash, and its version at the source.
 fn info(text: &mut String, list: &Loaded) {
     let (hash, version) = (format!("{:08x}", list.version.hash), escaped(&list.version.label));
     let labels = format!("hash=\"{hash}\",version=\"{version}\"");
     family(text, "latticegate_policy_info", "gauge", "The list in force.", std::iter::once((&labels, 1)));
 }
 
-/// Count and second of the last hit of each line that has a rule which was hit: two rules may share a line.
+/// Count and time of the last hit, in seconds, for each line with a rule that was hit: two rules may share a line.
 fn by_label(list: &Loaded) -> BTreeMap<String, (u64, u64)> {
     let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let hit = list.policy.rules().map(|(id, rule)| (id, rule, list.hits.of(id))).filter(|(_, _, hit)| hit.0 > 0);
@@ -61,7 +61,7 @@ fn family<'a>(text: &mut String, name: &str, kind: &str, help: &str, samples: im
     }
 }
 
-/// A label's value, as the text format wants it.
+/// A label's value, escaped for the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! What is going on, at one moment: what the page and `/status.json` show.
+//! The state at one moment, as the page and `/status.json` show it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,28 +24,28 @@ pub(super) struct Snapshot {
     pub(super) shared: Arc<Shared>,
     pub(super) loaded: Arc<Loaded>,
     pub(super) shadow: Option<Arc<Shadowed>>,
-    pub(super) dns: Names,
+    pub(super) dns: CacheView,
     pub(super) recent: Vec<Refusal>,
 }
 
 /// The resolver's cache: how many names it knows, and those that were used last.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct CacheView {
     pub(super) known: usize,
     pub(super) last: Vec<Shown>,
 }
 
-impl From<(usize, Vec<Shown>)> for Names {
+impl From<(usize, Vec<Shown>)> for CacheView {
     fn from((known, last): (usize, Vec<Shown>)) -> Self {
         Self { known, last }
     }
 }
 
-/// Rules shown at most: an operator who has more asks `explain`.
+/// Rules shown at most.
 const MAX_RULES: usize = 1000;
 
 impl Snapshot {
-    /// How connections ended, most frequent first, what never happened left out.
+    /// How connections ended, most frequent first; endings that never happened are left out.
     pub(super) fn endings(&self) -> Vec<(Outcome, u64)> {
         let mut endings: Vec<_> = self.shared.metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
         endings.sort_by_key(|(outcome, count)| (std::cmp::Reverse(*count), outcome.reason()));

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use latticegate::control::gate::Stop;
+use latticegate::control::gate::StopRequest;
 use latticegate::telemetry::access_log::{Log, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
@@ -187,7 +187,7 @@ fn drained() -> Told {
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"so far");
     assert_eq!(client.hear(6), b"so far");
-    lab.send_stop(Stop::Drain);
+    lab.send_stop(StopRequest::Drain);
     client.hear_all();
     let told = lab.cut();
     assert_eq!(told.record()["bytes_down"], 6);
@@ -204,7 +204,7 @@ fn drain_idle() -> Told {
     assert_eq!(upstream.hear(request.len()), request);
     upstream.say(answer);
     assert_eq!(client.hear(answer.len()), answer);
-    lab.send_stop(Stop::Drain);
+    lab.send_stop(StopRequest::Drain);
     assert_eq!(client.hear_all(), (vec![], End::Fin));
     lab.cut()
 }
@@ -519,7 +519,7 @@ fn stopped() -> Told {
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[]));
     until_open(&lab);
-    lab.send_stop(Stop::Cut);
+    lab.send_stop(StopRequest::Cut);
     assert_eq!(client.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     lab.cut()
 }
