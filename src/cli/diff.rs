@@ -18,7 +18,7 @@ use latticegate_core::policy::diff::{Change, diff};
 /// Compares what the two lists decide, not how they are written: a rule that is split, moved or renamed without effect
 /// is not a difference. + is allowed by the new list only, - by the old list only.
 ///
-/// Exit status as of diff(1): 0: no difference; 1: some; 2: a list cannot be read.
+/// Exit status as for diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
     /// The old list: a file, s3://bucket/key, or http:// on loopback.

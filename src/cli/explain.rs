@@ -40,7 +40,7 @@ pub(super) struct ExplainArgs {
     /// The client's address, as in the PROXY header.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// The name that the client asks for.
+    /// The name that the client requests.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
     /// The port that the client connects to; it selects the listener.

@@ -39,10 +39,10 @@ use crate::reload::ReloadEvent;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Make every request at once, print pass or fail for each, and end
+    /// Make every request, print pass or fail for each, and exit
     #[arg(long, conflicts_with = "dir")]
     check: bool,
-    /// Keep the access list and the certificate here; a temporary directory otherwise
+    /// Keep the access list and the certificate in this directory instead of a temporary one
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
 }

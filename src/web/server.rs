@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::response::FullResponse;
-use super::{health, protocol};
+use super::{protocol, proxy_header};
 
 /// What one of the two ports answers.
 pub trait Service: 'static {
@@ -98,7 +98,7 @@ async fn serve_connection<S: Service>(stream: TcpStream, service: Rc<S>, begun: 
     if !S::PROXY_HEADER {
         return serve_http(stream, service).await;
     }
-    if let Some(stream) = health::skip_proxy_header(stream).await {
+    if let Some(stream) = proxy_header::skip(stream).await {
         serve_http(stream, service).await;
     }
 }

@@ -1,0 +1,40 @@
+//! A connection with or without a PROXY v2 header: an NLB that sends one to the listeners sends it to the health port
+//! too; ECS and curl do not.
+
+use std::cell::RefCell;
+use std::io::Cursor;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::proxy::read_ahead::ReadAhead;
+use latticegate_core::outcome::RefuseReason;
+use latticegate_core::protocol::{Verdict, proxy_header};
+
+/// For the header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The stream after its PROXY v2 header, or the whole stream where there is none. None where the header is malformed
+/// or does not arrive in time.
+pub(super) async fn skip(mut stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
+    let mut ahead = ReadAhead::default();
+    let scratch = RefCell::new(vec![0; 4096].into());
+    let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
+    let read = ahead.until(&mut stream, &scratch, bound, too_long, header_length, |_| Ok(()));
+    let ((), len) = timeout(HEADER_TIMEOUT, read).await.ok()?.ok()?;
+    ahead.consume(len);
+    let (reader, writer) = stream.into_split();
+    Some(join(Cursor::new(ahead.into_pending()).chain(reader), writer))
+}
+
+/// Zero where what comes is no header: no HTTP request begins like the signature.
+fn header_length(bytes: &[u8]) -> Verdict<()> {
+    match proxy_header::parse(bytes) {
+        Verdict::Found { len, .. } => Verdict::Found { value: (), len },
+        Verdict::Refuse(_) if !bytes.starts_with(b"\r\n\r\n\0") => Verdict::Found { value: (), len: 0 },
+        Verdict::Refuse(reason) => Verdict::Refuse(reason),
+        Verdict::NeedMore => Verdict::NeedMore,
+    }
+}
