@@ -10,7 +10,6 @@ mod output;
 mod upkeep;
 
 use std::collections::hash_map::RandomState;
-use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use self::dns_watch::{DnsReporter, watch_dns};
@@ -37,6 +36,7 @@ use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceThread};
 use crate::sys::blocking::Patience;
 use crate::sys::clock::Clock;
 use crate::sys::interfaces::{ask_ipv6, own_addresses};
+use crate::sys::runtime::{AllEnded, Publisher, alive, watched};
 use crate::sys::socket;
 use crate::telemetry::access_log::Sink;
 use crate::telemetry::emf;
@@ -53,9 +53,9 @@ pub struct Gate {
     shared: Arc<Shared>,
     resolvers: ResolverFactory,
     asks: LookupRequests,
-    phase: watch::Sender<Phase>,
+    phase: Publisher<Phase>,
     /// Closed when all workers have ended.
-    workers: mpsc::Receiver<Infallible>,
+    workers: AllEnded,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
     recent: Asker,
@@ -104,8 +104,8 @@ impl Gate {
             clock: Clock::default(),
         });
         let mut recent = Asker::default();
-        let (phase, _) = watch::channel(Phase::Serving);
-        let (alive, workers) = mpsc::channel(1);
+        let (phase, _) = watched(Phase::Serving);
+        let (alive, workers) = alive();
         let first_id = RandomState::new().hash_one("connection ids");
         for (number, sockets) in sockets.into_iter().enumerate() {
             let worker = server::start_worker(Setup {
@@ -113,7 +113,7 @@ impl Gate {
                 shared: Arc::clone(&shared),
                 resolvers: resolvers.clone(),
                 writer: outputs.access_log.clone(),
-                phase: phase.subscribe(),
+                phase: phase.watch(),
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),

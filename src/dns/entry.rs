@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::sys::runtime::Instant;
 
 use super::cache::{Limits, outcome_of};
 use super::{Answer, Family, Found, LookupError, Waiter};

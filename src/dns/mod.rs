@@ -22,8 +22,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sys::runtime::Instant;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 pub use self::cache::{Cache, Limits, Observer};
 pub use self::wire::Wire;

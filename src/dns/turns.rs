@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::sys::runtime::Instant;
 
 use super::Waiter;
 use crate::limits::{Rate, Table};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use tokio::sync::Notify;
+use crate::sys::runtime::Notify;
 
 /// What the workers know of each other's half-open connections.
 pub struct HalfOpenRegistry {

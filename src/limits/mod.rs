@@ -4,6 +4,8 @@
 //! their limit is switched on, or by a client whose hello is late. Half-open connections, and which of them has to
 //! go when there is no room, are in `limits/half_open.rs`.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
 mod half_open;
 mod table;
 

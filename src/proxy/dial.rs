@@ -6,18 +6,17 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-
 use crate::sys::random::Random;
-use crate::sys::socket::{self, Trouble};
+use crate::sys::runtime::{Either, Instant, Stream, race, sleep, timeout};
+use crate::sys::socket::Trouble;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
 use latticegate_core::policy::destination::DestinationGuard;
 
@@ -74,7 +73,7 @@ pub async fn dial(
     reach: &DestinationGuard,
     failing: &Failing,
     deadline: Duration,
-) -> Result<(TcpStream, SocketAddr), Unreached> {
+) -> Result<(Stream, SocketAddr), Unreached> {
     let check = |ip: &IpAddr| reach.check(SocketAddr::new(*ip, port));
     let allowed: Vec<SocketAddr> =
         failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
@@ -86,38 +85,43 @@ pub async fn dial(
         error = telling.map_or(error, |(reason, address)| DialError::Refused(reason, address));
     }
     let mut queue = allowed.iter().copied().peekable();
-    let mut racing = FuturesUnordered::new();
+    let mut racing = Racing::default();
     let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
     let ends = Instant::now() + deadline;
     loop {
         if let Some(address) = queue.next() {
-            racing.push(attempt(address, ends));
+            racing.start(attempt(address, ends));
         } else if racing.is_empty() {
             if let (false, Some(&(address, failure))) = (error.is_shortage(), most_telling(&tries)) {
                 error = DialError::Failed(failure, address);
             }
             return Err(Unreached { error, tries });
         }
-        tokio::select! {
-            Some((address, result)) = racing.next() => match result {
-                Ok(stream) => {
-                    failing.forget(address.ip());
-                    // Whoever was overtaken has had its head start, and has said nothing.
-                    let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
-                    overtaken.for_each(|address| failing.note(address.ip()));
-                    return Ok((stream, address));
-                }
-                Err(Attempt::Failed(failure)) => {
-                    failing.note(address.ip());
-                    tries.push((address, failure));
-                }
-                // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
-                Err(Attempt::Shortage) => {
-                    error = DialError::Shortage(address);
-                    queue.by_ref().for_each(drop);
-                }
-            },
-            () = sleep(HEAD_START), if queue.peek().is_some() => {}
+        let (address, result) = if queue.peek().is_some() {
+            match race(pin!(racing.next()), pin!(sleep(HEAD_START))).await {
+                Either::First(ended) => ended,
+                Either::Second(()) => continue,
+            }
+        } else {
+            racing.next().await
+        };
+        match result {
+            Ok(stream) => {
+                failing.forget(address.ip());
+                // Whoever was overtaken has had its head start, and has said nothing.
+                let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
+                overtaken.for_each(|address| failing.note(address.ip()));
+                return Ok((stream, address));
+            }
+            Err(Attempt::Failed(failure)) => {
+                failing.note(address.ip());
+                tries.push((address, failure));
+            }
+            // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
+            Err(Attempt::Shortage) => {
+                error = DialError::Shortage(address);
+                queue.by_ref().for_each(drop);
+            }
         }
     }
 }
@@ -140,13 +144,45 @@ enum Attempt {
     Shortage,
 }
 
-async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<TcpStream, Attempt>) {
-    let connect = async { socket::to_upstream(address)?.connect(address).await };
-    let result = match timeout(ends.saturating_duration_since(Instant::now()), connect).await {
+async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<Stream, Attempt>) {
+    let left = ends.saturating_duration_since(Instant::now());
+    let result = match timeout(left, Stream::connect(address)).await {
         Ok(result) => result.map_err(|error| judge(&error, address)),
         Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
     };
     (address, result)
+}
+
+/// Attempts that are under way, at most [`MAX_TRIES`]: so few are all polled whenever one of them is woken.
+struct Racing<F>(Vec<Pin<Box<F>>>);
+
+impl<F> Default for Racing<F> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<F: Future> Racing<F> {
+    fn start(&mut self, attempt: F) {
+        self.0.push(Box::pin(attempt));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next that ends; the one that was started first, where several have. Never resolves if there is none.
+    fn next(&mut self) -> impl Future<Output = F::Output> {
+        poll_fn(|cx| {
+            let ended = self.0.iter_mut().enumerate().find_map(|(index, attempt)| match attempt.as_mut().poll(cx) {
+                Poll::Ready(output) => Some((index, output)),
+                Poll::Pending => None,
+            });
+            let Some((index, output)) = ended else { return Poll::Pending };
+            drop(self.0.remove(index));
+            Poll::Ready(output)
+        })
+    }
 }
 
 fn judge(error: &io::Error, address: SocketAddr) -> Attempt {

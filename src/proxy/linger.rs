@@ -5,12 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use crate::sys::runtime::{Notify, Stream, race, timeout};
 
 /// Whoever sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -25,8 +25,8 @@ const MOST: usize = 256;
 pub(crate) struct Lingering {
     most: usize,
     next: Cell<u64>,
-    /// In the order in which they began. Dropping the sender ends the lingering.
-    open: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// In the order in which they began, each with what ends it.
+    open: RefCell<BTreeMap<u64, Rc<Notify>>>,
 }
 
 impl Lingering {
@@ -37,24 +37,22 @@ impl Lingering {
 
     /// Reads and throws away what the client still sends, until it has closed, has stopped sending, or a bound is reached.
     /// FIN was sent before.
-    pub(crate) async fn linger(&self, stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+    pub(crate) async fn linger(&self, stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
         let (_entry, evicted) = self.enter();
-        tokio::select! {
-            biased;
-            _ = evicted => {}
-            _ = timeout(LONGEST, discard(stream, scratch)) => {}
-        }
+        race(pin!(evicted.notified()), pin!(timeout(LONGEST, discard(stream, scratch)))).await;
     }
 
-    fn enter(&self) -> (Entry<'_>, oneshot::Receiver<()>) {
+    fn enter(&self) -> (Entry<'_>, Rc<Notify>) {
         let key = self.next.get();
         self.next.set(key.wrapping_add(1));
-        let (sender, evicted) = oneshot::channel();
+        let evicted = Rc::new(Notify::new());
         let mut open = self.open.borrow_mut();
-        if open.len() >= self.most {
-            drop(open.pop_first());
+        if open.len() >= self.most
+            && let Some((_, oldest)) = open.pop_first()
+        {
+            oldest.notify_one();
         }
-        open.insert(key, sender);
+        open.insert(key, Rc::clone(&evicted));
         (Entry { list: self, key }, evicted)
     }
 }
@@ -70,7 +68,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-async fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+async fn discard(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
     let mut left = MOST_BYTES;
     while let (true, Ok(Some(n))) = (left > 0, timeout(SILENCE, discard_some(stream, scratch)).await) {
         left = left.saturating_sub(n);
@@ -78,35 +76,27 @@ async fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
 }
 
 /// Reads and throws away for as long as the client sends.
-pub(crate) async fn discard_all(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+pub(crate) async fn discard_all(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
     while discard_some(stream, scratch).await.is_some() {}
 }
 
 /// None: the client has ended.
-async fn discard_some(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) -> Option<usize> {
-    loop {
-        stream.readable().await.ok()?;
-        match stream.try_read(&mut scratch.borrow_mut()) {
-            Ok(0) => return None,
-            Ok(n) => return Some(n),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return None,
-        }
-    }
+async fn discard_some(stream: &Stream, scratch: &RefCell<Box<[u8]>>) -> Option<usize> {
+    poll_fn(|cx| stream.poll_recv(cx, &mut scratch.borrow_mut())).await.ok().filter(|n| *n > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
 
     use super::*;
 
-    async fn connection() -> (TcpStream, TcpStream) {
+    async fn connection() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0, theirs)
+        (listener.accept().await.unwrap().0.into(), theirs)
     }
 
     fn scratch() -> RefCell<Box<[u8]>> {
@@ -124,7 +114,7 @@ mod tests {
         tokio::join!(lingering.linger(&ours, &scratch), upload);
         assert!(lingering.open.borrow().is_empty());
         // All was read: closing sends no reset.
-        assert_eq!(ours.try_read(&mut [0]).unwrap(), 0);
+        assert_eq!(ours.recv_now(&mut [0]).unwrap(), 0);
     }
 
     #[tokio::test]

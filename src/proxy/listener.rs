@@ -3,19 +3,14 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-
-use futures_util::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::coop::{consume_budget, unconstrained};
-use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::proxy::refuse;
 use crate::proxy::session;
 use crate::proxy::worker::{Open, Phase, Worker};
+use crate::sys::runtime::{Instant, Listener, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
 use crate::telemetry::reporter::{OpenRecord, Reporter};
@@ -37,30 +32,30 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(200);
 pub(crate) struct Acceptor {
     reporter: Rc<Reporter>,
     worker: Rc<Worker>,
-    phase: watch::Receiver<Phase>,
+    phase: Watched<Phase>,
     /// Accepted, while it waits for room below `limits.connections`.
-    at_hand: Cell<Option<(TcpStream, SocketAddr)>>,
+    at_hand: Cell<Option<(Stream, SocketAddr)>>,
     /// Since when somebody has been waiting in the kernel's queue for room below `limits.connections`.
     full_since: Cell<Option<Instant>>,
 }
 
 impl Acceptor {
-    pub(crate) fn new(reporter: Reporter, worker: Rc<Worker>, phase: watch::Receiver<Phase>) -> Self {
+    pub(crate) fn new(reporter: Reporter, worker: Rc<Worker>, phase: Watched<Phase>) -> Self {
         let (at_hand, full_since) = (Cell::default(), Cell::default());
         Self { reporter: Rc::new(reporter), worker, phase, at_hand, full_since }
     }
 
-    pub(crate) async fn run(self, listener: TcpListener) {
+    pub(crate) async fn run(self, listener: Listener) {
         let mut phase = self.phase.clone();
         let closing = async {
             // The phase's sender is dropped only when the process is ending anyhow.
-            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+            phase.until(|phase| phase >= Phase::Draining).await;
             // A client that has not sent a byte yet waits in the kernel, where closing the listener would reset
             // it: let it in while there is time.
             if let Err(error) = socket::defer_accept(&listener, Duration::ZERO) {
                 tracing::warn!(%error, "clients that are silent now may be reset");
             }
-            let _ = phase.wait_for(|phase| *phase >= Phase::Closing).await;
+            phase.until(|phase| phase >= Phase::Closing).await;
         };
         let closing = async {
             closing.await;
@@ -69,21 +64,17 @@ impl Acceptor {
                 Err(error) => tracing::warn!(%error, "clients in the middle of their handshake may be reset"),
             }
         };
-        tokio::select! {
-            biased;
-            () = self.accept_all(&listener) => {}
-            () = closing => {}
-        }
+        race(pin!(self.accept_all(&listener)), pin!(closing)).await;
         if let Some((stream, peer)) = self.at_hand.take() {
             self.serve(stream, peer);
         }
         // The kernel has completed these handshakes: whoever waits there believes to be connected.
-        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        while let Some(Ok((stream, peer))) = listener.accept_now() {
             self.serve(stream, peer);
         }
     }
 
-    async fn accept_all(&self, listener: &TcpListener) {
+    async fn accept_all(&self, listener: &Listener) {
         // Since when. Told once, not at each try.
         let mut failing = None;
         loop {
@@ -118,11 +109,11 @@ impl Acceptor {
         }
     }
 
-    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn next(&self, listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
         if self.full_since.get().is_some() {
             // Without it a queue that never empties would keep the sessions of this worker waiting.
-            consume_budget().await;
-            if let Some(accepted) = unconstrained(listener.accept()).now_or_never() {
+            yield_if_busy().await;
+            if let Some(accepted) = listener.accept_now() {
                 return accepted;
             }
             self.full_since.set(None);
@@ -153,10 +144,10 @@ impl Acceptor {
 
     /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
     /// queue are taken one after another and closed: they can try elsewhere.
-    fn close_queued(&self, listener: &TcpListener) {
+    fn close_queued(&self, listener: &Listener) {
         drop(self.worker.spare.take());
         for _ in 0..CLOSED_AT_ONCE {
-            let Some(Ok((stream, peer))) = listener.accept().now_or_never() else { break };
+            let Some(Ok((stream, peer))) = listener.accept_now() else { break };
             self.refuse(&stream, self.open(peer), "open files or memory");
         }
         self.worker.spare.set(socket::spare_file());
@@ -169,7 +160,7 @@ impl Acceptor {
 
     /// With what can be done at once: nobody is waited for. A peer that is not trusted learns nothing here either. Says
     /// whether there was an answer.
-    fn refuse(&self, stream: &TcpStream, mut record: OpenRecord, short_of: &str) -> bool {
+    fn refuse(&self, stream: &Stream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.reporter.listener;
         let trusted =
@@ -188,19 +179,19 @@ impl Acceptor {
         answer.is_some()
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, stream: Stream, peer: SocketAddr) {
         let record = self.open(peer);
         if self.worker.limits().is_full() {
             if self.refuse(&stream, record, "limits.connections") {
                 let worker = Rc::clone(&self.worker);
-                spawn_local(async move { worker.lingering.linger(&stream, worker.resources.scratch()).await });
+                spawn(async move { worker.lingering.linger(&stream, worker.resources.scratch()).await });
             }
             return;
         }
         let open = Open::new(&self.worker);
         // Boxed once, as the runtime moves what it is given several times.
         let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
-        spawn_local(async move {
+        spawn(async move {
             session.await;
             drop(open);
         });

@@ -1,5 +1,8 @@
 //! The data path: one connection from accept to close.
 
+// Sockets, deadlines and other tasks: through sys::runtime.
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
 pub mod dial; // from addresses to a connected stream
 mod linger; // reading on until a refused client has the answer
 pub mod listener; // bind and accept

@@ -4,14 +4,10 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-
+use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 
@@ -58,7 +54,7 @@ impl ReadAhead {
     /// has to be waited for.
     pub async fn until<T>(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &Stream,
         scratch: &RefCell<Box<[u8]>>,
         bound: usize,
         too_long: RefuseReason,
@@ -81,7 +77,7 @@ impl ReadAhead {
     }
 
     /// Waits for the first byte that is not consumed.
-    pub async fn begin(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>) -> Result<(), Stop> {
+    pub async fn begin(&mut self, stream: &Stream, scratch: &RefCell<Box<[u8]>>) -> Result<(), Stop> {
         while self.pending().is_empty() {
             self.read(stream, scratch, AT_ONCE).await?;
         }
@@ -113,18 +109,17 @@ impl ReadAhead {
         self.bytes
     }
 
-    /// Reads what is there, through the worker's scratch buffer. By `poll_read` and not `try_read`, as it notes that a
-    /// read which did not fill the buffer has emptied the socket: the relay begins without a read that finds nothing.
-    async fn read(&mut self, stream: &mut TcpStream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
+    /// Reads what is there, through the worker's scratch buffer.
+    async fn read(&mut self, stream: &Stream, scratch: &RefCell<Box<[u8]>>, room: usize) -> Result<(), Stop> {
         poll_fn(|cx| {
             let mut scratch = scratch.borrow_mut();
             let room = room.min(AT_ONCE).min(scratch.len());
-            let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).map_err(|_| Stop::Left)?;
-            if buffer.filled().is_empty() {
+            let buffer = scratch.get_mut(..room).unwrap_or_default();
+            let n = ready!(stream.poll_recv(cx, buffer)).map_err(|_| Stop::Left)?;
+            let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else {
                 return Poll::Ready(Err(Stop::Left));
-            }
-            self.bytes.extend_from_slice(buffer.filled());
+            };
+            self.bytes.extend_from_slice(read);
             self.begun = true;
             self.since.get_or_insert_with(Instant::now);
             Poll::Ready(Ok(()))

@@ -5,15 +5,11 @@ mod date;
 mod request;
 
 use std::cell::RefCell;
-use std::net::Shutdown;
 use std::time::SystemTime;
-
-use rustix::net::{RecvFlags, SendFlags, recv, send as send_now};
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use self::answer::Told;
 pub use self::request::Request;
+use crate::sys::runtime::Stream;
 use latticegate_core::config::Protocol;
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
@@ -60,25 +56,23 @@ pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
 }
 
 /// Sends the answer, which may be empty, and FIN. What does not fit into the socket's buffer at once is not sent: an
-/// answer is smaller than any send buffer. The system is asked directly, as the runtime has not looked yet whether a
-/// socket just accepted takes anything.
-pub fn send(stream: &TcpStream, answer: &[u8]) {
+/// answer is smaller than any send buffer.
+pub fn send(stream: &Stream, answer: &[u8]) {
     // The client may be gone; its record tells what became of it.
     if !answer.is_empty() {
-        // MORE: it goes out in one packet with the FIN.
-        let _ = send_now(stream, answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE);
+        let _ = stream.send_now(answer);
     }
-    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    stream.finish();
 }
 
 /// Reads and throws away what has come already: closing then sends no reset, and nobody is waited for.
-pub fn discard(stream: &TcpStream, scratch: &RefCell<Box<[u8]>>) {
+pub fn discard(stream: &Stream, scratch: &RefCell<Box<[u8]>>) {
     let mut scratch = scratch.borrow_mut();
     let room = scratch.len();
     for _ in 0..DISCARDED / room.max(1) {
         // A read that does not fill the buffer has emptied the socket.
-        match recv(stream, &mut **scratch, RecvFlags::DONTWAIT) {
-            Ok((n, _)) if n == room => {}
+        match stream.recv_now(&mut scratch) {
+            Ok(n) if n == room => {}
             _ => return,
         }
     }

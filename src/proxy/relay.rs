@@ -1,12 +1,13 @@
 //! Bytes both ways between client and upstream until both have ended: half-close, back-pressure, an idle
 //! limit and exact counts.
 //!
-//! A relayed connection on which nothing moves holds no buffer at all. See `proxy/relay/direction.rs` for one way,
-//! `proxy/relay/pipe.rs` for the pipes through which bulk is moved without copying it, `proxy/relay/reset.rs` for a bad end.
+//! A relayed connection on which nothing moves holds no buffer at all. See `relay/direction.rs` for one way,
+//! `relay/pipe.rs` for the pipes through which bulk is moved without copying it, `relay/delivery.rs` for what has to
+//! arrive before a reset.
 
 mod direction;
 mod pipe;
-mod reset;
+mod delivery;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -14,15 +15,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
-
+pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
-pub use self::reset::delivered;
-use crate::sys::socket::set_keepalive;
+use crate::sys::runtime::{Instant, Stream, sleep};
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
@@ -123,8 +119,8 @@ const YOUTH: Duration = Duration::from_secs(15);
 
 /// Two connected streams, and what relaying between them needs.
 pub struct Relay<'a> {
-    pub client: &'a TcpStream,
-    pub upstream: &'a TcpStream,
+    pub client: &'a Stream,
+    pub upstream: &'a Stream,
     /// Ends when no byte has moved either way for so long.
     pub idle: Duration,
     pub resources: &'a RelayResources,
@@ -165,8 +161,8 @@ impl<'a> Relay<'a> {
                     if pair.last_words {
                         return Poll::Ready(pair.end(Close::ClientReset));
                     }
-                    // Again each time, which is seldom. An error says that the socket is gone, as the next read will.
-                    let _ = set_keepalive(&SockRef::from(pair.relay.upstream));
+                    // Again each time, which is seldom.
+                    pair.relay.upstream.keep_alive();
                     let limit = last_move + pair.relay.idle;
                     if limit <= Instant::now() {
                         return Poll::Ready(pair.end(Close::Idle));
@@ -347,12 +343,7 @@ impl<'a, 'f> Pair<'a, 'f> {
         if !(unread && heard) {
             return false;
         }
-        let broken = slot.get_or_insert_with(|| {
-            Box::pin(async move {
-                // An error is that of a runtime that ends.
-                let _ = stream.ready(Interest::ERROR).await;
-            })
-        });
+        let broken = slot.get_or_insert_with(|| Box::pin(stream.broken()));
         if broken.as_mut().poll(cx).is_pending() {
             return false;
         }

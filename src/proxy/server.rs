@@ -1,23 +1,18 @@
 //! Worker threads: each has a runtime and listening sockets of its own; a connection lives and dies on it.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking_mpsc};
-
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_local;
 
 use crate::dns::ResolverFactory;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::pass_on;
 use crate::sys::blocking;
+use crate::sys::runtime::{Alive, Listener, Runtime, Watched, spawn};
 use crate::telemetry::access_log::{Log, Writer};
-use crate::telemetry::recent::{Question, Recent};
+use crate::telemetry::recent::{Asked, Recent};
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::config;
 
@@ -27,15 +22,15 @@ pub struct Setup {
     pub shared: Arc<Shared>,
     pub resolvers: ResolverFactory,
     pub writer: Writer,
-    pub phase: watch::Receiver<Phase>,
+    pub phase: Watched<Phase>,
     /// This worker's own sockets.
     pub sockets: Vec<(config::Listener, std::net::TcpListener)>,
     /// Where this worker's connection ids begin; far from the others'.
     pub first_id: u64,
     /// Who wants to know of its last refusals.
-    pub(crate) asked: mpsc::UnboundedReceiver<Question>,
+    pub(crate) asked: Asked,
     /// Dropped when the thread ends, however that happens.
-    pub(crate) alive: mpsc::Sender<Infallible>,
+    pub(crate) alive: Alive,
 }
 
 /// Starts one worker, which accepts when this returns; the thread ends after [`Phase::Closing`], when its connections
@@ -55,32 +50,32 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 }
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
     let log = Log::with_clock(shared.config.access_log.format, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
-        spawn_local(async move { flusher.keep_flushing().await });
-        spawn_local(Rc::clone(&worker.half_open).run_evictions());
-        spawn_local(worker.resources.keep_pipes_few());
-        spawn_local(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
-        spawn_local(Rc::clone(&worker).follow(phase.clone()));
+        spawn(async move { flusher.keep_flushing().await });
+        spawn(Rc::clone(&worker.half_open).run_evictions());
+        spawn(worker.resources.keep_pipes_few());
+        spawn(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
+        spawn(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
-        spawn_local(Rc::clone(&recent).answer(asked));
+        spawn(Rc::clone(&recent).answer(asked));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener.name);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
             let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
             let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());
-            loops.push(spawn_local(acceptor.run(TcpListener::from_std(socket)?)));
+            loops.push(spawn(acceptor.run(Listener::from_std(socket)?)));
         }
         let _ = started.send(Ok(()));
         for accept_loop in loops {
             // A defect in one loop must not keep the others from draining.
-            let _ = accept_loop.await;
+            accept_loop.await;
         }
         worker.drained(phase).await;
         Ok::<_, io::Error>(())

@@ -9,9 +9,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
 use self::requests::{Exchange, Requests};
 use crate::dns::{Answer, LookupError};
 use crate::limits::{Buffered, Held};
@@ -21,6 +18,7 @@ use crate::proxy::refuse;
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
+use crate::sys::runtime::{Either, Stream, race};
 use crate::telemetry::record::Record;
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
@@ -31,7 +29,7 @@ use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Unfinishe
 use latticegate_core::policy::{ListenerView, RuleId};
 
 /// Serves one accepted connection; it ends in exactly one record.
-pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Reporter>, worker: Rc<Worker>) {
+pub(crate) async fn serve(stream: Stream, record: OpenRecord, reporter: Rc<Reporter>, worker: Rc<Worker>) {
     let mut notice = ShutdownNotice {
         stream,
         reporter: &reporter,
@@ -52,7 +50,7 @@ pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Re
         spoken: Some(reporter.listener.protocol),
         may_answer: true,
     };
-    match session.pass().await {
+    match session.run().await {
         Ok(End { refused: Some(reason), .. }) => session.turn_away(Outcome::Refused(reason)).await,
         Ok(end) => session.close(end).await,
         Err(outcome) => session.turn_away(outcome).await,
@@ -61,7 +59,7 @@ pub(crate) async fn serve(stream: TcpStream, record: OpenRecord, reporter: Rc<Re
 
 /// What the client hears if the process stops before its upstream is reached: the session is dropped then.
 struct ShutdownNotice<'a> {
-    stream: TcpStream,
+    stream: Stream,
     reporter: &'a Reporter,
     worker: &'a Worker,
     id: u64,
@@ -83,7 +81,7 @@ impl Drop for ShutdownNotice<'_> {
 }
 
 struct Session<'a> {
-    stream: &'a mut TcpStream,
+    stream: &'a mut Stream,
     notice_due: &'a Cell<bool>,
     /// What is known of the request that an answer of ours would be for.
     request: &'a Cell<refuse::Request>,
@@ -101,12 +99,12 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// The whole way of a connection that is let through.
-    async fn pass(&mut self) -> Result<End, Outcome> {
+    async fn run(&mut self) -> Result<End, Outcome> {
         let mut ahead = ReadAhead::default();
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
-        let arrived = Box::pin(self.establish(&mut ahead)).await;
+        let established = Box::pin(self.establish(&mut ahead)).await;
         let (name, requests, list, upstream) =
-            arrived.inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
+            established.inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
         self.buffered = None;
         let end = self.relay(&upstream, ahead.into_pending(), &name, requests, list).await;
         if end.resets != Resets::default() && !(end.refused.is_some() && self.may_answer) {
@@ -119,7 +117,7 @@ impl Session<'_> {
     async fn establish(
         &mut self,
         ahead: &mut ReadAhead,
-    ) -> Result<(Hostname, Option<Box<Exchange>>, u64, TcpStream), Outcome> {
+    ) -> Result<(Hostname, Option<Box<Exchange>>, u64, Stream), Outcome> {
         let (name, requests, list) = self.read_preface(ahead).await?;
         let answer = self.resolve(&name).await?;
         let upstream = self.dial(&name, &answer).await?;
@@ -129,7 +127,7 @@ impl Session<'_> {
     /// Until both sides have ended, or a new access list or the end of the process ends it.
     async fn relay(
         &mut self,
-        upstream: &TcpStream,
+        upstream: &Stream,
         ahead: Vec<u8>,
         name: &Hostname,
         exchange: Option<Box<Exchange>>,
@@ -173,10 +171,8 @@ impl Session<'_> {
             if worker.phase() >= Phase::Ending {
                 cut.set(Some(Close::Drained));
             }
-            tokio::select! {
-                biased;
-                end = &mut relay => return end,
-                () = changed => {}
+            if let Either::First(end) = race(&mut relay, pin!(changed)).await {
+                return end;
             }
         }
     }
@@ -203,7 +199,7 @@ impl Session<'_> {
         Ok(answer)
     }
 
-    async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<TcpStream, Outcome> {
+    async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<Stream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
         let deadline = worker.config().timeouts.connect;
         match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
@@ -251,14 +247,11 @@ fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a>
 
 /// Until the client has left: with a reset, or, where TLS is spoken, with a FIN, after which no handshake can be ended. A
 /// client of HTTP may send FIN behind its request and still wait for the answer.
-async fn gone(stream: &TcpStream, protocol: Protocol) {
-    let interest = match protocol {
-        // This is FIN, and not the bytes before it.
-        Protocol::Tls => Interest::PRIORITY | Interest::ERROR,
-        Protocol::Http => Interest::ERROR,
-    };
-    // It fails only where the runtime ends.
-    let _ = stream.ready(interest).await;
+async fn gone(stream: &Stream, protocol: Protocol) {
+    match protocol {
+        Protocol::Tls => stream.broken_or_finished().await,
+        Protocol::Http => stream.broken().await,
+    }
 }
 
 #[cfg(test)]
@@ -268,7 +261,7 @@ mod tests {
     /// Memory per connection is a reviewed number: whoever raises it says why.
     #[test]
     fn the_future_of_a_session_is_small() {
-        fn size<F: Future>(_: impl Fn(TcpStream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {
+        fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {
             size_of::<F>()
         }
         let bytes = size(serve);

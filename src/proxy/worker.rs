@@ -2,12 +2,10 @@
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 
 use crate::dns::Resolver;
 use crate::limits::{HalfOpen, Limits};
@@ -16,6 +14,7 @@ use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
+use crate::sys::runtime::{Notify, Watched, race, timeout};
 use crate::sys::socket;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Status;
@@ -106,7 +105,7 @@ impl Worker {
         self.shared.policy.load()
     }
 
-    pub(crate) fn policy_changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn policy_changes(&self) -> Watched<u64> {
         self.shared.policy.watch()
     }
 
@@ -167,7 +166,7 @@ pub(crate) struct Relaying<'a>(&'a Worker);
 impl Drop for Relaying<'_> {
     fn drop(&mut self) {
         self.0.relaying.set(self.0.relaying.get().saturating_sub(1));
-        self.0.closed.notify_waiters();
+        self.0.closed.notify_all();
     }
 }
 
@@ -176,18 +175,18 @@ const LAST_TURN: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Lets every session see each new phase.
-    pub(crate) async fn follow(self: Rc<Self>, mut phase: watch::Receiver<Phase>) {
+    pub(crate) async fn follow(self: Rc<Self>, mut phase: Watched<Phase>) {
         loop {
-            self.phase.set(*phase.borrow_and_update());
-            self.changed.notify_waiters();
-            if phase.changed().await.is_err() {
+            self.phase.set(phase.value());
+            self.changed.notify_all();
+            if !phase.changed().await {
                 return;
             }
         }
     }
 
     /// Returns when no connection is open, or they were cut.
-    pub(crate) async fn drained(&self, mut phase: watch::Receiver<Phase>) {
+    pub(crate) async fn drained(&self, mut phase: Watched<Phase>) {
         let all_closed = async {
             while self.open.get() > 0 {
                 self.closed.notified().await;
@@ -195,7 +194,7 @@ impl Worker {
         };
         let cut = async {
             // The sender is dropped only when the process is ending anyhow.
-            let _ = phase.wait_for(|phase| *phase >= Phase::Cut).await;
+            phase.until(|phase| phase >= Phase::Cut).await;
             let all_cut = async {
                 while self.relaying.get() > 0 {
                     self.closed.notified().await;
@@ -203,10 +202,7 @@ impl Worker {
             };
             let _ = timeout(LAST_TURN, all_cut).await;
         };
-        tokio::select! {
-            () = all_closed => {}
-            () = cut => {}
-        }
+        race(pin!(all_closed), pin!(cut)).await;
     }
 }
 
@@ -225,6 +221,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
         self.0.limits().closed();
-        self.0.closed.notify_waiters();
+        self.0.closed.notify_all();
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -31,6 +31,7 @@ pub use self::source::{Fetched, Source, SourceError, Version};
 use self::source_thread::Look;
 pub use self::source_thread::SourceThread;
 use crate::sys::blocking::Patience;
+use crate::sys::runtime::{Notify, Publisher, Watched, watched};
 use crate::telemetry::metrics::PolicyMetrics;
 use latticegate_core::config::OnReload;
 use latticegate_core::policy::changes::Changes;
@@ -57,7 +58,7 @@ pub struct Loaded {
 pub struct Current {
     loaded: ArcSwap<Loaded>,
     /// Grows with each reload: sessions wait for it.
-    generation: watch::Sender<u64>,
+    generation: Publisher<u64>,
 }
 
 impl From<Policy> for Loaded {
@@ -92,7 +93,7 @@ impl Loaded {
 
 impl Current {
     pub fn new(loaded: Loaded) -> Arc<Self> {
-        let (generation, _) = watch::channel(0);
+        let (generation, _) = watched(0);
         let loaded = ArcSwap::from_pointee(loaded);
         Arc::new(Self { loaded, generation })
     }
@@ -101,8 +102,8 @@ impl Current {
         self.loaded.load_full()
     }
 
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+    pub fn watch(&self) -> Watched<u64> {
+        self.generation.watch()
     }
 
     /// Puts another list in force. Only one task may do this.
@@ -112,7 +113,7 @@ impl Current {
         loaded.hits = old.hits.carried_over(&changes, &loaded.policy);
         loaded.number = old.number.wrapping_add(1);
         self.loaded.store(Arc::new(loaded));
-        self.generation.send_modify(|generation| *generation = generation.wrapping_add(1));
+        self.generation.publish(self.generation.value().wrapping_add(1));
         changes
     }
 }
@@ -250,8 +251,8 @@ impl Reloader {
 }
 
 /// Tells the sessions of one worker that there is a new list, without a lock that workers share.
-pub(crate) async fn pass_on(mut changed: watch::Receiver<u64>, sessions: Rc<tokio::sync::Notify>) {
-    while changed.changed().await.is_ok() {
-        sessions.notify_waiters();
+pub(crate) async fn pass_on(mut changed: Watched<u64>, sessions: Rc<Notify>) {
+    while changed.changed().await {
+        sessions.notify_all();
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use latticegate_core::config::{Config, Ipv6};
 
 /// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
-pub(crate) fn ask_ipv6(config: &Config) -> bool {
+pub fn ask_ipv6(config: &Config) -> bool {
     let routed = |network: &ipnet::IpNet| {
         let target = SocketAddr::new(network.addr(), 443);
         UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(target)).is_ok()
@@ -18,7 +18,7 @@ pub(crate) fn ask_ipv6(config: &Config) -> bool {
 }
 
 /// The addresses of this machine's interfaces.
-pub(crate) fn own_addresses() -> Vec<IpAddr> {
+pub fn own_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;

@@ -3,16 +3,11 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::sockopt::set_tcp_quickack;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::Interest;
-use tokio::net::{TcpSocket, TcpStream};
 
 /// TCP_DEFER_ACCEPT, for which no crate has a function (tcp(7)).
 #[derive(Debug, Clone, Copy)]
@@ -109,60 +104,6 @@ pub fn drop_syns(listener: &impl AsFd) -> io::Result<()> {
     ])
 }
 
-/// A socket to connect with. The handshake's last ACK waits for the ClientHello and rides on it.
-pub fn to_upstream(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_nodelay(true)?;
-    set_tcp_quickack(&socket, false)?;
-    Ok(socket)
-}
-
-/// Reads what is there. A read that did not fill the buffer has emptied the socket, which is noted: the next one waits
-/// for an event instead of asking the kernel in vain. 0: the peer has sent its FIN.
-pub fn poll_recv(stream: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_read_ready(cx))?;
-        let mut read = None;
-        let result = stream.try_io(Interest::READABLE, || {
-            let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
-            read = Some(n);
-            emptied(0 < n && n < buffer.len())
-        });
-        if let Some(n) = read {
-            return Poll::Ready(Ok(n));
-        }
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-            _ => {}
-        }
-    }
-}
-
-/// Writes what the socket takes, at least a byte. One that did not take all is full, which is noted.
-pub fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        let mut sent = None;
-        let result = stream.try_io(Interest::WRITABLE, || {
-            let n = send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
-            sent = Some(n);
-            emptied(0 < n && n < bytes.len())
-        });
-        if let Some(n) = sent {
-            return Poll::Ready(Ok(n));
-        }
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-            _ => {}
-        }
-    }
-}
-
-/// To the runtime a call that would block next time is one that would block.
-fn emptied(would_block: bool) -> io::Result<()> {
-    if would_block { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-}
-
 /// Has the kernel ask now and then whether the peer is still there.
 pub fn set_keepalive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
@@ -235,6 +176,7 @@ pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::runtime::{Runtime, Stream};
 
     #[test]
     fn each_shortage_is_known_as_one() {
@@ -254,9 +196,8 @@ mod tests {
     fn a_peer_that_vanished_is_found_out_in_time_on_either_side() {
         let listener = listen(([127, 0, 0, 1], 0).into(), None).unwrap();
         let address = listener.local_addr().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let upstream = runtime.block_on(async { to_upstream(address).unwrap().connect(address).await.unwrap() });
-        set_keepalive(&SockRef::from(&upstream)).unwrap();
+        let upstream = Runtime::new().unwrap().block_on(async { Stream::connect(address).await.unwrap() });
+        upstream.keep_alive();
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         for socket in [SockRef::from(&upstream), SockRef::from(&accepted)] {

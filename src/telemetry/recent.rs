@@ -53,7 +53,7 @@ impl Recent {
     }
 
     /// Answers whoever asks, for ever.
-    pub(crate) async fn answer(self: Rc<Self>, mut asked: mpsc::UnboundedReceiver<Question>) {
+    pub(crate) async fn answer(self: Rc<Self>, mut asked: Asked) {
         while let Some(question) = asked.recv().await {
             // Who asked may have gone.
             let _ = question.send(self.0.borrow().iter().cloned().collect());
@@ -63,13 +63,16 @@ impl Recent {
 
 pub(crate) type Question = oneshot::Sender<Vec<Refusal>>;
 
+/// The near end: what one worker is asked.
+pub(crate) type Asked = mpsc::UnboundedReceiver<Question>;
+
 /// The far ends of all workers' rings.
 #[derive(Debug, Clone, Default)]
 pub struct Asker(Vec<mpsc::UnboundedSender<Question>>);
 
 impl Asker {
     /// For one more worker.
-    pub(crate) fn add(&mut self) -> mpsc::UnboundedReceiver<Question> {
+    pub(crate) fn add(&mut self) -> Asked {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.0.push(sender);
         receiver

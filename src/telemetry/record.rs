@@ -1,11 +1,12 @@
 //! What is known of one connection when it ends: the access log, the metrics and the operator's page all read it.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::sys::runtime::Instant;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::response::{FullResponse, text};
 use crate::proxy::refuse;
+use crate::sys::runtime::Stream;
 
 /// The requested path in its normal form, or the response to a request that is malformed or not for reading.
 pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<FullResponse>> {
@@ -78,18 +79,19 @@ fn decoded(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether the client speaks HTTP/2, which hyper would leave without an answer: it gets the status for its version.
-pub(super) async fn refuse_http2(stream: &TcpStream) -> bool {
+/// None: the client speaks HTTP/2, which hyper would leave without an answer. It got the status for its version.
+pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 23\r\nConnection: close\r\n\r\nuse HTTP/1.1 with Host\n";
     let mut first = [0; PREFACE.len()];
     if !stream.peek(&mut first).await.is_ok_and(|n| n == PREFACE.len()) || first != PREFACE {
-        return false;
+        return Some(stream);
     }
-    refuse::discard(stream, &RefCell::new(vec![0; 4096].into()));
-    refuse::send(stream, ANSWER);
-    true
+    let stream = Stream::from(stream);
+    refuse::discard(&stream, &RefCell::new(vec![0; 4096].into()));
+    refuse::send(&stream, ANSWER);
+    None
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::proxy::read_ahead::ReadAhead;
+use crate::sys::runtime::Stream;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::{Verdict, proxy_header};
 
@@ -18,14 +19,15 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stream after its PROXY v2 header, or the whole stream where there is none. None where the header is malformed
 /// or does not arrive in time.
-pub(super) async fn skip(mut stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
+pub(super) async fn skip(stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
+    let stream = Stream::from(stream);
     let mut ahead = ReadAhead::default();
     let scratch = RefCell::new(vec![0; 4096].into());
     let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
-    let read = ahead.until(&mut stream, &scratch, bound, too_long, header_length, |_| Ok(()));
+    let read = ahead.until(&stream, &scratch, bound, too_long, header_length, |_| Ok(()));
     let ((), len) = timeout(HEADER_TIMEOUT, read).await.ok()?.ok()?;
     ahead.consume(len);
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = TcpStream::from(stream).into_split();
     Some(join(Cursor::new(ahead.into_pending()).chain(reader), writer))
 }
 

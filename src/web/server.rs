@@ -92,9 +92,7 @@ async fn serve_connection<S: Service>(stream: TcpStream, service: Rc<S>, begun: 
         return;
     }
     begun.set(true);
-    if protocol::refuse_http2(&stream).await {
-        return;
-    }
+    let Some(stream) = protocol::refuse_http2(stream).await else { return };
     if !S::PROXY_HEADER {
         return serve_http(stream, service).await;
     }

@@ -1,12 +1,12 @@
 //! The drain: not ready, then no longer accepting, then waiting for the open sessions.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::worker::Phase;
+use crate::sys::runtime::{AllEnded, Publisher};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 
@@ -28,8 +28,8 @@ const ENDING: Duration = Duration::from_millis(1500);
 pub(super) async fn drain(
     config: &Config,
     status: &Status,
-    phase: &watch::Sender<Phase>,
-    workers: &mut mpsc::Receiver<Infallible>,
+    phase: &Publisher<Phase>,
+    workers: &mut AllEnded,
     mut stop: mpsc::UnboundedReceiver<StopRequest>,
 ) {
     let first = stop.recv().await;
@@ -39,13 +39,13 @@ pub(super) async fn drain(
             return;
         }
         tracing::info!(delay = ?config.drain.delay, "draining: not ready, still accepting");
-        phase.send_replace(Phase::Draining);
+        phase.publish(Phase::Draining);
         sleep(config.drain.delay).await;
         tracing::info!(timeout = ?config.drain.timeout, "draining: no longer accepting, waiting for sessions");
-        phase.send_replace(Phase::Closing);
+        phase.publish(Phase::Closing);
         sleep(config.drain.timeout).await;
         tracing::info!("drain.timeout is over: ending open sessions");
-        phase.send_replace(Phase::Ending);
+        phase.publish(Phase::Ending);
         sleep(ENDING).await;
     };
     let again = async {
@@ -55,10 +55,10 @@ pub(super) async fn drain(
         tracing::info!("second stop request: cutting");
     };
     tokio::select! {
-        _ = workers.recv() => return,
+        () = workers.wait() => return,
         () = orderly => {}
         () = again => {}
     }
-    phase.send_replace(Phase::Cut);
-    let _ = timeout(Duration::from_secs(5), workers.recv()).await;
+    phase.publish(Phase::Cut);
+    let _ = timeout(Duration::from_secs(5), workers.wait()).await;
 }

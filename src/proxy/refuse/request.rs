@@ -1,8 +1,8 @@
 //! What the answer to a refused request depends on, taken from the bytes that have come of it.
 
 use memchr::memchr;
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
+
+use crate::sys::runtime::Stream;
 
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
@@ -38,8 +38,8 @@ impl Request {
     }
 
     /// Of what lies unread in the socket, behind a PROXY header if there is one.
-    pub fn waiting(stream: &TcpStream, scratch: &mut [u8]) -> Self {
-        let Ok((n, _)) = recv(stream, &mut *scratch, RecvFlags::DONTWAIT | RecvFlags::PEEK) else {
+    pub fn waiting(stream: &Stream, scratch: &mut [u8]) -> Self {
+        let Ok(n) = stream.peek_now(scratch) else {
             return Self::default();
         };
         let bytes = scratch.get(..n).unwrap_or_default();

@@ -5,22 +5,17 @@
 //! is moved through a pipe with splice(2), which costs more per call and nothing per byte.
 
 use std::io;
-use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
-
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::pipe::Lease;
 use super::{FilterStatus, HttpFilter, RelayResources};
-use crate::sys::socket::{poll_recv, poll_send};
+use crate::sys::runtime::Stream;
 use latticegate_core::outcome::{RefuseReason, Side};
 
 /// What one turn of a direction works with.
 pub(super) struct Transfer<'a> {
-    pub(super) source: &'a TcpStream,
-    pub(super) sink: &'a TcpStream,
+    pub(super) source: &'a Stream,
+    pub(super) sink: &'a Stream,
     pub(super) resources: &'a RelayResources,
     pub(super) bytes: &'a mut u64,
     /// Asked before anything is passed on.
@@ -180,7 +175,7 @@ impl Direction {
             if let State::Draining(ended) = self.state {
                 if !last && ended == Ended::Eof {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    let _ = SockRef::from(transfer.sink).shutdown(Shutdown::Write);
+                    transfer.sink.finish();
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
@@ -190,7 +185,7 @@ impl Direction {
                 return Poll::Pending;
             }
             // Nothing is read that could not be passed on: this is the back-pressure.
-            let _ = ready!(transfer.sink.poll_write_ready(cx));
+            let _ = ready!(transfer.sink.poll_writable(cx));
             self.stalled = false;
             match self.poll_move(cx, transfer) {
                 Poll::Ready(Ok(true)) => {}
@@ -213,19 +208,15 @@ impl Direction {
     /// Gives the sink what it could not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(poll_send(transfer.sink, cx, rest))?;
+            let n = ready!(transfer.sink.poll_send(cx, rest))?;
             self.sent = self.sent.saturating_add(n);
             *transfer.bytes = transfer.bytes.saturating_add(count(n));
         }
         self.held = Vec::new();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-            ready!(transfer.sink.poll_write_ready(cx))?;
-            match transfer.sink.try_io(Interest::WRITABLE, || pipe.drain_to(transfer.sink)) {
-                Ok(n) => *transfer.bytes = transfer.bytes.saturating_add(count(n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let n = ready!(transfer.sink.poll_write_by(cx, |sink| pipe.drain_to(sink)))?;
+            *transfer.bytes = transfer.bytes.saturating_add(count(n));
         }
         Poll::Ready(Ok(()))
     }
@@ -261,28 +252,22 @@ impl Direction {
     ) -> Poll<Result<bool, Broken>> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let Some(pipe) = self.pipe.as_mut() else { return Poll::Ready(Ok(true)) };
-        loop {
-            ready!(transfer.source.poll_read_ready(cx)).map_err(|_| Broken::Source)?;
-            // The pipe is empty here, so EAGAIN can only mean that the source is.
-            match transfer.source.try_io(Interest::READABLE, || pipe.fill_from(transfer.source, most)) {
-                Ok(0) => return Poll::Ready(Ok(false)),
-                Ok(n) => {
-                    self.bulk.note(n);
-                    if let Some(filter) = &mut transfer.filter {
-                        filter.passed(count(n));
-                    }
-                    return Poll::Ready(Ok(true));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(Err(Broken::Source)),
+        // The pipe is empty here, so EAGAIN can only mean that the source is.
+        let read = transfer.source.poll_read_by(cx, |source| pipe.fill_from(source, most));
+        let n = ready!(read).map_err(|_| Broken::Source)?;
+        if n > 0 {
+            self.bulk.note(n);
+            if let Some(filter) = &mut transfer.filter {
+                filter.passed(count(n));
             }
         }
+        Poll::Ready(Ok(n > 0))
     }
 
     /// Through the scratch buffer; what the sink does not take is kept.
     fn poll_copy(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
         let mut scratch = transfer.resources.scratch.borrow_mut();
-        let n = ready!(poll_recv(transfer.source, cx, &mut scratch)).map_err(|_| Broken::Source)?;
+        let n = ready!(transfer.source.poll_recv(cx, &mut scratch)).map_err(|_| Broken::Source)?;
         let read = scratch.get(..n).unwrap_or_default();
         if read.is_empty() {
             return Poll::Ready(Ok(false));
@@ -294,7 +279,7 @@ impl Direction {
     /// Reads what nobody takes any more, until the source ends or has said too much.
     fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: usize) -> Poll<Ended> {
         loop {
-            let read = ready!(poll_recv(transfer.source, cx, &mut transfer.resources.scratch.borrow_mut()));
+            let read = ready!(transfer.source.poll_recv(cx, &mut transfer.resources.scratch.borrow_mut()));
             let ended = match read {
                 Ok(0) => {
                     self.fin = true;
@@ -349,7 +334,7 @@ impl Direction {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = match poll_send(transfer.sink, cx, bytes) {
+        let taken = match transfer.sink.poll_send(cx, bytes) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,

@@ -10,9 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::sys::runtime::{Notify, sleep};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use tokio::sync::Notify;
-use tokio::time::sleep;
 
 #[derive(Clone, Default)]
 pub(super) struct PipePool(Rc<Inner>);

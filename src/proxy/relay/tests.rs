@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::advance;
 
@@ -13,8 +13,8 @@ use crate::sys::random::Random;
 
 /// A relay that nobody cuts, without a filter.
 async fn relay(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Stream,
+    upstream: &Stream,
     ahead: Vec<u8>,
     idle: Duration,
     resources: &RelayResources,
@@ -99,7 +99,7 @@ async fn wait(turns: u8) {
 }
 
 /// Both ends of a connection; ours first.
-async fn connection(small_buffers: bool) -> (TcpStream, TcpStream) {
+async fn connection(small_buffers: bool) -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (ours, _) = listener.accept().await.unwrap();
@@ -115,7 +115,7 @@ async fn connection(small_buffers: bool) -> (TcpStream, TcpStream) {
             socket.set_recv_buffer_size(64 << 10).unwrap();
         }
     }
-    (ours, theirs)
+    (ours.into(), theirs)
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -377,7 +377,7 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
         let (resources, mut bytes) = (RelayResources::new(), ByteCounts::default());
         let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &resources, &mut bytes);
         let look = async {
-            let kept_alive = || SockRef::from(&descriptor).keepalive().unwrap();
+            let kept_alive = || socket2::SockRef::from(&descriptor).keepalive().unwrap();
             sleep(YOUTH - Duration::from_millis(1)).await;
             let young = kept_alive();
             sleep(Duration::from_millis(2)).await;
@@ -392,12 +392,12 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
 /// Memory per relayed connection is a reviewed number: whoever raises it says why.
 #[test]
 fn the_future_of_a_relay_is_small() {
-    async fn sized(client: TcpStream, upstream: TcpStream, resources: &RelayResources) {
+    async fn sized(client: Stream, upstream: Stream, resources: &RelayResources) {
         let (cut, mut bytes) = (Cell::new(None), ByteCounts::default());
         let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, resources, cut: &cut };
         relay.run(Vec::new(), &mut bytes, None).await;
     }
-    fn size<F: Future>(_: impl Fn(TcpStream, TcpStream, &'static RelayResources) -> F) -> usize {
+    fn size<F: Future>(_: impl Fn(Stream, Stream, &'static RelayResources) -> F) -> usize {
         size_of::<F>()
     }
     let bytes = size(sized);

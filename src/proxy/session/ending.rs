@@ -1,17 +1,16 @@
 //! How a session closes its sockets: a reset for whom a FIN would look like the end, an answer for who is refused.
 
-use std::net::Shutdown;
+use std::pin::pin;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use futures_util::future::join;
 
 use super::Session;
 use crate::proxy::linger::discard_all;
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
+use crate::sys::runtime::{Stream, race, sleep};
 use latticegate_core::config::{PolicyRefusal, Protocol};
 use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 
@@ -20,32 +19,20 @@ const LAST_DELIVERY: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
     /// A reset for whom a FIN would tell a lie, behind what can be delivered in time.
-    pub(super) async fn reset(&self, End { close, resets, .. }: End, upstream: TcpStream) {
+    pub(super) async fn reset(&self, End { close, resets, .. }: End, upstream: Stream) {
         let (client, worker) = (&*self.stream, self.worker);
         for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
-            // From here on dropping the stream sends a reset. An error says that there is no connection any more.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            stream.reset_when_dropped();
         }
         let idle = worker.config().timeouts.idle;
-        let delivered = async {
-            tokio::join!(
-                async {
-                    if resets.client {
-                        delivered(client, idle).await
-                    }
-                },
-                async {
-                    if resets.upstream {
-                        delivered(&upstream, idle).await
-                    }
-                },
-            )
+        let delivered = |stream, is_reset| async move {
+            if is_reset {
+                delivered(stream, idle).await;
+            }
         };
-        tokio::select! {
-            biased;
-            _ = delivered => {}
-            () = patience(worker, matches!(close, Close::ClientReset | Close::UpstreamReset)) => {}
-        }
+        let both = join(delivered(client, resets.client), delivered(&upstream, resets.upstream));
+        let unhurried = matches!(close, Close::ClientReset | Close::UpstreamReset);
+        race(pin!(both), pin!(patience(worker, unhurried))).await;
     }
 
     /// Closes what was relayed.
@@ -89,23 +76,15 @@ impl Session<'_> {
 
 /// FIN, and the client reads all that it was sent, also if it goes on sending: closed with bytes unread, the
 /// connection would be reset.
-async fn end_towards_client(stream: &TcpStream, worker: &Worker, close: Close) {
+async fn end_towards_client(stream: &Stream, worker: &Worker, close: Close) {
     let scratch = worker.resources.scratch();
-    // An error says that there is no connection any more.
-    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    stream.finish();
     // A cut, or silence: there is no pace to follow.
     let unhurried = matches!(close, Close::Done | Close::DrainIdle | Close::UpstreamReset);
-    let delivered = async {
-        tokio::select! {
-            () = delivered(stream, worker.config().timeouts.idle) => {}
-            () = discard_all(stream, scratch) => {}
-        }
-    };
-    tokio::select! {
-        biased;
-        () = delivered => {}
-        () = patience(worker, unhurried) => {}
-    }
+    let mut delivered = pin!(delivered(stream, worker.config().timeouts.idle));
+    let mut discarded = pin!(discard_all(stream, scratch));
+    let over = race(&mut delivered, &mut discarded);
+    race(over, pin!(patience(worker, unhurried))).await;
     if close == Close::Done {
         // The upstream is gone, and the client may be in the middle of a request.
         worker.lingering.linger(stream, scratch).await;
@@ -118,8 +97,5 @@ async fn patience(worker: &Worker, unhurried: bool) {
     if unhurried {
         worker.reached(Phase::Ending).await;
     }
-    tokio::select! {
-        () = sleep(LAST_DELIVERY) => {}
-        () = worker.reached(Phase::Cut) => {}
-    }
+    race(pin!(sleep(LAST_DELIVERY)), pin!(worker.reached(Phase::Cut))).await;
 }

@@ -1,9 +1,8 @@
 //! What comes before there is an upstream to ask for: PROXY header and access list, hello or request head, the name.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::timeout;
 
 use super::requests::Exchange;
 use super::{Session, view};
@@ -12,6 +11,7 @@ use crate::proxy::read_ahead::{ReadAhead, Stop};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
+use crate::sys::runtime::{Either, race, timeout};
 use latticegate_core::client::Client;
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;
@@ -46,10 +46,9 @@ impl Session<'_> {
             Ok((name, requests, loaded.number))
         };
         let preface = async {
-            tokio::select! {
-                biased;
-                result = preface => result,
-                () = waiting.evicted() => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            match race(pin!(preface), pin!(waiting.evicted())).await {
+                Either::First(result) => result,
+                Either::Second(()) => Err(Outcome::Refused(RefuseReason::Overloaded)),
             }
         };
         let result = match timeout(deadline, preface).await {
@@ -87,7 +86,7 @@ impl Session<'_> {
         }
         let (bound, too_long) = (proxy_header::MAX_HEADER, RefuseReason::ProxyMalformed);
         let worker = self.worker;
-        let wait = |ahead: &ReadAhead| pace(worker, waiting, ahead);
+        let wait = |ahead: &ReadAhead| check_min_rate(worker, waiting, ahead);
         let scratch = worker.resources.scratch();
         let header = ahead.until(self.stream, scratch, bound, too_long, proxy_header::parse, wait).await;
         let (header, len) = header.map_err(|stop| {
@@ -142,7 +141,7 @@ impl Session<'_> {
             if let (None, Some(client)) = (&late, &record.client) {
                 late = Some(worker.limits().wait_for_hello(client)?);
             }
-            pace(worker, waiting, ahead)
+            check_min_rate(worker, waiting, ahead)
         };
         let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
@@ -193,7 +192,7 @@ impl Session<'_> {
 }
 
 /// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
-fn pace(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
+fn check_min_rate(worker: &Worker, waiting: &Waiting, ahead: &ReadAhead) -> Result<(), RefuseReason> {
     let late = ahead.age().saturating_sub(GRACE).as_secs();
     let owed = late.saturating_mul(u64::from(worker.config().limits.handshake_rate));
     if u64::try_from(ahead.pending().len()).is_ok_and(|len| len < owed) {

@@ -1,0 +1,89 @@
+//! The monotonic clock, which nobody sets, and waiting for it. In tests it can be paused and moved.
+
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+/// A moment of the monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(tokio::time::Instant);
+
+impl Instant {
+    pub fn now() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    /// Time since then; zero for a moment that is still to come.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Time from `earlier` until this moment; zero if it is the earlier one.
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        self.0.checked_sub(duration).map(Self)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0 + duration)
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.0 - earlier.0
+    }
+}
+
+pin_project! {
+    /// Resolves at a moment that can be moved while it is waited for.
+    pub struct Timer {
+        #[pin]
+        sleep: tokio::time::Sleep,
+    }
+}
+
+impl Timer {
+    /// Another moment, also after it has resolved.
+    pub fn reset(self: Pin<&mut Self>, at: Instant) {
+        self.project().sleep.reset(at.0);
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().sleep.poll(cx)
+    }
+}
+
+pub fn sleep(duration: Duration) -> Timer {
+    Timer { sleep: tokio::time::sleep(duration) }
+}
+
+pub fn sleep_until(at: Instant) -> Timer {
+    Timer { sleep: tokio::time::sleep_until(at.0) }
+}
+
+/// The deadline has passed before the work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOut;
+
+/// Does the work, but gives it up at the deadline.
+pub async fn timeout<T>(deadline: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
+    tokio::time::timeout(deadline, work).await.map_err(|_| TimedOut)
+}
