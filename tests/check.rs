@@ -251,6 +251,10 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:10: workers: "0" is not a number of workers; write auto, or a number from 1 to 1024"#,
     ),
     (
+        "access_log: { keep: sample:0 }\n",
+        r#"latticegate.yaml:1:21: access_log.keep: "sample:0" has no sample size: a number from 1 to 4294967295; write all, refused, or sample:N for one of N relayed connections, like sample:100"#,
+    ),
+    (
         "access_log: { output: stdot }\n",
         r#"latticegate.yaml:1:23: access_log.output: "stdot" is neither stdout nor a path; write stdout, or "./stdot" for a file"#,
     ),

@@ -14,7 +14,7 @@ use crate::sys::runtime::{Alive, Listener, Runtime, Watched, spawn};
 use crate::telemetry::access_log::{Log, Writer};
 use crate::telemetry::recent::{Asked, Recent};
 use crate::telemetry::reporter::Reporter;
-use latticegate_core::config;
+use latticegate_core::config::{self, AccessLog};
 
 /// Everything a worker thread is started with.
 pub struct Setup {
@@ -53,7 +53,8 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
-    let log = Log::with_clock(shared.config.access_log.format, writer, shared.clock.clone());
+    let AccessLog { format, keep, .. } = shared.config.access_log;
+    let log = Log::with_clock(format, keep, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);

@@ -10,7 +10,7 @@ mod line;
 mod lines;
 mod writer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,12 +23,15 @@ use self::timestamps::Timestamps;
 pub use self::writer::{Of, Sink, Writer, Written};
 use crate::sys::clock::Clock;
 use crate::telemetry::record::Record;
-use latticegate_core::config::{self, LogFormat};
+use latticegate_core::config::{self, LogFormat, LogKeep};
 use latticegate_core::outcome::Outcome;
 
 /// One worker's end of the access log.
 pub struct Log {
     format: LogFormat,
+    keep: LogKeep,
+    /// Relayed connections until the next line about one.
+    until_next: Cell<u32>,
     buffer: RefCell<Vec<u8>>,
     timestamps: Timestamps,
     clock: Clock,
@@ -46,12 +49,14 @@ impl Log {
     const DELAY: Duration = Duration::from_millis(100);
 
     pub fn new(format: LogFormat, writer: Writer) -> Rc<Self> {
-        Self::with_clock(format, writer, Clock::default())
+        Self::with_clock(format, LogKeep::All, writer, Clock::default())
     }
 
-    pub fn with_clock(format: LogFormat, writer: Writer, clock: Clock) -> Rc<Self> {
+    pub fn with_clock(format: LogFormat, keep: LogKeep, writer: Writer, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             format,
+            keep,
+            until_next: Cell::default(),
             buffer: RefCell::default(),
             timestamps: Timestamps::default(),
             clock,
@@ -61,6 +66,9 @@ impl Log {
     }
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
+        if !self.keeps(outcome) {
+            return;
+        }
         let mut buffer = self.buffer.borrow_mut();
         let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
@@ -81,6 +89,20 @@ impl Log {
         }
     }
 
+    /// Everything but relayed connections is kept whatever the setting. Of a sample the first is kept, and then each Nth
+    /// after it, so that a worker with little to do is seen too.
+    fn keeps(&self, outcome: Outcome) -> bool {
+        match (self.keep, outcome) {
+            (LogKeep::Refused, Outcome::Relayed(_)) => false,
+            (LogKeep::Sample(one_of), Outcome::Relayed(_)) => {
+                let left = self.until_next.get();
+                self.until_next.set(left.checked_sub(1).unwrap_or(one_of.get() - 1));
+                left == 0
+            }
+            _ => true,
+        }
+    }
+
     /// Flushes a little after each first line, for ever.
     pub async fn keep_flushing(&self) {
         loop {
@@ -93,5 +115,41 @@ impl Log {
     pub fn flush(&self) {
         let piece = std::mem::take(&mut *self.buffer.borrow_mut());
         self.writer.send(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use latticegate_core::outcome::{Close, Failure, RefuseReason, Unfinished};
+
+    use super::*;
+
+    /// Which of ten relayed connections have a line, and that anything else always has.
+    fn kept(keep: LogKeep) -> Vec<usize> {
+        let (writer, _written) = Writer::start(Sink::Channel(channel().0)).unwrap();
+        let log = Log::with_clock(LogFormat::Json, keep, writer, Clock::default());
+        let relayed = (0..10).filter(|_| {
+            for other in [
+                Outcome::Refused(RefuseReason::ClientDenied),
+                Outcome::Failed(Failure::ConnectRefused),
+                Outcome::Unfinished(Unfinished::Lost),
+            ] {
+                assert!(log.keeps(other), "{other:?}");
+            }
+            log.keeps(Outcome::Relayed(Close::Done))
+        });
+        relayed.collect()
+    }
+
+    #[test]
+    fn of_relayed_connections_all_none_or_one_of_n_are_kept() {
+        assert_eq!(kept(LogKeep::All).len(), 10);
+        assert!(kept(LogKeep::Refused).is_empty());
+        for (one_of, expected) in [(1, (0..10).collect()), (3, vec![0, 3, 6, 9]), (10, vec![0]), (u32::MAX, vec![0])] {
+            let keep = LogKeep::Sample(one_of.try_into().unwrap());
+            assert_eq!(kept(keep), expected, "1 of {one_of}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{
-    Ipv6, LogFormat, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, S3Object,
+    Ipv6, LogFormat, LogKeep, LogOutput, LoopbackUrl, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol,
+    S3Object,
 };
 use crate::hostname::Hostname;
 use crate::networks::{NetworkError, parse_network};
@@ -446,6 +447,28 @@ impl FromScalar for AccountId {
     #[cfg(test)]
     fn schema() -> serde_json::Value {
         serde_json::json!({ "type": ["string", "integer"], "pattern": "^[0-9]{12}$" })
+    }
+}
+
+impl FromScalar for LogKeep {
+    const EXPECTED: &'static str = "all, refused or sample:N";
+
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        const HELP: &str = "write all, refused, or sample:N for one of N relayed connections, like sample:100";
+        match (text, text.strip_prefix("sample:")) {
+            ("all", _) => Ok(Self::All),
+            ("refused", _) => Ok(Self::Refused),
+            (_, Some(count)) => match count.parse() {
+                Ok(one_of) if count.starts_with(|c: char| c.is_ascii_digit() && c != '0') => Ok(Self::Sample(one_of)),
+                _ => Err(ValueError::new("has no sample size: a number from 1 to 4294967295", HELP)),
+            },
+            _ => Err(ValueError::new("is none of all, refused and sample:N", HELP)),
+        }
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "enum": ["all", "refused"] }, { "type": "string", "pattern": "^sample:[1-9][0-9]*$" }] })
     }
 }
 
