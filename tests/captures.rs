@@ -16,10 +16,6 @@ use latticegate_core::protocol::proxy_header;
 use latticegate_core::protocol::proxy_header::Header;
 use proptest::prelude::*;
 
-#[allow(unreachable_pub, reason = "tests/fuzz builds it as a library")]
-#[path = "fuzz/src/lib.rs"]
-mod holds;
-
 /// A line of the manifest and the bytes that it is about.
 struct Capture {
     file: String,
@@ -78,7 +74,7 @@ fn the_manifest_names_every_capture() {
 fn every_hello_gives_the_name_that_its_client_was_told() {
     let hellos = captures("hellos/");
     for Capture { file, expected, records, bytes } in &hellos {
-        let verdict = holds::client_hello::holds(bytes);
+        let verdict = invariants::client_hello::check(bytes);
         assert_eq!(&told(&verdict, |hello| hello.name.to_string()), expected, "{file}");
         if let Verdict::Found { value, .. } = verdict {
             assert_eq!(&value.records.to_string(), records, "{file}");
@@ -91,7 +87,7 @@ fn every_hello_gives_the_name_that_its_client_was_told() {
 fn every_head_gives_the_host_that_its_client_was_told() {
     let heads = captures("heads/");
     for Capture { file, expected, bytes, .. } in &heads {
-        let verdict = holds::http_head::holds(bytes);
+        let verdict = invariants::http_head::check(bytes);
         assert_eq!(&told(&verdict, |head| head.name.to_string()), expected, "{file}");
         if let Verdict::Found { len, .. } = verdict {
             assert_eq!(len, bytes.len(), "{file}");
@@ -104,7 +100,7 @@ fn every_head_gives_the_host_that_its_client_was_told() {
 fn every_header_tells_the_address_that_the_client_had() {
     let headers = captures("proxy/");
     for Capture { file, expected, bytes, .. } in &headers {
-        let verdict = holds::proxy_header::holds(bytes);
+        let verdict = invariants::proxy_header::check(bytes);
         assert_eq!(&told(&verdict, told_of_header), expected, "{file}");
     }
     assert!(headers.len() >= 14, "only {} headers", headers.len());
@@ -115,7 +111,7 @@ fn every_header_tells_the_address_that_the_client_had() {
 fn every_stream_is_forwarded_up_to_a_change_of_host() {
     let streams = captures("streams/");
     for Capture { file, expected, records, bytes } in &streams {
-        let seen = holds::request_stream::holds(bytes).unwrap();
+        let seen = invariants::request_stream::check(bytes).unwrap();
         if expected.contains(' ') {
             assert_eq!((seen.requests.len(), seen.refused), (1, Some(RefuseReason::HostChanged)), "{file}");
             assert!(seen.forwarded < bytes.len(), "{file}");
@@ -166,12 +162,12 @@ fn every_seed_of_the_responses_holds() {
     let mut tried = 0;
     for entry in fs::read_dir(seeds).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
-        assert!(holds::response_stream::holds(&bytes).is_some());
+        assert!(invariants::response_stream::check(&bytes).is_some());
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             for value in [bytes[at] ^ 1, bytes[at] ^ 0x20, 0, b'\r', b'\n', b'0', b' '] {
                 changed[at] = value;
-                holds::response_stream::holds(&changed);
+                invariants::response_stream::check(&changed);
                 tried += 1;
             }
         }
@@ -185,9 +181,9 @@ fn every_seed_of_the_targets_that_read_yaml_holds() {
     for directory in ["conf", "tests/fuzz/seeds/policy", "tests/fuzz/seeds/configuration", "tests/fuzz/seeds/yaml"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap() {
             let bytes = fs::read(entry.unwrap().path()).unwrap();
-            holds::policy::holds(&bytes);
-            holds::configuration::holds(&bytes);
-            holds::yaml::holds(&bytes);
+            invariants::policy::check(&bytes);
+            invariants::configuration::check(&bytes);
+            invariants::yaml::check(&bytes);
             seeds += 1;
         }
     }
@@ -198,7 +194,7 @@ proptest! {
     /// What libFuzzer finds by coverage, here by pieces of which YAML is made.
     #[test]
     fn both_readers_of_yaml_agree(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..24)) {
-        holds::yaml::holds(pieces.concat().as_bytes());
+        invariants::yaml::check(pieces.concat().as_bytes());
     }
 }
 

@@ -3,44 +3,21 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use support::cli::{self, directory, stderr, stdout};
+
+const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");
 
 /// `check` in a directory of its own, with no environment but `env`.
 fn check(directory: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .arg("check")
-        .args(arguments)
-        .current_dir(directory)
-        .env_clear()
-        .envs(env.iter().copied())
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
-}
-
-/// A directory with both files; `None` leaves the shipped one.
-fn directory(config: Option<&[u8]>, policy: Option<&[u8]>) -> TempDir {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-    for (name, content) in [("latticegate.yaml", config), ("ipcontrol.yaml", policy)] {
-        let copied = match content {
-            Some(content) => std::fs::write(directory.path().join(name), content),
-            None => std::fs::copy(conf.join(name), directory.path().join(name)).map(drop),
-        };
-        copied.expect("the directory takes the files");
-    }
-    directory
+    cli::run(LATTICEGATE, directory, &[&["check"], arguments].concat(), env)
 }
 
 const CONFIG: &[&str] = &["--config", "latticegate.yaml"];
 
 /// The lines of standard error; the program must have failed and said nothing else is fine.
 fn refused(output: &Output) -> Vec<String> {
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    text(&output.stderr).lines().map(str::to_owned).collect()
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(output));
+    stderr(output).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -48,7 +25,7 @@ fn the_shipped_files_pass_in_one_line_each_and_the_limits_of_this_machine_are_to
     let directory = directory(None, None);
     let output = check(directory.path(), CONFIG, &[]);
     assert_eq!(output.status.code(), Some(0));
-    let told = text(&output.stdout);
+    let told = stdout(&output);
     let lines: Vec<&str> = told.lines().collect();
     let [limits, files @ ..] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(
@@ -72,7 +49,7 @@ fn the_shipped_files_pass_in_one_line_each_and_the_limits_of_this_machine_are_to
              this process may have {files} open files and {memory} MiB of memory"
         )
     );
-    assert_eq!(text(&output.stderr), "");
+    assert_eq!(stderr(&output), "");
 }
 
 #[test]
@@ -97,7 +74,7 @@ fn every_file_in_conf_passes() {
         let output = check(&conf, &["--strict", "--config", config], env);
         // The list of local.yaml lets in this machine alone, which no load balancer is on.
         let fitting = name != "local.ipcontrol.yaml";
-        assert_eq!(output.status.code(), Some(i32::from(!fitting)), "{name}: {}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(i32::from(!fitting)), "{name}: {}", stderr(&output));
         let first = std::fs::read_to_string(&path).expect("it is text");
         assert!(first.starts_with("# yaml-language-server: $schema="), "{name} names no schema in its first line");
     }
@@ -399,7 +376,7 @@ fn mistakes_in_the_environment_name_the_variable() {
         assert_eq!(lines, [format!("error: environment variable {name}: {expected}")]);
     }
     let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LISTENERS__0__BIND", "[::]:443")]);
-    assert!(text(&output.stdout).contains("tls on [::]:443"), "{}", text(&output.stderr));
+    assert!(stdout(&output).contains("tls on [::]:443"), "{}", stderr(&output));
 }
 
 #[test]
@@ -418,13 +395,13 @@ fn a_log_filter_that_is_none_is_warned_about() {
     ] {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
         let told = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");
-        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), told));
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), told));
     }
     for filter in
         ["debug", "INFO", "info,latticegate::proxy::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
     {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
-        assert_eq!(text(&output.stderr), "", "{filter}");
+        assert_eq!(stderr(&output), "", "{filter}");
     }
 }
 
@@ -458,7 +435,7 @@ fn a_log_that_cannot_be_written_is_told_without_making_one() {
     }
     for output in ["./logs/new", "./link"] {
         let good = check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]);
-        assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+        assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
     }
     assert!(!in_it("logs/new").exists());
     // Beside the file that names it, wherever the program was started.
@@ -467,7 +444,7 @@ fn a_log_that_cannot_be_written_is_told_without_making_one() {
         &["--config", in_it("latticegate.yaml").to_str().unwrap()],
         &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "./logs/new")],
     );
-    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
 }
 
 #[test]
@@ -476,7 +453,7 @@ fn more_workers_than_there_are_files_for_are_too_many() {
     let with = |workers: &str, files: u32| {
         Command::new("sh")
             .args(["-c", &format!("ulimit -n {files} && exec \"$0\" check --config latticegate.yaml")])
-            .arg(env!("CARGO_BIN_EXE_latticegate"))
+            .arg(LATTICEGATE)
             .current_dir(directory.path())
             .env_clear()
             .env("LATTICEGATE_WORKERS", workers)
@@ -515,7 +492,7 @@ const INJECTED: [(&str, &str); 8] = [
 fn variables_of_a_service_or_link_are_warned_about_once() {
     let directory = directory(None, None);
     let output = check(directory.path(), CONFIG, &INJECTED);
-    let said = text(&output.stderr);
+    let said = stderr(&output);
     assert_eq!((output.status.code(), said.lines().count()), (Some(0), 1), "{said}");
     assert!(said.starts_with("warning: environment variable LATTICEGATE_METRICS_PORT: is passed over: "), "{said}");
     assert!(said.contains("enableServiceLinks: false"), "{said}");
@@ -530,12 +507,7 @@ fn variables_of_a_service_or_link_are_warned_about_once() {
             "{lines:?}"
         );
     }
-    let explain = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .args(["explain", "--config", "latticegate.yaml", "--from", "10.0.0.1", "--to", "orders.example.com"])
-        .current_dir(directory.path())
-        .env_clear()
-        .envs(INJECTED)
-        .output()
-        .unwrap();
-    assert_eq!(explain.status.code(), Some(0), "{}", text(&explain.stderr));
+    let arguments = ["explain", "--config", "latticegate.yaml", "--from", "10.0.0.1", "--to", "orders.example.com"];
+    let explain = cli::run(LATTICEGATE, directory.path(), &arguments, &INJECTED);
+    assert_eq!(explain.status.code(), Some(0), "{}", stderr(&explain));
 }

@@ -8,13 +8,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use rustix::pipe::fcntl_setpipe_size;
-use rustix::process::{Pid, Signal, kill_process};
-
-/// For anything that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use support::child::KillOnDrop;
+use support::{PATIENCE, until};
 
 /// Part of a command's comment; curl's exit codes; what curl prints; what the demo shows.
 const EXPECTED: [(&str, &[i32], &str, &str); 12] = [
@@ -105,18 +104,10 @@ fn a_demo_whose_output_nobody_reads_ends_with_ctrl_c() {
     fcntl_setpipe_size(&writer, 4096).unwrap();
     writer.write_all(&[b'\n'; 4096]).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-    let mut process = command.arg("demo").stdout(writer).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !catches_interrupts(&process) {
-        assert!(Instant::now() < deadline, "it does not watch for signals");
-        std::thread::yield_now();
-    }
-    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
-    while process.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "the demo does not end");
-        std::thread::yield_now();
-    }
-    assert_eq!(process.wait().unwrap().code(), Some(0));
+    let mut process = KillOnDrop::spawn(command.arg("demo").stdout(writer));
+    until("it watches for signals", || catches_interrupts(&process));
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.exit_status().code(), Some(0));
 }
 
 fn catches_interrupts(process: &Child) -> bool {
@@ -135,7 +126,7 @@ fn a_demo_ends_where_its_reader_has_gone() {
 
 /// A running demo, its introduction read.
 struct Demo {
-    process: Child,
+    process: KillOnDrop,
     introduction: Vec<String>,
     lines: Receiver<String>,
 }
@@ -144,7 +135,7 @@ impl Demo {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
         command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process = command.spawn().unwrap();
+        let mut process = KillOnDrop::spawn(&mut command);
         let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -195,25 +186,8 @@ impl Demo {
 
     /// Ctrl-C: ends with 0.
     fn stop(mut self) {
-        kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the demo does not end");
-            // Take what it still prints, so that it is never stuck on a full pipe.
-            let _ = self.lines.recv_timeout(Duration::from_millis(20));
-        };
-        assert_eq!(status.code(), Some(0));
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // After a failed assertion; a demo that has ended is left alone by the kernel.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.signal(Signal::SIGINT);
+        assert_eq!(self.process.exit_status().code(), Some(0));
     }
 }
 

@@ -8,11 +8,7 @@ use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::http_head::{self, MAX_FIELDS};
 use latticegate_core::protocol::http_stream::{HttpStream, MAX_HELD, Progress};
 use proptest::prelude::*;
-
-use malformed::stream::Smuggled;
-
-mod malformed;
-mod wire;
+use support::malformed::{self, stream::Smuggled};
 
 /// What became of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]

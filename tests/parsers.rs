@@ -13,12 +13,8 @@ use latticegate_core::protocol::client_hello::{self, Alpn, Group};
 use latticegate_core::protocol::http_head::{self, Body, Head};
 use latticegate_core::protocol::proxy_header::{self, Header};
 use proptest::prelude::*;
-
-use malformed::{Malformed, Stage};
-use wire::{Hello, ORDERS};
-
-mod malformed;
-mod wire;
+use support::malformed::{self, Malformed, Stage};
+use support::wire::{self, Hello, ORDERS};
 
 /// What the test needs of any parser's verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,24 +24,20 @@ enum Seen {
     Refuse(RefuseReason),
 }
 
-impl Stage {
-    const ALL: [Self; 3] = [Self::Proxy, Self::Tls, Self::Http];
-
-    fn parse(self, bytes: &[u8]) -> Seen {
-        match self {
-            Self::Proxy => see(proxy_header::parse(bytes), |_| None),
-            Self::Tls => see(client_hello::parse(bytes), |hello| Some(hello.name.clone())),
-            Self::Http => see(http_head::parse(bytes, 80), |head| Some(head.name.clone())),
-        }
+fn parse(stage: Stage, bytes: &[u8]) -> Seen {
+    match stage {
+        Stage::Proxy => see(proxy_header::parse(bytes), |_| None),
+        Stage::Tls => see(client_hello::parse(bytes), |hello| Some(hello.name.clone())),
+        Stage::Http => see(http_head::parse(bytes, 80), |head| Some(head.name.clone())),
     }
+}
 
-    /// The longest input about which the parser may still be undecided.
-    fn bound(self) -> usize {
-        match self {
-            Self::Proxy => proxy_header::MAX_HEADER,
-            Self::Tls => client_hello::MAX_BYTES,
-            Self::Http => http_head::MAX_HEAD,
-        }
+/// The longest input about which the parser may still be undecided.
+fn bound(stage: Stage) -> usize {
+    match stage {
+        Stage::Proxy => proxy_header::MAX_HEADER,
+        Stage::Tls => client_hello::MAX_BYTES,
+        Stage::Http => http_head::MAX_HEAD,
     }
 }
 
@@ -59,7 +51,7 @@ struct Resumed {
 impl Resumed {
     fn parse(&mut self, stage: Stage, bytes: &[u8]) -> Seen {
         match stage {
-            Stage::Proxy => stage.parse(bytes),
+            Stage::Proxy => parse(stage, bytes),
             Stage::Tls => see(self.tls.parse(bytes), |hello| Some(hello.name.clone())),
             Stage::Http => see(self.http.parse(bytes, 80), |head| Some(head.name.clone())),
         }
@@ -82,17 +74,17 @@ fn decides_once(stage: Stage, bytes: &[u8]) -> Seen {
     // Of long inputs every prefix near the ends, and a sample of those between.
     let telling = |len: &usize| *len < 2048 || len.is_multiple_of(97) || len + 64 > bytes.len();
     for len in (0..=bytes.len()).filter(telling) {
-        let seen = stage.parse(&bytes[..len]);
+        let seen = parse(stage, &bytes[..len]);
         assert_eq!(resumed.parse(stage, &bytes[..len]), seen, "resumed after {len} bytes of {}", bytes.escape_ascii());
         match &decided {
             Some(decided) => assert_eq!(&seen, decided, "after {len} bytes of {}", bytes.escape_ascii()),
             None if seen != Seen::NeedMore => decided = Some(seen),
-            None => assert!(len < stage.bound(), "undecided after {len} bytes"),
+            None => assert!(len < bound(stage), "undecided after {len} bytes"),
         }
     }
     if let Some(Seen::Found { len, .. }) = decided {
         assert!(len <= bytes.len());
-        assert_eq!(stage.parse(&bytes[..len - 1]), Seen::NeedMore, "{}", bytes.escape_ascii());
+        assert_eq!(parse(stage, &bytes[..len - 1]), Seen::NeedMore, "{}", bytes.escape_ascii());
     }
     decided.unwrap_or(Seen::NeedMore)
 }
@@ -218,7 +210,7 @@ fn no_changed_byte_makes_a_bad_name() {
             {
                 let mut changed = bytes.clone();
                 changed[at] = value;
-                no_bad_name(&stage.parse(&changed));
+                no_bad_name(&parse(stage, &changed));
                 ran += 1;
             }
         }

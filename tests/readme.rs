@@ -3,16 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "readme/commands.rs"]
-mod commands;
-
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use support::{http, readme};
 use tempfile::TempDir;
 
 /// What the program answers to a key that it does not know is the list of those it does.
@@ -67,7 +63,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
 
 /// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that
 /// is seen there. For a path that is no program of its own the words are looked for in the file itself.
-const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
+const RUN_ELSEWHERE: [(&str, &str, &str); 13] = [
     ("cargo run --release -- demo", "tests/demo.rs", "fn every_printed_curl_command_prints_what_it_should()"),
     ("cargo run --release -- demo --check", "tests/demo.rs", r#".args(["demo", "--check"])"#),
     ("cargo build --release", "benches/run", "cargo build --release"),
@@ -84,12 +80,13 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
     (
         "latticegate healthcheck --config conf/latticegate.yaml",
         "tests/loopback/healthcheck.rs",
-        r#".args(["healthcheck", "--config"])"#,
+        r#"["healthcheck", "--config", "#,
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
-    ("benches/run", "tests/run", "benches/run benchmark beside nginx"),
+    ("benches/run compare", "tests/run", "benches/run compare: benchmark beside nginx"),
     ("tests/run", ".ci/run", "tests/run"),
+    ("tests/run quick", "tests/runner.rs", r#"run(&["quick"], "")"#),
     ("tests/fuzz/run", "tests/run", "tests/fuzz/run 5"),
     // This file.
     ("tests/readme.rs", "tests/readme.rs", "fn every_command_is_run()"),
@@ -100,16 +97,17 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 12] = [
 fn every_command_is_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let here = operators_directory(root);
-    let published = web_server("HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\nrules:\n  - allow: 10.0.0.0/8\n");
+    // Stands in for S3, which is one of the places that a list can be fetched from.
+    let published = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\nrules:\n  - allow: 10.0.0.0/8\n");
     let (mut ran, mut elsewhere, mut by_lab) = (0, 0, 0);
-    for command in commands::of_readme() {
+    for command in readme::commands() {
         if let Some((_, file, words)) = RUN_ELSEWHERE.iter().find(|(it, _, _)| *it == command) {
             let text = fs::read_to_string(root.join(file)).unwrap();
             assert!(text.contains(words), "{file} is said to run `{command}`, but has no {words}");
             elsewhere += 1;
             continue;
         }
-        if commands::is_curl(&command) {
+        if readme::is_curl(&command) {
             by_lab += 1;
             continue;
         }
@@ -140,10 +138,10 @@ fn every_command_is_run() {
         );
         ran += 1;
     }
-    assert!(ran >= 7 && elsewhere >= 11 && by_lab >= 7, "{ran} run here, {elsewhere} elsewhere, {by_lab} by tests/lab");
+    assert!(ran >= 7 && elsewhere >= 12 && by_lab >= 7, "{ran} run here, {elsewhere} elsewhere, {by_lab} by tests/lab");
     // Who runs what `by_lab` counts.
     let lab = fs::read_to_string(root.join("tests/lab/readme.rs")).unwrap();
-    assert!(lab.contains("commands::of_readme()") && lab.contains("commands::is_curl("));
+    assert!(lab.contains("readme::commands()") && lab.contains("readme::is_curl("));
 }
 
 /// Where the README's commands are typed: the shipped files, and those that it names.
@@ -163,17 +161,4 @@ fn operators_directory(root: &Path) -> TempDir {
         fs::write(here.path().join(name), text).unwrap();
     }
     here
-}
-
-/// Stands in for S3, which is one of the places that a list can be fetched from.
-fn web_server(answer: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/ipcontrol.yaml", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let _ = client.read(&mut [0; 4096]);
-            let _ = client.write_all(answer.as_bytes());
-        }
-    });
-    url
 }

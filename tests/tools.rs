@@ -1,39 +1,25 @@
 //! The operator's tools around the access list, the real program on real files: lints, explain, diff, import.
 
-use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use support::cli::{self, stderr, stdout};
+use support::http;
 use tempfile::TempDir;
 
+const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");
+
 fn latticegate(directory: &TempDir, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .args(arguments)
-        .current_dir(directory.path())
-        .env_clear()
-        .output()
-        .expect("the program starts")
+    cli::run(LATTICEGATE, directory.path(), arguments, &[])
 }
 
 /// The shipped configuration with another access list.
 fn directory(policy: &str) -> TempDir {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/latticegate.yaml");
-    std::fs::copy(config, directory.path().join("latticegate.yaml")).expect("the shipped configuration");
-    write(&directory, "ipcontrol.yaml", policy.as_bytes());
-    directory
+    cli::directory(None, Some(policy.as_bytes()))
 }
 
 fn write(directory: &TempDir, name: &str, content: &[u8]) {
     std::fs::write(directory.path().join(name), content).expect("the directory takes the file");
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("it prints UTF-8")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("it prints UTF-8")
 }
 
 const SHADOWED: &str = "rules:\n  - allow: [192.168.0.0/16, 10.0.0.0/8]\n  - deny: 10.1.0.0/16\n";
@@ -45,16 +31,16 @@ fn lints_warn_and_with_strict_they_refuse() {
     let lint = "ipcontrol.yaml:3:5: rules[1]: is never reached: line 2 (allow: [192.168.0.0/16, 10.0.0.0/8]) decides \
                 first; move it up, or remove it\n";
     let warned = latticegate(&directory, CHECK);
-    assert_eq!((warned.status.code(), err(&warned)), (Some(0), format!("warning: {lint}")));
+    assert_eq!((warned.status.code(), stderr(&warned)), (Some(0), format!("warning: {lint}")));
     let strict = latticegate(&directory, &[CHECK, &["--strict"]].concat());
-    assert_eq!((strict.status.code(), err(&strict)), (Some(1), format!("error: {lint}")));
+    assert_eq!((strict.status.code(), stderr(&strict)), (Some(1), format!("error: {lint}")));
 }
 
 #[test]
 fn the_configuration_is_held_against_the_list() {
     let directory =
         directory("rules:\n  - { allow: 10.0.0.0/8, listener: tsl }\n  - { allow: 10.0.0.0/8, port: 8443 }\n");
-    let told = err(&latticegate(&directory, CHECK));
+    let told = stderr(&latticegate(&directory, CHECK));
     for part in [
         "ipcontrol.yaml:2:5: rules[0]: asks for listener \"tsl\", which does not exist; the configuration has tls, http",
         "ipcontrol.yaml:3:5: rules[1]: asks for port 8443, which no listener has",
@@ -75,7 +61,7 @@ fn json_is_for_programs() {
     assert_eq!(problem["severity"], "error");
     assert_eq!((problem["file"].as_str(), problem["line"].as_u64()), (Some("ipcontrol.yaml"), Some(3)));
     assert_eq!((problem["column"].as_u64(), problem["key"].as_str()), (Some(5), Some("rules[1]")));
-    assert_eq!(err(&output), "");
+    assert_eq!(stderr(&output), "");
 }
 
 const EXPLAIN: &[&str] = &["explain", "--config", "latticegate.yaml"];
@@ -87,7 +73,7 @@ fn explain_tells_every_rule_and_the_verdict() {
     );
     let ask = |arguments: &[&str]| {
         let output = latticegate(&directory, &[EXPLAIN, arguments].concat());
-        (output.status.code(), out(&output))
+        (output.status.code(), stdout(&output))
     };
     let (code, told) = ask(&["--from", "203.0.113.9", "--to", "orders.example.com"]);
     assert_eq!(
@@ -121,10 +107,9 @@ fn the_commands_in_the_comments_of_conf_work_there() {
         let comments = text.lines().filter_map(|line| line.strip_prefix('#'));
         let commands = comments.filter_map(|line| line.split_once("  latticegate ").map(|(_, command)| command));
         for command in commands.filter(|command| !command.starts_with("run ")) {
-            let mut program = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-            let output = program.args(command.split(' ')).current_dir(&conf).env_clear().output().expect("it starts");
+            let output = cli::run(LATTICEGATE, &conf, &command.split(' ').collect::<Vec<_>>(), &[]);
             let expected = if command.starts_with("diff ") { 1 } else { 0 };
-            assert_eq!(output.status.code(), Some(expected), "{command}: {}{}", out(&output), err(&output));
+            assert_eq!(output.status.code(), Some(expected), "{command}: {}{}", stdout(&output), stderr(&output));
             ran.push(command.to_owned());
         }
     }
@@ -136,10 +121,14 @@ fn explain_of_a_list_needs_no_load_balancer_unless_addresses_are_judged() {
     let directory = directory("rules:\n  - allow: 203.0.113.0/24\n");
     let ask = ["explain", "--policy", "ipcontrol.yaml", "--from", "203.0.113.9", "--to", "orders.example.com"];
     let output = latticegate(&directory, &ask);
-    assert!(output.status.success() && out(&output).ends_with("verdict   allowed\n"), "{}", err(&output));
+    assert!(output.status.success() && stdout(&output).ends_with("verdict   allowed\n"), "{}", stderr(&output));
     // The load balancer's own addresses are no destinations.
     let output = latticegate(&directory, &[&ask[..], &["--resolve"]].concat());
-    assert!(output.status.code() == Some(2) && err(&output).contains("proxy_protocol.trusted"), "{}", err(&output));
+    assert!(
+        output.status.code() == Some(2) && stderr(&output).contains("proxy_protocol.trusted"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -155,8 +144,8 @@ fn explain_reads_what_a_client_sends() {
     ] {
         write(&directory, "hello.bin", &[&header, request.as_bytes()].concat());
         let output = latticegate(&directory, &[EXPLAIN, &["--port", "80", "--hello", "hello.bin"]].concat());
-        let told = out(&output);
-        assert!(told.contains("client    203.0.113.9\n") && told.ends_with(ending), "{told}{}", err(&output));
+        let told = stdout(&output);
+        assert!(told.contains("client    203.0.113.9\n") && told.ends_with(ending), "{told}{}", stderr(&output));
     }
     // LOCAL: the load balancer is the client, whose address is not in the bytes.
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
@@ -169,7 +158,7 @@ fn explain_reads_what_a_client_sends() {
     ] {
         write(&directory, "hello.bin", &[local, request].concat());
         let output = latticegate(&directory, &[EXPLAIN, &["--port", "80", "--hello", "hello.bin"], more].concat());
-        assert!(out(&output).ends_with(ending), "{}{}", out(&output), err(&output));
+        assert!(stdout(&output).ends_with(ending), "{}{}", stdout(&output), stderr(&output));
     }
 }
 
@@ -179,10 +168,10 @@ fn diff_prints_ranges_and_answers_like_diff() {
     write(&directory, "same.yaml", b"rules:\n  - allow: [10.0.0.0/9, 10.128.0.0/9]\n  - deny: all\n");
     write(&directory, "new.yaml", b"rules:\n  - deny: 10.1.0.0/16\n  - allow: [10.0.0.0/8, 192.0.2.7]\n");
     let same = latticegate(&directory, &["diff", "ipcontrol.yaml", "same.yaml"]);
-    assert_eq!((same.status.code(), out(&same)), (Some(0), String::new()));
+    assert_eq!((same.status.code(), stdout(&same)), (Some(0), String::new()));
     let new = latticegate(&directory, &["diff", "ipcontrol.yaml", "new.yaml"]);
     assert_eq!(
-        out(&new),
+        stdout(&new),
         "any name: now allowed by new.yaml:3  allow: [10.0.0.0/8, 192.0.2.7]\n  + 192.0.2.7\n\
          any name: now denied by new.yaml:2  deny: 10.1.0.0/16\n  - 10.1.0.0/16\n"
     );
@@ -200,11 +189,11 @@ fn import_takes_a_large_file_over_and_its_includes() {
     write(&directory, "conf.d/b.conf", b"allow 2001:db8::/32;\n");
     write(&directory, "conf.d/a.conf", b"allow 192.0.2.7;\n");
     let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
-    assert_eq!((output.status.code(), err(&output)), (Some(0), String::new()));
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     write(&directory, "ipcontrol.yaml", &output.stdout);
     let check = latticegate(&directory, CHECK);
-    assert!(out(&check).contains("ipcontrol.yaml: ok: 5003 rules (5002 allow, 1 deny)\n"), "{}", out(&check));
-    let told = out(&latticegate(&directory, &[EXPLAIN, &["--from", "10.19.249.1", "--to", "a.test"]].concat()));
+    assert!(stdout(&check).contains("ipcontrol.yaml: ok: 5003 rules (5002 allow, 1 deny)\n"), "{}", stdout(&check));
+    let told = stdout(&latticegate(&directory, &[EXPLAIN, &["--from", "10.19.249.1", "--to", "a.test"]].concat()));
     assert!(told.contains("allow: 10.19.249.0/24") && told.ends_with("verdict   allowed\n"), "{told}");
     assert!(told.lines().count() < 40, "the story of 5000 rules is short: {told}");
 }
@@ -215,11 +204,11 @@ fn import_names_what_it_leaves_out() {
     write(&directory, "ipcontrol.conf", b"satisfy any;\nallow 10.0.0.0/8;\ninclude none.conf;\n");
     let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = err(&output);
+    let told = stderr(&output);
     assert!(told.contains("not taken over: ipcontrol.conf:1: satisfy any: "), "{told}");
     assert!(told.contains("not taken over: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
     assert!(told.contains("denies them, because something was not taken over"), "{told}");
-    assert!(out(&output).contains("  # - allow: all\n"), "{}", out(&output));
+    assert!(stdout(&output).contains("  # - allow: all\n"), "{}", stdout(&output));
 }
 
 #[test]
@@ -232,13 +221,13 @@ fn import_ends_a_cycle_at_its_first_turn() {
     // However the first file is called.
     for name in ["ipcontrol.conf", "./conf.d/../ipcontrol.conf"] {
         let output = latticegate(&directory, &["import", name]);
-        let told = err(&output);
+        let told = stderr(&output);
         assert_eq!((output.status.code(), told.matches("not taken over: ").count()), (Some(1), 1), "{told}");
         assert!(
             told.contains("more.conf:2: include ../ipcontrol.conf: ") && told.contains("would include itself"),
             "{told}"
         );
-        assert_eq!(out(&output).matches("- allow: 10.0.0.0/8\n").count(), 1, "{}", out(&output));
+        assert_eq!(stdout(&output).matches("- allow: 10.0.0.0/8\n").count(), 1, "{}", stdout(&output));
     }
 }
 
@@ -254,70 +243,59 @@ fn explain_asked_wrongly_is_no_refusal() {
         (&["--to", "a.test", "--policy", "http://10.0.0.1/"], "leaves this machine in plain text"),
     ] {
         let output = latticegate(&directory, &[EXPLAIN, &["--from", "10.0.0.1"], arguments].concat());
-        let told = err(&output);
+        let told = stderr(&output);
         assert!(output.status.code() == Some(2) && told.contains(expected), "{arguments:?}: {told}");
     }
-}
-
-/// Answers each request with this text; goes on until the test ends.
-fn web_server(answer: &'static str) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/ipcontrol.yaml", listener.local_addr().expect("it is bound"));
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let mut request = [0; 4096];
-            let _ = client.read(&mut request);
-            let _ = client.write_all(answer.as_bytes());
-        }
-    });
-    url
 }
 
 #[test]
 fn a_list_that_is_elsewhere_is_fetched_where_it_is_asked_about() {
     let directory = directory("rules:\n  - allow: [192.168.0.0/16, 192.0.2.0/24]\n");
-    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
-    let asked = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-        command.args(arguments).current_dir(directory.path()).env_clear().env("LATTICEGATE_POLICY", &url);
-        command.output().expect("the program starts")
-    };
+    let url = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
+    let asked =
+        |arguments: &[&str]| cli::run(LATTICEGATE, directory.path(), arguments, &[("LATTICEGATE_POLICY", &url)]);
     let told = asked(&[EXPLAIN, &["--from", "192.168.7.7", "--to", "a.test"]].concat());
-    assert!(out(&told).contains("ipcontrol.yaml:2  allow: 192.168.0.0/16  matches\n"), "{}{}", out(&told), err(&told));
+    assert!(
+        stdout(&told).contains("ipcontrol.yaml:2  allow: 192.168.0.0/16  matches\n"),
+        "{}{}",
+        stdout(&told),
+        stderr(&told)
+    );
     assert_eq!(told.status.code(), Some(0));
     // What is published against what is about to be.
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(out(&told).ends_with("\n  + 192.0.2.0/24\n"), "{}{}", out(&told), err(&told));
+    assert!(stdout(&told).ends_with("\n  + 192.0.2.0/24\n"), "{}{}", stdout(&told), stderr(&told));
     // `check` may run where nothing can be fetched: it says what to do.
     let told = asked(CHECK);
     let expected = format!(
         "{url}: not checked, because it is not fetched; check the file before you publish it with --policy FILE, or what \
          is published with --policy {url}\n"
     );
-    assert!(told.status.success() && out(&told).ends_with(&expected), "{}{}", out(&told), err(&told));
+    assert!(told.status.success() && stdout(&told).ends_with(&expected), "{}{}", stdout(&told), stderr(&told));
     let told = asked(&[CHECK, &["--policy", "ipcontrol.yaml"]].concat());
-    assert!(out(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", out(&told));
+    assert!(stdout(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&told));
     let told = asked(&[CHECK, &["--policy", &url]].concat());
-    assert!(out(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", out(&told));
+    assert!(stdout(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&told));
     // Half of it.
-    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
+    let url = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && err(&told).contains("the answer cannot be read"), "{}", err(&told));
-    let url = web_server("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
+    assert!(told.status.code() == Some(2) && stderr(&told).contains("the answer cannot be read"), "{}", stderr(&told));
+    let url = http::serve("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && err(&told).contains("does not tell its length"), "{}", err(&told));
+    assert!(told.status.code() == Some(2) && stderr(&told).contains("does not tell its length"), "{}", stderr(&told));
 }
 
 #[test]
 fn check_looks_at_every_list_that_the_configuration_names() {
     let directory = directory("rules:\n  - allow: 192.168.0.0/16\n");
     write(&directory, "shadow.yaml", b"rules:\n  - alow: 192.168.0.0/16\n");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-    command.args(CHECK).current_dir(directory.path()).env_clear();
-    command.envs([("LATTICEGATE_POLICY_FALLBACK", "none.yaml"), ("LATTICEGATE_SHADOW", "shadow.yaml")]);
-    command.env("LATTICEGATE_POLICY", "http://127.0.0.1:2772/x");
-    let output = command.output().expect("the program starts");
-    let told = err(&output);
+    let environment = [
+        ("LATTICEGATE_POLICY", "http://127.0.0.1:2772/x"),
+        ("LATTICEGATE_POLICY_FALLBACK", "none.yaml"),
+        ("LATTICEGATE_SHADOW", "shadow.yaml"),
+    ];
+    let output = cli::run(LATTICEGATE, directory.path(), CHECK, &environment);
+    let told = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("error: none.yaml: does not exist") && told.contains("error: shadow.yaml:2:5: "), "{told}");
 }
@@ -326,9 +304,8 @@ fn check_looks_at_every_list_that_the_configuration_names() {
 #[test]
 fn check_says_that_this_program_has_no_s3() {
     let directory = directory("rules:\n  - allow: 192.168.0.0/16\n");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-    command.args(CHECK).current_dir(directory.path()).env_clear().env("LATTICEGATE_POLICY", "s3://lists/edge.yaml");
-    let output = command.output().expect("the program starts");
-    let told = err(&output);
+    let environment = [("LATTICEGATE_POLICY", "s3://lists/edge.yaml")];
+    let output = cli::run(LATTICEGATE, directory.path(), CHECK, &environment);
+    let told = stderr(&output);
     assert!(output.status.code() == Some(1) && told.contains("s3://lists/edge.yaml: this build has no S3"), "{told}");
 }

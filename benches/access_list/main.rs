@@ -1,4 +1,5 @@
-//! The access list by its size: nanoseconds for a decision, time and memory to load it. `benches/list` builds and starts this.
+//! The access list by its size: nanoseconds for a decision, time and memory to load it.
+//! `benches/run access_list` builds and starts this.
 //!
 //! Each list has a process of its own, so that its memory can be read from the kernel. Clients are drawn anew for each decision
 //! from a set that does not fit into the processor's nearest cache, as clients of a real gate do not either.
@@ -22,7 +23,7 @@ use latticegate_core::policy::{ListenerView, Policy};
 
 /// Measures decisions and loading of access lists of 10, 1 000 and 100 000 networks.
 #[derive(Parser)]
-#[command(name = "benches/list")]
+#[command(bin_name = "benches/run access_list")]
 struct Arguments {
     /// Measure one list (the program starts itself)
     #[arg(long, hide = true, value_enum, requires = "networks")]
@@ -52,7 +53,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     if !arguments.bench {
-        println!("started as a test: nothing to do; see benches/list");
+        println!("started as a test: nothing to do; see benches/run access_list");
         return Ok(());
     }
     println!("| list | admit, ns | route, ns | load, ms | text, KiB | memory, MiB | peak while loading, MiB |");
@@ -138,7 +139,7 @@ fn text(shape: Shape, networks: &[IpNet]) -> String {
 fn resident(what: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()).context("the kernel tells it")?;
+    let number = line.and_then(|line| line.split_whitespace().next()).context("the kernel reports it")?;
     Ok(number.parse()?)
 }
 

@@ -13,12 +13,16 @@ use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use crate::machine;
-use crate::peers::Peer;
+use crate::peers::{Peer, Running};
+use crate::quota::{Periods, Quota};
+use crate::statistics::percentile;
 use crate::tally::Tally;
-use crate::workloads::{Extent, Workload};
+use crate::workloads::{Extent, GIVE_UP, Workload};
 
 /// A cell of a fixed number of units must not last longer.
 const UNITS_DEADLINE: Duration = Duration::from_secs(30);
+/// For the last of the planned units to be answered or given up after the window.
+const ANSWERS_DEADLINE: Duration = GIVE_UP.saturating_add(Duration::from_secs(1));
 /// After the last of a fixed number of units; buffers are given back meanwhile, log lines written.
 const SETTLE: Duration = Duration::from_millis(1200);
 
@@ -27,6 +31,8 @@ pub struct Bench {
     pub scratch: PathBuf,
     pub window: Duration,
     pub warm_up: Duration,
+    /// For each peer, if any.
+    pub quota: Option<Quota>,
     pub dns: Arc<AtomicU64>,
 }
 
@@ -43,8 +49,17 @@ pub struct Cell {
     pub rate: f64,
     pub p50_micros: u32,
     pub p99_micros: u32,
+    pub p999_micros: u32,
     pub units: u64,
     pub failures: u64,
+    /// Units planned for the window, and how many of them were done, be it after its end. Without a plan both are 0.
+    pub asked: u64,
+    pub answered: u64,
+    /// By how much the load began the planned units too late.
+    pub late_p99_micros: u32,
+    pub workers: usize,
+    /// Of the quota, in the window.
+    pub periods: Option<Periods>,
     pub dns_queries: u64,
     pub memory_empty: u64,
     pub memory_loaded: u64,
@@ -56,7 +71,7 @@ pub struct Cell {
 
 impl Bench {
     pub async fn run(&self, peer: &Peer, workload: &Workload, round: usize) -> Result<Cell> {
-        let running = peer.start(&self.configurations, &self.scratch).await?;
+        let running = self.start(peer).await?;
         let pids = running.pids();
         ensure!(peer.is_direct() || !pids.is_empty(), "the peer has no process");
         let (memory_empty, descriptors_empty) = (machine::memory(&pids), machine::descriptors(&pids));
@@ -67,15 +82,17 @@ impl Bench {
             .run_until(async {
                 // `start` needs to be inside the set: it spawns.
                 workload.start(peer.target(), Rc::clone(&tally))?;
-                self.window(workload.extent, &tally, &pids).await
+                self.window(workload.extent, &tally, &running).await
             })
             .await?;
         let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
+        let workers = running.workers();
         drop(load);
         drop(running);
         ensure!(window.units > 0, "not one unit in {:?}; {} failed", window.wall, tally.failures());
 
-        let latencies = tally.latencies();
+        let (latencies, lateness) = (tally.latencies(), tally.lateness());
+        let asked = tally.asked();
         let per_unit = |time: Duration| time.as_secs_f64() * 1e6 * workload.unit.size / window.units as f64;
         let scale = if workload.unit.size > 1.0 { 1_073_741_824.0 } else { 1.0 };
         let wall = window.wall.as_secs_f64();
@@ -87,10 +104,16 @@ impl Bench {
             cpu_per_unit: per_unit(window.peer_cpu),
             load_cpu_per_unit: per_unit(window.own_cpu),
             rate: window.units as f64 / scale / wall,
-            p50_micros: percentile(&latencies, 0.50),
-            p99_micros: percentile(&latencies, 0.99),
+            p50_micros: percentile(&latencies, 500),
+            p99_micros: percentile(&latencies, 990),
+            p999_micros: percentile(&latencies, 999),
             units: window.units,
             failures: tally.failures(),
+            asked,
+            answered: if asked > 0 { latencies.len() as u64 } else { 0 },
+            late_p99_micros: percentile(&lateness, 990),
+            workers,
+            periods: window.periods,
             dns_queries: window.dns_queries,
             memory_empty,
             memory_loaded,
@@ -100,14 +123,18 @@ impl Bench {
         })
     }
 
-    async fn window(&self, extent: Extent, tally: &Tally, pids: &[u32]) -> Result<Window> {
+    pub async fn start(&self, peer: &Peer) -> Result<Running> {
+        peer.start(&self.configurations, &self.scratch, self.quota).await
+    }
+
+    async fn window(&self, extent: Extent, tally: &Tally, running: &Running) -> Result<Window> {
         match extent {
             Extent::Window => sleep(self.warm_up).await,
             Extent::Long(_, warm_up) => sleep(Duration::from_secs(warm_up)).await,
             Extent::Units(_) => {}
         }
         tally.record();
-        let start = self.moment(pids, tally)?;
+        let start = self.moment(running, tally)?;
         match extent {
             Extent::Window => sleep(self.window).await,
             Extent::Long(times, _) => sleep(self.window * times).await,
@@ -124,7 +151,13 @@ impl Bench {
                 );
             }
         }
-        let end = self.moment(pids, tally)?;
+        let end = self.moment(running, tally)?;
+        tally.stop_asking();
+        let deadline = Instant::now() + ANSWERS_DEADLINE;
+        while tally.unanswered() > 0 {
+            ensure!(Instant::now() < deadline, "{} planned units have no end", tally.unanswered());
+            sleep(Duration::from_millis(10)).await;
+        }
         if matches!(extent, Extent::Units(_)) {
             sleep(SETTLE).await;
         }
@@ -135,17 +168,19 @@ impl Bench {
             busy: end.busy.saturating_sub(start.busy),
             units: end.units - start.units,
             dns_queries: end.dns_queries - start.dns_queries,
+            periods: end.periods.zip(start.periods).map(|(end, start)| end.since(start)),
         })
     }
 
-    fn moment(&self, pids: &[u32], tally: &Tally) -> Result<Moment> {
+    fn moment(&self, running: &Running, tally: &Tally) -> Result<Moment> {
         Ok(Moment {
             at: Instant::now(),
-            peer_cpu: machine::cpu_time(pids),
+            peer_cpu: machine::cpu_time(&running.pids()),
             own_cpu: machine::cpu_time(&[std::process::id()]),
             busy: machine::busy_time().context("how busy the machine is")?,
             units: tally.units(),
             dns_queries: self.dns.load(Ordering::Relaxed),
+            periods: running.periods().transpose()?,
         })
     }
 }
@@ -157,6 +192,7 @@ struct Moment {
     busy: Duration,
     units: u64,
     dns_queries: u64,
+    periods: Option<Periods>,
 }
 
 struct Window {
@@ -166,9 +202,5 @@ struct Window {
     busy: Duration,
     units: u64,
     dns_queries: u64,
-}
-
-fn percentile(sorted: &[u32], share: f64) -> u32 {
-    let at = (sorted.len() as f64 * share) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)
+    periods: Option<Periods>,
 }

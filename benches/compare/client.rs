@@ -76,7 +76,7 @@ pub async fn skip(stream: &TcpStream, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads to the end of the stream and tells how many bytes came. A reset counts as an end: refusals may end so.
+/// Reads to the end of the stream and returns how many bytes came. A reset counts as an end: refusals may end so.
 pub async fn drain(stream: &TcpStream) -> Result<usize> {
     let mut total = 0;
     loop {

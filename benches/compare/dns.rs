@@ -20,7 +20,7 @@ const TTL: u32 = 60;
 
 /// Starts the server's thread; the number that it returns counts the queries.
 pub fn start() -> Result<Arc<AtomicU64>> {
-    let socket = UdpSocket::bind(ADDRESS).context("binding the DNS server; run this through benches/run")?;
+    let socket = UdpSocket::bind(ADDRESS).context("binding the DNS server; run this through benches/run compare")?;
     let asked = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&asked);
     thread::Builder::new().name("dns".into()).spawn(move || {

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The processes of a process group: a peer is started as the leader of its own.
+/// The living processes of a process group: a peer is started as the leader of its own.
 pub fn group(leader: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let belongs = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // `pid (command) state ppid pgrp …`; the command may hold spaces.
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        after.split_ascii_whitespace().nth(2).and_then(|field| field.parse().ok()) == Some(leader)
+        let mut after = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        // One that has ended (Z) has nothing any more, but stays until its parent asks for it. The workers of nginx get
+        // this program as their parent, the first process of its namespace, and it does not ask.
+        let is_alive = after.next() != Some("Z");
+        is_alive && after.nth(1).and_then(|field| field.parse().ok()) == Some(leader)
     };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(belongs).collect()
 }
@@ -26,6 +29,19 @@ pub fn cpu_time(pids: &[u32]) -> Duration {
         .filter_map(|path| fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse::<u64>().ok())
         .sum();
     Duration::from_nanos(nanos)
+}
+
+/// Processes and threads that are called workers, as those of nginx, Envoy and latticegate are; else all threads.
+pub fn workers(pids: &[u32]) -> usize {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let processes = pids.iter().filter(|pid| read(format!("/proc/{pid}/cmdline")).contains("worker process")).count();
+    let threads: Vec<String> = pids
+        .iter()
+        .flat_map(|&pid| tasks(pid).into_iter().map(move |task| format!("/proc/{pid}/task/{task}/comm")))
+        .map(read)
+        .collect();
+    let workers = processes + threads.iter().filter(|name| name.contains("worker")).count();
+    if workers > 0 { workers } else { threads.len() }
 }
 
 /// Proportional set size: user memory, shared pages divided among those who share them.
@@ -85,9 +101,9 @@ pub fn congestion_control() -> Result<String> {
     anyhow::ensure!(ours == theirs, "one end has {ours}, the other {theirs}");
     Ok(match ours.as_str() {
         "cubic" => "cubic, the default on Fargate".to_owned(),
-        other => format!(
-            "{other}, this kernel's default: it lets nobody set cubic here. Do not compare bulk with other runs"
-        ),
+        other => {
+            format!("{other}, this kernel's default: cubic may not be set here. Do not compare bulk with other runs")
+        }
     })
 }
 

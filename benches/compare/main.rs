@@ -1,5 +1,5 @@
 //! The benchmark: latticegate beside nginx, HAProxy, Envoy and no proxy at all, on the same work in the same run.
-//! `benches/run` installs the peers, builds, makes the network namespace and calls this; see `docs/performance.md`.
+//! `benches/run compare` installs the peers, builds, makes the network namespace and calls this; see `docs/performance.md`.
 #![allow(unreachable_pub, reason = "a program of several files has no other crate to reach it")]
 #![allow(
     clippy::print_stdout,
@@ -9,6 +9,7 @@
     reason = "a measuring tool: it prints, turns counts into fractions, and may stop at a broken invariant"
 )]
 
+mod arrivals;
 mod cell;
 mod check;
 mod client;
@@ -16,13 +17,16 @@ mod dns;
 mod machine;
 mod peers;
 mod preface;
+mod quota;
 mod report;
+mod statistics;
 mod syscalls;
 mod tally;
 mod tls;
 mod upstream;
 mod workloads;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,18 +38,24 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
 use crate::peers::Peer;
+use crate::quota::{Periods, Quota};
 use crate::report::Report;
 use crate::workloads::Workload;
 
 /// Compares proxies by CPU per unit of work, in interleaved rounds.
 #[derive(Parser)]
-#[command(name = "benches/run")]
+#[command(bin_name = "benches/run compare")]
 struct Arguments {
-    /// Workloads to run; all when none is named
+    /// Workloads to run; all when none is named, under a quota paced-300 and paced-1000
     workloads: Vec<String>,
-    /// Peers: direct, nginx, haproxy, envoy, latticegate, or NAME=PATH for another build of latticegate
-    #[arg(long, value_delimiter = ',', default_value = "direct,nginx,haproxy,envoy,latticegate")]
+    /// Peers: direct, nginx, haproxy, envoy, latticegate (under a quota direct, nginx, latticegate), or NAME=PATH for
+    /// another build of latticegate
+    #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
+    /// Give each peer so many ms of CPU in every 100 ms; without a number 50, half a vCPU
+    #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = "50")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "syscalls")]
+    quota: Option<u32>,
     /// Short windows and few rounds
     #[arg(long)]
     quick: bool,
@@ -69,7 +79,7 @@ struct Arguments {
     /// Write the tables as Markdown
     #[arg(long)]
     markdown: Option<PathBuf>,
-    /// Tell what each workload is, and stop
+    /// List the workloads, and stop
     #[arg(long)]
     list: bool,
     /// Only check that each peer relays correctly
@@ -81,16 +91,35 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn peers(&self) -> Vec<&str> {
+        match (&self.peers[..], self.quota) {
+            ([], None) => vec!["direct", "nginx", "haproxy", "envoy", "latticegate"],
+            ([], Some(_)) => vec!["direct", "nginx", "latticegate"],
+            (named, _) => named.iter().map(String::as_str).collect(),
+        }
+    }
+
     fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 3 } else { 5 })
     }
 
     fn window(&self) -> Duration {
-        Duration::from_millis(self.window.unwrap_or(if self.quick { 700 } else { 2000 }))
+        let usual = match (self.quota.is_some(), self.quick) {
+            (false, true) => 700,
+            (false, false) => 2000,
+            (true, true) => 3000,
+            (true, false) => 15_000,
+        };
+        Duration::from_millis(self.window.unwrap_or(usual))
     }
 
     fn budget(&self) -> Duration {
-        Duration::from_secs(self.budget.unwrap_or(if self.quick { 540 } else { 2100 }))
+        let usual = match (self.quota.is_some(), self.quick) {
+            (_, true) => 540,
+            (true, false) => 1200,
+            (false, false) => 2100,
+        };
+        Duration::from_secs(self.budget.unwrap_or(usual))
     }
 }
 
@@ -99,7 +128,9 @@ const REPEATS: usize = 3;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let workloads = chosen(&arguments.workloads)?;
+    statistics::check()?;
+    Periods::check()?;
+    let workloads = chosen(&arguments)?;
     if arguments.list {
         for workload in &workloads {
             println!("{:14}{:16}{}", workload.name, workload.unit.name, workload.about);
@@ -108,7 +139,9 @@ fn main() -> Result<()> {
     }
     // `cargo bench` and `cargo test --all-targets` start this without a namespace: that is no failure.
     if std::env::var_os("BENCH_NAMESPACE").is_none() {
-        println!("the benchmark needs a network namespace: start it with benches/run");
+        println!(
+            "the arithmetic is right; to measure, this needs a network namespace: start it with benches/run compare"
+        );
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -123,30 +156,40 @@ fn main() -> Result<()> {
     })
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Workload>> {
-    let all = workloads::all();
+fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
+    let names = &arguments.workloads;
+    let all: Vec<Workload> = workloads::all().into_iter().chain(workloads::under_quota()).collect();
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|workload| workload.name != **name)) {
-        bail!("no workload is called {unknown}; --list tells them all");
+        let is_number = unknown.parse::<u32>().is_ok() && arguments.quota.is_some();
+        let hint = if is_number { format!(", and the quota is written --quota={unknown}") } else { String::new() };
+        bail!("no workload is called {unknown}; --list has them all{hint}");
     }
-    Ok(all.into_iter().filter(|workload| names.is_empty() || names.iter().any(|name| name == workload.name)).collect())
+    Ok(match (arguments.list, &names[..]) {
+        (true, []) => all,
+        (false, []) if arguments.quota.is_some() => workloads::under_quota(),
+        (false, []) => workloads::all(),
+        _ => all.into_iter().filter(|workload| names.iter().any(|name| name == workload.name)).collect(),
+    })
 }
 
 async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let peers: Vec<Peer> = arguments.peers.iter().map(|name| Peer::named(name, &target)).collect::<Result<_>>()?;
+    let peers: Vec<Peer> =
+        arguments.peers().into_iter().map(|name| Peer::named(name, &target)).collect::<Result<_>>()?;
     raise_descriptor_limit()?;
     upstream::start()?;
     let bench = Bench {
-        configurations: root.join("benches/peers"),
+        configurations: root.join("benches/compare/peers"),
         scratch: target.join("bench/run"),
         window: arguments.window(),
         warm_up: Duration::from_millis(300),
+        quota: arguments.quota.map(|millis| Quota { millis }),
         dns: dns::start()?,
     };
     let began = Instant::now();
     for peer in &peers {
-        let running = peer.start(&bench.configurations, &bench.scratch).await?;
+        let running = bench.start(peer).await?;
         check::all(peer.target()).await.with_context(|| format!("{} does not do the work", peer.name))?;
         drop(running);
         eprintln!("{} {} relays correctly", peer.name, peer.version());
@@ -154,7 +197,8 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     if arguments.check {
         return Ok(());
     }
-    let mut report = Report { about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
+    let mut report =
+        Report { quota: arguments.quota.is_some(), about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
     let (mut done, cells) = (0, workloads.len() * arguments.rounds() * peers.len());
     for workload in workloads {
         let mut unable: Vec<&str> = Vec::new();
@@ -240,17 +284,18 @@ async fn quiet_cell(
 }
 
 fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {
-    let mut command = vec!["benches/run".to_owned()];
+    let mut command = vec!["benches/run compare".to_owned()];
     command.extend(std::env::args().skip(1).filter(|argument| argument != "--bench"));
     let versions: Vec<String> =
         peers.iter().filter(|peer| !peer.is_direct()).map(|peer| format!("{} {}", peer.name, peer.version())).collect();
     let foreign: Vec<f64> = cells.iter().map(|cell| cell.foreign * 100.0).collect();
     let worst = foreign.iter().copied().fold(0.0, f64::max);
-    let middle = report::median(&foreign).unwrap_or_default();
+    let middle = statistics::median(&foreign).unwrap_or_default();
     let pairs = [
         ("machine", machine::description()),
         ("congestion control", machine::congestion_control().unwrap_or_else(|error| format!("? ({error:#})"))),
         ("peers", versions.join(", ")),
+        ("workers", workers(cells)),
         ("commit", output(Command::new("git").args(["describe", "--always", "--dirty"]))),
         ("compiler", output(Command::new("rustc").arg("--version"))),
         ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
@@ -269,7 +314,15 @@ fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) 
             format!("{middle:.0} % of the machine in the median cell, {worst:.0} % in the worst"),
         ),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let quota = arguments.quota.map(|millis| ("quota", Quota { millis }.description()));
+    quota.into_iter().chain(pairs).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// As they were counted while each peer ran.
+fn workers(cells: &[Cell]) -> String {
+    let counted: BTreeSet<String> =
+        cells.iter().filter(|cell| cell.workers > 0).map(|cell| format!("{} {}", cell.peer, cell.workers)).collect();
+    counted.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn output(command: &mut Command) -> String {

@@ -1,5 +1,5 @@
 //! The proxies that are compared: where their programs are, how they are started and stopped. Their configurations are
-//! `benches/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
+//! `benches/compare/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::check;
 use crate::client::Target;
 use crate::machine;
+use crate::quota::{Group, Periods, Quota};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -78,10 +79,11 @@ impl Peer {
     }
 
     /// Starts the program and waits until it relays.
-    pub async fn start(&self, configurations: &Path, scratch: &Path) -> Result<Running> {
+    pub async fn start(&self, configurations: &Path, scratch: &Path, quota: Option<Quota>) -> Result<Running> {
         if self.is_direct() {
-            return Ok(Running { child: None });
+            return Ok(Running { child: None, group: None });
         }
+        let group = quota.map(Quota::group).transpose()?;
         let directory = scratch.join(&self.name);
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory)?;
@@ -89,7 +91,8 @@ impl Peer {
             let path = entry?.path();
             fs::copy(&path, directory.join(path.file_name().context("a file has a name")?))?;
         }
-        let mut running = Running { child: Some(self.command(&directory)?.spawn().context("starting the peer")?) };
+        let child = self.command(&directory, group.as_ref())?.spawn().context("starting the peer")?;
+        let mut running = Running { child: Some(child), group };
         let began = Instant::now();
         loop {
             if timeout(Duration::from_secs(1), check::relays(self.target())).await.is_ok_and(|answer| answer.is_ok()) {
@@ -103,8 +106,16 @@ impl Peer {
         }
     }
 
-    fn command(&self, directory: &Path) -> Result<Command> {
-        let mut command = Command::new(&self.program);
+    fn command(&self, directory: &Path, group: Option<&Group>) -> Result<Command> {
+        let mut command = match group {
+            Some(group) => group.command(&self.program),
+            None => Command::new(&self.program),
+        };
+        // As many workers as the program itself chooses in such a group. The others keep two: `worker_processes auto` of
+        // nginx counts the CPUs of the machine, whatever the quota is.
+        if group.is_some() && self.kind == Kind::Latticegate {
+            command.env("LATTICEGATE_WORKERS", "auto");
+        }
         match self.kind {
             Kind::Direct => bail!("direct is no program"),
             Kind::Nginx => command.arg("-p").arg(directory).args(["-c", "nginx.conf", "-e", "error.log"]),
@@ -133,11 +144,21 @@ impl Peer {
 /// A peer that runs; dropping it kills all its processes.
 pub struct Running {
     child: Option<Child>,
+    /// Dropped when no process is in it.
+    group: Option<Group>,
 }
 
 impl Running {
     pub fn pids(&self) -> Vec<u32> {
         self.child.as_ref().map(|child| machine::group(child.id())).unwrap_or_default()
+    }
+
+    pub fn workers(&self) -> usize {
+        machine::workers(&self.pids())
+    }
+
+    pub fn periods(&self) -> Option<Result<Periods>> {
+        self.group.as_ref().map(Group::periods)
     }
 }
 

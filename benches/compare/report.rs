@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cell::Cell;
+use crate::quota::Periods;
+use crate::statistics::{extremes, half_spread, median};
 use crate::syscalls::Calls;
 use crate::workloads::{IDLE_CONNECTIONS, Workload};
 
@@ -13,6 +15,8 @@ const REFERENCE: &str = "nginx";
 
 #[derive(Serialize)]
 pub struct Report {
+    /// Whether the peers had a CPU quota: then latency is the measure, in one table.
+    pub quota: bool,
     /// Machine, date, command, settings and versions, as they are printed.
     pub about: Vec<(String, String)>,
     pub cells: Vec<Cell>,
@@ -24,6 +28,10 @@ impl Report {
         let mut text = String::new();
         for (key, value) in &self.about {
             let _ = writeln!(text, "- {key}: {value}");
+        }
+        if self.quota {
+            self.under_quota(&mut text, workloads, peers);
+            return text;
         }
         let proxies: Vec<&String> = peers.iter().filter(|peer| *peer != "direct").collect();
         self.cpu(&mut text, workloads, &proxies);
@@ -83,6 +91,69 @@ impl Report {
             }
             let _ = writeln!(text, "{row}");
         }
+    }
+
+    fn under_quota(&self, text: &mut String, workloads: &[Workload], peers: &[String]) {
+        let columns = [
+            "workload",
+            "program",
+            "asked / done / failed",
+            "p50, ms",
+            "p99, ms",
+            "p99.9, ms",
+            "CPU by unit",
+            "throttled periods",
+            "load: CPUs busy",
+            "load: p99 late, ms",
+        ];
+        let _ = writeln!(
+            text,
+            "\n**Under the quota: median of the rounds (least to greatest); asked, done, failed and periods in all rounds**\n"
+        );
+        let _ = writeln!(text, "| {} |\n|{}", columns.join(" | "), "---|".repeat(columns.len()));
+        for workload in workloads {
+            for peer in peers.iter().filter(|peer| self.of(workload.name, peer).next().is_some()) {
+                let _ = writeln!(text, "| {} |", self.quota_row(workload, peer).join(" | "));
+            }
+        }
+    }
+
+    fn quota_row(&self, workload: &Workload, peer: &str) -> Vec<String> {
+        let of = |value: &dyn Fn(&Cell) -> f64| self.values(workload.name, peer, value);
+        let spread = |values: Vec<f64>| {
+            let (least, most) = extremes(&values);
+            median(&values).map_or("–".into(), |middle| format!("{middle:.2} ({least:.2}–{most:.2})"))
+        };
+        let middle = |values: Vec<f64>| median(&values).map_or("–".into(), number);
+        let total = |value: &dyn Fn(&Cell) -> u64| self.of(workload.name, peer).map(value).sum::<u64>();
+        let (asked, failed) = (total(&|cell| cell.asked), total(&|cell| cell.failures));
+        let counts = match asked {
+            0 => format!("– / {} / {failed}", total(&|cell| cell.units)),
+            _ => format!("{asked} / {} / {failed}", total(&|cell| cell.answered)),
+        };
+        let millis = |micros: fn(&Cell) -> u32| of(&|cell| f64::from(micros(cell)) / 1000.0);
+        let periods = |which: fn(Periods) -> u64| total(&|cell| cell.periods.map_or(0, which));
+        let (periods, throttled) = (periods(|periods| periods.all), periods(|periods| periods.throttled));
+        let is_proxy = self.of(workload.name, peer).any(|cell| cell.workers > 0);
+        vec![
+            workload.name.to_owned(),
+            peer.to_owned(),
+            counts,
+            spread(millis(|cell| cell.p50_micros)),
+            spread(millis(|cell| cell.p99_micros)),
+            spread(millis(|cell| cell.p999_micros)),
+            match is_proxy {
+                true => format!("{} {}", middle(of(&|cell| cell.cpu_per_unit)), workload.unit.name),
+                false => "–".into(),
+            },
+            match periods {
+                0 => "–".into(),
+                _ => format!("{throttled} of {periods}, {:.1} %", throttled as f64 / periods as f64 * 100.0),
+            },
+            // Per unit and units per second are both in the workload's unit.
+            middle(of(&|cell| cell.load_cpu_per_unit * cell.rate / 1e6)),
+            spread(millis(|cell| cell.late_p99_micros)),
+        ]
     }
 
     fn resources(&self, text: &mut String, peers: &[&String]) {
@@ -176,21 +247,6 @@ impl Report {
 fn heading(text: &mut String, title: &str, peers: &[&String]) {
     let names: Vec<&str> = peers.iter().map(|peer| peer.as_str()).collect();
     let _ = writeln!(text, "\n**{title}**\n\n| | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
-}
-
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = *sorted.get((sorted.len() - 1) / 2)?;
-    Some(f64::midpoint(lower, upper))
-}
-
-/// Half the distance from the smallest to the greatest, in percent of the median.
-fn half_spread(values: &[f64]) -> f64 {
-    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    median(values).map_or(0.0, |middle| (greatest - smallest) / 2.0 / middle * 100.0)
 }
 
 fn number(value: f64) -> String {

@@ -26,7 +26,7 @@ pub struct Calls {
 }
 
 pub async fn count(bench: &Bench, peer: &Peer, workload: &Workload) -> Result<Calls> {
-    let running = peer.start(&bench.configurations, &bench.scratch).await?;
+    let running = bench.start(peer).await?;
     let summary = bench.scratch.join("strace");
     let mut command = Command::new("strace");
     command.args(["-f", "-c", "-U", "name,calls", "-o"]).arg(&summary).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,7 +1,7 @@
 //! The service behind the peers, without cryptography so that the proxy is what is measured. On 443 it swallows one TLS
-//! record (the ClientHello) and then obeys commands of nine bytes, a letter and a big-endian number:
+//! record (the ClientHello) and then runs commands of nine bytes, a letter and a big-endian number:
 //!
-//! `E n` echo the next n bytes · `D n` send n bytes · `U n` take n bytes · `V` tell length and CRC32C of the hello · `C` close
+//! `E n` echo the next n bytes · `D n` send n bytes · `U n` take n bytes · `V` send length and CRC32C of the hello · `C` close
 //!
 //! On 80 it answers HTTP/1.x requests with 256 bytes of body.
 
@@ -186,7 +186,7 @@ impl Session {
                     {
                         let (letter, number) = (*letter, u64::from_be_bytes(number));
                         self.partial.clear();
-                        self.obey(letter, number, &mut step);
+                        self.run(letter, number, &mut step);
                     }
                 }
             }
@@ -194,7 +194,7 @@ impl Session {
         step
     }
 
-    fn obey(&mut self, letter: u8, number: u64, step: &mut Step) {
+    fn run(&mut self, letter: u8, number: u64, step: &mut Step) {
         match letter {
             b'E' => self.expect = Expect::Echo(number),
             b'U' => self.expect = Expect::Upload(number),

@@ -4,14 +4,17 @@ use std::cell::Cell;
 use std::io::{Error, ErrorKind, Result};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use crate::arrivals::{Random, announce};
 use crate::client::{Target, command, drain, open, skip};
 use crate::preface::{ALLOWED_CLIENT, Hello, REFUSED_CLIENT, known_name, unknown_name};
 use crate::tally::Tally;
@@ -19,7 +22,7 @@ use crate::tls;
 use crate::upstream::receive;
 
 /// No unit takes this long unless something is broken.
-const GIVE_UP: Duration = Duration::from_secs(10);
+pub const GIVE_UP: Duration = Duration::from_secs(10);
 const PARALLEL: usize = 64;
 const MESSAGE: usize = 1024;
 /// What a TLS 1.3 server answers a hello with: certificate chain and all.
@@ -28,7 +31,6 @@ const ECHO_CONNECTIONS: usize = 256;
 const BULK_CONNECTIONS: usize = 4;
 const NAMES: usize = 10_000;
 const DRIBBLERS: usize = 1000;
-const PACED_RATE: f64 = 2000.0;
 pub const IDLE_CONNECTIONS: usize = 9000;
 /// The incumbent's published test had 5 000 users and 3 000 requests/s on three tasks of two CPUs; this is one task's share.
 const USERS: usize = 1667;
@@ -65,8 +67,12 @@ pub struct Workload {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Short { parallel: usize, post_quantum: bool },
-    Paced,
+    Short {
+        parallel: usize,
+        post_quantum: bool,
+    },
+    /// At so many units a second.
+    Paced(f64),
     Session,
     Names,
     Http,
@@ -107,7 +113,7 @@ pub fn all() -> Vec<Workload> {
             "the same, 2 000 a second whatever happens (Poisson); latency from the planned start",
             CONNECTION,
             Window,
-            Kind::Paced,
+            Kind::Paced(2000.0),
         ),
         workload(
             "session",
@@ -179,6 +185,18 @@ pub fn all() -> Vec<Workload> {
     ]
 }
 
+/// What is measured under a CPU quota, unless other workloads are named: rates that half a CPU can carry.
+pub fn under_quota() -> Vec<Workload> {
+    let paced = |name, about, rate| {
+        let extent = Extent::Long(1, 1);
+        Workload { name, about, unit: CONNECTION, extent, kind: Kind::Paced(rate) }
+    };
+    vec![
+        paced("paced-300", "paced with 300 connections a second", 300.0),
+        paced("paced-1000", "paced with 1 000 connections a second", 1000.0),
+    ]
+}
+
 impl Workload {
     /// Whether there is anything to do without a proxy.
     pub fn is_about_refusal(&self) -> bool {
@@ -191,10 +209,10 @@ impl Workload {
             Kind::Short { post_quantum: true, .. } => Hello::post_quantum(),
             _ => Hello::classic(),
         }?;
-        let load = Rc::new(Load { target, tally, hello, next: Cell::new(0), random: Cell::new(0x9E37_79B9_7F4A_7C15) });
+        let load = Rc::new(Load { target, tally, hello, next: Cell::new(0), random: Random::new() });
         match self.kind {
             Kind::Short { parallel, .. } => load.in_turn(parallel, async |load| load.short().await),
-            Kind::Paced => load.paced(),
+            Kind::Paced(rate) => load.paced(rate)?,
             Kind::Session => load.in_turn(PARALLEL, async |load| load.session().await),
             Kind::Names => load.in_turn(PARALLEL, async |load| load.named().await),
             Kind::Http => load.in_turn(PARALLEL, async |load| load.http().await),
@@ -224,7 +242,7 @@ struct Load {
     tally: Rc<Tally>,
     hello: Hello,
     next: Cell<usize>,
-    random: Cell<u64>,
+    random: Random,
 }
 
 /// How units follow each other.
@@ -245,22 +263,20 @@ impl Load {
         }
     }
 
-    /// Poisson arrivals; a unit that starts late is late, not forgotten.
-    fn paced(self: &Rc<Self>) {
+    /// Units begin when they were planned to, whatever has become of those before them; one that begins late is late, not
+    /// forgotten.
+    fn paced(self: &Rc<Self>, rate: f64) -> Result<()> {
+        let (planned, mut due) = mpsc::unbounded_channel();
+        // A thread of its own: the timers of tokio are as coarse as a millisecond.
+        thread::Builder::new().name("pacer".into()).spawn(move || announce(rate, &planned))?;
         let load = Rc::clone(self);
         spawn_local(async move {
-            let mut tick = interval(Duration::from_millis(1));
-            tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            let mut due = Instant::now();
-            loop {
-                tick.tick().await;
-                while due <= Instant::now() {
-                    let (one, planned) = (Rc::clone(&load), due);
-                    spawn_local(async move { one.timed(planned, one.short()).await });
-                    due += load.exponential(Duration::from_secs_f64(1.0 / PACED_RATE));
-                }
+            while let Some(planned) = due.recv().await {
+                let one = Rc::clone(&load);
+                spawn_local(async move { one.planned(planned).await });
             }
         });
+        Ok(())
     }
 
     /// Users who come one after the other during the warm-up, then each a request and a pause.
@@ -272,7 +288,7 @@ impl Load {
                 loop {
                     load.timed(Instant::now(), load.session()).await;
                     // Between half and one and a half of the mean.
-                    sleep(USER_PAUSE.mul_f64(0.5 + load.uniform())).await;
+                    sleep(USER_PAUSE.mul_f64(0.5 + load.random.uniform())).await;
                 }
             });
         }
@@ -288,18 +304,14 @@ impl Load {
         }
     }
 
-    /// Xorshift: repeatable, and good enough to spread arrivals.
-    fn uniform(&self) -> f64 {
-        let mut value = self.random.get();
-        value ^= value << 13;
-        value ^= value >> 7;
-        value ^= value << 17;
-        self.random.set(value);
-        (value >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn exponential(&self, mean: Duration) -> Duration {
-        mean.mul_f64(-(1.0 - self.uniform()).ln())
+    async fn planned(&self, planned: Instant) {
+        let is_asked_for = self.tally.begins(planned);
+        let is_done = matches!(timeout(GIVE_UP, self.short()).await, Ok(Ok(())));
+        match (is_asked_for, is_done) {
+            (true, _) => self.tally.ended(planned, is_done),
+            (false, true) => self.tally.add(1),
+            (false, false) => {}
+        }
     }
 }
 
@@ -531,7 +543,7 @@ fn request(last: bool) -> String {
     )
 }
 
-/// The upstream's answer has a body of 256 bytes; whoever adds or drops headers does not change that.
+/// The upstream's answer has a body of 256 bytes; a peer that adds or drops headers does not change that.
 fn is_complete(answer: &[u8]) -> bool {
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| answer.len() - at - 4);
     body.is_some_and(|length| length >= 256)

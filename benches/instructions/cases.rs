@@ -23,7 +23,12 @@ use latticegate_core::protocol::client_hello;
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header;
 
-use crate::preface::{ALLOWED_CLIENT, CAPTURED_NAME, Hello, proxy_header as header_bytes};
+/// A header as a Network Load Balancer writes it, for [`CLIENT`]; hellos of curl and Chromium for [`NAME`].
+const PROXY_HEADER: &[u8] = include_bytes!("../fixtures/proxy-header.bin");
+const CURL: &[u8] = include_bytes!("../fixtures/hello-curl-7.88.bin");
+const CHROMIUM: &[u8] = include_bytes!("../fixtures/hello-chromium-156.bin");
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
+const NAME: &str = "n00000.orders.lattice.example";
 
 pub(crate) fn names() -> &'static [&'static str] {
     &[
@@ -42,14 +47,11 @@ pub(crate) fn names() -> &'static [&'static str] {
 
 pub(crate) fn run(name: &str, times: u32) -> Result<()> {
     match name {
-        "proxy_header" => {
-            let bytes = header_bytes(ALLOWED_CLIENT, 40_000, 443);
-            repeat(times, || found(&proxy_header::parse(black_box(&bytes))))
-        }
-        "hello_517" => hello(times, Hello::classic()?.with_name(CAPTURED_NAME)),
-        "hello_2033" => hello(times, Hello::post_quantum()?.with_name(CAPTURED_NAME)),
-        "hello_16k" => hello(times, padded(&Hello::classic()?.with_name(CAPTURED_NAME), 16_000)),
-        "hello_40_records" => hello(times, in_records(&Hello::post_quantum()?.with_name(CAPTURED_NAME), 40)),
+        "proxy_header" => repeat(times, || found(&proxy_header::parse(black_box(PROXY_HEADER)))),
+        "hello_517" => hello(times, CURL),
+        "hello_2033" => hello(times, CHROMIUM),
+        "hello_16k" => hello(times, &padded(CURL, 16_000)),
+        "hello_40_records" => hello(times, &in_records(CHROMIUM, 40)),
         "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
         "policy_10" => policy(times, 10),
         "policy_1000" => policy(times, 1000),
@@ -82,8 +84,8 @@ fn found<T>(verdict: &Verdict<T>) -> bool {
     matches!(black_box(verdict), Verdict::Found { .. })
 }
 
-fn hello(times: u32, bytes: Vec<u8>) -> Result<()> {
-    repeat(times, || found(&client_hello::parse(black_box(&bytes))))
+fn hello(times: u32, bytes: &[u8]) -> Result<()> {
+    repeat(times, || found(&client_hello::parse(black_box(bytes))))
 }
 
 /// The hello with a padding extension (RFC 7685) that brings it to about `size` bytes in one record.
@@ -143,7 +145,7 @@ fn policy(times: u32, networks: u32) -> Result<()> {
     };
     let client = client()?;
     let listener = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
-    let name = Hostname::parse(CAPTURED_NAME.as_bytes()).ok().context("the name is valid")?;
+    let name = Hostname::parse(NAME.as_bytes()).ok().context("the name is valid")?;
     repeat(times, || {
         black_box(policy.admit(black_box(&client), &listener));
         policy.route(black_box(&client), &listener, &name).allowed
@@ -153,12 +155,12 @@ fn policy(times: u32, networks: u32) -> Result<()> {
 fn client() -> Result<Client> {
     Ok(Client {
         peer: SocketAddr::from(([192, 168, 7, 8], 31_000)),
-        addr: SocketAddr::new(IpAddr::V4(ALLOWED_CLIENT), 40_000),
+        addr: SocketAddr::new(IpAddr::V4(CLIENT), 40_000),
         endpoint: Some(EndpointId::parse(b"vpce-0a1b2c3d4e5f60718").context("the endpoint id is valid")?),
     })
 }
 
-/// One connection's record from open to told: log line and metrics. The lines go to /dev/null.
+/// One connection's record from its opening to its report: log line and metrics. The lines go to /dev/null.
 fn record(times: u32, format: LogFormat) -> Result<()> {
     let metrics = Metrics::new()?;
     let (writer, _written) = Writer::start(Sink::open(&LogOutput::File("/dev/null".into()))?)?;
@@ -177,15 +179,13 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
     });
-    let Verdict::Found { value: hello, .. } = client_hello::parse(&Hello::classic()?.with_name(CAPTURED_NAME)) else {
-        bail!("the hello is not read")
-    };
+    let Verdict::Found { value: hello, .. } = client_hello::parse(CURL) else { bail!("the hello is not read") };
     let client = client()?;
     repeat(times, || {
         let mut record = reporter.open(7, client.peer);
         record.client = Some(client.clone());
         record.rule = Some("ipcontrol.yaml:12".into());
-        record.name = Some(CAPTURED_NAME.into());
+        record.name = Some(NAME.into());
         record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
         record.hello = Some(HelloFacts::from(&hello));
         record.bytes.up = 1_541;

@@ -1,13 +1,11 @@
-//! Micro-benchmarks by instruction count, which a busy machine does not change. `benches/micro` builds and starts this.
+//! The parsers, the access list and the log line by instruction count, which a busy machine does not change.
+//! `benches/run instructions` builds and starts this.
 //!
 //! Each case runs under callgrind, which collects only what the repeated operation costs on its own thread.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a measuring tool prints")]
 #![allow(clippy::as_conversions, clippy::indexing_slicing, reason = "fixtures are cut and counts become percentages")]
 
 mod cases;
-#[path = "../compare/preface.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the other benchmark, which uses all of it")]
-mod preface;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +17,7 @@ use clap::Parser;
 
 /// Counts instructions of the parsers, the access list and the access-log line.
 #[derive(Parser)]
-#[command(name = "benches/micro")]
+#[command(bin_name = "benches/run instructions")]
 struct Arguments {
     /// Fail if a count differs by more than 3 % from the committed one (same compiler only)
     #[arg(long)]
@@ -49,7 +47,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !(arguments.bench || arguments.check || arguments.update) {
-        println!("started as a test: nothing to do; see benches/micro");
+        println!("started as a test: nothing to do; see benches/run instructions");
         return Ok(ExitCode::SUCCESS);
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/counts.txt");
@@ -79,7 +77,10 @@ fn main() -> Result<ExitCode> {
         println!("not judged: counted with {}, committed with {}", counted.compiler, committed.compiler);
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("counts changed by more than {:.0} %; if that is meant: benches/micro --update", TOLERANCE * 100.0);
+    eprintln!(
+        "counts changed by more than {:.0} %; if that is meant: benches/run instructions --update",
+        TOLERANCE * 100.0
+    );
     Ok(ExitCode::FAILURE)
 }
 
@@ -121,7 +122,7 @@ impl Counts {
     }
 
     fn text(&self) -> String {
-        let mut text = String::from("# Instructions by operation. Written by: benches/micro --update\n");
+        let mut text = String::from("# Instructions by operation. Written by: benches/run instructions --update\n");
         text.push_str(&format!("compiler {}\n", self.compiler));
         for (name, count) in &self.counts {
             text.push_str(&format!("{name} {count}\n"));
@@ -142,11 +143,11 @@ fn collected(name: &str, times: u32) -> Result<u64> {
         .arg(std::env::current_exe()?)
         .args(["--case", name, "--times", &times.to_string()])
         .output()
-        .context("starting valgrind; tests/setup counts installs it")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let number = told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+        .context("starting valgrind; tests/setup instructions installs it")?;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let number = printed.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     match number {
         Some(number) if output.status.success() => Ok(number),
-        _ => bail!("{name}: {told}"),
+        _ => bail!("{name}: {printed}"),
     }
 }

@@ -28,7 +28,7 @@ impl Reporter {
     /// Counts a connection as open until its record is closed.
     pub fn open(self: &Rc<Self>, id: u64, peer: SocketAddr) -> OpenRecord {
         self.metrics.opened();
-        OpenRecord { record: Record::new(id, peer), reporter: Rc::clone(self), reported: false }
+        OpenRecord { data: Record::new(id, peer), reporter: Rc::clone(self), reported: false }
     }
 
     fn report(&self, record: &mut Record, outcome: Outcome) {
@@ -47,7 +47,8 @@ impl Reporter {
 
 /// The record of a connection that has not ended yet.
 pub struct OpenRecord {
-    record: Record,
+    /// What the record says so far.
+    pub data: Record,
     reporter: Rc<Reporter>,
     reported: bool,
 }
@@ -59,7 +60,7 @@ impl OpenRecord {
 
     fn report(&mut self, outcome: Outcome) {
         self.reported = true;
-        self.reporter.report(&mut self.record, outcome);
+        self.reporter.report(&mut self.data, outcome);
     }
 }
 
@@ -81,12 +82,12 @@ impl Deref for OpenRecord {
     type Target = Record;
 
     fn deref(&self) -> &Record {
-        &self.record
+        &self.data
     }
 }
 
 impl DerefMut for OpenRecord {
     fn deref_mut(&mut self) -> &mut Record {
-        &mut self.record
+        &mut self.data
     }
 }

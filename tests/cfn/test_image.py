@@ -19,7 +19,7 @@ REPO = modes.CFN.parent
 def sources(tmp_path):
     """A copy of what the image is made of, to be edited."""
     copy = tmp_path / "sources"
-    for name in ("src", "conf", "docker", "cfn", "benches"):
+    for name in ("src", "conf", "docker", "cfn", "benches", "tests/invariants", "tests/support"):
         shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("target"))
     (copy / "docs").mkdir()
     for name in ("Cargo.toml", "Cargo.lock", "docs/reasons.md", ".dockerignore"):
@@ -50,11 +50,11 @@ def test_an_image_is_built_once_and_again_only_for_other_sources(stub, sources):
     (sources / "docker/demo/tls/key.pem").write_text("made by the demo")
     assert image() == (first, False)
     tags = {first, image("X86_64")[0]}
-    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "docs/reasons.md", "benches/run", ".dockerignore"):
+    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "docs/reasons.md", "benches/run", "tests/invariants/Cargo.toml", ".dockerignore"):
         with (sources / name).open("a") as f:
             f.write("\n")
         tags.add(image()[0])
-    assert len(tags) == 11
+    assert len(tags) == 12
 
 
 def test_the_image_is_one_and_not_an_index(stub):  # noqa: F811
@@ -104,6 +104,10 @@ def test_what_is_compiled_in_is_copied_into_the_build():
     admitted = {line[1:] for line in (REPO / ".dockerignore").read_text().split() if line.startswith("!")}
     # What is copied must be in the context at all.
     assert copied <= admitted
+    # Cargo builds nothing of a workspace that lacks a member.
+    members = re.search(r"^members = \[(.+)\]$", (REPO / "Cargo.toml").read_text(), re.M)[1]
+    for member in map(json.loads, members.split(", ")):
+        assert any(Path(member) == Path(c) or Path(c) in Path(member).parents for c in copied), f"{member} is not copied"
     seen = 0
     for source in (REPO / "src").rglob("*.rs"):
         for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', source.read_text()):

@@ -2,23 +2,25 @@
 //! processes of their own, since 20 000 open files may be all that one is allowed; `tests/reliability` measures
 //! latencies beside such floods.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
+use support::child::KillOnDrop;
+use support::lab::{Parts, Setup, word};
+use support::peer::{End, Peer};
+use support::wire::{hello, tcp4};
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::tcp4;
+use crate::python::python;
 
 pub const FILES: u32 = 20_000;
 
 const CROWD: usize = 10_000;
 
 /// Connections that say the same and then nothing, in a process of their own; gone when dropped.
-pub struct HalfOpenRegistry(Child);
+pub struct HalfOpenRegistry {
+    _process: KillOnDrop,
+}
 
 impl HalfOpenRegistry {
     /// All of them stay until they are dropped here.
@@ -49,24 +51,8 @@ print('all here', flush=True)
 sys.stdin.read()
 ";
         let [size, port, length] = [size, address.port().into(), bytes.len()].map(|number| number.to_string());
-        let child = Command::new("python3")
-            .args(["-c", PROGRAM, &size, &address.ip().to_string(), &port, &length, how])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "all here\n", "not all of them could connect");
-        Self(child)
-    }
-}
-
-impl Drop for HalfOpenRegistry {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let arguments = ["-c", PROGRAM, &size, &address.ip().to_string(), &port, &length, how];
+        Self { _process: python(&arguments, bytes, "all here") }
     }
 }
 
@@ -75,30 +61,20 @@ pub fn start(limits: &'static str) -> Gate {
     Gate::start(Parts::make(&Setup { limits, timeouts, ..Setup::default() }), FILES, &[])
 }
 
-/// One connection from hello to end, while the others wait.
-pub fn pass(gate: &Gate) {
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = gate.parts.upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    upstream.say(b"ok").finish();
-    assert_eq!(client.hear_all(), (b"ok".to_vec(), End::Fin));
-}
-
 #[test]
 fn thousands_of_slow_hellos_keep_nobody_out() {
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000");
     let (tls, before) = (gate.address("tls"), gate.resident());
     let slow = HalfOpenRegistry::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
     let active = r#"latticegate_connections_active{listener="tls"}"#;
-    crate::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
-    (0..50).for_each(|_| pass(&gate));
+    support::until("all of them are accepted", || gate.metric(active) as usize >= CROWD);
+    (0..50).for_each(|_| gate.pass());
     let grown = gate.resident() - before;
     eprintln!("{CROWD} slow hellos: {grown} MiB more resident");
     // 20 KiB each is what the configuration promises.
     assert!(grown < CROWD as u64 * 20 / 1024, "{grown} MiB");
     drop(slow);
-    crate::until("they are gone", || gate.metric(active) == 0.0);
+    support::until("they are gone", || gate.metric(active) == 0.0);
 }
 
 #[test]
@@ -107,10 +83,10 @@ fn thousands_of_silent_connections_keep_nobody_out() {
     let tls = gate.address("tls");
     let before = gate.open_files();
     let silent = HalfOpenRegistry::of(CROWD, tls, b"");
-    (0..50).for_each(|_| pass(&gate));
+    (0..50).for_each(|_| gate.pass());
     eprintln!("{CROWD} silent connections: {} more open files", gate.open_files().saturating_sub(before));
     drop(silent);
-    (0..10).for_each(|_| pass(&gate));
+    (0..10).for_each(|_| gate.pass());
 }
 
 #[test]
@@ -119,17 +95,9 @@ fn sessions_open_at_sigterm_end_whole() {
     let setup = Setup { drain: "delay: 300ms, timeout: 20s", ..Setup::default() };
     let mut gate = Gate::start(Parts::make(&setup), FILES, &[]);
     let tls = gate.address("tls");
-    let pairs: Vec<(Peer, Peer)> = (0..SESSIONS)
-        .map(|_| {
-            let mut client = Peer::connect(tls);
-            client.say([tcp4(&[]), hello()].concat());
-            let mut upstream = gate.parts.upstream.accept();
-            assert_eq!(upstream.hear(hello().len()), hello());
-            (client, upstream)
-        })
-        .collect();
+    let pairs: Vec<(Peer, Peer)> = (0..SESSIONS).map(|_| gate.pair()).collect();
     gate.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || std::net::TcpStream::connect(tls).is_err());
+    support::until("no longer accepting", || std::net::TcpStream::connect(tls).is_err());
     let body = vec![7; 64 * 1024];
     for (mut client, mut upstream) in pairs {
         client.say(b"question").finish();
@@ -137,7 +105,7 @@ fn sessions_open_at_sigterm_end_whole() {
         upstream.say(&body).finish();
         assert!(client.hear_all() == (body.clone(), End::Fin));
     }
-    crate::until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    gate.child.exit_status();
     let records = gate.log();
     // Beside them, those of this test that only looked whether it still accepts.
     let done = records.iter().filter(|record| word(record, "reason") == "done").count();
@@ -156,8 +124,8 @@ fn half_open_clients_are_few_for_each_address() {
         })
         .collect();
     let refused = r#"latticegate_connections_total{listener="tls",outcome="refused",reason="client_half_open"}"#;
-    crate::until("all but a hundred are refused", || gate.metric(refused) == 300.0);
+    support::until("all but a hundred are refused", || gate.metric(refused) == 300.0);
     // The same address with a whole hello is none of them.
-    pass(&gate);
+    gate.pass();
     drop(slow);
 }

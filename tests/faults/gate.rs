@@ -4,18 +4,20 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
-
-use crate::lab::{Parts, get};
-use crate::peer::Peer;
-use crate::until;
+use support::child::KillOnDrop;
+use support::http::get;
+use support::lab::Parts;
+use support::metrics::sample;
+use support::peer::{End, Peer};
+use support::process::listening;
+use support::until;
 
 pub struct Gate {
-    pub child: Child,
+    pub child: KillOnDrop,
     pub parts: Parts,
 }
 
@@ -58,7 +60,7 @@ impl Gate {
         stdout: Stdio,
     ) -> Self {
         let stderr = File::create(parts.files.path().join("stderr")).unwrap();
-        let child = prlimit
+        prlimit
             .arg(format!("--nofile={files}:{files}"))
             .args(command)
             .args([env!("CARGO_BIN_EXE_latticegate"), "run", "--config"])
@@ -67,10 +69,8 @@ impl Gate {
             .env("PATH", "/usr/bin:/bin")
             .envs(environment.iter().copied())
             .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        Self { child, parts }
+            .stderr(stderr);
+        Self { child: KillOnDrop::spawn(&mut prlimit), parts }
     }
 
     pub fn until_ready(self) -> Self {
@@ -79,7 +79,7 @@ impl Gate {
     }
 
     pub fn said(&self) -> String {
-        fs::read_to_string(self.parts.files.path().join("stderr")).unwrap()
+        self.parts.read("stderr")
     }
 
     /// Where a listener, health or admin says that it listens.
@@ -88,19 +88,12 @@ impl Gate {
     }
 
     fn find(&self, name: &str) -> Option<SocketAddr> {
-        let said = self.said();
-        let (_, rest) = match said.lines().find(|line| line.contains(&format!("name={name} "))) {
-            Some(line) => line.split_once("address=")?,
-            None => said.lines().find(|line| line.contains("started"))?.split_once(&format!("{name}="))?,
-        };
-        rest.split(' ').next()?.parse().ok()
+        listening(&self.said(), name)
     }
 
-    /// One sample, 0 if it is not there.
-    pub fn metric(&self, sample: &str) -> f64 {
-        let (_, body) = get(self.address("admin"), "/metrics");
-        let value = body.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok());
-        value.unwrap_or(0.0)
+    /// One sample of its metrics, 0 if it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        sample(self.address("admin"), name)
     }
 
     /// CPU time taken so far, in ticks of 10 ms.
@@ -147,26 +140,35 @@ impl Gate {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.child.signal(signal);
+    }
+
+    /// A client of 192.0.2.1 whose hello is sent.
+    pub fn client(&self) -> Peer {
+        Peer::client(self.address("tls"))
+    }
+
+    /// The same, and the connection that the upstream is given for it.
+    pub fn pair(&self) -> (Peer, Peer) {
+        self.parts.upstream.pair(self.address("tls"))
+    }
+
+    /// One connection from hello to end.
+    pub fn pass(&self) {
+        let (mut client, mut upstream) = self.pair();
+        upstream.say(b"ok").finish();
+        assert_eq!(client.hear_all(), (b"ok".to_vec(), End::Fin));
     }
 
     /// Its access log so far.
     pub fn log(&self) -> Vec<Value> {
-        let log = fs::read_to_string(self.parts.files.path().join("stdout")).unwrap();
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.parts.log()
     }
 
     /// Asks it to end and waits; gives its access log.
     pub fn end(mut self) -> Vec<Value> {
         self.signal(Signal::SIGTERM);
-        until("the process has ended", || self.child.try_wait().unwrap().is_some());
+        self.child.exit_status();
         self.log()
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

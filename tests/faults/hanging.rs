@@ -3,22 +3,28 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::thread;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use support::child::KillOnDrop;
+use support::http::get;
+use support::lab::{Parts, Setup};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, hello, tcp4};
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use crate::python::python;
 
 const FILES: u32 = 256;
 
 /// A process that has promised itself to be asked before anybody opens the file, and does not answer.
-struct Lease(Child);
+struct Lease {
+    _process: KillOnDrop,
+}
 
 impl Lease {
     fn on(file: &Path) -> Self {
@@ -30,24 +36,7 @@ fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print('held', flush=True)
 sys.stdin.read()
 ";
-        let child = Command::new("python3")
-            .args(["-c", PROGRAM])
-            .arg(file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "held\n");
-        Self(child)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self { _process: python(&["-c", PROGRAM, file.to_str().unwrap()], b"", "held") }
     }
 }
 
@@ -76,7 +65,7 @@ fn blocked(gate: &Gate, file: &str) -> f64 {
 #[track_caller]
 fn serves(gate: &Gate) {
     let name = format!("n{}.example.com", gate.parts.upstream.address.port());
-    gate.parts.dns.set(&name, crate::dns::addresses(&[gate.parts.upstream.address.ip()]));
+    gate.parts.dns.set(&name, support::dns::addresses(&[gate.parts.upstream.address.ip()]));
     for hello in [hello(), Hello::to(name.as_bytes()).record()] {
         let mut client = Peer::connect(gate.address("tls"));
         client.say([tcp4(&[]), hello.clone()].concat());
@@ -89,38 +78,44 @@ fn serves(gate: &Gate) {
 #[track_caller]
 fn ends_well(gate: &mut Gate) {
     gate.signal(Signal::SIGTERM);
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0), "{}", gate.said());
+    assert_eq!(gate.child.exit_status().code(), Some(0), "{}", gate.said());
 }
 
 /// List, shadow list and configuration, each by itself.
 #[test]
 fn a_file_that_cannot_be_opened_keeps_only_its_own_reader() {
-    const LIST: &str = "rules:\n- allow: all\n";
-    for (name, metric, called, back) in [
-        ("ipcontrol.yaml", "policy", "waiting for the access list ", "access list reloaded"),
-        ("shadow.yaml", "shadow", "waiting for the shadow list ", "shadow list loaded"),
-        ("latticegate.yaml", "configuration", "waiting for the configuration ", "read at start only"),
-    ] {
-        let mut gate = Gate::start(Parts::make(&Setup::default()), FILES, &[("LATTICEGATE_SHADOW", "shadow.yaml")]);
-        let lease = replace_by_leased(&gate, name, LIST);
-        until("it is waited for", || gate.said().contains(called));
-        assert!(gate.said().lines().any(|line| line.contains(called) && line.contains("WARN") && line.contains(name)));
-        assert!(blocked(&gate, metric) >= 3.0);
-        assert_eq!(gate.metric("latticegate_policy_in_step"), if metric == "policy" { 0.0 } else { 1.0 });
-        serves(&gate);
-        if metric != "policy" {
-            std::fs::write(gate.parts.files.path().join("ipcontrol.yaml"), LIST).unwrap();
-            until("the list is reloaded", || gate.said().contains("access list reloaded"));
+    // Beside each other: a file is reported when it has been waited for a while.
+    thread::scope(|scope| {
+        for (name, metric, called, back) in [
+            ("ipcontrol.yaml", "policy", "waiting for the access list ", "access list reloaded"),
+            ("shadow.yaml", "shadow", "waiting for the shadow list ", "shadow list loaded"),
+            ("latticegate.yaml", "configuration", "waiting for the configuration ", "read at start only"),
+        ] {
+            scope.spawn(move || keeps_only_its_own_reader(name, metric, called, back));
         }
-        drop(lease);
-        until("it is read", || gate.said().contains(back));
-        until("it is reported", || gate.said().contains("can be reached again"));
-        until("nothing is waited for", || blocked(&gate, metric) < 1.0);
-        assert_eq!(gate.said().matches(called).count(), 1, "{}", gate.said());
-        assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
-        ends_well(&mut gate);
+    });
+}
+
+fn keeps_only_its_own_reader(name: &str, metric: &str, called: &str, back: &str) {
+    const LIST: &str = "rules:\n- allow: all\n";
+    let mut gate = Gate::start(Parts::make(&Setup::default()), FILES, &[("LATTICEGATE_SHADOW", "shadow.yaml")]);
+    let lease = replace_by_leased(&gate, name, LIST);
+    until("it is waited for", || gate.said().contains(called));
+    assert!(gate.said().lines().any(|line| line.contains(called) && line.contains("WARN") && line.contains(name)));
+    assert!(blocked(&gate, metric) >= 3.0);
+    assert_eq!(gate.metric("latticegate_policy_in_step"), if metric == "policy" { 0.0 } else { 1.0 });
+    serves(&gate);
+    if metric != "policy" {
+        std::fs::write(gate.parts.files.path().join("ipcontrol.yaml"), LIST).unwrap();
+        until("the list is reloaded", || gate.said().contains("access list reloaded"));
     }
+    drop(lease);
+    until("it is read", || gate.said().contains(back));
+    until("it is reported", || gate.said().contains("can be reached again"));
+    until("nothing is waited for", || blocked(&gate, metric) < 1.0);
+    assert_eq!(gate.said().matches(called).count(), 1, "{}", gate.said());
+    assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
+    ends_well(&mut gate);
 }
 
 #[test]
@@ -203,12 +198,15 @@ fn a_file_that_hangs_at_the_start_is_named() {
         drop(lease);
     };
     let usual = Setup::default();
-    hang(&usual, &[], "latticegate.yaml", "waiting for the configuration ", true);
-    hang(&usual, &[], "ipcontrol.yaml", "waiting for the access list ", true);
     let (source, fallback) = (("LATTICEGATE_POLICY", "http://127.0.0.1:1/"), ("LATTICEGATE_POLICY_FALLBACK", "f.yaml"));
-    hang(&usual, &[source, fallback], "f.yaml", "waiting for the access list ", false);
     let log = Setup { log: "output: ./access.log", ..Setup::default() };
-    hang(&log, &[], "access.log", "waiting for the access log ", false);
+    // Beside each other, as above.
+    thread::scope(|scope| {
+        scope.spawn(|| hang(&usual, &[], "latticegate.yaml", "waiting for the configuration ", true));
+        scope.spawn(|| hang(&usual, &[], "ipcontrol.yaml", "waiting for the access list ", true));
+        scope.spawn(|| hang(&usual, &[source, fallback], "f.yaml", "waiting for the access list ", false));
+        scope.spawn(|| hang(&log, &[], "access.log", "waiting for the access log ", false));
+    });
 }
 
 /// As a shell has it: `check --policy <(command)` is read, and one that brings nothing is given up.

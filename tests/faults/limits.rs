@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::dns::{A, addresses};
-use crate::lab::{Lab, Port, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::tcp4;
+use support::dns::{A, addresses};
+use support::lab::{Lab, Port, Setup, word};
+use support::peer::{End, Peer};
+use support::wire::{hello, tcp4};
 
 /// The TLS alert internal_error.
 const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
@@ -21,7 +21,7 @@ fn begin(lab: &Lab) -> Peer {
 fn at_the_limit_a_connection_waits_and_is_served_when_there_is_room() {
     let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
     // On a machine that stands still for a second the patience is over first: then once more.
-    crate::until("one that had to wait is served", || {
+    support::until("one that had to wait is served", || {
         let (first, upstream) = lab.pair();
         let second = lab.client();
         let waited = lab.upstream.accept_within(Duration::from_millis(50)).is_none();
@@ -95,7 +95,7 @@ fn of_too_many_half_open_connections_the_longest_waiting_goes() {
     let mut waiting: Vec<Peer> = Vec::new();
     for open in 1..=3 {
         waiting.push(begin(&lab));
-        crate::until("it is accepted", || {
+        support::until("it is accepted", || {
             lab.metrics()[r#"latticegate_connections_active{listener="tls"}"#] == f64::from(open)
         });
     }
@@ -124,7 +124,7 @@ fn invented_names_do_not_keep_a_name_in_use_from_being_renewed() {
         // Two a second, and as many more as can wait for 2 s: the others are refused.
         invented.extend((0..20).map(|n| lab.client_asking(format!("invented-{round}-{n}.example.com").as_bytes())));
         let asked = lab.dns.asked("orders.example.com", A);
-        crate::until("renewed in the middle of it", || {
+        support::until("renewed in the middle of it", || {
             drop(lab.pair());
             lab.dns.asked("orders.example.com", A) > asked
         });
@@ -147,12 +147,12 @@ fn invented_names_do_not_keep_a_name_in_use_from_being_renewed() {
 #[test]
 fn a_ttl_of_136_years_is_not_believed() {
     let mut lab = Lab::with(Setup { dns: "ipv6: off, min_ttl: 50ms, max_ttl: 100ms", ..Setup::default() });
-    lab.dns.set("orders.example.com", crate::dns::Reply::Addresses(vec![lab.upstream.address.ip()], u32::MAX));
+    lab.dns.set("orders.example.com", support::dns::Reply::Addresses(vec![lab.upstream.address.ip()], u32::MAX));
     drop(lab.pair());
     word(&lab.record(), "reason");
-    let moved = crate::upstream::Upstream::start(lab.ip(12), lab.upstream.address.port());
+    let moved = support::upstream::Upstream::start(lab.ip(12), lab.upstream.address.port());
     lab.dns.set("orders.example.com", addresses(&[moved.address.ip()]));
-    crate::until("the move is followed", || {
+    support::until("the move is followed", || {
         let _client = lab.client();
         lab.upstream.close_all();
         moved.accept_within(Duration::from_millis(20)).is_some()

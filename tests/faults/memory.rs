@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use latticegate_core::config::{Config, Machine};
+use support::lab::{Parts, Setup};
+use support::peer::{End, Peer};
+use support::wire::{handshake, hello, records, tcp4};
 
-use crate::flood::{FILES, HalfOpenRegistry, pass, start};
+use crate::flood::{FILES, HalfOpenRegistry, start};
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello};
-use crate::peer::{End, Peer};
-use crate::wire::{handshake, records, tcp4};
 
 const MIB: u64 = 1 << 20;
 
@@ -27,14 +27,14 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000, half_open_bytes: 8MiB");
     let before = gate.memory("VmRSS:");
     let flood = HalfOpenRegistry::unwelcome(CROWD, gate.address("tls"), &dribble());
-    crate::until("much of it is held", || {
+    support::until("much of it is held", || {
         let (held, bound) = gate.limit("half_open_bytes");
         assert!(held <= BOUND && bound == BOUND, "{held} of {bound} bytes are held");
         held > BOUND / 2
     });
     // Others are served in the middle of it, whether their hello comes whole or not.
     for _ in 0..20 {
-        pass(&gate);
+        gate.pass();
         let mut client = Peer::connect(gate.address("tls"));
         client.say(tcp4(&[])).say(&hello()[..30]);
         client.hears_nothing();
@@ -53,7 +53,7 @@ fn one_byte_records_hold_no_more_than_their_bound() {
     // What is held and what the allocator keeps beside it, and 5 KiB for each connection. Without a bound: 125 MiB.
     assert!(grown < 2 * BOUND + CROWD as u64 * 5 * 1024, "{} MiB", grown / MIB);
     drop(flood);
-    crate::until("nothing is held any more", || gate.limit("half_open_bytes").0 == 0);
+    support::until("nothing is held any more", || gate.limit("half_open_bytes").0 == 0);
     let longest_waiting = gate.log();
     let overloaded = longest_waiting.iter().filter(|record| record["reason"] == "overloaded");
     assert!(overloaded.clone().count() > CROWD / 2);
@@ -126,12 +126,12 @@ fn a_flood_to_both_limits_fits_the_task() {
     let relayed: Vec<(Peer, Peer)> = (0..connections - half_open).map(|_| pair(&gate)).collect();
     let with_relayed = gate.memory("VmRSS:");
     let few = HalfOpenRegistry::unwelcome(half_open, gate.address("tls"), &[&tcp4(&[])[..], &hello()[..50]].concat());
-    crate::until("they are half-open", || gate.limit("half_open").0 >= half_open as u64 * 9 / 10);
+    support::until("they are half-open", || gate.limit("half_open").0 >= half_open as u64 * 9 / 10);
     let with_half_open = gate.memory("VmRSS:");
     drop(few);
-    crate::until("they are gone", || gate.limit("half_open").0 == 0);
+    support::until("they are gone", || gate.limit("half_open").0 == 0);
     let flood = HalfOpenRegistry::unwelcome(2 * half_open, gate.address("tls"), &dribble());
-    crate::until("all has been read", || gate.limit("half_open_bytes").0 > limits.half_open_bytes / 2);
+    support::until("all has been read", || gate.limit("half_open_bytes").0 > limits.half_open_bytes / 2);
     let peak = gate.memory("VmHWM:");
 
     let sockets = kernel_bytes_per_socket();
@@ -166,15 +166,12 @@ fn a_flood_to_both_limits_fits_the_task() {
         upstream.say(b"more");
         assert_eq!(client.hear(4), b"more");
     }
-    crate::until("there is room", || gate.limit("connections").0 < 1000);
-    pass(&gate);
+    support::until("there is room", || gate.limit("connections").0 < 1000);
+    gate.pass();
 }
 
 fn pair(gate: &Gate) -> (Peer, Peer) {
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = gate.parts.upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
+    let (mut client, mut upstream) = gate.pair();
     upstream.say(b"ok");
     assert_eq!(client.hear(2), b"ok");
     (client, upstream)

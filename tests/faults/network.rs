@@ -2,21 +2,21 @@
 //! namespace of its own; the kernel's own tools do the damage.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use support::dns::addresses;
+use support::lab::{Lab, Port, Setup, word};
+use support::namespace::Namespace;
+use support::peer::{End, Peer};
+use support::private_network;
+use support::upstream::Upstream;
+use support::wire::{hello, tcp4};
 
-use crate::dns::addresses;
-use crate::lab::{Lab, Port, Setup, hello, word};
-use crate::lab_namespace::Namespace;
-use crate::namespace;
-use crate::peer::{End, Peer};
-use crate::upstream::Upstream;
-use crate::wire::tcp4;
+use crate::python::python;
 
 /// In the namespace of this thread.
 fn run(line: &str) {
@@ -60,7 +60,7 @@ fn exchange((mut client, mut upstream): (Peer, Peer), len: usize) {
 
 #[test]
 fn loss_delays_and_harms_nothing() {
-    namespace::run(|| {
+    private_network::run(|| {
         real_link();
         let lab = Lab::with(patient());
         run("iptables -A INPUT -i lo -p tcp -m statistic --mode random --probability 0.02 -j DROP");
@@ -75,7 +75,7 @@ fn loss_delays_and_harms_nothing() {
 
 #[test]
 fn a_narrow_link_is_waited_for() {
-    namespace::run(|| {
+    private_network::run(|| {
         let lab = Lab::with(patient());
         real_link();
         run("tc qdisc add dev lo root tbf rate 8mbit burst 16k latency 100ms");
@@ -87,7 +87,7 @@ fn a_narrow_link_is_waited_for() {
 
 #[test]
 fn behind_a_hole_for_large_packets_a_connection_ends_at_the_idle_limit() {
-    namespace::run(|| {
+    private_network::run(|| {
         real_link();
         let lab = Lab::with(Setup { timeouts: "idle: 1500ms", workers: 1, ..Setup::default() });
         let (mut client, mut upstream) = lab.pair();
@@ -107,7 +107,7 @@ fn behind_a_hole_for_large_packets_a_connection_ends_at_the_idle_limit() {
 
 #[test]
 fn with_mtu_probing_our_own_packets_get_around_the_hole() {
-    namespace::run(|| {
+    private_network::run(|| {
         real_link();
         fs::write("/proc/sys/net/ipv4/tcp_mtu_probing", "1").unwrap();
         let lab = Lab::with(patient());
@@ -123,7 +123,7 @@ fn with_mtu_probing_our_own_packets_get_around_the_hole() {
 
 #[test]
 fn a_client_that_vanishes_without_fin_is_let_go_at_the_idle_limit() {
-    namespace::run(|| {
+    private_network::run(|| {
         let lab = Lab::with(Setup { timeouts: "idle: 500ms", ..Setup::default() });
         let (client, mut upstream) = lab.pair();
         let port = client.address().port();
@@ -140,15 +140,8 @@ fn a_client_that_vanishes_without_fin_is_let_go_at_the_idle_limit() {
 #[test]
 fn delay_disorder_and_duplicates_harm_nothing() {
     let (near, far) = (Namespace::add("gate"), Namespace::add("far"));
-    let mut forwarder = Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/forwarder.py"))
-        .args([near.name(), "10.98.0.1", far.name(), "10.98.0.2,10.98.0.3"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(forwarder.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    assert_eq!(ready, "ready\n");
+    let forwarder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/forwarder.py");
+    let _forwarder = python(&[forwarder, near.name(), "10.98.0.1", far.name(), "10.98.0.2,10.98.0.3"], b"", "ready");
     near.enter(|| {
         let networks = "[10.98.0.2/32]";
         let trusted = "[10.98.0.3/32]";
@@ -169,8 +162,6 @@ fn delay_disorder_and_duplicates_harm_nothing() {
         let told = lab.end();
         assert_eq!(told.counted[&("relayed".into(), "done".into())], 3);
     });
-    forwarder.kill().unwrap();
-    forwarder.wait().unwrap();
 }
 
 /// Ports towards one address.
@@ -217,9 +208,9 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
         // Not one comes back for 60 s; with the sysctl all of them after one.
         assert_eq!(next(&mut lab), "no_local_port");
         fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1").unwrap();
-        crate::until("ports in TIME_WAIT are used again", || next(&mut lab) == "done");
+        support::until("ports in TIME_WAIT are used again", || next(&mut lab) == "done");
         for _ in 0..PORTS / 2 {
-            crate::until("served", || next(&mut lab) == "done");
+            support::until("served", || next(&mut lab) == "done");
         }
     });
 }
@@ -227,7 +218,7 @@ fn ports_in_time_wait_run_out_and_tw_reuse_gives_them_back() {
 /// The kernel's word for it is the one for "no port": no address to connect from.
 #[test]
 fn without_ipv6_a_service_there_is_unreachable_and_no_port_is_missing() {
-    namespace::run(|| {
+    private_network::run(|| {
         fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
         let networks = "[\"fd00:ec2:80::/64\"]";
         let lab = Lab::with(Setup { dns: "ipv6: on", allowed_networks: networks, ..Setup::default() });

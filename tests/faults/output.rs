@@ -4,23 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use support::lab::{Parts, Setup};
+use support::peer::Peer;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, hello};
-use crate::peer::Peer;
-use crate::wire::tcp4;
 
 const DROPPED: &str = "latticegate_access_log_dropped_lines_total";
-
-/// A connection that is let through and says so in the log.
-fn pass(gate: &Gate) {
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = gate.parts.upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    upstream.say(b"ok").finish();
-    client.hear_all();
-}
 
 /// A connection that costs little more than its line.
 fn refuse(gate: &Gate) {
@@ -31,9 +20,9 @@ fn refuse(gate: &Gate) {
 fn a_full_disk_loses_lines_and_no_connection() {
     let gate = Gate::start(Parts::make(&Setup::default()), 1024, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", "/dev/full")]);
     for _ in 0..20 {
-        pass(&gate);
+        gate.pass();
     }
-    crate::until("every line is counted as lost", || gate.metric(DROPPED) == 20.0);
+    support::until("every line is counted as lost", || gate.metric(DROPPED) == 20.0);
     assert_eq!(gate.said().matches("the access log cannot be written").count(), 1, "{}", gate.said());
 }
 
@@ -41,7 +30,7 @@ fn a_full_disk_loses_lines_and_no_connection() {
 fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
     let mut gate = Gate::writing_to(Parts::make(&Setup::default()), 1024, &[], Stdio::piped());
     let mut sent = 0_u64;
-    let deadline = std::time::Instant::now() + 2 * crate::PATIENCE;
+    let deadline = std::time::Instant::now() + 2 * support::PATIENCE;
     // 64 KiB in the pipe and 64 pieces in the queue, each of as much as comes in 100 ms.
     while gate.metric(DROPPED) == 0.0 {
         assert!(std::time::Instant::now() < deadline, "nothing was dropped of {sent}");
@@ -50,12 +39,12 @@ fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
         }
         sent += 50;
     }
-    pass(&gate);
+    gate.pass();
     sent += 1;
     // The reader comes back: what it reads and what was dropped is all there was.
     let stdout = gate.child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || BufReader::new(stdout).lines().count() as u64);
-    crate::until("the pipe runs again", || {
+    support::until("the pipe runs again", || {
         refuse(&gate);
         sent += 1;
         let before = gate.metric(DROPPED);
@@ -66,6 +55,6 @@ fn a_reader_that_is_stuck_loses_lines_and_no_connection() {
     });
     let dropped = gate.metric(DROPPED) as u64;
     gate.signal(Signal::SIGTERM);
-    crate::until("it has ended", || gate.child.try_wait().unwrap().is_some());
+    gate.child.exit_status();
     assert_eq!(reader.join().unwrap() + dropped, sent);
 }

@@ -1,8 +1,10 @@
 //! Once ready, a dead resolver is a warning, in the body of `/readyz`, in the metrics and in the log.
 
-use crate::dns::{NXDOMAIN, Reply, SERVFAIL};
+use support::dns::{NXDOMAIN, Reply, SERVFAIL};
+use support::http::get;
+use support::lab::{Parts, Setup};
+
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get};
 
 const OWN: &str = "readiness.latticegate.internal";
 const WARNING: &str = "latticegate_warning{warning=\"dns\"}";
@@ -14,8 +16,8 @@ fn start(environment: &[(&str, &str)]) -> Gate {
 
 /// A client whose name cannot be looked up.
 fn ask(gate: &Gate) {
-    let mut client = crate::peer::Peer::connect(gate.address("tls"));
-    client.say([crate::wire::tcp4(&[]), crate::wire::Hello::to(b"broken.example.com").record()].concat());
+    let mut client = support::peer::Peer::connect(gate.address("tls"));
+    client.say([support::wire::tcp4(&[]), support::wire::Hello::to(b"broken.example.com").record()].concat());
     client.hear_all();
 }
 
@@ -26,11 +28,11 @@ fn a_dead_resolver_is_a_warning_until_it_answers_again() {
     gate.parts.dns.set(OWN, Reply::Silence);
     ask(&gate);
     let health = gate.address("health");
-    crate::until("warned", || get(health, "/readyz").1.contains("warning: dns.server does not answer"));
+    support::until("warned", || get(health, "/readyz").1.contains("warning: dns.server does not answer"));
     assert_eq!(get(health, "/readyz").0, 200);
     assert_eq!(gate.metric(WARNING), 1.0);
     gate.parts.dns.set(OWN, Reply::Code(NXDOMAIN));
-    crate::until("over", || get(health, "/readyz") == (200, "ready\n".into()));
+    support::until("over", || get(health, "/readyz") == (200, "ready\n".into()));
     assert_eq!(gate.metric(WARNING), 0.0);
     for line in ["dns.server does not answer", "dns.server answers again"] {
         assert_eq!(gate.said().matches(line).count(), 1, "{}", gate.said());
@@ -41,11 +43,11 @@ fn a_dead_resolver_is_a_warning_until_it_answers_again() {
 fn one_broken_zone_is_no_dead_resolver() {
     let gate = start(&[("LATTICEGATE_READINESS__FAIL_ON_DNS", "true")]);
     gate.parts.dns.set("broken.example.com", Reply::Code(SERVFAIL));
-    let asked = gate.parts.dns.asked(OWN, crate::dns::A);
+    let asked = gate.parts.dns.asked(OWN, support::dns::A);
     // As often as it takes for our own name to be asked for in doubt.
-    crate::until("the resolver was asked for our own name", || {
+    support::until("the resolver was asked for our own name", || {
         ask(&gate);
-        gate.parts.dns.asked(OWN, crate::dns::A) > asked
+        gate.parts.dns.asked(OWN, support::dns::A) > asked
     });
     assert_eq!(get(gate.address("health"), "/readyz"), (200, "ready\n".into()));
 }
@@ -57,7 +59,7 @@ fn where_it_is_asked_for_a_dead_resolver_makes_it_unready() {
     gate.parts.dns.set(OWN, Reply::Silence);
     ask(&gate);
     let health = gate.address("health");
-    crate::until("unready", || get(health, "/readyz").0 == 503);
+    support::until("unready", || get(health, "/readyz").0 == 503);
     gate.parts.dns.set(OWN, Reply::Code(NXDOMAIN));
-    crate::until("ready again", || get(health, "/readyz").0 == 200);
+    support::until("ready again", || get(health, "/readyz").0 == 200);
 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
-use crate::dns::addresses;
-use crate::lab::{Lab, Port, Setup, word};
-use crate::malformed::stream;
-use crate::peer::{End, Peer};
+use support::dns::addresses;
+use support::lab::{Lab, Port, Setup, word};
+use support::malformed::stream;
+use support::peer::{End, Peer};
 
 const GET: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\nX-Odd:  kept \r\n\r\n";
 const OTHER: &[u8] = b"GET /2 HTTP/1.1\r\nHost: other.example.com\r\n\r\n";
@@ -137,24 +138,31 @@ fn answered_after(pause: Duration, answer: &[u8], then: impl Fn(&mut Peer)) {
 
 #[test]
 fn a_body_that_is_refused_in_its_middle_is_answered_if_nothing_was() {
-    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n";
     let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-    for (early, answered) in [(&b""[..], true), (interim, true), (&ANSWER[..30], false), (ANSWER, false)] {
-        let lab = Lab::start();
-        let (mut client, mut upstream) = begin(&lab, HEAD);
-        upstream.say(early);
-        assert_eq!(client.hear(early.len()), early);
-        client.say(b"zzz");
-        let (answer, end) = client.hear_all();
-        assert_eq!(answer.starts_with(b"HTTP/1.1 400 "), answered, "{}", early.escape_ascii());
-        assert_eq!(answer.is_empty(), !answered);
-        // Nobody shall take a part of an answer for the whole.
-        let cut = early.len() == 30;
-        assert_eq!(end, if cut { End::Reset } else { End::Fin }, "{}", early.escape_ascii());
-        assert_eq!(upstream.hear_all().0, b"");
-        drop((client, upstream));
-        lab.end().assert_only("refused", "body_malformed");
-    }
+    // Beside each other: most of the time is spent on closing in good order.
+    thread::scope(|scope| {
+        for (early, answered) in [(&b""[..], true), (interim, true), (&ANSWER[..30], false), (ANSWER, false)] {
+            scope.spawn(move || refused_in_its_middle(early, answered));
+        }
+    });
+}
+
+fn refused_in_its_middle(early: &[u8], answered: bool) {
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let lab = Lab::start();
+    let (mut client, mut upstream) = begin(&lab, HEAD);
+    upstream.say(early);
+    assert_eq!(client.hear(early.len()), early);
+    client.say(b"zzz");
+    let (answer, end) = client.hear_all();
+    assert_eq!(answer.starts_with(b"HTTP/1.1 400 "), answered, "{}", early.escape_ascii());
+    assert_eq!(answer.is_empty(), !answered);
+    // Nobody shall take a part of an answer for the whole.
+    let cut = early.len() == 30;
+    assert_eq!(end, if cut { End::Reset } else { End::Fin }, "{}", early.escape_ascii());
+    assert_eq!(upstream.hear_all().0, b"");
+    drop((client, upstream));
+    lab.end().assert_only("refused", "body_malformed");
 }
 
 #[test]
@@ -165,7 +173,9 @@ fn a_list_that_comes_between_two_requests_denies_the_second() {
     upstream.say(ANSWER);
     assert_eq!(client.hear(ANSWER.len()), ANSWER);
     fs::write(lab.files.path().join("ipcontrol.yaml"), DENIES).unwrap();
-    crate::until("the list is loaded", || lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0);
+    support::until("the list is loaded", || {
+        lab.metrics()[r#"latticegate_policy_reload_total{result="loaded"}"#] == 2.0
+    });
     client.say(GET);
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());

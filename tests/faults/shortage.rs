@@ -2,18 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use support::http::get;
+use support::lab::{Parts, Setup, word};
+use support::peer::{End, Peer};
+use support::wire::tcp4;
+
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::tcp4;
 
 const FILES: u32 = 96;
-
-fn client(gate: &Gate) -> Peer {
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    client
-}
 
 fn start() -> Gate {
     // As if somebody had set the limit of connections too high.
@@ -25,15 +21,15 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
     let mut gate = start();
     let mut clients = Vec::new();
     // Established connections cannot be made to go, so the table fills for good.
-    crate::until("the table is full", || {
-        clients.push(client(&gate));
+    support::until("the table is full", || {
+        clients.push(gate.client());
         gate.open_files() >= FILES as usize - 1 && gate.said().contains("accept fails")
     });
     let (cpu, start) = (gate.cpu(), Instant::now());
     // It has been full for no second yet, or for longer: these are told in a second at the latest, all the same.
     let mut told = 0;
     while told < 20 {
-        let mut turned_away = client(&gate);
+        let mut turned_away = gate.client();
         turned_away.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         if turned_away.stream.peek(&mut [0]).is_err() {
             // While a worker's spare file is free, another worker may let somebody in with it.
@@ -48,17 +44,17 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
     let (ticks, wall) = (gate.cpu() - cpu, start.elapsed().as_millis() / 10);
     // A spinning loop takes all of it; ours tries 20 times a second on each listener.
     assert!(u128::from(ticks) < wall / 5, "{ticks} of {wall} ticks");
-    assert!(gate.child.try_wait().unwrap().is_none());
+    assert!(gate.child.is_running());
     // Those that were let in before are none the worse for it.
     assert!(gate.open_files() >= FILES as usize - 4, "{}", gate.open_files());
     drop(clients);
     gate.parts.upstream.close_all();
-    crate::until("served again", || {
-        let _client = client(&gate);
+    support::until("served again", || {
+        let _client = gate.client();
         gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
     });
     gate.parts.upstream.close_all();
-    crate::until("the fds are back", || gate.open_files() < 60);
+    support::until("the fds are back", || gate.open_files() < 60);
     assert!(gate.metric("latticegate_accept_errors_total") > 0.0);
     assert_eq!(gate.metric("latticegate_warning{warning=\"shortage\"}"), 1.0);
     assert!(get(gate.address("health"), "/readyz").1.contains("warning: out of open files"));
@@ -81,10 +77,10 @@ fn half_open_connections_make_room_for_those_who_say_what_they_want() {
             client
         })
         .collect();
-    crate::until("the slow are too many", || gate.said().contains("accept fails"));
+    support::until("the slow are too many", || gate.said().contains("accept fails"));
     // A client is in the queue behind them, or has no fd left for its upstream and tries again.
-    crate::until("a client is served", || {
-        let _client = client(&gate);
+    support::until("a client is served", || {
+        let _client = gate.client();
         gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
     });
     drop(slow);

@@ -5,25 +5,27 @@ use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::fcntl_setpipe_size;
-
-use crate::lab::{Parts, Setup, get, word};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::child::KillOnDrop;
+use support::http::get;
+use support::lab::{Parts, Setup, word};
+use support::metrics::sample;
+use support::peer::Peer;
+use support::process::command;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 const LOST: &str = "latticegate_process_log_dropped_lines_total";
 const LOST_OF_ACCESS_LOG: &str = "latticegate_access_log_dropped_lines_total";
 
 /// A process whose outputs are one pipe, that is read when the test wants.
 struct OnePipe {
-    child: Child,
+    child: KillOnDrop,
     parts: Parts,
     output: BufReader<PipeReader>,
     health: SocketAddr,
@@ -41,15 +43,10 @@ impl OnePipe {
         if nonblocking {
             fcntl_setfl(&writer, fcntl_getfl(&writer).unwrap() | OFlags::NONBLOCK).unwrap();
         }
-        let child = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-            .args(["run", "--config"])
-            .arg(parts.files.path().join("latticegate.yaml"))
-            .env_clear()
-            .envs(environment.iter().copied())
-            .stdout(writer.try_clone().unwrap())
-            .stderr(writer)
-            .spawn()
-            .unwrap();
+        let mut command = command(env!("CARGO_BIN_EXE_latticegate"), &parts, environment);
+        let child = KillOnDrop::spawn(command.stdout(writer.try_clone().unwrap()).stderr(writer));
+        // It holds the pipe's ends that the process has: without it, the process' end is the pipe's.
+        drop(command);
         let mut output = BufReader::new(reader);
         let mut said = String::new();
         while !said.lines().last().unwrap_or_default().contains(" started ") {
@@ -64,13 +61,12 @@ impl OnePipe {
         Self { child, parts, output, health, admin, tls, tls_direct }
     }
 
-    fn metric(&self, sample: &str) -> f64 {
-        let (_, body) = get(self.admin, "/metrics");
-        body.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok()).unwrap_or(0.0)
+    fn metric(&self, name: &str) -> f64 {
+        sample(self.admin, name)
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        self.child.signal(signal);
     }
 
     /// Makes it log more than the pipe and the queue behind it take.
@@ -87,19 +83,7 @@ impl OnePipe {
 
     fn end(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        let mut status = None;
-        until("it has ended", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-}
-
-impl Drop for OnePipe {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.exit_status()
     }
 }
 
@@ -109,7 +93,7 @@ fn a_reader_that_stands_still_stops_neither_names_nor_health_nor_signals() {
     process.fill();
     // A name that nobody has asked for yet.
     let address = process.parts.upstream.address.ip();
-    process.parts.dns.set("new.example.com", crate::dns::addresses(&[address]));
+    process.parts.dns.set("new.example.com", support::dns::addresses(&[address]));
     let (mut client, hello) = (Peer::connect(process.tls), Hello::to(b"new.example.com").record());
     client.say([tcp4(&[]), hello.clone()].concat());
     assert_eq!(process.parts.upstream.accept().hear(hello.len()), hello);
@@ -180,8 +164,7 @@ fn lines_that_are_not_written_in_the_end_are_counted_in_the_last_line() {
     until("it is logged", || gate.said().contains("the access log accepts no lines"));
     assert!(gate.metric("latticegate_file_blocked_seconds{file=\"access_log\"}") >= 3.0);
     gate.signal(Signal::SIGTERM);
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0));
+    assert_eq!(gate.child.exit_status().code(), Some(0));
     let said = gate.said();
     let (_, lines) =
         said.split_once("ended before all lines were written").and_then(|(_, rest)| rest.split_once("lines=")).unwrap();
@@ -208,8 +191,7 @@ fn a_log_that_may_not_grow_loses_lines_and_no_connection() {
     until("the others are counted", || gate.metric(LOST_OF_ACCESS_LOG) as usize + whole() + 1 == LINES);
     assert_eq!(std::fs::metadata(&log).unwrap().len(), 6000);
     gate.signal(Signal::SIGTERM);
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0));
+    assert_eq!(gate.child.exit_status().code(), Some(0));
 }
 
 #[test]
@@ -243,7 +225,7 @@ fn forged_dns_messages_do_not_fill_the_log() {
     const NAMES: usize = 40;
     let setup = Setup { limits: "lookups_per_client: 1000", ..Setup::default() };
     let gate = crate::gate::Gate::start(Parts::make(&setup), 1024, &[]);
-    gate.parts.dns.set_otherwise(crate::dns::Reply::Spoofed(vec!["192.0.2.9".parse().unwrap()], None));
+    gate.parts.dns.set_otherwise(support::dns::Reply::Spoofed(vec!["192.0.2.9".parse().unwrap()], None));
     let clients = (0..NAMES).map(|number| {
         let mut client = Peer::connect(gate.address("tls"));
         client.say([tcp4(&[]), Hello::to(format!("n{number}.example.com").as_bytes()).record()].concat());

@@ -11,10 +11,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::gate::Gate;
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::http::get;
+use support::lab::{Parts, Setup};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 /// A user of nobody else's: the limit counts the threads of a user.
 fn as_a_user(parts: &Parts) -> Vec<String> {
@@ -48,10 +49,7 @@ fn without_another_thread_it_reloads_and_drains() {
     let mut gate = Gate::started_by(&user, parts, 256, &[("LATTICEGATE_SHADOW", "shadow.yaml")]);
     stop_threads(&gate, &user);
     let before = threads(&gate);
-    let mut client = Peer::connect(gate.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = gate.parts.upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
+    let (mut client, mut upstream) = gate.pair();
     // By the look at the file, and by SIGHUP.
     for (times, list) in [(2.0, "- deny: 198.51.100.7\n- allow: all"), (3.0, "- allow: all")] {
         std::fs::write(gate.parts.files.path().join("shadow.yaml"), format!("rules:\n{list}\n")).unwrap();
@@ -61,7 +59,7 @@ fn without_another_thread_it_reloads_and_drains() {
     }
     until("the shadow list is loaded", || gate.said().contains("shadow list loaded"));
     assert_eq!(gate.metric("latticegate_policy_in_step"), 1.0);
-    gate.parts.dns.set("new.example.com", crate::dns::addresses(&[gate.parts.upstream.address.ip()]));
+    gate.parts.dns.set("new.example.com", support::dns::addresses(&[gate.parts.upstream.address.ip()]));
     let (mut late, name) = (Peer::connect(gate.address("tls")), Hello::to(b"new.example.com").record());
     late.say([tcp4(&[]), name.clone()].concat());
     assert_eq!(gate.parts.upstream.accept().hear(name.len()), name);
@@ -71,8 +69,7 @@ fn without_another_thread_it_reloads_and_drains() {
     upstream.say(b"whole").finish();
     assert_eq!(client.hear_all().0, b"whole");
     drop((client, late));
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0), "{}", gate.said());
+    assert_eq!(gate.child.exit_status().code(), Some(0), "{}", gate.said());
     assert!(!gate.said().contains("panicked"), "{}", gate.said());
     assert!(before > 4, "{before}");
 }
@@ -86,9 +83,7 @@ fn without_its_threads_it_says_so_and_does_not_start() {
         // So that the log can be made.
         std::fs::set_permissions(parts.files.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let mut gate = Gate::spawned_by(&command, parts, 256, &[("LATTICEGATE_METRICS__EMF", "{ interval: 60s }")]);
-        until("it has started, or ended", || {
-            gate.said().contains(" started ") || gate.child.try_wait().unwrap().is_some()
-        });
+        until("it has started, or ended", || gate.said().contains(" started ") || !gate.child.is_running());
         let Some(status) = gate.child.try_wait().unwrap() else {
             // All threads are there with one that could not be at the limit before.
             assert_eq!(threads(&gate), limit);
@@ -141,6 +136,5 @@ fn without_another_thread_a_list_in_s3_is_reloaded() {
     gate.signal(Signal::SIGHUP);
     until("reloaded", || gate.metric("latticegate_policy_reload_total{result=\"loaded\"}") == 2.0);
     gate.signal(Signal::SIGTERM);
-    until("it has ended", || gate.child.try_wait().unwrap().is_some());
-    assert_eq!(gate.child.wait().unwrap().code(), Some(0), "{}", gate.said());
+    assert_eq!(gate.child.exit_status().code(), Some(0), "{}", gate.said());
 }

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ChildStdout, Command};
 
-use crate::namespace::Namespace;
+use support::namespace::Namespace;
+
 use crate::process::{DEADLINE, Output, Running, run};
 
 pub(crate) struct Client<'a> {

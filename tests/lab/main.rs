@@ -11,11 +11,8 @@
 mod balancer;
 mod checks;
 mod client;
-#[path = "../readme/commands.rs"]
-mod commands;
 mod lattice;
 mod matrix;
-mod namespace;
 mod network;
 mod path;
 mod probes;
@@ -59,8 +56,8 @@ impl Lab {
             skip(Skipped::Test, &reason);
             return None;
         }
-        namespace::sweep();
-        let dir = namespace::folder();
+        support::namespace::sweep();
+        let dir = support::namespace::folder();
         let network = Network::up();
         Some(Self {
             lattice: Lattice::start(&network, dir.path()),
@@ -100,7 +97,7 @@ fn able() -> Result<(), String> {
     if !python().exists() {
         return Err(format!("{} is not there: run tests/setup", python().display()));
     }
-    namespace::permitted()
+    support::namespace::permitted()
 }
 
 /// The interpreter of the virtual environment that `tests/setup` made.

@@ -10,7 +10,7 @@
 
 use std::io::Write;
 
-use crate::namespace::Namespace;
+use support::namespace::Namespace;
 
 /// The load balancer as clients of each kind see it.
 pub(crate) const BALANCER: &str = "10.1.0.1";

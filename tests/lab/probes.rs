@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::namespace::Namespace;
+use support::namespace::Namespace;
+
 use crate::network::TASK;
 use crate::process::DEADLINE;
 use crate::proxy::get;

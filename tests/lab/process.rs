@@ -3,18 +3,20 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::namespace::Namespace;
+use support::child::KillOnDrop;
+use support::namespace::Namespace;
+use support::within;
 
 /// Far above what anything here takes, even with the machine busy: reached, it is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A service in the background.
 pub(crate) struct Running {
-    child: Child,
+    child: KillOnDrop,
 }
 
 impl Running {
@@ -27,7 +29,7 @@ impl Running {
     ) -> Self {
         let out = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
-        let mut running = Self { child: command.spawn().unwrap() };
+        let mut running = Self { child: KillOnDrop::spawn(&mut command) };
         for &address in accepting {
             let up = eventually(|| {
                 let connected = namespace.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)));
@@ -45,20 +47,14 @@ impl Running {
 
     /// A program whose output the test reads while it runs.
     pub(crate) fn piped(mut command: Command) -> (Self, ChildStdout) {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = KillOnDrop::spawn(command);
         let stdout = child.stdout.take().unwrap();
         (Self { child }, stdout)
     }
 
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -80,7 +76,7 @@ impl Output {
 /// Runs a program to its end, for `limit` at most, with `input` on its standard input.
 pub(crate) fn run(mut command: Command, input: &[u8], limit: Duration) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = KillOnDrop::spawn(&mut command);
     let mut stdin = child.stdin.take().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     thread::scope(|scope| {
@@ -88,18 +84,11 @@ pub(crate) fn run(mut command: Command, input: &[u8], limit: Duration) -> Output
         scope.spawn(move || stdin.write_all(input));
         let out = scope.spawn(move || read(&mut stdout));
         let err = scope.spawn(move || read(&mut stderr));
-        let start = Instant::now();
-        let status = loop {
-            match child.try_wait().unwrap() {
-                Some(status) => break status.code(),
-                None if start.elapsed() > limit => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break None;
-                }
-                None => thread::sleep(Duration::from_millis(5)),
-            }
-        };
+        let ended = within(limit, || !child.is_running());
+        if !ended {
+            let _ = child.kill();
+        }
+        let status = child.wait().unwrap().code().filter(|_| ended);
         Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
     })
 }
@@ -110,16 +99,9 @@ fn read(from: &mut impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Asks again until it holds or the deadline passes; tells which.
-pub(crate) fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    let start = Instant::now();
-    while start.elapsed() < DEADLINE {
-        if holds() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    false
+/// Whether it becomes true before the deadline.
+pub(crate) fn eventually(condition: impl FnMut() -> bool) -> bool {
+    within(DEADLINE, condition)
 }
 
 pub(crate) fn which(tool: &str) -> Option<PathBuf> {

@@ -5,12 +5,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use serde_json::Value;
+use support::child::KillOnDrop;
 
 use crate::file;
 use crate::network::Network;
@@ -77,7 +78,7 @@ impl Kind {
 }
 
 pub(crate) struct Proxy {
-    child: Child,
+    child: KillOnDrop,
     said: Arc<Said>,
 }
 
@@ -108,7 +109,8 @@ impl Proxy {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LATTICEGATE_")) {
             command.env_remove(name);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = KillOnDrop::spawn(command);
         let said = Arc::new(Said::default());
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let reader = Arc::clone(&said);
@@ -149,15 +151,16 @@ impl Proxy {
     }
 
     fn ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        !self.child.is_running()
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
+            // What it says in the end is wanted too.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
             eprintln!("the proxy said:\n{}", self.stderr());
             eprintln!("records not taken: {:#?}", self.records());
         }

@@ -1,8 +1,9 @@
 //! The curl commands of the README, pasted into a shell as they stand: whatever is added there is tried here.
 
+use support::readme;
+
 use crate::Lab;
 use crate::client::Client;
-use crate::commands;
 use crate::lattice::{ACCESS_KEY, SECRET_KEY};
 use crate::network::BALANCER_NAME;
 use crate::proxy::{Config, Kind};
@@ -20,7 +21,7 @@ fn every_curl_command_of_the_readme() {
         "export AWS_REGION=us-west-2 AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_SESSION_TOKEN=a/token+=="
     );
     let mut ran = 0;
-    for command in commands::of_readme().into_iter().filter(|command| commands::is_curl(command)) {
+    for command in readme::commands().into_iter().filter(|command| readme::is_curl(command)) {
         ran += 1;
         let line = command.replace("<nlb-name>", BALANCER_NAME);
         if line.contains("127.0.0.1:9900") {
@@ -31,7 +32,7 @@ fn every_curl_command_of_the_readme() {
             assert!(!out.ok(), "the README says that it cannot work: {out:?}");
             let record = proxy.record();
             assert!(record["detail"].as_str().unwrap().contains("--connect-to"), "{record}");
-        } else if commands::is_signing(&line) {
+        } else if readme::is_signing(&line) {
             for scheme in ["https", "http"] {
                 let line = format!("{environment}; curl {line} {scheme}://orders.example.com/signed");
                 let out = lab.client().shell(&line);

@@ -3,11 +3,10 @@
 use std::io::{Read, Write};
 
 use serde_json::Value;
-
-use crate::lab::{Lab, Port, Setup, word};
-use crate::peer::Peer;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use support::lab::{Lab, Port, Setup, word};
+use support::peer::Peer;
+use support::until;
+use support::wire::{Hello, tcp4};
 
 /// Status, head and body.
 fn ask(lab: &Lab, request: &str, host: &str) -> (u16, String, String) {

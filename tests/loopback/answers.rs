@@ -1,9 +1,9 @@
 //! What a refused client is told, to the byte, and how it is closed: FIN after the answer, also while it sends on.
 
-use crate::dns::{Reply, SERVFAIL};
-use crate::lab::{Lab, Port, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::{Hello, tcp4, tcp6};
+use support::dns::{Reply, SERVFAIL};
+use support::lab::{Lab, Port, Setup, word};
+use support::peer::{End, Peer};
+use support::wire::{Hello, hello, tcp4, tcp6};
 
 /// A fatal alert with this description.
 fn alert(description: u8) -> Vec<u8> {
@@ -24,7 +24,7 @@ fn ask(lab: &Lab, port: Port, bytes: &[u8]) -> (Vec<u8>, End) {
 fn tls_clients_get_the_fitting_alert() {
     let lab = Lab::start();
     lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));
-    lab.dns.set("metadata.example.com", crate::dns::addresses(&["169.254.169.254".parse().unwrap()]));
+    lab.dns.set("metadata.example.com", support::dns::addresses(&["169.254.169.254".parse().unwrap()]));
     let to = |name: &[u8]| Hello::to(name).record();
     let cases = [
         (to(b"nowhere.example.com"), alert(112)),
@@ -61,7 +61,7 @@ fn http_2_without_tls_is_told_in_its_own_frames() {
 fn http_clients_read_a_sentence_and_the_connections_id() {
     let lab = Lab::start();
     lab.dns.set("broken.example.com", Reply::Code(SERVFAIL));
-    lab.dns.set("metadata.example.com", crate::dns::addresses(&["169.254.169.254".parse().unwrap()]));
+    lab.dns.set("metadata.example.com", support::dns::addresses(&["169.254.169.254".parse().unwrap()]));
     let cases: [(Vec<u8>, &str, &str, &str); 9] = [
         (
             request("nowhere.example.com"),
@@ -276,8 +276,8 @@ fn whoever_is_not_trusted_is_closed_without_a_word_and_without_a_reset() {
 #[test]
 fn a_broken_header_is_closed_without_a_word_and_without_a_reset() {
     let lab = Lab::start();
-    let broken = crate::wire::proxy(0x41, crate::wire::TCP4, &[0; 12]);
-    let too_long = crate::wire::proxy(crate::wire::PROXY, crate::wire::TCP4, &[0; 5000]);
+    let broken = support::wire::proxy(0x41, support::wire::TCP4, &[0; 12]);
+    let too_long = support::wire::proxy(support::wire::PROXY, support::wire::TCP4, &[0; 5000]);
     for bytes in [[&broken[..], &[b'x'; 5000]].concat(), too_long] {
         assert_eq!(lab.connect(Port::Tls).say(bytes).hear_all(), (vec![], End::Fin));
     }

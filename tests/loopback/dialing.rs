@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::dns::{A, AAAA, NXDOMAIN, REFUSED, Reply, SERVFAIL, addresses};
-use crate::lab::{Lab, Setup, hello, word};
-use crate::peer::Peer;
-use crate::upstream::{BlackHole, Upstream};
+use support::dns::{A, AAAA, NXDOMAIN, REFUSED, Reply, SERVFAIL, addresses};
+use support::lab::{Lab, Setup, word};
+use support::peer::Peer;
+use support::upstream::{BlackHole, Upstream};
+use support::wire::hello;
 
 const FORBIDDEN: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
@@ -21,7 +22,7 @@ fn pass(lab: &Lab, upstream: &Upstream) {
 fn reason_now(lab: &mut Lab) -> String {
     let _client = lab.client();
     let mut record = None;
-    crate::until("a record", || {
+    support::until("a record", || {
         lab.upstream.close_all();
         record = lab.try_record();
         record.is_some()
@@ -46,7 +47,7 @@ fn a_dead_first_address_costs_a_moment_once() {
     let _hole = BlackHole::start(hole);
     // Silent, refused at once, and good, in an order that is drawn anew each time.
     lab.dns.set("orders.example.com", addresses(&[hole.ip(), lab.ip(12), lab.upstream.address.ip()]));
-    crate::until("the silent one was first", || {
+    support::until("the silent one was first", || {
         let connect = connecting(&mut lab);
         assert!(connect < 2900.0, "one head start, not the whole deadline: {connect} ms");
         connect >= 240.0
@@ -118,7 +119,7 @@ fn a_name_that_is_bound_anew_is_guarded_anew() {
     pass(&lab, &lab.upstream);
     assert_eq!(word(&lab.record(), "reason"), "done");
     // Answers in use are renewed in the background: at some point the new one is there.
-    crate::until("the answer has changed", || reason_now(&mut lab) == "destination_forbidden");
+    support::until("the answer has changed", || reason_now(&mut lab) == "destination_forbidden");
     lab.end();
 }
 
@@ -185,7 +186,7 @@ fn an_alias_is_followed_and_its_ttl_counts() {
     let list = vec![lab.upstream.address.ip()];
     lab.dns.set("orders.example.com", Reply::Alias("svc-0123.example.net", 0, list, 300));
     pass(&lab, &lab.upstream);
-    crate::until("the alias has expired", || {
+    support::until("the alias has expired", || {
         pass(&lab, &lab.upstream);
         lab.dns.asked("orders.example.com", A) >= 2
     });
@@ -277,7 +278,7 @@ fn stale_answers_serve_while_the_resolver_fails_and_are_marked() {
         assert_eq!(lab.record().get("dns_stale"), None);
         lab.dns.set("orders.example.com", broken);
         let mut stale = false;
-        crate::until("a stale answer is used", || {
+        support::until("a stale answer is used", || {
             pass(&lab, &lab.upstream);
             stale = lab.record().get("dns_stale").is_some();
             stale
@@ -285,7 +286,7 @@ fn stale_answers_serve_while_the_resolver_fails_and_are_marked() {
         assert!(lab.metrics()["latticegate_dns_stale_answers_total"] >= 1.0);
         // That the name is gone is an answer.
         lab.dns.set("orders.example.com", Reply::Code(NXDOMAIN));
-        crate::until("the name is gone", || reason_now(&mut lab) == "name_unknown");
+        support::until("the name is gone", || reason_now(&mut lab) == "name_unknown");
         lab.end();
     }
 }

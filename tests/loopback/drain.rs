@@ -4,30 +4,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use support::http::{get, until_ready};
+use support::lab::{Parts, Setup, word};
+use support::peer::{End, Peer};
+use support::process::Process;
+use support::wire::{hello, tcp4};
 
-use crate::lab::{Parts, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::process::Process;
-use crate::wire::tcp4;
+use crate::LATTICEGATE;
 
 fn start(drain: &'static str) -> Process {
-    let process = Process::start(Parts::make(&Setup { drain, ..Setup::default() }), &[]);
-    let health = process.address("health");
-    crate::until("ready", || get(health, "/readyz").0 == 200);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup { drain, ..Setup::default() }), &[]);
+    until_ready(process.address("health"));
     process
 }
 
-fn client(tls: SocketAddr) -> Peer {
-    let mut client = Peer::connect(tls);
-    client.say([tcp4(&[]), hello()].concat());
-    client
-}
-
 fn pair(process: &Process) -> (Peer, Peer) {
-    let client = client(process.address("tls"));
-    let mut upstream = process.parts().upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    (client, upstream)
+    process.parts().upstream.pair(process.address("tls"))
 }
 
 fn refuses(address: SocketAddr) -> bool {
@@ -40,14 +32,14 @@ fn a_session_ends_whole_and_the_process_with_success() {
     let (tls, health) = (process.address("tls"), process.address("health"));
     let (mut old, mut old_upstream) = pair(&process);
     process.signal(Signal::SIGTERM);
-    crate::until("not ready", || get(health, "/readyz") == (503, "not ready: shutting down\n".into()));
+    support::until("not ready", || get(health, "/readyz") == (503, "not ready: shutting down\n".into()));
     assert_eq!(get(health, "/healthz").0, 200);
     // The load balancer has not noticed yet: who comes now is served like anyone.
     let (mut new, mut new_upstream) = pair(&process);
     new_upstream.say(b"welcome");
     assert_eq!(new.hear(7), b"welcome");
     drop((new, new_upstream));
-    crate::until("no longer accepting", || refuses(tls));
+    support::until("no longer accepting", || refuses(tls));
     // Accepted before, it may take its time.
     old.say(b"still here").finish();
     assert_eq!(old_upstream.hear_all().0, b"still here");
@@ -69,7 +61,7 @@ fn whoever_waits_in_the_queue_is_served() {
     let tls = process.address("tls");
     let mut silent: Vec<Peer> = (0..20).map(|_| Peer::connect(tls)).collect();
     process.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || refuses(tls));
+    support::until("no longer accepting", || refuses(tls));
     for client in &mut silent {
         client.say([tcp4(&[]), hello()].concat()).finish();
     }
@@ -158,7 +150,7 @@ fn a_second_signal_cuts() {
         let health = process.address("health");
         let (mut client, _upstream) = pair(&process);
         process.signal(Signal::SIGINT);
-        crate::until("not ready", || get(health, "/readyz").0 == 503);
+        support::until("not ready", || get(health, "/readyz").0 == 503);
         assert!(process.is_running());
         client.hears_nothing();
         process.signal(second);
@@ -181,22 +173,18 @@ fn an_idle_process_does_not_wait_for_the_timeout() {
 #[test]
 fn after_kill_9_it_starts_again_at_once_on_the_same_ports() {
     let parts = Parts::make(&Setup::default());
-    let mut process = Process::start(parts, &[]);
+    let mut process = Process::start(LATTICEGATE, parts, &[]);
     let tls = process.address("tls");
     let port = tls.port().to_string();
     // From here on with the port that the kernel had chosen.
     let bind = tls.to_string();
     let environment = [("LATTICEGATE_LISTENERS__0__BIND", bind.as_str())];
     for _ in 0..3 {
-        let (client, upstream) = {
-            let client = client(tls);
-            (client, process.parts().upstream.accept())
-        };
+        let (client, upstream) = process.parts().upstream.pair(tls);
         process.kill_and_restart(&environment);
-        crate::until("it listens again", || !refuses(tls));
+        support::until("it listens again", || !refuses(tls));
         // The old connection, still open at its client's end, is in nobody's way.
-        let mut again = self::client(tls);
-        assert_eq!(process.parts().upstream.accept().hear(hello().len()), hello());
+        let (mut again, _) = process.parts().upstream.pair(tls);
         again.finish();
         drop((client, upstream, again));
     }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::lab::{Lab, Port, Setup, get_after, hello, word};
-use crate::malformed::padded_hello;
-use crate::peer::{End, Peer};
-use crate::wire::{Hello, LOCAL, ORDERS, nlb_health_check, proxy, records, tcp4, tcp6, tlv};
+use support::http::get_after;
+use support::lab::{Lab, Port, Setup, word};
+use support::malformed::padded_hello;
+use support::peer::{End, Peer};
+use support::wire::{Hello, LOCAL, ORDERS, hello, nlb_health_check, proxy, records, tcp4, tcp6, tlv};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
 
@@ -180,7 +181,7 @@ fn later_heads_that_do_not_end_share_the_bound_on_bytes() {
     }
     // Twice 15 kB are counted for each: of 50 there is room for 34.
     let overloaded = || lab.counted().get(&("refused".into(), "overloaded".into())).copied().unwrap_or(0);
-    crate::until("those without room are refused", || overloaded() >= 16);
+    support::until("those without room are refused", || overloaded() >= 16);
     let mut served = 0;
     for (mut client, mut upstream) in pairs {
         client.stream.set_nonblocking(true).unwrap();

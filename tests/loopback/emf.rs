@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use support::lab::{Parts, Setup};
+use support::peer::Peer;
+use support::process::Process;
+use support::until;
+use support::wire::{Hello, hello, tcp4};
 
-use crate::lab::{Parts, Setup, hello};
-use crate::peer::Peer;
-use crate::process::Process;
-use crate::until;
-use crate::wire::{Hello, tcp4};
+use crate::LATTICEGATE;
 
 /// The rules of "Specification: Embedded metric format" of the CloudWatch user guide, one assertion each.
 fn assert_specified(line: &str) -> Value {
@@ -102,12 +103,9 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 
 #[test]
 fn it_tells_what_happened_in_the_form_that_is_specified() {
-    let process = Process::start(Parts::make(&Setup::default()), ENVIRONMENT);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), ENVIRONMENT);
     let tls = process.address("tls");
-    let mut client = Peer::connect(tls);
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    upstream.hear(hello().len());
+    let (mut client, mut upstream) = process.parts().upstream.pair(tls);
     until("it is seen as active", || lines(&process).iter().any(|line| line["ActiveConnections"] == 1));
     upstream.say(b"12345").finish();
     client.hear(5);
@@ -143,7 +141,7 @@ fn it_tells_what_happened_in_the_form_that_is_specified() {
 
 #[test]
 fn it_is_off_unless_asked_for() {
-    let process = Process::start(Parts::make(&Setup::default()), &[]);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[]);
     process.address("health");
     process.signal(Signal::SIGTERM);
     let (_, log) = process.wait();
@@ -155,7 +153,7 @@ fn it_goes_to_standard_output_beside_a_log_in_a_file() {
     let parts = Parts::make(&Setup::default());
     let file = parts.files.path().join("access.log");
     let environment = [ENVIRONMENT, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", file.to_str().unwrap())]].concat();
-    let process = Process::start(parts, &environment);
+    let process = Process::start(LATTICEGATE, parts, &environment);
     until("a line is told", || !lines(&process).is_empty());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
 }

@@ -3,16 +3,19 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::thread;
 use std::time::Duration;
 
 use latticegate::control::gate::StopRequest;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
+use support::http::{get, until_ready};
+use support::lab::{Lab, Parts, Port, Setup, word};
+use support::peer::{End, Peer};
+use support::process::Process;
+use support::wire::{hello, tcp4};
 
-use crate::lab::{Lab, Parts, Port, Setup, get, hello, word};
-use crate::peer::{End, Peer};
-use crate::process::Process;
-use crate::wire::tcp4;
+use crate::LATTICEGATE;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
 const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole";
@@ -45,18 +48,13 @@ fn answered(process: &Process) -> Vec<(Peer, Peer, bool)> {
 }
 
 fn start(setup: &Setup) -> Process {
-    let process = Process::start(Parts::make(setup), &[]);
-    let health = process.address("health");
-    crate::until("ready", || get(health, "/readyz").0 == 200);
+    let process = Process::start(LATTICEGATE, Parts::make(setup), &[]);
+    until_ready(process.address("health"));
     process
 }
 
 fn tls_pair(process: &Process) -> (Peer, Peer) {
-    let mut client = Peer::connect(process.address("tls"));
-    client.say([tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    assert_eq!(upstream.hear(hello().len()), hello());
-    (client, upstream)
+    process.parts().upstream.pair(process.address("tls"))
 }
 
 fn reasons(records: &[serde_json::Value]) -> Vec<String> {
@@ -110,7 +108,7 @@ fn an_answer_that_becomes_whole_while_draining_is_the_last() {
     assert_eq!(client.hear(30), &WHOLE[..30]);
     let http = process.address("http-direct");
     process.signal(Signal::SIGTERM);
-    crate::until("no longer accepting", || std::net::TcpStream::connect(http).is_err());
+    support::until("no longer accepting", || std::net::TcpStream::connect(http).is_err());
     client.hears_nothing();
     upstream.say(&WHOLE[30..]);
     assert_eq!(client.hear_all(), (WHOLE[30..].to_vec(), End::Fin));
@@ -126,7 +124,7 @@ fn a_second_signal_resets_what_is_not_whole() {
     let (mut client, mut upstream) = tls_pair(&process);
     process.signal(Signal::SIGTERM);
     let health = process.address("health");
-    crate::until("not ready", || get(health, "/readyz").0 == 503);
+    support::until("not ready", || get(health, "/readyz").0 == 503);
     process.signal(Signal::SIGTERM);
     for (client, _, whole) in &mut answered {
         assert_eq!(client.hear_all(), (vec![], if *whole { End::Fin } else { End::Reset }));
@@ -190,45 +188,52 @@ fn pattern(n: usize) -> Vec<u8> {
 /// What is sent is more than a reset used to wait for, and the reader slower.
 #[test]
 fn a_slow_reader_gets_all_and_then_the_reset() {
+    // Beside each other: they are slow for the sake of it.
+    thread::scope(|scope| {
+        for (port, client_resets) in [(Port::TlsDirect, false), (Port::TlsDirect, true), (Port::HttpDirect, false)] {
+            scope.spawn(move || slow_reader(port, client_resets));
+        }
+    });
+}
+
+fn slow_reader(port: Port, client_resets: bool) {
     const SIZE: usize = 3_000_000;
     let sent = pattern(SIZE);
-    for (port, client_resets) in [(Port::TlsDirect, false), (Port::TlsDirect, true), (Port::HttpDirect, false)] {
-        let lab = Lab::start();
-        let mut client = lab.connect(port);
-        let first = if port == Port::HttpDirect { GET.to_vec() } else { hello() };
-        client.say(&first);
-        let mut upstream = lab.upstream.accept();
-        assert_eq!(upstream.hear(first.len()), first);
-        let (mut sender, mut reader) = if client_resets { (client, upstream) } else { (upstream, client) };
-        let head: &[u8] = if port == Port::HttpDirect { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"" };
-        let text = [head, &sent[head.len()..]].concat();
-        std::thread::scope(|scope| {
-            let slow = scope.spawn(move || {
-                let mut got = Vec::new();
-                let mut piece = vec![0; 30_000];
-                loop {
-                    std::thread::sleep(Duration::from_millis(40));
-                    match reader.stream.read(&mut piece) {
-                        Ok(0) => return (got, End::Fin),
-                        Ok(n) => got.extend_from_slice(&piece[..n]),
-                        Err(error) => {
-                            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-                            return (got, End::Reset);
-                        }
+    let lab = Lab::start();
+    let mut client = lab.connect(port);
+    let first = if port == Port::HttpDirect { GET.to_vec() } else { hello() };
+    client.say(&first);
+    let mut upstream = lab.upstream.accept();
+    assert_eq!(upstream.hear(first.len()), first);
+    let (mut sender, mut reader) = if client_resets { (client, upstream) } else { (upstream, client) };
+    let head: &[u8] = if port == Port::HttpDirect { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"" };
+    let text = [head, &sent[head.len()..]].concat();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(move || {
+            let mut got = Vec::new();
+            let mut piece = vec![0; 30_000];
+            loop {
+                std::thread::sleep(Duration::from_millis(40));
+                match reader.stream.read(&mut piece) {
+                    Ok(0) => return (got, End::Fin),
+                    Ok(n) => got.extend_from_slice(&piece[..n]),
+                    Err(error) => {
+                        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                        return (got, End::Reset);
                     }
                 }
-            });
-            sender.say(&text);
-            // Nothing of it is left in the sender's own buffer, which its reset would empty.
-            crate::until("all is sent", || unacknowledged(&sender) == 0);
-            sender.reset();
-            let (got, end) = slow.join().unwrap();
-            assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
-            assert!(got == text);
+            }
         });
-        let told = lab.end();
-        told.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
-    }
+        sender.say(&text);
+        // Nothing of it is left in the sender's own buffer, which its reset would empty.
+        support::until("all is sent", || unacknowledged(&sender) == 0);
+        sender.reset();
+        let (got, end) = slow.join().unwrap();
+        assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
+        assert!(got == text);
+    });
+    let told = lab.end();
+    told.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
 }
 
 /// Bytes that the gate's kernel has not taken over yet, as /proc/net/tcp has it.
@@ -342,7 +347,7 @@ fn a_client_that_resets_after_its_fin_is_gone() {
         assert_eq!(upstream.hear_all(), (first, End::Fin));
         client.reset();
         // Long before `timeouts.idle`, and not by a FIN, which would say that all was taken.
-        crate::until("the service hears of it", || upstream.stream.take_error().unwrap().is_some());
+        support::until("the service hears of it", || upstream.stream.take_error().unwrap().is_some());
     }
     let told = lab.end();
     assert_eq!(told.records.len(), 2);
@@ -462,7 +467,7 @@ fn a_slow_reader_whose_upload_is_stuck_gets_all_and_then_the_reset() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_slowly(&mut client));
         upstream.say(&sent);
-        crate::until("all is sent", || unacknowledged(&upstream) == 0);
+        support::until("all is sent", || unacknowledged(&upstream) == 0);
         upstream.reset();
         let (got, end) = reader.join().unwrap();
         assert_eq!((got.len(), end), (SIZE, End::Reset));

@@ -1,11 +1,14 @@
 //! What a process takes from its surroundings: variables, both IP versions, its fd limit, a log that nobody reads.
 
 use nix::sys::signal::Signal;
+use support::http::get;
+use support::lab::{Lab, Parts, Port, Setup, word};
+use support::peer::Peer;
+use support::process::Process;
+use support::upstream::Upstream;
+use support::wire::hello;
 
-use crate::lab::{Lab, Parts, Port, Setup, get, hello, word};
-use crate::peer::Peer;
-use crate::process::Process;
-use crate::upstream::Upstream;
+use crate::LATTICEGATE;
 
 #[test]
 fn variables_win_over_the_file() {
@@ -18,7 +21,7 @@ fn variables_win_over_the_file() {
         ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "198.51.100.0/24, 203.0.113.0/24"),
         ("LATTICEGATE_WORKERS", "1"),
     ];
-    let process = Process::start(parts, &environment);
+    let process = Process::start(LATTICEGATE, parts, &environment);
     let mut client = Peer::connect(process.address("renamed"));
     client.say(hello());
     let mut upstream = process.parts().upstream.accept();
@@ -45,7 +48,7 @@ fn it_starts_beside_variables_that_are_not_its_own() {
         ("LATTICEGATE_METRICS_SERVICE_PORT", "9900"),
         ("LATTICEGATE_WORKERS", "1"),
     ];
-    let process = Process::start(Parts::make(&Setup::default()), &environment);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &environment);
     process.address("tls");
     process.signal(Signal::SIGTERM);
     let said = process.said();
@@ -66,6 +69,7 @@ fn the_example_for_one_machine_needs_no_dns_server() {
     let port = upstream.address.port().to_string();
     let any = "127.0.0.1:0";
     let process = Process::start(
+        LATTICEGATE,
         parts,
         &[
             ("LATTICEGATE_LISTENERS__0__BIND", any),
@@ -93,10 +97,10 @@ fn the_example_for_one_machine_needs_no_dns_server() {
 #[test]
 fn an_unknown_variable_stops_the_start_and_is_named() {
     let environment = [("LATTICEGATE_TIMEOUT__IDLE", "5s")];
-    let process = Process::start(Parts::make(&Setup::default()), &environment);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &environment);
     let stderr = process.parts().files.path().join("stderr");
     let said = {
-        crate::until("it has said why", || std::fs::read_to_string(&stderr).unwrap().contains('\n'));
+        support::until("it has said why", || std::fs::read_to_string(&stderr).unwrap().contains('\n'));
         process.said()
     };
     assert!(said.contains("LATTICEGATE_TIMEOUT__IDLE") && said.contains("timeouts"), "{said}");
@@ -126,14 +130,14 @@ fn it_raises_its_limit_of_open_files_and_says_so() {
 #[test]
 fn a_log_file_that_was_moved_away_is_opened_anew() {
     let parts = Parts::make(&Setup { log: "output: ./access.log", ..Setup::default() });
-    let process = Process::start(parts, &[]);
+    let process = Process::start(LATTICEGATE, parts, &[]);
     let tls = process.address("tls");
     let log = process.parts().files.path().join("access.log");
     let one_more_line = |lines: usize| {
         let mut client = Peer::connect(tls);
-        client.say([crate::wire::tcp4(&[]), b"GET / HTTP/1.1\r\n".to_vec()].concat());
+        client.say([support::wire::tcp4(&[]), b"GET / HTTP/1.1\r\n".to_vec()].concat());
         client.hear_all();
-        crate::until("the line is written", || {
+        support::until("the line is written", || {
             std::fs::read_to_string(&log).unwrap().matches("\"plain_http\"").count() == lines
         });
     };
@@ -143,7 +147,7 @@ fn a_log_file_that_was_moved_away_is_opened_anew() {
         std::fs::rename(&log, &moved).unwrap();
         let before = std::fs::read(&moved).unwrap();
         process.signal(signal);
-        crate::until("there is a new file", || log.exists());
+        support::until("there is a new file", || log.exists());
         one_more_line(1);
         assert_eq!(std::fs::read(&moved).unwrap(), before, "{signal}");
     }
@@ -152,20 +156,20 @@ fn a_log_file_that_was_moved_away_is_opened_anew() {
     std::fs::rename(&log, files.join("kept")).unwrap();
     std::fs::create_dir(&log).unwrap();
     process.signal(Signal::SIGUSR1);
-    crate::until("it says so", || process.said().contains("stays open: Is a directory"));
+    support::until("it says so", || process.said().contains("stays open: Is a directory"));
     // nginx has a meaning for this one; to us it is none.
     process.signal(Signal::SIGUSR2);
-    crate::until("it says so", || process.said().contains("SIGUSR2 is ignored"));
+    support::until("it says so", || process.said().contains("SIGUSR2 is ignored"));
     process.signal(Signal::SIGTERM);
     assert_eq!(process.wait().0.code(), Some(0));
 }
 
 #[test]
 fn a_signal_for_a_log_on_stdout_does_no_harm() {
-    let process = Process::start(Parts::make(&Setup::default()), &[]);
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[]);
     process.address("health");
     process.signal(Signal::SIGUSR1);
-    crate::until("it says so", || process.said().contains("the access log is on stdout"));
+    support::until("it says so", || process.said().contains("the access log is on stdout"));
     process.signal(Signal::SIGTERM);
     assert_eq!(process.wait().0.code(), Some(0));
 }
@@ -199,19 +203,16 @@ fn a_wildcard_listener_takes_both_ip_versions_and_shows_ipv4_as_ipv4() {
 #[test]
 fn the_incumbents_line_has_its_twelve_fields() {
     let parts = Parts::make(&Setup { log: "format: nginx", ..Setup::default() });
-    let process = Process::start(parts, &[]);
+    let process = Process::start(LATTICEGATE, parts, &[]);
     let tls = process.address("tls");
-    let mut client = Peer::connect(tls);
-    client.say([crate::wire::tcp4(&[]), hello()].concat());
-    let mut upstream = process.parts().upstream.accept();
-    upstream.hear(hello().len());
+    let (mut client, mut upstream) = process.parts().upstream.pair(tls);
     upstream.say(b"12345").finish();
     client.hear(5);
     drop(client);
     process.signal(Signal::SIGTERM);
     let stdout = process.parts().files.path().join("stdout");
     let upstream_address = process.parts().upstream.address.to_string();
-    crate::until("its line is written", || std::fs::read_to_string(&stdout).unwrap().ends_with('\n'));
+    support::until("its line is written", || std::fs::read_to_string(&stdout).unwrap().ends_with('\n'));
     let line = std::fs::read_to_string(&stdout).unwrap();
     let fields: Vec<&str> = line.trim_end().split(' ').collect();
     assert_eq!(fields.len(), 12, "{line}");

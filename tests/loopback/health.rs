@@ -1,18 +1,15 @@
 //! `/healthz` and `/readyz`: with and without a PROXY header, ready when DNS has answered, and then for good.
 
-use crate::dns::{A, NXDOMAIN, Reply};
-use crate::lab::{Lab, Parts, Port, Setup, get, get_after};
-use crate::peer::{End, Peer};
-use crate::wire::{captured_nlb, nlb_health_check, tcp4, tcp6};
-
-fn until_ready(lab: &Lab) {
-    crate::until("ready", || get(lab.health, "/readyz").0 == 200);
-}
+use support::dns::{A, NXDOMAIN, Reply};
+use support::http::{get, get_after, until_ready};
+use support::lab::{Lab, Parts, Port, Setup};
+use support::peer::{End, Peer};
+use support::wire::{captured_nlb, nlb_health_check, tcp4, tcp6};
 
 #[test]
 fn it_takes_plain_checks_and_those_behind_a_header() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     for header in [vec![], nlb_health_check(), tcp4(&[]), tcp6(&[]), captured_nlb()] {
         assert_eq!(get_after(lab.health, &header, "/healthz"), (200, "alive\n".into()));
         assert_eq!(get_after(lab.health, &header, "/readyz"), (200, "ready\n".into()));
@@ -48,17 +45,17 @@ fn it_is_alive_but_not_ready_before_dns_has_answered() {
     let (status, body) = get(lab.health, "/readyz");
     assert_eq!((status, body.as_str()), (503, "not ready: dns.server has not answered yet\n"));
     assert_eq!(lab.metrics()["latticegate_ready"], 0.0);
-    crate::until("it goes on asking", || lab.dns.asked("readiness.latticegate.internal", A) > 3);
+    support::until("it goes on asking", || lab.dns.asked("readiness.latticegate.internal", A) > 3);
     assert_eq!(get(lab.health, "/readyz").0, 503);
     lab.dns.set_otherwise(Reply::Code(NXDOMAIN));
-    until_ready(&lab);
+    until_ready(lab.health);
     lab.end();
 }
 
 #[test]
 fn it_stays_ready_when_dns_dies() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     lab.dns.set_otherwise(Reply::Silence);
     lab.client_asking(b"other.example.com").hear_all();
     assert_eq!(get(lab.health, "/readyz").0, 200);
@@ -68,7 +65,7 @@ fn it_stays_ready_when_dns_dies() {
 #[test]
 fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     // More than are served at a time: those that never send a whole header, or a whole request.
     let mut slow: Vec<Peer> = (0..80).map(|_| Peer::connect(lab.health)).collect();
     for (n, client) in slow.iter_mut().enumerate() {
@@ -77,7 +74,7 @@ fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
     // They are cut, and checks are answered while more of them wait than are let in.
     assert_eq!(get_patiently(lab.health), 200);
     for client in &mut slow {
-        client.stream.set_read_timeout(Some(2 * crate::PATIENCE)).unwrap();
+        client.stream.set_read_timeout(Some(2 * support::PATIENCE)).unwrap();
         // A request that did not come in time is told so, or not.
         client.hear_all();
     }
@@ -88,7 +85,7 @@ fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
 #[test]
 fn idle_connections_to_the_health_port_do_not_keep_a_check_from_its_answer() {
     let lab = Lab::start();
-    until_ready(&lab);
+    until_ready(lab.health);
     let idle: Vec<Peer> = (0..200).map(|_| Peer::connect(lab.health)).collect();
     let mut check = Peer::connect(lab.health);
     // As long as a load balancer waits at the least.
@@ -125,7 +122,7 @@ fn who_says_at_once_that_there_is_no_more_is_answered() {
 /// A check that waits as long as a load balancer's does not have to.
 fn get_patiently(health: std::net::SocketAddr) -> u16 {
     let mut check = Peer::connect(health);
-    check.stream.set_read_timeout(Some(2 * crate::PATIENCE)).unwrap();
+    check.stream.set_read_timeout(Some(2 * support::PATIENCE)).unwrap();
     check.say(b"GET /readyz HTTP/1.0\r\n\r\n");
     let (answer, _) = check.hear_all();
     String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().parse().unwrap()
@@ -142,7 +139,7 @@ fn the_traffic_ports_answer_the_balancers_own_check_with_a_close() {
             assert_eq!(check.hear_all(), (vec![], End::Fin));
         }
     }
-    crate::until("all are counted", || lab.counted().values().sum::<u64>() == 80);
+    support::until("all are counted", || lab.counted().values().sum::<u64>() == 80);
     let told = lab.end();
     assert_eq!(told.records.len(), 0);
     assert_eq!(told.counted.values().collect::<Vec<_>>(), [&40, &40]);

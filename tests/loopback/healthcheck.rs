@@ -3,31 +3,30 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
+use support::child::KillOnDrop;
+use support::cli::{self, stderr};
+use support::http::until_ready;
+use support::lab::{Parts, Setup};
+use support::process::{Process, command};
+use support::until;
 
-use crate::lab::{Parts, Setup};
-use crate::process::Process;
-use crate::until;
+use crate::LATTICEGATE;
 
 /// Exit status and what was said.
 fn check(config: impl AsRef<Path>, environment: &[(&str, &str)]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .args(["healthcheck", "--config"])
-        .arg(config.as_ref())
-        .env_clear()
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
+    let arguments = ["healthcheck", "--config", config.as_ref().to_str().unwrap()];
+    let output = cli::run(LATTICEGATE, Path::new("."), &arguments, environment);
     assert_eq!(output.stdout, b"");
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    (output.status.code(), stderr(&output))
 }
 
 const HEALTHY: (Option<i32>, String) = (Some(0), String::new());
 
 fn started(setup: Setup, environment: &[(&str, &str)]) -> (Process, PathBuf) {
-    let process = Process::start(Parts::make(&setup), environment);
+    let process = Process::start(LATTICEGATE, Parts::make(&setup), environment);
     let config = process.parts().files.path().join("latticegate.yaml");
     until("it is ready", || check(&config, environment) == HEALTHY);
     (process, config)
@@ -61,12 +60,9 @@ fn what_became_of_the_file_is_no_ill_health() {
 fn a_relative_path_leads_to_the_same_process() {
     let (process, config) = started(Setup::default(), &[]);
     std::fs::remove_file(&config).unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .args(["healthcheck", "--config", "./latticegate.yaml"])
-        .current_dir(process.parts().files.path())
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(0));
+    let arguments = ["healthcheck", "--config", "./latticegate.yaml"];
+    let output = cli::run(LATTICEGATE, process.parts().files.path(), &arguments, &[]);
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
@@ -109,15 +105,6 @@ fn each_of_two_is_asked_by_its_own_file() {
     drop(two);
 }
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Two processes may differ in variables alone; then the port identifies them, as long as the configuration can be read.
 #[test]
 fn two_of_one_file_are_distinguished_by_the_port() {
@@ -128,18 +115,10 @@ fn two_of_one_file_are_distinguished_by_the_port() {
     let [high, low] = one.parts().network.to_be_bytes();
     let second = format!("127.{high}.{low}.2:9901");
     let (first, health) = ([("LATTICEGATE_HEALTH__BIND", &*first)], [("LATTICEGATE_HEALTH__BIND", &*second)]);
-    let two = Command::new(env!("CARGO_BIN_EXE_latticegate"))
-        .args(["run", "--config"])
-        .arg(&config)
-        .env_clear()
-        .envs(health)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _two = Killed(two);
+    let mut two = command(LATTICEGATE, one.parts(), &health);
+    let _two = KillOnDrop::spawn(two.stdout(Stdio::null()).stderr(Stdio::null()));
     until("the second listens", || std::net::TcpStream::connect(&*second).is_ok());
-    until("both are ready", || crate::lab::get(second.parse().unwrap(), "/readyz").0 == 200);
+    until_ready(second.parse().unwrap());
     assert_eq!(check(&config, &health), HEALTHY);
     // A mistake in the file is no ill health: both are asked.
     let text = std::fs::read_to_string(&config).unwrap();
@@ -166,15 +145,10 @@ fn another_user_cannot_pose_as_the_process() {
     let script = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind('\\0' + sys.argv[1])\ns.listen()\nprint()\n\
                   sys.stdout.flush()\nwhile True:\n  c, _ = s.accept()\n  c.send(b'ready\\n')\n  c.close()\n";
     for (uid, status) in [(65534, 1), (0, 0)] {
-        let impostor = Command::new("python3")
-            .args(["-c", script, &name])
-            .uid(uid)
-            .current_dir("/")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut impostor = Killed(impostor);
-        impostor.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", script, &name]).uid(uid).current_dir("/").stdout(Stdio::piped());
+        let mut impostor = KillOnDrop::spawn(&mut command);
+        impostor.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let (code, said) = check(&config, &[]);
         assert_eq!(code, Some(status), "{said}");
     }

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use crate::lab::{Lab, Port, Setup, word};
-use crate::malformed::{self, Stage};
-use crate::peer::Peer;
-use crate::wire::tcp4;
+use support::lab::{Lab, Port, Setup, word};
+use support::malformed::{self, Stage};
+use support::peer::Peer;
+use support::wire::tcp4;
 
 /// Rows that are sent at once.
 const ABREAST: usize = 64;
@@ -44,14 +44,14 @@ fn nothing_malformed_gets_in_hangs_or_goes_unrecorded() {
         }
     }
     lab.upstream.assert_untouched();
-    assert_eq!(lab.dns.asked("orders.example.com", crate::dns::A), 0);
+    assert_eq!(lab.dns.asked("orders.example.com", support::dns::A), 0);
     assert_eq!(lab.end().records.len(), rows.len(), "one record each");
 }
 
 #[test]
 fn whatever_is_cut_short_ends_at_the_deadline() {
     let lab = Lab::with(Setup { timeouts: "handshake: 400ms", ..Setup::default() });
-    let hello = crate::lab::hello();
+    let hello = support::wire::hello();
     let request = b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
     let (tls, http) = ([&tcp4(&[])[..], &hello].concat(), [&tcp4(&[])[..], request].concat());
     let cut = |port, whole: &[u8]| (1..whole.len()).map(|len| (port, whole[..len].to_vec())).collect::<Vec<_>>();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::dns::addresses;
-use crate::lab::{Lab, Port, Setup, word};
-use crate::wire::tcp4;
+use support::dns::addresses;
+use support::lab::{Lab, Port, Setup, word};
+use support::wire::tcp4;
 
 /// Five connections that are relayed, one that is refused, one that fails and one that its client breaks off.
 fn some_of_each(lab: &Lab) {

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::lab::Lab;
-use crate::peer::{End, Peer};
+use support::lab::Lab;
+use support::peer::{End, Peer};
 
 /// Head and body of the one response to these bytes, and that the connection then ends with FIN.
 fn converse(address: SocketAddr, bytes: &str) -> (String, String) {
@@ -24,7 +24,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 #[test]
 fn every_request_gets_the_status_and_the_fields_that_it_should() {
     let lab = Lab::start();
-    crate::until("ready", || crate::lab::get(lab.health, "/readyz").0 == 200);
+    support::http::until_ready(lab.health);
     let mut asked = 0;
     for (address, page) in [(lab.health, "/readyz"), (lab.admin, "/status.json")] {
         let encoded = page.replacen('s', "%73", 1).replacen('r', "%72", 1);
@@ -77,7 +77,7 @@ fn every_request_gets_the_status_and_the_fields_that_it_should() {
 #[test]
 fn head_is_get_without_its_content() {
     let lab = Lab::start();
-    crate::until("ready", || crate::lab::get(lab.health, "/readyz").0 == 200);
+    support::http::until_ready(lab.health);
     // What a page says changes between two requests; what these say does not, but for the date.
     let without_date =
         |head: &str| head.lines().filter(|line| !line.starts_with("date")).collect::<Vec<_>>().join("\n");

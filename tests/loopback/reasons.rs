@@ -19,13 +19,12 @@ use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
-
-use crate::dns::{Reply, SERVFAIL, addresses};
-use crate::lab::{Lab, Port, Setup, Told, hello, word};
-use crate::malformed::{self, Stage};
-use crate::peer::{End, Peer};
-use crate::upstream::BlackHole;
-use crate::wire::{Hello, SIGNATURE, endpoint_tlv, nlb_health_check, tcp4};
+use support::dns::{Reply, SERVFAIL, addresses};
+use support::lab::{Lab, Port, Setup, Told, word};
+use support::malformed::{self, Stage};
+use support::peer::{End, Peer};
+use support::upstream::BlackHole;
+use support::wire::{Hello, SIGNATURE, endpoint_tlv, hello, nlb_health_check, tcp4};
 
 /// One test for each reason, and the list of them.
 macro_rules! caused {
@@ -259,7 +258,7 @@ fn handshake_slow() -> Told {
     // A byte now and then, until we have had enough of it.
     client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut hello = hello().into_iter();
-    crate::until("the slow client is closed", || {
+    support::until("the slow client is closed", || {
         let _ = client.stream.write(&[hello.next().unwrap()]);
         !matches!(client.stream.read(&mut [0; 512]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     });
@@ -328,7 +327,7 @@ fn lookup_rate() -> Told {
     upstream.hear(hello().len());
     assert_eq!(second.hear_all().0, [21, 3, 3, 0, 2, 2, 80]);
     drop((first, upstream));
-    assert_eq!(lab.dns.asked("other.example.com", crate::dns::A), 0);
+    assert_eq!(lab.dns.asked("other.example.com", support::dns::A), 0);
     lab.end()
 }
 
@@ -478,7 +477,7 @@ fn no_local_port() -> Told {
         drop((taken, wildcard));
         not_connected(lab)
     };
-    crate::namespace::run(body)
+    support::private_network::run(body)
 }
 
 fn connect_failed() -> Told {
@@ -545,7 +544,7 @@ fn lost() -> Told {
     drop(Rc::new(reporter).open(7, bind));
     log.flush();
     drop(log);
-    written.wait(crate::PATIENCE);
+    written.wait(support::PATIENCE);
     let records: Vec<Value> = lines.iter().map(|line| serde_json::from_slice(&line).unwrap()).collect();
     let counted: Vec<_> = metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [(Outcome::Unfinished(Unfinished::Lost), 1)]);
@@ -667,7 +666,7 @@ fn refused_before_a_name(lab: Lab) -> Told {
 /// Ends a lab whose client got nowhere: no question to the resolver, nothing dialled.
 fn went_nowhere(lab: Lab) -> Told {
     lab.upstream.assert_untouched();
-    assert_eq!(lab.dns.asked("orders.example.com", crate::dns::A), 0);
+    assert_eq!(lab.dns.asked("orders.example.com", support::dns::A), 0);
     let told = lab.end();
     let record = told.record();
     assert_eq!(record.get("upstream"), None);
@@ -687,11 +686,11 @@ fn not_connected(lab: Lab) -> Told {
 }
 
 fn one_is_counted(lab: &Lab) {
-    crate::until("one connection is counted", || !lab.counted().is_empty());
+    support::until("one connection is counted", || !lab.counted().is_empty());
 }
 
 fn until_open(lab: &Lab) {
-    crate::until("the connection is accepted", || {
+    support::until("the connection is accepted", || {
         let active = r#"latticegate_connections_active{listener="tls"}"#;
         lab.metrics()[active] == 1.0
     });

@@ -4,10 +4,9 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-
-use crate::lab::{Lab, Port, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::wire::{Hello, ORDERS, proxy, records, tcp4, tcp6};
+use support::lab::{Lab, Port, Setup, word};
+use support::peer::{End, Peer};
+use support::wire::{Hello, ORDERS, hello, proxy, records, tcp4, tcp6};
 
 /// Bytes in which a lost, doubled or swapped piece shows.
 fn pattern(n: usize) -> Vec<u8> {

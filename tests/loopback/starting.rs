@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
+use support::lab::{Parts, Setup};
+use support::process::Process;
 
-use crate::lab::{Parts, Setup};
-use crate::process::Process;
+use crate::LATTICEGATE;
 
 /// The line that sets a listener's, health's or admin's address, set to `address` instead.
 fn rebind(parts: &Parts, name: &str, address: &str) {
@@ -25,13 +26,13 @@ fn rebind(parts: &Parts, name: &str, address: &str) {
 /// The same program of the same user, which the kernel would let share a port for the asking.
 #[test]
 fn an_address_that_another_latticegate_has_is_not_shared() {
-    let first = Process::start(Parts::make(&Setup::default()), &[]);
+    let first = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[]);
     for name in ["tls", "health", "admin"] {
         let parts = Parts::make(&Setup::default());
         let address = first.address(name).to_string();
         rebind(&parts, name, &address);
-        let mut second = Process::start(parts, &[]);
-        crate::until("the second has given up", || !second.is_running());
+        let mut second = Process::start(LATTICEGATE, parts, &[]);
+        support::until("the second has given up", || !second.is_running());
         let said = second.said();
         assert!(!said.contains("started"), "{said}");
         assert!(said.contains(&format!("listener {name}: cannot listen on {address}:")), "{said}");
@@ -46,14 +47,14 @@ fn signals_that_come_before_it_listens_are_obeyed() {
     for early in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         let source = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/list", source.local_addr().unwrap());
-        let process = Process::start(Parts::make(&Setup::default()), &[("LATTICEGATE_POLICY", &url)]);
+        let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[("LATTICEGATE_POLICY", &url)]);
         let (mut asked, _) = source.accept().unwrap();
         assert!(asked.read(&mut [0; 4096]).unwrap() > 0);
         process.signal(early);
         if !matches!(early, Signal::SIGTERM | Signal::SIGINT) {
             let list = process.parts().read("ipcontrol.yaml");
             write!(asked, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len()).unwrap();
-            crate::until("it has started", || process.said().contains(" started "));
+            support::until("it has started", || process.said().contains(" started "));
             process.signal(Signal::SIGTERM);
         }
         let (status, _) = process.wait();

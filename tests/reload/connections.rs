@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use support::lab::{Parts, Setup, word};
+use support::peer::{End, Peer};
+use support::until;
+use support::wire::hello;
 
 use crate::gate::{DENY, Gate, echo};
-use crate::lab::{Parts, Setup, hello, word};
-use crate::peer::{End, Peer};
-use crate::until;
-use crate::wire::tcp4;
 
 #[test]
 fn forbidden_connections_are_counted_and_kept() {
@@ -35,7 +35,7 @@ fn forbidden_connections_are_counted_and_closed() {
     let mut pairs: Vec<_> = (0..3).map(|_| gate.pair()).collect();
     // One that the new list allows too.
     let mut other = Peer::connect(gate.process.address("tls"));
-    let header = crate::wire::proxy(0x21, 0x11, &[192, 0, 2, 9, 198, 51, 100, 2, 0x9c, 0x40, 0x01, 0xbb]);
+    let header = support::wire::proxy(0x21, 0x11, &[192, 0, 2, 9, 198, 51, 100, 2, 0x9c, 0x40, 0x01, 0xbb]);
     other.say([header, hello()].concat());
     let mut other_upstream = gate.process.parts().upstream.accept();
     other_upstream.hear(hello().len());
@@ -80,8 +80,7 @@ fn two_hundred_reloads_cost_no_connection_that_both_lists_allow() {
         })
     };
     let call = move || {
-        let mut client = Peer::connect(tls);
-        client.say([tcp4(&[]), hello()].concat());
+        let mut client = Peer::client(tls);
         assert_eq!(client.hear(hello().len()), hello());
         client
     };

@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use support::until;
 
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::until;
 
 /// What each failure must say.
 const STAYS: &str = "the old one stays in force";

@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use crate::lab::{Parts, Setup, get, hello};
-use crate::peer::Peer;
-use crate::process::Process;
-use crate::until;
-use crate::wire::tcp4;
+use support::lab::{Parts, Setup};
+use support::metrics::scrape;
+use support::peer::Peer;
+use support::process::Process;
+use support::until;
 
 pub const ALLOW: &str = "rules:\n- allow: 192.0.2.0/24\n";
 pub const DENY: &str = "rules:\n- deny: 192.0.2.1\n- allow: 192.0.2.0/24\n";
@@ -30,7 +30,7 @@ impl Gate {
     }
 
     pub fn of(parts: Parts, environment: &[(&str, &str)]) -> Self {
-        Self { process: Process::start(parts, environment) }
+        Self { process: Process::start(crate::LATTICEGATE, parts, environment) }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -49,10 +49,7 @@ impl Gate {
 
     /// A connection of 192.0.2.1 that is let through.
     pub fn pair(&self) -> (Peer, Peer) {
-        let client = self.knock();
-        let mut upstream = self.process.parts().upstream.accept();
-        assert_eq!(upstream.hear(hello().len()), hello());
-        (client, upstream)
+        self.process.parts().upstream.pair(self.process.address("tls"))
     }
 
     #[track_caller]
@@ -62,15 +59,9 @@ impl Gate {
 
     #[track_caller]
     pub fn denies(&self) {
-        let mut client = self.knock();
+        let mut client = Peer::client(self.process.address("tls"));
         client.hear_all();
         self.process.parts().upstream.assert_untouched();
-    }
-
-    fn knock(&self) -> Peer {
-        let mut client = Peer::connect(self.process.address("tls"));
-        client.say([tcp4(&[]), hello()].concat());
-        client
     }
 
     /// Lines of its own log that contain this.
@@ -92,10 +83,7 @@ impl Gate {
     }
 
     pub fn metrics(&self) -> HashMap<String, f64> {
-        let (status, body) = get(self.process.address("admin"), "/metrics");
-        assert_eq!(status, 200);
-        let samples = body.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(n, v)| (n.to_owned(), v.parse().unwrap())).collect()
+        scrape(self.process.address("admin"))
     }
 
     pub fn failed_reloads(&self) -> f64 {

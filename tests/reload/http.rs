@@ -4,9 +4,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use support::lab::{Parts, Setup};
+use support::until;
+
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::lab::{Parts, Setup};
-use crate::until;
 use crate::web_server::WebServer;
 
 struct Site {

@@ -3,20 +3,22 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use support::child::KillOnDrop;
+use support::lab::{Parts, Setup};
+use support::until;
+
 use crate::gate::{ALLOW, DENY, Gate};
-use crate::lab::{Parts, Setup};
-use crate::until;
 use crate::web_server::WebServer;
 
 const OWNER: &str = "123456789012";
 
 struct Moto {
-    child: Child,
+    _child: KillOnDrop,
     address: SocketAddr,
 }
 
@@ -24,14 +26,12 @@ impl Moto {
     fn start() -> Self {
         let address = WebServer::free_address([127, 0, 0, 1].into());
         let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("venv/s3/bin/moto_server");
-        let child = Command::new(python)
-            .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto, which `tests/setup s3` installs");
-        let moto = Self { child, address };
+        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("venv/s3/bin/moto_server");
+        assert!(server.exists(), "moto is not there: run tests/setup s3");
+        let mut command = Command::new(server);
+        command.args(["-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        let child = KillOnDrop::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let moto = Self { _child: child, address };
         until("moto answers", || TcpStream::connect(address).is_ok());
         moto.ask("PUT", "/lists", b"");
         let versioning = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -58,13 +58,6 @@ impl Moto {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

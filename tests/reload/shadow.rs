@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use support::http::get;
+use support::until;
+
 use crate::gate::Gate;
-use crate::lab::get;
-use crate::until;
 
 #[test]
 fn disagreements_are_counted_for_each_rule_and_logged() {

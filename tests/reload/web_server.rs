@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::until;
+use support::until;
 
 pub struct WebServer {
-    pub address: SocketAddr,
     child: Child,
 }
 
@@ -38,7 +37,7 @@ impl WebServer {
             .spawn()
             .expect("nginx, which tests/setup installs");
         until("the web server answers", || TcpStream::connect(address).is_ok());
-        Self { address, child }
+        Self { child }
     }
 
     pub fn url(address: SocketAddr, path: &str) -> String {

@@ -1,5 +1,5 @@
 //! One JSON object, written straight into the buffer of the log. Every connection pays for this line, and a general
-//! serializer costs three times as much (`benches/micro`, `record_json`): it escapes our own keys, too.
+//! serializer costs three times as much (`benches/run instructions`, `record_json`): it escapes our own keys, too.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};

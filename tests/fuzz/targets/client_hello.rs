@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    latticegate_fuzz::client_hello::holds(bytes);
+    latticegate_invariants::client_hello::check(bytes);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    latticegate_fuzz::configuration::holds(bytes);
+    latticegate_invariants::configuration::check(bytes);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    latticegate_fuzz::http_head::holds(bytes);
+    latticegate_invariants::http_head::check(bytes);
 });

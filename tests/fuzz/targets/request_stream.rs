@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    latticegate_fuzz::request_stream::holds(bytes);
+    latticegate_invariants::request_stream::check(bytes);
 });

@@ -1,0 +1,355 @@
+//! The plan of the code base: each room uses only those before it, and no modules import each other in a circle.
+//!
+//! A reference is whatever begins with `crate::` or with the name of the core crate, in imports, paths and macros alike.
+//! A module may use its own parent and whatever its parent's name stands for; what stands under `#[cfg(test)]` is left out.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// The rooms of the program in the order of their layers. Before all of them stands the core crate.
+const ROOMS: &[&str] = &["sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "demo", "cli"];
+/// The modules of the core crate, in their order.
+const CORE: &[&str] = &[
+    "hostname",
+    "networks",
+    "diagnostic",
+    "outcome",
+    "client",
+    "protocol",
+    "yaml",
+    "config",
+    "policy",
+    "explain",
+    "advice",
+];
+/// What would make the core impure.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "mio",
+    "tracing",
+    "log",
+    "metrics",
+    "metrics-exporter-prometheus",
+    "hyper",
+    "hyper-util",
+    "socket2",
+    "rustix",
+    "nix",
+    "libc",
+    "rand",
+    "hickory-resolver",
+    "latticegate",
+];
+
+#[test]
+fn each_room_uses_only_those_before_it() {
+    assert_eq!(declared("src/lib.rs"), ROOMS, "src/lib.rs lists the rooms in the order of their layers");
+    let found = up(&Tree::of("src", &["src/core"]), ROOMS);
+    assert!(found.is_empty(), "these run up:\n{}", found.join("\n"));
+}
+
+#[test]
+fn each_module_of_the_core_uses_only_those_before_it() {
+    assert_eq!(declared("src/core/lib.rs"), CORE, "src/core/lib.rs lists the modules in the order of their layers");
+    let found = up(&Tree::of("src/core", &[]), CORE);
+    assert!(found.is_empty(), "these run up:\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    for tree in [Tree::of("src", &["src/core"]), Tree::of("src/core", &[])] {
+        let circles = tree.circles();
+        assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
+    }
+}
+
+#[test]
+fn the_core_depends_on_nothing_that_acts() {
+    let manifest = fs::read_to_string(root().join("src/core/Cargo.toml")).unwrap();
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let names: Vec<&str> =
+        section.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim()).collect();
+    assert!(names.len() > 5, "{names:?}");
+    let impure: Vec<_> = names.iter().filter(|name| IMPURE.contains(name)).collect();
+    assert!(impure.is_empty(), "{impure:?} must not be used in the core");
+}
+
+#[test]
+fn the_data_path_knows_no_runtime() {
+    for (room, tree) in ["proxy", "limits"].map(|room| (room, Tree::of("src", &["src/core"]))) {
+        for (module, file) in tree.modules.iter().filter(|(module, _)| module.first().is_some_and(|name| name == room))
+        {
+            for foreign in ["tokio", "socket2", "rustix", "mio"] {
+                let pipe = module.last().is_some_and(|name| name == "pipe") && foreign == "rustix";
+                let used = names(&file.tokens).contains(foreign);
+                assert!(!used || pipe, "{}: {foreign} belongs beneath sys::runtime", file.path.display());
+            }
+        }
+    }
+}
+
+/// A circle, an arrow up and macros are seen; tests, parents and strings are passed over.
+#[test]
+fn the_reader_of_imports_sees_them_all() {
+    let text = r#"
+        use crate::a::{b::C, d};
+        use crate::{e, f::g::{self, H}};
+        fn f() -> crate::i::J { log!("crate::no", x = crate::k::L) }
+        #[cfg(test)]
+        mod tests { use crate::no; }
+        #[cfg(test)]
+        use crate::no;
+        // crate::no
+    "#;
+    let tokens = without_tests(text.parse().unwrap());
+    let found: BTreeSet<String> = references(&tokens, "crate").iter().map(|path| path.join("::")).collect();
+    let expected = ["a::b::C", "a::d", "e", "f::g", "f::g::H", "i::J", "k::L"];
+    assert_eq!(found, expected.map(str::to_owned).into());
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+type Module = Vec<String>;
+
+struct File {
+    path: PathBuf,
+    tokens: TokenStream,
+}
+
+/// The modules of one crate, each with its file.
+struct Tree {
+    modules: BTreeMap<Module, File>,
+}
+
+/// One module uses another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrow {
+    from: Module,
+    to: Module,
+}
+
+impl Tree {
+    fn of(source: &str, except: &[&str]) -> Self {
+        let except: Vec<PathBuf> = except.iter().map(|path| root().join(path)).collect();
+        let mut modules = BTreeMap::new();
+        add(&root().join(source), &mut Vec::new(), &except, &mut modules);
+        assert!(modules.len() > 10, "{source} has only {} modules", modules.len());
+        Self { modules }
+    }
+
+    /// What is referred to, as the module that has it.
+    fn arrows(&self) -> BTreeSet<Arrow> {
+        let mut arrows = BTreeSet::new();
+        for (module, file) in &self.modules {
+            let absolute = references(&file.tokens, "crate");
+            let relative = references(&file.tokens, "super").into_iter().map(|path| {
+                let parent = module.get(..module.len().saturating_sub(1)).unwrap_or_default();
+                parent.iter().cloned().chain(path).collect()
+            });
+            for path in absolute.into_iter().chain(relative) {
+                let to =
+                    (0..=path.len()).rev().map(|len| path[..len].to_vec()).find(|to| self.modules.contains_key(to));
+                arrows.insert(Arrow { from: module.clone(), to: to.unwrap_or_default() });
+            }
+        }
+        arrows
+    }
+
+    /// For each module its children that depend on each other in a circle, with an arrow of each.
+    fn circles(&self) -> Vec<String> {
+        let mut graphs: BTreeMap<Module, BTreeMap<String, BTreeMap<String, Arrow>>> = BTreeMap::new();
+        for arrow in self.arrows() {
+            let shared = arrow.from.iter().zip(&arrow.to).take_while(|(a, b)| a == b).count();
+            // A parent and its own child: the child is a part of it.
+            let (Some(from), Some(to)) = (arrow.from.get(shared), arrow.to.get(shared)) else { continue };
+            let graph = graphs.entry(arrow.from[..shared].to_vec()).or_default();
+            graph.entry(from.clone()).or_default().insert(to.clone(), arrow);
+        }
+        let mut found = Vec::new();
+        for graph in graphs.values() {
+            let start = graph.keys().find(|start| reaches(graph, start, start));
+            if let Some(circle) = start.and_then(|start| circle(graph, start)) {
+                found.push(circle);
+            }
+        }
+        found
+    }
+}
+
+/// Whether there is a way from `from`, of one arrow at least, to `to`.
+fn reaches(graph: &BTreeMap<String, BTreeMap<String, Arrow>>, from: &str, to: &str) -> bool {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(name) = next.pop() {
+        for target in graph.get(name).into_iter().flat_map(BTreeMap::keys) {
+            if target == to {
+                return true;
+            }
+            if seen.insert(target) {
+                next.push(target);
+            }
+        }
+    }
+    false
+}
+
+fn circle(graph: &BTreeMap<String, BTreeMap<String, Arrow>>, start: &str) -> Option<String> {
+    let (mut text, mut at) = (String::new(), start.to_owned());
+    loop {
+        let (next, arrow) = graph.get(&at)?.iter().find(|(next, _)| *next == start || reaches(graph, next, start))?;
+        writeln!(text, "  {} uses {}", arrow.from.join("::"), arrow.to.join("::")).unwrap();
+        if next == start || text.lines().count() > 20 {
+            return Some(text);
+        }
+        at.clone_from(next);
+    }
+}
+
+fn add(directory: &Path, module: &mut Module, except: &[PathBuf], modules: &mut BTreeMap<Module, File>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if except.contains(&path) {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name == "tests" {
+            continue;
+        }
+        if path.is_dir() {
+            module.push(name);
+            add(&path, module, except, modules);
+            module.pop();
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let root = module.is_empty() && matches!(name.as_str(), "lib" | "main");
+            let own: Module = if root || name == "mod" { module.clone() } else { [&module[..], &[name]].concat() };
+            let text = fs::read_to_string(&path).unwrap();
+            let tokens = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            modules.insert(own, File { path, tokens: without_tests(tokens) });
+        }
+    }
+}
+
+fn up(tree: &Tree, order: &[&str]) -> Vec<String> {
+    let place = |module: &Module| order.iter().position(|name| module.first().is_some_and(|first| first == name));
+    let mut found = Vec::new();
+    for arrow in tree.arrows() {
+        if let (Some(from), Some(to)) = (place(&arrow.from), place(&arrow.to))
+            && to > from
+        {
+            found.push(format!("  {} uses {}", arrow.from.join("::"), arrow.to.join("::")));
+        }
+    }
+    found
+}
+
+/// The modules that a file declares, in their order.
+fn declared(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let tokens: Vec<TokenTree> = text.parse::<TokenStream>().unwrap().into_iter().collect();
+    let declared = tokens.windows(2).filter(|pair| pair[0].to_string() == "mod").map(|pair| pair[1].to_string());
+    declared.collect()
+}
+
+/// Leaves out what stands under `#[cfg(test)]`.
+fn without_tests(tokens: TokenStream) -> TokenStream {
+    let (mut kept, mut tokens) = (Vec::new(), tokens.into_iter().peekable());
+    while let Some(token) = tokens.next() {
+        let attribute = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '#');
+        let is_test = |next: &TokenTree| next.to_string().replace(' ', "") == "[cfg(test)]";
+        if attribute && tokens.peek().is_some_and(is_test) {
+            let is_end = |token: &TokenTree| match token {
+                TokenTree::Punct(punct) => punct.as_char() == ';',
+                TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                _ => false,
+            };
+            // `use a::{b};` ends with the semicolon behind its braces.
+            let _ = tokens.by_ref().find(is_end);
+            tokens.next_if(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ';'));
+            continue;
+        }
+        kept.push(match token {
+            TokenTree::Group(group) => {
+                let inner = without_tests(group.stream());
+                TokenTree::Group(proc_macro2::Group::new(group.delimiter(), inner))
+            }
+            token => token,
+        });
+    }
+    kept.into_iter().collect()
+}
+
+/// Every identifier.
+fn names(tokens: &TokenStream) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for token in tokens.clone() {
+        match token {
+            TokenTree::Ident(name) => drop(found.insert(name.to_string())),
+            TokenTree::Group(group) => found.extend(names(&group.stream())),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// All paths that begin with `start::`, without it; of an import in braces each one.
+fn references(tokens: &TokenStream, start: &str) -> Vec<Module> {
+    let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    let mut found = Vec::new();
+    let mut rest = &tokens[..];
+    while let [token, after @ ..] = rest {
+        rest = after;
+        match token {
+            TokenTree::Ident(name) if name == start => {
+                let mut at = rest;
+                path(&mut at, &mut Vec::new(), &mut found);
+            }
+            TokenTree::Group(group) => found.extend(references(&group.stream(), start)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What follows a name of a path: `::name`, `::{…}`, or its end.
+fn path(rest: &mut &[TokenTree], so_far: &mut Module, found: &mut Vec<Module>) {
+    let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
+    let [first, second, next, after @ ..] = *rest else { return finish(so_far, found) };
+    if !(is_colon(first) && is_colon(second)) {
+        return finish(so_far, found);
+    }
+    match next {
+        TokenTree::Ident(name) => {
+            so_far.push(name.to_string());
+            *rest = after;
+            path(rest, so_far, found);
+            so_far.pop();
+        }
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+            let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+            for branch in inner.split(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',')) {
+                let [TokenTree::Ident(name), after @ ..] = branch else { continue };
+                if name == "self" {
+                    finish(so_far, found);
+                    continue;
+                }
+                so_far.push(name.to_string());
+                path(&mut &*after, so_far, found);
+                so_far.pop();
+            }
+        }
+        _ => finish(so_far, found),
+    }
+}
+
+fn finish(so_far: &[String], found: &mut Vec<Module>) {
+    if !so_far.is_empty() {
+        found.push(so_far.to_vec());
+    }
+}

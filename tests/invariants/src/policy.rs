@@ -1,0 +1,116 @@
+//! The access list: a file that is read says what its rules say one by one, and one that is not read says why.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use latticegate_core::client::{Client, EndpointId};
+use latticegate_core::diagnostic::Origin;
+use latticegate_core::hostname::Hostname;
+use latticegate_core::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
+
+use crate::diagnostics;
+
+/// Questions of each kind asked of one list: all combinations are tried.
+const MOST: usize = 12;
+/// 2026-01-01: some `until:` lie before it, some after.
+const NOW: Duration = Duration::from_secs(1_767_225_600);
+
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Policy::parse(text, Origin::file("ipcontrol.yaml")) {
+        Ok(policy) => decides_as_written(&policy, text),
+        Err(found) => diagnostics::are_well_formed(&found, text),
+    }
+}
+
+fn decides_as_written(policy: &Policy, text: &str) {
+    let rules: Vec<(RuleId, &Rule)> = policy.rules().collect();
+    let lines = u32::try_from(text.lines().count()).unwrap();
+    for pair in rules.windows(2) {
+        assert!(pair[0].1.line <= pair[1].1.line, "rules out of order");
+    }
+    for (id, rule) in &rules {
+        assert!((1..=lines).contains(&rule.line), "{} of {lines} lines", policy.label(*id));
+    }
+    for listener in &listeners(&rules) {
+        for client in &clients(&rules) {
+            let mut possible = false;
+            for name in &names(&rules) {
+                let expected = first_match(&rules, client, listener, name);
+                let decision = policy.route(client, listener, name);
+                assert_eq!(decision, expected, "{client:?} {listener:?} {name}");
+                possible |= decision.allowed;
+            }
+            let admission = policy.admit(client, listener);
+            assert!(!possible || admission == Admission::Possible, "{client:?} {listener:?} was kept out");
+        }
+    }
+}
+
+/// The list as its documentation has it: one rule after the other, the first match decides.
+fn first_match(rules: &[(RuleId, &Rule)], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Decision {
+    let found = rules.iter().find(|(_, rule)| matches(rule, client, listener, name));
+    Decision { allowed: found.is_some_and(|(_, rule)| rule.action == Action::Allow), rule: found.map(|(id, _)| *id) }
+}
+
+fn matches(rule: &Rule, client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> bool {
+    let source = match &rule.sources {
+        Sources::All => true,
+        Sources::Networks(networks) => networks.iter().any(|network| network.contains(&client.addr.ip())),
+    };
+    let to = rule.to.iter().any(|pattern| match pattern {
+        NamePattern::Exact(exact) => exact == name,
+        NamePattern::Below(parent) => name.as_str().ends_with(&format!(".{parent}")),
+    });
+    source
+        && (rule.to.is_empty() || to)
+        && (rule.listeners.is_empty() || rule.listeners.iter().any(|one| **one == *listener.name))
+        && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
+        && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
+        && rule.until.is_none_or(|end| listener.now < end)
+}
+
+/// Both ends of each network and what lies just outside; with and without each endpoint.
+fn clients(rules: &[(RuleId, &Rule)]) -> Vec<Client> {
+    let networks = rules.iter().flat_map(|(_, rule)| match &rule.sources {
+        Sources::All => [].iter(),
+        Sources::Networks(networks) => networks.iter(),
+    });
+    let mut addresses: Vec<IpAddr> = networks.flat_map(ends).take(MOST).collect();
+    addresses.extend(["198.51.100.9", "2001:db8::9"].map(|other| other.parse::<IpAddr>().unwrap()));
+    let via = rules.iter().flat_map(|(_, rule)| rule.via.iter().copied().map(Some)).take(3);
+    let endpoints: Vec<Option<EndpointId>> = via.chain([None, EndpointId::parse(b"vpce-other")]).collect();
+    let one = |addr: IpAddr, endpoint| Client { peer: (addr, 1).into(), addr: (addr, 2).into(), endpoint };
+    addresses.iter().flat_map(|&addr| endpoints.iter().map(move |&endpoint| one(addr, endpoint))).collect()
+}
+
+fn ends(network: &IpNet) -> Vec<IpAddr> {
+    let step = |address: IpAddr, by: i8| match address {
+        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add_signed(by.into()).into()),
+        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add_signed(by.into()).into()),
+    };
+    let (first, last) = (network.network(), network.broadcast());
+    // A client's address is never IPv4-mapped: the header's reader has turned it into IPv4.
+    [first, last, step(first, -1), step(last, 1)].map(|address| address.to_canonical()).to_vec()
+}
+
+fn names(rules: &[(RuleId, &Rule)]) -> Vec<Hostname> {
+    let patterns = rules.iter().flat_map(|(_, rule)| rule.to.iter());
+    let told = patterns.flat_map(|pattern| match pattern {
+        NamePattern::Exact(name) => [Some(name.clone()), Hostname::parse(format!("x.{name}").as_bytes()).ok()],
+        NamePattern::Below(name) => [Some(name.clone()), Hostname::parse(format!("a.b.{name}").as_bytes()).ok()],
+    });
+    told.flatten().take(MOST).chain([Hostname::parse(b"orders.example.com").unwrap()]).collect()
+}
+
+fn listeners<'a>(rules: &[(RuleId, &'a Rule)]) -> Vec<ListenerView<'a>> {
+    let now = SystemTime::UNIX_EPOCH + NOW;
+    let told = rules.iter().flat_map(|(_, rule)| {
+        let port = rule.ports.first().copied().unwrap_or(443);
+        rule.listeners.iter().map(move |name| ListenerView { name, public_port: port, now })
+    });
+    told.take(3)
+        .chain([("tls", 443), ("http", 80)].map(|(name, public_port)| ListenerView { name, public_port, now }))
+        .collect()
+}
