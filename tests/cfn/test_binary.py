@@ -50,7 +50,7 @@ def test_the_tasks_environment_is_taken(mode, fleet, binary):
     assert environment["LATTICEGATE_POLICY"] in report["not_checked"][0]
 
 
-@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
+@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"LogKeep": "refused"}, {"LogKeep": "sample:100"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
 def test_options_of_the_environment_are_taken(binary, more):
     fleet = resolve.resolve(modes.ROOT, modes.Mode("BOTH", 3, "new", "ASSOCIATION", "off").parameters(**more))
     assert check(binary, environment_of(fleet))[0] == 0

@@ -370,7 +370,7 @@ def test_example_dns():
     lean = {k: v for k, v in given.items() if not k.startswith("NLB")} | {"PublicHostedZone": "EMPTY", "PrivateHostedZone": "EMPTY"}
     assert len(resolve.resolve(modes.CFN / "example-dns.yaml", lean).all("AWS::Route53::RecordSet")) == 1
     # The narrow zone, which hides no other name; its top takes an alias only.
-    with pytest.raises(resolve.RuleFailed, match="takes no CNAME"):
+    with pytest.raises(resolve.RuleFailed, match="cannot be a CNAME"):
         resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com"})
     narrow = resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com", "VPCLatticeHostedZoneId": "Z0LATTICE"})
     zone = narrow.one("AWS::Route53::HostedZone").id
@@ -432,7 +432,7 @@ OTHER = {
         "IpAddressType": "ipv4", "DeregistrationDelay": "600", "DeletionProtection": "true",
         "LatticePrefixListId": "pl-0123", "LatticeIpv6PrefixListId": "", "S3PrefixListId": "pl-0123",
         "TaskSize": "1vCPU-2GB", "MinTasks": "2", "MaxTasks": "30", "CpuTarget": "50", "ConnectionsTarget": "10000", "FargateSpotShare": "50", "OnDemandBase": "1", "WidePorts": "false", "EnableExec": "true",
-        "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
+        "LogRetentionDays": "90", "LogFormat": "nginx", "LogKeep": "sample:100", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
         "Listeners": "443", "PublicAllocationIds": "eipalloc-01,eipalloc-02,eipalloc-03", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
     },
     ENDPOINTS: {
@@ -582,6 +582,18 @@ def test_the_target_of_connections_fits_the_tasks_memory(size, memory):
     assert target * (3.5 + 20) / 1024 <= memory / 2 and target * 1.5 < 55_000
     assert f'"value": {target}' in stack.one("AWS::CloudWatch::Dashboard").properties["DashboardBody"]
     assert connections_target(fleet(TaskSize=size, ConnectionsTarget="1234")) == 1234
+
+
+@pytest.mark.parametrize("keep", ["all", "refused", "sample:100"])
+def test_the_lines_to_keep_reach_the_task(keep):
+    (value,) = [e["Value"] for e in container(fleet(LogKeep=keep))["Environment"] if e["Name"] == "LATTICEGATE_ACCESS_LOG__KEEP"]
+    assert value == keep
+
+
+@pytest.mark.parametrize("keep", ["", "none", "sample", "sample:0", "sample:1x"])
+def test_other_lines_to_keep_are_refused(keep):
+    with pytest.raises(resolve.TemplateError, match="LogKeep"):
+        fleet(LogKeep=keep)
 
 
 def test_container_insights_is_a_choice():
