@@ -43,7 +43,7 @@ use crate::telemetry::emf;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Asker;
 use crate::telemetry::status::Status;
-use crate::web::{self, Admin, Health};
+use crate::web::{self, AdminService, HealthService};
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::policy::destination::DestinationGuard;
 
@@ -199,16 +199,10 @@ impl Gate {
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
             };
-            spawn_local(web::serve(listener(health)?, Health(Arc::clone(status))));
+            spawn_local(web::serve(listener(health)?, HealthService(Arc::clone(status))));
             spawn_local(upkeep::run(shared.metrics.clone(), Arc::clone(status)));
-            let admin_service = Admin {
-                shared: Arc::clone(&shared),
-                shadow: shared.shadow.clone(),
-                status: Arc::clone(status),
-                resolvers,
-                recent,
-                started: Instant::now(),
-            };
+            let admin_service =
+                AdminService { shared: Arc::clone(&shared), resolvers, recent, started: Instant::now() };
             spawn_local(web::serve(listener(admin)?, admin_service));
             if let (Some(shadow), Some(list)) = (shared.shadow.clone(), shadow_list) {
                 let poll = shared.config.policy_poll.min(SHADOW_POLL);

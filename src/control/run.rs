@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::signals::{Rotation, Signals, StopSignals};
+use self::signals::{Reopener, Signals, StopSignals};
 use crate::control::gate::{Gate, StartError};
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::sys::blocking::{BlockingThread, Patience};
@@ -97,11 +97,11 @@ pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartErro
         Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
     }
-    let Some((sink, rotation)) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
+    let Some(log) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
     let Startup { runtime, signals } = startup;
     drop(runtime);
     let (workers, limits) = (config.workers, config.limits.clone());
-    let gate = Gate::start(config, loaded, sink)?;
+    let gate = Gate::start(config, loaded, log.sink)?;
     gate.reload_from(source, None);
     let blocked = gate.shared().metrics.blocked.clone();
     if let Some(main) = main_file {
@@ -112,7 +112,7 @@ pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartErro
         Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
         Err(error) => tracing::warn!("healthcheck can use the health port only: no Unix socket: {error}"),
     }
-    gate.spawn(signals.rotation.reopen(rotation, Patience::new(blocked.rotation)));
+    gate.spawn(signals.reopen.serve(log.reopener, Patience::new(blocked.rotation)));
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }
@@ -154,15 +154,19 @@ fn load_policy(startup: &mut Startup, config: &Config) -> Result<Option<(SourceT
     }
 }
 
-/// A log and, where it is a file, what reopens it.
-type OpenedLog = (Sink, Option<Rotation>);
+/// The access log, open.
+struct OpenedLog {
+    sink: Sink,
+    /// Reopens it, if it is a file.
+    reopener: Option<Reopener>,
+}
 
 /// None: a stop signal came first.
 fn open_log(startup: &mut Startup, output: &LogOutput) -> Result<Option<OpenedLog>, StartError> {
     let path = match output {
         LogOutput::Stdout => {
             let sink = Sink::open(output).map_err(|error| StartError::Io("cannot write to stdout".into(), error))?;
-            return Ok(Some((sink, None)));
+            return Ok(Some(OpenedLog { sink, reopener: None }));
         }
         LogOutput::File(path) => path.display(),
     };
@@ -172,8 +176,8 @@ fn open_log(startup: &mut Startup, output: &LogOutput) -> Result<Option<OpenedLo
     let sink = opened
         .ok_or_else(|| panicked("opening the access log"))?
         .map_err(|error| StartError::Io(format!("cannot open access_log.output {path}"), error))?;
-    let rotation = sink.rotation().map(|log| Rotation { log, thread });
-    Ok(Some((sink, rotation)))
+    let reopener = sink.rotation().map(|log| Reopener { log, thread });
+    Ok(Some(OpenedLog { sink, reopener }))
 }
 
 fn with_help(output: &LogOutput, error: io::Error) -> io::Error {

@@ -18,14 +18,10 @@ use super::snapshot::Snapshot;
 use super::{page, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
-use crate::reload::Shadow;
 use crate::telemetry::recent::Asker;
-use crate::telemetry::status::Status;
 
-pub struct Admin {
+pub struct AdminService {
     pub shared: Arc<Shared>,
-    pub shadow: Option<Arc<Shadow>>,
-    pub status: Arc<Status>,
     pub resolvers: ResolverFactory,
     pub recent: Asker,
     pub started: Instant,
@@ -39,7 +35,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-impl Service for Admin {
+impl Service for AdminService {
     const PROXY_HEADER: bool = false;
 
     async fn answer(&self, request: &Parts, path: &str) -> FullResponse {
@@ -53,7 +49,7 @@ impl Service for Admin {
     }
 }
 
-impl Admin {
+impl AdminService {
     async fn route(&self, request: &Parts, path: &str) -> FullResponse {
         // Scrapers use service names, and numbers alone are no secret.
         if path != "/metrics" && !is_local_name(request) {
@@ -83,9 +79,9 @@ impl Admin {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.warn(&self.status);
-        self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
-        let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
+        self.shared.metrics.warn(&self.shared.status);
+        self.shared.metrics.ready.set(if self.shared.status.ready().is_ok() { 1.0 } else { 0.0 });
+        let shadow = self.shared.shadow.as_ref().and_then(|shadow| shadow.load());
         let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
         rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
         text
@@ -103,10 +99,10 @@ impl Admin {
         Snapshot {
             now: self.shared.clock.now(),
             uptime: Duration::from_secs(self.started.elapsed().as_secs()),
-            ready: self.status.ready(),
+            ready: self.shared.status.ready(),
             shared: Arc::clone(&self.shared),
             loaded: self.shared.policy.load(),
-            shadow: self.shadow.as_ref().and_then(|shadow| shadow.load()),
+            shadow: self.shared.shadow.as_ref().and_then(|shadow| shadow.load()),
             dns: self.resolvers.show(NAMES).await,
             recent: self.recent.ask().await,
         }

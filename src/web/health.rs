@@ -9,9 +9,9 @@ use super::response::{FullResponse, not_found, text};
 use super::server::Service;
 use crate::telemetry::status::Status;
 
-pub struct Health(pub Arc<Status>);
+pub struct HealthService(pub Arc<Status>);
 
-impl Service for Health {
+impl Service for HealthService {
     const PROXY_HEADER: bool = true;
 
     async fn answer(&self, _: &Parts, path: &str) -> FullResponse {

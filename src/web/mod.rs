@@ -12,6 +12,6 @@ mod page; // the same for people
 mod explain; // /explain
 mod rule_metrics; // samples for each rule
 
-pub use self::admin::Admin;
-pub use self::health::Health;
+pub use self::admin::AdminService;
+pub use self::health::HealthService;
 pub use self::server::serve;

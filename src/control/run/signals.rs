@@ -12,7 +12,7 @@ use crate::telemetry::access_log;
 /// Signals that arrive before anything waits for them are kept.
 pub(super) struct Signals {
     pub(super) stop: StopSignals,
-    pub(super) rotation: RotationSignals,
+    pub(super) reopen: ReopenSignals,
 }
 
 pub(super) struct StopSignals {
@@ -20,7 +20,7 @@ pub(super) struct StopSignals {
     interrupt: Signal,
 }
 
-pub(super) struct RotationSignals {
+pub(super) struct ReopenSignals {
     hangup: Signal,
     usr1: Signal,
     usr2: Signal,
@@ -29,7 +29,7 @@ pub(super) struct RotationSignals {
 }
 
 /// The access log's file, with the thread on which it is reopened, since that may never return.
-pub(super) struct Rotation {
+pub(super) struct Reopener {
     pub(super) log: access_log::Rotation,
     pub(super) thread: BlockingThread,
 }
@@ -38,13 +38,13 @@ impl Signals {
     /// Inside a runtime. Another runtime may wait for them later.
     pub(super) fn install() -> io::Result<Self> {
         let stop = StopSignals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        let rotation = RotationSignals {
+        let reopen = ReopenSignals {
             hangup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
             usr2: signal(SignalKind::user_defined2())?,
             _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         };
-        Ok(Self { stop, rotation })
+        Ok(Self { stop, reopen })
     }
 }
 
@@ -66,10 +66,10 @@ impl StopSignals {
     }
 }
 
-impl RotationSignals {
+impl ReopenSignals {
     /// Never returns. SIGHUP and SIGUSR1 reopen the log's file, the latter as in nginx; SIGUSR2 would end a process
     /// that does not handle it.
-    pub(super) async fn reopen(mut self, rotation: Option<Rotation>, mut patience: Patience) {
+    pub(super) async fn serve(mut self, reopener: Option<Reopener>, mut patience: Patience) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => false,
@@ -79,8 +79,8 @@ impl RotationSignals {
                     continue;
                 }
             };
-            match &rotation {
-                Some(Rotation { log, thread }) => {
+            match &reopener {
+                Some(Reopener { log, thread }) => {
                     let (file, next) = (log.path().display(), log.clone());
                     let opened = thread.run(move || next.reopen());
                     match patience.wait(format_args!("the access log {file} to be opened anew"), opened).await {
