@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts of this directory share: words, questions to AWS, stacks. Sourced, not run.
+# What the scripts of this directory share: messages, requests to AWS, stacks. Sourced, not run.
 #
 # Bash 3.2 and the BSD tools of macOS suffice (tests/cfn/test_portable.py): no associative array, no ${x,,}, no mapfile;
 # an array that may be empty is expanded as ${a[@]+"${a[@]}"}; no case without its ( inside $( ).
@@ -42,7 +42,7 @@ help() {
     done <"$0"
 }
 
-# confirm QUESTION [WHAT-IS-DONE]: goes on after a yes only; says truthfully what was changed until now.
+# confirm QUESTION [WHAT-IS-DONE]: continues after a yes only, else says what was changed until now.
 confirm() {
     [ -z "${YES:-}" ] || return 0
     [ -t 0 ] || fail "$1 needs a yes" "add --yes"
@@ -51,9 +51,9 @@ confirm() {
     [ "$reply" = y ] || [ "$reply" = yes ] || fail "stopped" "${2:-nothing was changed}"
 }
 
-# ---------- questions to AWS ----------
+# ---------- requests to AWS ----------
 
-# attempt COMMAND ...: runs aws; what it prints is in `answer`, what it complains of in $SCRATCH/errors.
+# attempt COMMAND ...: runs aws; its output is in `answer`, its errors in $SCRATCH/errors.
 attempt() {
     answer=$(aws "$@" 2>"$SCRATCH/errors") || {
         answer=
@@ -61,8 +61,8 @@ attempt() {
     }
 }
 
-# query COMMAND ...: the same. Returns 1 only where AWS says that there is no such thing; throttled, denied, expired and
-# unreachable are no answer, and end the script: what was not seen must not be taken for absent.
+# query COMMAND ...: the same. Returns 1 only if AWS says that there is no such thing; throttled, denied, expired and
+# unreachable end the script: a thing that could not be read must not be taken for absent.
 query() {
     attempt "$@" && return 0
     [ "$(fault)" = absent ] && return 1
@@ -104,8 +104,8 @@ no_answer() {
     denied) fail "aws $1: access denied: $said" "ask for the permission that this line names; then run this again" ;;
     throttled) fail "aws $1: throttled by AWS: $said" "run this again in a minute; export AWS_RETRY_MODE=adaptive retries more patiently" ;;
     unreachable) fail "aws $1: no answer from AWS: $said" "check the network, the proxy and AWS_REGION=${AWS_REGION:-}; then run this again" ;;
-    unknown-identity) fail "aws $1: no credentials that AWS knows: $said" "aws configure, aws sso login, or export AWS_PROFILE" ;;
-    *) fail "aws $1 failed: ${said:-without a word}" "see the message of AWS in this line" ;;
+    unknown-identity) fail "aws $1: no credentials that AWS accepts: $said" "aws configure, aws sso login, or export AWS_PROFILE" ;;
+    *) fail "aws $1 failed: ${said:-no message}" "see the message of AWS in this line" ;;
     esac
 }
 
@@ -147,7 +147,7 @@ of_stack() {
 }
 
 stack_status() { of_stack "$1" '.StackStatus // empty'; }
-# The role with which CloudFormation changes the stack: that of whoever changed it last with one, the pipeline's.
+# The role with which CloudFormation changes the stack: the one it was last changed with, the pipeline's.
 stack_role() { of_stack "$1" '.RoleARN // empty'; }
 output() { of_stack "$1" '.Outputs[]? | select(.OutputKey == $key) | .OutputValue' --arg key "$2"; }
 parameter() { of_stack "$1" '.Parameters[]? | select(.ParameterKey == $key) | .ParameterValue' --arg key "$2"; }
@@ -166,10 +166,10 @@ check_role() {
     if [ -n "${2:-}" ]; then
         say "CloudFormation changes $1 as $2 from now on (until now: $role)"
     elif attempt iam get-role --role-name "${role##*/}" --output json; then
-        say "CloudFormation changes $1 as $role, the role of who changed it last (the pipeline)"
+        say "CloudFormation changes $1 as $role, the role of the last change (the pipeline's)"
     else
         case $(fault) in
-        absent) fail "stack $1 is bound to the role $role, which does not exist any more (the pipeline was deleted before the fleet)" "add --role ARN of a role that CloudFormation may assume and that may change the fleet" ;;
+        absent) fail "stack $1 is bound to the role $role, which no longer exists (the pipeline was deleted before the fleet)" "add --role ARN of a role that CloudFormation may assume and that may change the fleet" ;;
         denied) say "CloudFormation changes $1 as $role; whether that role still exists cannot be seen from here" ;;
         *) no_answer "iam get-role" ;;
         esac

@@ -8,10 +8,10 @@ use latticegate::cli::Cli;
 
 fn main() -> ExitCode {
     Cli::parse().run().unwrap_or_else(|error| {
-        // Whoever read our output has seen enough, as `| head` does.
+        // The reader of our output has closed it, as `| head` does.
         let broken = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
         if !broken {
-            // Where standard error is closed there is nobody to tell.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "error: {error:#}");
         }
         ExitCode::FAILURE

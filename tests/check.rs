@@ -228,6 +228,10 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:10: workers: "0" is not a number of workers; write auto, or a number from 1 to 1024"#,
     ),
     (
+        "access_log: { keep: sample:0 }\n",
+        r#"latticegate.yaml:1:21: access_log.keep: "sample:0" has no sample size: a number from 1 to 4294967295; write all, refused, or sample:N for one of N relayed connections, like sample:100"#,
+    ),
+    (
         "access_log: { output: stdot }\n",
         r#"latticegate.yaml:1:23: access_log.output: "stdot" is neither stdout nor a path; write stdout, or "./stdot" for a file"#,
     ),
@@ -381,10 +385,13 @@ fn a_log_filter_that_is_none_is_warned_about() {
     for (filter, expected) in [
         (
             "lattice=bogus",
-            "\"lattice=bogus\" is no log filter: \"bogus\" is no level; write one of off, error, warn, info, debug, trace",
+            "\"lattice=bogus\" is not a log filter: \"bogus\" is not a level; write one of off, error, warn, info, debug, trace",
         ),
-        ("inof", "\"inof\" is no log filter: \"inof\" is no level; did you mean \"info\"?"),
-        ("info,,hyper=dbug", "\"info,,hyper=dbug\" is no log filter: \"dbug\" is no level; did you mean \"debug\"?"),
+        ("inof", "\"inof\" is not a log filter: \"inof\" is not a level; did you mean \"info\"?"),
+        (
+            "info,,hyper=dbug",
+            "\"info,,hyper=dbug\" is not a log filter: \"dbug\" is not a level; did you mean \"debug\"?",
+        ),
     ] {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
         let told = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");

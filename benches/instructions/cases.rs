@@ -15,7 +15,7 @@ use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::client::{Client, EndpointId};
-use latticegate_core::config::{Listener, LogFormat, LogOutput, Protocol, ProxyProtocol};
+use latticegate_core::config::{Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::Side;
@@ -174,7 +174,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         proxy_protocol: ProxyProtocol::Required,
     };
     let reporter = Rc::new(Reporter {
-        log: AccessLogger::new(format, writer, Clock::default()),
+        log: AccessLogger::new(format, LogKeep::All, writer, Clock::default()),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),

@@ -1,4 +1,4 @@
-//! `latticegate check`: the checks of the start, without the start, and lints.
+//! `latticegate check`: the checks made at startup, without starting, and lints.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Source, list, log};
+use super::{ConfigArgs, list, log};
 use crate::reload;
 use crate::sys::files;
 use crate::sys::machine;
@@ -16,133 +16,133 @@ use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource}
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::{Action, Policy};
 
-/// Say everything that is wrong with the configuration and the access list; bind nothing.
+/// Report everything that is wrong with the configuration and the access list, without opening a port.
 ///
-/// Errors are what the verb run would refuse to start with, or mistakes in policy_fallback and shadow. Warnings are what
-/// is probably not meant: rules that never match, catch-alls that forget IPv6, rules about to end. Not looked at is
-/// whether the addresses are this machine's and free, and what a remote list's source would answer.
+/// Errors are what would keep the verb run from starting, and mistakes in policy_fallback and shadow. Warnings are what
+/// is probably not intended: rules that never match, catch-alls that forget IPv6, rules about to expire. Not checked is
+/// whether the addresses belong to this machine and are free, and what the source of a remote list would answer.
 ///
 /// Exit status 0: no error; 1: an error, or with --strict a warning.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     #[command(flatten)]
-    source: Source,
-    /// Another access list than the configured one: a file that you are about to publish, s3://bucket/key, or http://
-    /// on loopback. A configured list that is no file is fetched only if it is named here.
+    config: ConfigArgs,
+    /// Check this access list instead of the configured one: a file that you are about to publish, s3://bucket/key, or
+    /// http:// on loopback. A configured list that is not a file is fetched only if it is named here.
     #[arg(long, value_name = "LIST", value_parser = list::named)]
     policy: Option<PolicySource>,
-    /// Take every warning for an error.
+    /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
-    /// For people, or for programs.
+    /// Output for people or for programs.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line for each problem on standard error, a line for each file on standard output.
+    /// One line per diagnostic on standard error, one line per file on standard output.
     Text,
     /// One object on standard output: {"ok": …, "diagnostics": […], "files": […], "not_checked": […], "limits": {…}}.
     Json,
 }
 
-/// What was found out.
+/// The result of all checks.
 #[derive(Default)]
-struct Report {
+struct Findings {
     diagnostics: Vec<(Severity, Diagnostic)>,
-    /// Files that are in order, with a word about each.
+    /// Files without an error, with a summary of each.
     files: Vec<(String, String)>,
-    /// What could not be looked at, and why.
+    /// What was not checked, and why.
     not_checked: Vec<String>,
-    /// What `auto` comes to on this machine.
+    /// What `auto` means on this machine.
     limits: Option<(Limits, Machine)>,
 }
 
-impl Check {
+impl CheckArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let report = self.report();
-        let failed = report.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
+        let findings = self.findings();
+        let failed = findings.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
         match self.format {
-            Format::Text => report.tell()?,
-            Format::Json => writeln!(io::stdout().lock(), "{:#}", report.to_json())?,
+            Format::Text => findings.print()?,
+            Format::Json => writeln!(io::stdout().lock(), "{:#}", findings.to_json())?,
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn report(&self) -> Report {
-        let mut report = Report::default();
-        let file = self.source.config.as_deref();
+    fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        let file = self.config.file.as_deref();
         let config = match files::configuration(file, files::environment()) {
             Ok((config, warnings)) => {
-                report.add(self.severity(), warnings);
-                report.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
-                report.limits = Some((config.limits.clone(), machine::of_process()));
+                findings.add(self.severity(), warnings);
+                findings.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
+                findings.limits = Some((config.limits.clone(), machine::of_process()));
                 config
             }
             Err(diagnostics) => {
-                report.add(Severity::Error, diagnostics);
-                return report;
+                findings.add(Severity::Error, diagnostics);
+                return findings;
             }
         };
-        report.add(self.severity(), log::asked().err().into_iter().collect());
-        self.check_source(&config, &mut report);
-        self.check_log(&config, &mut report);
+        findings.add(self.severity(), log::filter().err().into_iter().collect());
+        self.check_source(&config, &mut findings);
+        self.check_log(&config, &mut findings);
         match (&self.policy, &config.policy) {
-            (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut report),
-            (None, source) => report.not_checked.push(format!(
+            (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut findings),
+            (None, source) => findings.not_checked.push(format!(
                 "{source}: not checked, because it is not fetched; check the file before you publish it with \
                  --policy FILE, or what is published with --policy {source}"
             )),
         }
         let others = [&config.policy_fallback, &config.shadow].into_iter().flatten();
         for path in others {
-            self.check_list(&PolicySource::File(path.clone()), &config, &mut report);
+            self.check_list(&PolicySource::File(path.clone()), &config, &mut findings);
         }
-        report
+        findings
     }
 
-    /// Whether this program can read from where the list is configured to be.
-    fn check_source(&self, config: &Config, report: &mut Report) {
+    /// Whether this build can read from the configured source of the list.
+    fn check_source(&self, config: &Config, findings: &mut Findings) {
         if let Err(error) = reload::ListSource::new(&config.policy) {
-            report.add(Severity::Error, list::diagnostics(&config.policy, error));
+            findings.add(Severity::Error, list::diagnostics(&config.policy, error));
         }
     }
 
     /// Whether the access log could be opened.
-    fn check_log(&self, config: &Config, report: &mut Report) {
+    fn check_log(&self, config: &Config, findings: &mut Findings) {
         let LogOutput::File(path) = &config.access_log.output else { return };
         if let Err(error) = Sink::try_open(&config.access_log.output) {
-            let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
+            let origin = self.config.file.as_deref().map_or(Origin::Defaults, Origin::file);
             let diagnostic =
                 Diagnostic::whole(origin, format!("cannot be opened: {error}"), log_writer::open_help(path));
             let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
-            report.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
+            findings.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
         }
     }
 
-    fn check_list(&self, list: &PolicySource, config: &Config, report: &mut Report) {
+    fn check_list(&self, list: &PolicySource, config: &Config, findings: &mut Findings) {
         match list::load(list) {
             Ok(policy) => {
-                report.add(self.severity(), policy.lints(SystemTime::now(), Some(config)));
-                report.files.push((list.to_string(), summary(&policy)));
+                findings.add(self.severity(), policy.lints(SystemTime::now(), Some(config)));
+                findings.files.push((list.to_string(), summary(&policy)));
             }
-            Err(diagnostics) => report.add(Severity::Error, diagnostics),
+            Err(diagnostics) => findings.add(Severity::Error, diagnostics),
         }
     }
 
-    /// Of what only looks wrong.
+    /// Of warnings.
     fn severity(&self) -> Severity {
         if self.strict { Severity::Error } else { Severity::Warning }
     }
 }
 
-impl Report {
+impl Findings {
     fn add(&mut self, severity: Severity, diagnostics: Vec<Diagnostic>) {
         self.diagnostics.extend(diagnostics.into_iter().map(|diagnostic| (severity, diagnostic)));
     }
 
-    fn tell(&self) -> io::Result<()> {
+    fn print(&self) -> io::Result<()> {
         let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
         for (severity, diagnostic) in &self.diagnostics {
             writeln!(err, "{severity}: {diagnostic}")?;

@@ -8,18 +8,18 @@ use clap::Args;
 use super::log;
 use crate::demo::{self, Options};
 
-/// Play the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
+/// Run the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
 ///
-/// Exit status 0: ended by a signal, or with --check every request ended as it should; 1: something went wrong.
+/// Exit status 0: ended by a signal, or with --check every request ended as expected; 1: something went wrong.
 #[derive(Debug, Args)]
-pub(super) struct Demo {
+pub(super) struct DemoArgs {
     #[command(flatten)]
     options: Options,
 }
 
-impl Demo {
+impl DemoArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        // The connections tell the story; of the rest only what goes wrong.
+        // The connections are printed; of everything else only warnings are.
         let log = log::start("warn")?;
         let well = demo::run(&self.options);
         log.end(Duration::from_secs(1));

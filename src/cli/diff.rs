@@ -7,38 +7,38 @@ use std::time::SystemTime;
 use clap::Args;
 
 use super::list;
-use super::print::tell;
+use super::print::print_diagnostics;
 use latticegate_core::config::PolicySource;
 use latticegate_core::diagnostic::Severity;
 use latticegate_core::policy::Policy;
 use latticegate_core::policy::diff::{Change, diff};
 
-/// Say what a new access list would change: which addresses, for which names.
+/// Print what a new access list would change: which addresses, for which names.
 ///
-/// Compares what two lists decide, not how they are written: a rule that is split, moved or renamed without an
-/// effect is no difference. + is allowed by the new list only, - by the old list only.
+/// Compares what the two lists decide, not how they are written: a rule that is split, moved or renamed without effect
+/// is not a difference. + is allowed by the new list only, - by the old list only.
 ///
-/// Exit status as of diff(1): 0: no difference; 1: some; 2: a list cannot be read.
+/// Exit status as for diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]
-pub(super) struct Diff {
-    /// The list to start from: a file, or s3://bucket/key, or http:// on loopback for the one that is in force there.
+pub(super) struct DiffArgs {
+    /// The old list: a file, s3://bucket/key, or http:// on loopback.
     #[arg(value_parser = list::named)]
     old: PolicySource,
-    /// The list that would take its place, named in the same way.
+    /// The new list, in the same form.
     #[arg(value_parser = list::named)]
     new: PolicySource,
 }
 
-/// Ranges printed of one change.
+/// Ranges printed for one change.
 const MAX_RANGES: usize = 1000;
 
-impl Diff {
+impl DiffArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let lists = list::load(&self.old).and_then(|old| Ok((old, list::load(&self.new)?)));
         let (old, new) = match lists {
             Ok(lists) => lists,
             Err(diagnostics) => {
-                tell(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::from(2));
             }
         };

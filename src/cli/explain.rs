@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::print::tell;
-use super::{Source, list};
+use super::print::print_diagnostics;
+use super::{ConfigArgs, list};
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
 use crate::sys::interfaces;
@@ -21,26 +21,26 @@ use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
-/// Say what would happen to a connection, step by step, and why.
+/// Explain what would happen to a connection, step by step.
 ///
-/// Follows one connection through the code of the data path, and tells every step: which rules are passed over and
-/// why, which one decides, and with --resolve whether the name's addresses may be dialled. Nothing is connected; an
-/// access list that is configured as s3:// or http:// is fetched. What a running latticegate has in force, its admin
-/// port explains: /explain?from=IP&to=NAME.
+/// Follows one connection through the code of the data path and prints every step: which rules do not match and why,
+/// which rule decides, and with --resolve whether the addresses of the name may be dialled. No connection is made; an
+/// access list configured as s3:// or http:// is fetched. For the list that a running latticegate has in force, ask its
+/// admin port: /explain?from=IP&to=NAME.
 ///
 /// Exit status 0: allowed; 1: refused; 2: undecided, or the configuration is wrong.
 #[derive(Debug, Args)]
-pub(super) struct Explain {
+pub(super) struct ExplainArgs {
     #[command(flatten)]
-    source: Source,
-    /// Another access list than the configured one: a file, s3://bucket/key, or http:// on loopback. Without --resolve,
-    /// proxy_protocol.trusted is not needed then.
+    config: ConfigArgs,
+    /// Use this access list instead of the configured one: a file, s3://bucket/key, or http:// on loopback. Unless
+    /// --resolve is given, proxy_protocol.trusted is then not required.
     #[arg(long, value_name = "LIST", value_parser = list::named)]
     policy: Option<PolicySource>,
-    /// The client's address, as the PROXY header would tell it.
+    /// The client's address, as in the PROXY header.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// The name that the client asks for.
+    /// The name that the client requests.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
     /// The port that the client connects to; it selects the listener.
@@ -49,18 +49,18 @@ pub(super) struct Explain {
     /// The VPC endpoint that the client comes through (PrivateLink).
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
-    /// What the client sends, as recorded: PROXY header, ClientHello or request head. What it says goes before --from,
-    /// --via and --to.
+    /// A recording of what the client sends: PROXY header, ClientHello or request head. What it contains takes precedence
+    /// over --from, --via and --to.
     #[arg(long, value_name = "FILE")]
     hello: Option<PathBuf>,
-    /// Ask the configured resolver for the name, and the destination guard about each address.
+    /// Resolve the name with the configured resolver, and check each address with the destination guard.
     #[arg(long)]
     resolve: bool,
 }
 
-impl Explain {
+impl ExplainArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        // 1 would say that the connection is refused.
+        // 1 would mean that the connection is refused.
         self.answer().or_else(|error| {
             writeln!(io::stderr(), "error: {error:#}")?;
             Ok(ExitCode::from(2))
@@ -68,8 +68,8 @@ impl Explain {
     }
 
     fn answer(&self) -> anyhow::Result<ExitCode> {
-        let file = self.source.config.as_deref();
-        // A list to look at is enough to ask it; whose addresses are no destinations, only the whole configuration says.
+        let file = self.config.file.as_deref();
+        // The list alone is enough, unless addresses are to be checked: for that the whole configuration is needed.
         let config = match &self.policy {
             Some(_) if !self.resolve => files::configuration_for_list(file, files::environment()),
             _ => files::configuration(file, files::environment()),
@@ -79,16 +79,16 @@ impl Explain {
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
-                tell(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::from(2));
             }
         };
-        let mut story = self.ask(&policy, &config)?;
-        if self.resolve && story.verdict == Some(Conclusion::Allowed) {
-            self.resolve(&config, &mut story)?;
+        let mut explanation = self.ask(&policy, &config)?;
+        if self.resolve && explanation.verdict == Some(Conclusion::Allowed) {
+            self.resolve(&config, &mut explanation)?;
         }
-        write!(io::stdout().lock(), "{story}")?;
-        Ok(match story.verdict {
+        write!(io::stdout().lock(), "{explanation}")?;
+        Ok(match explanation.verdict {
             Some(Conclusion::Allowed) => ExitCode::SUCCESS,
             Some(Conclusion::Refused(_)) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
@@ -125,8 +125,8 @@ impl Explain {
         Ok(found)
     }
 
-    fn resolve(&self, config: &Config, story: &mut Explanation) -> anyhow::Result<()> {
-        let Some(name) = story.target.clone() else { return Ok(()) };
+    fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
+        let Some(name) = explanation.target.clone() else { return Ok(()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
@@ -135,7 +135,7 @@ impl Explain {
             Ok(found) => {
                 let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
                 let text = format!("{} by {server}, for {} s", list.join(", "), found.ttl.as_secs());
-                story.step("resolve", text);
+                explanation.step("resolve", text);
                 let mut listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
                 listeners.extend([config.health, config.admin]);
                 let reach = DestinationGuard::new(
@@ -145,15 +145,15 @@ impl Explain {
                     interfaces::own_addresses(),
                     server,
                 );
-                story.addresses(&found.addresses, self.listener(config)?.upstream_port, &reach);
+                explanation.addresses(&found.addresses, self.listener(config)?.upstream_port, &reach);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");
-                story.unresolved(why, Conclusion::Refused(RefuseReason::NameUnknown));
+                explanation.unresolved(why, Conclusion::Refused(RefuseReason::NameUnknown));
             }
             Err(error) => {
                 let why = format!("{server} did not answer: {error:?}");
-                story.unresolved(why, Conclusion::Undecided("the resolver did not answer"));
+                explanation.unresolved(why, Conclusion::Undecided("the resolver did not answer"));
             }
         }
         Ok(())

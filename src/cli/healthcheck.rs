@@ -1,4 +1,4 @@
-//! `latticegate healthcheck`: the question that a container's health check asks of the process beside it.
+//! `latticegate healthcheck`: whether the running process is ready, for a container's health check.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,37 +9,37 @@ use std::time::Duration;
 use clap::Args;
 use socket2::{Domain, Socket, Type};
 
-use super::Source;
+use super::ConfigArgs;
 use crate::sys::files;
-use crate::web::health_socket::{self, Running};
+use crate::web::health_socket::{self, RunningProcess};
 
 /// Ask the running latticegate whether it is ready, for a container's health check.
 ///
-/// Asks the process that this user, or root, runs on this machine with the same path of a configuration file; what
-/// stands in that file by now does not matter. Where there is none that can be found so, or several, it asks
-/// health.bind of that configuration, path /readyz; of several whose file cannot be read, all have to be ready.
+/// Asks the process that this user or root runs on this machine with the same configuration path; what that file
+/// contains by now does not matter. If no such process is found, or several are, it requests /readyz from health.bind of
+/// that configuration. If several are found and the file cannot be read, all of them have to be ready.
 ///
 /// Exit status 0: ready; 1: not ready, or no answer within two seconds.
 #[derive(Debug, Args)]
-pub(super) struct Healthcheck {
+pub(super) struct HealthcheckArgs {
     #[command(flatten)]
-    source: Source,
+    config: ConfigArgs,
 }
 
 /// For connect, and for each read: below the 5 s that ECS and Docker wait.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// No answer of ours is longer.
+/// No response of the health port is longer.
 const MAX_ANSWER: u64 = 4096;
 
-impl Healthcheck {
+impl HealthcheckArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let file = self.source.config.as_deref();
+        let file = self.config.file.as_deref();
         let mut running = health_socket::running(file, PATIENCE).unwrap_or_default();
         let answer = match (running.pop(), running.is_empty()) {
             (Some(process), true) => of_process(process),
             (Some(process), false) => match files::configuration(file, files::environment()) {
                 Ok((config, _)) => of_port(file, config.health, "several processes run"),
-                // A mistake in the file is no ill health: which of them is meant is not known, so all have to be ready.
+                // A mistake in the file does not make them unhealthy. Which one is meant is unknown, so all have to be ready.
                 Err(_) => std::iter::once(process).chain(running).try_for_each(of_process),
             },
             (None, _) => of_configured_port(file),
@@ -51,11 +51,11 @@ impl Healthcheck {
 }
 
 /// Ready, or why not.
-fn of_process(process: Running) -> Result<(), String> {
-    match process.says() {
-        Ok(says) if says.starts_with("ready\n") => Ok(()),
-        Ok(says) if says.is_empty() => Err("the process ended without an answer".to_owned()),
-        Ok(says) => Err(says.trim_end().to_owned()),
+fn of_process(process: RunningProcess) -> Result<(), String> {
+    match process.readiness() {
+        Ok(text) if text.starts_with("ready\n") => Ok(()),
+        Ok(text) if text.is_empty() => Err("the process ended without an answer".to_owned()),
+        Ok(text) => Err(text.trim_end().to_owned()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(format!("the process runs, but does not answer within {} s", PATIENCE.as_secs()))
         }
@@ -63,7 +63,7 @@ fn of_process(process: Running) -> Result<(), String> {
     }
 }
 
-/// By the port that the configuration names, since the file alone leads to no process.
+/// By the configured port, since no process was found by the path.
 fn of_configured_port(file: Option<&Path>) -> Result<(), String> {
     const NONE: &str = "no process of this user runs";
     match files::configuration(file, files::environment()) {

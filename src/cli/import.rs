@@ -6,30 +6,30 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::print::tell;
+use super::print::print_diagnostics;
 use crate::sys::files;
 use latticegate_core::diagnostic::{Origin, Severity};
 use latticegate_core::policy::Policy;
 use latticegate_core::policy::import::{Include, Included, import};
 
-/// Turn an nginx allow/deny file into an access list.
+/// Convert an nginx allow/deny file into an access list.
 ///
-/// Prints the new list on standard output. Comments are kept and include is followed, from the including file's
-/// directory. What cannot be imported is a comment in the new list and is reported on standard error.
+/// Prints the new list on standard output. Comments are kept, and include is followed relative to the including file.
+/// What cannot be imported is a comment in the new list and is reported on standard error.
 ///
-/// Exit status 0: all of it was imported; 1: something was not, or the file cannot be read.
+/// Exit status 0: everything was imported; 1: something was not, or the file cannot be read.
 #[derive(Debug, Args)]
-pub(super) struct Import {
+pub(super) struct ImportArgs {
     /// The nginx file: lines such as "allow 10.0.0.0/8;" and "deny all;".
     file: PathBuf,
 }
 
-impl Import {
+impl ImportArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let text = match files::text(&self.file) {
             Ok(text) => text,
             Err(diagnostic) => {
-                tell(Severity::Error, &[diagnostic])?;
+                print_diagnostics(Severity::Error, &[diagnostic])?;
                 return Ok(ExitCode::FAILURE);
             }
         };
@@ -43,11 +43,11 @@ impl Import {
             writeln!(err, "not imported: {left_out}")?;
         }
         drop(err);
-        // Proof that what was printed is a list, and lints about it.
+        // Checks that what was printed is a valid list, and lints it.
         match Policy::parse(&imported.yaml, Origin::file("the new list")) {
-            Ok(policy) => tell(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None))?,
+            Ok(policy) => print_diagnostics(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None))?,
             Err(diagnostics) => {
-                tell(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -67,7 +67,7 @@ impl Include for FromDisk {
     }
 }
 
-/// The files that `pattern` names, seen from the directory of `from`, in the order of their names.
+/// The files that match `pattern`, relative to the directory of `from`, sorted by name.
 fn find(from: &str, pattern: &str) -> Result<Vec<Included>, String> {
     let directory = Path::new(from).parent().unwrap_or(Path::new(""));
     let pattern = directory.join(pattern);

@@ -1,4 +1,4 @@
-//! An access list for a verb to look at: a file, or fetched as `run` would fetch it.
+//! An access list named on the command line: read from a file, or fetched as `run` would fetch it.
 
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -8,7 +8,7 @@ use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
 use latticegate_core::yaml::FromScalar;
 
-/// Reads a list as an argument names it.
+/// Parses the argument that names a list.
 pub(super) fn named(text: &str) -> Result<PolicySource, String> {
     PolicySource::from_scalar(text).map_err(|error| format!("{}; {}", error.message, error.help))
 }
@@ -17,7 +17,7 @@ pub(super) fn load(from: &PolicySource) -> Result<Policy, Vec<Diagnostic>> {
     fetch(from).map_err(|error| diagnostics(from, error))
 }
 
-/// What is wrong with a source, as problems with what is configured.
+/// A source's error as diagnostics.
 pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagnostic> {
     match error {
         SourceError::Invalid(diagnostics) => diagnostics,

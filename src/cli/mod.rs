@@ -19,9 +19,9 @@ use clap::{Args, Parser, Subcommand};
 
 /// Layer-4 gate from outside into Amazon VPC Lattice.
 ///
-/// A load balancer passes connections on with a PROXY v2 header; latticegate asks its access list about the
-/// client, reads the TLS server name or the HTTP Host ahead, and relays the bytes unchanged to that name's Lattice
-/// address.
+/// A load balancer passes connections on with a PROXY v2 header; latticegate checks the client against
+/// its access list, reads the TLS server name or the HTTP Host ahead, and relays the bytes unchanged to the Lattice
+/// address of that name.
 #[derive(Debug, Parser)]
 #[command(name = "latticegate", version, max_term_width = 100)]
 pub struct Cli {
@@ -30,33 +30,33 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-// What a verb does is told at its type: a comment on the variant would take that text's place in the help.
+// The help of a verb is at its type: a comment on the variant would replace it.
 enum Verb {
-    Run(run::Run),
-    Check(check::Check),
-    Explain(explain::Explain),
-    Diff(diff::Diff),
-    Import(import::Import),
-    Healthcheck(healthcheck::Healthcheck),
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Diff(diff::DiffArgs),
+    Import(import::ImportArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
     #[cfg(feature = "demo")]
-    Demo(demo::Demo),
+    Demo(demo::DemoArgs),
 }
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-struct Source {
-    /// The configuration file. Without it the defaults hold, and the access list is
+struct ConfigArgs {
+    /// The configuration file. Without it the defaults apply, and the access list is
     /// /etc/latticegate/ipcontrol.yaml.
     ///
-    /// Every key can also be set by an environment variable, with two underscores between levels and YAML as its value:
+    /// Every key can also be set by an environment variable, with two underscores between levels and YAML as the value:
     /// LATTICEGATE_DNS__TIMEOUT=1s, LATTICEGATE_PROXY_PROTOCOL__TRUSTED='[10.0.0.0/16]',
-    /// LATTICEGATE_LISTENERS__0__UPSTREAM_PORT=8443. The environment wins.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    /// LATTICEGATE_LISTENERS__0__UPSTREAM_PORT=8443. The environment takes precedence.
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 impl Cli {
-    /// Does what was asked for; an error is one that has not been told yet.
+    /// Runs the verb. An error has not been printed yet.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Run(run) => run.run(),
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_verb_tells_its_exit_status_and_every_argument_what_it_is() {
+    fn every_verb_documents_its_exit_status_and_its_arguments() {
         let mut verbs = 0;
         for mut verb in Cli::command().get_subcommands().cloned() {
             let (name, help) = (verb.get_name().to_owned(), verb.render_long_help().to_string());

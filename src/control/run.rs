@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::signals::{Signals, StopSignals};
+use self::signals::{Reopener, Signals, StopSignals};
 use crate::control::gate::{Gate, StartError};
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::sys::blocking::{BlockingThread, Patience};
@@ -23,24 +23,24 @@ use crate::web::health_socket;
 use latticegate_core::config::{Config, LogOutput, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
 
-/// The time before the gate is there.
-pub struct Beginning {
+/// The time before the gate starts: signals are watched already.
+pub struct Startup {
     runtime: LocalRuntime,
     signals: Signals,
 }
 
-/// What a process begins with.
+/// The configuration, read and checked.
 pub struct Configured {
     pub config: Config,
     pub warnings: Vec<Diagnostic>,
-    /// The main file as it was named at the start.
+    /// The path of the main file, as given.
     file: Option<PathBuf>,
     main_file: Option<MainFile>,
-    /// That reads the main file.
+    /// Reads the main file.
     thread: BlockingThread,
 }
 
-impl Beginning {
+impl Startup {
     /// To be called before anything else: from here on no signal is missed, and none ends the process by itself.
     pub fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -51,7 +51,7 @@ impl Beginning {
         Ok(Self { runtime, signals })
     }
 
-    /// Reads the configuration. None: told to stop while it was waited for.
+    /// Reads the configuration. None: a stop signal came first.
     pub fn configure(
         &mut self,
         file: Option<PathBuf>,
@@ -71,7 +71,7 @@ impl Beginning {
         Ok(Some(configured))
     }
 
-    /// None: told to stop while it was waited for, which may be for ever.
+    /// None: a stop signal came first. Reading a file may never return.
     fn until_stopped<T>(&mut self, what: impl Display, work: impl Future<Output = T>) -> Option<T> {
         let stop: &mut StopSignals = &mut self.signals.stop;
         let mut patience = Patience::default();
@@ -89,19 +89,19 @@ impl Beginning {
 }
 
 /// Serves until SIGTERM or SIGINT and the drain that follows it.
-pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), StartError> {
+pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartError> {
     let Configured { config, file, main_file, thread, .. } = configured;
-    let Some((source, loaded)) = load_policy(&mut beginning, &config)? else { return Ok(()) };
+    let Some((source, loaded)) = load_policy(&mut startup, &config)? else { return Ok(()) };
     match socket::raise_fd_limit() {
         Ok((before, now)) if before == now => tracing::info!(now, "open files: the limit is the hard limit"),
         Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
     }
-    let Some((sink, rotation)) = open_log(&mut beginning, &config.access_log.output)? else { return Ok(()) };
-    let Beginning { runtime, signals } = beginning;
+    let Some(log) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
+    let Startup { runtime, signals } = startup;
     drop(runtime);
     let (workers, limits) = (config.workers, config.limits.clone());
-    let gate = Gate::start(config, loaded, sink)?;
+    let gate = Gate::start(config, loaded, log.sink)?;
     gate.reload_from(source, None);
     let blocked = gate.shared().metrics.blocked.clone();
     if let Some(main) = main_file {
@@ -110,9 +110,9 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
     }
     match health_socket::bind(file.as_deref()) {
         Ok(socket) => gate.spawn(health_socket::serve(socket, Arc::clone(&gate.shared().status))),
-        Err(error) => tracing::warn!("healthcheck has only the health port to ask: no Unix socket: {error}"),
+        Err(error) => tracing::warn!("healthcheck can use the health port only: no Unix socket: {error}"),
     }
-    gate.spawn(signals.rotation.run_evictions(rotation, Patience::new(blocked.rotation)));
+    gate.spawn(signals.reopen.serve(log.reopener, Patience::new(blocked.rotation)));
     for listener in gate.listeners() {
         tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
     }
@@ -131,11 +131,11 @@ pub fn run(mut beginning: Beginning, configured: Configured) -> Result<(), Start
     Ok(())
 }
 
-/// The list to start with: from its source, or from the fallback where a remote source does not answer. None: told to
-/// stop while it was on its way.
-fn load_policy(beginning: &mut Beginning, config: &Config) -> Result<Option<(SourceThread, Loaded)>, StartError> {
+/// The list to start with: from its source, or from the fallback where a remote source does not answer. None: a stop
+/// signal came first.
+fn load_policy(startup: &mut Startup, config: &Config) -> Result<Option<(SourceThread, Loaded)>, StartError> {
     let source = start_source(&config.policy)?;
-    let first = beginning.until_stopped(format_args!("the access list {}", config.policy), source.first());
+    let first = startup.until_stopped(format_args!("the access list {}", config.policy), source.first());
     match (first, &config.policy_fallback) {
         (None, _) => Ok(None),
         (Some(Ok(loaded)), _) => {
@@ -146,34 +146,38 @@ fn load_policy(beginning: &mut Beginning, config: &Config) -> Result<Option<(Sou
             tracing::warn!(fallback = %path.display(), "the access list's source does not answer: {why}");
             let fallback = start_source(&PolicySource::File(path.clone()))?;
             let what = format_args!("the access list {}", path.display());
-            let Some(loaded) = beginning.until_stopped(what, fallback.first()) else { return Ok(None) };
-            // The source's own label is not known: whatever it has, it is news.
+            let Some(loaded) = startup.until_stopped(what, fallback.first()) else { return Ok(None) };
+            // The source's own version is not known: whatever it has counts as new.
             Ok(Some((source, loaded.map_err(StartError::Policy)?)))
         }
         (Some(Err(error)), _) => Err(StartError::Policy(error)),
     }
 }
 
-/// A log and, where it is a file, what opens it anew.
-type Log = (Sink, Option<(log_writer::Rotation, BlockingThread)>);
+/// The access log, open.
+struct OpenedLog {
+    sink: Sink,
+    /// Reopens it, if it is a file.
+    reopener: Option<Reopener>,
+}
 
-/// None: told to stop while it was opened.
-fn open_log(beginning: &mut Beginning, output: &LogOutput) -> Result<Option<Log>, StartError> {
+/// None: a stop signal came first.
+fn open_log(startup: &mut Startup, output: &LogOutput) -> Result<Option<OpenedLog>, StartError> {
     let path = match output {
         LogOutput::Stdout => {
             let sink = Sink::open(output).map_err(|error| StartError::Io("cannot write to stdout".into(), error))?;
-            return Ok(Some((sink, None)));
+            return Ok(Some(OpenedLog { sink, reopener: None }));
         }
         LogOutput::File(path) => path.display(),
     };
     let (thread, to_open) = (start_thread("access-log-open")?, output.clone());
     let opened = thread.run(move || Sink::open(&to_open).map_err(|error| with_help(&to_open, error)));
-    let Some(opened) = beginning.until_stopped(format_args!("the access log {path}"), opened) else { return Ok(None) };
+    let Some(opened) = startup.until_stopped(format_args!("the access log {path}"), opened) else { return Ok(None) };
     let sink = opened
         .ok_or_else(|| panicked("opening the access log"))?
         .map_err(|error| StartError::Io(format!("cannot open access_log.output {path}"), error))?;
-    let rotation = sink.rotation().map(|rotation| (rotation, thread));
-    Ok(Some((sink, rotation)))
+    let reopener = sink.rotation().map(|log| Reopener { log, thread });
+    Ok(Some(OpenedLog { sink, reopener }))
 }
 
 fn with_help(output: &LogOutput, error: io::Error) -> io::Error {

@@ -335,6 +335,7 @@ impl Emf {
 pub struct AccessLog {
     pub format: LogFormat,
     pub output: LogOutput,
+    pub keep: LogKeep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,6 +343,16 @@ pub enum LogFormat {
     Json,
     /// The incumbent's nginx line.
     Nginx,
+}
+
+/// Which connections have a line in the log; metrics count all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogKeep {
+    All,
+    /// Those that were refused, failed or did not finish.
+    Refused,
+    /// Those, and one of so many that were relayed.
+    Sample(NonZeroU32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

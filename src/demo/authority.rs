@@ -48,7 +48,7 @@ impl Authority {
         Ok(config)
     }
 
-    /// A TLS client that trusts this authority and nobody else.
+    /// A TLS client that trusts this authority only.
     pub(super) fn client(&self) -> Result<ClientConfig, Error> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).map_err(Error::of(PART))?;

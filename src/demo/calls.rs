@@ -1,10 +1,10 @@
-//! The requests that the demo offers: what each shows, its curl command, and what must come of it.
+//! The requests that the demo offers: what each shows, its curl command, and the expected result.
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::scene::{self, Caller};
+use super::names::{self, DemoClient};
 use rustls::AlertDescription;
 
 use latticegate_core::outcome::RefuseReason;
@@ -13,7 +13,7 @@ use latticegate_core::outcome::RefuseReason;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) title: &'static str,
-    pub(super) from: From,
+    pub(super) route: Route,
     pub(super) scheme: Scheme,
     /// The name in the URL; without one the URL has an address, and the ClientHello no SNI.
     pub(super) name: Option<&'static str>,
@@ -23,11 +23,11 @@ pub(super) struct Call {
 
 /// Where a request enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Route {
     /// Through the load balancer, as this client.
-    Client(Caller),
+    LoadBalancer(DemoClient),
     /// Straight to latticegate, past the load balancer.
-    Intruder,
+    Direct,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,25 +36,25 @@ pub(super) enum Scheme {
     Http,
 }
 
-/// What comes of a request.
+/// The expected result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
     /// The service answers with this status.
     Served(u16),
     /// latticegate refuses, for this reason.
-    Refused(RefuseReason, Told),
+    Refused(RefuseReason, Rejection),
 }
 
-/// What a refused client gets to see.
+/// What a refused client receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Rejection {
     Alert(AlertDescription),
     Status(u16),
-    /// A bare close.
-    Nothing,
+    /// Closed without an answer.
+    Close,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // As RFC 8446 writes them, and curl with spaces.
@@ -63,7 +63,7 @@ impl fmt::Display for Told {
             Self::Alert(AlertDescription::MissingExtension) => f.write_str("TLS alert missing_extension"),
             Self::Alert(alert) => write!(f, "TLS alert {alert:?}"),
             Self::Status(status) => write!(f, "HTTP {status}"),
-            Self::Nothing => f.write_str("closed without a word"),
+            Self::Close => f.write_str("closed without an answer"),
         }
     }
 }
@@ -72,105 +72,105 @@ impl fmt::Display for Told {
 pub(super) const CALLS: [Call; 12] = [
     Call {
         title: "allowed, TLS: passed through, the session ends at the service",
-        from: From::Client(scene::OFFICE),
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "allowed, plain HTTP",
-        from: From::Client(scene::OFFICE),
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "signed with SigV4: not a byte of the request may change on the way",
-        from: From::Client(scene::OFFICE),
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: true,
         expect: Expect::Served(200),
     },
     Call {
         title: "signed with SigV4, plain HTTP",
-        from: From::Client(scene::OFFICE),
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: true,
         expect: Expect::Served(200),
     },
     Call {
-        title: "not signed: latticegate lets it pass, the service itself says 403",
-        from: From::Client(scene::OFFICE),
+        title: "not signed: latticegate relays it, the service itself answers 403",
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::BILLING),
+        name: Some(names::BILLING),
         signed: false,
         expect: Expect::Served(403),
     },
     Call {
         title: "allowed, through PrivateLink: the record names the VPC endpoint",
-        from: From::Client(scene::PARTNER),
+        route: Route::LoadBalancer(names::PARTNER),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
         expect: Expect::Served(200),
     },
     Call {
         title: "refused by the access list, TLS",
-        from: From::Client(scene::INTERNET),
+        route: Route::LoadBalancer(names::INTERNET),
         scheme: Scheme::Https,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
-        expect: Expect::Refused(RefuseReason::ClientDenied, Told::Alert(AlertDescription::AccessDenied)),
+        expect: Expect::Refused(RefuseReason::ClientDenied, Rejection::Alert(AlertDescription::AccessDenied)),
     },
     Call {
         title: "refused by the access list, plain HTTP",
-        from: From::Client(scene::INTERNET),
+        route: Route::LoadBalancer(names::INTERNET),
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
-        expect: Expect::Refused(RefuseReason::ClientDenied, Told::Status(403)),
+        expect: Expect::Refused(RefuseReason::ClientDenied, Rejection::Status(403)),
     },
     Call {
         title: "a name that does not exist",
-        from: From::Client(scene::OFFICE),
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Https,
-        name: Some(scene::UNKNOWN),
+        name: Some(names::UNKNOWN),
         signed: false,
-        expect: Expect::Refused(RefuseReason::NameUnknown, Told::Alert(AlertDescription::UnrecognisedName)),
+        expect: Expect::Refused(RefuseReason::NameUnknown, Rejection::Alert(AlertDescription::UnrecognisedName)),
     },
     Call {
-        title: "a forbidden destination: the name leads to the ECS task's credentials, 169.254.170.2",
-        from: From::Client(scene::OFFICE),
+        title: "a forbidden destination: the name resolves to the ECS task's credentials, 169.254.170.2",
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Http,
-        name: Some(scene::METADATA),
+        name: Some(names::METADATA),
         signed: false,
-        expect: Expect::Refused(RefuseReason::DestinationForbidden, Told::Status(403)),
+        expect: Expect::Refused(RefuseReason::DestinationForbidden, Rejection::Status(403)),
     },
     Call {
-        title: "no SNI: nobody can tell where it should go",
-        from: From::Client(scene::OFFICE),
+        title: "no SNI: the destination is unknown",
+        route: Route::LoadBalancer(names::OFFICE),
         scheme: Scheme::Https,
         name: None,
         signed: false,
-        expect: Expect::Refused(RefuseReason::SniMissing, Told::Alert(AlertDescription::MissingExtension)),
+        expect: Expect::Refused(RefuseReason::SniMissing, Rejection::Alert(AlertDescription::MissingExtension)),
     },
     Call {
-        title: "past the load balancer: only its nodes may tell who the client is",
-        from: From::Intruder,
+        title: "past the load balancer: only its nodes are trusted to send a PROXY header",
+        route: Route::Direct,
         scheme: Scheme::Http,
-        name: Some(scene::ORDERS),
+        name: Some(names::ORDERS),
         signed: false,
-        expect: Expect::Refused(RefuseReason::UntrustedPeer, Told::Nothing),
+        expect: Expect::Refused(RefuseReason::UntrustedPeer, Rejection::Close),
     },
 ];
 
 /// The front ports of one client of the load balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Doors {
+pub(super) struct PortPair {
     pub(super) tls: SocketAddr,
     pub(super) http: SocketAddr,
 }
@@ -178,24 +178,24 @@ pub(super) struct Doors {
 /// Where everything listens.
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
-    pub(super) fronts: Vec<(Caller, Doors)>,
+    pub(super) fronts: Vec<(DemoClient, PortPair)>,
     /// latticegate's own listeners.
-    pub(super) gate: Doors,
+    pub(super) gate: PortPair,
 }
 
 impl Addresses {
     /// The address that a call connects to.
     pub(super) fn entrance(&self, call: &Call) -> SocketAddr {
-        let doors = match call.from {
-            From::Intruder => self.gate,
-            From::Client(caller) => {
-                let front = self.fronts.iter().find(|(front, _)| *front == caller);
-                front.map_or(self.gate, |(_, doors)| *doors)
+        let ports = match call.route {
+            Route::Direct => self.gate,
+            Route::LoadBalancer(client) => {
+                let front = self.fronts.iter().find(|(front, _)| *front == client);
+                front.map_or(self.gate, |(_, ports)| *ports)
             }
         };
         match call.scheme {
-            Scheme::Https => doors.tls,
-            Scheme::Http => doors.http,
+            Scheme::Https => ports.tls,
+            Scheme::Http => ports.http,
         }
     }
 }
@@ -212,10 +212,10 @@ impl Call {
             let _ = write!(
                 command,
                 " --aws-sigv4 aws:amz:{}:{} --user {}:{} -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD'",
-                scene::REGION,
-                scene::SIGNING_NAME,
-                scene::ACCESS_KEY,
-                scene::SECRET_KEY
+                names::REGION,
+                names::SIGNING_NAME,
+                names::ACCESS_KEY,
+                names::SECRET_KEY
             );
         }
         if self.scheme == Scheme::Https {
@@ -245,12 +245,12 @@ mod tests {
     use super::*;
 
     fn addresses() -> Addresses {
-        let doors = |tls, http| Doors {
+        let ports = |tls, http| PortPair {
             tls: SocketAddr::from(([127, 0, 0, 1], tls)),
             http: SocketAddr::from(([127, 0, 0, 1], http)),
         };
-        let fronts = scene::CALLERS.map(|caller| (caller, doors(caller.tls_port, caller.http_port)));
-        Addresses { fronts: fronts.to_vec(), gate: doors(1443, 1080) }
+        let fronts = names::CLIENTS.map(|client| (client, ports(client.tls_port, client.http_port)));
+        Addresses { fronts: fronts.to_vec(), gate: ports(1443, 1080) }
     }
 
     #[test]
@@ -258,11 +258,11 @@ mod tests {
         let addresses = addresses();
         for call in CALLS {
             let port = addresses.entrance(&call).port();
-            let expected = match (call.from, call.scheme) {
-                (From::Intruder, Scheme::Https) => 1443,
-                (From::Intruder, Scheme::Http) => 1080,
-                (From::Client(caller), Scheme::Https) => caller.tls_port,
-                (From::Client(caller), Scheme::Http) => caller.http_port,
+            let expected = match (call.route, call.scheme) {
+                (Route::Direct, Scheme::Https) => 1443,
+                (Route::Direct, Scheme::Http) => 1080,
+                (Route::LoadBalancer(client), Scheme::Https) => client.tls_port,
+                (Route::LoadBalancer(client), Scheme::Http) => client.http_port,
             };
             assert_eq!(port, expected, "{}", call.title);
         }

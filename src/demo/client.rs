@@ -1,4 +1,4 @@
-//! A client just good enough to try the demo's requests without curl: one GET over one connection.
+//! A minimal client for the demo's requests, without curl: one GET over one connection.
 
 use std::io;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use tokio_rustls::TlsConnector;
 
 use super::calls::{Addresses, Call, Scheme};
 use super::lattice::{EXPORTER_LABEL, EXPORTER_LINE, hex};
-use super::{scene, sigv4};
+use super::{names, sigv4};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any answer of the demo.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// What the client got to see.
+/// What the client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Observed {
     Http {
         status: u16,
         body: String,
@@ -28,38 +28,38 @@ pub(super) enum Answer {
         end_to_end: Option<bool>,
     },
     Alert(AlertDescription),
-    /// Closed without a word, in good order: a reset is none.
+    /// Closed without an answer, in good order: a reset is not.
     Closed,
-    Odd(String),
+    Unexpected(String),
 }
 
 /// Makes one call and waits for all of its answer.
-pub(super) async fn make(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> Answer {
+pub(super) async fn make(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> Observed {
     match tokio::time::timeout(DEADLINE, exchange(call, addresses, tls)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => failed(&error),
-        Err(_) => Answer::Odd(format!("no answer within {} s", DEADLINE.as_secs())),
+        Err(_) => Observed::Unexpected(format!("no answer within {} s", DEADLINE.as_secs())),
     }
 }
 
-async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> io::Result<Answer> {
+async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> io::Result<Observed> {
     let entrance = addresses.entrance(call);
     let stream = TcpStream::connect(entrance).await?;
-    // An address as server name goes unsent: that is the call without SNI.
+    // An address is not sent as server name: that is the call without SNI.
     let (server_name, host) = match call.name {
         Some(name) => (ServerName::try_from(name).map_err(io::Error::other)?, name.to_owned()),
         None => (ServerName::from(entrance.ip()), entrance.to_string()),
     };
     let request = request(&host, call.signed)?;
     match call.scheme {
-        Scheme::Http => speak(stream, &request).await,
+        Scheme::Http => send(stream, &request).await,
         Scheme::Https => {
             let stream = TlsConnector::from(tls).connect(server_name, stream).await?;
             let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None);
             let exporter = exporter.map_err(io::Error::other)?;
-            let mut answer = speak(stream, &request).await?;
-            if let Answer::Http { body, end_to_end, .. } = &mut answer {
-                *end_to_end = Some(told_exporter(body) == Some(&hex(&exporter)));
+            let mut answer = send(stream, &request).await?;
+            if let Observed::Http { body, end_to_end, .. } = &mut answer {
+                *end_to_end = Some(exporter_in(body) == Some(&hex(&exporter)));
             }
             Ok(answer)
         }
@@ -69,7 +69,7 @@ async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) ->
 fn request(host: &str, signed: bool) -> io::Result<String> {
     let mut request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if signed {
-        let fields = sigv4::fields("GET", host, "/", SystemTime::now(), scene::SECRET_KEY)
+        let fields = sigv4::fields("GET", host, "/", SystemTime::now(), names::SECRET_KEY)
             .ok_or_else(|| io::Error::other("the request cannot be signed"))?;
         for (name, value) in fields {
             request.extend([&name, ": ", &value, "\r\n"]);
@@ -79,7 +79,7 @@ fn request(host: &str, signed: bool) -> io::Result<String> {
     Ok(request)
 }
 
-async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Answer> {
+async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Observed> {
     // A refusal may come, and the connection be gone, before all is sent; what matters is what can be read.
     let sent = async {
         stream.write_all(request.as_bytes()).await?;
@@ -90,33 +90,33 @@ async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -
     let read = (&mut stream).take(MAX_ANSWER).read_to_end(&mut bytes).await;
     if bytes.is_empty() {
         sent.and(read.map(|_| ()))?;
-        return Ok(Answer::Closed);
+        return Ok(Observed::Closed);
     }
     Ok(parse(&bytes))
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+fn parse(bytes: &[u8]) -> Observed {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(len)) = head.parse(bytes) else {
-        return Answer::Odd(format!("no HTTP: {}", String::from_utf8_lossy(bytes).escape_debug()));
+        return Observed::Unexpected(format!("no HTTP: {}", String::from_utf8_lossy(bytes).escape_debug()));
     };
     let body = String::from_utf8_lossy(bytes.get(len..).unwrap_or_default()).into_owned();
-    Answer::Http { status: head.code.unwrap_or_default(), body, end_to_end: None }
+    Observed::Http { status: head.code.unwrap_or_default(), body, end_to_end: None }
 }
 
-fn told_exporter(body: &str) -> Option<&str> {
+fn exporter_in(body: &str) -> Option<&str> {
     body.lines().find_map(|line| line.trim().strip_prefix(EXPORTER_LINE).map(str::trim))
 }
 
-/// An error of TCP or TLS as what it means to the client.
-fn failed(error: &io::Error) -> Answer {
+/// What an error of TCP or TLS means to the client.
+fn failed(error: &io::Error) -> Observed {
     match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::AlertReceived(alert)) => Answer::Alert(*alert),
-        Some(other) => Answer::Odd(other.to_string()),
+        Some(rustls::Error::AlertReceived(alert)) => Observed::Alert(*alert),
+        Some(other) => Observed::Unexpected(other.to_string()),
         None => match error.kind() {
-            io::ErrorKind::UnexpectedEof => Answer::Closed,
-            _ => Answer::Odd(error.to_string()),
+            io::ErrorKind::UnexpectedEof => Observed::Closed,
+            _ => Observed::Unexpected(error.to_string()),
         },
     }
 }
@@ -128,13 +128,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::authority::Authority;
-    use super::super::calls::{CALLS, Doors, Expect};
+    use super::super::calls::{CALLS, Expect, PortPair};
     use super::super::lattice::Lattice;
     use super::*;
 
     fn straight_to(tls: SocketAddr, http: SocketAddr) -> Addresses {
-        let doors = Doors { tls, http };
-        Addresses { fronts: scene::CALLERS.map(|caller| (caller, doors)).to_vec(), gate: doors }
+        let ports = PortPair { tls, http };
+        Addresses { fronts: names::CLIENTS.map(|client| (client, ports)).to_vec(), gate: ports }
     }
 
     /// The calls that a service answers, made to the services themselves.
@@ -148,7 +148,7 @@ mod tests {
         for call in &CALLS {
             let Expect::Served(expected) = call.expect else { continue };
             let answer = make(call, &addresses, Arc::clone(&tls)).await;
-            let Answer::Http { status, body, end_to_end } = &answer else { panic!("{}: {answer:?}", call.title) };
+            let Observed::Http { status, body, end_to_end } = &answer else { panic!("{}: {answer:?}", call.title) };
             assert_eq!(*status, expected, "{}: {body}", call.title);
             assert_eq!(*end_to_end, (call.scheme == Scheme::Https).then_some(true), "{}: {body}", call.title);
             assert!(body.contains(call.name.unwrap()), "{body}");
@@ -161,11 +161,11 @@ mod tests {
 
     /// A proxy that ended TLS itself would hold two sessions, and the exporter values would differ.
     #[tokio::test]
-    async fn terminated_tls_is_seen() {
+    async fn terminated_tls_is_detected() {
         let authority = Authority::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&[scene::ORDERS]).unwrap()));
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&[names::ORDERS]).unwrap()));
         let middle = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             let mut stream = acceptor.accept(stream).await.unwrap();
@@ -176,18 +176,18 @@ mod tests {
         });
         let tls = Arc::new(authority.client().unwrap());
         let answer = make(&CALLS[0], &straight_to(address, address), tls).await;
-        assert!(matches!(answer, Answer::Http { status: 200, end_to_end: Some(false), .. }), "{answer:?}");
+        assert!(matches!(answer, Observed::Http { status: 200, end_to_end: Some(false), .. }), "{answer:?}");
         middle.await.unwrap();
     }
 
     #[tokio::test]
-    async fn alert_close_and_silence_are_told_apart() {
+    async fn alert_and_close_are_distinguished() {
         let authority = Authority::new().unwrap();
         let tls = Arc::new(authority.client().unwrap());
         let no_sni = CALLS.iter().find(|call| call.name.is_none()).unwrap();
         for (reply, expected) in [
-            (&[0x15, 3, 3, 0, 2, 2, 112][..], Answer::Alert(AlertDescription::UnrecognisedName)),
-            (&[][..], Answer::Closed),
+            (&[0x15, 3, 3, 0, 2, 2, 112][..], Observed::Alert(AlertDescription::UnrecognisedName)),
+            (&[][..], Observed::Closed),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// The incumbent's list, with a line to try.
+/// The list of AWS's guidance, with a line to try.
 const IPCONTROL: &str = "\
-# Who may come in. First match wins; nothing matches = deny.
+# Who may come in. The first match decides; no match = deny.
 rules:
   - allow: 192.168.0.0/16
   - allow: 172.16.0.0/12
   - allow: 10.0.0.0/8
-  # Take the # away to let the demo's client on the internet in:
+  # Uncomment to let the demo's client on the internet in:
   # - allow: 203.0.113.9
   - deny: all
 ";

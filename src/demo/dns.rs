@@ -1,6 +1,6 @@
 //! Stand-in for the VPC's resolver, on UDP and TCP: the demo's private hosted zone, NXDOMAIN for the rest.
 //!
-//! It answers as a recursive resolver does, the whole CNAME chain in one message, and counts what it was asked.
+//! It answers as a recursive resolver does, the whole CNAME chain in one message, and counts the queries.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +18,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::scene;
+use super::names;
 
 /// Lattice's own names have a TTL of about this.
 const TTL: u32 = 60;
@@ -26,13 +26,13 @@ const TTL: u32 = 60;
 const MAX_CHAIN: usize = 8;
 
 /// A running resolver; it ends when dropped.
-pub(super) struct Dns {
+pub(super) struct DnsServer {
     pub(super) address: SocketAddr,
     queries: Arc<AtomicU64>,
     _server: Server<Zone>,
 }
 
-impl Dns {
+impl DnsServer {
     pub(super) async fn start() -> io::Result<Self> {
         let (udp, tcp) = bind_both().await?;
         let address = udp.local_addr()?;
@@ -43,7 +43,7 @@ impl Dns {
         Ok(Self { address, queries, _server: server })
     }
 
-    /// Questions asked so far, A and AAAA each for itself.
+    /// Queries so far; A and AAAA count separately.
     pub(super) fn queries(&self) -> u64 {
         self.queries.load(Ordering::Relaxed)
     }
@@ -62,14 +62,14 @@ async fn bind_both() -> io::Result<(UdpSocket, TcpListener)> {
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
-/// What a name leads to.
-enum Target {
+/// What the zone has for a name.
+enum ZoneData {
     Alias(Name),
     Address(Ipv4Addr),
 }
 
 struct Zone {
-    names: HashMap<Name, Target>,
+    names: HashMap<Name, ZoneData>,
     /// Sent along with an empty answer: how long its emptiness may be remembered.
     soa: Record,
     queries: Arc<AtomicU64>,
@@ -78,32 +78,32 @@ struct Zone {
 impl Zone {
     fn new(queries: Arc<AtomicU64>) -> io::Result<Self> {
         let mut names = HashMap::new();
-        for service in [scene::ORDERS, scene::BILLING] {
+        for service in [names::ORDERS, names::BILLING] {
             let label = service.split('.').next().unwrap_or(service);
-            let lattice = format!("{label}-0a1b2c3d4e5f67890.7d67968.vpc-lattice-svcs.{}.on.aws", scene::REGION);
-            let IpAddr::V4(address) = scene::LATTICE else {
+            let lattice = format!("{label}-0a1b2c3d4e5f67890.7d67968.vpc-lattice-svcs.{}.on.aws", names::REGION);
+            let IpAddr::V4(address) = names::LATTICE else {
                 return Err(io::Error::other("the Lattice stand-in's address is IPv4"));
             };
-            names.insert(name(service)?, Target::Alias(name(&lattice)?));
-            names.insert(name(&lattice)?, Target::Address(address));
+            names.insert(name(service)?, ZoneData::Alias(name(&lattice)?));
+            names.insert(name(&lattice)?, ZoneData::Address(address));
         }
-        names.insert(name(scene::METADATA)?, Target::Address(scene::TASK_METADATA));
+        names.insert(name(names::METADATA)?, ZoneData::Address(names::TASK_METADATA));
         let zone = name("example.com")?;
         let soa = SOA::new(name("ns.example.com")?, name("hostmaster.example.com")?, 1, 7200, 900, 1_209_600, TTL);
         Ok(Self { names, soa: Record::from_rdata(zone, TTL, RData::SOA(soa)), queries })
     }
 
-    /// The records for a question; none where the name exists but has nothing of this type.
+    /// The records for a query; empty where the name exists but has none of this type, None where it does not exist.
     fn answer(&self, asked: &Name, kind: RecordType) -> Option<Vec<Record>> {
         let mut records = Vec::new();
         let mut owner = asked.clone();
         for _ in 0..MAX_CHAIN {
             match self.names.get(&owner)? {
-                Target::Alias(next) => {
+                ZoneData::Alias(next) => {
                     records.push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(next.clone()))));
                     owner = next.clone();
                 }
-                Target::Address(address) => {
+                ZoneData::Address(address) => {
                     if kind == RecordType::A {
                         records.push(Record::from_rdata(owner, TTL, RData::A((*address).into())));
                     }
@@ -143,7 +143,7 @@ impl RequestHandler for Zone {
         let failed = ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() });
         let response =
             MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], authority, []);
-        // An asker that has gone is no failure of ours.
+        // That the client has gone is no failure of the server.
         reply.send_response(response).await.unwrap_or(failed)
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         message.to_vec().unwrap()
     }
 
-    async fn ask(dns: &Dns, text: &str, kind: RecordType) -> Message {
+    async fn ask(dns: &DnsServer, text: &str, kind: RecordType) -> Message {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.send_to(&question(text, kind), dns.address).await.unwrap();
         let mut answer = [0; 512];
@@ -180,8 +180,8 @@ mod tests {
 
     #[tokio::test]
     async fn service_name_is_an_alias_of_a_lattice_name() {
-        let dns = Dns::start().await.unwrap();
-        for asked in [scene::ORDERS, "ORDERS.example.COM", scene::BILLING] {
+        let dns = DnsServer::start().await.unwrap();
+        for asked in [names::ORDERS, "ORDERS.example.COM", names::BILLING] {
             let answer = ask(&dns, asked, RecordType::A).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
             let data = data(&answer);
@@ -194,21 +194,21 @@ mod tests {
 
     #[tokio::test]
     async fn no_ipv6_is_an_empty_answer_and_no_name_is_nxdomain() {
-        let dns = Dns::start().await.unwrap();
-        let empty = ask(&dns, scene::METADATA, RecordType::AAAA).await;
+        let dns = DnsServer::start().await.unwrap();
+        let empty = ask(&dns, names::METADATA, RecordType::AAAA).await;
         assert_eq!((empty.metadata.response_code, empty.answers.len()), (ResponseCode::NoError, 0));
         assert_eq!(empty.authorities.len(), 1);
-        assert_eq!(data(&ask(&dns, scene::METADATA, RecordType::A).await), ["169.254.170.2"]);
-        let unknown = ask(&dns, scene::UNKNOWN, RecordType::A).await;
+        assert_eq!(data(&ask(&dns, names::METADATA, RecordType::A).await), ["169.254.170.2"]);
+        let unknown = ask(&dns, names::UNKNOWN, RecordType::A).await;
         assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(unknown.authorities.len(), 1);
     }
 
     #[tokio::test]
     async fn answers_over_tcp_too() {
-        let dns = Dns::start().await.unwrap();
+        let dns = DnsServer::start().await.unwrap();
         let mut stream = TcpStream::connect(dns.address).await.unwrap();
-        let question = question(scene::ORDERS, RecordType::A);
+        let question = question(names::ORDERS, RecordType::A);
         stream.write_u16(u16::try_from(question.len()).unwrap()).await.unwrap();
         stream.write_all(&question).await.unwrap();
         let len = timeout(SECOND, stream.read_u16()).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! latticegate itself in the demo: the real one, on threads of its own, its access log read back as it is written.
+//! latticegate itself in the demo: the real one, on its own threads, with its access log read back as it is written.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::calls::Doors;
-use super::seen::Seen;
-use super::{Error, scene};
-use crate::control::gate::{Gate, StartError, Stop};
+use super::calls::PortPair;
+use super::log_line::LogLine;
+use super::{Error, names};
+use crate::control::gate::{Gate, StartError, StopRequest};
 use crate::reload::{Loaded, ReloadEvent, SourceError, SourceThread};
 use crate::sys::blocking;
 use crate::sys::files;
@@ -20,31 +20,31 @@ use latticegate_core::diagnostic::Diagnostic;
 const PART: &str = "latticegate";
 
 /// The gate while it serves.
-pub(super) struct Running {
-    pub(super) doors: Doors,
+pub(super) struct RunningGate {
+    pub(super) ports: PortPair,
     pub(super) admin: SocketAddr,
-    /// What becomes of the access list while the user edits it.
+    /// Changes of the access list as the user edits it.
     pub(super) lists: mpsc::UnboundedReceiver<ReloadEvent>,
-    stop: mpsc::UnboundedSender<Stop>,
-    /// How it ended; nothing where it panicked.
+    stop: mpsc::UnboundedSender<StopRequest>,
+    /// How it ended; the sender is dropped if it panicked.
     ended: oneshot::Receiver<Result<(), StartError>>,
 }
 
-/// Starts the gate by its configuration file; its records come out of the receiver.
-pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedReceiver<Seen>), Error> {
-    // The environment is left alone: a variable meant for the real one must not turn the demo.
+/// Starts the gate by its configuration file; its access log comes out of the receiver.
+pub(super) async fn start(config: &Path) -> Result<(RunningGate, mpsc::UnboundedReceiver<LogLine>), Error> {
+    // The environment is left alone: a variable meant for the real one must not change the demo.
     let (config, _) = files::configuration(Some(config), std::iter::empty()).map_err(all).map_err(Error::of(PART))?;
     let (source, list) = first_list(&config.policy).await.map_err(Error::of("the access list"))?;
-    let (records, seen) = mpsc::unbounded_channel();
+    let (records, lines) = mpsc::unbounded_channel();
     let sink = read_back(records).map_err(Error::of(PART))?;
     let (stop, stopped) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
-    let (told, lists) = mpsc::unbounded_channel();
+    let (events, lists) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let serve = move || {
         let gate = Gate::start(config, list, sink)?;
-        gate.reload_from(source, Some(told));
-        // Nobody waits any more where the demo is ending already.
+        gate.reload_from(source, Some(events));
+        // The receiver is gone if the demo is ending already.
         let _ = ready.send(describe(&gate));
         gate.run(stopped)
     };
@@ -52,8 +52,8 @@ pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedRece
     blocking::spawn("latticegate", thread).map_err(Error::of(PART))?;
     match started.await {
         Ok(described) => {
-            let (doors, admin) = described.map_err(Error::of(PART))?;
-            Ok((Running { doors, admin, lists, stop, ended }, seen))
+            let (ports, admin) = described.map_err(Error::of(PART))?;
+            Ok((RunningGate { ports, admin, lists, stop, ended }, lines))
         }
         Err(_) => Err(match ended.await {
             Ok(Ok(())) => Error::of(PART)("it ended at once"),
@@ -63,11 +63,11 @@ pub(super) async fn start(config: &Path) -> Result<(Running, mpsc::UnboundedRece
     }
 }
 
-impl Running {
+impl RunningGate {
     /// Lets live connections end by themselves for the two seconds that the configuration grants.
     pub(super) fn stop(&self) {
-        // Gone already: then there is nothing to stop.
-        let _ = self.stop.send(Stop::Drain);
+        // It may have ended already.
+        let _ = self.stop.send(StopRequest::Drain);
     }
 
     pub(super) async fn ended(self) -> Result<(), Error> {
@@ -77,7 +77,7 @@ impl Running {
 
 /// The configuration that the demo runs with, as a file that a reader can look at.
 pub(super) fn config_yaml(dns: SocketAddr, upstream_tls: u16, upstream_http: u16) -> String {
-    let (node, network) = (scene::NODE, scene::LATTICE_NETWORK);
+    let (node, network) = (names::NODE, names::LATTICE_NETWORK);
     format!(
         "\
 # What this demo runs latticegate with; port 0 is any free port. Made anew at each start.
@@ -95,13 +95,13 @@ admin: {{ bind: \"127.0.0.1:0\" }}
     )
 }
 
-fn describe(gate: &Gate) -> io::Result<(Doors, SocketAddr)> {
+fn describe(gate: &Gate) -> io::Result<(PortPair, SocketAddr)> {
     let of = |protocol| {
         let listener = gate.listeners().iter().find(|listener| listener.protocol == protocol);
         listener.map(|listener| listener.bind).ok_or(io::ErrorKind::NotFound)
     };
-    let doors = Doors { tls: of(Protocol::Tls)?, http: of(Protocol::Http)? };
-    Ok((doors, gate.admin_address()))
+    let ports = PortPair { tls: of(Protocol::Tls)?, http: of(Protocol::Http)? };
+    Ok((ports, gate.admin_address()))
 }
 
 async fn first_list(from: &PolicySource) -> Result<(SourceThread, Loaded), SourceError> {
@@ -110,16 +110,16 @@ async fn first_list(from: &PolicySource) -> Result<(SourceThread, Loaded), Sourc
     Ok((source, list))
 }
 
-/// A sink for the access log that hands each line on as what it tells.
-fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
+/// A sink for the access log that parses each line and passes it on.
+fn read_back(records: mpsc::UnboundedSender<LogLine>) -> io::Result<Sink> {
     let (sink, pieces) = std::sync::mpsc::channel::<Vec<u8>>();
     blocking::spawn("demo-log", move || {
         for piece in pieces {
             for line in piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                match Seen::read(line) {
-                    Ok(seen) => {
-                        // Nobody reads any more where the demo is ending.
-                        let _ = records.send(seen);
+                match LogLine::read(line) {
+                    Ok(line) => {
+                        // The receiver is gone if the demo is ending.
+                        let _ = records.send(line);
                     }
                     Err(error) => tracing::warn!(%error, "the demo cannot read a line of the access log"),
                 }
@@ -129,7 +129,7 @@ fn read_back(records: mpsc::UnboundedSender<Seen>) -> io::Result<Sink> {
     Ok(Sink::Channel(sink))
 }
 
-/// All problems of a file, one a line.
+/// All diagnostics of a file, one per line.
 fn all(diagnostics: Vec<Diagnostic>) -> String {
     diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,6 @@
 //! Stand-in for VPC Lattice: two services behind one address, HTTPS and HTTP, one of them for signed requests only.
 //!
-//! An answer says what the service saw, so that a reader can tell that latticegate changed nothing on the way.
+//! An answer says what the service saw, which shows that latticegate changed nothing on the way.
 
 use std::fmt::Write as _;
 use std::io;
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
 use super::sigv4::{self, Signable};
-use super::{Error, scene};
+use super::{Error, names};
 
 /// RFC 5705 label; private labels begin with EXPERIMENTAL.
 pub(super) const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL latticegate demo";
@@ -42,9 +42,9 @@ pub(super) struct Lattice {
 
 impl Lattice {
     pub(super) async fn start(authority: &Authority) -> Result<Self, Error> {
-        let acceptor = TlsAcceptor::from(Arc::new(authority.server(&[scene::ORDERS, scene::BILLING])?));
-        let tls = TcpListener::bind((scene::LATTICE, 0)).await.map_err(Error::of(PART))?;
-        let http = TcpListener::bind((scene::LATTICE, 0)).await.map_err(Error::of(PART))?;
+        let acceptor = TlsAcceptor::from(Arc::new(authority.server(&[names::ORDERS, names::BILLING])?));
+        let tls = TcpListener::bind((names::LATTICE, 0)).await.map_err(Error::of(PART))?;
+        let http = TcpListener::bind((names::LATTICE, 0)).await.map_err(Error::of(PART))?;
         let (tls_address, http_address) =
             (tls.local_addr().map_err(Error::of(PART))?, http.local_addr().map_err(Error::of(PART))?);
         let connections = Arc::new(AtomicU64::new(0));
@@ -67,7 +67,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Arc
             Ok((stream, from)) => {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let tls = tls.clone();
-                tasks.spawn(async move { converse(stream, from, tls).await });
+                tasks.spawn(async move { serve_connection(stream, from, tls).await });
             }
             // Out of descriptors, most likely: wait until some are free instead of spinning.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -76,26 +76,26 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Arc
     }
 }
 
-/// One connection; a client that breaks off or speaks no HTTP is no news here.
-async fn converse(stream: TcpStream, from: SocketAddr, tls: Option<TlsAcceptor>) -> io::Result<()> {
+/// One connection; clients that break off or do not speak HTTP are ignored.
+async fn serve_connection(stream: TcpStream, from: SocketAddr, tls: Option<TlsAcceptor>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let served = if let Some(acceptor) = tls {
         let stream = acceptor.accept(stream).await?;
-        let seen = Arc::new(Session { from, tls: Some(Tls::of(stream.get_ref().1)) });
-        let service = service_fn(move |request| answer(Arc::clone(&seen), request));
+        let info = Arc::new(ConnectionInfo { from, tls: Some(Tls::of(stream.get_ref().1)) });
+        let service = service_fn(move |request| answer(Arc::clone(&info), request));
         http.serve_connection(TokioIo::new(stream), service).await
     } else {
-        let seen = Arc::new(Session { from, tls: None });
-        let service = service_fn(move |request| answer(Arc::clone(&seen), request));
+        let info = Arc::new(ConnectionInfo { from, tls: None });
+        let service = service_fn(move |request| answer(Arc::clone(&info), request));
         http.serve_connection(TokioIo::new(stream), service).await
     };
     served.map_err(io::Error::other)
 }
 
-/// What a service knows of a connection.
-struct Session {
+/// What a service knows about a connection.
+struct ConnectionInfo {
     from: SocketAddr,
     tls: Option<Tls>,
 }
@@ -129,7 +129,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+async fn answer(info: Arc<ConnectionInfo>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (head, mut body) = request.into_parts();
     let mut received = 0;
     while let Some(frame) = body.frame().await {
@@ -143,10 +143,10 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Res
     );
 
     let (status, verdict) = match (host.as_str(), &signature) {
-        (scene::ORDERS, _) => (StatusCode::OK, "hello from orders, a service open to all who reach it"),
-        (scene::BILLING, Ok(_)) => (StatusCode::OK, "hello from billing, your signature is good"),
-        (scene::BILLING, Err(_)) => (StatusCode::FORBIDDEN, "billing takes signed requests only (said by the service)"),
-        _ => (StatusCode::NOT_FOUND, "no service of this name (said by the service)"),
+        (names::ORDERS, _) => (StatusCode::OK, "hello from orders, a service open to everyone"),
+        (names::BILLING, Ok(_)) => (StatusCode::OK, "hello from billing, your signature is good"),
+        (names::BILLING, Err(_)) => (StatusCode::FORBIDDEN, "billing takes signed requests only (the service says so)"),
+        _ => (StatusCode::NOT_FOUND, "no service of this name (the service says so)"),
     };
     let mut text = format!("{verdict}\n");
     let mut line = |name: &str, value: &str| {
@@ -154,7 +154,7 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Res
     };
     line("request", &format!("{} {path_and_query}, {received} bytes of body", head.method));
     line("host", &host);
-    match &session.tls {
+    match &info.tls {
         Some(tls) => {
             let name = tls.server_name.as_deref().unwrap_or("-");
             line("tls", &format!("{}, ended here; server name {name}", tls.version));
@@ -166,7 +166,7 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Result<Res
         Ok(covered) => line("signature", &format!("good, covers {covered}")),
         Err(error) => line("signature", &error.to_string()),
     }
-    line("came from", &format!("{} (latticegate, at layer 4)", session.from));
+    line("came from", &format!("{} (latticegate, at layer 4)", info.from));
 
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;

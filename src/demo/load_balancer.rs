@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// What one front port plays.
+/// One front port.
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     /// The client's address in the header; its port is the real one.
@@ -33,7 +33,7 @@ pub(super) async fn serve(listener: TcpListener, front: Front) {
         match listener.accept().await {
             Ok((client, from)) => {
                 let front = front.clone();
-                connections.spawn(async move { carry(client, from.port(), &front).await });
+                connections.spawn(async move { relay(client, from.port(), &front).await });
             }
             // Out of descriptors, most likely: wait until some are free instead of spinning.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -42,7 +42,7 @@ pub(super) async fn serve(listener: TcpListener, front: Front) {
     }
 }
 
-async fn carry(mut client: TcpStream, client_port: u16, front: &Front) -> io::Result<()> {
+async fn relay(mut client: TcpStream, client_port: u16, front: &Front) -> io::Result<()> {
     let socket = if front.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(front.node, 0))?;
     let mut target = socket.connect(front.target).await?;
@@ -56,7 +56,7 @@ async fn carry(mut client: TcpStream, client_port: u16, front: &Front) -> io::Re
         let up = async {
             let mut first = header;
             if from_client.read_buf(&mut first).await? > 0 {
-                // A target that no longer listens has said why on the other direction: let that arrive.
+                // A target that no longer reads has sent its answer the other way: let that arrive.
                 let _ = forward(&first, &mut from_client, &mut to_target).await;
             }
             let _ = to_target.shutdown().await;
@@ -85,7 +85,7 @@ async fn forward(
     tokio::io::copy(from, to).await
 }
 
-/// Length field of an NLB's header, as captured: the addresses and TLVs it has to tell, padded up to this.
+/// Length field of an NLB's header, as captured: its addresses and TLVs, padded up to this.
 const NLB_LENGTH: usize = 0x54;
 /// AWS's own TLV; its first value byte says what follows.
 const TLV_AWS: u8 = 0xea;
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn checksum_covers_the_whole_header() {
         let mut header = header(address("192.168.1.20:51234"), address("192.168.0.10:443"), Some("vpce-0a1b")).unwrap();
-        let told = u32::from_be_bytes(tlvs(&header, 12)[0].1.clone().try_into().unwrap());
+        let sent = u32::from_be_bytes(tlvs(&header, 12)[0].1.clone().try_into().unwrap());
         header[31..35].fill(0);
-        assert_eq!(crc32c::crc32c(&header), told);
+        assert_eq!(crc32c::crc32c(&header), sent);
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// A front port with a target that the test plays itself.
+    /// A front port with the test itself as target.
     async fn front() -> (SocketAddr, TcpListener, JoinSet<()>) {
         let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn last_words_of_a_target_that_reads_no_more_arrive() {
+    async fn an_answer_of_a_target_that_reads_no_more_arrives() {
         let (front, target, _tasks) = front().await;
         let mut client = TcpStream::connect(front).await.unwrap();
         client.write_all(b"first").await.unwrap();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_says_nothing_is_an_empty_connection() {
+    async fn a_silent_client_is_an_empty_connection() {
         let (front, target, _tasks) = front().await;
         drop(TcpStream::connect(front).await.unwrap());
         let (mut inner, _) = target.accept().await.unwrap();

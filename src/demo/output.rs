@@ -1,5 +1,5 @@
-//! What the demo prints, written by a thread of its own: the stand-ins go on, and Ctrl-C ends it, also where nobody
-//! reads. Lines that do not fit in the queue are left out; the demo is there to be looked at.
+//! What the demo prints, written by a separate thread: if its output is not read, the stand-ins go on and Ctrl-C still ends
+//! it. Lines that do not fit in the queue are dropped.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Output {
     line: Vec<u8>,
     lines: SyncSender<Vec<u8>>,
-    /// Why the thread has ended; nothing where all is written.
+    /// Why the thread has ended; the sender is dropped once everything is written.
     ended: oneshot::Receiver<io::Error>,
 }
 

@@ -1,4 +1,4 @@
-//! Ports on loopback: the ones that people remember where they are free, any others where not.
+//! Ports on loopback: the well-known ones where they are free, any others where not.
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -10,7 +10,7 @@ use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest
 use aws_sigv4::sign::v4;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap};
 
-use super::scene;
+use super::names;
 
 /// AWS refuses a request whose date is further than this from its own clock.
 const MAX_SKEW: Duration = Duration::from_secs(300);
@@ -56,17 +56,17 @@ pub(super) struct Signable<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
-/// Verifies the signature with the demo's own credentials; tells which headers it covers.
+/// Verifies the signature with the demo's own credentials; returns which headers it covers.
 pub(super) fn verify(request: Signable<'_>, now: SystemTime) -> Result<String, SignatureError> {
     let authorization = text(request.headers, AUTHORIZATION.as_str()).ok_or(SignatureError::Missing)?;
     let claim = Claim::parse(authorization).ok_or(SignatureError::Malformed)?;
     let date = text(request.headers, DATE).ok_or(SignatureError::Malformed)?;
     let time = parse_date(date).ok_or(SignatureError::Malformed)?;
-    if claim.key != scene::ACCESS_KEY {
+    if claim.key != names::ACCESS_KEY {
         return Err(SignatureError::UnknownKey);
     }
     let day = date.get(..8).unwrap_or_default();
-    if claim.scope != format!("{day}/{}/{}/aws4_request", scene::REGION, scene::SIGNING_NAME) {
+    if claim.scope != format!("{day}/{}/{}/aws4_request", names::REGION, names::SIGNING_NAME) {
         return Err(SignatureError::WrongScope);
     }
     if time.max(now).duration_since(time.min(now)).is_ok_and(|skew| skew > MAX_SKEW) {
@@ -86,7 +86,7 @@ pub(super) fn verify(request: Signable<'_>, now: SystemTime) -> Result<String, S
         (claim.covers(name.as_str()) && !added).then_some((name.as_str(), value.to_str().ok()?))
     });
     let host = text(request.headers, HOST.as_str()).ok_or(SignatureError::Malformed)?;
-    let signed = signature(request.method, host, request.path_and_query, covered, time, scene::SECRET_KEY)
+    let signed = signature(request.method, host, request.path_and_query, covered, time, names::SECRET_KEY)
         .ok_or(SignatureError::Malformed)?;
     if signed.signature == claim.signature { Ok(claim.signed.to_owned()) } else { Err(SignatureError::Mismatch) }
 }
@@ -119,11 +119,11 @@ fn signature<'a>(
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
     // The caller says what is covered; curl signs fields that the SDKs leave out.
     settings.excluded_headers = None;
-    let identity = Credentials::new(scene::ACCESS_KEY, secret, None, None, "demo").into();
+    let identity = Credentials::new(names::ACCESS_KEY, secret, None, None, "demo").into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(scene::REGION)
-        .name(scene::SIGNING_NAME)
+        .region(names::REGION)
+        .name(names::SIGNING_NAME)
         .time(time)
         .settings(settings)
         .build()
@@ -185,8 +185,8 @@ mod tests {
 
     fn signed_with(secret: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static(scene::BILLING));
-        for (name, value) in fields("GET", scene::BILLING, PATH, now(), secret).unwrap() {
+        headers.insert(HOST, HeaderValue::from_static(names::BILLING));
+        for (name, value) in fields("GET", names::BILLING, PATH, now(), secret).unwrap() {
             headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
         }
         headers
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn good_signature_tells_what_it_covers() {
-        let headers = signed_with(scene::SECRET_KEY);
+    fn good_signature_names_what_it_covers() {
+        let headers = signed_with(names::SECRET_KEY);
         assert_eq!(check(&headers).unwrap(), "host;x-amz-content-sha256;x-amz-date");
     }
 
     #[test]
-    fn every_change_of_what_is_signed_is_seen() {
-        let good = signed_with(scene::SECRET_KEY);
+    fn every_change_of_what_is_signed_is_detected() {
+        let good = signed_with(names::SECRET_KEY);
         assert_eq!(check(&signed_with("another secret")), Err(SignatureError::Mismatch));
 
         let path = Signable { method: "GET", path_and_query: "/other", headers: &good };
@@ -213,13 +213,13 @@ mod tests {
         assert_eq!(verify(method, now()), Err(SignatureError::Mismatch));
 
         let mut host = good.clone();
-        host.insert(HOST, HeaderValue::from_static(scene::ORDERS));
+        host.insert(HOST, HeaderValue::from_static(names::ORDERS));
         assert_eq!(check(&host), Err(SignatureError::Mismatch));
     }
 
     #[test]
     fn each_refusal_has_its_reason() {
-        let good = signed_with(scene::SECRET_KEY);
+        let good = signed_with(names::SECRET_KEY);
         assert_eq!(check(&HeaderMap::new()), Err(SignatureError::Missing));
 
         let later = Signable { method: "GET", path_and_query: PATH, headers: &good };

@@ -11,7 +11,12 @@ impl Scratch {
     const SIZE: usize = 64 * 1024;
 
     pub fn new() -> Self {
-        Self(RefCell::new(vec![0; Self::SIZE].into_boxed_slice()))
+        Self::with_size(Self::SIZE)
+    }
+
+    /// In bytes.
+    pub fn with_size(size: usize) -> Self {
+        Self(RefCell::new(vec![0; size].into_boxed_slice()))
     }
 
     pub fn borrow(&self) -> RefMut<'_, [u8]> {

@@ -15,7 +15,7 @@ use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
 use crate::telemetry::reporter::Reporter;
-use latticegate_core::config;
+use latticegate_core::config::{self, AccessLog};
 
 /// Everything a worker thread is started with.
 pub struct Setup {
@@ -54,7 +54,8 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
-    let log = AccessLogger::new(shared.config.access_log.format, writer, shared.clock.clone());
+    let AccessLog { format, keep, .. } = shared.config.access_log;
+    let log = AccessLogger::new(format, keep, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);

@@ -7,7 +7,7 @@ mod timestamps;
 mod json;
 mod line;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,12 +19,15 @@ use self::timestamps::Timestamps;
 use crate::sys::clock::Clock;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::record::Record;
-use latticegate_core::config::{self, LogFormat};
+use latticegate_core::config::{self, LogFormat, LogKeep};
 use latticegate_core::outcome::Outcome;
 
 /// One worker's handle of the access log.
 pub struct AccessLogger {
     format: LogFormat,
+    keep: LogKeep,
+    /// Relayed connections until the next line about one.
+    until_next: Cell<u32>,
     buffer: RefCell<Vec<u8>>,
     timestamps: Timestamps,
     clock: Clock,
@@ -41,9 +44,11 @@ impl AccessLogger {
     /// second.
     const DELAY: Duration = Duration::from_millis(100);
 
-    pub fn new(format: LogFormat, writer: Writer, clock: Clock) -> Rc<Self> {
+    pub fn new(format: LogFormat, keep: LogKeep, writer: Writer, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             format,
+            keep,
+            until_next: Cell::default(),
             buffer: RefCell::default(),
             timestamps: Timestamps::default(),
             clock,
@@ -53,6 +58,9 @@ impl AccessLogger {
     }
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
+        if !self.keeps(outcome) {
+            return;
+        }
         let mut buffer = self.buffer.borrow_mut();
         let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
@@ -73,6 +81,20 @@ impl AccessLogger {
         }
     }
 
+    /// Everything but relayed connections is kept whatever the setting. Of a sample the first is kept, and then each Nth
+    /// after it, so that a worker with little to do is seen too.
+    fn keeps(&self, outcome: Outcome) -> bool {
+        match (self.keep, outcome) {
+            (LogKeep::Refused, Outcome::Relayed(_)) => false,
+            (LogKeep::Sample(one_of), Outcome::Relayed(_)) => {
+                let left = self.until_next.get();
+                self.until_next.set(left.checked_sub(1).unwrap_or(one_of.get() - 1));
+                left == 0
+            }
+            _ => true,
+        }
+    }
+
     /// Flushes a little after each first line; never returns.
     pub async fn keep_flushing(&self) {
         loop {
@@ -85,5 +107,47 @@ impl AccessLogger {
     pub fn flush(&self) {
         let batch = std::mem::take(&mut *self.buffer.borrow_mut());
         self.writer.send(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use latticegate_core::outcome::{Close, Failure, RefuseReason, Unfinished};
+
+    use metrics::Counter;
+
+    use super::*;
+    use crate::sys::blocking::Pending;
+    use crate::telemetry::log_writer::{LineKind, Sink};
+
+    /// Which of ten relayed connections have a line, and that anything else always has.
+    fn kept(keep: LogKeep) -> Vec<usize> {
+        let (writer, _written) =
+            Writer::start(LineKind::AccessLog, Sink::Channel(channel().0), Counter::noop(), Pending::default())
+                .unwrap();
+        let log = AccessLogger::new(LogFormat::Json, keep, writer, Clock::default());
+        let relayed = (0..10).filter(|_| {
+            for other in [
+                Outcome::Refused(RefuseReason::ClientDenied),
+                Outcome::Failed(Failure::ConnectRefused),
+                Outcome::Unfinished(Unfinished::Lost),
+            ] {
+                assert!(log.keeps(other), "{other:?}");
+            }
+            log.keeps(Outcome::Relayed(Close::Done))
+        });
+        relayed.collect()
+    }
+
+    #[test]
+    fn of_relayed_connections_all_none_or_one_of_n_are_kept() {
+        assert_eq!(kept(LogKeep::All).len(), 10);
+        assert!(kept(LogKeep::Refused).is_empty());
+        for (one_of, expected) in [(1, (0..10).collect()), (3, vec![0, 3, 6, 9]), (10, vec![0]), (u32::MAX, vec![0])] {
+            let keep = LogKeep::Sample(one_of.try_into().unwrap());
+            assert_eq!(kept(keep), expected, "1 of {one_of}");
+        }
     }
 }

@@ -1,35 +1,33 @@
-//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page of them for people.
+//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page for people.
 //!
-//! It tells who connects, so it listens on loopback, and it answers browsers only under an address or `localhost`:
-//! a web site whose name is made to point here (DNS rebinding) gets nothing. Everything is read-only.
+//! It shows who connects, so it listens on loopback, and it answers browsers only under an IP address or `localhost`:
+//! a web site whose name is made to resolve to this port (DNS rebinding) gets nothing. Everything is read-only.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
 
 use super::explain::{self, Form};
+use super::response::{FullResponse, not_found, text, with_type};
+use super::server::Service;
 use super::snapshot::Snapshot;
-use super::{Body, Site, not_found, page, respond, rule_metrics, text};
+use super::{page, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
-use crate::reload::Shadow;
 use crate::telemetry::recent::RecentReader;
-use crate::telemetry::status::Status;
 
-pub struct Admin {
+pub struct AdminService {
     pub shared: Arc<Shared>,
-    pub shadow: Option<Arc<Shadow>>,
-    pub status: Arc<Status>,
     pub resolvers: ResolverFactory,
     pub recent: RecentReader,
     pub started: Instant,
 }
 
-/// On every answer of this port.
+/// On every response of this port.
 const HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("x-content-type-options"), "nosniff"),
@@ -37,52 +35,53 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-impl Site for Admin {
+impl Service for AdminService {
     const PROXY_HEADER: bool = false;
 
-    async fn answer(&self, request: &Parts, path: &str) -> Response<Body> {
+    async fn answer(&self, request: &Parts, path: &str) -> FullResponse {
         self.route(request, path).await
     }
 
-    fn complete(response: &mut Response<Body>) {
+    fn complete(response: &mut FullResponse) {
         for (name, value) in HEADERS {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
     }
 }
 
-impl Admin {
-    async fn route(&self, request: &Parts, path: &str) -> Response<Body> {
-        // Scrapers come by service names; numbers alone are no secret.
+impl AdminService {
+    async fn route(&self, request: &Parts, path: &str) -> FullResponse {
+        // Scrapers use service names, and numbers alone are no secret.
         if path != "/metrics" && !is_local_name(request) {
-            let why = "this port answers only under an IP address or localhost, against DNS rebinding\n";
+            let why =
+                "this port answers only under an IP address or localhost, as a protection against DNS rebinding\n";
             return text(StatusCode::MISDIRECTED_REQUEST, why);
         }
         let query = request.uri.query().unwrap_or_default();
         match path {
             // Prometheus text format 0.0.4.
-            "/metrics" => respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
+            "/metrics" => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
             "/status.json" => {
                 let body = format!("{:#}\n", self.snapshot().await.to_json());
-                respond(StatusCode::OK, "application/json", body)
+                with_type(StatusCode::OK, "application/json", body)
             }
             "/explain" => match self.explain(&Form::read(query)).await {
-                Ok(story) => text(StatusCode::OK, story),
+                Ok(steps) => text(StatusCode::OK, steps),
                 Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             },
             "/" => {
                 let form = Form::read(query);
-                let story = if form.is_empty() { None } else { Some(self.explain(&form).await) };
-                page::respond(&self.snapshot().await, &form, story)
+                let explained = if form.is_empty() { None } else { Some(self.explain(&form).await) };
+                page::respond(&self.snapshot().await, &form, explained)
             }
             _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics"),
         }
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.set_warnings(&self.status);
-        self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
-        let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
+        self.shared.metrics.set_warnings(&self.shared.status);
+        self.shared.metrics.ready.set(if self.shared.status.ready().is_ok() { 1.0 } else { 0.0 });
+        let shadow = self.shared.shadow.as_ref().and_then(|shadow| shadow.load());
         let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
         rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
         text
@@ -95,24 +94,24 @@ impl Admin {
     }
 
     async fn snapshot(&self) -> Snapshot {
-        /// More names than anyone reads.
+        /// Enough for a person to read.
         const NAMES: usize = 200;
         Snapshot {
             now: self.shared.clock.now(),
             uptime: Duration::from_secs(self.started.elapsed().as_secs()),
-            ready: self.status.ready(),
+            ready: self.shared.status.ready(),
             shared: Arc::clone(&self.shared),
             loaded: self.shared.policy.load(),
-            shadow: self.shadow.as_ref().and_then(|shadow| shadow.load()),
+            shadow: self.shared.shadow.as_ref().and_then(|shadow| shadow.load()),
             dns: self.resolvers.view(NAMES).await,
             recent: self.recent.read().await,
         }
     }
 }
 
-/// Whether the request names this port by something that no foreign web site can be called.
+/// Whether the request names this port by something that cannot be the name of a foreign web site.
 fn is_local_name(request: &Parts) -> bool {
-    // The host of an absolute target goes before the Host field (RFC 9112 §3.2.2).
+    // The host of an absolute target takes precedence over the Host field (RFC 9112 §3.2.2).
     let host = match request.uri.authority() {
         Some(authority) => authority.as_str(),
         None => request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! `/explain`: the story of a connection, by the list that is in force and the addresses that the resolver gives.
+//! `/explain`: what would happen to a connection, by the list that is in force and the addresses that DNS gives.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
-/// What was asked, as it was written.
+/// The query, as it was written.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     pub(super) from: String,
@@ -21,7 +21,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// What is not known here is passed over.
+    /// Unknown keys are ignored.
     pub(super) fn read(query: &str) -> Self {
         let mut form = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -52,7 +52,7 @@ pub(super) async fn answer(
     resolver: &Resolver,
 ) -> Result<String, String> {
     let from: IpAddr =
-        form.from.parse().map_err(|_| "from: not an IP address; ask like /explain?from=203.0.113.9&to=NAME")?;
+        form.from.parse().map_err(|_| "from: not an IP address; write /explain?from=203.0.113.9&to=NAME")?;
     let to = Hostname::parse(form.to.as_bytes()).map_err(|error| format!("to: not a DNS name: {error}"))?;
     let via = match form.via.as_str() {
         "" => None,
@@ -60,31 +60,33 @@ pub(super) async fn answer(
     };
     let listener = listener(form, config)?;
     let query = Query { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
-    let mut story = explain::explain(policy, config, &query);
-    if let (Some(Conclusion::Allowed), Some(name)) = (story.verdict, story.target.clone()) {
+    let mut explanation = explain::explain(policy, config, &query);
+    if let (Some(Conclusion::Allowed), Some(name)) = (explanation.verdict, explanation.target.clone()) {
         match resolver.resolve(&name, None).await {
             Ok(answer) => {
                 let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
                 let list: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
-                story.step("resolve", format!("{}{stale}", list.join(", ")));
-                story.addresses(&answer.addresses, listener.upstream_port, reach);
+                explanation.step("resolve", format!("{}{stale}", list.join(", ")));
+                explanation.addresses(&answer.addresses, listener.upstream_port, reach);
             }
             Err(error) => {
                 let undecided = Conclusion::Undecided("the resolver did not answer");
                 let (why, verdict) = match error {
                     LookupError::Unknown => ("the name has no address", Conclusion::Refused(RefuseReason::NameUnknown)),
-                    LookupError::Limited => ("too many names are asked", Conclusion::Refused(RefuseReason::LookupRate)),
+                    LookupError::Limited => {
+                        ("too many new names are being looked up", Conclusion::Refused(RefuseReason::LookupRate))
+                    }
                     LookupError::Timeout => ("the resolver does not answer: dns_timeout", undecided),
                     LookupError::Failed => ("the resolver fails: dns_failed", undecided),
                     LookupError::Shortage => {
-                        ("no fd or memory to ask with", Conclusion::Refused(RefuseReason::Overloaded))
+                        ("out of file descriptors or memory", Conclusion::Refused(RefuseReason::Overloaded))
                     }
                 };
-                story.unresolved(why.to_owned(), verdict);
+                explanation.unresolved(why.to_owned(), verdict);
             }
         }
     }
-    Ok(story.to_string())
+    Ok(explanation.to_string())
 }
 
 fn listener<'a>(form: &Form, config: &'a Config) -> Result<&'a Listener, String> {

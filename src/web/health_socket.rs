@@ -1,10 +1,10 @@
-//! How `latticegate healthcheck` finds the process that it asks: by an abstract Unix socket, which needs no file
-//! system and no configuration that can be read.
+//! How `latticegate healthcheck` finds the running process: by an abstract Unix socket, which needs neither a file
+//! system nor a readable configuration.
 //!
-//! Its name holds the path that the configuration was started with, as a checksum, and a random number: processes
-//! never collide, and nobody can take the name before us. The path is taken as it is written, made absolute but not
-//! resolved: a Kubernetes ConfigMap is a symbolic link that leads elsewhere after each edit. Whoever connects is sent
-//! what `/readyz` would say, and that is all: no client can be slow.
+//! Its name holds the path of the configuration file, as a checksum, and a random number: processes never collide, and
+//! no other process can take the name first. The path is taken as it is written, made absolute but not resolved: a
+//! Kubernetes ConfigMap is a symbolic link that points elsewhere after each edit. A client that connects is sent what
+//! `/readyz` would say and nothing is read from it, so no client can be slow.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -23,12 +23,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::time::sleep;
 
+use super::health::readiness;
 use crate::telemetry::status::Status;
-use crate::web;
 
 /// Binds the socket of a process that runs with this configuration.
 pub fn bind(config: Option<&Path>) -> io::Result<StdListener> {
-    let name = format!("{}{:016x}", names_of(config), RandomState::new().hash_one("health socket"));
+    let name = format!("{}{:016x}", name_prefix(config), RandomState::new().hash_one("health socket"));
     let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -40,9 +40,9 @@ pub async fn serve(listener: StdListener, status: Arc<Status>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (Ok(says) | Err(says)) = web::readiness(&status);
-                // An empty socket takes a few lines at once; who has gone needs none.
-                let _ = send(&stream, says.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+                let (Ok(text) | Err(text)) = readiness(&status);
+                // A new socket takes a few lines at once; a client that has gone needs none.
+                let _ = send(&stream, text.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
@@ -50,11 +50,11 @@ pub async fn serve(listener: StdListener, status: Arc<Status>) {
 }
 
 /// A connection to a running process.
-pub struct Running(Socket);
+pub struct RunningProcess(Socket);
 
-impl Running {
-    /// What it says of itself, in lines.
-    pub fn says(mut self) -> io::Result<String> {
+impl RunningProcess {
+    /// Whether it is ready, in lines.
+    pub fn readiness(mut self) -> io::Result<String> {
         let mut text = String::new();
         self.0.read_to_string(&mut text)?;
         Ok(text)
@@ -64,37 +64,37 @@ impl Running {
 /// Connections to all processes that run with this configuration, were started by this user or root, and can be seen
 /// from here. A container that shares our network but not our processes has its own files: the same path is another
 /// file there.
-pub fn running(config: Option<&Path>, patience: Duration) -> io::Result<Vec<Running>> {
-    let names = bound(&names_of(config))?;
+pub fn running(config: Option<&Path>, patience: Duration) -> io::Result<Vec<RunningProcess>> {
+    let names = bound(&name_prefix(config))?;
     let own = names.iter().filter_map(|name| {
         let socket = connect(name, patience).ok()?;
         let peer = getsockopt(&socket, PeerCredentials).ok()?;
-        is_ours(peer.pid(), peer.uid()).then_some(Running(socket))
+        is_ours(peer.pid(), peer.uid()).then_some(RunningProcess(socket))
     });
     Ok(own.collect())
 }
 
-/// The kernel says who listens; pid 0 is a process that is not visible here.
+/// By the credentials that the kernel gives; pid 0 is a process that is not visible here.
 fn is_ours(pid: i32, uid: u32) -> bool {
     pid != 0 && (uid == geteuid().as_raw() || uid == 0)
 }
 
 fn connect(name: &str, patience: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // For connect as well: the queue of a process that stands still may be full.
+    // For connect as well: the queue of a stopped process may be full.
     socket.set_write_timeout(Some(patience))?;
     socket.set_read_timeout(Some(patience))?;
     socket.connect(&SockAddr::unix(format!("\0{name}"))?)?;
     Ok(socket)
 }
 
-/// How the names of all processes with this configuration begin.
-fn names_of(config: Option<&Path>) -> String {
+/// The prefix of the names of all processes with this configuration.
+fn name_prefix(config: Option<&Path>) -> String {
     let path = config.map_or_else(PathBuf::new, |path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
     format!("latticegate/{:08x}/", crc32c::crc32c(path.as_os_str().as_bytes()))
 }
 
-/// The abstract names in this network namespace that begin so. An accepted connection has its listener's name too.
+/// The abstract names in this network namespace with this prefix. An accepted connection has its listener's name too.
 fn bound(prefix: &str) -> io::Result<BTreeSet<String>> {
     let table = std::fs::read("/proc/net/unix")?;
     let names = table.split(|&byte| byte == b'\n').filter_map(|line| {
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(found(&directory.path().join("./a.yaml")), 1);
         let second = bind(Some(&path)).unwrap();
         assert_eq!(found(&path), 2);
-        // A connection that waits to be accepted, or was, is none more to be asked.
+        // A connection, accepted or not, does not count as another process.
         let _accepted = first.accept().unwrap();
         assert_eq!(found(&path), 2);
         drop((first, second));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_user_and_root_are_believed_and_only_what_is_seen() {
+    fn only_visible_processes_of_this_user_and_root_are_trusted() {
         let own = geteuid().as_raw();
         assert!(is_ours(1, own) && is_ours(1, 0));
         assert!(!is_ours(1, own + 1), "another user");

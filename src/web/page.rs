@@ -1,31 +1,36 @@
-//! The page for people: is it ready, what flows, what is refused and what to do about it, which rules are hit.
+//! The page for people: whether it is ready, the traffic, what is refused and what to do about it, which rules are hit.
 //!
 //! One document without script, image or anything from elsewhere; whatever came from a client is escaped.
 
+mod html;
+mod units;
+
 use std::collections::hash_map::RandomState;
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 
+use hyper::StatusCode;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
-use hyper::{Response, StatusCode};
 
+use self::html::{Escaped, Marked};
+use self::units::{bytes, duration};
 use super::explain::Form;
+use super::response::{FullResponse, with_type};
 use super::snapshot::{Snapshot, age, time};
-use super::{Body, respond as with_type};
 use latticegate_core::outcome::Outcome;
 use latticegate_core::policy::hits::RuleHits;
 
-/// The operator's own table, so that page and documentation say the same.
+/// The table of the documentation, so that the page says the same.
 const REASONS: &str = include_str!("../../docs/reasons.md");
 const STYLE: &str = include_str!("page.css");
 
-pub(super) fn respond(now: &Snapshot, form: &Form, story: Option<Result<String, String>>) -> Response<Body> {
-    // Random keys, so no client can know it beforehand.
+pub(super) fn respond(now: &Snapshot, form: &Form, explained: Option<Result<String, String>>) -> FullResponse {
+    // Random keys, so that no client can predict it.
     let nonce = format!("{:016x}{:016x}", RandomState::new().hash_one(1), RandomState::new().hash_one(2));
     let mut html = String::new();
     // Writing to a String cannot fail.
-    let _ = write(&mut html, now, form, story, &nonce);
+    let _ = write(&mut html, now, form, explained, &nonce);
     let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", html);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -40,11 +45,11 @@ fn write(
     out: &mut String,
     now: &Snapshot,
     form: &Form,
-    story: Option<Result<String, String>>,
+    explained: Option<Result<String, String>>,
     nonce: &str,
 ) -> fmt::Result {
     let (class, word, why) = match now.ready {
-        Ok(()) => ("good", "Ready", "takes connections".to_owned()),
+        Ok(()) => ("good", "Ready", "accepting connections".to_owned()),
         Err(unready) => ("bad", "Not ready", unready.to_string()),
     };
     write!(
@@ -54,13 +59,13 @@ fn write(
          <header class={class}><h1>{word}</h1><p>{} · latticegate {} · up {} · {}</header><main>",
         Escaped(why),
         env!("CARGO_PKG_VERSION"),
-        spoken(now.uptime.as_secs()),
+        duration(now.uptime.as_secs()),
         time(now.now),
     )?;
     flow(out, now)?;
     endings(out, now)?;
     recent(out, now)?;
-    explain(out, now, form, story)?;
+    explain(out, now, form, explained)?;
     rules(out, now)?;
     shadow(out, now)?;
     names(out, now)?;
@@ -73,7 +78,7 @@ fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
     let figures = [
         ("open now", open.to_string(), format!("of {most}")),
         (
-            "waiting for a hello",
+            "in handshake",
             now.shared.limits.half_open.count().to_string(),
             format!("of {}", now.shared.config.limits.half_open),
         ),
@@ -98,7 +103,7 @@ fn endings(out: &mut String, now: &Snapshot) -> fmt::Result {
     out.write_str("<h2>How connections ended</h2>")?;
     let endings = now.endings();
     if endings.is_empty() {
-        return out.write_str("<p class=none>None has ended yet.");
+        return out.write_str("<p class=none>No connection has ended yet.");
     }
     out.write_str("<table><tr><th>Reason<th class=n>Count<th>What it means<th>What to do</tr>")?;
     for (outcome, count) in endings {
@@ -125,7 +130,7 @@ fn recent(out: &mut String, now: &Snapshot) -> fmt::Result {
             out,
             "<tr class={}><td class=t>{} ago<td class=t>{}<td>{}<td class=t><code>{}</code><td class=t>{}<td>{}</tr>",
             refusal.outcome.word(),
-            spoken(age(now.now, refusal.at)),
+            duration(age(now.now, refusal.at)),
             refusal.client,
             Escaped(refusal.name.as_deref().unwrap_or("–")),
             refusal.outcome.reason(),
@@ -136,7 +141,7 @@ fn recent(out: &mut String, now: &Snapshot) -> fmt::Result {
     out.write_str("</table>")
 }
 
-fn explain(out: &mut String, now: &Snapshot, form: &Form, story: Option<Result<String, String>>) -> fmt::Result {
+fn explain(out: &mut String, now: &Snapshot, form: &Form, explained: Option<Result<String, String>>) -> fmt::Result {
     out.write_str("<h2 id=explain>What would happen to …</h2><form action=/#explain>")?;
     for (name, label, value, example) in [
         ("from", "client", &form.from, "203.0.113.9"),
@@ -155,9 +160,9 @@ fn explain(out: &mut String, now: &Snapshot, form: &Form, story: Option<Result<S
         write!(out, "<option{chosen}>{}</option>", Escaped(&listener.name))?;
     }
     out.write_str("</select></label><button>explain</button></form>")?;
-    match story {
+    match explained {
         None => Ok(()),
-        Some(Ok(story)) => write!(out, "<pre>{}</pre>", Escaped(story)),
+        Some(Ok(steps)) => write!(out, "<pre>{}</pre>", Escaped(steps)),
         Some(Err(why)) => write!(out, "<p class=wrong>{}", Escaped(why)),
     }
 }
@@ -169,12 +174,12 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
         "<h2>Access list</h2><p>{} · {all} rules · version <code>{}</code> · in force for {} · {} reloads",
         Escaped(&now.shared.config.policy),
         Escaped(&now.loaded.version),
-        spoken(now.loaded.since_instant.elapsed().as_secs()),
+        duration(now.loaded.since_instant.elapsed().as_secs()),
         now.loaded.number,
     )?;
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Decided<th>Last</tr>")?;
     for (id, rule, RuleHits { count, last }) in now.rules() {
-        let last = last.map_or_else(|| "never".to_owned(), |last| format!("{} ago", spoken(age(now.now, last))));
+        let last = last.map_or_else(|| "never".to_owned(), |last| format!("{} ago", duration(age(now.now, last))));
         let name = rule.name.as_deref().map_or_else(String::new, |name| format!(" [{name}]"));
         write!(
             out,
@@ -195,7 +200,7 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
 
 fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
     let Some(shadow) = &now.shadow else { return Ok(()) };
-    out.write_str("<h2>Shadow list: what it would have decided otherwise</h2>")?;
+    out.write_str("<h2>Shadow list: decisions that would differ</h2>")?;
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Disagreements</tr>")?;
     let policy = &shadow.loaded.policy;
     let hit =
@@ -209,29 +214,29 @@ fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
     write!(
         out,
         "<tr><td>none<td>denied because no rule matches<td class=n>{end}</tr>\
-         <tr><td>any<td>refused before the name was known; might have been let in<td class=n>{might}</tr></table>"
+         <tr><td>any<td>refused before the name was known; might have been allowed<td class=n>{might}</tr></table>"
     )
 }
 
 fn names(out: &mut String, now: &Snapshot) -> fmt::Result {
-    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.names, now.shared.config.dns.server)?;
+    write!(out, "<h2>Names in use</h2><p>{} known, resolved by {}", now.dns.names, now.shared.config.dns.server)?;
     if now.dns.shown.is_empty() {
         return Ok(());
     }
-    out.write_str("<table><tr><th>Name<th>Addresses<th>Holds for</tr>")?;
+    out.write_str("<table><tr><th>Name<th>Addresses<th>Valid for</tr>")?;
     for name in &now.dns.shown {
         let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
         let state = match (name.stale, name.failed) {
             (_, Some(failed)) => failed.to_owned(),
             (true, None) => "stale".to_owned(),
-            (false, None) => spoken(name.left.as_secs()),
+            (false, None) => duration(name.left.as_secs()),
         };
         write!(out, "<tr><td>{}<td>{}<td>{state}</tr>", Escaped(&name.name), addresses.join(", "))?;
     }
     out.write_str("</table>")
 }
 
-/// Meaning and help, from the table in docs/reasons.md.
+/// Meaning and help, from the table of docs/reasons.md.
 fn advice(outcome: Outcome) -> (&'static str, &'static str) {
     let start = format!("| `{}` | `{}` | ", outcome.word(), outcome.reason());
     let row = REASONS.lines().find_map(|line| line.strip_prefix(&*start));
@@ -239,67 +244,9 @@ fn advice(outcome: Outcome) -> (&'static str, &'static str) {
     cells.unwrap_or_default()
 }
 
-fn spoken(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut rest = bytes;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while rest >= 10_240 {
-        rest /= 1024;
-        unit = units.next().or(unit);
-    }
-    format!("{rest} {}", unit.unwrap_or(&""))
-}
-
-/// Text as HTML, wherever it stands: nothing in it can end an element or an attribute.
-struct Escaped<T>(T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.to_string().chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            '\'' => f.write_str("&#39;"),
-            // Line ends belong to stories; other controls to nobody.
-            c if c.is_control() && c != '\n' => f.write_str("\u{fffd}"),
-            c => f.write_char(c),
-        })
-    }
-}
-
-/// Escaped, and what stands between backticks as code.
-struct Marked(&'static str);
-
-impl Display for Marked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.split('`').enumerate().try_for_each(|(index, part)| match index % 2 {
-            0 => write!(f, "{}", Escaped(part)),
-            _ => write!(f, "<code>{}</code>", Escaped(part)),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_ends_an_element_or_an_attribute() {
-        let shown = Escaped("<script>\"'&\u{1b}[0m").to_string();
-        assert_eq!(shown, "&lt;script&gt;&quot;&#39;&amp;\u{fffd}[0m");
-        assert_eq!(Marked("a `<b>` c").to_string(), "a <code>&lt;b&gt;</code> c");
-    }
 
     #[test]
     fn every_reason_that_is_documented_has_help() {

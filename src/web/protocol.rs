@@ -1,23 +1,21 @@
-//! What RFC 9110 and 9112 ask of a server before it looks at what is asked for: version, Host, target and method.
-//! hyper adds `Date` and the framing, leaves out the content where the method is HEAD, and answers what it cannot
-//! parse.
+//! What RFC 9110 and 9112 require of a server before it looks at the target: version, Host, target form and method.
+//! hyper adds `Date` and the framing, omits the content for HEAD, and answers what it cannot parse.
 
 use std::borrow::Cow;
 
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use hyper::{Method, Response, StatusCode, Version};
+use hyper::{Method, StatusCode, Version};
 use tokio::net::TcpStream;
 
-use super::{Body, text};
+use super::response::{FullResponse, text};
 use crate::proxy::refuse;
 use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::Stream;
 
-/// The path that is asked for in its normal form, or the answer to a request that breaks the rules or asks for more
-/// than reading.
-pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<Response<Body>>> {
+/// The requested path in its normal form, or the response to a request that is malformed or not for reading.
+pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<FullResponse>> {
     if let Err(why) = host(request) {
         return Err(text(StatusCode::BAD_REQUEST, why).into());
     }
@@ -33,10 +31,10 @@ pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<Response<Body
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Err(response.into());
     }
-    Err(text(StatusCode::NOT_IMPLEMENTED, "no such method is known here; there are GET and HEAD\n").into())
+    Err(text(StatusCode::NOT_IMPLEMENTED, "unknown method; there are GET and HEAD\n").into())
 }
 
-/// One Host, and one that is a host (RFC 9112 §3.2); none only in HTTP/1.0.
+/// Exactly one valid Host field (RFC 9112 §3.2); none is allowed in HTTP/1.0 only.
 fn host(request: &Parts) -> Result<(), &'static str> {
     let mut hosts = request.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -50,7 +48,7 @@ fn host(request: &Parts) -> Result<(), &'static str> {
     if host.is_empty() || valid(host) { Ok(()) } else { Err("the Host field is not a host\n") }
 }
 
-/// The methods of RFC 9110 and PATCH: who asks for one of them here is refused, not misunderstood (§15.6.2).
+/// The methods of RFC 9110 and PATCH: they are known and not allowed, which differs from unknown (§15.6.2).
 fn is_known(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::DELETE, Method::CONNECT, Method::OPTIONS, Method::TRACE, Method::PATCH]
         .contains(method)
@@ -81,7 +79,7 @@ fn decoded(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// None: it was a client of HTTP/2, which hyper would leave without an answer. It got the status for its version.
+/// None: the client speaks HTTP/2, which hyper would leave without an answer. It got the status for its version.
 pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -91,7 +89,7 @@ pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
         return Some(stream);
     }
     let stream = Stream::from(stream);
-    refuse::discard(&stream, &Scratch::new());
+    refuse::discard(&stream, &Scratch::with_size(4096));
     refuse::send(&stream, ANSWER);
     None
 }

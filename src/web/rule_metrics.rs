@@ -1,4 +1,4 @@
-//! Samples about the access list and its rules, written at each scrape: labels of a recorder would outlive the list.
+//! Samples about the access list and its rules, written at each scrape: labels in the recorder would outlive the list.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use latticegate_core::policy::hits::RuleHits;
 
 use crate::reload::{Loaded, ShadowList};
 
-/// Rules told of one list at most; rules that were never hit are not told.
+/// Rules written for one list at most; rules that were never hit are not written.
 const MAX_RULES: usize = 10_000;
 
 pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&ShadowList>) {
@@ -31,14 +31,14 @@ pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&ShadowList
     family(text, "latticegate_shadow_disagreements_total", "counter", help, counts);
 }
 
-/// The list in force: its hash, and what its source calls it.
+/// The list in force: its hash, and its version at the source.
 fn info(text: &mut String, list: &Loaded) {
     let (hash, version) = (format!("{:08x}", list.version.hash), escaped(&list.version.label));
     let labels = format!("hash=\"{hash}\",version=\"{version}\"");
     family(text, "latticegate_policy_info", "gauge", "The list in force.", std::iter::once((&labels, 1)));
 }
 
-/// The hits of each line that has a rule which was hit: two rules may share a line.
+/// The hits of each line with a rule that was hit: two rules may share a line.
 fn by_label(list: &Loaded) -> BTreeMap<String, RuleHits> {
     let mut found: BTreeMap<String, RuleHits> = BTreeMap::new();
     let hit = list.policy.rules().map(|(id, rule)| (id, rule, list.hits.of(id))).filter(|(_, _, hits)| hits.count > 0);
@@ -67,7 +67,7 @@ fn family<'a>(text: &mut String, name: &str, kind: &str, help: &str, samples: im
     }
 }
 
-/// A label's value, as the text format wants it.
+/// A label's value, escaped for the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! What is going on, at one moment: what the page and `/status.json` show.
+//! The state at one moment, as the page and `/status.json` show it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub(super) struct Snapshot {
     pub(super) recent: Vec<Refusal>,
 }
 
-/// Rules shown at most: an operator who has more asks `explain`.
+/// Rules shown at most.
 const MAX_RULES: usize = 1000;
 
 impl Snapshot {
-    /// How connections ended, most frequent first, what never happened left out.
+    /// How connections ended, most frequent first; endings that never happened are left out.
     pub(super) fn endings(&self) -> Vec<(Outcome, u64)> {
         let mut endings: Vec<_> = self.shared.metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
         endings.sort_by_key(|(outcome, count)| (std::cmp::Reverse(*count), outcome.reason()));

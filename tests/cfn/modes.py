@@ -57,7 +57,7 @@ class Mode:
 
     @property
     def refused(self) -> bool:
-        """An endpoint service stands on the internal load balancer, which PUBLIC has not."""
+        """An endpoint service needs the internal load balancer, which PUBLIC does not have."""
         return self.deployment == "PUBLIC" and self.privatelink == "on"
 
     def parameters(self, **more: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ from moto.server import main  # noqa: E402
 IGNORED: set[str] = set()
 
 
-def tell_ignored(what: str) -> None:
+def note_ignored(what: str) -> None:
     if what not in IGNORED:
         IGNORED.add(what)
         print(f"IGNORED {what}", file=sys.stderr, flush=True)
@@ -65,7 +65,7 @@ class NestedStack(CloudFormationModel):
 
     @classmethod
     def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
-        tell_ignored("deletion of nested stacks")
+        note_ignored("deletion of nested stacks")
 
     def get_cfn_attribute(self, attribute_name):
         for output in filter(None, self.stack.output_map.values()):
@@ -98,7 +98,7 @@ def stand_in_class(kind: str):
 
         @classmethod
         def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
-            tell_ignored(f"type {kind}")
+            note_ignored(f"type {kind}")
             return StandIn(kind, resource_name)
 
         @classmethod
@@ -137,7 +137,7 @@ def clean_json(resource_json, resources_map):
             return clean(resource_json, resources_map)
         except parsing.ValidationError:
             resource = resources_map[name]
-            tell_ignored(f"attribute {attribute} of {resource.cf_resource_type}")
+            note_ignored(f"attribute {attribute} of {resource.cf_resource_type}")
             return f"{resource.physical_resource_id}.{attribute}"
     return clean(resource_json, resources_map)
 
@@ -202,7 +202,7 @@ FakeTargetGroup.get_cfn_attribute = lambda self, name: "targetgroup/" + self.nam
 
 parsing.get_model_list.cache_clear()
 parsing.get_model_map.cache_clear()
-tell_ignored("attributes of target groups, listeners and load balancers")
+note_ignored("attributes of target groups, listeners and load balancers")
 
 if __name__ == "__main__":
     main(["-p", sys.argv[1]])

@@ -2,7 +2,7 @@
 
 Parameters are checked, rules asserted, conditions and intrinsic functions computed, nested stacks followed with
 their outputs. What a condition leaves out is gone, and any reference to it is an error: that is the point.
-Ids and ARNs are made up, stable, and of the right shape, so that the result can be linted again.
+Ids and ARNs are made up, stable, and in the right form, so that the result can be linted again.
 
 Why not cloud-radar: it renders AWS::NoValue as an empty string, knows no IPv6 in Fn::Cidr and no nested stacks,
 ignores Rules, and does not object to a reference to a resource that a condition removed.
@@ -248,7 +248,7 @@ class _Evaluator:
         properties = self.value(body.get("Properties", {}))
         self.doing.pop()
         found = Resource(self.stack.name, name, body["Type"], properties, body, "")
-        found.id = self.shape(REF.get(found.type, "{n}"), found)
+        found.id = self.fill(REF.get(found.type, "{n}"), found)
         if found.type == "AWS::CloudFormation::Stack":
             child = self.stack.path.parent / properties["TemplateURL"]
             self.stack.children[name] = resolve(child, properties.get("Parameters", {}), f"{self.stack.name}-{name}")
@@ -256,7 +256,7 @@ class _Evaluator:
         return found
 
     @staticmethod
-    def shape(pattern: Any, resource: Resource) -> Any:
+    def fill(pattern: Any, resource: Resource) -> Any:
         if isinstance(pattern, list):
             return pattern
         digest = hashlib.sha256(f"{resource.stack}/{resource.name}".encode()).hexdigest()
@@ -305,7 +305,7 @@ class _Evaluator:
         if (resource.type, attribute) in PROPERTY_IS_ATTRIBUTE:
             return resource.properties[attribute]
         try:
-            return self.shape(ATTRIBUTE[resource.type, attribute], resource)
+            return self.fill(ATTRIBUTE[resource.type, attribute], resource)
         except KeyError:
             raise TemplateError(f"{resource.type} has no known attribute {attribute}") from None
 

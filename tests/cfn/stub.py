@@ -163,7 +163,7 @@ class Stub:
         (self.directory / "answers" / f"{name}.error").unlink(missing_ok=True)
         self.write(f"answers/{name}{'.once' if once else ''}", value)
 
-    def error(self, operation, code, message="as told", about=None):
+    def error(self, operation, code, message="as given", about=None):
         self.write(f"answers/{operation}{f'.{about}' if about else ''}.error", f"\nAn error occurred ({code}) when calling the Some operation: {message}\n")
 
     def absent(self, operation, about=None):

@@ -50,14 +50,14 @@ def test_the_tasks_environment_is_taken(mode, fleet, binary):
     assert environment["LATTICEGATE_POLICY"] in report["not_checked"][0]
 
 
-@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
+@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"LogKeep": "refused"}, {"LogKeep": "sample:100"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
 def test_options_of_the_environment_are_taken(binary, more):
     fleet = resolve.resolve(modes.ROOT, modes.Mode("BOTH", 3, "new", "ASSOCIATION", "off").parameters(**more))
     assert check(binary, environment_of(fleet))[0] == 0
 
 
 @pytest.mark.parametrize("name, value", [("LATTICEGATE_METRICS__EMF__INTERVALL", "60s"), ("LATTICEGATE_POLICY_OWNER", "12")])
-def test_what_is_not_taken_is_told(binary, name, value):
+def test_invalid_values_are_reported(binary, name, value):
     environment = environment_of(resolve.resolve(modes.ROOT, modes.OFFERED[0].parameters())) | {name: value}
     code, report = check(binary, environment)
     assert code == 1 and name in json.dumps(report["diagnostics"])
@@ -115,7 +115,7 @@ def ask(port, host):
 
 @pytest.fixture(scope="module")
 def emitted(binary, tmp_path_factory):
-    """(namespace, metric, dimensions) of all that the binary tells, with the environment of the template."""
+    """(namespace, metric, dimensions) of all that the binary writes, with the environment of the template."""
     directory = tmp_path_factory.mktemp("gate")
     dns, dns_port = serve(socketserver.ThreadingUDPServer(("127.0.0.1", 0), Dns))
     upstream, upstream_port = serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Upstream))
@@ -154,7 +154,7 @@ drain: {{ delay: 0s, timeout: 1s }}
         assert ask(port, "nothing.example.com").startswith(b"HTTP/1.1 404")
         assert ask(port, "broken.example.com").startswith(b"HTTP/1.1 50")
 
-        def told():
+        def written():
             # The last line may be half written.
             lines = [json.loads(line) for line in out.read_text().splitlines() if '"_aws"' in line and line.endswith("}")]
             return {
@@ -165,8 +165,8 @@ drain: {{ delay: 0s, timeout: 1s }}
                 for names in directive["Dimensions"]
             }
 
-        until(lambda: any(name == "ConnectP99" for _, name, _ in told()) and all(any((metric, ("reason", reason)) == (name, pair) for _, name, dimensions in told() for pair in dimensions) for metric, reason in (("Refused", "name_unknown"), ("Failed", "dns_failed"))))
-        return told()
+        until(lambda: any(name == "ConnectP99" for _, name, _ in written()) and all(any((metric, ("reason", reason)) == (name, pair) for _, name, dimensions in written() for pair in dimensions) for metric, reason in (("Refused", "name_unknown"), ("Failed", "dns_failed"))))
+        return written()
     finally:
         gate.terminate()
         gate.wait(timeout=30)
@@ -210,7 +210,7 @@ def asked_for(fleet):
 
 
 def missing(asked, emitted):
-    """What is asked for and never told: same namespace, name and names of dimensions; same values where they are named."""
+    """What is asked for and never written: same namespace, name and names of dimensions; same values where they are named."""
     for where, namespace, metric, dimensions in asked:
         wanted = {(name, value) for name, value in dimensions if value is not None}
         names = {name for name, _ in dimensions}
@@ -225,7 +225,7 @@ def test_what_alarms_scaling_and_dashboard_ask_for_is_emitted(emitted):
     assert {a[0] for a in asked} == {"RefusedAlarm", "FailedAlarm", "UnreachableAlarm", "SilentAlarm", "DnsFailuresAlarm", "ConnectionsAlarm", "ScaleOnConnections", "dashboard"}
     # The reasons are searched for, not named.
     assert ("reason", None) in {d for a in asked for d in a[3]}
-    # And the other way round: nothing is paid for that nobody looks at.
+    # And the other way round: nothing is paid for that is not used.
     assert {m for _, m, _ in emitted} - {m for _, _, m, _ in asked} == set()
 
 

@@ -56,7 +56,7 @@ def test_a_quota_that_is_enough_or_cannot_be_read_stops_nothing(stub):  # noqa: 
     deployed(stub)
     stub.error("get-service-quota", "AccessDeniedException")
     done = stub.run("deploy", "--yes")
-    assert done.returncode == 0 and "cannot be read here" in done.stderr and "must be 6 or more" in done.stderr
+    assert done.returncode == 0 and "cannot be read" in done.stderr and "must be 6 or more" in done.stderr
     # An account that never asked for more has AWS's default, if anything.
     stub.error("get-service-quota", "NoSuchResourceException")
     stub.answer("get-aws-default-service-quota", "2.0")
@@ -146,7 +146,7 @@ def test_the_s3_gateway_of_the_private_route_tables_counts(stub):  # noqa: F811
 
 
 def test_cidrs_are_looked_up_each_time(stub):  # noqa: F811
-    """They were looked up once: other subnets kept the CIDRs of the first, and PROXY headers were believed from there."""
+    """They were looked up once: other subnets kept the CIDRs of the first, and PROXY headers were trusted from there."""
     existing_vpc(stub)
     stub.fleet({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1", "ExistingPrivateSubnetCidrs": "10.9.9.0/24", "AwsEndpoints": "create"})
     given = deployed(stub, "ExistingPrivateSubnetIds=subnet-7")
@@ -176,7 +176,7 @@ def test_subnets_without_ipv6_make_the_load_balancers_ipv4(stub):  # noqa: F811
         ("DELETE_FAILED", "cfn/destroy --stack latticegate, then cfn/deploy"),
         ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name latticegate"),
         ("UPDATE_FAILED", "rollback-stack --stack-name latticegate"),
-        ("UPDATE_IN_PROGRESS", "wait until that has ended"),
+        ("UPDATE_IN_PROGRESS", "wait until it has ended"),
     ],
 )
 def test_each_state_has_its_own_way_out(stub, status, text):  # noqa: F811
@@ -271,7 +271,7 @@ def test_an_update_shows_the_same_and_leaves_no_change_set(stub):  # noqa: F811
 
 
 def test_nothing_to_change_is_no_execution(stub):  # noqa: F811
-    """A root with nested stacks never makes an empty change set: the same templates and parameters are what tells."""
+    """A root with nested stacks never makes an empty change set: the same templates and parameters decide."""
     packaged = (stub.directory / "answers/package").read_text()
     stub.answer("get-template", json.dumps(packaged))
     for arguments in ([], ["MinTasks=3"], ["--plan"]):

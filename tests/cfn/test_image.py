@@ -119,7 +119,7 @@ def test_what_is_compiled_in_is_copied_into_the_build():
 
 # ---------- scan ----------
 def findings(status, **counts):
-    return json.dumps({"imageScanStatus": {"status": status, "description": "as told"}, "imageScanFindings": {"findingSeverityCounts": counts}})
+    return json.dumps({"imageScanStatus": {"status": status, "description": "as given"}, "imageScanFindings": {"findingSeverityCounts": counts}})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def findings(status, **counts):
         # Basic scanning of an image without an operating system.
         (findings("UNSUPPORTED_IMAGE"), 0, "NOT SCANNED"),
         # Once passed like a clean one.
-        (findings("FAILED"), 1, "is FAILED: as told"),
+        (findings("FAILED"), 1, "is FAILED: as given"),
         (findings("IN_PROGRESS"), 1, "still IN_PROGRESS"),
     ],
 )

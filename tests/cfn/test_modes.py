@@ -251,9 +251,9 @@ def test_emf_dimensions_are_what_scaling_and_alarms_ask_for(fleet):
     assert env["LATTICEGATE_METRICS__EMF__NAMESPACE"] == "latticegate"
     assert env["LATTICEGATE_METRICS__EMF__INTERVAL"] == "60s"
     cluster = fleet.one("AWS::ECS::Cluster").id
-    told = env["LATTICEGATE_METRICS__EMF__DIMENSIONS"]
+    dimensions = env["LATTICEGATE_METRICS__EMF__DIMENSIONS"]
     asked = {"cluster": cluster, "service": "latticegate-Proxy"}
-    assert told == "{cluster: %(cluster)s, service: %(service)s}" % asked
+    assert dimensions == "{cluster: %(cluster)s, service: %(service)s}" % asked
 
     seen = 0
     for alarm in fleet.all("AWS::CloudWatch::Alarm"):
@@ -305,7 +305,7 @@ def test_scaling(fleet):
     assert all((p["ScaleOutCooldown"], p["ScaleInCooldown"]) == (60, deregistration) for p in policies.values())
 
 
-def test_alarms_and_what_is_told(mode, fleet):
+def test_alarms_and_notifications(mode, fleet):
     topic = fleet.one("AWS::SNS::Topic").id
     alarms = fleet.all("AWS::CloudWatch::Alarm")
     names = sorted(a.name for a in alarms)
@@ -337,7 +337,7 @@ def test_privatelink(mode, fleet):
         assert len(permissions["AllowedPrincipals"]) == 2
 
 
-def test_an_endpoint_service_without_principals_lets_nobody_in():
+def test_an_endpoint_service_without_principals_is_closed():
     mode = modes.Mode("PRIVATE", 2, "new", "ASSOCIATION", "on")
     fleet = resolve.resolve(modes.ROOT, mode.parameters(PrivateLinkPrincipals="", PrivateLinkDnsName=""))
     assert fleet.all("AWS::EC2::VPCEndpointService") and not fleet.all("AWS::EC2::VPCEndpointServicePermissions")

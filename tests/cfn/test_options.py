@@ -156,7 +156,7 @@ def test_each_endpoint_of_an_existing_vpc_is_a_choice(choice, egress, made):
 
 
 def test_endpoints_of_an_existing_vpc_admit_all_of_it():
-    # Private DNS leads every workload of the VPC to them: shut out, it would lose ECR and CloudWatch Logs.
+    # Private DNS applies to every workload of the VPC: without access to them it would lose ECR and CloudWatch Logs.
     assert endpoint_clients(existing()) == ["tasks", "10.20.0.0/16", "10.21.0.0/20"]
     five = ",".join(f"10.2{i}.0.0/16" for i in range(5))
     assert endpoint_clients(existing(ExistingVpcCidrs=five)) == ["tasks", *five.split(",")]
@@ -182,7 +182,7 @@ def test_subnets_follow_the_vpcs_block(cidr):
     made = {name: ipaddress.ip_network(c) for name, c in subnets(stack).items()}
     assert len(made) == 9 and not any(a.overlaps(b) for a, b in itertools.combinations(made.values(), 2))
     assert all(c.subnet_of(block) and c.prefixlen == 27 for name, c in made.items() if "Endpoint" not in name)
-    # Whose PROXY header is believed, and what is dialled, follow as well.
+    # Whose PROXY header is trusted, and what is dialled, follow as well.
     environment = {e["Name"]: e["Value"] for e in container(stack)["Environment"]}
     balancers = [str(c) for name, c in made.items() if "Endpoint" not in name]
     assert sorted(environment["LATTICEGATE_PROXY_PROTOCOL__TRUSTED"].split(",")) == sorted(balancers)
@@ -246,14 +246,14 @@ def test_endpoints_left_out_need_another_way(choice):
 @pytest.mark.parametrize(
     "parameters, text",
     [
-        ({"AvailabilityZone1": ""}, "name 1-3 zones"),
+        ({"AvailabilityZone1": ""}, "set 1-3 zones"),
         ({"AvailabilityZone2": ""}, "fill them in order"),
         ({"ExistingVpcId": "vpc-1"}, "ExistingPrivateSubnetIds"),
-        (EXISTING_GIVEN, "say AwsEndpoints"),
-        (EXISTING_GIVEN | {"AwsEndpoints": "create"}, "give ExistingVpcCidrs"),
-        (EXISTING_GIVEN | {"AwsEndpoints": "create:logs", "AwsServicesEgressCidr": "0.0.0.0/0"}, "give ExistingVpcCidrs"),
-        (EXISTING_GIVEN | {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0", "MoreAwsEndpoints": "ssm"}, "give ExistingVpcCidrs"),
-        (EXISTING_GIVEN | {"AwsEndpoints": "existing"}, "give AwsServicesEgressCidr"),
+        (EXISTING_GIVEN, "set AwsEndpoints too"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "create"}, "set ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "create:logs", "AwsServicesEgressCidr": "0.0.0.0/0"}, "set ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0", "MoreAwsEndpoints": "ssm"}, "set ExistingVpcCidrs"),
+        (EXISTING_GIVEN | {"AwsEndpoints": "existing"}, "set AwsServicesEgressCidr"),
         (EXISTING_GIVEN | {"AwsEndpoints": "create", "ExistingVpcCidrs": "10.0.0.0/16"}, "ExistingPublicSubnetIds"),
         ({"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}, "no other way"),
         ({"AwsEndpoints": "create:logs"}, "no other way"),
@@ -261,8 +261,8 @@ def test_endpoints_left_out_need_another_way(choice):
         ({"VPCLatticeServiceNetwork2": "sn-0123456789abcdef1"}, "use LatticeAccess ENDPOINTS"),
         ({"LatticePrefixListId": ""}, "describe-managed-prefix-lists"),
         ({"PrivateLink": "on", "DeploymentMode": "PUBLIC"}, "use PRIVATE or BOTH"),
-        ({"PublicAllocationIds": "eipalloc-01", "DeploymentMode": "PRIVATE"}, "which PRIVATE has not"),
-        ({"PrivateAddresses": "10.0.0.9", "DeploymentMode": "PUBLIC"}, "which PUBLIC has not"),
+        ({"PublicAllocationIds": "eipalloc-01", "DeploymentMode": "PRIVATE"}, "which PRIVATE does not have"),
+        ({"PrivateAddresses": "10.0.0.9", "DeploymentMode": "PUBLIC"}, "which PUBLIC does not have"),
     ],
 )
 def test_rules_say_what_to_do(parameters, text):
@@ -370,7 +370,7 @@ def test_example_dns():
     lean = {k: v for k, v in given.items() if not k.startswith("NLB")} | {"PublicHostedZone": "EMPTY", "PrivateHostedZone": "EMPTY"}
     assert len(resolve.resolve(modes.CFN / "example-dns.yaml", lean).all("AWS::Route53::RecordSet")) == 1
     # The narrow zone, which hides no other name; its top takes an alias only.
-    with pytest.raises(resolve.RuleFailed, match="takes no CNAME"):
+    with pytest.raises(resolve.RuleFailed, match="cannot be a CNAME"):
         resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com"})
     narrow = resolve.resolve(modes.CFN / "example-dns.yaml", lean | {"HostedZoneName": "orders.example.com", "VPCLatticeHostedZoneId": "Z0LATTICE"})
     zone = narrow.one("AWS::Route53::HostedZone").id
@@ -432,7 +432,7 @@ OTHER = {
         "IpAddressType": "ipv4", "DeregistrationDelay": "600", "DeletionProtection": "true",
         "LatticePrefixListId": "pl-0123", "LatticeIpv6PrefixListId": "", "S3PrefixListId": "pl-0123",
         "TaskSize": "1vCPU-2GB", "MinTasks": "2", "MaxTasks": "30", "CpuTarget": "50", "ConnectionsTarget": "10000", "FargateSpotShare": "50", "OnDemandBase": "1", "WidePorts": "false", "EnableExec": "true",
-        "LogRetentionDays": "90", "LogFormat": "nginx", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
+        "LogRetentionDays": "90", "LogFormat": "nginx", "LogKeep": "sample:100", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
         "Listeners": "443", "PublicAllocationIds": "eipalloc-01,eipalloc-02,eipalloc-03", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
     },
     ENDPOINTS: {
@@ -530,7 +530,7 @@ def test_many_refusals_are_no_alarm_where_there_is_traffic():
     refused = alarm(stack, "RefusedAlarm")
     (expression,) = [m["Expression"] for m in refused["Metrics"] if "Expression" in m]
     assert float(refused["Threshold"]) == 20 and {m["Id"] for m in refused["Metrics"]} == {"share", "refused", "new"}
-    # A scan beside real traffic; a mistake in the list; a mistake where nobody comes.
+    # A scan beside real traffic; a mistake in the list; a mistake without traffic.
     assert judge(expression, refused=600, new=180_000) < 1
     assert judge(expression, refused=600, new=1_000) == 60
     assert judge(expression, refused=100, new=100) == 0
@@ -584,6 +584,18 @@ def test_the_target_of_connections_fits_the_tasks_memory(size, memory):
     assert connections_target(fleet(TaskSize=size, ConnectionsTarget="1234")) == 1234
 
 
+@pytest.mark.parametrize("keep", ["all", "refused", "sample:100"])
+def test_the_lines_to_keep_reach_the_task(keep):
+    (value,) = [e["Value"] for e in container(fleet(LogKeep=keep))["Environment"] if e["Name"] == "LATTICEGATE_ACCESS_LOG__KEEP"]
+    assert value == keep
+
+
+@pytest.mark.parametrize("keep", ["", "none", "sample", "sample:0", "sample:1x"])
+def test_other_lines_to_keep_are_refused(keep):
+    with pytest.raises(resolve.TemplateError, match="LogKeep"):
+        fleet(LogKeep=keep)
+
+
 def test_container_insights_is_a_choice():
     for value in ("disabled", "enabled", "enhanced"):
         assert fleet(ContainerInsights=value).one("AWS::ECS::Cluster").properties["ClusterSettings"] == [{"Name": "containerInsights", "Value": value}]
@@ -632,7 +644,7 @@ def test_fixed_addresses(zones, vpc):
 @pytest.mark.parametrize("name, address", [("PublicAllocationIds", "eipalloc-0{}"), ("PrivateAddresses", "192.168.1.10{}")])
 def test_an_address_for_each_zone_or_none(zones, count, name, address):
     given = modes.Mode("BOTH", zones, "new", "ASSOCIATION", "off").parameters(**{name: ",".join(address.format(i) for i in range(count))})
-    with pytest.raises(resolve.TemplateError, match="give one address for each zone"):
+    with pytest.raises(resolve.TemplateError, match="one address for each zone"):
         resolve.resolve(modes.ROOT, given)
 
 

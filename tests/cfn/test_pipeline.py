@@ -68,7 +68,7 @@ def test_variables_of_one_stage_reach_the_next():
     assert used == {(space, name) for space, exports in names.items() for name in exports} == {("Image", "CHANGES"), ("Plan", "CHANGE_SET"), ("Plan", "SUMMARY")}
 
 
-def test_nobody_is_asked_to_approve_nothing():
+def test_an_empty_change_needs_no_approval():
     (condition,) = stages(pipeline())["Deploy"]["BeforeEntry"]["Conditions"]
     assert condition["Result"] == "SKIP"
     (rule,) = condition["Rules"]
@@ -191,7 +191,7 @@ A, B, C = ("rules:\n  - deny: all\n", "rules:\n  - allow: 203.0.113.7\n  - deny:
         # No edit in this commit: what was published, or rolled back, by hand stays.
         (A, B, [], "left as it is"),
         (B, B, ["artifacts"], "already"),
-        # The commit edits the list, and nobody else did.
+        # Only the commit edits the list.
         (A, A, ["lists", "artifacts"], "published"),
         # The commit before was published already.
         (B, A, ["artifacts"], "already"),
@@ -293,7 +293,7 @@ def lifecycle(images):
     return expired
 
 
-def test_images_that_nobody_approved_do_not_push_out_the_one_that_runs():
+def test_unapproved_images_do_not_push_out_the_one_that_runs():
     # Newest first; the running one is the oldest of 201.
     builds = [(i, [f"arm64-{i}"]) for i in range(200)]
     assert 200 in lifecycle([*builds, (200, ["arm64-200"])])
@@ -308,7 +308,7 @@ def packaged(stub, tmp_path, names="Image AvailabilityZone1 S3PrefixListId"):  #
 
 
 def test_parameters_that_the_templates_have_no_more_are_left_out(stub, tmp_path):  # noqa: F811
-    """A release may drop or rename one: passing it on would fail the pipeline for ever."""
+    """A release may drop or rename one: passing it on would fail every later run."""
     stub.fleet({"DroppedParameter": "x", "TaskSize": "2vCPU-4GB"})
     _, parameters, url = packaged(stub, tmp_path)
     by_name = {p["ParameterKey"]: p for p in parameters}

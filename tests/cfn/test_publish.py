@@ -79,7 +79,7 @@ def test_a_binary_that_cannot_run_is_passed_over_or_named(machine):
 
 @pytest.mark.parametrize("code, text", [(1, "is not a valid access list"), (126, "could not be checked: latticegate ended with 126"), (127, "could not be checked"), (139, "could not be checked: latticegate ended with 139")])
 @pytest.mark.parametrize("where", ["binary", "container"])
-def test_invalid_is_told_apart_from_not_checked(machine, where, code, text):
+def test_invalid_is_distinguished_from_not_checked(machine, where, code, text):
     if where == "binary":
         binary(machine, code)
     else:

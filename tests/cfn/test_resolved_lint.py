@@ -40,8 +40,8 @@ def distinct_stacks():
                 if stack.path == modes.ROOT:
                     continue
                 text = json.dumps(stack.plain(), sort_keys=True)
-                shape = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
-                found.setdefault(shape, (text, f"{mode} {stack.name}"))
+                pattern = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
+                found.setdefault(pattern, (text, f"{mode} {stack.name}"))
     pipelines = [pipeline(source, **more) for source in SOURCES for more in ({}, PIPELINE_MORE)]
     others = [resolve.resolve(modes.CFN / name, {"KmsKeyArn": modes.KEY} if name == "foundation.yaml" else {}) for name in ("foundation.yaml", "example.yaml")]
     for stack in pipelines + others:

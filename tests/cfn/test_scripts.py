@@ -1,6 +1,6 @@
 """The scripts of cfn/ against moto's server, by the real aws command: from nothing to destroyed.
 
-What moto cannot answer is told by moto_stand_in.py; the list is printed at the end (pytest -s, or on failure).
+What moto cannot answer is noted by moto_stand_in.py; the list is printed at the end (pytest -s, or on failure).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def test_from_nothing_to_destroyed(moto, tmp_path):
     said = run(moto, "deploy", "--yes", "--image", IMAGE)
     assert "publishing" not in said and "zones:" not in said
 
-    # What would go, and what curl would be told: nothing is touched, and no secret is shown.
+    # What would be deleted, and what curl would be given: nothing is touched, and no secret is shown.
     said = run(moto, "destroy", "--dry-run")
     assert "would delete stack latticegate (" in said and "would keep repository" in said and bucket in said
     assert "would empty and delete repository" in run(moto, "destroy", "--dry-run", "--empty")

@@ -68,7 +68,7 @@ def test_every_group_says_what_may_leave(fleet):
         assert group.properties["SecurityGroupEgress"], group.name
 
 
-def test_the_public_balancer_takes_only_whom_it_is_told():
+def test_the_public_balancer_admits_only_the_given_clients():
     mode = modes.Mode("BOTH", 2, "new", "ASSOCIATION", "off")
     fleet = resolve.resolve(modes.ROOT, mode.parameters(PublicClientCidr1="203.0.113.0/24", PublicClientIpv6Cidr="", PublicClientPrefixListId="pl-0123"))
     sources = {r.get("CidrIp") or r.get("CidrIpv6") or r.get("SourcePrefixListId") for g, r in rules_of(fleet, "Ingress") if g.stack.endswith("-PublicBalancer")}
@@ -226,9 +226,9 @@ def test_roles_are_passed_to_one_named_service():
 def test_the_task_may_read_its_list_and_nothing_else(fleet):
     (role,) = [r for r in fleet.all("AWS::IAM::Role") if r.name == "TaskRole"]
     (policy,) = role.properties["Policies"]
-    read, tell = policy["PolicyDocument"]["Statement"]
+    read, find = policy["PolicyDocument"]["Statement"]
     assert (read["Action"], read["Resource"]) == (["s3:GetObject", "s3:GetObjectVersion"], "arn:aws:s3:::foundation-policybucket/ipcontrol.yaml")
-    assert (tell["Action"], tell["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
+    assert (find["Action"], find["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
 
 
 @functools.cache
@@ -296,7 +296,7 @@ def dependent_actions(action):
 
 
 def test_a_role_that_the_fleet_is_bound_to_outlives_its_stack():
-    """After the first run CloudFormation uses DeployRole for the fleet, whoever asks."""
+    """After the first run CloudFormation uses DeployRole for the fleet, whichever user asks."""
     (role,) = [r for r in pipeline().all("AWS::IAM::Role") if r.name == "DeployRole"]
     assert (role.body["DeletionPolicy"], role.body["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     # Its rights are part of it, not resources of their own that would go.
@@ -350,7 +350,7 @@ NESTED = "1A2B3C4D5E6F7"  # what CloudFormation puts behind the names of nested 
 
 
 def test_the_deploy_role_cannot_touch_the_pipeline_or_the_foundation():
-    """Or whoever merges a template could give it any right there is."""
+    """Or merging a template could give it any right there is."""
     role = deploy_role()
     own = pipeline("CODECOMMIT")
     arn = f"arn:aws:cloudformation:{resolve.REGION}:{resolve.ACCOUNT}:stack"

@@ -99,7 +99,7 @@ def test_quota_balancer_and_role(stub):  # noqa: F811
     stub.account()
     stub.fleet({}, RoleARN="arn:aws:iam::1:role/gone")
     stub.error("get-role", "NoSuchEntity", about="gone")
-    assert "which does not exist any more" in wrong(stub)
+    assert "which no longer exists" in wrong(stub)
 
 
 def test_tasks_that_the_quota_keeps_out(stub):  # noqa: F811

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use latticegate::control::gate::Stop;
+use latticegate::control::gate::StopRequest;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 use support::http::{get, until_ready};
@@ -400,7 +400,7 @@ fn a_stop_while_a_refused_client_uploads_waits_for_it_and_ends() {
     let mut client = lab.connect(Port::HttpDirect);
     client.say("POST / HTTP/1.1\r\nHost: orders.example.com\r\nContent-Length: 1000000\r\n\r\n");
     client.has_unread(10);
-    lab.send_stop(Stop::Drain);
+    lab.send_stop(StopRequest::Drain);
     assert_eq!(upload(&client, 1_000_000), 1_000_000);
     assert_eq!(client.hear_all().1, End::Fin);
     drop(client);

@@ -23,6 +23,7 @@ mod environment;
 mod health;
 mod healthcheck;
 mod hostile;
+mod log_keep;
 mod lookups;
 mod protocol;
 mod reasons;

@@ -12,13 +12,13 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use latticegate::control::gate::Stop;
+use latticegate::control::gate::StopRequest;
 use latticegate::sys::clock::Clock;
 use latticegate::telemetry::access_log::AccessLogger;
 use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
-use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};
+use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProtocol};
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
 use support::dns::{Reply, SERVFAIL, addresses};
@@ -188,7 +188,7 @@ fn drained() -> Told {
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"so far");
     assert_eq!(client.hear(6), b"so far");
-    lab.send_stop(Stop::Drain);
+    lab.send_stop(StopRequest::Drain);
     client.hear_all();
     let told = lab.cut();
     assert_eq!(told.record()["bytes_down"], 6);
@@ -205,7 +205,7 @@ fn drain_idle() -> Told {
     assert_eq!(upstream.hear(request.len()), request);
     upstream.say(answer);
     assert_eq!(client.hear(answer.len()), answer);
-    lab.send_stop(Stop::Drain);
+    lab.send_stop(StopRequest::Drain);
     assert_eq!(client.hear_all(), (vec![], End::Fin));
     lab.cut()
 }
@@ -520,7 +520,7 @@ fn stopped() -> Told {
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[]));
     until_open(&lab);
-    lab.send_stop(Stop::Cut);
+    lab.send_stop(StopRequest::Cut);
     assert_eq!(client.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     lab.cut()
 }
@@ -531,7 +531,7 @@ fn lost() -> Told {
     let (sender, lines) = channel();
     let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
     let (writer, written) = Writer::start(LineKind::AccessLog, Sink::Channel(sender), dropped, blocked).unwrap();
-    let log = AccessLogger::new(LogFormat::Json, writer, Clock::default());
+    let log = AccessLogger::new(LogFormat::Json, LogKeep::All, writer, Clock::default());
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener =

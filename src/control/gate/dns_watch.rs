@@ -1,4 +1,4 @@
-//! Whether the resolver answers, as `/readyz`, the metrics and the log have it.
+//! Whether the resolver answers, for `/readyz`, the metrics and the log.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::telemetry::metrics::DnsMetrics;
 use crate::telemetry::status::Status;
 use latticegate_core::hostname::Hostname;
 
-/// Tells what the resolver's cache sees.
+/// Reports what the resolver's cache observes.
 pub(super) struct DnsReporter {
     pub(super) metrics: DnsMetrics,
     pub(super) status: Arc<Status>,
-    /// Told of each lookup that failed.
+    /// Notified of each failed lookup.
     pub(super) doubt: Rc<Notify>,
 }
 
@@ -40,12 +40,12 @@ impl Observer for DnsReporter {
     }
 }
 
-/// Between two questions, so that the end of an outage is noticed about as soon as it is there.
+/// Between two queries, short enough to notice the end of an outage soon.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks the resolver for a name of our own until it has answered once, and again whenever a client's name could
-/// not be looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name
-/// does not exist is an answer.
+/// Looks up a name of our own until the resolver has answered once, and again whenever a client's name could not be
+/// looked up: that may be the fault of its zone, and is no reason to call the resolver dead. That our name does not
+/// exist is an answer.
 pub(super) async fn watch_dns(resolver: Resolver, status: Arc<Status>, doubt: Rc<Notify>) {
     let Ok(name) = Hostname::parse(b"readiness.latticegate.internal") else { return };
     loop {

@@ -1,18 +1,18 @@
-//! The signals of `latticegate run`, watched from its first moment on: unwatched, each of them would end the process.
+//! The signals of `latticegate run`, watched from the first moment on: unwatched, each of them would end the process.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::control::gate::Stop;
+use crate::control::gate::StopRequest;
 use crate::sys::blocking::{BlockingThread, Patience};
 use crate::telemetry::log_writer::Rotation;
 
-/// What was sent before somebody listens is heard then.
+/// Signals that arrive before anything waits for them are kept.
 pub(super) struct Signals {
     pub(super) stop: StopSignals,
-    pub(super) rotation: RotationSignals,
+    pub(super) reopen: ReopenSignals,
 }
 
 pub(super) struct StopSignals {
@@ -20,25 +20,31 @@ pub(super) struct StopSignals {
     interrupt: Signal,
 }
 
-pub(super) struct RotationSignals {
+pub(super) struct ReopenSignals {
     hangup: Signal,
     usr1: Signal,
     usr2: Signal,
-    /// Comes with the error of a write beyond the largest size of a file that this process may have (`ulimit -f`).
+    /// Sent when a write exceeds the largest file size that this process may have (`ulimit -f`); the write fails as well.
     _file_size: Signal,
 }
 
+/// The access log's file, with the thread on which it is reopened, since that may never return.
+pub(super) struct Reopener {
+    pub(super) log: Rotation,
+    pub(super) thread: BlockingThread,
+}
+
 impl Signals {
-    /// Inside a runtime. Another one may listen later.
+    /// Inside a runtime. Another runtime may wait for them later.
     pub(super) fn install() -> io::Result<Self> {
         let stop = StopSignals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        let rotation = RotationSignals {
+        let reopen = ReopenSignals {
             hangup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
             usr2: signal(SignalKind::user_defined2())?,
             _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         };
-        Ok(Self { stop, rotation })
+        Ok(Self { stop, reopen })
     }
 }
 
@@ -50,33 +56,31 @@ impl StopSignals {
         }
     }
 
-    /// For ever: the first signal drains, each further one cuts.
-    pub(super) async fn pass_on(mut self, stop: mpsc::UnboundedSender<Stop>) {
+    /// Never returns. The first signal drains, each further one cuts.
+    pub(super) async fn pass_on(mut self, stop: mpsc::UnboundedSender<StopRequest>) {
         loop {
             self.recv().await;
             // The receiver is gone only when the process is ending.
-            let _ = stop.send(Stop::Drain);
+            let _ = stop.send(StopRequest::Drain);
         }
     }
 }
 
-impl RotationSignals {
-    /// For ever: SIGHUP and SIGUSR1 open the log's file anew, as nginx does it at the latter; SIGUSR2 would end a
-    /// process that does not know it.
-    ///
-    /// `log`: with the thread on which it is opened, as that may never return.
-    pub(super) async fn run_evictions(mut self, log: Option<(Rotation, BlockingThread)>, mut patience: Patience) {
+impl ReopenSignals {
+    /// Never returns. SIGHUP and SIGUSR1 reopen the log's file, the latter as in nginx; SIGUSR2 would end a process
+    /// that does not handle it.
+    pub(super) async fn serve(mut self, reopener: Option<Reopener>, mut patience: Patience) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => false,
                 _ = self.usr1.recv() => true,
                 _ = self.usr2.recv() => {
-                    tracing::info!("SIGUSR2 means nothing here");
+                    tracing::info!("SIGUSR2 is ignored");
                     continue;
                 }
             };
-            match &log {
-                Some((log, thread)) => {
+            match &reopener {
+                Some(Reopener { log, thread }) => {
                     let (file, next) = (log.path().display(), log.clone());
                     let opened = thread.run(move || next.reopen());
                     match patience.wait(format_args!("the access log {file} to be opened anew"), opened).await {
@@ -88,7 +92,7 @@ impl RotationSignals {
                         None => tracing::error!(%file, "the access log was not opened anew: that panicked"),
                     }
                 }
-                // A SIGHUP has other meanings, too.
+                // SIGHUP is for the access list, too.
                 None if asked => tracing::info!("SIGUSR1: the access log is on stdout, there is no file to open anew"),
                 None => {}
             }

@@ -56,7 +56,7 @@ impl Checker<'_> {
         let RawHealth { bind: health } = health.unwrap_or_default();
         let RawReadiness { fail_on_dns } = readiness.unwrap_or_default();
         let RawAdmin { bind: admin } = admin.unwrap_or_default();
-        let RawAccessLog { format, output } = access_log.unwrap_or_default();
+        let RawAccessLog { format, output, keep } = access_log.unwrap_or_default();
 
         let policy = self.policy(policy, policy_owner);
         let usual = match policy {
@@ -95,6 +95,7 @@ impl Checker<'_> {
                     LogOutput::File(path) => LogOutput::File(self.beside(&path)),
                     LogOutput::Stdout => LogOutput::Stdout,
                 },
+                keep: or(keep, defaults::LOG_KEEP),
             },
             emf: self.emf(metrics.unwrap_or_default()),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, ProxyProtocol, Timeout};
+use super::{Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, ProxyProtocol, Timeout};
 
 /// 8443 and 8080 because a container that is not root cannot bind below 1024; the load balancer maps 443 and 80.
 pub(super) const LISTENERS: &str = "
@@ -106,6 +106,8 @@ pub(super) const ADMIN: SocketAddr = v4([127, 0, 0, 1], 9900);
 pub(super) const LOG_FORMAT: LogFormat = LogFormat::Json;
 /// ECS sends a container's standard output to CloudWatch.
 pub(super) const LOG_OUTPUT: LogOutput = LogOutput::Stdout;
+/// A log without gaps answers every question; what it costs is the operator's to weigh.
+pub(super) const LOG_KEEP: LogKeep = LogKeep::All;
 
 /// The resolution of CloudWatch's standard metrics; a scaling policy gains nothing from a shorter interval.
 pub(super) const EMF_INTERVAL: Timeout = timeout(Duration::from_secs(60));

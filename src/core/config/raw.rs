@@ -12,7 +12,9 @@ use super::values::{
     AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, Memory, MetricWord,
     ResolverAddress, Workers,
 };
-use super::{Ipv6, LogFormat, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout};
+use super::{
+    Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout,
+};
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
 
@@ -211,6 +213,8 @@ pub(super) struct RawAccessLog {
     pub(super) format: Option<Read<LogFormat>>,
     /// `stdout`, or a file's path, relative to this file.
     pub(super) output: Option<Read<LogOutput>>,
+    /// Which connections have a line: `all`, `refused` (all but relayed ones), or `sample:N` (and one of N relayed ones).
+    pub(super) keep: Option<Read<LogKeep>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

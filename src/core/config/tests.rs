@@ -95,6 +95,22 @@ fn relative_paths_start_at_the_file_wherever_they_are_written() {
 }
 
 #[test]
+fn the_lines_to_keep_are_all_refused_or_a_sample() {
+    let keep = |text: &str| accepted(without_file(&[TRUSTED, ("LATTICEGATE_ACCESS_LOG__KEEP", text)])).access_log.keep;
+    assert_eq!(accepted(without_file(&[TRUSTED])).access_log.keep, LogKeep::All);
+    assert_eq!((keep("all"), keep("refused")), (LogKeep::All, LogKeep::Refused));
+    for (text, one_of) in [("sample:1", 1), ("sample:100", 100), ("sample:4294967295", u32::MAX)] {
+        assert_eq!(keep(text), LogKeep::Sample(NonZeroU32::new(one_of).unwrap()), "{text}");
+    }
+    for wrong in ["sample", "sample:0", "sample:-1", "sample:+1", "sample:1.5", "sample:4294967296", "none", "100"] {
+        let (key, text) = ("LATTICEGATE_ACCESS_LOG__KEEP", wrong);
+        let diagnostics = without_file(&[TRUSTED, (key, text)]).unwrap_err();
+        let said = lines_of(&diagnostics).join("\n");
+        assert!(said.contains(key) && said.contains(wrong) && said.contains("like sample:100"), "{said}");
+    }
+}
+
+#[test]
 fn a_whole_section_comes_before_its_keys_whatever_the_order() {
     let config = accepted(without_file(&[
         TRUSTED,

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod durations;
+mod log_keep;
 mod locations;
 mod names;
 mod sizes;

@@ -165,6 +165,12 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<Stream> for TcpStream {
+    fn from(stream: Stream) -> Self {
+        stream.0
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

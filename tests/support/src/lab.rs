@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
-use latticegate::control::gate::{Gate, Stop};
+use latticegate::control::gate::{Gate, StopRequest};
 use latticegate::reload::SourceThread;
 use latticegate::sys::clock::Clock;
 use latticegate::sys::files;
@@ -80,7 +80,7 @@ pub struct Lab {
     pub clock: Clock,
     network: u16,
     listeners: Vec<Listener>,
-    stop: UnboundedSender<Stop>,
+    stop: UnboundedSender<StopRequest>,
     gate: JoinHandle<()>,
     lines: Receiver<Vec<u8>>,
     records: Vec<Value>,
@@ -227,7 +227,7 @@ impl Lab {
     pub fn end(self) -> Told {
         self.quiet();
         let (counted, metrics) = (self.counted(), self.metrics());
-        let records = self.stop(Stop::Drain);
+        let records = self.stop(StopRequest::Drain);
         let mut logged = BTreeMap::new();
         for record in &records {
             *logged.entry((word(record, "outcome"), word(record, "reason"))).or_default() += 1;
@@ -248,7 +248,7 @@ impl Lab {
 
     /// Ends a gate however it is busy; the log alone tells.
     pub fn cut(self) -> Told {
-        let records = self.stop(Stop::Cut);
+        let records = self.stop(StopRequest::Cut);
         let mut counted = BTreeMap::new();
         for record in &records {
             *counted.entry((word(record, "outcome"), word(record, "reason"))).or_default() += 1;
@@ -257,11 +257,11 @@ impl Lab {
     }
 
     /// Tells the gate to end, and returns at once.
-    pub fn send_stop(&self, stop: Stop) {
+    pub fn send_stop(&self, stop: StopRequest) {
         self.stop.send(stop).unwrap();
     }
 
-    fn stop(mut self, stop: Stop) -> Vec<Value> {
+    fn stop(mut self, stop: StopRequest) -> Vec<Value> {
         // It may be on its way out already.
         let _ = self.stop.send(stop);
         // The sender goes with the gate's last thread.

@@ -1,16 +1,16 @@
-//! Who is who in the demo: names, addresses and credentials, all made up and each told once.
+//! Names, addresses and credentials of the demo, all made up and each defined once.
 //!
-//! Everything is on loopback. `127.0.171.0/24` plays Lattice's `169.254.171.0/24`.
+//! Everything is on loopback. `127.0.171.0/24` stands for Lattice's `169.254.171.0/24`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A Lattice service that serves everybody who reaches it.
+/// A Lattice service that is open to everyone.
 pub(super) const ORDERS: &str = "orders.example.com";
 /// A Lattice service whose auth policy asks for a SigV4 signature.
 pub(super) const BILLING: &str = "billing.example.com";
-/// A name that somebody pointed at the address where an ECS task fetches its credentials.
+/// A name that points at the address where an ECS task fetches its credentials.
 pub(super) const METADATA: &str = "metadata.example.com";
-/// A name that nobody registered.
+/// A name that does not exist.
 pub(super) const UNKNOWN: &str = "nobody.example.com";
 
 /// Where the Lattice stand-in listens; both services share one address, as they may in VPC Lattice.
@@ -22,7 +22,7 @@ pub(super) const TASK_METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 
 /// The load balancer's node: the source of its connections to latticegate, and the only trusted one.
 pub(super) const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
-/// The load balancer's address as its clients know it, told in the PROXY header.
+/// The load balancer's address as its clients know it, sent in the PROXY header.
 pub(super) const VIRTUAL_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 10));
 
 pub(super) const REGION: &str = "us-west-2";
@@ -32,10 +32,10 @@ pub(super) const SIGNING_NAME: &str = "vpc-lattice-svcs";
 pub(super) const ACCESS_KEY: &str = "AKIDEMOEXAMPLE";
 pub(super) const SECRET_KEY: &str = "latticegate-demo-secret-EXAMPLEKEY";
 
-/// A client that the load balancer stand-in plays on front ports of its own.
+/// A client that the load balancer stand-in represents on front ports of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// Whose the client is, for the reader.
+pub(super) struct DemoClient {
+    /// Whose client it is, for the reader.
     pub(super) who: &'static str,
     pub(super) address: Ipv4Addr,
     /// The VPC endpoint that it comes through.
@@ -45,7 +45,7 @@ pub(super) struct Caller {
     pub(super) http_port: u16,
 }
 
-pub(super) const OFFICE: Caller = Caller {
+pub(super) const OFFICE: DemoClient = DemoClient {
     who: "a client on the company network",
     address: Ipv4Addr::new(192, 168, 1, 20),
     endpoint: None,
@@ -53,7 +53,7 @@ pub(super) const OFFICE: Caller = Caller {
     http_port: 8080,
 };
 
-pub(super) const INTERNET: Caller = Caller {
+pub(super) const INTERNET: DemoClient = DemoClient {
     who: "a client on the internet",
     address: Ipv4Addr::new(203, 0, 113, 9),
     endpoint: None,
@@ -61,7 +61,7 @@ pub(super) const INTERNET: Caller = Caller {
     http_port: 9080,
 };
 
-pub(super) const PARTNER: Caller = Caller {
+pub(super) const PARTNER: DemoClient = DemoClient {
     who: "a partner's VPC, through PrivateLink",
     address: Ipv4Addr::new(10, 20, 30, 40),
     endpoint: Some("vpce-0a1b2c3d4e5f67890"),
@@ -69,4 +69,4 @@ pub(super) const PARTNER: Caller = Caller {
     http_port: 7080,
 };
 
-pub(super) const CALLERS: [Caller; 3] = [OFFICE, INTERNET, PARTNER];
+pub(super) const CLIENTS: [DemoClient; 3] = [OFFICE, INTERNET, PARTNER];

@@ -1,4 +1,4 @@
-//! One line of latticegate's own JSON access log, read back: the demo tells nothing that the log does not.
+//! One line of latticegate's own JSON access log, read back: the demo shows nothing that the log does not have.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use latticegate_core::outcome::{Outcome, Unfinished};
 
-/// What the access log tells of a connection, as far as the demo shows it.
+/// What the access log says about a connection, as far as the demo shows it.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct LogLine {
     time: String,
     pub(super) listener: String,
     peer: SocketAddr,
@@ -25,15 +25,14 @@ pub(super) struct Seen {
     pub(super) total_ms: f64,
 }
 
-impl Seen {
+impl LogLine {
     pub(super) fn read(line: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(line)
     }
 
-    /// The client as the PROXY header tells it, or the TCP peer where no header was believed.
+    /// The client of the PROXY header, or the TCP peer where there is no trusted header.
     pub(super) fn client(&self) -> SocketAddr {
-        let told = self.client.zip(self.client_port).map(SocketAddr::from);
-        told.unwrap_or(self.peer)
+        self.client.zip(self.client_port).map_or(self.peer, SocketAddr::from)
     }
 
     /// Each reason word belongs to one outcome.

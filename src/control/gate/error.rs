@@ -1,0 +1,30 @@
+//! Why a gate could not start.
+
+use std::fmt;
+use std::io;
+
+use metrics_exporter_prometheus::BuildError;
+
+use crate::proxy::listener::BindError;
+use crate::reload::SourceError;
+
+#[derive(Debug)]
+pub enum StartError {
+    Bind(BindError),
+    Io(String, io::Error),
+    Metrics(BuildError),
+    Policy(SourceError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Policy(error) => write!(f, "no access list: {error}"),
+            Self::Metrics(error) => write!(f, "cannot set up metrics: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,129 @@
+//! The server behind both ports: few connections at a time, each for a bounded time.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::response::FullResponse;
+use super::{protocol, proxy_header};
+
+/// What one of the two ports answers.
+pub trait Service: 'static {
+    /// To GET or HEAD; `path` is the request's in its normal form.
+    fn answer(&self, request: &Parts, path: &str) -> impl Future<Output = FullResponse>;
+
+    /// Adds the fields that every response of this port has.
+    fn complete(_: &mut FullResponse) {}
+
+    /// Whether a connection may begin with a PROXY v2 header: the NLB sends one to health ports too.
+    const PROXY_HEADER: bool;
+}
+
+/// Connections served at a time; more wait in the kernel's queue.
+const MAX_OPEN: usize = 64;
+/// For a whole connection: a scrape or a check takes far less.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// For its first byte, which checks and scrapes send at once.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
+/// While other connections are waiting, this is enough for the first byte, and the next for the whole connection.
+const FIRST_BYTE_TIMEOUT_WHEN_FULL: Duration = Duration::from_millis(100);
+const CONNECTION_TIMEOUT_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, service: impl Service) {
+    let service = Rc::new(service);
+    let mut open: Vec<Connection> = Vec::new();
+    loop {
+        open.retain(|connection| !connection.task.is_finished());
+        if open.len() >= MAX_OPEN {
+            match open.iter().position(Connection::is_silent).or_else(|| open.iter().position(Connection::is_slow)) {
+                Some(place) => open.remove(place).task.abort(),
+                None => sleep(Duration::from_millis(20)).await,
+            }
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (service, begun) = (Rc::clone(&service), Rc::new(Cell::new(false)));
+                let (since, first_byte) = (Instant::now(), Rc::clone(&begun));
+                let task = spawn_local(async move {
+                    // A client that takes longer is cut off.
+                    let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, service, first_byte)).await;
+                });
+                open.push(Connection { since, begun, task: task.abort_handle() });
+            }
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// An open connection; they are kept in the order in which they were accepted.
+struct Connection {
+    since: Instant,
+    /// A byte has come.
+    begun: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+impl Connection {
+    fn is_silent(&self) -> bool {
+        !self.begun.get() && self.since.elapsed() >= FIRST_BYTE_TIMEOUT_WHEN_FULL
+    }
+
+    fn is_slow(&self) -> bool {
+        self.since.elapsed() >= CONNECTION_TIMEOUT_WHEN_FULL
+    }
+}
+
+async fn serve_connection<S: Service>(stream: TcpStream, service: Rc<S>, begun: Rc<Cell<bool>>) {
+    if !matches!(timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    begun.set(true);
+    let Some(stream) = protocol::refuse_http2(stream).await else { return };
+    if !S::PROXY_HEADER {
+        return serve_http(stream, service).await;
+    }
+    if let Some(stream) = proxy_header::skip(stream).await {
+        serve_http(stream, service).await;
+    }
+}
+
+async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, service: Rc<S>) {
+    let respond = service_fn(move |request: Request<Incoming>| {
+        let service = Rc::clone(&service);
+        // Request bodies are ignored.
+        let (head, _) = request.into_parts();
+        async move {
+            // A client that pipelines requests must not hold up the others, nor the control thread's other work.
+            yield_now().await;
+            let mut response = match protocol::path_of(&head) {
+                Ok(path) => service.answer(&head, &path).await,
+                Err(refusal) => *refusal,
+            };
+            S::complete(&mut response);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // A client's errors are its own; they are not logged.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // A client that has finished sending still gets its response.
+        .half_close(true)
+        .header_read_timeout(Duration::from_secs(5))
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), respond)
+        .await;
+}
