@@ -279,10 +279,14 @@ fn a_list_that_is_elsewhere_is_fetched_where_it_is_asked_about() {
     // Half of it.
     let url = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && stderr(&told).contains("the answer cannot be read"), "{}", stderr(&told));
+    assert!(
+        told.status.code() == Some(2) && stderr(&told).contains("the response cannot be read"),
+        "{}",
+        stderr(&told)
+    );
     let url = http::serve("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
     let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && stderr(&told).contains("does not tell its length"), "{}", stderr(&told));
+    assert!(told.status.code() == Some(2) && stderr(&told).contains("does not state its length"), "{}", stderr(&told));
 }
 
 #[test]

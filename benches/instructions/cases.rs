@@ -7,7 +7,10 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::sys::blocking::Pending;
+use latticegate::sys::clock::Clock;
+use latticegate::telemetry::access_log::AccessLogger;
+use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;
@@ -160,7 +163,8 @@ fn client() -> Result<Client> {
 /// One connection's record from its opening to its report: log line and metrics. The lines go to /dev/null.
 fn record(times: u32, format: LogFormat) -> Result<()> {
     let metrics = Metrics::new()?;
-    let (writer, _written) = Writer::start(Sink::open(&LogOutput::File("/dev/null".into()))?)?;
+    let sink = Sink::open(&LogOutput::File("/dev/null".into()))?;
+    let (writer, _flush) = Writer::start(LineKind::AccessLog, sink, metrics.lines_dropped.clone(), Pending::default())?;
     let listener = Listener {
         name: "tls".into(),
         bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443)),
@@ -170,7 +174,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         proxy_protocol: ProxyProtocol::Required,
     };
     let reporter = Rc::new(Reporter {
-        log: Log::new(format, writer),
+        log: AccessLogger::new(format, writer, Clock::default()),
         metrics: metrics.listener(&listener.name),
         listener,
         recent: Rc::default(),

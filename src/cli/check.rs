@@ -11,7 +11,7 @@ use super::{Source, list, log};
 use crate::reload;
 use crate::sys::files;
 use crate::sys::machine;
-use crate::telemetry::access_log::{self, Sink};
+use crate::telemetry::log_writer::{self, Sink};
 use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::{Action, Policy};
@@ -104,7 +104,7 @@ impl Check {
 
     /// Whether this program can read from where the list is configured to be.
     fn check_source(&self, config: &Config, report: &mut Report) {
-        if let Err(error) = reload::Source::new(&config.policy) {
+        if let Err(error) = reload::ListSource::new(&config.policy) {
             report.add(Severity::Error, list::diagnostics(&config.policy, error));
         }
     }
@@ -114,7 +114,8 @@ impl Check {
         let LogOutput::File(path) = &config.access_log.output else { return };
         if let Err(error) = Sink::try_open(&config.access_log.output) {
             let origin = self.source.config.as_deref().map_or(Origin::Defaults, Origin::file);
-            let diagnostic = Diagnostic::whole(origin, format!("cannot be opened: {error}"), access_log::help(path));
+            let diagnostic =
+                Diagnostic::whole(origin, format!("cannot be opened: {error}"), log_writer::open_help(path));
             let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
             report.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
         }

@@ -2,7 +2,7 @@
 
 use tokio::runtime::{Builder, LocalOptions};
 
-use crate::reload::{Source, SourceError};
+use crate::reload::{ListSource, SourceError};
 use latticegate_core::config::PolicySource;
 use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
@@ -20,7 +20,7 @@ pub(super) fn load(from: &PolicySource) -> Result<Policy, Vec<Diagnostic>> {
 /// What is wrong with a source, as problems with what is configured.
 pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagnostic> {
     match error {
-        SourceError::Problems(diagnostics) => diagnostics,
+        SourceError::Invalid(diagnostics) => diagnostics,
         SourceError::Unreachable(why) => {
             let why = why.strip_prefix(&format!("{from}: ")).unwrap_or(&why);
             vec![Diagnostic::whole(Origin::file(from.to_string()), why, "")]
@@ -29,7 +29,7 @@ pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagno
 }
 
 fn fetch(from: &PolicySource) -> Result<Policy, SourceError> {
-    let mut source = Source::new(from)?;
+    let mut source = ListSource::new(from)?;
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| SourceError::Unreachable(error.to_string()))?;
     Ok(runtime.block_on(source.first())?.policy)

@@ -19,7 +19,7 @@ pub(super) fn start(usual: &str) -> io::Result<ProcessLog> {
     // Whoever names the resolver's library wants to see it all.
     let all = filter.as_ref().is_some_and(|filter| filter.to_string().contains("hickory"));
     let log = ProcessLog::start(filter.unwrap_or_else(|| EnvFilter::new(usual)), all)?;
-    log.tell(Severity::Warning, diagnostic.as_slice());
+    log.report(Severity::Warning, diagnostic.as_slice());
     Ok(log)
 }
 

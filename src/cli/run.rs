@@ -33,8 +33,8 @@ impl Run {
         let ended = self.serve(beginning, &log);
         let code = match ended {
             Ok(code) => code,
-            Err(StartError::Policy(SourceError::Problems(diagnostics))) => {
-                log.tell(Severity::Error, &diagnostics);
+            Err(StartError::Policy(SourceError::Invalid(diagnostics))) => {
+                log.report(Severity::Error, &diagnostics);
                 ExitCode::FAILURE
             }
             Err(error) => {
@@ -51,12 +51,12 @@ impl Run {
         let Some(configured) = beginning.configure(self.source.config)? else { return Ok(ExitCode::SUCCESS) };
         match configured {
             Ok(configured) => {
-                log.tell(Severity::Warning, &configured.warnings);
+                log.report(Severity::Warning, &configured.warnings);
                 run::run(beginning, configured)?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(diagnostics) => {
-                log.tell(Severity::Error, &diagnostics);
+                log.report(Severity::Error, &diagnostics);
                 Ok(ExitCode::FAILURE)
             }
         }

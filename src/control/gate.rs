@@ -24,8 +24,8 @@ use tokio::time::{interval, sleep};
 
 use self::dns_watch::{DnsReporter, watch_dns};
 use self::drain::leave;
-use crate::dns::{Cache, Limits, LookupRequests, ResolverFactory, Wire};
-use crate::limits;
+use crate::dns::{Cache, CacheConfig, LookupRequests, ResolverFactory, Wire};
+use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
 use crate::proxy::worker::{Phase, Shared};
@@ -35,11 +35,11 @@ use crate::sys::clock::Clock;
 use crate::sys::interfaces::{ask_ipv6, own_addresses};
 pub(crate) use crate::sys::runtime::{AllEnded, Publisher, alive, watched};
 use crate::sys::socket;
-use crate::telemetry::access_log::{Of, Sink, Writer, Written};
 use crate::telemetry::emf;
+use crate::telemetry::log_writer::{FlushHandle, LineKind, Sink, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process_log;
-use crate::telemetry::recent::Asker;
+use crate::telemetry::recent::RecentReader;
 use crate::telemetry::status::Status;
 use crate::web::{self, Admin, Health};
 use latticegate_core::config::{Config, Listener, PolicySource};
@@ -60,17 +60,17 @@ pub struct Gate {
     shared: Arc<Shared>,
     status: Arc<Status>,
     resolvers: ResolverFactory,
-    asks: LookupRequests,
+    lookups: LookupRequests,
     phase: Publisher<Phase>,
     /// Closed when all workers have ended.
     workers: AllEnded,
-    written: Written,
+    written: FlushHandle,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
     listeners: Vec<Listener>,
-    recent: Asker,
+    recent: RecentReader,
     /// Takes the lines for CloudWatch, if there are any.
-    output: Option<(Writer, Option<Written>)>,
+    output: Option<(Writer, Option<FlushHandle>)>,
     /// The list that decides nothing.
     shadow: Option<SourceThread>,
 }
@@ -113,7 +113,7 @@ impl Gate {
         );
         let apart = !sink.is_output();
         let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
-        let (writer, written) = Writer::start_counting(Of::AccessLog, sink, dropped, blocked)
+        let (writer, written) = Writer::start(LineKind::AccessLog, sink, dropped, blocked)
             .map_err(|error| StartError::Io("cannot start the access log's thread".into(), error))?;
         let output = match config.emf {
             Some(_) => Some(output_for_metrics(&writer, apart, &metrics)?),
@@ -123,10 +123,10 @@ impl Gate {
         let shadow_list = shadow_list
             .transpose()
             .map_err(|error| StartError::Io("cannot start the thread that reads the shadow list".into(), error))?;
-        let (resolvers, asks) = ResolverFactory::new(config.dns.cache_size.get());
+        let (resolvers, lookups) = ResolverFactory::new(config.dns.cache_size.get());
         let policy = policy.into();
         policy.count_into(&metrics.policy);
-        let limits = limits::Limits::new(&config.limits, config.workers.get());
+        let limits = ConnectionLimits::new(&config.limits, config.workers.get());
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let told = Arc::clone(&status);
@@ -141,7 +141,7 @@ impl Gate {
             status: told,
             clock: Clock::default(),
         });
-        let mut recent = Asker::default();
+        let mut recent = RecentReader::default();
         let (phase, _) = watched(Phase::Serving);
         let (alive, workers) = alive();
         let first_id = RandomState::new().hash_one("connection ids");
@@ -155,7 +155,7 @@ impl Gate {
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
-                asked: recent.add(),
+                refusal_requests: recent.add_worker(),
                 alive: alive.clone(),
             });
             worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
@@ -166,7 +166,7 @@ impl Gate {
             shared,
             status,
             resolvers,
-            asks,
+            lookups,
             phase,
             workers,
             written,
@@ -203,12 +203,12 @@ impl Gate {
     }
 
     /// Watches the access list's source from now on, and tells of each change of the list beside the log.
-    pub fn reload_from(&self, source: SourceThread, audience: Option<mpsc::UnboundedSender<ReloadEvent>>) {
+    pub fn reload_from(&self, source: SourceThread, events: Option<mpsc::UnboundedSender<ReloadEvent>>) {
         let (current, metrics) = (Arc::clone(&self.shared.policy), self.shared.metrics.policy.clone());
         let Config { policy_poll, on_reload, .. } = self.shared.config;
         let poll = policy_poll.get();
         let patience = Patience::new(self.shared.metrics.blocked.policy.clone());
-        let reloader = Reloader { source, patience, current, poll, metrics, on_reload, trouble: None, audience };
+        let reloader = Reloader { source, patience, current, poll, metrics, on_reload, last_error: None, events };
         let _context = self.runtime.enter();
         self.spawn(reloader.run(signal(SignalKind::hangup())));
     }
@@ -220,7 +220,7 @@ impl Gate {
             shared,
             status,
             resolvers,
-            asks,
+            lookups,
             phase,
             mut workers,
             written,
@@ -234,11 +234,11 @@ impl Gate {
         runtime.block_on(async {
             let dns = &shared.config.dns;
             let wire = Wire::new(dns.server, dns.timeout.get());
-            let limits = Limits::new(&shared.config, ask_ipv6(&shared.config));
+            let cache_config = CacheConfig::new(&shared.config, ask_ipv6(&shared.config));
             let doubt = Rc::new(Notify::new());
             let (metrics, told) = (shared.metrics.dns.clone(), Arc::clone(&status));
             let observer = DnsReporter { metrics, status: told, doubt: Rc::clone(&doubt) };
-            spawn_local(Cache::new(wire, observer, limits).run(asks));
+            spawn_local(Cache::new(wire, observer, cache_config).run(lookups));
             spawn_local(watch_dns(resolvers.resolver(), Arc::clone(&status), doubt));
             let listener = |socket| {
                 TcpListener::from_std(socket).map_err(|error| StartError::Io("health or admin port".into(), error))
@@ -294,13 +294,17 @@ fn bind_port(name: &str, address: SocketAddr) -> Result<(std::net::TcpListener, 
 }
 
 /// CloudWatch reads standard output, which the access log may have to itself (`apart`: it does not).
-fn output_for_metrics(log: &Writer, apart: bool, metrics: &Metrics) -> Result<(Writer, Option<Written>), StartError> {
+fn output_for_metrics(
+    log: &Writer,
+    apart: bool,
+    metrics: &Metrics,
+) -> Result<(Writer, Option<FlushHandle>), StartError> {
     let dropped = metrics.emf_dropped.clone();
     if !apart {
-        return Ok((log.also_of(Of::Metrics, dropped), None));
+        return Ok((log.for_kind(LineKind::Metrics, dropped), None));
     }
     let started =
-        Sink::stdout().and_then(|stdout| Writer::start_counting(Of::Metrics, stdout, dropped, Pending::default()));
+        Sink::stdout().and_then(|stdout| Writer::start(LineKind::Metrics, stdout, dropped, Pending::default()));
     let (writer, written) =
         started.map_err(|error| StartError::Io("cannot start the metrics' thread".into(), error))?;
     Ok((writer, Some(written)))

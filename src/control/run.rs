@@ -18,7 +18,7 @@ use crate::sys::blocking::{BlockingThread, Patience};
 use crate::sys::files;
 use crate::sys::machine;
 use crate::sys::socket;
-use crate::telemetry::access_log::{self, Sink};
+use crate::telemetry::log_writer::{self, Sink};
 use crate::web::health_socket;
 use latticegate_core::config::{Config, LogOutput, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
@@ -155,7 +155,7 @@ fn load_policy(beginning: &mut Beginning, config: &Config) -> Result<Option<(Sou
 }
 
 /// A log and, where it is a file, what opens it anew.
-type Log = (Sink, Option<(access_log::Rotation, BlockingThread)>);
+type Log = (Sink, Option<(log_writer::Rotation, BlockingThread)>);
 
 /// None: told to stop while it was opened.
 fn open_log(beginning: &mut Beginning, output: &LogOutput) -> Result<Option<Log>, StartError> {
@@ -179,7 +179,7 @@ fn open_log(beginning: &mut Beginning, output: &LogOutput) -> Result<Option<Log>
 fn with_help(output: &LogOutput, error: io::Error) -> io::Error {
     match output {
         LogOutput::Stdout => error,
-        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", access_log::help(path))),
+        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", log_writer::open_help(path))),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::control::gate::{Gate, StartError, Stop};
 use crate::reload::{Loaded, ReloadEvent, SourceError, SourceThread};
 use crate::sys::blocking;
 use crate::sys::files;
-use crate::telemetry::access_log::Sink;
+use crate::telemetry::log_writer::Sink;
 use latticegate_core::config::{PolicySource, Protocol};
 use latticegate_core::diagnostic::Diagnostic;
 

@@ -105,8 +105,8 @@ async fn tell(stage: &mut Stage, stop: impl Future<Output = ()>, out: &mut Outpu
             error = out.failed() => return Err(error),
             Some(seen) = stage.seen.recv() => writeln!(out, "{}", show::line(&seen))?,
             Some(told) = stage.gate.lists.recv() => match told {
-                ReloadEvent::InForce { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,
-                ReloadEvent::OldStays { why } => writeln!(out, "{}\n{why}", styled(RED, "the old access list stays:"))?,
+                ReloadEvent::Loaded { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,
+                ReloadEvent::Failed { why } => writeln!(out, "{}\n{why}", styled(RED, "the old access list stays:"))?,
             },
         }
         out.flush()?;

@@ -1,74 +1,32 @@
-//! The one cache behind all workers' resolvers: single flight, TTL within bounds, renewal of names in use,
-//! stale answers while the resolver is silent, failures remembered briefly, a bounded size.
+//! The one cache behind all workers' resolvers: one query at a time for a name, TTL within bounds, renewal of names in
+//! use, stale answers while the server does not respond, failures cached briefly, a bounded size.
 //!
 //! It is a single task that owns everything, so there is nothing to lock.
+
+mod eviction;
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::sys::runtime::{Instant, sleep_until};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
-use super::entry::Entry;
-use super::turns::{Entered, Turns};
-use super::{Answer, Family, Found, Lookup, LookupError, LookupRequest, LookupRequests, Shown, Waiter};
-use crate::limits::{Rate, Table};
+use super::cache_config::CacheConfig;
+use super::entry::NameEntry;
+use super::lookup_queue::{Enqueued, LookupQueue};
+use super::outage::OutageTracker;
+use super::request::{CacheView, LookupRequest, LookupRequests, Waiter};
+use super::{AddressSet, Family, Lookup, LookupError, ResolvedAddresses};
+use crate::limits::Table;
 use latticegate_core::client::ClientKey;
-use latticegate_core::config::{Config, Quota};
 use latticegate_core::hostname::Hostname;
 
-/// Bounds of the cache; see `config::Dns` for their meaning.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    pub ipv6: bool,
-    /// For one question, and for the wait until it is asked.
-    pub timeout: Duration,
-    pub min_ttl: Duration,
-    pub max_ttl: Duration,
-    pub negative_ttl: Duration,
-    pub max_stale: Duration,
-    pub capacity: usize,
-    /// Names looked up for connections, in total, and what one client has of them when others ask as well. Renewals are
-    /// not counted: names in use keep their share of what the resolver gives.
-    pub lookups: Rate,
-    pub per_client: Quota,
-}
-
-impl Limits {
-    /// How long a first failure is held against a name (RFC 9520 §3.2), and half an answer serves.
-    pub(super) const FIRST_HOLD: Duration = Duration::from_secs(1);
-
-    pub fn new(config: &Config, ipv6: bool) -> Self {
-        let Config { dns, limits, .. } = config;
-        Self {
-            ipv6,
-            timeout: dns.timeout.get(),
-            lookups: Rate::per_second(limits.lookups_per_second),
-            per_client: Quota { concurrent: None, per_second: Some(limits.lookups_per_client) },
-            min_ttl: dns.min_ttl,
-            max_ttl: dns.max_ttl,
-            negative_ttl: dns.negative_ttl,
-            max_stale: dns.max_stale,
-            capacity: dns.cache_size.get(),
-        }
-    }
-
-    pub(super) fn first_hold(&self) -> Duration {
-        Self::FIRST_HOLD.min(self.negative_ttl)
-    }
-
-    pub(super) fn families(&self) -> &'static [Family] {
-        Family::asked(self.ipv6)
-    }
-}
-
-/// What the cache tells the rest of the program about itself.
+/// What the cache reports about itself.
 pub trait Observer {
-    /// A name was asked for, in all its families, and this came back.
+    /// A name was looked up, in all its families, with this outcome.
     fn looked_up(&self, result: Result<(), LookupError>);
     /// An expired answer was served.
     fn served_stale(&self);
@@ -77,62 +35,52 @@ pub trait Observer {
 pub struct Cache<L, O> {
     lookup: L,
     observer: O,
-    limits: Limits,
-    entries: HashMap<Hostname, Entry>,
+    config: CacheConfig,
+    entries: HashMap<Hostname, NameEntry>,
     events: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
-    turns: Turns,
-    resolver: Health,
+    queue: LookupQueue,
+    outage: OutageTracker,
 }
 
-/// What happens by itself.
+/// What the cache waits for besides requests.
 enum Event {
-    Answered(Hostname, Family, Result<Found, LookupError>),
-    Probed(Result<Found, LookupError>, oneshot::Sender<Result<Found, LookupError>>),
-    /// The slower family has had its moment.
-    Patience(Hostname),
+    Answered(Hostname, Family, Result<AddressSet, LookupError>),
+    Probed(Result<AddressSet, LookupError>, oneshot::Sender<Result<AddressSet, LookupError>>),
+    /// The slower family is no longer waited for.
+    ResolutionDelayOver(Hostname),
     /// A failure is no longer held against the name.
     Retry(Hostname),
 }
 
-/// What the resolver has done lately.
-#[derive(Default)]
-struct Health {
-    answered: Option<Instant>,
-    /// Since its last answer something has failed.
-    failed: bool,
-    /// When it last answered again after an outage.
-    recovered: Option<Instant>,
-}
-
 impl<L: Lookup, O: Observer> Cache<L, O> {
-    pub fn new(lookup: L, observer: O, limits: Limits) -> Self {
-        let shares = Table::new(limits.per_client, limits.capacity);
-        let turns = Turns::new(limits.lookups, limits.timeout, shares);
-        let (entries, events, resolver) = (HashMap::new(), FuturesUnordered::new(), Health::default());
-        Self { lookup, observer, limits, entries, events, turns, resolver }
+    pub fn new(lookup: L, observer: O, config: CacheConfig) -> Self {
+        let shares = Table::new(config.per_client, config.capacity);
+        let queue = LookupQueue::new(config.lookups, config.timeout, shares);
+        let (entries, events, outage) = (HashMap::new(), FuturesUnordered::new(), OutageTracker::default());
+        Self { lookup, observer, config, entries, events, queue, outage }
     }
 
-    /// Answers until every asker is gone.
-    pub async fn run(mut self, mut asks: LookupRequests) {
+    /// Returns when all senders of requests are dropped.
+    pub async fn run(mut self, mut requests: LookupRequests) {
         loop {
-            let turn = self.turns.next_at(Instant::now());
+            let queue_at = self.queue.next_at(Instant::now());
             tokio::select! {
-                ask = asks.0.recv() => match ask {
-                    Some(ask) => self.take(ask),
+                request = requests.0.recv() => match request {
+                    Some(request) => self.handle_request(request),
                     None => return,
                 },
-                Some(event) = self.events.next() => self.happen(event),
-                () = sleep_until(turn.unwrap_or_else(Instant::now)), if turn.is_some() => self.next_turns(),
+                Some(event) = self.events.next() => self.handle_event(event),
+                () = sleep_until(queue_at.unwrap_or_else(Instant::now)), if queue_at.is_some() => self.run_queue(),
             }
         }
     }
 
-    fn take(&mut self, ask: LookupRequest) {
+    fn handle_request(&mut self, request: LookupRequest) {
         let now = Instant::now();
-        match ask {
+        match request {
             LookupRequest::Resolve { name, client, reply } => self.resolve(&name, client, reply, now),
             LookupRequest::Renew(name) => {
-                // Also where the entry had to make room: the worker that asks has it in use.
+                // Also where the entry was evicted: the worker has the name in use.
                 self.start_lookup(&name, now);
                 self.touch(&name, now);
             }
@@ -141,138 +89,137 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
                 let lookup = self.lookup.lookup(&name, Family::V4);
                 self.events.push(Box::pin(async move { Event::Probed(lookup.await, reply) }));
             }
-            // Who asked may have gone.
-            LookupRequest::Show { most, reply } => drop(reply.send(self.show(most, now))),
+            // The requester may have given up.
+            LookupRequest::View { most, reply } => drop(reply.send(self.view(most, now))),
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
             Event::Answered(name, family, result) => self.finish_lookup(&name, family, result, now),
             Event::Probed(result, reply) => {
-                let outcome = outcome_of(&result);
-                self.resolver.note(outcome, now);
+                let outcome = AddressSet::outcome(&result);
+                self.outage.record(outcome, now);
                 self.observer.looked_up(outcome);
-                // Who asked may have gone.
+                // The requester may have given up.
                 let _ = reply.send(result);
             }
-            Event::Patience(name) => self.settle(&name, now),
+            Event::ResolutionDelayOver(name) => self.reply_to_waiters(&name, now),
             Event::Retry(name) => self.retry(&name, now),
         }
     }
 
     fn resolve(&mut self, name: &Hostname, client: Option<ClientKey>, waiter: Waiter, now: Instant) {
-        if self.entries.get(name).is_some_and(|entry| entry.is_in_use(now, &self.limits)) {
+        if self.entries.get(name).is_some_and(|entry| entry.is_in_use(now, &self.config)) {
             self.touch(name, now);
         }
         let is_free = self.entries.get(name).is_some_and(|entry| {
-            let due = || entry.due(now, &self.limits, self.resolver.recovered);
-            entry.is_in_flight() || entry.is_in_use(now, &self.limits) || due().is_empty()
+            let due = || entry.due(now, &self.config, self.outage.recovered());
+            entry.is_in_flight() || entry.is_in_use(now, &self.config) || due().is_empty()
         });
         let Some(client) = client.filter(|_| !is_free) else { return self.proceed(name, waiter, now) };
-        match self.turns.enter(name, client, waiter, now) {
-            Entered::Now(waiter) => self.proceed(name, waiter, now),
-            Entered::Queued => {}
-            Entered::Refused(waiting) => {
-                waiting.into_iter().for_each(|waiter| self.tell(Err(LookupError::Limited), waiter));
+        match self.queue.enter(name, client, waiter, now) {
+            Enqueued::Now(waiter) => self.proceed(name, waiter, now),
+            Enqueued::Queued => {}
+            Enqueued::Rejected(waiters) => {
+                waiters.into_iter().for_each(|waiter| self.reply(Err(LookupError::Limited), waiter));
             }
         }
     }
 
-    fn next_turns(&mut self) {
+    fn run_queue(&mut self) {
         let now = Instant::now();
-        while let Some((name, waiting)) = self.turns.next(now) {
-            waiting.into_iter().for_each(|waiter| self.proceed(&name, waiter, now));
+        while let Some((name, waiters)) = self.queue.next(now) {
+            waiters.into_iter().for_each(|waiter| self.proceed(&name, waiter, now));
         }
         // Only now: a timer may be late.
-        for waiter in self.turns.expired(now) {
-            self.tell(Err(LookupError::Limited), waiter);
+        for waiter in self.queue.expired(now) {
+            self.reply(Err(LookupError::Limited), waiter);
         }
     }
 
-    /// Asks what is due, and answers with what is known or has the asker wait.
+    /// Looks up what is due, and replies with what is known or lets the waiter wait.
     fn proceed(&mut self, name: &Hostname, waiter: Waiter, now: Instant) {
         self.start_lookup(name, now);
         let Some(entry) = self.entries.get_mut(name) else { return };
-        let reply = match entry.verdict(now, &self.limits) {
-            Some(reply) => reply,
+        let result = match entry.result(now, &self.config) {
+            Some(result) => result,
             None if entry.is_in_flight() => return entry.wait(waiter, now),
             None => Err(LookupError::Failed),
         };
-        self.tell(reply, waiter);
+        self.reply(result, waiter);
         self.want_retry(name, now);
     }
 
-    /// Asks for each family of which nothing is known, or not for long any more, unless that failed a moment ago.
+    /// Looks up each family that is unknown or soon to expire, unless it has just failed.
     fn start_lookup(&mut self, name: &Hostname, now: Instant) {
         if !self.entries.contains_key(name) {
-            self.make_room(now);
+            eviction::make_room(&mut self.entries, &self.config, now);
         }
-        let entry = self.entries.entry(name.clone()).or_insert_with(|| Entry::new(now));
-        for family in entry.due(now, &self.limits, self.resolver.recovered) {
+        let entry = self.entries.entry(name.clone()).or_insert_with(|| NameEntry::new(now));
+        for family in entry.due(now, &self.config, self.outage.recovered()) {
             entry.start(family, now);
             let (lookup, name) = (self.lookup.lookup(name, family), name.clone());
             self.events.push(Box::pin(async move { Event::Answered(name, family, lookup.await) }));
         }
         if entry.is_in_flight() {
-            self.turns.join(name).into_iter().for_each(|waiter| entry.wait(waiter, now));
+            self.queue.join(name).into_iter().for_each(|waiter| entry.wait(waiter, now));
         }
     }
 
-    fn finish_lookup(&mut self, name: &Hostname, family: Family, result: Result<Found, LookupError>, now: Instant) {
-        self.resolver.note(outcome_of(&result), now);
+    fn finish_lookup(
+        &mut self,
+        name: &Hostname,
+        family: Family,
+        result: Result<AddressSet, LookupError>,
+        now: Instant,
+    ) {
+        self.outage.record(AddressSet::outcome(&result), now);
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if entry.finish(family, result, now, &self.limits) {
-            let (name, until) = (name.clone(), now + Entry::RESOLUTION_DELAY);
-            self.events.push(Box::pin(async move {
-                sleep_until(until).await;
-                Event::Patience(name)
-            }));
+        if entry.finish(family, result, now, &self.config) {
+            let event = Event::ResolutionDelayOver(name.clone());
+            self.schedule(event, now + NameEntry::RESOLUTION_DELAY);
         }
-        if let Some(round) = entry.take_round() {
-            self.observer.looked_up(round);
+        if let Some(outcome) = self.entries.get_mut(name).and_then(NameEntry::take_outcome) {
+            self.observer.looked_up(outcome);
         }
-        self.settle(name, now);
+        self.reply_to_waiters(name, now);
     }
 
-    /// Answers those who wait, if there is an answer by now.
-    fn settle(&mut self, name: &Hostname, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name).filter(|entry| !entry.waiting.is_empty()) else { return };
-        let reply = match entry.verdict_for_waiting(now, &self.limits) {
-            Some(reply) => reply,
+    /// Replies to all who wait for the name, if there is a result by now.
+    fn reply_to_waiters(&mut self, name: &Hostname, now: Instant) {
+        let Some(entry) = self.entries.get_mut(name).filter(|entry| !entry.waiters.is_empty()) else { return };
+        let result = match entry.result_for_waiters(now, &self.config) {
+            Some(result) => result,
             None if entry.is_in_flight() => return,
             None => Err(LookupError::Failed),
         };
-        for waiter in std::mem::take(&mut entry.waiting) {
-            self.tell(reply.clone(), waiter);
+        for waiter in std::mem::take(&mut entry.waiters) {
+            self.reply(result.clone(), waiter);
         }
         self.want_retry(name, now);
     }
 
-    /// Somebody wanted to know, and a failure is remembered: it is asked again without anybody waiting for it.
+    /// A client wanted the name, and a failure is cached: it is looked up again without a client waiting for it.
     fn want_retry(&mut self, name: &Hostname, now: Instant) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        let Some(at) = entry.retry_at(&self.limits, self.resolver.recovered).filter(|at| now < *at) else { return };
+        let Some(at) = entry.retry_at(&self.config, self.outage.recovered()).filter(|at| now < *at) else { return };
         entry.wanted = true;
-        if !std::mem::replace(&mut entry.retry_set, true) {
-            let name = name.clone();
-            self.events.push(Box::pin(async move {
-                sleep_until(at).await;
-                Event::Retry(name)
-            }));
+        if !std::mem::replace(&mut entry.retry_scheduled, true) {
+            self.schedule(Event::Retry(name.clone()), at);
         }
     }
 
     fn retry(&mut self, name: &Hostname, now: Instant) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.retry_set = false;
+        entry.retry_scheduled = false;
         let is_wanted = std::mem::take(&mut entry.wanted);
-        if !is_wanted || entry.due(now, &self.limits, self.resolver.recovered).is_empty() {
+        if !is_wanted || entry.due(now, &self.config, self.outage.recovered()).is_empty() {
             return;
         }
-        // A name that never had an answer may be invented: it goes behind all that clients wait for.
-        if entry.is_in_use(now, &self.limits) || self.turns.may_ask_now(now) {
+        // A name that never had an address may be invented: it comes after all that clients wait for.
+        if entry.is_in_use(now, &self.config) || self.queue.try_take(now) {
             self.start_lookup(name, now);
         }
     }
@@ -283,85 +230,25 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         entry.used_again = true;
     }
 
-    fn show(&self, most: usize, now: Instant) -> (usize, Vec<Shown>) {
+    fn view(&self, most: usize, now: Instant) -> CacheView {
         let mut entries: Vec<_> = self.entries.iter().collect();
         entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.last_used));
-        let shown = entries.into_iter().take(most).map(|(name, entry)| {
-            let expires = entry.expires();
-            Shown {
-                name: name.to_string(),
-                addresses: entry.addresses(),
-                left: expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(now)),
-                stale: expires.is_some_and(|expires| now >= expires),
-                failed: entry.error(now, &self.limits).map(|error| match error {
-                    LookupError::Unknown => "no such name",
-                    LookupError::Timeout => "no answer",
-                    LookupError::Limited | LookupError::Shortage => "not asked",
-                    LookupError::Failed => "failed",
-                }),
-            }
-        });
-        (self.entries.len(), shown.collect())
+        let shown = entries.into_iter().take(most).map(|(name, entry)| entry.view(name, now, &self.config));
+        CacheView { names: self.entries.len(), shown: shown.collect() }
     }
 
-    fn tell(&self, reply: Result<Arc<Answer>, LookupError>, waiter: Waiter) {
-        if reply.as_ref().is_ok_and(|answer| answer.stale) {
+    fn reply(&self, result: Result<Arc<ResolvedAddresses>, LookupError>, waiter: Waiter) {
+        if result.as_ref().is_ok_and(|resolved| resolved.stale) {
             self.observer.served_stale();
         }
-        waiter.send(reply);
+        waiter.send(result);
     }
 
-    /// Full: what is of no use goes first, then of what was used once at most the half that is oldest, and only when
-    /// there is little of that the half of all that was not used for the longest time. So names that clients invent
-    /// push each other out. At least a sixteenth is freed, so that the cost is spread over as many insertions.
-    fn make_room(&mut self, now: Instant) {
-        let Limits { capacity, .. } = self.limits;
-        if self.entries.len() < capacity {
-            return;
-        }
-        let limits = &self.limits;
-        self.entries.retain(|_, entry| entry.is_in_flight() || entry.is_of_use(now, limits));
-        if self.entries.len() < capacity - capacity / 16 {
-            return;
-        }
-        let is_in_use = |entry: &Entry| entry.used_again && entry.is_in_use(now, limits);
-        let once = self.entries.values().filter(|entry| !is_in_use(entry)).count();
-        let spare_used = once >= capacity / 8;
-        let may_go = |entry: &Entry| !(entry.is_in_flight() || spare_used && is_in_use(entry));
-        let mut ages: Vec<Instant> =
-            self.entries.values().filter(|entry| may_go(entry)).map(|entry| entry.last_used).collect();
-        if ages.is_empty() {
-            return;
-        }
-        let middle = ages.len() / 2;
-        let (_, &mut median, _) = ages.select_nth_unstable(middle);
-        self.entries.retain(|_, entry| !may_go(entry) || entry.last_used > median);
-    }
-}
-
-impl Health {
-    /// An answer after failures, and after none for as long as a failure is held against a name, ends an outage.
-    fn note(&mut self, outcome: Result<(), LookupError>, now: Instant) {
-        match outcome {
-            Ok(()) | Err(LookupError::Unknown) => {
-                let was_silent = self.answered.is_none_or(|answered| now > answered + Limits::FIRST_HOLD);
-                if std::mem::take(&mut self.failed) && was_silent {
-                    self.recovered = Some(now);
-                }
-                self.answered = Some(now);
-            }
-            Err(LookupError::Timeout | LookupError::Failed) => self.failed = true,
-            Err(LookupError::Limited | LookupError::Shortage) => {}
-        }
-    }
-}
-
-/// What a question has brought, as it is counted.
-pub(super) fn outcome_of(result: &Result<Found, LookupError>) -> Result<(), LookupError> {
-    match result {
-        Ok(found) if found.addresses.is_empty() => Err(LookupError::Unknown),
-        Ok(_) => Ok(()),
-        Err(error) => Err(*error),
+    fn schedule(&self, event: Event, at: Instant) {
+        self.events.push(Box::pin(async move {
+            sleep_until(at).await;
+            event
+        }));
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is known of one name: for each family the last answer and the last failure, and what follows from both for
-//! whoever asks now. No clock, no socket: `cache.rs` says what time it is and asks the questions.
+//! The cache's state for one name: for each family the last answer and the last failure, and the result that follows
+//! from both. No clock, no socket: `cache.rs` passes the time in and sends the queries.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,250 +7,273 @@ use std::time::Duration;
 
 use crate::sys::runtime::Instant;
 
-use super::cache::{Limits, outcome_of};
-use super::{Answer, Family, Found, LookupError, Waiter};
+use super::cache_config::CacheConfig;
+use super::request::{CachedName, Waiter};
+use super::{AddressSet, Family, LookupError, ResolvedAddresses};
+use latticegate_core::hostname::Hostname;
 
-pub(super) struct Entry {
-    v4: Half,
-    v6: Half,
-    pub(super) waiting: Vec<Waiter>,
-    /// Since when somebody waits.
+pub(super) struct NameEntry {
+    v4: FamilyState,
+    v6: FamilyState,
+    pub(super) waiters: Vec<Waiter>,
+    /// Since when the first of them waits.
     waiting_since: Instant,
-    /// What came of the questions under way so far.
-    round: Option<Result<(), LookupError>>,
-    /// With the addresses of one family there, the other is not waited for after this moment (RFC 8305 §3).
-    patience: Instant,
+    /// The outcome so far of the queries in flight.
+    outcome: Option<Result<(), LookupError>>,
+    /// Once the addresses of one family are known, the other is not waited for after this moment (RFC 8305 §3).
+    delay_until: Instant,
     pub(super) last_used: Instant,
-    /// It was used again after it had been asked for: not a name that somebody invented.
+    /// It was used again after its lookup: not an invented name.
     pub(super) used_again: bool,
-    /// A client came while a failure was remembered.
+    /// A client wanted the name while a failure was cached.
     pub(super) wanted: bool,
-    /// It will be looked at again when the failure is no longer held against it.
-    pub(super) retry_set: bool,
+    /// An event will come when the failure is no longer held against the name.
+    pub(super) retry_scheduled: bool,
 }
 
 /// One family.
 #[derive(Default)]
-struct Half {
-    known: Option<Known>,
-    failed: Option<Failed>,
-    /// Since when it is asked for.
+struct FamilyState {
+    cached: Option<CachedAnswer>,
+    failed: Option<CachedFailure>,
+    /// Since when a query is in flight.
     in_flight: Option<Instant>,
 }
 
-/// The last answer; without addresses: there are none.
-struct Known {
+/// The last answer; without addresses it is negative.
+struct CachedAnswer {
     addresses: Box<[IpAddr]>,
     expires: Instant,
     renew_at: Instant,
 }
 
-/// The last question failed; it is held against the name for a while.
+/// The last query failed; this is held against the name for a while.
 #[derive(Clone, Copy)]
-struct Failed {
+struct CachedFailure {
     error: LookupError,
-    asked: Instant,
+    started: Instant,
     at: Instant,
     hold: Duration,
 }
 
-impl Failed {
-    /// `recovered`: since then the resolver answers again after an outage. What was asked before says nothing any more.
-    fn until(&self, limits: &Limits, recovered: Option<Instant>) -> Instant {
-        if recovered.is_some_and(|recovered| self.asked < recovered) {
-            return self.asked + self.hold.min(limits.first_hold());
+impl CachedFailure {
+    /// `recovered`: since then the server responds again after an outage. Queries sent before no longer count.
+    fn until(&self, config: &CacheConfig, recovered: Option<Instant>) -> Instant {
+        if recovered.is_some_and(|recovered| self.started < recovered) {
+            return self.started + self.hold.min(config.first_hold());
         }
         self.at + self.hold
     }
 }
 
-impl Entry {
-    /// How long one family waits for the slower one (RFC 8305 §3).
+impl NameEntry {
+    /// How long the faster family waits for the slower one (RFC 8305 §3).
     pub(super) const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            v4: Half::default(),
-            v6: Half::default(),
-            waiting: Vec::new(),
+            v4: FamilyState::default(),
+            v6: FamilyState::default(),
+            waiters: Vec::new(),
             waiting_since: now,
-            round: None,
-            patience: now,
+            outcome: None,
+            delay_until: now,
             last_used: now,
             used_again: false,
             wanted: false,
-            retry_set: false,
+            retry_scheduled: false,
         }
     }
 
     pub(super) fn wait(&mut self, waiter: Waiter, now: Instant) {
-        if self.waiting.is_empty() {
+        if self.waiters.is_empty() {
             self.waiting_since = now;
         }
-        self.waiting.push(waiter);
+        self.waiters.push(waiter);
     }
 
     pub(super) fn is_in_flight(&self) -> bool {
         self.v4.in_flight.is_some() || self.v6.in_flight.is_some()
     }
 
-    /// Some addresses are known that serve now or could serve if the resolver failed.
-    pub(super) fn is_in_use(&self, now: Instant, limits: &Limits) -> bool {
-        let serves = |half: &Half| half.addresses_until(limits.max_stale).is_some_and(|until| now < until);
+    /// There are addresses that serve now, or would serve if the server failed.
+    pub(super) fn is_in_use(&self, now: Instant, config: &CacheConfig) -> bool {
+        let serves = |state: &FamilyState| state.addresses_until(config.max_stale).is_some_and(|until| now < until);
         serves(&self.v4) || serves(&self.v6)
     }
 
-    /// The families to ask now: neither known nor asked already, and not refused a moment ago.
-    pub(super) fn due(&self, now: Instant, limits: &Limits, recovered: Option<Instant>) -> Vec<Family> {
+    /// The families to query now: neither known nor in flight, and without a recent failure.
+    pub(super) fn due(&self, now: Instant, config: &CacheConfig, recovered: Option<Instant>) -> Vec<Family> {
         let due = |family: &Family| {
-            let (half, other) = self.halves(*family);
-            let held = half.failed.is_some_and(|failed| now < failed.until(limits, recovered));
-            // That one family has no address holds as long as the other has some.
-            let spare = half.is_known_empty() && other.has_fresh_addresses(now) && !other.is_to_be_renewed(now);
-            half.in_flight.is_none() && !held && half.is_to_be_renewed(now) && !spare
+            let (state, other) = self.with_other(*family);
+            let held = state.failed.is_some_and(|failed| now < failed.until(config, recovered));
+            // That one family has no address is not queried again while the other has some.
+            let spare = state.is_known_empty() && other.has_fresh_addresses(now) && !other.is_renewal_due(now);
+            state.in_flight.is_none() && !held && state.is_renewal_due(now) && !spare
         };
-        limits.families().iter().copied().filter(due).collect()
+        config.families().iter().copied().filter(due).collect()
     }
 
     pub(super) fn start(&mut self, family: Family, now: Instant) {
-        self.half(family).in_flight = Some(now);
+        self.state_mut(family).in_flight = Some(now);
     }
 
-    /// Takes what came of a question. Says whether the other family has a moment more from now on.
+    /// Takes the result of a query. Returns whether the resolution delay for the other family begins now.
     pub(super) fn finish(
         &mut self,
         family: Family,
-        result: Result<Found, LookupError>,
+        result: Result<AddressSet, LookupError>,
         now: Instant,
-        limits: &Limits,
+        config: &CacheConfig,
     ) -> bool {
-        let merged = match (self.round.take(), outcome_of(&result)) {
+        let merged = match (self.outcome.take(), AddressSet::outcome(&result)) {
             (Some(Ok(())), _) | (_, Ok(())) => Ok(()),
-            // A failure says less than "no such name", so it must not be taken for one.
+            // Beside a negative answer a failure counts: the name may have an address.
             (Some(Err(LookupError::Unknown)) | None, error) | (Some(error), Err(_)) => error,
         };
-        self.round = Some(merged);
-        let half = self.half(family);
-        let asked = half.in_flight.take().unwrap_or(now);
-        let found = match result {
-            Ok(found) => found,
+        self.outcome = Some(merged);
+        let state = self.state_mut(family);
+        let started = state.in_flight.take().unwrap_or(now);
+        let set = match result {
+            Ok(set) => set,
             Err(error) => {
-                half.fail(error, asked, now, limits);
+                state.fail(error, started, now, config);
                 return false;
             }
         };
-        let some = !found.addresses.is_empty();
-        half.store(found, now, limits);
-        if some {
-            self.patience = now + Self::RESOLUTION_DELAY;
+        let has_addresses = !set.addresses.is_empty();
+        state.store(set, now, config);
+        if has_addresses {
+            self.delay_until = now + Self::RESOLUTION_DELAY;
         }
-        some && self.is_in_flight()
+        has_addresses && self.is_in_flight()
     }
 
-    /// What the last questions about this name have brought, once all are answered.
-    pub(super) fn take_round(&mut self) -> Option<Result<(), LookupError>> {
-        if self.is_in_flight() { None } else { self.round.take() }
+    /// The outcome of the last queries for this name, once none is in flight.
+    pub(super) fn take_outcome(&mut self) -> Option<Result<(), LookupError>> {
+        if self.is_in_flight() { None } else { self.outcome.take() }
     }
 
-    /// What somebody who asks now is answered; none: it is worth the wait for what is under way.
-    pub(super) fn verdict(&self, now: Instant, limits: &Limits) -> Option<Result<Arc<Answer>, LookupError>> {
-        self.judge(now, now, limits)
-    }
-
-    /// What those who wait are answered: what came while they waited serves them, however short its TTL is.
-    pub(super) fn verdict_for_waiting(
+    /// The result for a new request. None: it has to wait for a query.
+    pub(super) fn result(
         &self,
         now: Instant,
-        limits: &Limits,
-    ) -> Option<Result<Arc<Answer>, LookupError>> {
-        self.judge(now, self.waiting_since, limits)
+        config: &CacheConfig,
+    ) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
+        self.result_as_of(now, now, config)
     }
 
-    /// `as_of`: what was known then, or has come since, serves.
-    fn judge(&self, now: Instant, as_of: Instant, limits: &Limits) -> Option<Result<Arc<Answer>, LookupError>> {
-        let halves = limits.families().iter().map(|family| self.halves(*family));
-        let is_complete = halves
+    /// The result for the waiters: an answer that arrived while they waited serves them, however short its TTL is.
+    pub(super) fn result_for_waiters(
+        &self,
+        now: Instant,
+        config: &CacheConfig,
+    ) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
+        self.result_as_of(now, self.waiting_since, config)
+    }
+
+    /// `as_of`: answers that were fresh then, or have arrived since, serve.
+    fn result_as_of(
+        &self,
+        now: Instant,
+        as_of: Instant,
+        config: &CacheConfig,
+    ) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
+        let families = config.families().iter().map(|family| self.with_other(*family));
+        let is_complete = families
             .clone()
-            .all(|(half, other)| half.is_fresh(as_of) || half.is_known_empty() && other.has_fresh_addresses(as_of));
-        let is_asked = halves.clone().any(|(half, _)| half.in_flight.is_some() && !half.is_fresh(as_of));
-        if let Some(answer) = self.fresh(now, as_of, is_complete) {
-            let is_early = is_asked && !is_complete && now < self.patience;
-            return (!is_early).then(|| Ok(Arc::new(answer)));
+            .all(|(state, other)| state.is_fresh(as_of) || state.is_known_empty() && other.has_fresh_addresses(as_of));
+        let is_pending = families.clone().any(|(state, _)| state.in_flight.is_some() && !state.is_fresh(as_of));
+        if let Some(fresh) = self.fresh(now, as_of, is_complete) {
+            let is_early = is_pending && !is_complete && now < self.delay_until;
+            return (!is_early).then(|| Ok(Arc::new(fresh)));
         }
         if is_complete {
             return Some(Err(LookupError::Unknown));
         }
-        let failed = halves.filter(|(half, _)| !half.is_fresh(as_of)).find_map(|(half, _)| half.failed);
-        // The last try failed: nobody waits for the next one while the old answer may serve (RFC 8767 §5).
-        if let (Some(_), Some(answer)) = (failed, self.stale(now, limits)) {
-            return Some(Ok(Arc::new(answer)));
+        let failed = families.filter(|(state, _)| !state.is_fresh(as_of)).find_map(|(state, _)| state.failed);
+        // The last query failed: while the old answer may serve, no client waits for the next one (RFC 8767 §5).
+        if let (Some(_), Some(stale)) = (failed, self.stale(now, config)) {
+            return Some(Ok(Arc::new(stale)));
         }
-        if is_asked {
+        if is_pending {
             return None;
         }
         failed.map(|failed| Err(failed.error))
     }
 
-    /// All addresses that are fresh. Where a family is missing, they are for now: soon it may be there.
-    fn fresh(&self, now: Instant, as_of: Instant, is_complete: bool) -> Option<Answer> {
-        let halves = [&self.v4, &self.v6].into_iter().filter(|half| half.has_fresh_addresses(as_of));
-        let known: Vec<&Known> = halves.filter_map(|half| half.known.as_ref()).collect();
-        let expires = known.iter().map(|known| known.expires).min()?.max(now);
-        let renew_at = known.iter().map(|known| known.renew_at).min()?;
-        let soon = now + Limits::FIRST_HOLD;
-        Some(Answer {
-            addresses: known.iter().flat_map(|known| known.addresses.iter().copied()).collect(),
+    /// All fresh addresses. Where a family is missing, they expire soon, as it may arrive.
+    fn fresh(&self, now: Instant, as_of: Instant, is_complete: bool) -> Option<ResolvedAddresses> {
+        let families = self.both().filter(|state| state.has_fresh_addresses(as_of));
+        let answers: Vec<&CachedAnswer> = families.filter_map(|state| state.cached.as_ref()).collect();
+        let expires = answers.iter().map(|answer| answer.expires).min()?.max(now);
+        let renew_at = answers.iter().map(|answer| answer.renew_at).min()?;
+        let soon = now + CacheConfig::FIRST_HOLD;
+        Some(ResolvedAddresses {
+            addresses: answers.iter().flat_map(|answer| answer.addresses.iter().copied()).collect(),
             expires: if is_complete { expires } else { expires.min(soon) },
             renew_at: if is_complete { renew_at } else { renew_at.min(soon) },
             stale: false,
         })
     }
 
-    /// The old addresses, if they may still serve; for the next ones, too, until it may be known better.
-    fn stale(&self, now: Instant, limits: &Limits) -> Option<Answer> {
-        let usable = |half: &&Half| half.addresses_until(limits.max_stale).is_some_and(|until| now < until);
-        let known = [&self.v4, &self.v6].into_iter().filter(usable).filter_map(|half| half.known.as_ref());
-        let addresses: Box<[IpAddr]> = known.flat_map(|known| known.addresses.iter().copied()).collect();
-        let retry_at = self.retry_at(limits, None).filter(|_| !self.is_in_flight()).unwrap_or(now);
-        let until = retry_at.clamp(now, now + Limits::FIRST_HOLD);
-        (!addresses.is_empty()).then_some(Answer { addresses, expires: until, renew_at: until, stale: true })
+    /// The expired addresses, if they may still serve. They are handed out until the next query may bring newer ones.
+    fn stale(&self, now: Instant, config: &CacheConfig) -> Option<ResolvedAddresses> {
+        let usable = |state: &&FamilyState| state.addresses_until(config.max_stale).is_some_and(|until| now < until);
+        let addresses: Box<[IpAddr]> = self.both().filter(usable).flat_map(FamilyState::addresses).collect();
+        let retry_at = self.retry_at(config, None).filter(|_| !self.is_in_flight()).unwrap_or(now);
+        let until = retry_at.clamp(now, now + CacheConfig::FIRST_HOLD);
+        (!addresses.is_empty()).then_some(ResolvedAddresses { addresses, expires: until, renew_at: until, stale: true })
     }
 
-    /// When the first of the failures that are remembered is no longer held against the name.
-    pub(super) fn retry_at(&self, limits: &Limits, recovered: Option<Instant>) -> Option<Instant> {
+    /// When the first of the cached failures is no longer held against the name.
+    pub(super) fn retry_at(&self, config: &CacheConfig, recovered: Option<Instant>) -> Option<Instant> {
         let failed = [self.v4.failed, self.v6.failed].into_iter().flatten();
-        failed.map(|failed| failed.until(limits, recovered)).min()
+        failed.map(|failed| failed.until(config, recovered)).min()
     }
 
-    /// Something can be said about the name without asking.
-    pub(super) fn is_of_use(&self, now: Instant, limits: &Limits) -> bool {
-        let of_use = |half: &Half| half.is_fresh(now) || half.failed.is_some_and(|f| now < f.until(limits, None));
-        self.is_in_use(now, limits) || of_use(&self.v4) || of_use(&self.v6)
+    /// A request for the name would have a result without a query.
+    pub(super) fn is_useful(&self, now: Instant, config: &CacheConfig) -> bool {
+        let is_useful =
+            |state: &FamilyState| state.is_fresh(now) || state.failed.is_some_and(|f| now < f.until(config, None));
+        self.is_in_use(now, config) || is_useful(&self.v4) || is_useful(&self.v6)
     }
 
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        let known = [&self.v4, &self.v6].into_iter().filter_map(|half| half.known.as_ref());
-        known.flat_map(|known| known.addresses.iter().copied()).collect()
+    /// For the operator's page.
+    pub(super) fn view(&self, name: &Hostname, now: Instant, config: &CacheConfig) -> CachedName {
+        let expires = self.both().filter_map(|state| state.addresses_until(Duration::ZERO)).min();
+        CachedName {
+            name: name.to_string(),
+            addresses: self.both().flat_map(FamilyState::addresses).collect(),
+            left: expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(now)),
+            stale: expires.is_some_and(|expires| now >= expires),
+            failed: self.error(now, config).map(|error| match error {
+                LookupError::Unknown => "no such name",
+                LookupError::Timeout => "no answer",
+                LookupError::Limited | LookupError::Shortage => "not asked",
+                LookupError::Failed => "failed",
+            }),
+        }
     }
 
-    /// When the first of the addresses expires.
-    pub(super) fn expires(&self) -> Option<Instant> {
-        [&self.v4, &self.v6].into_iter().filter_map(|half| half.addresses_until(Duration::ZERO)).min()
-    }
-
-    pub(super) fn error(&self, now: Instant, limits: &Limits) -> Option<LookupError> {
+    fn error(&self, now: Instant, config: &CacheConfig) -> Option<LookupError> {
         let failed = self.v4.failed.or(self.v6.failed).map(|failed| failed.error);
-        failed.or_else(|| self.verdict(now, limits)?.err())
+        failed.or_else(|| self.result(now, config)?.err())
     }
 
-    fn halves(&self, family: Family) -> (&Half, &Half) {
+    /// IPv4 first, as the addresses are.
+    fn both(&self) -> impl Iterator<Item = &FamilyState> {
+        [&self.v4, &self.v6].into_iter()
+    }
+
+    fn with_other(&self, family: Family) -> (&FamilyState, &FamilyState) {
         match family {
             Family::V4 => (&self.v4, &self.v6),
             Family::V6 => (&self.v6, &self.v4),
         }
     }
 
-    fn half(&mut self, family: Family) -> &mut Half {
+    fn state_mut(&mut self, family: Family) -> &mut FamilyState {
         match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -258,34 +281,34 @@ impl Entry {
     }
 }
 
-impl Half {
-    /// A TTL of nothing would leave those who wait without an answer.
-    const LEAST: Duration = Duration::from_millis(1);
+impl FamilyState {
+    /// With a TTL of 0 the waiters would get no answer.
+    const MIN_TTL: Duration = Duration::from_millis(1);
 
-    fn store(&mut self, found: Found, now: Instant, limits: &Limits) {
-        let most = if found.addresses.is_empty() { limits.negative_ttl } else { limits.max_ttl };
-        let ttl = found.ttl.max(limits.min_ttl).min(most).max(Self::LEAST);
-        let addresses = found.addresses.into_boxed_slice();
-        // That there is nothing is not asked again before it has to be.
+    fn store(&mut self, set: AddressSet, now: Instant, config: &CacheConfig) {
+        let most = if set.addresses.is_empty() { config.negative_ttl } else { config.max_ttl };
+        let ttl = set.ttl.max(config.min_ttl).min(most).max(Self::MIN_TTL);
+        let addresses = set.addresses.into_boxed_slice();
+        // A negative answer is not renewed early.
         let renew_at = now + if addresses.is_empty() { ttl } else { ttl.mul_f32(0.8) };
-        self.known = Some(Known { addresses, expires: now + ttl, renew_at });
+        self.cached = Some(CachedAnswer { addresses, expires: now + ttl, renew_at });
         self.failed = None;
     }
 
-    /// RFC 9520 §3.2: for a second at first, then longer as long as it goes on.
-    fn fail(&mut self, error: LookupError, asked: Instant, now: Instant, limits: &Limits) {
-        let goes_on = |failed: &Failed| now < failed.at + failed.hold + limits.negative_ttl + limits.timeout;
-        let hold = match self.failed.filter(goes_on) {
-            // Not the resolver's fault, and over as soon as a file is free.
+    /// RFC 9520 §3.2: held for a second at first, then longer while failures continue.
+    fn fail(&mut self, error: LookupError, started: Instant, now: Instant, config: &CacheConfig) {
+        let continues = |failed: &CachedFailure| now < failed.at + failed.hold + config.negative_ttl + config.timeout;
+        let hold = match self.failed.filter(continues) {
+            // Not the server's fault, and over as soon as a file is free.
             _ if error == LookupError::Shortage => Duration::ZERO,
-            Some(failed) if !failed.hold.is_zero() => failed.hold.saturating_mul(2).min(limits.negative_ttl),
-            _ => limits.first_hold(),
+            Some(failed) if !failed.hold.is_zero() => failed.hold.saturating_mul(2).min(config.negative_ttl),
+            _ => config.first_hold(),
         };
-        self.failed = Some(Failed { error, asked, at: now, hold });
+        self.failed = Some(CachedFailure { error, started, at: now, hold });
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
-        self.known.as_ref().is_some_and(|known| now < known.expires)
+        self.cached.as_ref().is_some_and(|answer| now < answer.expires)
     }
 
     fn has_fresh_addresses(&self, now: Instant) -> bool {
@@ -293,16 +316,20 @@ impl Half {
     }
 
     fn is_known_empty(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.addresses.is_empty())
+        self.cached.as_ref().is_some_and(|answer| answer.addresses.is_empty())
     }
 
-    fn is_to_be_renewed(&self, now: Instant) -> bool {
-        self.known.as_ref().is_none_or(|known| now >= known.renew_at)
+    fn is_renewal_due(&self, now: Instant) -> bool {
+        self.cached.as_ref().is_none_or(|answer| now >= answer.renew_at)
     }
 
-    /// Until when the addresses serve, and so much longer.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.cached.iter().flat_map(|answer| answer.addresses.iter().copied())
+    }
+
+    /// Until when the addresses serve, plus `longer`.
     fn addresses_until(&self, longer: Duration) -> Option<Instant> {
-        let known = self.known.as_ref().filter(|known| !known.addresses.is_empty())?;
-        Some(known.expires + longer)
+        let answer = self.cached.as_ref().filter(|answer| !answer.addresses.is_empty())?;
+        Some(answer.expires + longer)
     }
 }

@@ -1,9 +1,9 @@
-//! One question by hickory-resolver: it sends the message, waits for the answer to it, and holds the connection. What
-//! comes is judged where it is received (`sockets.rs`), before hickory drops it or logs a warning for each.
+//! One query by hickory-resolver: it sends the message, waits for the response, and owns the connection. Messages are
+//! classified where they are received (`sockets.rs`), before hickory drops them or logs a warning for each.
 //!
-//! Each question has a pool of its own, so nothing is shared between questions: not a connection whose end would fail
-//! all who wait on it, not an equal question that was sent before and may be lost. hickory's `Resolver` adds what is not
-//! wanted here: a cache, retries, and aliases followed only in the order in which they come.
+//! Each query has its own pool, so nothing is shared between queries: not a connection whose end would fail all of
+//! them, nor an equal query that was sent before and may be lost. hickory's `Resolver` has features not wanted here: a
+//! cache, retries, and aliases that are followed only in the order of the records.
 
 use std::future::ready;
 use std::io;
@@ -21,17 +21,17 @@ use hickory_resolver::proto::op::DnsRequest;
 use hickory_resolver::{ConnectionProvider, NameServerPool, PoolContext, TlsConfig};
 
 use super::LookupError;
-use super::message::Reply;
-use super::sockets::{Conclusion, Ignored, Tcp, Udp};
+use super::message::Response;
+use super::sockets::{IgnoredMessages, QueryOutcome, Tcp, Udp};
 
 pub(super) struct Hickory {
     server: SocketAddr,
     context: Arc<PoolContext>,
-    pub(super) ignored: Arc<Ignored>,
+    pub(super) ignored: Arc<IgnoredMessages>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Over {
+pub(super) enum Transport {
     Udp,
     Tcp,
 }
@@ -47,40 +47,40 @@ impl Hickory {
     }
 
     /// Sends `request` once.
-    pub(super) async fn ask(&self, over: Over, request: DnsRequest) -> Result<Reply, LookupError> {
-        let mut connection = match over {
-            Over::Udp => ConnectionConfig::udp(),
-            Over::Tcp => ConnectionConfig::tcp(),
+    pub(super) async fn query(&self, transport: Transport, request: DnsRequest) -> Result<Response, LookupError> {
+        let mut connection = match transport {
+            Transport::Udp => ConnectionConfig::udp(),
+            Transport::Tcp => ConnectionConfig::tcp(),
         };
         connection.port = self.server.port();
         let server = NameServerConfig::new(self.server.ip(), true, vec![connection]);
         let runtime = Runtime {
             handle: TokioHandle::default(),
             server: self.server,
-            conclusion: Arc::default(),
+            outcome: Arc::default(),
             ignored: Arc::clone(&self.ignored),
         };
-        let conclusion = Arc::clone(&runtime.conclusion);
-        let pool = NameServerPool::from_config([server], Arc::clone(&self.context), Connections(runtime));
+        let outcome = Arc::clone(&runtime.outcome);
+        let pool = NameServerPool::from_config([server], Arc::clone(&self.context), ConnectionFactory(runtime));
         let response = pool.send(request).first_answer().await;
-        // hickory has one error for all that it could not send or receive.
-        conclusion.take().unwrap_or_else(|| {
-            tracing::debug!(?response, "DNS question without a conclusion");
+        // hickory has one error for all failures to send or receive.
+        outcome.take().unwrap_or_else(|| {
+            tracing::debug!(?response, "DNS query without an outcome");
             Err(if matches!(response, Err(NetError::Timeout)) { LookupError::Timeout } else { LookupError::Failed })
         })
     }
 }
 
-/// What hickory's connections stand on: for one question.
+/// The sockets of hickory's connections, for one query.
 #[derive(Clone)]
 struct Runtime {
     handle: TokioHandle,
     server: SocketAddr,
-    conclusion: Arc<Conclusion>,
-    ignored: Arc<Ignored>,
+    outcome: Arc<QueryOutcome>,
+    ignored: Arc<IgnoredMessages>,
 }
 
-type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+type OpenFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 impl RuntimeProvider for Runtime {
     type Handle = TokioHandle;
@@ -92,21 +92,21 @@ impl RuntimeProvider for Runtime {
         self.handle.clone()
     }
 
-    /// To the server as it is configured: hickory's address has no scope.
-    fn connect_tcp(&self, _: SocketAddr, _: Option<SocketAddr>, _: Option<Duration>) -> Opening<Tcp> {
-        Box::pin(Tcp::open(self.server, Arc::clone(&self.conclusion)))
+    /// To the server as configured: hickory's address has no scope.
+    fn connect_tcp(&self, _: SocketAddr, _: Option<SocketAddr>, _: Option<Duration>) -> OpenFuture<Tcp> {
+        Box::pin(Tcp::open(self.server, Arc::clone(&self.outcome)))
     }
 
-    fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> Opening<Udp> {
-        Box::pin(Udp::open(local, self.server, Arc::clone(&self.conclusion), Arc::clone(&self.ignored)))
+    fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> OpenFuture<Udp> {
+        Box::pin(Udp::open(local, self.server, Arc::clone(&self.outcome), Arc::clone(&self.ignored)))
     }
 }
 
-/// hickory's own connections, but a datagram is sent once. When it is sent again is decided in `wire.rs`.
+/// hickory's own connections, except that a datagram is sent once. Retries are decided in `wire.rs`.
 #[derive(Clone)]
-struct Connections(Runtime);
+struct ConnectionFactory(Runtime);
 
-impl ConnectionProvider for Connections {
+impl ConnectionProvider for ConnectionFactory {
     type Conn = DnsExchange<Runtime>;
     type FutureConn = Pin<Box<dyn Future<Output = Result<Self::Conn, NetError>> + Send>>;
     type RuntimeProvider = Runtime;

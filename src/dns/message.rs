@@ -1,5 +1,5 @@
-//! Pure: one question as it goes out, and what a message says to it. hickory reads and writes the format; what counts
-//! as an answer is decided here.
+//! Pure: one query as it is sent, and what a received message means for it. hickory reads and writes the format; what
+//! counts as an answer is decided here.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,63 +10,63 @@ use hickory_resolver::proto::op::{
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
 
-use super::{Family, Found, LookupError};
+use super::{AddressSet, Family, LookupError};
 use latticegate_core::hostname::Hostname;
 
-/// What fits into one packet on every path, so that answers are not fragmented (DNS Flag Day 2020).
+/// Fits into one packet on every path, so that responses are not fragmented (DNS Flag Day 2020).
 const UDP_PAYLOAD: u16 = 1232;
-/// Addresses taken from one answer: more than anybody spreads a service over, and a bound on what one name costs.
+/// Addresses taken from one response: more than any service has, and a bound on what one name costs.
 const MAX_ADDRESSES: usize = 64;
 
-/// What one message asked, and its id.
+/// The ID and the question of a query that was sent.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct SentQuery {
     id: u16,
     query: Query,
 }
 
-/// What a message says to a question.
+/// What a received message means for a query.
 #[derive(Debug, PartialEq)]
-pub(super) enum Reply {
-    /// Nothing: it belongs to another question, or is forged.
-    Foreign,
-    /// Cut short: the whole answer is to be had over TCP.
+pub(super) enum Response {
+    /// It belongs to another query, or is forged.
+    Unrelated,
+    /// The whole response is available over TCP.
     Truncated,
     /// At least one address.
-    Addresses(Found),
-    /// No address of this family, or no such name; as long as the zone says, if it does.
-    Nothing(Duration),
-    /// Another name, whose addresses were not sent along.
+    Addresses(AddressSet),
+    /// No address of this family, or no such name; for as long as the zone says, if it does.
+    Negative(Duration),
+    /// A CNAME whose target's addresses are not in the response.
     Alias(Name, Duration),
-    Failed(Fault),
+    Failed(ResponseError),
 }
 
-/// Why an answer is none.
+/// Why a response has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum ResponseError {
     Code(ResponseCode),
-    /// It cannot be read, or contradicts itself.
-    Nonsense,
-    /// The server names others to ask and does not ask them itself.
+    /// It cannot be parsed, or contradicts itself.
+    Malformed,
+    /// The server names other servers instead of querying them itself.
     Referral,
 }
 
-impl Fault {
-    /// A server that knows no EDNS says so in one of these ways (RFC 6891 §7; RFC 2671 §5.3 for SERVFAIL). By number,
-    /// as hickory has two names for 16.
+impl ResponseError {
+    /// How a server without EDNS responds to it (RFC 6891 §7; RFC 2671 §5.3 for SERVFAIL). By number, as hickory has
+    /// two names for 16.
     ///
-    /// What cannot be read may come of it, too: an OPT record of an odd shape, or a query that is copied by halves.
+    /// A malformed response may be caused by EDNS, too: a strange OPT record, or an incomplete copy of the query.
     pub(super) fn may_be_edns(self) -> bool {
         const FORMERR: u16 = 1;
         const SERVFAIL: u16 = 2;
         const NOTIMP: u16 = 4;
         const BADVERS: u16 = 16;
-        self == Self::Nonsense
+        self == Self::Malformed
             || matches!(self, Self::Code(code) if matches!(u16::from(code), FORMERR | SERVFAIL | NOTIMP | BADVERS))
     }
 }
 
-/// With a final dot. Any label is lawful in DNS, whatever host names may look like (RFC 2181 §11).
+/// With a final dot. Any label is valid in DNS, whatever the rules for host names (RFC 2181 §11).
 pub(super) fn absolute(name: &Hostname) -> Result<Name, LookupError> {
     let name = Name::from_labels(name.as_str().split('.').map(str::as_bytes));
     let mut name = name.map_err(|_| LookupError::Failed)?;
@@ -83,7 +83,7 @@ impl Family {
     }
 }
 
-/// What hickory is to ask. It gives the id.
+/// The query for hickory, which chooses its ID.
 pub(super) fn request(name: &Name, family: Family, edns: bool) -> DnsRequest {
     let mut options = DnsRequestOptions::default();
     options.recursion_desired = true;
@@ -92,68 +92,68 @@ pub(super) fn request(name: &Name, family: Family, edns: bool) -> DnsRequest {
     DnsRequest::from_query(Query::query(name.clone(), family.record_type()), options)
 }
 
-impl Question {
-    /// From the message that goes out.
-    pub(super) fn read(sent: &[u8]) -> Option<Self> {
+impl SentQuery {
+    /// From the message that is sent.
+    pub(super) fn parse(sent: &[u8]) -> Option<Self> {
         let mut decoder = BinDecoder::new(sent);
         let header = Header::read(&mut decoder).ok()?;
         Some(Self { id: header.id, query: Query::read(&mut decoder).ok()? })
     }
 
-    /// What `bytes`, from the address that was asked, say to this question.
-    pub(super) fn judge(&self, bytes: &[u8]) -> Reply {
+    /// What `bytes`, received from the queried address, mean for this query.
+    pub(super) fn classify(&self, bytes: &[u8]) -> Response {
         let mut decoder = BinDecoder::new(bytes);
-        let Ok(header) = Header::read(&mut decoder) else { return Reply::Foreign };
+        let Ok(header) = Header::read(&mut decoder) else { return Response::Unrelated };
         if header.id != self.id || header.message_type != MessageType::Response {
-            return Reply::Foreign;
+            return Response::Unrelated;
         }
         if header.op_code != OpCode::Query {
-            return Reply::Failed(Fault::Nonsense);
+            return Response::Failed(ResponseError::Malformed);
         }
         let code = header.response_code;
         match header.counts.queries {
-            // Some servers answer so what they cannot read. It proves less than a whole answer, so it can fail the
-            // question, and nothing else.
+            // Some servers respond to malformed queries without the question. That proves less than a whole response,
+            // so it can only fail the query.
             0 if code == ResponseCode::NoError || code == ResponseCode::NXDomain => {
-                return Reply::Failed(Fault::Nonsense);
+                return Response::Failed(ResponseError::Malformed);
             }
-            0 => return Reply::Failed(Fault::Code(code)),
+            0 => return Response::Failed(ResponseError::Code(code)),
             1 => match Query::read(&mut decoder) {
                 Ok(query) if query == self.query => {}
-                Ok(_) => return Reply::Foreign,
-                Err(_) => return Reply::Failed(Fault::Nonsense),
+                Ok(_) => return Response::Unrelated,
+                Err(_) => return Response::Failed(ResponseError::Malformed),
             },
-            _ => return Reply::Foreign,
+            _ => return Response::Unrelated,
         }
         if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
-            return Reply::Failed(Fault::Code(code));
+            return Response::Failed(ResponseError::Code(code));
         }
-        // Before the rest is read: it may be cut in the middle of a record.
+        // Before the rest is parsed: it may be cut in the middle of a record.
         if header.truncation {
-            return Reply::Truncated;
+            return Response::Truncated;
         }
         match Message::from_vec(bytes) {
-            Ok(message) => self.conclude(&message),
-            Err(_) => Reply::Failed(Fault::Nonsense),
+            Ok(message) => self.classify_message(&message),
+            Err(_) => Response::Failed(ResponseError::Malformed),
         }
     }
 
-    fn conclude(&self, message: &Message) -> Reply {
+    fn classify_message(&self, message: &Message) -> Response {
         let code = message.metadata.response_code;
         let exists = match code {
             ResponseCode::NoError => true,
             ResponseCode::NXDomain => false,
             // The upper bits of the code are in the OPT record.
-            other => return Reply::Failed(Fault::Code(other)),
+            other => return Response::Failed(ResponseError::Code(other)),
         };
         if message.all_sections().any(|record| record.dns_class != self.query.query_class()) {
-            return Reply::Failed(Fault::Nonsense);
+            return Response::Failed(ResponseError::Malformed);
         }
         let Some(chain) = Chain::follow(self.query.name(), self.query.query_type(), &message.answers) else {
-            return Reply::Failed(Fault::Nonsense);
+            return Response::Failed(ResponseError::Malformed);
         };
         if !chain.addresses.is_empty() {
-            return Reply::Addresses(Found { addresses: chain.addresses, ttl: chain.ttl });
+            return Response::Addresses(AddressSet { addresses: chain.addresses, ttl: chain.ttl });
         }
         let soa = message.authorities.iter().find_map(|record| match &record.data {
             // RFC 2308 §5.
@@ -161,29 +161,29 @@ impl Question {
             _ => None,
         });
         if !exists || soa.is_some() {
-            return Reply::Nothing(chain.ttl.min(soa.unwrap_or(Duration::MAX)));
+            return Response::Negative(chain.ttl.min(soa.unwrap_or(Duration::MAX)));
         }
         if chain.end != self.query.name() {
-            return Reply::Alias(chain.end.clone(), chain.ttl);
+            return Response::Alias(chain.end.clone(), chain.ttl);
         }
         // RFC 2308 §2.2: with NS and without SOA it is a referral; without either it says "no data", type 3.
         if message.authorities.iter().any(|record| record.record_type() == RecordType::NS) {
-            return Reply::Failed(Fault::Referral);
+            return Response::Failed(ResponseError::Referral);
         }
-        Reply::Nothing(chain.ttl)
+        Response::Negative(chain.ttl)
     }
 }
 
-/// From a name over its aliases to what is known at their end.
+/// From a name along its aliases to the addresses at their end.
 struct Chain<'a> {
     end: &'a Name,
     addresses: Vec<IpAddr>,
-    /// That of its shortest link; without any, without end.
+    /// The smallest TTL of its records; `MAX` without any.
     ttl: Duration,
 }
 
 impl<'a> Chain<'a> {
-    /// None: it is a circle. Records of other names are none of our business, whoever sends them.
+    /// None: the aliases form a loop. Records of other names are ignored.
     fn follow(name: &'a Name, kind: RecordType, records: &'a [Record]) -> Option<Self> {
         let mut chain = Self { end: name, addresses: Vec::new(), ttl: Duration::MAX };
         for _ in 0..=records.len() {

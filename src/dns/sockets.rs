@@ -1,116 +1,119 @@
-//! The sockets under hickory, each for one question: connected, so that the kernel drops what others send and hands on
-//! what ICMP says. They judge what is received and keep the conclusion, as hickory's own errors say less. A normal
-//! answer is handed on to hickory; anything else ends its waiting.
+//! The sockets under hickory, each for one query: connected, so that the kernel drops what other hosts send and reports
+//! ICMP errors. They classify what is received and keep the outcome, as hickory's own errors say less. A normal
+//! response is passed on to hickory; anything else ends its wait.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::sys::runtime::Instant;
 use async_trait::async_trait;
 use futures_util::{AsyncRead, AsyncWrite};
 use hickory_resolver::net::runtime::{DnsTcpStream, DnsUdpSocket, TokioTime};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::Instant;
 
 use super::LookupError;
-use super::message::{Question, Reply};
+use super::message::{Response, SentQuery};
+use crate::sys::mutex::lock;
 use crate::sys::socket::Trouble;
 
-/// What a server sends may be longer than what was asked for.
+/// A server may send more than the query allows.
 const MAX_DATAGRAM: usize = 4096;
 
-/// What came of a question.
+/// The outcome of a query.
 #[derive(Default)]
-pub(super) struct Conclusion(Mutex<Option<Result<Reply, LookupError>>>);
+pub(super) struct QueryOutcome(Mutex<Option<Result<Response, LookupError>>>);
 
-impl Conclusion {
-    pub(super) fn take(&self) -> Option<Result<Reply, LookupError>> {
+impl QueryOutcome {
+    pub(super) fn take(&self) -> Option<Result<Response, LookupError>> {
         lock(&self.0).take()
     }
 
-    /// An error where hickory has nothing to do with it any more.
-    fn set(&self, reply: Reply) -> io::Result<()> {
-        let is_normal = matches!(reply, Reply::Addresses(_) | Reply::Nothing(_) | Reply::Alias(..));
-        *lock(&self.0) = Some(Ok(reply));
-        if is_normal { Ok(()) } else { Err(io::Error::other("no normal answer")) }
+    /// Returns an error if hickory is not to see the response.
+    fn set(&self, response: Response) -> io::Result<()> {
+        let is_normal = matches!(response, Response::Addresses(_) | Response::Negative(_) | Response::Alias(..));
+        *lock(&self.0) = Some(Ok(response));
+        if is_normal { Ok(()) } else { Err(io::Error::other("no normal response")) }
     }
 
     fn fail(&self, error: io::Error) -> io::Error {
-        tracing::debug!(%error, "dns.server cannot be asked");
+        tracing::debug!(%error, "dns.server cannot be queried");
         let shortage = Trouble::of(&error) == Trouble::Shortage;
         *lock(&self.0) = Some(Err(if shortage { LookupError::Shortage } else { LookupError::Failed }));
         error
     }
 }
 
-/// Messages that answer no question: how many since they were last reported, and when that was.
+/// Counts messages that belong to no query.
 #[derive(Default)]
-pub(super) struct Ignored(Mutex<(u64, Option<Instant>)>);
+pub(super) struct IgnoredMessages(Mutex<Unreported>);
 
-impl Ignored {
-    /// So often it is reported that answers are forged, if they are.
+#[derive(Default)]
+struct Unreported {
+    count: u64,
+    last_report: Option<Instant>,
+}
+
+impl IgnoredMessages {
+    /// One line in the log in this time at most.
     const REPORT_EVERY: Duration = Duration::from_secs(60);
 
     fn add(&self) {
         let now = Instant::now();
         let mut ignored = lock(&self.0);
-        let count = ignored.0.saturating_add(1);
-        if ignored.1.is_some_and(|reported| now < reported + Self::REPORT_EVERY) {
-            ignored.0 = count;
+        let count = ignored.count.saturating_add(1);
+        if ignored.last_report.is_some_and(|last| now < last + Self::REPORT_EVERY) {
+            ignored.count = count;
             return;
         }
-        *ignored = (0, Some(now));
+        *ignored = Unreported { count: 0, last_report: Some(now) };
         drop(ignored);
-        tracing::warn!(count, "ignored DNS messages that answer no question: somebody may try to forge answers");
+        tracing::warn!(count, "ignored DNS messages that belong to no query: this may be an attempt to forge answers");
     }
 
     #[cfg(test)]
     pub(super) fn unreported(&self) -> u64 {
-        lock(&self.0).0
+        lock(&self.0).count
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) struct Udp {
     socket: UdpSocket,
-    question: OnceLock<Question>,
-    conclusion: Arc<Conclusion>,
-    ignored: Arc<Ignored>,
+    query: OnceLock<SentQuery>,
+    outcome: Arc<QueryOutcome>,
+    ignored: Arc<IgnoredMessages>,
 }
 
 impl Udp {
     pub(super) async fn open(
         local: SocketAddr,
         server: SocketAddr,
-        conclusion: Arc<Conclusion>,
-        ignored: Arc<Ignored>,
+        outcome: Arc<QueryOutcome>,
+        ignored: Arc<IgnoredMessages>,
     ) -> io::Result<Self> {
         let opened = async {
             let socket = UdpSocket::bind(local).await?;
             socket.connect(server).await?;
             Ok(socket)
         };
-        let socket = opened.await.map_err(|error| conclusion.fail(error))?;
-        Ok(Self { socket, question: OnceLock::new(), conclusion, ignored })
+        let socket = opened.await.map_err(|error| outcome.fail(error))?;
+        Ok(Self { socket, query: OnceLock::new(), outcome, ignored })
     }
 
     /// What hickory gets for `datagram`, if anything.
-    fn judge(&self, datagram: &[u8], out: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
-        let reply = match self.question.get()?.judge(datagram) {
-            Reply::Foreign => {
+    fn filter(&self, datagram: &[u8], out: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
+        let response = match self.query.get()?.classify(datagram) {
+            Response::Unrelated => {
                 self.ignored.add();
                 return None;
             }
-            reply => reply,
+            response => response,
         };
-        Some(self.conclusion.set(reply).and_then(|()| {
+        Some(self.outcome.set(response).and_then(|()| {
             let out = out.get_mut(..datagram.len()).ok_or_else(|| io::Error::other("longer than hickory expects"))?;
             out.copy_from_slice(datagram);
             Ok((datagram.len(), self.socket.peer_addr()?))
@@ -123,10 +126,10 @@ impl DnsUdpSocket for Udp {
     type Time = TokioTime;
 
     fn poll_send_to(&self, cx: &mut Context<'_>, message: &[u8], _: SocketAddr) -> Poll<io::Result<usize>> {
-        let len = ready!(self.socket.poll_send(cx, message)).map_err(|error| self.conclusion.fail(error))?;
-        if let Some(question) = Question::read(message) {
+        let len = ready!(self.socket.poll_send(cx, message)).map_err(|error| self.outcome.fail(error))?;
+        if let Some(query) = SentQuery::parse(message) {
             // hickory sends one message on each socket.
-            let _ = self.question.set(question);
+            let _ = self.query.set(query);
         }
         Poll::Ready(Ok(len))
     }
@@ -135,9 +138,9 @@ impl DnsUdpSocket for Udp {
     async fn recv_from(&self, out: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let mut buffer = [0; MAX_DATAGRAM];
         loop {
-            let len = self.socket.recv(&mut buffer).await.map_err(|error| self.conclusion.fail(error))?;
-            if let Some(answer) = self.judge(buffer.get(..len).unwrap_or_default(), out) {
-                return answer;
+            let len = self.socket.recv(&mut buffer).await.map_err(|error| self.outcome.fail(error))?;
+            if let Some(result) = self.filter(buffer.get(..len).unwrap_or_default(), out) {
+                return result;
             }
         }
     }
@@ -146,9 +149,9 @@ impl DnsUdpSocket for Udp {
         let mut buffer = [0; MAX_DATAGRAM];
         loop {
             let mut datagram = ReadBuf::new(&mut buffer);
-            ready!(self.socket.poll_recv(cx, &mut datagram)).map_err(|error| self.conclusion.fail(error))?;
-            if let Some(answer) = self.judge(datagram.filled(), out) {
-                return Poll::Ready(answer);
+            ready!(self.socket.poll_recv(cx, &mut datagram)).map_err(|error| self.outcome.fail(error))?;
+            if let Some(result) = self.filter(datagram.filled(), out) {
+                return Poll::Ready(result);
             }
         }
     }
@@ -156,22 +159,22 @@ impl DnsUdpSocket for Udp {
 
 pub(super) struct Tcp {
     stream: TcpStream,
-    /// The question and what has come of its answer, with their lengths before them.
+    /// The query and the response so far, each preceded by its length.
     sent: Vec<u8>,
     received: Vec<u8>,
-    conclusion: Arc<Conclusion>,
+    outcome: Arc<QueryOutcome>,
 }
 
 impl Tcp {
-    pub(super) async fn open(server: SocketAddr, conclusion: Arc<Conclusion>) -> io::Result<Self> {
-        let stream = TcpStream::connect(server).await.map_err(|error| conclusion.fail(error))?;
-        Ok(Self { stream, sent: Vec::new(), received: Vec::new(), conclusion })
+    pub(super) async fn open(server: SocketAddr, outcome: Arc<QueryOutcome>) -> io::Result<Self> {
+        let stream = TcpStream::connect(server).await.map_err(|error| outcome.fail(error))?;
+        Ok(Self { stream, sent: Vec::new(), received: Vec::new(), outcome })
     }
 
-    fn judge(&self) -> io::Result<()> {
-        let Some(answer) = message(&self.received) else { return Ok(()) };
-        let question = message(&self.sent).and_then(Question::read);
-        self.conclusion.set(question.map_or(Reply::Foreign, |question| question.judge(answer)))
+    fn check(&self) -> io::Result<()> {
+        let Some(received) = message(&self.received) else { return Ok(()) };
+        let query = message(&self.sent).and_then(SentQuery::parse);
+        self.outcome.set(query.map_or(Response::Unrelated, |query| query.classify(received)))
     }
 }
 
@@ -180,15 +183,15 @@ impl DnsTcpStream for Tcp {
 }
 
 impl AsyncRead for Tcp {
-    /// No more than one message, as hickory asks for its length first and then for the rest of it.
+    /// No more than one message: hickory reads its length first and then the rest.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
         if message(&self.received).is_some() {
             return Poll::Ready(Ok(0));
         }
         let mut out = ReadBuf::new(out);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut out)).map_err(|error| self.conclusion.fail(error))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut out)).map_err(|error| self.outcome.fail(error))?;
         self.received.extend_from_slice(out.filled());
-        self.judge()?;
+        self.check()?;
         Poll::Ready(Ok(out.filled().len()))
     }
 }
@@ -198,14 +201,14 @@ impl AsyncWrite for Tcp {
         self.poll_write_vectored(cx, &[IoSlice::new(part)])
     }
 
-    /// The length and the message in one piece: some servers read no further than the first (RFC 7766 §8).
+    /// The length and the message in one write: some servers read only the first segment (RFC 7766 §8).
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        let len = ready!(written).map_err(|error| self.conclusion.fail(error))?;
+        let len = ready!(written).map_err(|error| self.outcome.fail(error))?;
         let bytes = parts.iter().flat_map(|part| part.iter()).take(len);
         self.sent.extend(bytes);
         Poll::Ready(Ok(len))
@@ -220,7 +223,7 @@ impl AsyncWrite for Tcp {
     }
 }
 
-/// The message behind its length, if all of it is there.
+/// The message after its length, if it is complete.
 fn message(bytes: &[u8]) -> Option<&[u8]> {
     let (len, rest) = bytes.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))

@@ -1,8 +1,8 @@
-//! How much of this process a client, a name, or everybody together may take.
+//! How much of this process one client, one name, or all of them together may use.
 //!
-//! Shared by all workers. The totals are plain counters; the tables (`limits/table.rs`) are touched only where
-//! their limit is switched on, or by a client whose hello is late. Half-open connections, and which of them has to
-//! go when there is no room, are in `limits/half_open.rs`.
+//! Shared by all workers. The totals are plain counters; the tables (`limits/table.rs`) are used only where
+//! their limit is configured, or by a client whose hello is late. Half-open connections, and which of them is
+//! evicted when there is no room, are in `limits/half_open.rs`.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
@@ -12,15 +12,15 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use self::half_open::{Buffered, EvictionReason, HalfOpen, HalfOpenConnection, HalfOpenRegistry};
+pub use self::half_open::{Buffered, EvictionReason, HalfOpenConnection, HalfOpenList, HalfOpenRegistry};
 pub use self::table::{Exceeded, Permit, Rate, Table};
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{self, Quota};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 
-/// The limits of the whole process and what is taken of them.
-pub struct Limits {
+/// The limits of the whole process and their present use.
+pub struct ConnectionLimits {
     max_open: usize,
     open: AtomicUsize,
     pub half_open: Arc<HalfOpenRegistry>,
@@ -29,14 +29,14 @@ pub struct Limits {
     per_name: Option<Arc<Table<Hostname>>>,
 }
 
-/// What one connection holds of the optional limits, given back when it is dropped.
+/// One connection's permits of the optional limits, given back when they are dropped.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldPermits {
     client: Option<Permit<ClientKey>>,
     name: Option<Permit<Hostname>>,
 }
 
-impl Limits {
+impl ConnectionLimits {
     pub fn new(limits: &config::Limits, workers: usize) -> Self {
         let capacity = limits.connections.saturating_mul(2);
         let per_client = limits.per_client;
@@ -60,8 +60,8 @@ impl Limits {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What is taken of `limits.connections`, and that limit.
-    pub fn taken(&self) -> (usize, usize) {
+    /// Open connections, and `limits.connections`.
+    pub fn open(&self) -> (usize, usize) {
         (self.open.load(Ordering::Relaxed), self.max_open)
     }
 
@@ -70,34 +70,37 @@ impl Limits {
     }
 
     /// For a client that is known by now but has not sent a whole hello.
-    pub fn wait_for_hello(&self, client: &Client) -> Result<Permit<ClientKey>, RefuseReason> {
-        self.half_open_per_client.enter(client.into()).map_err(|exceeded| match exceeded {
-            Exceeded::Full => RefuseReason::Overloaded,
-            Exceeded::Concurrent | Exceeded::Rate => RefuseReason::ClientHalfOpen,
-        })
+    pub fn enter_half_open(&self, client: &Client) -> Result<Permit<ClientKey>, RefuseReason> {
+        let reason = RefuseReason::ClientHalfOpen;
+        self.half_open_per_client.enter(client.into()).map_err(|exceeded| exceeded.reason(reason, reason))
     }
 
     /// For a client that the access list lets in.
-    pub fn enter_client(&self, client: &Client, held: &mut Held) -> Result<(), RefuseReason> {
+    pub fn enter_client(&self, client: &Client, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_client else { return Ok(()) };
-        let permit = table.enter(client.into()).map_err(|exceeded| match exceeded {
-            Exceeded::Concurrent => RefuseReason::ClientConnections,
-            Exceeded::Rate => RefuseReason::ClientRate,
-            Exceeded::Full => RefuseReason::Overloaded,
-        })?;
-        held.client = Some(permit);
+        let permit = table.enter(client.into());
+        held.client = Some(
+            permit.map_err(|exceeded| exceeded.reason(RefuseReason::ClientConnections, RefuseReason::ClientRate))?,
+        );
         Ok(())
     }
 
-    /// For a name that the access list lets this client go to.
-    pub fn enter_name(&self, name: &Hostname, held: &mut Held) -> Result<(), RefuseReason> {
+    /// For a name that the access list lets this client connect to.
+    pub fn enter_name(&self, name: &Hostname, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_name else { return Ok(()) };
-        let permit = table.enter(name.clone()).map_err(|exceeded| match exceeded {
-            Exceeded::Concurrent => RefuseReason::NameConnections,
-            Exceeded::Rate => RefuseReason::NameRate,
-            Exceeded::Full => RefuseReason::Overloaded,
-        })?;
-        held.name = Some(permit);
+        let permit = table.enter(name.clone());
+        held.name =
+            Some(permit.map_err(|exceeded| exceeded.reason(RefuseReason::NameConnections, RefuseReason::NameRate))?);
         Ok(())
+    }
+}
+
+impl Exceeded {
+    fn reason(self, concurrent: RefuseReason, rate: RefuseReason) -> RefuseReason {
+        match self {
+            Self::Concurrent => concurrent,
+            Self::Rate => rate,
+            Self::Full => RefuseReason::Overloaded,
+        }
     }
 }

@@ -1,12 +1,14 @@
-//! A bounded table that counts, for each key, what is open now and how often something new came.
+//! A bounded table that counts, for each key, what is open now and how often something new arrived.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::sys::runtime::Instant;
+
+use crate::sys::mutex::lock;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub enum Exceeded {
     Full,
 }
 
-/// So many events a second, and as many at once after a quiet second: the generic cell rate algorithm, which
-/// needs one point in time as its whole state.
+/// So many events a second, and as many at once after a quiet second: the generic cell rate algorithm, whose whole
+/// state is one point in time.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     interval: Duration,
@@ -32,14 +34,18 @@ impl Rate {
 
     /// Whether one more may happen now; if so, the new state.
     pub fn take(&self, state: Option<Instant>, now: Instant) -> Option<Instant> {
-        let next = state.map_or(now, |state| state.max(now)) + self.interval;
+        let next = self.after(state, now);
         (next <= now + self.burst).then_some(next)
     }
 
-    /// From when on one more may happen.
+    /// When one more may happen.
     pub fn ready_at(&self, state: Option<Instant>, now: Instant) -> Instant {
-        let next = state.map_or(now, |state| state.max(now)) + self.interval;
-        next.checked_sub(self.burst).map_or(now, |ready| ready.max(now))
+        self.after(state, now).checked_sub(self.burst).map_or(now, |ready| ready.max(now))
+    }
+
+    /// The state after one more event.
+    fn after(&self, state: Option<Instant>, now: Instant) -> Instant {
+        state.map_or(now, |state| state.max(now)) + self.interval
     }
 
     pub fn interval(&self) -> Duration {
@@ -52,15 +58,15 @@ pub struct Table<K> {
     quota: Quota,
     rate: Option<Rate>,
     capacity_per_shard: usize,
-    shards: [Mutex<HashMap<K, Entry>>; SHARDS],
+    shards: [Mutex<HashMap<K, Usage>>; SHARDS],
     hasher: RandomState,
 }
 
-/// Workers seldom meet in the same of so many.
+/// Enough that two workers seldom want the same shard.
 const SHARDS: usize = 16;
 
 #[derive(Debug, Default)]
-struct Entry {
+struct Usage {
     open: u32,
     rate: Option<Instant>,
 }
@@ -102,21 +108,21 @@ impl<K: Hash + Eq + Clone> Table<K> {
         let mut shard = self.shard(key);
         let Some(entry) = shard.get_mut(key) else { return };
         entry.open = entry.open.saturating_sub(1);
-        // With a rate the entry must outlive the connection; it goes when the table is swept.
+        // With a rate the entry must outlive the connection; it is removed when the table is swept.
         if entry.open == 0 && entry.rate.is_none() {
             shard.remove(key);
         }
     }
 
-    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Entry>> {
-        let hash = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or(0);
-        let shard = self.shards.get(hash).unwrap_or(&self.shards[0]);
-        // Counters are whole at every moment, even after a panic.
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Usage>> {
+        // Half of the hash, which a usize holds on every machine.
+        let index = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
+        let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
+        lock(shard)
     }
 }
 
-/// One of what a key may have.
+/// One of the key's quota, given back when dropped.
 #[derive(Debug)]
 pub struct Permit<K: Hash + Eq + Clone> {
     table: Arc<Table<K>>,
@@ -157,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn forgets_who_is_gone_before_it_is_full() {
+    async fn drops_idle_keys_before_it_is_full() {
         let table = Table::new(quota(None, 10), SHARDS);
         for key in 0..10_000 {
             let _ = table.enter(key);

@@ -8,11 +8,12 @@ use std::sync::{Arc, mpsc as blocking_mpsc};
 use crate::dns::ResolverFactory;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
-use crate::reload::pass_on;
+use crate::reload::notify_sessions;
 use crate::sys::blocking;
 use crate::sys::runtime::{Alive, Listener, Runtime, Watched, spawn};
-use crate::telemetry::access_log::{Log, Writer};
-use crate::telemetry::recent::{Asked, Recent};
+use crate::telemetry::access_log::AccessLogger;
+use crate::telemetry::log_writer::Writer;
+use crate::telemetry::recent::{Recent, RecentRequests};
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::config;
 
@@ -28,7 +29,7 @@ pub struct Setup {
     /// Where this worker's connection ids begin; far from the others'.
     pub first_id: u64,
     /// Who wants to know of its last refusals.
-    pub(crate) asked: Asked,
+    pub(crate) refusal_requests: RecentRequests,
     /// Dropped when the thread ends, however that happens.
     pub(crate) alive: Alive,
 }
@@ -52,18 +53,18 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, asked, alive: _alive } = setup;
-    let log = Log::with_clock(shared.config.access_log.format, writer, shared.clock.clone());
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
+    let log = AccessLogger::new(shared.config.access_log.format, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn(async move { flusher.keep_flushing().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
-        spawn(pass_on(worker.policy_changes(), Rc::clone(&worker.changed)));
+        spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
         spawn(Rc::clone(&worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
-        spawn(Rc::clone(&recent).answer(asked));
+        spawn(Rc::clone(&recent).serve(refusal_requests));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener.name);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use self::preface::Admitted;
 use self::requests::Requests;
-use crate::dns::{Answer, LookupError};
-use crate::limits::{Buffered, Held};
+use crate::dns::{LookupError, ResolvedAddresses};
+use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse;
@@ -47,7 +47,7 @@ pub(crate) async fn serve(stream: Stream, record: OpenRecord, reporter: Rc<Repor
         listener: &reporter.listener,
         worker: &worker,
         record,
-        held: Held::default(),
+        held: HeldPermits::default(),
         buffered: None,
         spoken: Some(reporter.listener.protocol),
         may_answer: true,
@@ -90,7 +90,7 @@ struct Session<'a> {
     listener: &'a config::Listener,
     worker: &'a Worker,
     record: OpenRecord,
-    held: Held,
+    held: HeldPermits,
     /// What was read ahead, as long as it waits for an upstream.
     buffered: Option<Buffered>,
     /// What a refused client is answered in, if it would understand any answer of ours.
@@ -154,7 +154,7 @@ impl Session<'_> {
                 list = loaded.number;
                 let allowed = |client| loaded.policy.route(client, &view(listener, worker), &name).allowed;
                 if !record.client.as_ref().is_some_and(allowed) {
-                    loaded.note_forbidden();
+                    loaded.count_forbidden();
                     if worker.config().on_reload == OnReload::Close {
                         cut.set(Some(Close::Forbidden));
                     }
@@ -170,7 +170,7 @@ impl Session<'_> {
         }
     }
 
-    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<Answer>, Outcome> {
+    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<ResolvedAddresses>, Outcome> {
         let name = self.worker.config().upstream.name_to_resolve(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
         let gone = gone(self.stream, self.listener.protocol);
@@ -192,10 +192,10 @@ impl Session<'_> {
         Ok(answer)
     }
 
-    async fn dial(&mut self, name: &Hostname, answer: &Answer) -> Result<Stream, Outcome> {
+    async fn dial(&mut self, name: &Hostname, resolved: &ResolvedAddresses) -> Result<Stream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
         let deadline = worker.config().timeouts.connect.get();
-        match dial(&answer.addresses, port, worker.reach(), &worker.failing, deadline).await {
+        match dial(&resolved.addresses, port, worker.reach(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due.set(false);
                 self.record.upstream = Some(address);
@@ -230,7 +230,7 @@ impl Session<'_> {
 
 /// What the record says of a rule that has decided.
 fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
-    loaded.note(rule, worker.clock().now());
+    loaded.count_hit(rule, worker.clock().now());
     rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
 }
 

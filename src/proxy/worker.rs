@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
-use crate::limits::{HalfOpen, Limits};
+use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
@@ -43,7 +43,7 @@ pub struct Shared {
     pub config: Config,
     pub policy: Arc<Current>,
     pub reach: DestinationGuard,
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
@@ -56,7 +56,7 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) failing: Failing,
     pub(crate) resources: RelayResources,
-    pub(crate) half_open: Rc<HalfOpen>,
+    pub(crate) half_open: Rc<HalfOpenList>,
     /// The list that decides nothing, if there is one.
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) lingering: Lingering,
@@ -82,7 +82,7 @@ impl Worker {
             resolver,
             failing: Failing::default(),
             resources: RelayResources::new(),
-            half_open: HalfOpen::new(Arc::clone(&shared.limits.half_open), number),
+            half_open: HalfOpenList::new(Arc::clone(&shared.limits.half_open), number),
             shadow: shared.shadow.clone(),
             lingering: Lingering::new(shared.config.workers.get()),
             changed: Rc::default(),
@@ -117,7 +117,7 @@ impl Worker {
         &self.shared.reach
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ConnectionLimits {
         &self.shared.limits
     }
 

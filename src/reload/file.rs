@@ -1,30 +1,30 @@
-//! A file: looked at by its metadata, and read when that has changed and then stood still.
+//! A file: polled by its metadata, and read when that has changed and then stayed the same.
 //!
-//! Looking instead of being told works for editors that rename, for symlinks that are switched (as in mounted
-//! volumes), for writes in place and on every file system. Standing still keeps a half-written list out: it might
-//! well be a valid, shorter one. One that ends in the middle of a line has to stand still for longer.
+//! Unlike notifications, polling works for editors that rename, for symlinks that are switched (as in mounted volumes),
+//! for writes in place, and on every file system. The wait keeps a half-written list out, which might be a valid,
+//! shorter one. One that ends in the middle of a line has to stay the same for longer.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Fetched, Looked, SourceError};
+use super::fetched::{ListText, SourceError, Update};
 use crate::sys::files;
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::yaml;
 
-/// How long a file that does not end with a newline may still be in the making.
+/// How long a file that does not end with a newline may be unfinished.
 const UNFINISHED: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
-    /// As it was when it was read.
+    /// As it was when it was last read.
     read: Option<Stamp>,
-    /// As it was at the last look, if that was different, and since when.
+    /// As it was at the last check, if that was different, and since when.
     changed: Option<(Stamp, Instant)>,
-    /// The next look reads at once: at start, and when the operator says that the file is ready.
+    /// The next check reads at once: at start, and when the operator has sent SIGHUP.
     at_once: bool,
 }
 
@@ -48,45 +48,45 @@ impl FileSource {
         &self.path
     }
 
-    pub(super) fn forget(&mut self) {
+    pub(super) fn force_read(&mut self) {
         (self.read, self.at_once) = (None, true);
     }
 
-    pub(super) fn fetch(&mut self) -> Result<Looked, SourceError> {
-        let result = self.look();
+    pub(super) fn fetch(&mut self) -> Result<Update<ListText>, SourceError> {
+        let result = self.check();
         if result.is_err() {
-            // What comes back is read, even if it is the very same file.
+            // When the file is back it is read, even if it is the same one.
             self.read = None;
         }
-        result.map_err(|error| SourceError::Problems(vec![yaml::unreadable(&error, Origin::file(&self.path))]))
+        result.map_err(|error| SourceError::Invalid(vec![yaml::unreadable(&error, Origin::file(&self.path))]))
     }
 
-    fn look(&mut self) -> io::Result<Looked> {
+    fn check(&mut self) -> io::Result<Update<ListText>> {
         let stamp = Stamp::of(&self.path)?;
         if self.read == Some(stamp) {
-            return Ok(Looked::Unchanged);
+            return Ok(Update::Unchanged);
         }
         let since = match self.changed {
-            Some((seen, since)) if seen == stamp => since,
+            Some((changed, since)) if changed == stamp => since,
             _ => {
                 let now = Instant::now();
                 self.changed = Some((stamp, now));
                 if !self.at_once {
-                    return Ok(Looked::Unchanged);
+                    return Ok(Update::Unchanged);
                 }
                 now
             }
         };
         let bytes = files::read(&self.path)?;
-        // It changed while it was read: next time. (A pipe always does, and can be read once.)
+        // It changed while it was read: try again later. (A pipe always does, and can be read only once.)
         if stamp.is_file && Stamp::of(&self.path)? != stamp && !self.at_once {
-            return Ok(Looked::Unchanged);
+            return Ok(Update::Unchanged);
         }
         if !bytes.ends_with(b"\n") && !self.at_once && since.elapsed() < UNFINISHED {
-            return Ok(Looked::Unchanged);
+            return Ok(Update::Unchanged);
         }
         (self.read, self.changed, self.at_once) = (Some(stamp), None, false);
-        Ok(Looked::Fetched(Fetched { bytes, label: "".into() }))
+        Ok(Update::New(ListText { bytes, label: "".into() }))
     }
 }
 

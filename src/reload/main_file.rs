@@ -1,4 +1,4 @@
-//! The main configuration is read at start only: whoever changes it later is told that it takes a restart.
+//! The main configuration is read at start only. If the file changes later, a log line says that this takes a restart.
 
 use std::io;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
-use super::Looked;
+use super::fetched::Update;
 use super::file::FileSource;
 use crate::sys::blocking::{BlockingThread, Patience};
 use crate::sys::files;
 
-/// Nothing hangs on how soon it is told.
+/// A change is not urgent.
 const POLL: Duration = Duration::from_secs(1);
 
 pub struct MainFile {
@@ -23,7 +23,7 @@ pub struct MainFile {
 }
 
 impl MainFile {
-    /// None: it cannot be read any more, a moment after it was; a pipe, for one, never can.
+    /// None: it cannot be read a second time, as a pipe cannot.
     pub fn at_start(path: &Path) -> Option<Self> {
         if !std::fs::metadata(path).is_ok_and(|about| about.is_file()) {
             return None;
@@ -32,40 +32,40 @@ impl MainFile {
         Some(Self { source: FileSource::new(path), started_with: crc32c::crc32c(&bytes), differs: false })
     }
 
-    /// For ever. A change is told once, and again at each SIGHUP: whoever sends one expects it to be read.
+    /// Never returns. A change is logged once, and again at each SIGHUP, as its sender expects the file to be read.
     ///
     /// `thread`: where the file is read, as that may never return.
     pub async fn watch(mut self, hangup: io::Result<Signal>, thread: BlockingThread, mut patience: Patience) {
-        let mut hangup = hangup.ok();
+        let mut signal = hangup.ok();
         let name = format!("the configuration {}", self.source.path().display());
         loop {
-            let asked = async {
-                match &mut hangup {
-                    Some(hangup) => drop(hangup.recv().await),
+            let hangup = async {
+                match &mut signal {
+                    Some(signal) => drop(signal.recv().await),
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = asked => {
+                () = hangup => {
                     self.differs = false;
-                    self.source.forget();
+                    self.source.force_read();
                 }
                 () = sleep(POLL) => {}
             }
-            let look = thread.run(move || {
-                self.look();
+            let check = thread.run(move || {
+                self.check();
                 self
             });
-            match patience.wait(&name, look).await {
+            match patience.wait(&name, check).await {
                 Some(same) => self = same,
                 None => return,
             }
         }
     }
 
-    fn look(&mut self) {
-        let Ok(Looked::Fetched(found)) = self.source.fetch() else { return };
-        let differs = crc32c::crc32c(&found.bytes) != self.started_with;
+    fn check(&mut self) {
+        let Ok(Update::New(text)) = self.source.fetch() else { return };
+        let differs = crc32c::crc32c(&text.bytes) != self.started_with;
         let file = self.source.path().display();
         match (std::mem::replace(&mut self.differs, differs), differs) {
             (false, true) => tracing::warn!(

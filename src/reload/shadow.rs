@@ -1,5 +1,5 @@
-//! A second access list that decides nothing. Where it would have decided otherwise is counted for each of its
-//! rules and logged now and then, so that a tightening can be watched before it is put in force.
+//! A second access list that decides nothing. Where it would have decided otherwise is counted for each of its rules
+//! and sometimes logged, so that a stricter list can be observed before it is put in force.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,36 +8,37 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::time::sleep;
 
-use super::source_thread::{Look, SourceThread};
-use super::{Loaded, SourceError};
+use super::current::Loaded;
+use super::fetched::{SourceError, Update};
+use super::source_thread::SourceThread;
 use crate::sys::blocking::Patience;
 use latticegate_core::client::Client;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::policy::{Admission, Decision, ListenerView, Policy, RuleId};
 
-/// One line in the log in this time at most.
+/// At most one line in the log in this time.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub struct Shadow {
-    list: ArcSwapOption<Shadowed>,
-    /// When the last line was written, and disagreements since.
+    list: ArcSwapOption<ShadowList>,
+    /// When the last line was logged, and the disagreements since.
     logged: Mutex<Option<Instant>>,
     unlogged: AtomicU64,
 }
 
-/// The list and what it would have changed; its rules' hits are disagreements only.
+/// The list, and how often it disagrees. Its rules' hits are disagreements only.
 #[derive(Debug)]
-pub struct Shadowed {
+pub struct ShadowList {
     pub loaded: Loaded,
-    /// It would have denied because none of its rules matches.
+    /// It would have denied, as none of its rules matches.
     pub denied_at_the_end: AtomicU64,
     /// Refused before the name was known; the shadow list would have waited for the name.
     pub might_admit: AtomicU64,
 }
 
 impl Shadow {
-    pub fn load(&self) -> Option<Arc<Shadowed>> {
+    pub fn load(&self) -> Option<Arc<ShadowList>> {
         self.list.load_full()
     }
 
@@ -65,14 +66,14 @@ impl Shadow {
             client = %client.ip,
             %name,
             would = if differs.allowed { "allow" } else { "deny" },
-            rule = %shown(&list.loaded.policy, differs.rule),
+            rule = %rule_label(&list.loaded.policy, differs.rule),
             since_last_line = unlogged,
             "the shadow list would have decided otherwise"
         );
         Some(())
     }
 
-    /// The client was refused whatever name it would have asked for.
+    /// The client was refused whichever name it would have requested.
     pub(crate) fn compare_admission(&self, client: &Client, listener: &ListenerView<'_>) {
         if let Some(list) = self.list.load().as_ref()
             && list.loaded.policy.admit(client, listener) == Admission::Possible
@@ -81,9 +82,9 @@ impl Shadow {
         }
     }
 
-    /// How many were passed over in silence, if a line may be written now.
+    /// How many disagreements were not logged, if a line may be logged now.
     fn may_log(&self) -> Option<u64> {
-        // Another worker looks at it at this moment: that is one of those passed over.
+        // If another worker holds the lock, this one is not logged.
         if let Ok(mut last) = self.logged.try_lock()
             && last.is_none_or(|last| last.elapsed() >= LOG_EVERY)
         {
@@ -94,25 +95,25 @@ impl Shadow {
         None
     }
 
-    /// Keeps it current, for ever. A list that cannot be read changes nothing and is told once.
+    /// Keeps it up to date; never returns. A list that cannot be read changes nothing and is logged once.
     pub(crate) async fn watch(self: Arc<Self>, source: SourceThread, mut patience: Patience, poll: Duration) {
-        let mut told = None;
+        let mut last_error = None;
         loop {
             let known = self.load().map(|list| list.loaded.version.clone());
-            let look = source.look(known, false);
-            match patience.wait(format_args!("the shadow list {}", source.name()), look).await {
-                Ok(Look::Unchanged | Look::AsInForce) => {}
-                Ok(Look::Loaded(loaded)) => {
-                    told = None;
-                    self.take(*loaded);
+            let update = source.check(known, false);
+            match patience.wait(format_args!("the shadow list {}", source.name()), update).await {
+                Ok(Update::Unchanged | Update::InForce) => {}
+                Ok(Update::New(loaded)) => {
+                    last_error = None;
+                    self.replace(*loaded);
                 }
-                Err(error) => Self::tell(&error, &mut told),
+                Err(error) => log_failure(&error, &mut last_error),
             }
             sleep(poll).await;
         }
     }
 
-    fn take(&self, mut loaded: Loaded) {
+    fn replace(&self, mut loaded: Loaded) {
         let (mut at_the_end, mut might) = (0, 0);
         if let Some(old) = self.load() {
             let changes = old.loaded.policy.changes_to(&loaded.policy);
@@ -122,19 +123,19 @@ impl Shadow {
         }
         let (version, rules) = (loaded.version.clone(), loaded.policy.rules().len());
         let (denied_at_the_end, might_admit) = (at_the_end.into(), might.into());
-        self.list.store(Some(Arc::new(Shadowed { loaded, denied_at_the_end, might_admit })));
+        self.list.store(Some(Arc::new(ShadowList { loaded, denied_at_the_end, might_admit })));
         tracing::info!(%version, rules, "shadow list loaded");
-    }
-
-    fn tell(error: &SourceError, told: &mut Option<String>) {
-        let text = error.to_string();
-        if told.as_ref() != Some(&text) {
-            tracing::warn!("the shadow list cannot be read: {text}");
-            *told = Some(text);
-        }
     }
 }
 
-fn shown(policy: &Policy, rule: Option<RuleId>) -> String {
+fn log_failure(error: &SourceError, last_error: &mut Option<String>) {
+    let text = error.to_string();
+    if last_error.as_ref() != Some(&text) {
+        tracing::warn!("the shadow list cannot be read: {text}");
+        *last_error = Some(text);
+    }
+}
+
+fn rule_label(policy: &Policy, rule: Option<RuleId>) -> String {
     rule.map_or_else(|| "the end of the list".to_owned(), |rule| policy.named_label(rule).to_string())
 }

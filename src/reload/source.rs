@@ -1,62 +1,26 @@
 //! Where the access list comes from: a file, an HTTP URL on loopback, or an S3 object.
 
-use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::Loaded;
+use super::current::Loaded;
+use super::fetched::{ListText, ListVersion, SourceError, Update};
 use super::file::FileSource;
 use super::http::HttpSource;
 #[cfg(feature = "s3")]
 use super::s3::S3Source;
 use latticegate_core::config::PolicySource;
-use latticegate_core::diagnostic::{Diagnostic, Origin};
+use latticegate_core::diagnostic::Origin;
 use latticegate_core::policy::Policy;
 
-/// Which list it is: what the source calls it (an ETag, a version id) and a hash of its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// The source's own word: an ETag, an S3 version id; empty for a file.
-    pub label: Arc<str>,
-    /// CRC32C of the text: tells two lists apart, not meant against an adversary.
-    pub hash: u32,
-}
-
-/// A list's text as fetched.
-#[derive(Debug, Clone)]
-pub struct Fetched {
-    pub bytes: Vec<u8>,
-    pub label: Arc<str>,
-}
-
-/// What a look at a source brought.
 #[derive(Debug)]
-pub(super) enum Looked {
-    /// Nothing since the last look, whatever that brought.
-    Unchanged,
-    /// The list that is in force.
-    AsInForce,
-    Fetched(Fetched),
-}
-
-#[derive(Debug)]
-pub enum Source {
+pub enum ListSource {
     File(FileSource),
     Http(HttpSource),
     #[cfg(feature = "s3")]
     S3(Box<S3Source>),
 }
 
-/// Why there is no list to be had from the source.
-#[derive(Debug)]
-pub enum SourceError {
-    /// The text is there, but no list.
-    Problems(Vec<Diagnostic>),
-    /// It could not be fetched.
-    Unreachable(String),
-}
-
-impl Source {
+impl ListSource {
     pub fn new(source: &PolicySource) -> Result<Self, SourceError> {
         Ok(match source {
             PolicySource::File(path) => Self::File(FileSource::new(path)),
@@ -71,42 +35,38 @@ impl Source {
         })
     }
 
-    /// The list at start, whatever it is.
+    /// The present list, whichever it is.
     pub async fn first(&mut self) -> Result<Loaded, SourceError> {
-        match self.fetch(None).await? {
-            Looked::Fetched(fetched) => self.parse(fetched),
-            Looked::Unchanged | Looked::AsInForce => {
-                Err(SourceError::Unreachable("the source says that nothing has changed".into()))
-            }
-        }
+        let text = self.fetch(None).await?.into_new()?;
+        self.parse(text)
     }
 
-    /// `known` is the list that is there already. No list is known by no version: an empty text's hash is 0.
-    pub(super) async fn fetch(&mut self, known: Option<&Version>) -> Result<Looked, SourceError> {
-        let looked = match self {
+    /// `known`: the list in force. (None is not the same as `ListVersion::none()`, which is that of an empty text.)
+    pub(super) async fn fetch(&mut self, known: Option<&ListVersion>) -> Result<Update<ListText>, SourceError> {
+        let update = match self {
             Self::File(file) => file.fetch()?,
             Self::Http(http) => http.fetch(known).await?,
             #[cfg(feature = "s3")]
             Self::S3(s3) => s3.fetch(known).await?,
         };
-        Ok(match looked {
-            // A file that was touched, or a server without ETags: the same text is no news.
-            Looked::Fetched(fetched) if known == Some(&Version::of(&fetched)) => Looked::AsInForce,
+        Ok(match update {
+            // A file that was touched, or a server without ETags.
+            Update::New(text) if known == Some(&ListVersion::of(&text)) => Update::InForce,
             other => other,
         })
     }
 
-    /// Whatever is there next is to be read, also if it looks unchanged.
-    pub(super) fn forget(&mut self) {
+    /// The next fetch reads the list even if it seems unchanged.
+    pub(super) fn force_read(&mut self) {
         if let Self::File(file) = self {
-            file.forget();
+            file.force_read();
         }
     }
 
-    /// 100 000 rules take a good part of a second.
-    pub(super) fn parse(&self, fetched: Fetched) -> Result<Loaded, SourceError> {
-        let version = Version::of(&fetched);
-        let policy = Policy::parse_bytes(fetched.bytes, self.origin()).map_err(SourceError::Problems)?;
+    /// 100 000 rules take most of a second.
+    pub(super) fn parse(&self, text: ListText) -> Result<Loaded, SourceError> {
+        let version = ListVersion::of(&text);
+        let policy = Policy::parse_bytes(text.bytes, self.origin()).map_err(SourceError::Invalid)?;
         Ok(Loaded::new(policy, version))
     }
 
@@ -119,40 +79,3 @@ impl Source {
         }
     }
 }
-
-impl Version {
-    /// Of a list that came from no source.
-    pub(super) fn none() -> Self {
-        Self { label: "".into(), hash: 0 }
-    }
-
-    fn of(fetched: &Fetched) -> Self {
-        Self { label: Arc::clone(&fetched.label), hash: crc32c::crc32c(&fetched.bytes) }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.label.is_empty() {
-            write!(f, "{:08x}", self.hash)
-        } else {
-            write!(f, "{} {:08x}", self.label, self.hash)
-        }
-    }
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(why) => f.write_str(why),
-            Self::Problems(diagnostics) => {
-                for (index, diagnostic) in diagnostics.iter().enumerate() {
-                    write!(f, "{}{diagnostic}", if index == 0 { "" } else { "; " })?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for SourceError {}

@@ -1,5 +1,5 @@
-//! A source on a thread of its own, which is there from the start to the end of the process. Reading a file may never
-//! return, 100 000 rules take a good part of a second to be read, and later on there may be no thread to be had.
+//! A source on its own thread, which runs from the start of the process to its end. Reading a file may never return,
+//! parsing 100 000 rules takes most of a second, and later it may be impossible to start a thread.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -11,67 +11,58 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::Loaded;
-use super::source::{Looked, Source, SourceError, Version};
+use super::current::Loaded;
+use super::fetched::{ListVersion, SourceError, Update};
+use super::source::ListSource;
 use crate::sys::blocking;
 use latticegate_core::config::PolicySource;
 
-/// Asked one thing at a time.
+/// Handles one request after another.
 pub struct SourceThread {
-    asks: UnboundedSender<LookRequest>,
-    /// What is asked, for messages.
+    requests: UnboundedSender<CheckRequest>,
+    /// The source, for messages.
     name: String,
 }
 
-struct LookRequest {
-    known: Option<Version>,
-    /// Read it, also if it looks unchanged.
-    anew: bool,
-    answer: oneshot::Sender<Result<Look, SourceError>>,
-}
-
-/// What a look at the source brought.
-#[derive(Debug)]
-pub(super) enum Look {
-    /// Nothing since the last look, whatever that brought.
-    Unchanged,
-    AsInForce,
-    Loaded(Box<Loaded>),
+struct CheckRequest {
+    known: Option<ListVersion>,
+    /// Read the list even if it seems unchanged.
+    force: bool,
+    reply: oneshot::Sender<Result<Update<Box<Loaded>>, SourceError>>,
 }
 
 impl SourceThread {
     pub fn start(from: &PolicySource) -> io::Result<Self> {
-        let (asks, asked) = unbounded_channel();
+        let (requests, received) = unbounded_channel();
         let (ready, started) = mpsc::channel();
         let (name, source) = (from.to_string(), from.clone());
         blocking::spawn("list", move || match start_runtime(&source) {
             Ok(runtime) => {
-                // The starter waits for it.
+                // `start` waits for it.
                 let _ = ready.send(Ok(()));
-                runtime.block_on(answer(source, asked));
+                runtime.block_on(serve(source, received));
             }
             Err(error) => drop(ready.send(Err(error))),
         })?;
         started.recv().map_err(io::Error::other)??;
-        Ok(Self { asks, name })
+        Ok(Self { requests, name })
     }
 
-    /// The list at start, whatever it is.
+    /// The present list, whichever it is.
     pub async fn first(&self) -> Result<Loaded, SourceError> {
-        match self.look(None, true).await? {
-            Look::Loaded(loaded) => Ok(*loaded),
-            Look::Unchanged | Look::AsInForce => {
-                Err(SourceError::Unreachable("the source says that nothing has changed".into()))
-            }
-        }
+        Ok(*self.check(None, true).await?.into_new()?)
     }
 
-    /// `known` is the list that is there already.
-    pub(super) async fn look(&self, known: Option<Version>, anew: bool) -> Result<Look, SourceError> {
-        let (answer, answered) = oneshot::channel();
+    /// `known`: the list in force.
+    pub(super) async fn check(
+        &self,
+        known: Option<ListVersion>,
+        force: bool,
+    ) -> Result<Update<Box<Loaded>>, SourceError> {
+        let (reply, result) = oneshot::channel();
         let gone = || SourceError::Unreachable(format!("{}: the thread that reads it has ended", self.name));
-        self.asks.send(LookRequest { known, anew, answer }).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.requests.send(CheckRequest { known, force, reply }).map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
     }
 
     pub fn name(&self) -> &str {
@@ -79,11 +70,11 @@ impl SourceThread {
     }
 }
 
-/// Resolving a bucket's name and reading a token take a thread of the runtime: it is started now and kept.
+/// Resolving a bucket's name and reading a token need a thread of the runtime: it is started now and kept.
 fn start_runtime(source: &PolicySource) -> io::Result<LocalRuntime> {
-    const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 100);
+    const ALWAYS: Duration = Duration::from_hours(24 * 365 * 100);
     let runtime =
-        Builder::new_current_thread().enable_all().thread_keep_alive(FOR_EVER).build_local(LocalOptions::default())?;
+        Builder::new_current_thread().enable_all().thread_keep_alive(ALWAYS).build_local(LocalOptions::default())?;
     if matches!(source, PolicySource::S3(_)) {
         // Without a thread the runtime would panic.
         blocking::spawn("probe", || {})?;
@@ -93,33 +84,37 @@ fn start_runtime(source: &PolicySource) -> io::Result<LocalRuntime> {
     Ok(runtime)
 }
 
-async fn answer(from: PolicySource, mut asked: UnboundedReceiver<LookRequest>) {
-    let mut source = Source::new(&from);
-    while let Some(LookRequest { known, anew, answer }) = asked.recv().await {
-        let look = async {
-            // What it takes to reach the source, such as certificates, may be there later.
+async fn serve(from: PolicySource, mut requests: UnboundedReceiver<CheckRequest>) {
+    let mut source = ListSource::new(&from);
+    while let Some(CheckRequest { known, force, reply }) = requests.recv().await {
+        let check = async {
+            // What the source needs, such as certificates, may exist by now.
             if source.is_err() {
-                source = Source::new(&from);
+                source = ListSource::new(&from);
             }
             match &mut source {
-                Ok(source) => look(source, known.as_ref(), anew).await,
+                Ok(source) => check(source, known.as_ref(), force).await,
                 Err(error) => Err(SourceError::Unreachable(error.to_string())),
             }
         };
         let panicked = |_| Err(SourceError::Unreachable(format!("{from}: reading it panicked")));
-        let looked = AssertUnwindSafe(look).catch_unwind().await.unwrap_or_else(panicked);
-        // Whoever asked may have stopped waiting.
-        let _ = answer.send(looked);
+        let result = AssertUnwindSafe(check).catch_unwind().await.unwrap_or_else(panicked);
+        // The requester may have stopped waiting.
+        let _ = reply.send(result);
     }
 }
 
-async fn look(source: &mut Source, known: Option<&Version>, anew: bool) -> Result<Look, SourceError> {
-    if anew {
-        source.forget();
+async fn check(
+    source: &mut ListSource,
+    known: Option<&ListVersion>,
+    force: bool,
+) -> Result<Update<Box<Loaded>>, SourceError> {
+    if force {
+        source.force_read();
     }
     Ok(match source.fetch(known).await? {
-        Looked::Unchanged => Look::Unchanged,
-        Looked::AsInForce => Look::AsInForce,
-        Looked::Fetched(fetched) => Look::Loaded(Box::new(source.parse(fetched)?)),
+        Update::Unchanged => Update::Unchanged,
+        Update::InForce => Update::InForce,
+        Update::New(text) => Update::New(Box::new(source.parse(text)?)),
     })
 }

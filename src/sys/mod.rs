@@ -5,6 +5,7 @@ pub mod clock; // the clock that people read, and that may jump
 pub mod files; // an operator's files, read within bounds
 pub mod interfaces; // routes and addresses of this machine
 pub mod machine; // open files, CPUs and memory that this process may use
+pub(crate) mod mutex; // locks that a panic does not poison
 pub(crate) mod random; // the order of addresses, simulations
 pub mod runtime; // what a connection waits for: sockets, deadlines, signals
 pub mod socket; // socket options and process limits

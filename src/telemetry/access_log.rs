@@ -1,14 +1,11 @@
-//! Record → one line. Lines gather in a buffer of the worker's own and leave for a writer thread in pieces, so
-//! that neither a full disk nor a stuck reader of stdout ever stops a worker: what the writer cannot take is
-//! dropped and counted.
+//! Record → one line. Each worker gathers lines in a buffer and sends them to the writer thread in batches, so that
+//! neither a full disk nor a stuck reader of stdout stops a worker: what does not fit in the queue is dropped and
+//! counted.
 
 mod ascii;
 mod timestamps;
-mod file;
 mod json;
 mod line;
-mod lines;
-mod writer;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,17 +14,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-pub use self::file::{Rotation, help};
 use self::line::Now;
 use self::timestamps::Timestamps;
-pub use self::writer::{Of, Sink, Writer, Written};
 use crate::sys::clock::Clock;
+use crate::telemetry::log_writer::Writer;
 use crate::telemetry::record::Record;
 use latticegate_core::config::{self, LogFormat};
 use latticegate_core::outcome::Outcome;
 
-/// One worker's end of the access log.
-pub struct Log {
+/// One worker's handle of the access log.
+pub struct AccessLogger {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
     timestamps: Timestamps,
@@ -36,20 +32,16 @@ pub struct Log {
     writer: Writer,
 }
 
-impl Log {
-    /// A buffer of this size leaves at once.
-    const PIECE: usize = 32 * 1024;
-    /// What few lines are longer than, in bytes.
+impl AccessLogger {
+    /// A buffer of this size is sent at once.
+    const BATCH: usize = 32 * 1024;
+    /// Few lines are longer than this, in bytes.
     const LONG_LINE: usize = 1024;
-    /// A smaller one leaves after this time: a line is seen a moment later, and the writer wakes ten times a
-    /// second at most.
+    /// A smaller one is sent after this time: a line appears a moment later, and the writer wakes at most ten times a
+    /// second.
     const DELAY: Duration = Duration::from_millis(100);
 
-    pub fn new(format: LogFormat, writer: Writer) -> Rc<Self> {
-        Self::with_clock(format, writer, Clock::default())
-    }
-
-    pub fn with_clock(format: LogFormat, writer: Writer, clock: Clock) -> Rc<Self> {
+    pub fn new(format: LogFormat, writer: Writer, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             format,
             buffer: RefCell::default(),
@@ -65,14 +57,14 @@ impl Log {
         let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         if was_empty {
-            // Room for a whole piece at once: growing line by line copies it several times over.
-            buffer.reserve(Self::PIECE + Self::LONG_LINE);
+            // Room for a whole batch at once: growing line by line would copy it several times.
+            buffer.reserve(Self::BATCH + Self::LONG_LINE);
         }
         match self.format {
             LogFormat::Json => line::json(&mut buffer, now, listener, record, outcome),
             LogFormat::Nginx => line::nginx(&mut buffer, now, listener, record, outcome),
         }
-        let full = buffer.len() >= Self::PIECE;
+        let full = buffer.len() >= Self::BATCH;
         drop(buffer);
         if full {
             self.flush();
@@ -81,7 +73,7 @@ impl Log {
         }
     }
 
-    /// Flushes a little after each first line, for ever.
+    /// Flushes a little after each first line; never returns.
     pub async fn keep_flushing(&self) {
         loop {
             self.first_line.notified().await;
@@ -91,7 +83,7 @@ impl Log {
     }
 
     pub fn flush(&self) {
-        let piece = std::mem::take(&mut *self.buffer.borrow_mut());
-        self.writer.send(piece);
+        let batch = std::mem::take(&mut *self.buffer.borrow_mut());
+        self.writer.send(batch);
     }
 }

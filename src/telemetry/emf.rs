@@ -1,38 +1,39 @@
-//! CloudWatch's embedded metric format: a JSON line on standard output from which CloudWatch makes metrics, so that
-//! ECS scales on connections and alarms ring without an agent.
+//! CloudWatch's embedded metric format: JSON lines on standard output from which CloudWatch makes metrics, so that
+//! ECS scales on connections and alarms work without an agent.
 //!
-//! The first line of each interval has everything by the configured dimensions; refusals and failures have a line
-//! for each reason that occurred, by `reason` as well.
+//! The first line of each interval has all values by the configured dimensions; for refusals and failures there is a
+//! line for each reason that occurred, with `reason` as one more dimension.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use crate::telemetry::metrics::{Metrics, Taken};
+use crate::telemetry::metrics::{DurationCounts, Metrics};
 use latticegate_core::config::Emf;
 use latticegate_core::outcome::Outcome;
 
-/// Tells what happened since it told last.
+/// Writes what has changed since the last interval.
 pub struct Emitter {
     config: Emf,
     metrics: Metrics,
-    before: Before,
+    previous: Totals,
 }
 
+/// The totals at the end of an interval.
 #[derive(Default)]
-struct Before {
+struct Totals {
     opened: u64,
     up: u64,
     down: u64,
     dns: u64,
     endings: BTreeMap<(&'static str, &'static str), u64>,
-    connects: Taken,
+    connects: DurationCounts,
 }
 
 impl Emitter {
     pub fn new(config: Emf, metrics: Metrics) -> Self {
-        Self { config, metrics, before: Before::default() }
+        Self { config, metrics, previous: Totals::default() }
     }
 
     pub fn interval(&self) -> Duration {
@@ -42,7 +43,7 @@ impl Emitter {
     /// The lines of the interval that ends now.
     pub fn lines(&mut self, now: SystemTime) -> Vec<u8> {
         let metrics = &self.metrics;
-        let since = |before: &mut u64, now: u64| now.saturating_sub(std::mem::replace(before, now));
+        let since = |previous: &mut u64, now: u64| now.saturating_sub(std::mem::replace(previous, now));
         let endings = metrics.endings();
         let mut by_reason = Vec::new();
         let (mut refused, mut failed) = (0_u64, 0_u64);
@@ -52,7 +53,7 @@ impl Emitter {
                 Outcome::Failed(_) => (&mut failed, "Failed"),
                 _ => continue,
             };
-            let new = since(self.before.endings.entry((name, outcome.reason())).or_default(), count);
+            let new = since(self.previous.endings.entry((name, outcome.reason())).or_default(), count);
             *total = total.saturating_add(new);
             if new > 0 {
                 by_reason.push((name, outcome.reason(), new));
@@ -60,18 +61,18 @@ impl Emitter {
         }
         let mut values = vec![
             ("ActiveConnections", "Count", json!(metrics.active())),
-            ("NewConnections", "Count", json!(since(&mut self.before.opened, metrics.opened()))),
+            ("NewConnections", "Count", json!(since(&mut self.previous.opened, metrics.opened()))),
             ("Refused", "Count", json!(refused)),
             ("Failed", "Count", json!(failed)),
-            ("BytesUp", "Bytes", json!(since(&mut self.before.up, metrics.bytes_up.value()))),
-            ("BytesDown", "Bytes", json!(since(&mut self.before.down, metrics.bytes_down.value()))),
-            ("DnsFailures", "Count", json!(since(&mut self.before.dns, metrics.dns.failures()))),
+            ("BytesUp", "Bytes", json!(since(&mut self.previous.up, metrics.bytes_up.value()))),
+            ("BytesDown", "Bytes", json!(since(&mut self.previous.down, metrics.bytes_down.value()))),
+            ("DnsFailures", "Count", json!(since(&mut self.previous.dns, metrics.dns.failures()))),
         ];
-        // Nothing was dialled: no value is better than a wrong one.
-        if let Some(p99) = metrics.connects.p99(&self.before.connects) {
+        // Without a connect there is no value.
+        if let Some(p99) = metrics.connects.p99(&self.previous.connects) {
             values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
         }
-        self.before.connects = metrics.connects.take();
+        self.previous.connects = metrics.connects.counts();
         let mut out = self.line(now, &values, None);
         for (name, reason, count) in by_reason {
             out.extend(self.line(now, &[(name, "Count", json!(count))], Some(reason)));

@@ -2,6 +2,7 @@
 
 pub mod access_log; // record → a line, without ever blocking a worker
 pub mod emf; // metrics → CloudWatch, as lines in the log
+pub mod log_writer; // the threads that write lines
 pub mod metrics; // every metric's name, help and handle
 pub mod process_log; // what the process logs about itself, without ever waiting for its reader
 pub mod recent; // the last refusals, for the operator's page

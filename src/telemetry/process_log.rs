@@ -1,5 +1,5 @@
-//! What the process logs about itself, on standard error. Events become lines where they happen, and a thread of its
-//! own writes them: whoever logs never waits for a reader. What that thread cannot take is lost and counted.
+//! What the process logs about itself, on standard error. Events are formatted where they happen and written by a
+//! separate thread, so that logging never waits for a reader. Lines that do not fit in its queue are lost and counted.
 
 mod throttle;
 
@@ -15,68 +15,67 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 pub use self::throttle::{left_out, report_left_out};
 use crate::sys::blocking::Pending;
-use crate::telemetry::access_log::{Of, Sink, Writer, Written};
+use crate::telemetry::log_writer::{FlushHandle, LineKind, Sink, Writer};
 use latticegate_core::diagnostic::{Diagnostic, Severity};
 
 /// One for the process, as the subscriber of `tracing` is.
-static LOG: OnceLock<Log> = OnceLock::new();
+static STARTED: OnceLock<Started> = OnceLock::new();
 
-struct Log {
+struct Started {
     writer: Writer,
     blocked: Pending,
 }
 
-/// The log of a process that has begun one.
 pub struct ProcessLog {
     writer: Writer,
-    written: Written,
+    flush: FlushHandle,
 }
 
 impl ProcessLog {
-    /// From here on events are logged, and panics too. `all`: other crates' lines are not throttled.
+    /// Installs the subscriber and the panic hook. `all`: other crates' lines are not throttled.
     pub fn start(filter: EnvFilter, all: bool) -> io::Result<Self> {
         let blocked = Pending::default();
-        let (writer, written) = Writer::start_counting(Of::Process, Sink::stderr()?, Counter::noop(), blocked.clone())?;
+        let (writer, flush) = Writer::start(LineKind::ProcessLog, Sink::stderr()?, Counter::noop(), blocked.clone())?;
         let lines = fmt::layer()
             .with_writer(Arc::new(Events(writer.clone())))
             .with_ansi(io::stderr().is_terminal())
             .log_internal_errors(false);
         registry().with(lines).with((!all).then_some(throttle::Throttle)).with(filter).init();
         std::panic::set_hook(Box::new(log_panic));
-        // Another one would have failed to set itself as the subscriber.
-        let _ = LOG.set(Log { writer: writer.clone(), blocked });
-        Ok(Self { writer, written })
+        // A second one would have failed to install its subscriber.
+        let _ = STARTED.set(Started { writer: writer.clone(), blocked });
+        Ok(Self { writer, flush })
     }
 
-    /// A line as it is, with neither time nor level.
+    /// A line without time and level.
     pub fn line(&self, text: impl std::fmt::Display) {
         self.writer.send(format!("{text}\n").into_bytes());
     }
 
-    /// One line each, all in one piece: there may be more of them than lines fit in the queue.
-    pub fn tell(&self, severity: Severity, diagnostics: &[Diagnostic]) {
+    /// One line each, all in one batch: there may be more of them than batches fit in the queue.
+    pub fn report(&self, severity: Severity, diagnostics: &[Diagnostic]) {
         let lines = diagnostics.iter().map(|diagnostic| format!("{severity}: {diagnostic}\n"));
         self.writer.send(lines.collect::<String>().into_bytes());
     }
 
-    /// Waits for the last lines, but no longer than this: a reader that is stuck must not keep the process.
+    /// Waits for the last lines, but no longer than this: a stuck reader must not keep the process running.
     pub fn end(self, patience: Duration) {
         report_left_out(true);
-        self.written.wait(patience);
+        self.flush.wait(patience);
     }
 }
 
 /// Lines that were not written since the start.
 pub fn lost() -> u64 {
-    LOG.get().map_or(0, |log| log.writer.lost())
+    STARTED.get().map_or(0, |log| log.writer.lost())
 }
 
-/// How long a line has been on its way to whoever reads standard error.
+/// How long a write to standard error has not returned.
 pub fn blocked() -> Duration {
-    LOG.get().map_or(Duration::ZERO, |log| log.blocked.elapsed())
+    STARTED.get().map_or(Duration::ZERO, |log| log.blocked.elapsed())
 }
 
-/// Takes each event as one piece.
+/// Sends each event as one batch.
 struct Events(Writer);
 
 impl io::Write for &Events {
@@ -94,10 +93,12 @@ impl io::Write for &Events {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let (thread, message) = (thread.name().unwrap_or("?"), panic.payload_as_str().unwrap_or("?"));
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let trace = std::backtrace::Backtrace::capture();
     match trace.status() {
-        std::backtrace::BacktraceStatus::Captured => tracing::error!(thread, place, "panicked: {message}\n{trace}"),
-        _ => tracing::error!(thread, place, "panicked: {message}"),
+        std::backtrace::BacktraceStatus::Captured => {
+            tracing::error!(thread, place = location, "panicked: {message}\n{trace}")
+        }
+        _ => tracing::error!(thread, place = location, "panicked: {message}"),
     }
 }

@@ -1,5 +1,5 @@
-//! The last refusals and failures of one worker, for the operator's page. A worker writes into a ring of its own;
-//! the control thread asks for a copy when somebody looks.
+//! The last refusals and failures of one worker, for the operator's page. Each worker writes into its own ring; the
+//! control thread requests a copy when the page is shown.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,16 +12,16 @@ use tokio::time::timeout;
 use crate::telemetry::record::Record;
 use latticegate_core::outcome::Outcome;
 
-/// Kept by each worker, and shown of all.
+/// Kept by each worker, and shown in total.
 pub const KEPT: usize = 50;
-/// A worker that is busier than this has nothing to say.
+/// The refusals of a worker that does not reply within this time are left out.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub at: SystemTime,
     pub listener: Box<str>,
-    /// The client, or the peer where no header told one.
+    /// The client, or the peer where no header named one.
     pub client: std::net::IpAddr,
     pub name: Option<Box<str>>,
     pub outcome: Outcome,
@@ -33,7 +33,7 @@ pub struct Refusal {
 pub struct Recent(RefCell<VecDeque<Refusal>>);
 
 impl Recent {
-    pub(crate) fn note(&self, listener: &str, record: &Record, outcome: Outcome) {
+    pub(crate) fn add(&self, listener: &str, record: &Record, outcome: Outcome) {
         if !matches!(outcome, Outcome::Refused(_) | Outcome::Failed(_)) {
             return;
         }
@@ -52,45 +52,44 @@ impl Recent {
         });
     }
 
-    /// Answers whoever asks, for ever.
-    pub(crate) async fn answer(self: Rc<Self>, mut asked: Asked) {
-        while let Some(question) = asked.recv().await {
-            // Who asked may have gone.
-            let _ = question.send(self.0.borrow().iter().cloned().collect());
+    /// Sends a copy for each request; returns when no more can come.
+    pub(crate) async fn serve(self: Rc<Self>, mut requests: RecentRequests) {
+        while let Some(reply) = requests.recv().await {
+            // The requester may have given up.
+            let _ = reply.send(self.0.borrow().iter().cloned().collect());
         }
     }
 }
 
-pub(crate) type Question = oneshot::Sender<Vec<Refusal>>;
+/// What one worker is asked.
+pub(crate) type RecentRequests = mpsc::UnboundedReceiver<RecentRequest>;
 
-/// The near end: what one worker is asked.
-pub(crate) type Asked = mpsc::UnboundedReceiver<Question>;
+pub(crate) type RecentRequest = oneshot::Sender<Vec<Refusal>>;
 
-/// The far ends of all workers' rings.
+/// Reads the rings of all workers.
 #[derive(Debug, Clone, Default)]
-pub struct Asker(Vec<mpsc::UnboundedSender<Question>>);
+pub struct RecentReader(Vec<mpsc::UnboundedSender<RecentRequest>>);
 
-impl Asker {
-    /// For one more worker.
-    pub(crate) fn add(&mut self) -> Asked {
+impl RecentReader {
+    pub(crate) fn add_worker(&mut self) -> RecentRequests {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.0.push(sender);
         receiver
     }
 
-    /// The last of all workers, the newest first.
-    pub async fn ask(&self) -> Vec<Refusal> {
-        let mut answers = Vec::new();
+    /// The last refusals of all workers, newest first.
+    pub async fn read(&self) -> Vec<Refusal> {
+        let mut replies = Vec::new();
         for worker in &self.0 {
-            let (question, answer) = oneshot::channel();
-            if worker.send(question).is_ok() {
-                answers.push(answer);
+            let (request, reply) = oneshot::channel();
+            if worker.send(request).is_ok() {
+                replies.push(reply);
             }
         }
         let mut refusals = Vec::new();
-        for answer in answers {
-            if let Ok(Ok(told)) = timeout(PATIENCE, answer).await {
-                refusals.extend(told);
+        for reply in replies {
+            if let Ok(Ok(kept)) = timeout(PATIENCE, reply).await {
+                refusals.extend(kept);
             }
         }
         refusals.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));

@@ -19,10 +19,10 @@ pub struct Record {
     pub client: Option<Client>,
     /// The rule that decided, as `ipcontrol.yaml:12`.
     pub rule: Option<Arc<str>>,
-    /// The name asked for in its normal form; one that was refused [as the client wrote it](as_written).
+    /// The requested name in its normal form; one that was refused [as the client wrote it](as_written).
     pub name: Option<Box<str>>,
     pub upstream: Option<SocketAddr>,
-    /// What an operator should know beyond the reason word.
+    /// What an operator should know in addition to the reason word.
     pub detail: Option<Box<str>>,
     pub bytes: ByteCounts,
     pub closed_by: Option<Side>,
@@ -33,7 +33,7 @@ pub struct Record {
     pub times: Times,
 }
 
-/// What the log tells about a ClientHello.
+/// What is logged of a ClientHello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelloFacts {
     pub size: u16,
@@ -50,7 +50,7 @@ impl From<&Hello> for HelloFacts {
     }
 }
 
-/// When each step was done, counted from accept.
+/// When each step was completed, counted from accept.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     pub accepted: Instant,
@@ -71,7 +71,7 @@ impl Times {
 }
 
 impl Record {
-    /// Of a connection that is accepted now.
+    /// Of a connection accepted now.
     pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
             id,
@@ -90,7 +90,7 @@ impl Record {
     }
 
     /// The names for which a client was refused: the first, and where there are two the other as the detail.
-    pub(crate) fn refused_names(&mut self, names: &[Vec<u8>]) {
+    pub(crate) fn set_refused_names(&mut self, names: &[Vec<u8>]) {
         let mut names = names.iter().map(|name| as_written(name));
         self.name = names.next();
         self.detail = names.next().map(|other| format!("it also names {other}").into());
@@ -100,8 +100,8 @@ impl Record {
 /// Of a name that was refused, in bytes.
 const MAX_WRITTEN: usize = 255;
 
-/// What a client wrote where a name belongs, as text: not more of it than a log line can bear, and without the
-/// control characters beyond ASCII, which JSON does not escape and a terminal may obey.
+/// What a client wrote where a name belongs, as text: cut to a length that suits a log line, and without the control
+/// characters beyond ASCII, which JSON does not escape and a terminal may interpret.
 pub fn as_written(bytes: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(bytes.get(..MAX_WRITTEN).unwrap_or(bytes));
     let harmless = |c: char| if c.is_control() && c > '\u{7e}' { char::REPLACEMENT_CHARACTER } else { c };
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_cut_and_can_do_no_harm() {
-        for (written, told) in [
+    fn long_and_harmful_text_is_cut_and_replaced() {
+        for (written, logged) in [
             (&b"10.0.0.1"[..], "10.0.0.1"),
             (b"", ""),
             (b"a\0b\x1b[31m", "a\0b\x1b[31m"),
@@ -129,13 +129,13 @@ mod tests {
             (&[b'x'; 9000], &"x".repeat(255)),
             ("é".repeat(200).as_bytes(), &"é".repeat(127)),
         ] {
-            assert_eq!(&*as_written(written), told);
+            assert_eq!(&*as_written(written), logged);
         }
     }
 
     proptest! {
         #[test]
-        fn never_longer_than_its_bound(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn no_text_is_longer_than_its_bound(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(as_written(&bytes).len() <= MAX_WRITTEN);
         }
     }

@@ -1,13 +1,13 @@
-//! Each connection is reported once: when it is closed, or when it is dropped without an ending.
+//! Each connection is reported once: when it is closed, or when it is dropped without an outcome.
 //!
-//! Nobody else reports a connection; the access log, the metrics and the operator's page get the same values from here.
+//! Connections are reported only here, so the access log, the metrics and the operator's page have the same values.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use crate::telemetry::access_log::Log;
+use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Record;
@@ -17,10 +17,10 @@ use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
 /// Where the records of one listener on one worker go.
 pub struct Reporter {
     pub listener: config::Listener,
-    pub log: Rc<Log>,
+    pub log: Rc<AccessLogger>,
     pub metrics: ListenerMetrics,
     pub recent: Rc<Recent>,
-    /// Set when the worker stops: what is still open then was not lost but cut.
+    /// Set when the worker stops: connections still open then were not lost but cut.
     pub stopping: Rc<Cell<bool>>,
 }
 
@@ -37,7 +37,7 @@ impl Reporter {
             record.detail = Some("no rule matches; the end of the list denies".into());
         }
         self.metrics.closed(outcome, record);
-        self.recent.note(&self.listener.name, record, outcome);
+        self.recent.add(&self.listener.name, record, outcome);
         // A probe says nothing that a count does not.
         if !matches!(outcome, Outcome::Probe(_)) {
             self.log.write(&self.listener, record, outcome);

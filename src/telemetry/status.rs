@@ -1,21 +1,23 @@
-//! Whether this process is alive, ready, and where it is on its way: read by the health port and the metrics.
+//! Whether this process is ready, draining, or short of something: read by the health port and the metrics.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Facts that make a task ready. Once DNS has answered, a later outage is a warning and does not make it unready,
-/// unless `readiness.fail_on_dns` says so: the load balancer would cut live connections for it.
+use crate::sys::mutex::lock;
+
+/// What makes a task ready. Once DNS has answered, a later outage is a warning and does not make the task unready,
+/// unless `readiness.fail_on_dns` is set: the load balancer would cut live connections.
 #[derive(Debug, Default)]
 pub struct Status {
     fail_on_dns: bool,
     listening: AtomicBool,
     dns_answered: AtomicBool,
     dns_silent: AtomicBool,
-    /// The last time that fds or memory were short.
+    /// When fds or memory were last short.
     short: Mutex<Option<Instant>>,
     crowded: AtomicBool,
-    leaving: AtomicBool,
+    draining: AtomicBool,
 }
 
 /// What is wrong with a task that is ready all the same.
@@ -35,11 +37,11 @@ pub enum Unready {
     Draining,
 }
 
-/// How long a shortage is told after it was last met.
-const SHORTAGE_TOLD: Duration = Duration::from_secs(30);
+/// How long a shortage is a warning after its last occurrence.
+const SHORTAGE_LASTS: Duration = Duration::from_secs(30);
 
-/// A Network Load Balancer has about 55 000 ports towards one target address and port, where it does not preserve
-/// the client's address. Counted over all listeners, so that the warning comes early rather than late.
+/// A Network Load Balancer has about 55 000 ports for one target address and port, where it does not preserve the
+/// client's address. The warning has to come before.
 const CROWDED: usize = 50_000;
 
 impl Status {
@@ -59,23 +61,23 @@ impl Status {
     }
 
     pub fn set_draining(&self) {
-        self.leaving.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::Release);
     }
 
     pub fn dns_answered(&self) -> bool {
         self.dns_answered.load(Ordering::Acquire)
     }
 
-    /// Whether the resolver answers our own question now. Says whether that is news.
+    /// Whether the resolver fails to answer our own query now. Returns whether that has changed.
     pub fn set_dns_silent(&self, silent: bool) -> bool {
         self.dns_silent.swap(silent, Ordering::AcqRel) != silent
     }
 
     pub fn set_short(&self) {
-        *self.short.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.short) = Some(Instant::now());
     }
 
-    /// Whether there are nearly as many connections as a load balancer opens. Says whether that is news.
+    /// Whether there are nearly as many connections as a load balancer can open. Returns whether that has changed.
     pub fn set_crowded(&self, open: usize) -> bool {
         let crowded = open >= CROWDED;
         self.crowded.swap(crowded, Ordering::AcqRel) != crowded
@@ -86,8 +88,8 @@ impl Status {
             Warning::Dns => self.dns_silent.load(Ordering::Acquire),
             Warning::Crowded => self.crowded.load(Ordering::Acquire),
             Warning::Shortage => {
-                let short = *self.short.lock().unwrap_or_else(PoisonError::into_inner);
-                short.is_some_and(|since| since.elapsed() < SHORTAGE_TOLD)
+                let short = *lock(&self.short);
+                short.is_some_and(|since| since.elapsed() < SHORTAGE_LASTS)
             }
         }
     }
@@ -98,7 +100,7 @@ impl Status {
 
     /// A policy is always loaded: without one the process does not start.
     pub fn ready(&self) -> Result<(), Unready> {
-        if self.leaving.load(Ordering::Acquire) {
+        if self.draining.load(Ordering::Acquire) {
             return Err(Unready::Draining);
         }
         if !self.listening.load(Ordering::Acquire) {
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn once_ready_only_leaving_makes_it_unready() {
+    fn once_ready_only_draining_makes_it_unready() {
         let status = ready(false);
         assert!(status.set_dns_silent(true));
         assert!(!status.set_dns_silent(true));
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_resolver_makes_it_unready_where_that_is_asked_for() {
+    fn a_silent_resolver_makes_it_unready_with_fail_on_dns() {
         let status = ready(true);
         status.set_dns_silent(true);
         assert_eq!(status.ready(), Err(Unready::DnsSilent));
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_goes_with_its_cause() {
+    fn a_warning_ends_with_its_cause() {
         let status = ready(false);
         assert!(status.set_crowded(CROWDED));
         assert!(status.set_crowded(CROWDED - 1));

@@ -17,7 +17,7 @@ use super::{Body, Site, not_found, page, respond, rule_metrics, text};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
 use crate::reload::Shadow;
-use crate::telemetry::recent::Asker;
+use crate::telemetry::recent::RecentReader;
 use crate::telemetry::status::Status;
 
 pub struct Admin {
@@ -25,7 +25,7 @@ pub struct Admin {
     pub shadow: Option<Arc<Shadow>>,
     pub status: Arc<Status>,
     pub resolvers: ResolverFactory,
-    pub recent: Asker,
+    pub recent: RecentReader,
     pub started: Instant,
 }
 
@@ -80,7 +80,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.warn(&self.status);
+        self.shared.metrics.set_warnings(&self.status);
         self.shared.metrics.ready.set(if self.status.ready().is_ok() { 1.0 } else { 0.0 });
         let shadow = self.shadow.as_ref().and_then(|shadow| shadow.load());
         let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
@@ -104,8 +104,8 @@ impl Admin {
             shared: Arc::clone(&self.shared),
             loaded: self.shared.policy.load(),
             shadow: self.shadow.as_ref().and_then(|shadow| shadow.load()),
-            dns: self.resolvers.show(NAMES).await,
-            recent: self.recent.ask().await,
+            dns: self.resolvers.view(NAMES).await,
+            recent: self.recent.read().await,
         }
     }
 }

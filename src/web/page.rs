@@ -69,7 +69,7 @@ fn write(
 
 fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
     let metrics = &now.shared.metrics;
-    let (open, most) = now.shared.limits.taken();
+    let (open, most) = now.shared.limits.open();
     let figures = [
         ("open now", open.to_string(), format!("of {most}")),
         (
@@ -169,7 +169,7 @@ fn rules(out: &mut String, now: &Snapshot) -> fmt::Result {
         "<h2>Access list</h2><p>{} · {all} rules · version <code>{}</code> · in force for {} · {} reloads",
         Escaped(&now.shared.config.policy),
         Escaped(&now.loaded.version),
-        spoken(now.loaded.since_then.elapsed().as_secs()),
+        spoken(now.loaded.since_instant.elapsed().as_secs()),
         now.loaded.number,
     )?;
     out.write_str("<table><tr><th>Rule<th>Text<th class=n>Decided<th>Last</tr>")?;
@@ -214,12 +214,12 @@ fn shadow(out: &mut String, now: &Snapshot) -> fmt::Result {
 }
 
 fn names(out: &mut String, now: &Snapshot) -> fmt::Result {
-    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.known, now.shared.config.dns.server)?;
-    if now.dns.last.is_empty() {
+    write!(out, "<h2>Names in use</h2><p>{} known, asked of {}", now.dns.names, now.shared.config.dns.server)?;
+    if now.dns.shown.is_empty() {
         return Ok(());
     }
     out.write_str("<table><tr><th>Name<th>Addresses<th>Holds for</tr>")?;
-    for name in &now.dns.last {
+    for name in &now.dns.shown {
         let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
         let state = match (name.stale, name.failed) {
             (_, Some(failed)) => failed.to_owned(),

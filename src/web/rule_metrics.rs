@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use latticegate_core::policy::hits::RuleHits;
 
-use crate::reload::{Loaded, Shadowed};
+use crate::reload::{Loaded, ShadowList};
 
 /// Rules told of one list at most; rules that were never hit are not told.
 const MAX_RULES: usize = 10_000;
 
-pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&Shadowed>) {
+pub(super) fn write(text: &mut String, list: &Loaded, shadow: Option<&ShadowList>) {
     info(text, list);
     let hits = by_label(list);
     let help = "Times that a rule of the list in force decided.";

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::dns::Shown;
+use crate::dns::CacheView;
 use crate::proxy::worker::Shared;
-use crate::reload::{Loaded, Shadowed};
+use crate::reload::{Loaded, ShadowList};
 use crate::sys::socket;
 use crate::telemetry::recent::Refusal;
 use crate::telemetry::status::Unready;
@@ -24,22 +24,9 @@ pub(super) struct Snapshot {
     pub(super) ready: Result<(), Unready>,
     pub(super) shared: Arc<Shared>,
     pub(super) loaded: Arc<Loaded>,
-    pub(super) shadow: Option<Arc<Shadowed>>,
-    pub(super) dns: Names,
+    pub(super) shadow: Option<Arc<ShadowList>>,
+    pub(super) dns: CacheView,
     pub(super) recent: Vec<Refusal>,
-}
-
-/// The resolver's cache: how many names it knows, and those that were used last.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) known: usize,
-    pub(super) last: Vec<Shown>,
-}
-
-impl From<(usize, Vec<Shown>)> for Names {
-    fn from((known, last): (usize, Vec<Shown>)) -> Self {
-        Self { known, last }
-    }
 }
 
 /// Rules shown at most: an operator who has more asks `explain`.
@@ -78,10 +65,10 @@ impl Snapshot {
                 })
             })
             .collect();
-        let (open, max_open) = shared.limits.taken();
+        let (open, max_open) = shared.limits.open();
         let (half_open_bytes, max_half_open_bytes) = shared.limits.half_open.bytes();
         let names: Vec<Value> = dns
-            .last
+            .shown
             .iter()
             .map(|name| {
                 json!({
@@ -122,7 +109,7 @@ impl Snapshot {
                 "version": &*loaded.version.label,
                 "hash": format!("{:08x}", loaded.version.hash),
                 "since": time(loaded.since),
-                "age_s": loaded.since_then.elapsed().as_secs(),
+                "age_s": loaded.since_instant.elapsed().as_secs(),
                 "reloads": loaded.number,
                 "rules": loaded.policy.rules().len(),
                 "hits": hits(loaded),
@@ -141,7 +128,7 @@ impl Snapshot {
                 "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
                 "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
             },
-            "dns": { "server": shared.config.dns.server, "known": dns.known, "names": names },
+            "dns": { "server": shared.config.dns.server, "known": dns.names, "names": names },
             "recent": recent,
         })
     }

@@ -13,7 +13,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use latticegate::control::gate::Stop;
-use latticegate::telemetry::access_log::{Log, Sink, Writer};
+use latticegate::sys::clock::Clock;
+use latticegate::telemetry::access_log::AccessLogger;
+use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::config::{Listener, LogFormat, Protocol, ProxyProtocol};
@@ -527,8 +529,9 @@ fn stopped() -> Told {
 fn lost() -> Told {
     let metrics = Metrics::new().unwrap();
     let (sender, lines) = channel();
-    let (writer, written) = Writer::start(Sink::Channel(sender)).unwrap();
-    let log = Log::new(LogFormat::Json, writer);
+    let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
+    let (writer, written) = Writer::start(LineKind::AccessLog, Sink::Channel(sender), dropped, blocked).unwrap();
+    let log = AccessLogger::new(LogFormat::Json, writer, Clock::default());
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener =

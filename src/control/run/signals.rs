@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::control::gate::Stop;
 use crate::sys::blocking::{BlockingThread, Patience};
-use crate::telemetry::access_log::Rotation;
+use crate::telemetry::log_writer::Rotation;
 
 /// What was sent before somebody listens is heard then.
 pub(super) struct Signals {

@@ -1,5 +1,5 @@
-//! Answers as they are found in the field, written by hand (RFC 1035 §4), so that a fault in the library that reads
-//! them cannot hide.
+//! Responses as they occur in the field, written by hand (RFC 1035 §4), so that a bug in the library that reads them
+//! cannot hide.
 
 use std::net::Ipv4Addr;
 
@@ -20,8 +20,8 @@ fn sent(text: &str, family: Family, edns: bool) -> Vec<u8> {
     request(&name(text), family, edns).to_vec().unwrap()
 }
 
-fn question() -> Question {
-    Question::read(&sent(ORDERS, Family::V4, true)).unwrap()
+fn sent_query() -> SentQuery {
+    SentQuery::parse(&sent(ORDERS, Family::V4, true)).unwrap()
 }
 
 /// A record: name, type, TTL, data.
@@ -53,10 +53,10 @@ pub(in crate::dns) fn ns() -> Vec<u8> {
     record("example.com", NS, 60, &labels("ns.example.com"))
 }
 
-/// A message to `question`: flags beside "response, recursion desired and available", answers, authorities.
-fn message(question: &Question, flags: u16, answers: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<u8> {
+/// A message to `query`: flags beside "response, recursion desired and available", answers, authorities.
+fn message(query: &SentQuery, flags: u16, answers: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<u8> {
     let count = |list: &[Vec<u8>]| u16::try_from(list.len()).unwrap();
-    let header = [question.id, 0x8180 | flags, 1, count(answers), count(authorities), 0].map(u16::to_be_bytes);
+    let header = [query.id, 0x8180 | flags, 1, count(answers), count(authorities), 0].map(u16::to_be_bytes);
     [header.concat(), section(), answers.concat(), authorities.concat()].concat()
 }
 
@@ -74,26 +74,26 @@ fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(169, 254, 171, last).into()
 }
 
-fn addresses(list: &[u8], ttl: u64) -> Reply {
-    Reply::Addresses(Found { addresses: list.iter().copied().map(ip).collect(), ttl: Duration::from_secs(ttl) })
+fn addresses(list: &[u8], ttl: u64) -> Response {
+    Response::Addresses(AddressSet { addresses: list.iter().copied().map(ip).collect(), ttl: Duration::from_secs(ttl) })
 }
 
-fn nothing(ttl: u64) -> Reply {
-    Reply::Nothing(Duration::from_secs(ttl))
+fn nothing(ttl: u64) -> Response {
+    Response::Negative(Duration::from_secs(ttl))
 }
 
-const ENDLESS: Reply = Reply::Nothing(Duration::MAX);
+const ENDLESS: Response = Response::Negative(Duration::MAX);
 
-fn code(code: ResponseCode) -> Reply {
-    Reply::Failed(Fault::Code(code))
+fn code(code: ResponseCode) -> Response {
+    Response::Failed(ResponseError::Code(code))
 }
 
 const ORDERS: &str = "orders.example.com";
 
 #[test]
-fn a_question_asks_for_recursion_and_says_what_it_can_take() {
+fn a_query_asks_for_recursion_and_states_its_payload_size() {
     let bytes = sent(ORDERS, Family::V4, true);
-    assert_eq!(bytes[..2], Question::read(&bytes).unwrap().id.to_be_bytes());
+    assert_eq!(bytes[..2], SentQuery::parse(&bytes).unwrap().id.to_be_bytes());
     assert_eq!(bytes[2..12], [1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
     assert_eq!(bytes[12..12 + 20 + 4], section());
     assert_eq!(bytes[12 + 20 + 4..], [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
@@ -101,11 +101,11 @@ fn a_question_asks_for_recursion_and_says_what_it_can_take() {
     assert_eq!(plain.len(), 12 + 20 + 4);
     let ids: std::collections::HashSet<Vec<u8>> =
         (0..64).map(|_| sent(ORDERS, Family::V4, false)[..2].to_vec()).collect();
-    assert!(ids.len() > 48, "ids that nobody can guess: {ids:?}");
+    assert!(ids.len() > 48, "unpredictable ids: {ids:?}");
 }
 
 #[test]
-fn what_a_host_name_may_not_be_is_asked_for_all_the_same() {
+fn labels_that_no_host_name_may_have_are_queried() {
     for text in ["-foo.example.com", "foo-.example.com", "_sip._tcp.example.com", "xn--.example.com", "-", "a--b.c"] {
         let bytes = sent(text, Family::V6, true);
         let labels = labels(text);
@@ -115,8 +115,8 @@ fn what_a_host_name_may_not_be_is_asked_for_all_the_same() {
 }
 
 #[test]
-fn answers_have_their_meaning() {
-    let q = question();
+fn responses_are_classified() {
+    let q = sent_query();
     let cases = [
         ("one address", message(&q, 0, &[a(ORDERS, 1, 60)], &[]), addresses(&[1], 60)),
         (
@@ -142,13 +142,17 @@ fn answers_have_their_meaning() {
         (
             "a circle",
             message(&q, 0, &[alias(ORDERS, "b.c", 9), alias("b.c", ORDERS, 9)], &[]),
-            Reply::Failed(Fault::Nonsense),
+            Response::Failed(ResponseError::Malformed),
         ),
-        ("a circle of one", message(&q, 0, &[alias(ORDERS, ORDERS, 9)], &[]), Reply::Failed(Fault::Nonsense)),
+        (
+            "a circle of one",
+            message(&q, 0, &[alias(ORDERS, ORDERS, 9)], &[]),
+            Response::Failed(ResponseError::Malformed),
+        ),
         (
             "an alias alone",
             message(&q, 0, &[alias(ORDERS, "b.c", 9)], &[]),
-            Reply::Alias(name("b.c"), Duration::from_secs(9)),
+            Response::Alias(name("b.c"), Duration::from_secs(9)),
         ),
         ("one to nothing", message(&q, 0, &[alias(ORDERS, "b.c", 9)], &[soa(60, 60)]), nothing(9)),
         ("one to no name", message(&q, 3, &[alias(ORDERS, "b.c", 90)], &[soa(60, 30)]), nothing(30)),
@@ -158,9 +162,13 @@ fn answers_have_their_meaning() {
         ("no data", message(&q, 0, &[], &[soa(60, 60)]), nothing(60)),
         ("no data, with NS", message(&q, 0, &[], &[ns(), soa(60, 60)]), nothing(60)),
         ("no data of type 3", message(&q, 0, &[], &[]), ENDLESS),
-        ("a referral", message(&q, 0, &[], &[ns()]), Reply::Failed(Fault::Referral)),
-        ("of another class", message(&q, 0, &[of_class(3, a(ORDERS, 1, 60))], &[]), Reply::Failed(Fault::Nonsense)),
-        ("truncated", message(&q, 0x0200, &[a(ORDERS, 1, 60)], &[]), Reply::Truncated),
+        ("a referral", message(&q, 0, &[], &[ns()]), Response::Failed(ResponseError::Referral)),
+        (
+            "of another class",
+            message(&q, 0, &[of_class(3, a(ORDERS, 1, 60))], &[]),
+            Response::Failed(ResponseError::Malformed),
+        ),
+        ("truncated", message(&q, 0x0200, &[a(ORDERS, 1, 60)], &[]), Response::Truncated),
         ("SERVFAIL", message(&q, 2, &[], &[]), code(ResponseCode::ServFail)),
         ("REFUSED", message(&q, 5, &[], &[]), code(ResponseCode::Refused)),
         ("REFUSED with addresses", message(&q, 5, &[a(ORDERS, 1, 60)], &[]), code(ResponseCode::Refused)),
@@ -168,48 +176,48 @@ fn answers_have_their_meaning() {
         ("unknown", message(&q, 15, &[], &[]), code(ResponseCode::Unknown(15))),
     ];
     for (what, bytes, reply) in cases {
-        assert_eq!(q.judge(&bytes), reply, "{what}");
+        assert_eq!(q.classify(&bytes), reply, "{what}");
     }
 }
 
 #[test]
 fn many_addresses_are_taken_up_to_a_bound() {
-    let q = question();
+    let q = sent_query();
     for (sent, taken) in [(50_u8, 50), (200, MAX_ADDRESSES)] {
         let answers: Vec<Vec<u8>> = (0..sent).map(|n| a(ORDERS, n, 60)).collect();
-        let Reply::Addresses(found) = q.judge(&message(&q, 0, &answers, &[])) else { panic!() };
+        let Response::Addresses(found) = q.classify(&message(&q, 0, &answers, &[])) else { panic!() };
         assert_eq!(found.addresses.len(), taken);
     }
 }
 
 /// The upper bits of a code are in the OPT record (RFC 6891 §6.1.3).
 #[test]
-fn an_edns_version_that_is_not_spoken_is_an_error() {
-    let q = question();
+fn an_unsupported_edns_version_is_an_error() {
+    let q = sent_query();
     let mut bytes = message(&q, 0, &[], &[]);
     bytes[11] = 1;
     bytes.extend([&[0][..], &OPT.to_be_bytes(), &1232_u16.to_be_bytes(), &[1, 0, 0, 0], &[0, 0]].concat());
-    let Reply::Failed(fault) = q.judge(&bytes) else { panic!() };
-    assert!(fault.may_be_edns());
+    let Response::Failed(error) = q.classify(&bytes) else { panic!() };
+    assert!(error.may_be_edns());
 }
 
 #[test]
-fn an_error_without_a_question_fails_and_never_answers() {
-    let q = question();
+fn a_response_without_a_question_is_never_an_answer() {
+    let q = sent_query();
     let bare = |flags: u16, counts: [u16; 4]| [&[q.id, 0x8180 | flags][..], &counts].concat();
     let bytes = |words: Vec<u16>| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
-    assert_eq!(q.judge(&bytes(bare(1, [0; 4]))), code(ResponseCode::FormErr));
-    assert_eq!(q.judge(&bytes(bare(2, [0; 4]))), code(ResponseCode::ServFail));
+    assert_eq!(q.classify(&bytes(bare(1, [0; 4]))), code(ResponseCode::FormErr));
+    assert_eq!(q.classify(&bytes(bare(2, [0; 4]))), code(ResponseCode::ServFail));
     for flags in [0, 3, 0x0200] {
-        assert_eq!(q.judge(&bytes(bare(flags, [0; 4]))), Reply::Failed(Fault::Nonsense));
+        assert_eq!(q.classify(&bytes(bare(flags, [0; 4]))), Response::Failed(ResponseError::Malformed));
         let with_answer = [bytes(bare(flags, [0, 1, 0, 0])), a(ORDERS, 66, 60)].concat();
-        assert_eq!(q.judge(&with_answer), Reply::Failed(Fault::Nonsense));
+        assert_eq!(q.classify(&with_answer), Response::Failed(ResponseError::Malformed));
     }
 }
 
 #[test]
-fn what_belongs_to_another_question_is_ignored() {
-    let q = question();
+fn a_message_for_another_query_is_unrelated() {
+    let q = sent_query();
     let good = message(&q, 0, &[a(ORDERS, 66, 60)], &[]);
     let mut other_id = good.clone();
     other_id[1] ^= 1;
@@ -225,32 +233,32 @@ fn what_belongs_to_another_question_is_ignored() {
     two_questions[5] = 2;
     let foreign = [other_id, a_query, other_name, other_type, other_class, two_questions];
     for (n, bytes) in foreign.iter().enumerate() {
-        assert_eq!(q.judge(bytes), Reply::Foreign, "{n}");
+        assert_eq!(q.classify(bytes), Response::Unrelated, "{n}");
     }
     for len in 0..12 {
-        assert_eq!(q.judge(&good[..len]), Reply::Foreign, "{len} bytes");
+        assert_eq!(q.classify(&good[..len]), Response::Unrelated, "{len} bytes");
     }
-    // An answer to an update is no answer, and no other question of ours.
+    // A response to an update is no answer, and to no other query of ours.
     let mut an_update = good.clone();
     an_update[2] |= 5 << 3;
-    assert_eq!(q.judge(&an_update), Reply::Failed(Fault::Nonsense));
+    assert_eq!(q.classify(&an_update), Response::Failed(ResponseError::Malformed));
     // Upper case in the question is the same question.
     let mut shouting = good;
     shouting[13..19].make_ascii_uppercase();
-    assert_eq!(q.judge(&shouting), addresses(&[66], 60));
+    assert_eq!(q.classify(&shouting), addresses(&[66], 60));
 }
 
 #[test]
-fn what_is_cut_or_changed_never_panics_and_never_says_more_than_was_there() {
-    let q = question();
+fn a_cut_or_changed_message_never_panics_and_adds_no_address() {
+    let q = sent_query();
     let good = message(&q, 0, &[alias(ORDERS, "b.c", 9), a("b.c", 1, 60)], &[soa(60, 60)]);
     for len in 12..good.len() {
-        assert_eq!(q.judge(&good[..len]), Reply::Failed(Fault::Nonsense), "{len} bytes");
+        assert_eq!(q.classify(&good[..len]), Response::Failed(ResponseError::Malformed), "{len} bytes");
     }
     // Cut by a server that says so, wherever.
     let truncated = message(&q, 0x0200, &[a(ORDERS, 1, 60)], &[]);
     for len in 36..truncated.len() {
-        assert_eq!(q.judge(&truncated[..len]), Reply::Truncated, "{len} bytes");
+        assert_eq!(q.classify(&truncated[..len]), Response::Truncated, "{len} bytes");
     }
     let mut random = Random(1);
     for _ in 0..20_000 {
@@ -259,7 +267,7 @@ fn what_is_cut_or_changed_never_panics_and_never_says_more_than_was_there() {
             let at = random.index(bytes.len());
             bytes[at] = u8::try_from(random.below(256)).unwrap();
         }
-        if let Reply::Addresses(found) = q.judge(&bytes) {
+        if let Response::Addresses(found) = q.classify(&bytes) {
             assert_eq!(found.addresses.len(), 1);
         }
     }

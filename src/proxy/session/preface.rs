@@ -41,7 +41,7 @@ impl Session<'_> {
     /// Who it is and where it wants to go, both allowed; all of it under one deadline.
     pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
-        let waiting = self.worker.half_open.wait();
+        let waiting = self.worker.half_open.add();
         let mut local = false;
         let preface = async {
             let client = self.identify(ahead, &waiting, &mut local).await?;
@@ -69,7 +69,7 @@ impl Session<'_> {
             Ok(named)
         });
         if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.why().map_or(TABLE_FULL, EvictionReason::detail).into());
+            self.record.detail = Some(waiting.eviction_reason().map_or(TABLE_FULL, EvictionReason::detail).into());
         }
         result
     }
@@ -149,7 +149,7 @@ impl Session<'_> {
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
             if let (None, Some(client)) = (&late, &record.client) {
-                late = Some(worker.limits().wait_for_hello(client)?);
+                late = Some(worker.limits().enter_half_open(client)?);
             }
             check_min_rate(worker, waiting, ahead)
         };
@@ -187,7 +187,7 @@ impl Session<'_> {
     /// What an operator has to know of a name that was refused is what the client wrote.
     fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
         let Outcome::Refused(reason) = outcome else { return };
-        self.record.refused_names(&match self.listener.protocol {
+        self.record.set_refused_names(&match self.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
             Protocol::Http => http_head::refused_names(reason, ahead.pending()),
         });

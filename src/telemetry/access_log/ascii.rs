@@ -1,4 +1,4 @@
-//! Numbers and addresses as characters, appended to a buffer without going through a formatter.
+//! Numbers and addresses as characters, appended to a buffer without a formatter.
 
 use std::fmt::{Display, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,20 +45,20 @@ pub(super) fn address(out: &mut Vec<u8>, value: SocketAddr) {
 
 /// Anything else.
 pub(super) fn display(out: &mut Vec<u8>, value: impl Display) {
-    struct Bytes<'a>(&'a mut Vec<u8>);
-    impl Write for Bytes<'_> {
+    struct Appender<'a>(&'a mut Vec<u8>);
+    impl Write for Appender<'_> {
         fn write_str(&mut self, text: &str) -> std::fmt::Result {
             self.0.extend_from_slice(text.as_bytes());
             Ok(())
         }
     }
     // Writing to a Vec cannot fail.
-    let _ = write!(Bytes(out), "{value}");
+    let _ = write!(Appender(out), "{value}");
 }
 
 fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
-    for (place, octet) in address.octets().into_iter().enumerate() {
-        if place > 0 {
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
             out.push(b'.');
         }
         decimal(out, octet.into());
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_is_written_as_the_library_does(address in any::<SocketAddr>(), number in any::<u64>()) {
+        fn output_equals_the_standard_librarys(address in any::<SocketAddr>(), number in any::<u64>()) {
             prop_assert_eq!(written(super::address, address), address.to_string());
             prop_assert_eq!(written(ip, address.ip()), address.ip().to_string());
             prop_assert_eq!(written(decimal, number), number.to_string());

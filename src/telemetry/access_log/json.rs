@@ -1,5 +1,5 @@
 //! One JSON object, written straight into the buffer of the log. Every connection pays for this line, and a general
-//! serializer costs three times as much (`benches/run instructions`, `record_json`): it escapes our own keys, too.
+//! serializer costs three times as much (`benches/instructions`, `record_json`): it escapes our own keys, too.
 
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ascii;
 
-/// An object under way. Keys are our own words and need no escaping.
+/// An unfinished object. Keys are our own words and need no escaping.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -23,7 +23,7 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    /// Any text, escaped where JSON wants it.
+    /// Any text, escaped where JSON requires it.
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
@@ -46,7 +46,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// What writes itself in characters that need no escaping.
+    /// A value whose text needs no escaping.
     pub(super) fn plain(&mut self, key: &str, value: impl Display) {
         self.key(key);
         self.quoted(|out| ascii::display(out, value));
@@ -63,7 +63,7 @@ impl<'a> Object<'a> {
         ascii::decimal(self.out, value);
     }
 
-    pub(super) fn truth(&mut self, key: &str, value: bool) {
+    pub(super) fn boolean(&mut self, key: &str, value: bool) {
         self.key(key);
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
@@ -78,7 +78,7 @@ impl<'a> Object<'a> {
         self.quoted(|out| ascii::address(out, value));
     }
 
-    /// As milliseconds with three digits behind the point, rounded.
+    /// As milliseconds with three decimals, rounded.
     pub(super) fn millis(&mut self, key: &str, value: Duration) {
         self.key(key);
         let micros = value.saturating_add(Duration::from_nanos(500)).as_micros();
@@ -91,8 +91,8 @@ impl<'a> Object<'a> {
         Object::begin(self.out)
     }
 
-    /// What `write` appends, in quotes.
-    pub(super) fn written(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    /// What `write` appends, in quotes; it must need no escaping.
+    pub(super) fn quoted_by(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.key(key);
         self.quoted(write);
     }
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    fn written(write: impl FnOnce(&mut Object<'_>)) -> Value {
+    fn object_of(write: impl FnOnce(&mut Object<'_>)) -> Value {
         let mut out = Vec::new();
         let mut object = Object::begin(&mut out);
         write(&mut object);
@@ -135,15 +135,15 @@ mod tests {
 
     #[test]
     fn an_object_of_every_kind_of_value() {
-        let value = written(|object| {
+        let value = object_of(|object| {
             object.number("number", u64::MAX);
-            object.truth("yes", true);
+            object.boolean("yes", true);
             object.plain("plain", 7);
             object.word("word", "done");
             object.hex("hex", 0x0123_4567_89ab_cdef);
             object.text_if_any("nothing", None);
             let mut inner = object.object("inner");
-            inner.truth("no", false);
+            inner.boolean("no", false);
             inner.end();
             object.object("empty").end();
         });
@@ -154,18 +154,18 @@ mod tests {
 
     #[test]
     fn times_are_rounded_to_the_microsecond() {
-        for (nanos, told) in [(0, "0.000"), (499, "0.000"), (500, "0.001"), (1_234_567_890, "1234.568")] {
+        for (nanos, written) in [(0, "0.000"), (499, "0.000"), (500, "0.001"), (1_234_567_890, "1234.568")] {
             let mut out = Vec::new();
             Object::begin(&mut out).millis("t", Duration::from_nanos(nanos));
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"t\":{told}"));
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"t\":{written}"));
         }
-        written(|object| object.millis("t", Duration::MAX));
+        object_of(|object| object.millis("t", Duration::MAX));
     }
 
     proptest! {
         #[test]
-        fn text_comes_back_as_it_was(text in any::<String>(), odd in "[\"\\\\\u{0}-\u{1f}\u{7f}\u{2028}]*") {
-            let value = written(|object| { object.text("text", &text); object.text("odd", &odd); });
+        fn text_is_read_back_unchanged(text in any::<String>(), odd in "[\"\\\\\u{0}-\u{1f}\u{7f}\u{2028}]*") {
+            let value = object_of(|object| { object.text("text", &text); object.text("odd", &odd); });
             prop_assert_eq!(value, json!({ "text": text, "odd": odd }));
         }
     }

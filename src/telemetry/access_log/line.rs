@@ -1,4 +1,4 @@
-//! The two shapes of a line: JSON with everything, and the incumbent's nginx line for those who parse it.
+//! The two formats of a line: JSON with everything, and the incumbent's nginx line for existing parsers.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ pub(super) struct Now<'a> {
 
 pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let mut line = Object::begin(out);
-    line.written("time", |out| now.timestamps.millis(out, now.time));
+    line.quoted_by("time", |out| now.timestamps.millis(out, now.time));
     line.hex("id", record.id);
     line.text("listener", &listener.name);
     line.address("peer", record.peer);
@@ -55,7 +55,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     }
     line.text_if_any("closed_by", record.closed_by.map(side));
     if record.stale {
-        line.truth("dns_stale", true);
+        line.boolean("dns_stale", true);
     }
     if let Some(facts) = &record.hello {
         let mut hello = line.object("hello");
@@ -65,7 +65,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
         if let Some(group) = facts.key_share {
             hello.plain("group", group);
         }
-        hello.truth("ech", facts.ech);
+        hello.boolean("ech", facts.ech);
         hello.end();
     }
     line.end();

@@ -1,4 +1,4 @@
-//! The time of a log line. Formatting a date costs more than the rest of the line, so its seconds are kept.
+//! The time of a log line. Formatting a date costs more than the rest of the line, so its text is kept for a second.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +33,7 @@ impl Timestamps {
 
     fn seconds(&self, second: u64) -> Ref<'_, String> {
         if self.second.replace(Some(second)) != Some(second) {
-            // Beyond the year 9999 the clock is wrong, and a wrong date is the least of it.
+            // After the year 9999 the clock is wrong, and a wrong date is the least problem.
             let time = i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok());
             *self.text.borrow_mut() = time.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S").to_string();
         }
@@ -48,16 +48,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_the_time_it_is_given() {
+    fn formats_the_given_time() {
         let clock = Timestamps::default();
-        let told = |write: fn(&Timestamps, &mut Vec<u8>, SystemTime), millis| {
+        let text = |write: fn(&Timestamps, &mut Vec<u8>, SystemTime), millis| {
             let mut out = Vec::new();
             write(&clock, &mut out, UNIX_EPOCH + Duration::from_millis(millis));
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(told(Timestamps::millis, 1_795_258_617_057), "2026-11-21T10:56:57.057Z");
-        assert_eq!(told(Timestamps::millis, 1_795_258_617_999), "2026-11-21T10:56:57.999Z");
-        assert_eq!(told(Timestamps::iso8601, 1_795_258_618_000), "2026-11-21T10:56:58+00:00");
-        assert_eq!(told(Timestamps::millis, 1_795_258_617_001), "2026-11-21T10:56:57.001Z", "a clock may go backwards");
+        assert_eq!(text(Timestamps::millis, 1_795_258_617_057), "2026-11-21T10:56:57.057Z");
+        assert_eq!(text(Timestamps::millis, 1_795_258_617_999), "2026-11-21T10:56:57.999Z");
+        assert_eq!(text(Timestamps::iso8601, 1_795_258_618_000), "2026-11-21T10:56:58+00:00");
+        assert_eq!(text(Timestamps::millis, 1_795_258_617_001), "2026-11-21T10:56:57.001Z", "a clock may go backwards");
     }
 }

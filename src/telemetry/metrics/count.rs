@@ -1,5 +1,5 @@
-//! Numbers that this process reads as well as shows: the operator's page and CloudWatch need them, and a handle of
-//! the metrics crate cannot be read. A connection touches one atomic; the recorder learns of it before each scrape.
+//! Numbers that this process reads as well as exports: the operator's page and CloudWatch need them, and a handle of
+//! the metrics crate cannot be read. A connection updates one atomic; the recorder is updated before each scrape.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 
-/// What only grows.
+/// A counter.
 #[derive(Clone)]
 pub struct Count(Arc<(AtomicU64, Counter)>);
 
 impl Count {
-    pub(super) fn new(shown: Counter) -> Self {
-        Self(Arc::new((AtomicU64::new(0), shown)))
+    pub(super) fn new(exported: Counter) -> Self {
+        Self(Arc::new((AtomicU64::new(0), exported)))
     }
 
     pub fn increment(&self, by: u64) {
@@ -24,51 +24,46 @@ impl Count {
         self.0.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn show(&self) {
+    /// Before each scrape.
+    pub(super) fn export(&self) {
         self.0.1.absolute(self.value());
     }
 }
 
-/// What rises and falls, never below zero.
+/// A gauge that is incremented and decremented.
 #[derive(Clone)]
-pub struct Level(Arc<(AtomicU64, Gauge)>);
+pub(super) struct Level(Arc<(AtomicU64, Gauge)>);
 
 impl Level {
-    pub(super) fn new(shown: Gauge) -> Self {
-        Self(Arc::new((AtomicU64::new(0), shown)))
+    pub(super) fn new(exported: Gauge) -> Self {
+        Self(Arc::new((AtomicU64::new(0), exported)))
     }
 
-    pub fn rise(&self) {
+    pub(super) fn increment(&self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn fall(&self) {
+    pub(super) fn decrement(&self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub fn value(&self) -> u64 {
+    pub(super) fn value(&self) -> u64 {
         self.0.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn show(&self) {
-        self.0.1.set(super::float(self.value()));
+    /// Before each scrape.
+    pub(super) fn export(&self) {
+        self.0.1.set(as_f64(self.value()));
     }
 }
 
-/// A level that nobody watches.
-impl Default for Level {
-    fn default() -> Self {
-        Self::new(Gauge::noop())
-    }
-}
-
-/// Durations in steps of 15 %, from 50 µs to half a minute: near enough for a percentile.
+/// A histogram in steps of 15 %, from 50 µs to half a minute: accurate enough for a percentile.
 #[derive(Clone)]
 pub struct Durations(Arc<Vec<(Duration, AtomicU64)>>);
 
-/// The counts at one moment.
+/// The counts of [`Durations`] at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Taken(Vec<u64>);
+pub struct DurationCounts(Vec<u64>);
 
 impl Default for Durations {
     fn default() -> Self {
@@ -86,15 +81,15 @@ impl Durations {
         }
     }
 
-    pub fn take(&self) -> Taken {
-        Taken(self.0.iter().map(|(_, count)| count.load(Ordering::Relaxed)).collect())
+    pub fn counts(&self) -> DurationCounts {
+        DurationCounts(self.0.iter().map(|(_, count)| count.load(Ordering::Relaxed)).collect())
     }
 
-    /// What 99 of 100 since `before` did not exceed; none if there were none.
-    pub fn p99(&self, before: &Taken) -> Option<Duration> {
+    /// What 99 of 100 since `before` did not exceed; None if there were none.
+    pub fn p99(&self, before: &DurationCounts) -> Option<Duration> {
         let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
         let new: Vec<u64> =
-            self.take().0.into_iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect();
+            self.counts().0.into_iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect();
         let all: u64 = new.iter().sum();
         let (mut left, mut bounds) = (all - all / 100, self.0.iter().zip(new));
         bounds.find_map(|((bound, _), count)| {
@@ -104,16 +99,21 @@ impl Durations {
     }
 }
 
+/// Numbers here stay far below 2^32.
+pub(super) fn as_f64(number: u64) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_99th_percentile_is_within_15_percent_and_of_what_is_new() {
+    fn the_99th_percentile_is_within_15_percent_and_of_new_samples_only() {
         let durations = Durations::default();
-        assert_eq!(durations.p99(&Taken::default()), None);
+        assert_eq!(durations.p99(&DurationCounts::default()), None);
         durations.record(Duration::from_secs(3));
-        let before = durations.take();
+        let before = durations.counts();
         assert_eq!(durations.p99(&before), None);
         for n in 1..=1000 {
             durations.record(Duration::from_millis(n));

@@ -1,27 +1,27 @@
-//! What the process reads and writes: how long it has been waiting for a file, and how many of its own lines are lost.
+//! What the process reads and writes: how long it has been waiting for a file, and how many lines of its log are lost.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::sys::blocking::Pending;
 use crate::telemetry::process_log;
 
-/// Shown at a scrape: the process has one log, however many gates.
+/// Of the process log, which all gates of one process share.
 #[derive(Clone)]
-pub(super) struct ProcessLog {
+pub(super) struct ProcessLogMetrics {
     dropped: Counter,
     left_out: Counter,
     blocked: Gauge,
 }
 
-/// Files that are being waited for, each with its gauge.
+/// Waits for files, each with its gauge.
 #[derive(Clone)]
 pub struct Blocked {
     pub policy: Pending,
     pub shadow: Pending,
     pub configuration: Pending,
-    /// Lines on their way to the log.
+    /// Writes of the access log.
     pub access_log: Pending,
-    /// The log being opened anew.
+    /// The access log being reopened.
     pub rotation: Pending,
     gauges: [Gauge; 5],
 }
@@ -39,7 +39,7 @@ impl Blocked {
         }
     }
 
-    pub(super) fn show(&self) {
+    pub(super) fn export(&self) {
         let Self { policy, shadow, configuration, access_log, rotation, gauges } = self;
         for (pending, gauge) in [policy, shadow, configuration, access_log, rotation].into_iter().zip(gauges) {
             gauge.set(pending.elapsed().as_secs_f64());
@@ -47,7 +47,7 @@ impl Blocked {
     }
 }
 
-impl ProcessLog {
+impl ProcessLogMetrics {
     pub(super) fn new() -> Self {
         Self {
             dropped: counter!("latticegate_process_log_dropped_lines_total"),
@@ -56,7 +56,7 @@ impl ProcessLog {
         }
     }
 
-    pub(super) fn show(&self) {
+    pub(super) fn export(&self) {
         self.dropped.absolute(process_log::lost());
         self.left_out.absolute(process_log::left_out());
         self.blocked.set(process_log::blocked().as_secs_f64());

@@ -1,22 +1,24 @@
-//! Other crates' lines. The resolver's library has up to three for each name that fails, so clients decide how many
-//! there are: of each crate a few in a minute are logged, and the others counted.
+//! Limits other crates' lines. The resolver's library logs up to three for each name that fails, so clients decide how
+//! many there are: of each crate a few a minute are logged, and the others counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::sys::mutex::lock;
+
 /// Of one crate, in one window.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
-static STATE: Mutex<State> = Mutex::new(State { crates: BTreeMap::new(), left_out: 0 });
+static STATE: Mutex<ThrottleState> = Mutex::new(ThrottleState { crates: BTreeMap::new(), left_out: 0 });
 
-struct State {
-    /// There are as many as crates that log.
+struct ThrottleState {
+    /// As many as there are crates that log.
     crates: BTreeMap<&'static str, Window>,
     /// Since the start.
     left_out: u64,
@@ -34,7 +36,7 @@ impl<S: Subscriber> Layer<S> for Throttle {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let (target, level) = (event.metadata().target(), *event.metadata().level());
         let crate_name = target.split("::").next().unwrap_or(target);
-        // Whoever asks for more than INFO wants to see it.
+        // A filter that admits more than INFO asks for all of it.
         crate_name == env!("CARGO_PKG_NAME") || level > Level::INFO || state().admit(crate_name, Instant::now())
     }
 }
@@ -44,21 +46,21 @@ pub fn left_out() -> u64 {
     state().left_out
 }
 
-/// One line for each crate of which lines were left out in a window that is over. `at_once`: or is not.
+/// One line for each crate of which lines were left out in a window that has ended; with `at_once`, in any window.
 pub fn report_left_out(at_once: bool) {
     for (of, lines) in state().over(Instant::now(), at_once) {
         tracing::warn!(of, lines, "more lines of a library were left out, to keep the log readable");
     }
 }
 
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+fn state() -> MutexGuard<'static, ThrottleState> {
+    lock(&STATE)
 }
 
-impl State {
+impl ThrottleState {
     fn admit(&mut self, of: &'static str, now: Instant) -> bool {
         let window = self.crates.entry(of).or_insert(Window { since: now, logged: 0, left_out: 0 });
-        // What was left out before stays to be reported.
+        // What was left out before remains to be reported.
         if now.saturating_duration_since(window.since) >= WINDOW {
             (window.since, window.logged) = (now, 0);
         }
@@ -89,10 +91,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_lines_of_each_crate_in_a_minute_and_a_sum_of_the_others() {
-        let mut state = State { crates: BTreeMap::new(), left_out: 0 };
+    fn logs_some_lines_of_each_crate_a_minute_and_counts_the_others() {
+        let mut state = ThrottleState { crates: BTreeMap::new(), left_out: 0 };
         let start = Instant::now();
-        let admitted = |state: &mut State, of, now| (0..25).filter(|_| state.admit(of, now)).count();
+        let admitted = |state: &mut ThrottleState, of, now| (0..25).filter(|_| state.admit(of, now)).count();
         assert_eq!(admitted(&mut state, "hickory_net", start), 10);
         assert_eq!(admitted(&mut state, "object_store", start), 10);
         assert_eq!(state.over(start + WINDOW / 2, false), []);

@@ -10,7 +10,7 @@ use latticegate::control::gate::{Gate, Stop};
 use latticegate::reload::SourceThread;
 use latticegate::sys::clock::Clock;
 use latticegate::sys::files;
-use latticegate::telemetry::access_log::Sink;
+use latticegate::telemetry::log_writer::Sink;
 use latticegate_core::config::Listener;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,15 +1,15 @@
-//! A and AAAA: what is there is used, what is missing is asked for again.
+//! A and AAAA: the addresses of one family are used, and the missing ones are queried again.
 
 use super::*;
 
-const LOST: Outcome = Err(LookupError::Timeout);
+const LOST: LookupResult = Err(LookupError::Timeout);
 
-fn v6(n: u128, ttl: u64) -> Outcome {
-    Ok(Found { addresses: vec![IpAddr::V6((0xfd00 << 112 | n).into())], ttl: Duration::from_secs(ttl) })
+fn v6(n: u128, ttl: u64) -> LookupResult {
+    Ok(AddressSet { addresses: vec![IpAddr::V6((0xfd00 << 112 | n).into())], ttl: Duration::from_secs(ttl) })
 }
 
-fn both() -> Limits {
-    Limits { ipv6: true, ..limits() }
+fn both() -> CacheConfig {
+    CacheConfig { ipv6: true, ..config() }
 }
 
 /// How long an answer took, and whether it has addresses of each family.
@@ -22,7 +22,7 @@ async fn timed(resolver: &Resolver) -> Result<(Duration, bool, bool), LookupErro
 
 #[test]
 fn both_families_make_one_answer_with_ipv4_first_and_the_shorter_ttl() {
-    let script = Script::with_families(|_, family, _| match family {
+    let script = ScriptedServer::with_families(|_, family, _| match family {
         Family::V4 => (Duration::from_millis(40), found(1, 60)),
         Family::V6 => (Duration::from_millis(10), v6(1, 30)),
     });
@@ -37,22 +37,22 @@ fn both_families_make_one_answer_with_ipv4_first_and_the_shorter_ttl() {
 }
 
 /// Either family is lost at first: the other one is used 50 ms after it came, and the lost one is there as soon as it
-/// has been asked for again, though nobody waits for it.
+/// has been queried again, though no client waits for it.
 #[test]
 fn the_family_that_is_there_is_used_and_the_other_one_comes_later() {
     for lost in [Family::V4, Family::V6] {
-        let script = Script::with_families(move |_, family, before| match (family, before) {
+        let script = ScriptedServer::with_families(move |_, family, before| match (family, before) {
             (family, 0) if family == lost => (2 * SECOND, LOST),
             (Family::V4, _) => (Duration::from_millis(5), found(1, 300)),
             (Family::V6, _) => (Duration::from_millis(5), v6(1, 300)),
         });
-        let seen = script.clone();
+        let server = script.clone();
         run(&script, both(), |factory, _| async move {
             let (resolver, start) = (factory.resolver(), Instant::now());
             drop(factory);
             let half = (lost == Family::V6, lost == Family::V4);
             assert_eq!(timed(&resolver).await, Ok((Duration::from_millis(55), half.0, half.1)));
-            // Nobody waits while it is not there, and as soon as it is, it is used: 2 s until it is known to be lost,
+            // No client waits while it is missing, and as soon as it is, it is used: 2 s until it is known to be lost,
             // 1 s of hold.
             let complete = loop {
                 sleep(Duration::from_millis(100)).await;
@@ -64,16 +64,16 @@ fn the_family_that_is_there_is_used_and_the_other_one_comes_later() {
                 assert_eq!((v4, v6), half);
             };
             assert!(complete < 4200 * SECOND / 1000, "{lost:?}: {complete:?}");
-            // The half that was there was not asked for again.
-            let asked = (seen.asked("a.example"), seen.asked_v6("a.example"));
-            assert_eq!(asked, if lost == Family::V4 { (2, 1) } else { (1, 2) });
+            // The family that was known was not queried again.
+            let sent = (server.queries("a.example"), server.queries_v6("a.example"));
+            assert_eq!(sent, if lost == Family::V4 { (2, 1) } else { (1, 2) });
         });
     }
 }
 
 #[test]
 fn a_family_that_fails_at_once_is_not_waited_for() {
-    let script = Script::with_families(|_, family, _| match family {
+    let script = ScriptedServer::with_families(|_, family, _| match family {
         Family::V4 => (Duration::from_millis(20), found(1, 300)),
         Family::V6 => (Duration::from_millis(5), Err(LookupError::Failed)),
     });
@@ -84,11 +84,11 @@ fn a_family_that_fails_at_once_is_not_waited_for() {
 
 #[test]
 fn a_family_without_addresses_is_not_missing() {
-    let script = Script::with_families(|_, family, _| match family {
+    let script = ScriptedServer::with_families(|_, family, _| match family {
         Family::V4 => (Duration::from_millis(5), found(1, 300)),
         Family::V6 => (Duration::from_millis(5), Err(LookupError::Unknown)),
     });
-    let seen = script.clone();
+    let server = script.clone();
     run(&script, both(), |factory, _| async move {
         let resolver = factory.resolver();
         drop(factory);
@@ -99,14 +99,14 @@ fn a_family_without_addresses_is_not_missing() {
             sleep(SECOND / 10).await;
         }
         // With each renewal of what is there, not every `negative_ttl`.
-        assert_eq!((seen.asked("a.example"), seen.asked_v6("a.example")), (2, 2));
+        assert_eq!((server.queries("a.example"), server.queries_v6("a.example")), (2, 2));
     });
 }
 
 #[test]
 fn a_failure_beside_no_data_is_no_unknown_name() {
     for failing in [Family::V4, Family::V6] {
-        let script = Script::with_families(move |_, family, _| {
+        let script = ScriptedServer::with_families(move |_, family, _| {
             let outcome = if family == failing { Err(LookupError::Failed) } else { Err(LookupError::Unknown) };
             (Duration::from_millis(5), outcome)
         });
@@ -114,7 +114,7 @@ fn a_failure_beside_no_data_is_no_unknown_name() {
             assert_eq!(timed(&factory.resolver()).await.unwrap_err(), LookupError::Failed);
         });
     }
-    let script = Script::with_families(|_, _, _| (Duration::from_millis(5), Err(LookupError::Unknown)));
+    let script = ScriptedServer::with_families(|_, _, _| (Duration::from_millis(5), Err(LookupError::Unknown)));
     run(&script, both(), |factory, _| async move {
         assert_eq!(timed(&factory.resolver()).await.unwrap_err(), LookupError::Unknown);
     });
@@ -122,12 +122,12 @@ fn a_failure_beside_no_data_is_no_unknown_name() {
 
 #[test]
 fn a_ttl_that_is_over_before_the_other_family_comes_serves_those_who_wait() {
-    let limits = Limits { min_ttl: Duration::from_millis(20), max_ttl: Duration::from_millis(20), ..both() };
-    let script = Script::with_families(|_, family, _| match family {
+    let config = CacheConfig { min_ttl: Duration::from_millis(20), max_ttl: Duration::from_millis(20), ..both() };
+    let script = ScriptedServer::with_families(|_, family, _| match family {
         Family::V4 => (Duration::from_millis(5), found(1, 0)),
         Family::V6 => (2 * SECOND, LOST),
     });
-    run(&script, limits, |factory, _| async move {
+    run(&script, config, |factory, _| async move {
         assert_eq!(timed(&factory.resolver()).await, Ok((Duration::from_millis(55), true, false)));
     });
 }

@@ -1,4 +1,4 @@
-//! The two lines: every field, hostile values, and values that are not there.
+//! Both formats: every field, hostile values, and absent values.
 
 use jiff::Timestamp;
 
@@ -60,7 +60,7 @@ fn json_of(record: &Record, outcome: Outcome) -> Value {
 }
 
 #[test]
-fn json_tells_everything() {
+fn json_has_every_field() {
     let mut line = json_of(&full_record(), Outcome::Relayed(Close::Done));
     let line = line.as_object_mut().unwrap();
     line.remove("time").unwrap().as_str().unwrap().parse::<Timestamp>().unwrap();
@@ -77,7 +77,7 @@ fn json_tells_everything() {
 }
 
 #[test]
-fn json_leaves_out_what_is_not_known() {
+fn json_leaves_out_unknown_values() {
     let line = json_of(&record(), Outcome::Unfinished(Unfinished::ClientLeft));
     let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
     let expected = ["bytes_down", "bytes_up", "id", "listener", "outcome", "peer", "reason", "time", "total_ms"];
@@ -87,7 +87,7 @@ fn json_leaves_out_what_is_not_known() {
 }
 
 proptest! {
-    /// Whatever stands in a name or a detail: one line, valid JSON, the very text.
+    /// Whatever a name or a detail contains: one line, valid JSON, the same text.
     #[test]
     fn hostile_text_cannot_break_the_line(name in any::<String>(), detail in "\\PC*|[\"\\\\\r\n\0\u{2028}]*") {
         let mut record = record();
@@ -122,10 +122,10 @@ fn nginx_has_the_incumbents_fields_in_its_order() {
 }
 
 #[test]
-fn nginx_has_a_dash_for_what_is_not_known() {
+fn nginx_has_a_dash_for_unknown_values() {
     let fields = nginx_of(&record(), Outcome::Refused(RefuseReason::ProxyMissing));
-    let told = [&fields[2], &fields[3], &fields[7], &fields[11]];
-    assert_eq!(told, ["-"; 4]);
+    let unknown = [&fields[2], &fields[3], &fields[7], &fields[11]];
+    assert_eq!(unknown, ["-"; 4]);
     assert_eq!((fields[6].as_str(), fields.len()), ("400", 12));
 }
 

@@ -1,0 +1,215 @@
+//! The threads that write lines, so that no other thread waits for a disk, a pipe or a terminal.
+
+mod file;
+mod lines;
+mod sink;
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use metrics::Counter;
+
+pub use self::file::{Rotation, open_help};
+use self::lines::count;
+pub use self::sink::Sink;
+use crate::sys::blocking::{self, Pending};
+use crate::sys::mutex::lock;
+
+/// Which lines a writer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    AccessLog,
+    /// For CloudWatch.
+    Metrics,
+    ProcessLog,
+}
+
+/// A handle of a writer thread. Each line that is sent is written, or counted as lost.
+#[derive(Clone)]
+pub struct Writer {
+    kind: LineKind,
+    batches: SyncSender<Batch>,
+    queue: Arc<Queue>,
+    lost: Counter,
+}
+
+struct Batch {
+    lines: Vec<u8>,
+    /// Counts those of its lines that are lost.
+    lost: Counter,
+}
+
+/// What the thread shares with its writers.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    all_done: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    /// Lines that are neither written nor lost.
+    waiting: u64,
+    /// Their size.
+    bytes: usize,
+    /// Lines lost since the start.
+    lost: u64,
+    /// Those of them that the process log has not reported.
+    unreported: u64,
+}
+
+/// Waits for the lines that are still in the queue.
+pub struct FlushHandle(Arc<Queue>);
+
+impl Writer {
+    /// Batches of the access log that may wait: 64 × 32 KiB is 2 MiB for a slow reader.
+    const QUEUE: usize = 64;
+    /// Lines of the process log arrive one by one.
+    const QUEUE_OF_LINES: usize = 1024;
+    /// Lines may be long, such as one with all errors of a list.
+    const MAX_BYTES: usize = 4 << 20;
+
+    /// `lost`: counts the lines that were not written. `blocked`: since when a write has not returned.
+    pub fn start(kind: LineKind, sink: Sink, lost: Counter, blocked: Pending) -> io::Result<(Self, FlushHandle)> {
+        let capacity = if kind == LineKind::ProcessLog { Self::QUEUE_OF_LINES } else { Self::QUEUE };
+        let (batches, received) = sync_channel(capacity);
+        let queue = Arc::<Queue>::default();
+        let thread = Thread { kind, sink, queue: Arc::clone(&queue), blocked, partial: 0, failing: false };
+        blocking::spawn(kind.thread_name(), move || thread.run(&received))?;
+        let flush = FlushHandle(Arc::clone(&queue));
+        Ok((Self { kind, batches, queue, lost }, flush))
+    }
+
+    /// Another handle of the same thread.
+    pub fn for_kind(&self, kind: LineKind, lost: Counter) -> Self {
+        Self { kind, lost, ..self.clone() }
+    }
+
+    /// Never waits: where the thread is behind, the lines are lost and counted. Returns whether they were queued.
+    pub(crate) fn send(&self, lines: Vec<u8>) -> bool {
+        if lines.is_empty() {
+            return true;
+        }
+        let (number, size) = (count(&lines), lines.len());
+        let mut state = self.queue.state();
+        let fits = state.waiting == 0 || state.bytes.saturating_add(size) <= Self::MAX_BYTES;
+        let batch = Batch { lines, lost: self.lost.clone() };
+        if fits && self.batches.try_send(batch).is_ok() {
+            state.waiting = state.waiting.saturating_add(number);
+            state.bytes = state.bytes.saturating_add(size);
+            return true;
+        }
+        let first = state.lose(number);
+        drop(state);
+        self.lost.increment(number);
+        // About the process log itself this would be one more lost line.
+        if first && self.kind == LineKind::AccessLog {
+            tracing::warn!("the access log's reader is too slow; lines are lost until it catches up");
+        }
+        false
+    }
+
+    /// Lines of this thread lost since the start.
+    pub(crate) fn lost(&self) -> u64 {
+        self.queue.state().lost
+    }
+}
+
+/// The thread.
+struct Thread {
+    kind: LineKind,
+    sink: Sink,
+    queue: Arc<Queue>,
+    blocked: Pending,
+    /// 1 while a line is partly written: it still counts as waiting.
+    partial: u64,
+    /// The last write failed.
+    failing: bool,
+}
+
+impl Thread {
+    fn run(mut self, received: &Receiver<Batch>) {
+        for batch in received {
+            let mut rest = &*batch.lines;
+            while !rest.is_empty() {
+                let (lines, later) = rest.split_at_checked(self.sink.write_size(rest)).unwrap_or((rest, &[]));
+                self.write(lines, &batch.lost);
+                rest = later;
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], counter: &Counter) {
+        let result = self.blocked.during(|| self.sink.write(lines));
+        let lost = result.as_ref().err().map_or(0, |unwritten| unwritten.lost);
+        counter.increment(lost);
+        let done = count(lines).saturating_add(self.partial);
+        self.partial = u64::from(result.as_ref().is_err_and(|unwritten| unwritten.partial));
+        let mut state = self.queue.state();
+        state.lose(lost);
+        state.waiting = state.waiting.saturating_add(self.partial).saturating_sub(done);
+        state.bytes = state.bytes.saturating_sub(lines.len());
+        // While more is waiting, a line about it would be out of order, and perhaps lost itself.
+        let idle = state.waiting == 0;
+        let missed = if result.is_ok() && idle { std::mem::take(&mut state.unreported) } else { 0 };
+        drop(state);
+        if missed > 0 {
+            tracing::warn!(lines = missed, "{} is written again; this many of its lines were lost", self.kind);
+        }
+        if idle {
+            self.queue.all_done.notify_all();
+        }
+        if let (Err(unwritten), false, true) = (&result, self.failing, self.kind != LineKind::ProcessLog) {
+            tracing::warn!(error = %unwritten.error, "{} cannot be written; lines are lost until it can be", self.kind);
+        }
+        self.failing = result.is_err();
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        lock(&self.state)
+    }
+}
+
+impl QueueState {
+    /// Returns whether they are the first since the log was complete.
+    fn lose(&mut self, lines: u64) -> bool {
+        self.lost = self.lost.saturating_add(lines);
+        let before = self.unreported;
+        self.unreported = before.saturating_add(lines);
+        before == 0
+    }
+}
+
+impl FlushHandle {
+    /// Waits until all is written, within a bound: a stuck reader must not keep the process running. Returns the number
+    /// of lines that are still not written.
+    pub fn wait(&self, patience: Duration) -> u64 {
+        let state = self.0.state();
+        let waited = self.0.all_done.wait_timeout_while(state, patience, |state| state.waiting > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.waiting
+    }
+}
+
+impl LineKind {
+    fn thread_name(self) -> &'static str {
+        match self {
+            Self::AccessLog => "access-log",
+            Self::Metrics => "metrics-output",
+            Self::ProcessLog => "process-log",
+        }
+    }
+}
+
+impl std::fmt::Display for LineKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::AccessLog => "the access log",
+            Self::Metrics => "the output of metrics for CloudWatch",
+            Self::ProcessLog => "this log",
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Where lines are written to: a standard stream, a file, or another part of this process.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc::Sender;
+
+use super::file::{self, LogFile, Rotation};
+use super::lines::{LineOutput, Unwritten, count};
+use latticegate_core::config::LogOutput;
+
+pub enum Sink {
+    /// Standard output or standard error.
+    Stream(Stream),
+    File(LogFile),
+    /// To another part of this process, in batches of whole lines.
+    Channel(Sender<Vec<u8>>),
+}
+
+pub struct Stream(LineOutput);
+
+impl Sink {
+    pub fn open(output: &LogOutput) -> io::Result<Self> {
+        match output {
+            LogOutput::Stdout => Self::stdout(),
+            LogOutput::File(path) => Ok(Self::File(LogFile::open(path)?)),
+        }
+    }
+
+    pub fn stdout() -> io::Result<Self> {
+        Self::stream(&io::stdout())
+    }
+
+    pub fn stderr() -> io::Result<Self> {
+        Self::stream(&io::stderr())
+    }
+
+    fn stream(stream: &impl AsFd) -> io::Result<Self> {
+        Ok(Self::Stream(Stream(LineOutput::to(stream.as_fd().try_clone_to_owned()?.into()))))
+    }
+
+    /// Whether `open` would succeed now; no file is created.
+    pub fn try_open(output: &LogOutput) -> io::Result<()> {
+        match output {
+            LogOutput::Stdout => Ok(()),
+            LogOutput::File(path) => file::try_open(path),
+        }
+    }
+
+    /// Reopens the log, if it is a file.
+    pub fn rotation(&self) -> Option<Rotation> {
+        match self {
+            Self::File(file) => Some(file.rotation()),
+            Self::Stream(_) | Self::Channel(_) => None,
+        }
+    }
+
+    /// Whether its reader is that of the process's output.
+    pub fn is_output(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
+    /// How many of these bytes one write may take.
+    pub(super) fn write_size(&self, lines: &[u8]) -> usize {
+        match self {
+            Self::Stream(Stream(output)) => output.write_size(lines),
+            Self::File(file) => file.write_size(lines),
+            Self::Channel(_) => lines.len(),
+        }
+    }
+
+    pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
+        match self {
+            Self::Stream(Stream(output)) => output.write(lines),
+            Self::File(file) => file.write(lines),
+            Self::Channel(channel) => channel.send(lines.to_vec()).map_err(|unsent| Unwritten {
+                error: io::ErrorKind::BrokenPipe.into(),
+                lost: count(&unsent.0),
+                partial: false,
+            }),
+        }
+    }
+}
