@@ -16,6 +16,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const ROOMS: &[&str] = &["sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "demo", "cli"];
 /// The modules of the core crate, in their order.
 const CORE: &[&str] = &[
+    "canonical_ip",
     "hostname",
     "networks",
     "diagnostic",

@@ -6,8 +6,9 @@
 //! Anchors, aliases, tags and further documents are refused before the second reader starts: there is no bomb left.
 
 mod events;
-mod join;
 mod help;
+mod join;
+mod missing_space;
 mod invisible;
 mod read;
 mod scalar;
@@ -56,7 +57,7 @@ impl Document {
                 Err(vec![Diagnostic::whole(origin, "is empty", "write its keys, or start from the file in conf/")])
             }
             Kind::List(_) | Kind::Scalar { .. } => {
-                let missing_space = document.value.as_str().and_then(help::missing_space);
+                let missing_space = document.value.as_str().and_then(missing_space::missing_space);
                 let help =
                     missing_space.unwrap_or_else(|| "begin with a key, like `rules:` or `listeners:`".to_owned());
                 let diagnostic = Diagnostic::whole(origin, "has no keys at its top level", help);

@@ -9,7 +9,7 @@ use super::raw::RawConfig;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::yaml::Document;
 
-pub(super) const PREFIX: &str = "LATTICEGATE_";
+const PREFIX: &str = "LATTICEGATE_";
 /// Filters the process log (`tracing`); it must work without a valid configuration.
 const LOG_FILTER: &str = "LATTICEGATE_LOG";
 
@@ -19,6 +19,7 @@ pub(super) fn apply(
     variables: impl Iterator<Item = (String, String)>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<String> {
+    let is_injected = |name: &str, value: &str| name.strip_prefix(PREFIX).is_some_and(|rest| is_injected(rest, value));
     let (injected, ours): (Vec<_>, Vec<_>) = variables.partition(|(name, value)| is_injected(name, value));
     let mut variables: Vec<Variable> =
         ours.into_iter().filter_map(|(name, value)| Variable::new(name, value)).collect();

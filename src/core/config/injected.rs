@@ -2,13 +2,11 @@
 //! docker for each link. A Service named `latticegate` or `latticegate-metrics` must not keep a gateway from starting; a
 //! misspelt variable of ours must.
 
-use super::env::PREFIX;
 use super::wrong_file::is_section;
 use crate::diagnostic::{Diagnostic, Origin};
 
-/// Whether name and value have the form of such a variable.
-pub(super) fn is_injected(name: &str, value: &str) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+/// Whether a variable has the form of such a one; `rest` is its name after `LATTICEGATE_`.
+pub(super) fn is_injected(rest: &str, value: &str) -> bool {
     // After a section of ours, two underscores separate levels; in the name of a Service they would be `--`.
     let is_ours = rest.split_once("__").is_some_and(|(section, _)| is_section(&section.to_lowercase()));
     if is_ours || !rest.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit()) {
@@ -151,10 +149,10 @@ mod tests {
     #[test]
     fn variables_of_services_and_links_are_distinguished_from_ours() {
         for (name, value) in INJECTED {
-            assert!(is_injected(&format!("LATTICEGATE_{name}"), value), "{name}={value}");
+            assert!(is_injected(name, value), "{name}={value}");
         }
         for (name, value) in OURS {
-            assert!(!is_injected(&format!("LATTICEGATE_{name}"), value), "{name}={value}");
+            assert!(!is_injected(name, value), "{name}={value}");
         }
     }
 

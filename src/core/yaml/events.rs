@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
-use super::help;
+use super::missing_space::missing_space;
 use super::tree::{Kind, Location, MapEntry, Node, Path, Segment};
 use crate::diagnostic::{Diagnostic, Origin};
 
@@ -164,7 +164,7 @@ impl Builder<'_> {
         let null = plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
         if null && !self.open.is_empty() {
             let key = match self.open.last() {
-                Some(OpenNode::Map { key: Some(key), .. }) => help::missing_space(&key.text),
+                Some(OpenNode::Map { key: Some(key), .. }) => missing_space(&key.text),
                 _ => None,
             };
             let help = key.unwrap_or_else(|| match text {
@@ -207,8 +207,7 @@ impl Builder<'_> {
 
     fn syntax(&self, error: &ScanError, text: &str) -> Diagnostic {
         let at = within(location(*error.marker()), text);
-        let diagnostic = self.refuse(at, &format!("is not YAML: {}", error.info()), "");
-        help::syntax(diagnostic, text)
+        self.refuse(at, &format!("is not YAML: {}", error.info()), "")
     }
 }
 

@@ -1,5 +1,6 @@
 //! What was probably meant by text that is not YAML, or is other YAML than it looks like.
 
+use super::missing_space::missing_space;
 use super::{events, invisible};
 use crate::diagnostic::{Diagnostic, Origin, Position};
 
@@ -35,6 +36,12 @@ pub(super) fn syntax(diagnostic: Diagnostic, text: &str) -> Diagnostic {
 /// Where the text would be in order with plain spaces, the help is about the invisible character, not about the
 /// missing value or duplicate key that it looks like.
 pub(super) fn form(diagnostics: Vec<Diagnostic>, text: &str, origin: &Origin) -> Vec<Diagnostic> {
+    // Only errors of syntax come without help.
+    let with_help = |diagnostic: Diagnostic| match diagnostic.help.is_empty() {
+        true => syntax(diagnostic, text),
+        false => diagnostic,
+    };
+    let diagnostics: Vec<Diagnostic> = diagnostics.into_iter().map(with_help).collect();
     let invisible = invisible::all(text);
     if invisible.is_empty() || events::tree(&invisible::replaced(text), origin).is_err() {
         return diagnostics;
@@ -56,25 +63,6 @@ fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
     });
     let helps = |width| events::stops(&text.replace('\t', &" ".repeat(width))).is_none_or(|line| line > at);
     tab.filter(|_| [1, 2, 4, 8].into_iter().any(helps))
-}
-
-/// `allow:10.0.0.0/8` is a single value to YAML; a key and a value were meant.
-pub(super) fn missing_space(line: &str) -> Option<String> {
-    let start = line.trim_start().trim_start_matches("- ").trim_start();
-    // Between braces, a key may also follow a comma.
-    let (first, flow) = start.split_once('{').unwrap_or((start, ""));
-    [first].into_iter().chain(flow.split(['{', ','])).find_map(|part| {
-        let (key, rest) = part.trim_start().split_once(':')?;
-        let value = rest.split([' ', '\t', ',', '}']).next().filter(|value| !value.is_empty())?;
-        (is_key(key) && !value.starts_with(['/', ':']))
-            .then(|| format!("a space is missing after the colon: write `{key}: {value}`"))
-    })
-}
-
-/// Whether this looks like a key, and not like the start of an IPv6 address.
-fn is_key(word: &str) -> bool {
-    word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-        && word.bytes().any(|b| b.is_ascii_lowercase() && b > b'f')
 }
 
 /// A value that YAML reads as an alias.

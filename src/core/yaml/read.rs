@@ -8,8 +8,9 @@ use serde_path_to_error::Segment as SerdeSegment;
 use serde_yaml::Value;
 
 use super::events::MAX_DIAGNOSTICS;
+use super::missing_space::missing_space;
 use super::tree::{Kind, Location, Node, Path, Segment, scalar_text};
-use super::{Document, ValueError, help};
+use super::{Document, ValueError};
 use crate::diagnostic::{Diagnostic, nearest};
 
 impl Document {
@@ -100,10 +101,10 @@ fn translate(error: &str) -> ValueError {
         Some((found, expected)) => {
             // `allow:10.0.0.0/8` where keys are expected.
             let string = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"'));
-            let missing_space = string.and_then(help::missing_space);
+            let spaced = string.and_then(missing_space);
             let found = found.replace("sequence", "a list").replace("map", "a map").replace("unit value", "nothing");
             let expected = expected.replace("a sequence", "a list").replace("a map", "keys with values");
-            let help = missing_space.unwrap_or_else(|| format!("write {expected}"));
+            let help = spaced.unwrap_or_else(|| format!("write {expected}"));
             ValueError::new(format!("found {found}"), help)
         }
         None => ValueError::new(error, ""),
