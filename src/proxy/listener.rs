@@ -20,6 +20,8 @@ use latticegate_core::outcome::{Outcome, RefuseReason};
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Accepting succeeds again once it has not failed for so long.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long new connections wait in the kernel's queue, for want of files or for `limits.connections`, before they
 /// are closed. It runs from the moment at which accepting pauses.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
@@ -75,12 +77,16 @@ impl Acceptor {
     }
 
     async fn accept_all(&self, listener: &Listener) {
-        // Since when. Told once, not at each try.
-        let mut failing = None;
+        let mut failing_since = None;
+        // While files are short for all workers, one of them may accept now and then: that is no end of it, and is not
+        // logged as one.
+        let mut last_failure = None;
         loop {
             match self.next(listener).await {
                 Ok(accepted) => {
-                    if failing.take().is_some() {
+                    failing_since = None;
+                    if last_failure.is_some_and(|last: Instant| last.elapsed() >= QUIET) {
+                        last_failure = None;
                         tracing::warn!(listener = %self.reporter.listener.name, "accept succeeds again");
                     }
                     self.at_hand.set(Some(accepted));
@@ -95,10 +101,10 @@ impl Acceptor {
                         continue;
                     }
                     self.worker.metrics().accept_errors.increment(1);
-                    let since = *failing.get_or_insert_with(|| {
+                    if last_failure.replace(Instant::now()).is_none() {
                         tracing::warn!(%error, listener = %self.reporter.listener.name, "accept fails; trying again");
-                        Instant::now()
-                    });
+                    }
+                    let since = *failing_since.get_or_insert_with(Instant::now);
                     self.worker.make_room();
                     if trouble == Trouble::Shortage && since.elapsed() >= QUEUE_PATIENCE {
                         self.close_queued(listener);

@@ -53,6 +53,11 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
         let _client = gate.client();
         gate.parts.upstream.accept_within(Duration::from_millis(500)).is_some()
     });
+    support::until("the log says so", || {
+        drop(gate.client());
+        std::thread::sleep(Duration::from_millis(100));
+        gate.said().contains("accept succeeds again")
+    });
     gate.parts.upstream.close_all();
     support::until("the fds are back", || gate.open_files() < 60);
     assert!(gate.metric("latticegate_accept_errors_total") > 0.0);
@@ -60,11 +65,12 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
     assert!(get(gate.address("health"), "/readyz").1.contains("warning: out of open files"));
     // Told when it began and when it was over, by each listener of each worker: not at each of the tries.
     assert!(gate.said().matches("accept fails").count() <= 8, "{}", gate.said());
-    assert!(gate.said().contains("accept succeeds again"), "{}", gate.said());
     let records = gate.end();
-    let told = |record: &&serde_json::Value| record["detail"] == "open files or memory";
-    assert!(records.iter().filter(told).count() >= 20);
-    assert!(records.iter().filter(told).all(|record| word(record, "reason") == "overloaded"));
+    // Refused in the queue, or let in with another worker's spare file and then without one for the upstream.
+    let overloaded: Vec<_> = records.iter().filter(|record| word(record, "reason") == "overloaded").collect();
+    assert!(overloaded.len() >= 20, "{}", overloaded.len());
+    let details = ["open files or memory", "no fd or memory for the upstream's socket"];
+    assert!(overloaded.iter().all(|record| details.contains(&record["detail"].as_str().unwrap())), "{overloaded:?}");
 }
 
 #[test]
