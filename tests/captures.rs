@@ -19,7 +19,7 @@ use proptest::prelude::*;
 /// A line of the manifest and the bytes that it is about.
 struct Capture {
     file: String,
-    /// What the client was told to ask for, or the word of the refusal; no parser's opinion.
+    /// What the client was reported to ask for, or the word of the refusal; no parser's opinion.
     expected: String,
     records: String,
     bytes: Vec<u8>,
@@ -42,7 +42,7 @@ fn captures(kind: &str) -> Vec<Capture> {
 }
 
 /// The verdict in the words of the manifest.
-fn told<T>(verdict: &Verdict<T>, found: impl Fn(&T) -> String) -> String {
+fn reported<T>(verdict: &Verdict<T>, found: impl Fn(&T) -> String) -> String {
     match verdict {
         Verdict::Found { value, .. } => found(value),
         Verdict::NeedMore => "more bytes".into(),
@@ -50,7 +50,7 @@ fn told<T>(verdict: &Verdict<T>, found: impl Fn(&T) -> String) -> String {
     }
 }
 
-fn told_of_header(header: &Header) -> String {
+fn reported_of_header(header: &Header) -> String {
     match header {
         Header::Local => "local".into(),
         Header::Proxy(client) => {
@@ -73,11 +73,11 @@ fn the_manifest_names_every_capture() {
 }
 
 #[test]
-fn every_hello_gives_the_name_that_its_client_was_told() {
+fn every_hello_gives_the_name_that_its_client_was_given() {
     let hellos = captures("hellos/");
     for Capture { file, expected, records, bytes } in &hellos {
         let verdict = invariants::client_hello::check(bytes);
-        assert_eq!(&told(&verdict, |hello| hello.name.to_string()), expected, "{file}");
+        assert_eq!(&reported(&verdict, |hello| hello.name.to_string()), expected, "{file}");
         if let Verdict::Found { value, .. } = verdict {
             assert_eq!(&value.records.to_string(), records, "{file}");
         }
@@ -86,11 +86,11 @@ fn every_hello_gives_the_name_that_its_client_was_told() {
 }
 
 #[test]
-fn every_head_gives_the_host_that_its_client_was_told() {
+fn every_head_gives_the_host_that_its_client_was_given() {
     let heads = captures("heads/");
     for Capture { file, expected, bytes, .. } in &heads {
         let verdict = invariants::http_head::check(bytes);
-        assert_eq!(&told(&verdict, |head| head.name.to_string()), expected, "{file}");
+        assert_eq!(&reported(&verdict, |head| head.name.to_string()), expected, "{file}");
         if let Verdict::Found { len, .. } = verdict {
             assert_eq!(len, bytes.len(), "{file}");
         }
@@ -103,7 +103,7 @@ fn every_header_tells_the_address_that_the_client_had() {
     let headers = captures("proxy/");
     for Capture { file, expected, bytes, .. } in &headers {
         let verdict = invariants::proxy_header::check(bytes);
-        assert_eq!(&told(&verdict, told_of_header), expected, "{file}");
+        assert_eq!(&reported(&verdict, reported_of_header), expected, "{file}");
     }
     assert!(headers.len() >= 14, "only {} headers", headers.len());
 }

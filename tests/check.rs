@@ -21,12 +21,12 @@ fn refused(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn the_shipped_files_pass_in_one_line_each_and_the_limits_of_this_machine_are_told() {
+fn the_shipped_files_pass_in_one_line_each_and_the_limits_of_this_machine_are_reported() {
     let directory = directory(None, None);
     let output = check(directory.path(), CONFIG, &[]);
     assert_eq!(output.status.code(), Some(0));
-    let told = stdout(&output);
-    let lines: Vec<&str> = told.lines().collect();
+    let reported = stdout(&output);
+    let lines: Vec<&str> = reported.lines().collect();
     let [limits, files @ ..] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(
         files,
@@ -254,18 +254,18 @@ const MISTAKES: &[(&str, &str)] = &[
 
 #[test]
 fn each_mistake_is_reported_with_place_key_value_and_help() {
-    let mut told = 0;
+    let mut reported = 0;
     for (config, expected) in MISTAKES {
         let directory = directory(Some(config.as_bytes()), None);
         let lines = refused(&check(directory.path(), CONFIG, &[]));
         assert!(lines.contains(&format!("error: {expected}")), "{config}\nexpected {expected}\ngot {lines:#?}");
-        told += 1;
+        reported += 1;
     }
-    assert!(told >= 25);
+    assert!(reported >= 25);
 }
 
 #[test]
-fn mistakes_in_the_access_list_are_told_too() {
+fn mistakes_in_the_access_list_are_reported_too() {
     for (policy, expected) in [
         (
             "rules:\n  - allow: 10.0.0.0/8\n  - denny: all\n",
@@ -304,7 +304,7 @@ fn mistakes_in_the_access_list_are_told_too() {
 }
 
 #[test]
-fn a_file_in_the_place_of_another_is_told_in_one_line() {
+fn a_file_in_the_place_of_another_is_reported_in_one_line() {
     let directory = directory(None, None);
     let list = "is an access list, not a configuration; name it under the key `policy` of a configuration, or to `check` with --policy";
     let lines = refused(&check(directory.path(), &["--config", "ipcontrol.yaml"], &[]));
@@ -326,15 +326,15 @@ fn a_file_in_the_place_of_another_is_told_in_one_line() {
 }
 
 #[test]
-fn an_empty_access_list_is_told_as_empty() {
+fn an_empty_access_list_is_reported_as_empty() {
     for policy in ["", "\n", "# nothing\n"] {
         let directory = directory(None, Some(policy.as_bytes()));
         let lines = refused(&check(directory.path(), CONFIG, &[]));
         let help = "write its keys, or start from the file in conf/";
         assert_eq!(lines, [format!("error: ipcontrol.yaml: is empty; {help}")], "{policy:?}");
         let output = check(directory.path(), &["--config", "latticegate.yaml", "--format", "json"], &[]);
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
-        let problem = &told["diagnostics"][0];
+        let reported: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        let problem = &reported["diagnostics"][0];
         assert_eq!([&problem["message"], &problem["help"]], ["is empty", help], "{policy:?}");
     }
 }
@@ -394,8 +394,8 @@ fn a_log_filter_that_is_none_is_warned_about() {
         ),
     ] {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
-        let told = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");
-        assert_eq!((output.status.code(), stderr(&output)), (Some(0), told));
+        let reported = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), reported));
     }
     for filter in
         ["debug", "INFO", "info,latticegate::proxy::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
@@ -406,7 +406,7 @@ fn a_log_filter_that_is_none_is_warned_about() {
 }
 
 #[test]
-fn all_mistakes_are_told_in_one_run() {
+fn all_mistakes_are_reported_in_one_run() {
     let config = "timeouts: { idle: 5, conect: 3s }\nworkers: many\nproxy_protocol: { trusted: [x, y] }\n";
     let directory = directory(Some(config.as_bytes()), None);
     let lines = refused(&check(directory.path(), CONFIG, &[("LATTICEGATE_DNS__SERVER", "here")]));
@@ -414,7 +414,7 @@ fn all_mistakes_are_told_in_one_run() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_is_told_without_making_one() {
+fn a_log_that_cannot_be_written_is_reported_without_making_one() {
     let directory = directory(None, None);
     let in_it = |name: &str| directory.path().join(name);
     std::fs::create_dir(in_it("logs")).unwrap();

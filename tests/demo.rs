@@ -99,7 +99,7 @@ fn second_demo_takes_other_ports_and_each_clears_its_directory_away() {
 }
 
 #[test]
-fn a_demo_whose_output_nobody_reads_ends_with_ctrl_c() {
+fn a_demo_whose_output_is_not_read_ends_with_ctrl_c() {
     let (_reader, mut writer) = std::io::pipe().unwrap();
     fcntl_setpipe_size(&writer, 4096).unwrap();
     writer.write_all(&[b'\n'; 4096]).unwrap();

@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn mangled_responses_are_told_alike_however_they_are_split(
+    fn mangled_responses_are_reported_alike_however_they_are_split(
         exchanges in prop::collection::vec(exchange(), 1..4),
         edits in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n')], 0..3u8), 0..4),
         step in 1_usize..50,

@@ -12,7 +12,7 @@ use support::malformed::{self, stream::Smuggled};
 
 /// What became of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Reported {
     /// Where the heads of the requests after the first began.
     asked: Vec<usize>,
     forwarded: Vec<u8>,
@@ -23,24 +23,24 @@ struct Told {
 struct Session {
     stream: Option<HttpStream>,
     held: Vec<u8>,
-    told: Told,
+    reported: Reported,
 }
 
 impl Session {
     fn new() -> Self {
-        Self { stream: None, held: vec![], told: Told::default() }
+        Self { stream: None, held: vec![], reported: Reported::default() }
     }
 
     fn receive(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
-        if self.told.refused.is_some() {
+        if self.reported.refused.is_some() {
             return;
         }
         if self.stream.is_none() {
             match http_head::parse(&self.held, 80) {
                 Verdict::Found { value, len } => self.stream = Some(HttpStream::new(value, len, 80)),
                 Verdict::NeedMore => return,
-                Verdict::Refuse(reason) => return self.told.refused = Some(reason),
+                Verdict::Refuse(reason) => return self.reported.refused = Some(reason),
             }
         }
         let stream = self.stream.as_mut().unwrap();
@@ -48,12 +48,12 @@ impl Session {
             match stream.advance(&self.held) {
                 RequestProgress::Forward(len) => {
                     assert!(len > 0);
-                    self.told.forwarded.extend(self.held.drain(..len));
+                    self.reported.forwarded.extend(self.held.drain(..len));
                 }
                 RequestProgress::Request { len } => {
                     assert!(len <= self.held.len());
                     assert_eq!(stream.advance(&self.held), RequestProgress::Request { len }, "asked until allowed");
-                    self.told.asked.push(self.told.forwarded.len());
+                    self.reported.asked.push(self.reported.forwarded.len());
                     stream.allow();
                 }
                 RequestProgress::NeedMore => {
@@ -62,20 +62,20 @@ impl Session {
                 }
                 RequestProgress::Refuse(reason) => {
                     assert_eq!(stream.advance(&self.held), RequestProgress::Refuse(reason), "refused for ever");
-                    return self.told.refused = Some(reason);
+                    return self.reported.refused = Some(reason);
                 }
             }
         }
     }
 }
 
-fn run<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Told {
+fn run<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Reported {
     let mut session = Session::new();
     parts.into_iter().for_each(|part| session.receive(part));
-    session.told
+    session.reported
 }
 
-fn whole(bytes: &[u8]) -> Told {
+fn whole(bytes: &[u8]) -> Reported {
     run([bytes])
 }
 
@@ -110,7 +110,7 @@ fn valid() -> Vec<(String, usize)> {
 }
 
 /// Every cut in two, and byte by byte.
-fn any_split_tells(bytes: &[u8], expected: &Told) {
+fn any_split_tells(bytes: &[u8], expected: &Reported) {
     let telling = |at: &usize| *at < 1000 || at.is_multiple_of(101) || at + 40 > bytes.len();
     for at in (0..=bytes.len()).filter(telling) {
         assert_eq!(&run([&bytes[..at], &bytes[at..]]), expected, "cut at {at}: {}", bytes.escape_ascii());
@@ -121,14 +121,14 @@ fn any_split_tells(bytes: &[u8], expected: &Told) {
 #[test]
 fn whole_requests_pass_unchanged_and_each_is_asked_about() {
     for (text, requests) in valid() {
-        let told = whole(text.as_bytes());
-        assert_eq!(told.refused, None, "{text}");
-        assert_eq!(told.forwarded.escape_ascii().to_string(), text.as_bytes().escape_ascii().to_string());
-        assert_eq!(told.asked.len(), requests - 1, "{text}");
-        for &at in &told.asked {
+        let reported = whole(text.as_bytes());
+        assert_eq!(reported.refused, None, "{text}");
+        assert_eq!(reported.forwarded.escape_ascii().to_string(), text.as_bytes().escape_ascii().to_string());
+        assert_eq!(reported.asked.len(), requests - 1, "{text}");
+        for &at in &reported.asked {
             assert!(["GET", "POST", "TRACE", "\r\nGET"].iter().any(|method| text[at..].starts_with(method)), "{text}");
         }
-        any_split_tells(text.as_bytes(), &told);
+        any_split_tells(text.as_bytes(), &reported);
     }
 }
 
@@ -137,10 +137,10 @@ fn smuggling_is_cut_before_its_first_byte_however_it_is_split() {
     let all = malformed::stream::all();
     for Smuggled { name, forwarded, cut, reason } in &all {
         let bytes = [&forwarded[..], cut].concat();
-        let told = whole(&bytes);
-        assert_eq!(told.refused.map(RefuseReason::word), Some(*reason), "{name}");
-        assert_eq!(told.forwarded.escape_ascii().to_string(), forwarded.escape_ascii().to_string(), "{name}");
-        any_split_tells(&bytes, &told);
+        let reported = whole(&bytes);
+        assert_eq!(reported.refused.map(RefuseReason::word), Some(*reason), "{name}");
+        assert_eq!(reported.forwarded.escape_ascii().to_string(), forwarded.escape_ascii().to_string(), "{name}");
+        any_split_tells(&bytes, &reported);
     }
     assert!(all.len() >= 70, "{}", all.len());
 }
@@ -149,8 +149,8 @@ fn smuggling_is_cut_before_its_first_byte_however_it_is_split() {
 fn line_behind_the_last_request_is_kept_back_without_a_refusal() {
     let last = "GET / HTTP/1.0\r\nHost: a.example\r\n\r\n";
     for after in ["\r", "\r\n"] {
-        let told = whole(format!("{last}{after}").as_bytes());
-        assert_eq!((told.refused, told.forwarded), (None, last.into()));
+        let reported = whole(format!("{last}{after}").as_bytes());
+        assert_eq!((reported.refused, reported.forwarded), (None, last.into()));
     }
 }
 
@@ -188,7 +188,7 @@ fn refusal_says_whether_a_request_was_cut() {
     let between = |text: String| {
         let mut session = Session::new();
         session.receive(text.as_bytes());
-        assert!(session.told.refused.is_some(), "{text}");
+        assert!(session.reported.refused.is_some(), "{text}");
         session.stream.unwrap().between_requests()
     };
     let other = "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n";
@@ -260,9 +260,9 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {
         let bytes = requests.concat();
-        let told = run(split(&bytes, &cuts));
+        let reported = run(split(&bytes, &cuts));
         let starts: Vec<_> = requests.iter().scan(0, |at, request| { *at += request.len(); Some(*at) }).collect();
-        prop_assert_eq!(told, Told { asked: starts[..starts.len() - 1].to_vec(), forwarded: bytes, refused: None });
+        prop_assert_eq!(reported, Reported { asked: starts[..starts.len() - 1].to_vec(), forwarded: bytes, refused: None });
     }
 
     #[test]
@@ -280,8 +280,8 @@ proptest! {
                 _ => drop(bytes.remove(at)),
             }
         }
-        let told = whole(&bytes);
-        prop_assert!(bytes.starts_with(&told.forwarded));
-        prop_assert_eq!(run(split(&bytes, &cuts)), told);
+        let reported = whole(&bytes);
+        prop_assert!(bytes.starts_with(&reported.forwarded));
+        prop_assert_eq!(run(split(&bytes, &cuts)), reported);
     }
 }

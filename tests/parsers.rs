@@ -296,13 +296,13 @@ fn hello(bytes: &[u8]) -> client_hello::Hello {
 #[test]
 fn hello_tells_what_the_log_wants() {
     let message = Hello::browser(b"Orders.Example.COM.").message();
-    let told = hello(&wire::records(&message, 600));
-    assert_eq!(told.name.as_str(), "orders.example.com");
-    assert_eq!(usize::from(told.size), message.len());
-    assert_eq!(usize::from(told.records), message.len().div_ceil(600));
-    assert_eq!(told.alpn, Some(Alpn::H2));
-    assert!(told.ech);
-    assert_eq!(told.key_share.unwrap().to_string(), "x25519mlkem768");
+    let reported = hello(&wire::records(&message, 600));
+    assert_eq!(reported.name.as_str(), "orders.example.com");
+    assert_eq!(usize::from(reported.size), message.len());
+    assert_eq!(usize::from(reported.records), message.len().div_ceil(600));
+    assert_eq!(reported.alpn, Some(Alpn::H2));
+    assert!(reported.ech);
+    assert_eq!(reported.key_share.unwrap().to_string(), "x25519mlkem768");
 
     let plain = hello(&Hello::default().with(0, wire::sni(ORDERS)).record());
     assert_eq!((plain.records, plain.alpn, plain.ech, plain.key_share), (1, None, false, None));
@@ -314,9 +314,9 @@ fn hello_tells_what_the_log_wants() {
 #[test]
 fn broken_facts_are_left_to_the_server() {
     for data in [&b""[..], b"\0", b"\xff\xff\x02h2", b"\0\x03\xffh2"] {
-        let told =
+        let reported =
             hello(&Hello::default().with(16, data.into()).with(51, data.into()).with(0, wire::sni(ORDERS)).record());
-        assert_eq!((told.alpn, told.key_share), (None, None), "{data:?}");
+        assert_eq!((reported.alpn, reported.key_share), (None, None), "{data:?}");
     }
 }
 

@@ -18,8 +18,9 @@ fn known(section: &str, text: &str) -> BTreeSet<String> {
     fs::write(&file, text).unwrap();
     let check =
         Command::new(env!("CARGO_BIN_EXE_latticegate")).arg("check").arg("--config").arg(&file).output().unwrap();
-    let told = String::from_utf8(check.stderr).unwrap();
-    let line = told.lines().find(|line| line.contains("the keys known here are ")).unwrap_or_else(|| panic!("{told}"));
+    let reported = String::from_utf8(check.stderr).unwrap();
+    let line =
+        reported.lines().find(|line| line.contains("the keys known here are ")).unwrap_or_else(|| panic!("{reported}"));
     let keys = line.rsplit("the keys known here are ").next().unwrap();
     keys.split(", ").map(|key| format!("{section}{}", key.trim())).collect()
 }
@@ -54,11 +55,11 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let (_, table) = readme.split_once("| Key | Default | Meaning |").unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let told: BTreeSet<String> = rows
+    let reported: BTreeSet<String> = rows
         .flat_map(|row| row.split('|').nth(1).unwrap().split(','))
         .map(|key| key.trim().trim_matches('`').to_owned())
         .collect();
-    assert_eq!(told, keys);
+    assert_eq!(reported, keys);
 }
 
 /// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that

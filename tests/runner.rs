@@ -83,21 +83,21 @@ fn the_whole_run_does_everything() {
     let (output, calls) = run(&[], "");
     let expected: Vec<&str> = QUICK.into_iter().chain(MORE.map(|(call, _)| call)).collect();
     assert_eq!(calls, expected);
-    let told = stdout(&output);
-    assert!(output.status.success() && !told.contains("quick"), "{told}");
+    let reported = stdout(&output);
+    assert!(output.status.success() && !reported.contains("quick"), "{reported}");
     // Each step counts as one, the tests as five.
-    assert!(told.ends_with("\n18 passed, 0 failed, 5 skipped\n"), "{told}");
+    assert!(reported.ends_with("\n18 passed, 0 failed, 5 skipped\n"), "{reported}");
 }
 
 #[test]
 fn the_quick_run_says_what_it_leaves_out() {
     let (output, calls) = run(&["quick"], "");
     assert_eq!(calls, QUICK);
-    let told = stdout(&output);
+    let reported = stdout(&output);
     for (_, name) in MORE {
-        assert!(told.contains(&format!("   {name}: not part of the quick run; tests/run runs it\n")), "{told}");
+        assert!(reported.contains(&format!("   {name}: not part of the quick run; tests/run runs it\n")), "{reported}");
     }
-    assert!(output.status.success() && told.ends_with("\n11 passed, 0 failed, 12 skipped\n"), "{told}");
+    assert!(output.status.success() && reported.ends_with("\n11 passed, 0 failed, 12 skipped\n"), "{reported}");
 }
 
 #[test]
@@ -105,10 +105,10 @@ fn a_step_that_fails_fails_the_run_and_ends_no_other() {
     for (arguments, passed, skipped) in [(&[][..], 17, 5), (&["quick"], 10, 12)] {
         let (output, calls) = run(arguments, "--all-features --doc");
         assert!(calls.iter().any(|call| call.contains(" doc ")), "{calls:?}");
-        let told = stdout(&output);
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("documentation tests") && told.contains("FAILED, see "), "{told}");
-        assert!(told.ends_with(&format!("\n{passed} passed, 1 failed, {skipped} skipped\n")), "{told}");
+        let reported = stdout(&output);
+        assert_eq!(output.status.code(), Some(1), "{reported}");
+        assert!(reported.contains("documentation tests") && reported.contains("FAILED, see "), "{reported}");
+        assert!(reported.ends_with(&format!("\n{passed} passed, 1 failed, {skipped} skipped\n")), "{reported}");
     }
 }
 

@@ -40,13 +40,13 @@ fn lints_warn_and_with_strict_they_refuse() {
 fn the_configuration_is_held_against_the_list() {
     let directory =
         directory("rules:\n  - { allow: 10.0.0.0/8, listener: tsl }\n  - { allow: 10.0.0.0/8, port: 8443 }\n");
-    let told = stderr(&latticegate(&directory, CHECK));
+    let reported = stderr(&latticegate(&directory, CHECK));
     for part in [
         "ipcontrol.yaml:2:5: rules[0]: is for listener \"tsl\", which does not exist; the configuration has tls, http",
         "ipcontrol.yaml:3:5: rules[1]: is for port 8443, which no listener has",
         "denies all of 192.168.0.0/16, which is in proxy_protocol.trusted",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(reported.contains(part), "{reported}");
     }
 }
 
@@ -75,9 +75,9 @@ fn explain_tells_every_rule_and_the_verdict() {
         let output = latticegate(&directory, &[EXPLAIN, arguments].concat());
         (output.status.code(), stdout(&output))
     };
-    let (code, told) = ask(&["--from", "203.0.113.9", "--to", "orders.example.com"]);
+    let (code, reported) = ask(&["--from", "203.0.113.9", "--to", "orders.example.com"]);
     assert_eq!(
-        told,
+        reported,
         "listener  tls (tls, clients connect to port 443)\n\
          client    203.0.113.9\n\
          admit     some name may be allowed: the hello is read\n\
@@ -87,11 +87,17 @@ fn explain_tells_every_rule_and_the_verdict() {
          verdict   allowed\n"
     );
     assert_eq!(code, Some(0));
-    let (code, told) = ask(&["--from", "203.0.113.9", "--to", "example.com"]);
-    assert!(told.contains("no: another name") && told.ends_with("verdict   refused: name_denied\n"), "{told}");
+    let (code, reported) = ask(&["--from", "203.0.113.9", "--to", "example.com"]);
+    assert!(
+        reported.contains("no: another name") && reported.ends_with("verdict   refused: name_denied\n"),
+        "{reported}"
+    );
     assert_eq!(code, Some(1));
-    let (code, told) = ask(&["--from", "::ffff:198.51.100.1", "--to", "orders.example.com", "--port", "80"]);
-    assert!(told.starts_with("listener  http") && told.ends_with("verdict   refused: client_denied\n"), "{told}");
+    let (code, reported) = ask(&["--from", "::ffff:198.51.100.1", "--to", "orders.example.com", "--port", "80"]);
+    assert!(
+        reported.starts_with("listener  http") && reported.ends_with("verdict   refused: client_denied\n"),
+        "{reported}"
+    );
     assert_eq!(code, Some(1));
     assert_eq!(ask(&["--from", "203.0.113.9"]).0, Some(2));
 }
@@ -144,8 +150,12 @@ fn explain_reads_what_a_client_sends() {
     ] {
         write(&directory, "hello.bin", &[&header, request.as_bytes()].concat());
         let output = latticegate(&directory, &[EXPLAIN, &["--port", "80", "--hello", "hello.bin"]].concat());
-        let told = stdout(&output);
-        assert!(told.contains("client    203.0.113.9\n") && told.ends_with(ending), "{told}{}", stderr(&output));
+        let reported = stdout(&output);
+        assert!(
+            reported.contains("client    203.0.113.9\n") && reported.ends_with(ending),
+            "{reported}{}",
+            stderr(&output)
+        );
     }
     // LOCAL: the load balancer is the client, whose address is not in the bytes.
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
@@ -193,9 +203,9 @@ fn import_takes_a_large_file_over_and_its_includes() {
     write(&directory, "ipcontrol.yaml", &output.stdout);
     let check = latticegate(&directory, CHECK);
     assert!(stdout(&check).contains("ipcontrol.yaml: ok: 5003 rules (5002 allow, 1 deny)\n"), "{}", stdout(&check));
-    let told = stdout(&latticegate(&directory, &[EXPLAIN, &["--from", "10.19.249.1", "--to", "a.test"]].concat()));
-    assert!(told.contains("allow: 10.19.249.0/24") && told.ends_with("verdict   allowed\n"), "{told}");
-    assert!(told.lines().count() < 40, "the story of 5000 rules is short: {told}");
+    let reported = stdout(&latticegate(&directory, &[EXPLAIN, &["--from", "10.19.249.1", "--to", "a.test"]].concat()));
+    assert!(reported.contains("allow: 10.19.249.0/24") && reported.ends_with("verdict   allowed\n"), "{reported}");
+    assert!(reported.lines().count() < 40, "the story of 5000 rules is short: {reported}");
 }
 
 #[test]
@@ -204,10 +214,13 @@ fn import_names_what_it_leaves_out() {
     write(&directory, "ipcontrol.conf", b"satisfy any;\nallow 10.0.0.0/8;\ninclude none.conf;\n");
     let output = latticegate(&directory, &["import", "ipcontrol.conf"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
-    assert!(told.contains("not imported: ipcontrol.conf:1: satisfy any: "), "{told}");
-    assert!(told.contains("not imported: ipcontrol.conf:3: include none.conf: none.conf does not exist"), "{told}");
-    assert!(told.contains("denies them, because something was not imported"), "{told}");
+    let reported = stderr(&output);
+    assert!(reported.contains("not imported: ipcontrol.conf:1: satisfy any: "), "{reported}");
+    assert!(
+        reported.contains("not imported: ipcontrol.conf:3: include none.conf: none.conf does not exist"),
+        "{reported}"
+    );
+    assert!(reported.contains("denies them, because something was not imported"), "{reported}");
     assert!(stdout(&output).contains("  # - allow: all\n"), "{}", stdout(&output));
 }
 
@@ -221,11 +234,11 @@ fn import_ends_a_cycle_at_its_first_turn() {
     // However the first file is called.
     for name in ["ipcontrol.conf", "./conf.d/../ipcontrol.conf"] {
         let output = latticegate(&directory, &["import", name]);
-        let told = stderr(&output);
-        assert_eq!((output.status.code(), told.matches("not imported: ").count()), (Some(1), 1), "{told}");
+        let reported = stderr(&output);
+        assert_eq!((output.status.code(), reported.matches("not imported: ").count()), (Some(1), 1), "{reported}");
         assert!(
-            told.contains("more.conf:2: include ../ipcontrol.conf: ") && told.contains("would include itself"),
-            "{told}"
+            reported.contains("more.conf:2: include ../ipcontrol.conf: ") && reported.contains("would include itself"),
+            "{reported}"
         );
         assert_eq!(stdout(&output).matches("- allow: 10.0.0.0/8\n").count(), 1, "{}", stdout(&output));
     }
@@ -243,8 +256,8 @@ fn explain_asked_wrongly_is_no_refusal() {
         (&["--to", "a.test", "--policy", "http://10.0.0.1/"], "leaves this machine in plain text"),
     ] {
         let output = latticegate(&directory, &[EXPLAIN, &["--from", "10.0.0.1"], arguments].concat());
-        let told = stderr(&output);
-        assert!(output.status.code() == Some(2) && told.contains(expected), "{arguments:?}: {told}");
+        let reported = stderr(&output);
+        assert!(output.status.code() == Some(2) && reported.contains(expected), "{arguments:?}: {reported}");
     }
 }
 
@@ -254,39 +267,48 @@ fn a_list_that_is_elsewhere_is_fetched_where_it_is_asked_about() {
     let url = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
     let asked =
         |arguments: &[&str]| cli::run(LATTICEGATE, directory.path(), arguments, &[("LATTICEGATE_POLICY", &url)]);
-    let told = asked(&[EXPLAIN, &["--from", "192.168.7.7", "--to", "a.test"]].concat());
+    let reported = asked(&[EXPLAIN, &["--from", "192.168.7.7", "--to", "a.test"]].concat());
     assert!(
-        stdout(&told).contains("ipcontrol.yaml:2  allow: 192.168.0.0/16  matches\n"),
+        stdout(&reported).contains("ipcontrol.yaml:2  allow: 192.168.0.0/16  matches\n"),
         "{}{}",
-        stdout(&told),
-        stderr(&told)
+        stdout(&reported),
+        stderr(&reported)
     );
-    assert_eq!(told.status.code(), Some(0));
+    assert_eq!(reported.status.code(), Some(0));
     // What is published against what is about to be.
-    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(stdout(&told).ends_with("\n  + 192.0.2.0/24\n"), "{}{}", stdout(&told), stderr(&told));
+    let reported = asked(&["diff", &url, "ipcontrol.yaml"]);
+    assert!(stdout(&reported).ends_with("\n  + 192.0.2.0/24\n"), "{}{}", stdout(&reported), stderr(&reported));
     // `check` may run where nothing can be fetched: it says what to do.
-    let told = asked(CHECK);
+    let reported = asked(CHECK);
     let expected = format!(
         "{url}: not checked, because it is not fetched; check the file before you publish it with --policy FILE, or what \
          is published with --policy {url}\n"
     );
-    assert!(told.status.success() && stdout(&told).ends_with(&expected), "{}{}", stdout(&told), stderr(&told));
-    let told = asked(&[CHECK, &["--policy", "ipcontrol.yaml"]].concat());
-    assert!(stdout(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&told));
-    let told = asked(&[CHECK, &["--policy", &url]].concat());
-    assert!(stdout(&told).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&told));
+    assert!(
+        reported.status.success() && stdout(&reported).ends_with(&expected),
+        "{}{}",
+        stdout(&reported),
+        stderr(&reported)
+    );
+    let reported = asked(&[CHECK, &["--policy", "ipcontrol.yaml"]].concat());
+    assert!(stdout(&reported).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&reported));
+    let reported = asked(&[CHECK, &["--policy", &url]].concat());
+    assert!(stdout(&reported).ends_with("ipcontrol.yaml: ok: 1 rules (1 allow, 0 deny)\n"), "{}", stdout(&reported));
     // Half of it.
     let url = http::serve("HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\nrules:\n  - allow: 192.168.0");
-    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
+    let reported = asked(&["diff", &url, "ipcontrol.yaml"]);
     assert!(
-        told.status.code() == Some(2) && stderr(&told).contains("the response cannot be read"),
+        reported.status.code() == Some(2) && stderr(&reported).contains("the response cannot be read"),
         "{}",
-        stderr(&told)
+        stderr(&reported)
     );
     let url = http::serve("HTTP/1.0 200 OK\r\n\r\nrules:\n  - allow: 192.168.0.0/16\n");
-    let told = asked(&["diff", &url, "ipcontrol.yaml"]);
-    assert!(told.status.code() == Some(2) && stderr(&told).contains("does not state its length"), "{}", stderr(&told));
+    let reported = asked(&["diff", &url, "ipcontrol.yaml"]);
+    assert!(
+        reported.status.code() == Some(2) && stderr(&reported).contains("does not state its length"),
+        "{}",
+        stderr(&reported)
+    );
 }
 
 #[test]
@@ -299,9 +321,12 @@ fn check_looks_at_every_list_that_the_configuration_names() {
         ("LATTICEGATE_SHADOW", "shadow.yaml"),
     ];
     let output = cli::run(LATTICEGATE, directory.path(), CHECK, &environment);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("error: none.yaml: does not exist") && told.contains("error: shadow.yaml:2:5: "), "{told}");
+    let reported = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{reported}");
+    assert!(
+        reported.contains("error: none.yaml: does not exist") && reported.contains("error: shadow.yaml:2:5: "),
+        "{reported}"
+    );
 }
 
 #[cfg(not(feature = "s3"))]
@@ -310,6 +335,9 @@ fn check_says_that_this_program_has_no_s3() {
     let directory = directory("rules:\n  - allow: 192.168.0.0/16\n");
     let environment = [("LATTICEGATE_POLICY", "s3://lists/edge.yaml")];
     let output = cli::run(LATTICEGATE, directory.path(), CHECK, &environment);
-    let told = stderr(&output);
-    assert!(output.status.code() == Some(1) && told.contains("s3://lists/edge.yaml: this build has no S3"), "{told}");
+    let reported = stderr(&output);
+    assert!(
+        output.status.code() == Some(1) && reported.contains("s3://lists/edge.yaml: this build has no S3"),
+        "{reported}"
+    );
 }

@@ -60,8 +60,8 @@ fn jump_by(jump: i64) {
     // It took moments, whatever the clock says; but the date is the new one.
     assert!(record["total_ms"].as_f64().unwrap() < start.elapsed().as_millis() as f64 + 1.0, "{record}");
     let today = jiff::Timestamp::now();
-    let told: jiff::Timestamp = word(&record, "time").parse().unwrap();
-    let moved = told.as_second() - today.as_second();
+    let reported: jiff::Timestamp = word(&record, "time").parse().unwrap();
+    let moved = reported.as_second() - today.as_second();
     assert!((moved - jump).abs() < 60, "{moved} s");
     // The deadline of the handshake comes when it would have.
     late.hear_all();

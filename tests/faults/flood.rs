@@ -62,7 +62,7 @@ pub fn start(limits: &'static str) -> Gate {
 }
 
 #[test]
-fn thousands_of_slow_hellos_keep_nobody_out() {
+fn thousands_of_slow_hellos_keep_no_client_out() {
     let gate = start("half_open_per_client: 20000, half_open: 11000, connections: 12000");
     let (tls, before) = (gate.address("tls"), gate.resident());
     let slow = HalfOpenRegistry::of(CROWD, tls, &[&tcp4(&[])[..], &hello()[..50]].concat());
@@ -78,7 +78,7 @@ fn thousands_of_slow_hellos_keep_nobody_out() {
 }
 
 #[test]
-fn thousands_of_silent_connections_keep_nobody_out() {
+fn thousands_of_silent_connections_keep_no_client_out() {
     let gate = start("connections: 12000");
     let tls = gate.address("tls");
     let before = gate.open_files();

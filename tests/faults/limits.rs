@@ -47,9 +47,9 @@ fn after_a_second_at_the_limit_connections_are_closed_until_there_is_room() {
     drop((first, upstream));
     lab.quiet();
     drop(lab.pair());
-    let told = lab.end();
-    assert_eq!(told.counted[&("refused".into(), "overloaded".into())], 2);
-    let refused = told.records.iter().filter(|record| word(record, "reason") == "overloaded");
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("refused".into(), "overloaded".into())], 2);
+    let refused = reported.records.iter().filter(|record| word(record, "reason") == "overloaded");
     assert!(refused.clone().all(|record| word(record, "detail") == "limits.connections"));
 }
 
@@ -72,7 +72,7 @@ fn the_patience_at_the_limit_begins_when_accepting_pauses() {
 }
 
 #[test]
-fn nobody_waits_behind_a_queue_that_hardly_moves() {
+fn no_client_waits_behind_a_queue_that_hardly_moves() {
     let lab = Lab::with(Setup { limits: "connections: 1", workers: 1, ..Setup::default() });
     let first = lab.pair();
     let mut queue: Vec<Peer> = (0..4).map(|_| lab.client()).collect();
@@ -100,7 +100,7 @@ fn of_too_many_half_open_connections_the_longest_waiting_goes() {
         });
     }
     waiting.push(begin(&lab));
-    // TLS clients are told, even half-way through a hello.
+    // TLS clients are reported, even half-way through a hello.
     assert_eq!(waiting.remove(0).hear_all().1, End::Fin);
     for client in &mut waiting {
         client.hears_nothing();
@@ -109,8 +109,8 @@ fn of_too_many_half_open_connections_the_longest_waiting_goes() {
     }
     drop(waiting);
     lab.upstream.close_all();
-    let told = lab.end();
-    assert_eq!(told.counted[&("refused".into(), "overloaded".into())], 1);
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("refused".into(), "overloaded".into())], 1);
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn invented_names_do_not_keep_a_name_in_use_from_being_renewed() {
     }
     assert!(refused >= 40, "{refused} of 80");
     // Nothing of what was in use failed.
-    let told = lab.end();
-    let orders = told.records.iter().filter(|record| word(record, "name") == "orders.example.com");
+    let reported = lab.end();
+    let orders = reported.records.iter().filter(|record| word(record, "name") == "orders.example.com");
     assert!(orders.clone().all(|record| word(record, "outcome") == "relayed"));
 }
 

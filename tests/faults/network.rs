@@ -68,8 +68,8 @@ fn loss_delays_and_harms_nothing() {
             exchange(lab.pair(), 256 * 1024);
         }
         run("iptables -F");
-        let told = lab.end();
-        assert_eq!(told.counted[&("relayed".into(), "done".into())], 3);
+        let reported = lab.end();
+        assert_eq!(reported.counted[&("relayed".into(), "done".into())], 3);
     });
 }
 
@@ -99,9 +99,9 @@ fn behind_a_hole_for_large_packets_a_connection_ends_at_the_idle_limit() {
         upstream.say(pattern(20_000));
         assert_eq!(client.hear_all().0, b"");
         drop((client, upstream));
-        let told = lab.end();
-        told.assert_only("relayed", "idle");
-        assert_eq!(told.record()["bytes_down"], 5);
+        let reported = lab.end();
+        reported.assert_only("relayed", "idle");
+        assert_eq!(reported.record()["bytes_down"], 5);
     });
 }
 
@@ -159,8 +159,8 @@ fn delay_disorder_and_duplicates_harm_nothing() {
                 exchange((client, behind), 256 * 1024);
             }
         });
-        let told = lab.end();
-        assert_eq!(told.counted[&("relayed".into(), "done".into())], 3);
+        let reported = lab.end();
+        assert_eq!(reported.counted[&("relayed".into(), "done".into())], 3);
     });
 }
 

@@ -181,10 +181,10 @@ fn a_list_that_comes_between_two_requests_denies_the_second() {
     assert!(answer.starts_with(b"HTTP/1.1 403 Forbidden\r\n"), "{}", answer.escape_ascii());
     assert_eq!((end, upstream.hear_all().0), (End::Fin, vec![]));
     drop((client, upstream));
-    let told = lab.end();
-    told.assert_only("refused", "name_denied");
+    let reported = lab.end();
+    reported.assert_only("refused", "name_denied");
     // Not the rule that let the connection in.
-    assert!(word(told.record(), "rule").contains("orders are closed"), "{:#?}", told.records);
+    assert!(word(reported.record(), "rule").contains("orders are closed"), "{:#?}", reported.records);
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn nothing_behind_a_smuggled_cut_reaches_the_upstream() {
             client.hear_all();
         }
     }
-    let told = lab.end();
-    assert_eq!(told.records.len(), rows.len());
-    for record in &told.records {
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), rows.len());
+    for record in &reported.records {
         let row = reasons.remove(&word(record, "peer")).unwrap();
         assert_eq!(word(record, "reason"), row.reason, "{}", row.name);
         assert_eq!(record["bytes_up"], row.forwarded.len(), "{}", row.name);
@@ -260,9 +260,9 @@ fn a_chunked_upload_of_100_mb_goes_through_the_pipe_intact() {
     client.say(OTHER);
     assert!(client.hear_all().0.starts_with(b"HTTP/1.1 421 "));
     drop((client, upstream));
-    let told = lab.end();
-    told.assert_only("refused", "host_changed");
-    assert_eq!(told.record()["bytes_up"], head.len() + 2 * (CHUNK + expected.len() + 2) + 5);
+    let reported = lab.end();
+    reported.assert_only("refused", "host_changed");
+    assert_eq!(reported.record()["bytes_up"], head.len() + 2 * (CHUNK + expected.len() + 2) + 5);
 }
 
 const UPGRADE: &[u8] =
@@ -321,7 +321,7 @@ fn an_upstream_that_never_answers_is_left_at_the_idle_limit() {
     let (mut client, mut upstream) = begin(&lab, GET);
     assert_eq!(client.hear_all().0, b"");
     assert_eq!(upstream.hear_all().0, b"");
-    let told = lab.end();
-    told.assert_only("relayed", "idle");
-    assert!(told.record()["total_ms"].as_f64().unwrap() >= Duration::from_millis(400).as_millis() as f64);
+    let reported = lab.end();
+    reported.assert_only("relayed", "idle");
+    assert!(reported.record()["total_ms"].as_f64().unwrap() >= Duration::from_millis(400).as_millis() as f64);
 }

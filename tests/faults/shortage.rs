@@ -26,19 +26,19 @@ fn a_full_fd_table_does_not_spin_and_recovers() {
         gate.open_files() >= FILES as usize - 1 && gate.said().contains("accept fails")
     });
     let (cpu, start) = (gate.cpu(), Instant::now());
-    // It has been full for no second yet, or for longer: these are told in a second at the latest, all the same.
-    let mut told = 0;
-    while told < 20 {
+    // It has been full for no second yet, or for longer: these are reported in a second at the latest, all the same.
+    let mut reported = 0;
+    while reported < 20 {
         let mut turned_away = gate.client();
         turned_away.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         if turned_away.stream.peek(&mut [0]).is_err() {
             // While a worker's spare file is free, another worker may let somebody in with it.
             clients.push(turned_away);
-            assert!(start.elapsed() < Duration::from_secs(40), "{told} told");
+            assert!(start.elapsed() < Duration::from_secs(40), "{reported} told");
             continue;
         }
         assert_eq!(turned_away.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
-        told += 1;
+        reported += 1;
     }
     std::thread::sleep(Duration::from_secs(2));
     let (ticks, wall) = (gate.cpu() - cpu, start.elapsed().as_millis() / 10);

@@ -109,7 +109,7 @@ fn a_reader_that_stands_still_stops_neither_names_nor_health_nor_signals() {
 }
 
 #[test]
-fn a_reader_that_comes_back_is_told_how_many_lines_it_missed() {
+fn a_reader_that_comes_back_learns_how_many_lines_it_missed() {
     let mut process = OnePipe::start(false, &[]);
     process.fill();
     let mut line = String::new();

@@ -98,11 +98,11 @@ fn haproxys_checks_find_every_port_up_and_are_refused_where_the_list_says_so() {
     let proxy = lab.proxy(&Config::shipped().rules(rules));
     for (server, up) in [("request", false), ("handshake", false), ("health", true), ("connect", true)] {
         let mut state = Default::default();
-        let told = eventually(|| {
+        let reported = eventually(|| {
             state = checker.state(server);
             state.0.starts_with(if up { "UP" } else { "DOWN" }) && state.1 != "L4CON"
         });
-        assert!(told, "{server}: {state:?}");
+        assert!(reported, "{server}: {state:?}");
     }
     assert_denied(&proxy);
 }

@@ -61,16 +61,16 @@ const ROWS: &[Row] = &[
     row(Tool::Curl, "IPv6-only upstream on 443", "200", |on| on.ipv6_upstream("https")),
     row(Tool::Curl, "IPv6-only upstream on 80", "200", |on| on.ipv6_upstream("http")),
     row(Tool::Curl, "client off the list on 443", "alert access denied", |on| {
-        on.told(Who::Outsider, "https://orders.example.com/", "alert access denied", "client_denied")
+        on.reported(Who::Outsider, "https://orders.example.com/", "alert access denied", "client_denied")
     }),
     row(Tool::Curl, "client off the list on 80", "403 with the id", |on| {
-        on.told(Who::Outsider, "http://orders.example.com/", "403", "client_denied")
+        on.reported(Who::Outsider, "http://orders.example.com/", "403", "client_denied")
     }),
     row(Tool::Curl, "unknown name on 443", "alert unrecognized name", |on| {
-        on.told(Who::Client, "https://nowhere.example.com/", "unrecognized name", "name_unknown")
+        on.reported(Who::Client, "https://nowhere.example.com/", "unrecognized name", "name_unknown")
     }),
     row(Tool::Curl, "unknown name on 80", "404 with the id", |on| {
-        on.told(Who::Client, "http://nowhere.example.com/", "404", "name_unknown")
+        on.reported(Who::Client, "http://nowhere.example.com/", "404", "name_unknown")
     }),
     row(Tool::Curl, "the load balancer's own name", "refused, log shows --connect-to", rows::bare_name),
     row(Tool::Curl, "--connect-to the load balancer's name", "200", rows::connect_to),

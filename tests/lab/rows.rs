@@ -126,8 +126,8 @@ impl Route<'_> {
         Ok(())
     }
 
-    /// A refused curl: `told` is what its user sees, and on port 80 the connection's id too.
-    pub(crate) fn told(&self, who: Who, url: &str, told: &str, reason: &str) -> Result<()> {
+    /// A refused curl: `reported` is what its user sees, and on port 80 the connection's id too.
+    pub(crate) fn reported(&self, who: Who, url: &str, reported: &str, reason: &str) -> Result<()> {
         let client = match who {
             Who::Client => self.lab.client(),
             Who::Outsider => self.lab.outsider(),
@@ -136,7 +136,7 @@ impl Route<'_> {
         let plain = url.starts_with("http:");
         ensure!(out.ok() == plain, "{out:?}");
         let seen = if plain { &out.stdout } else { &out.stderr };
-        ensure!(seen.contains(told), "{out:?}");
+        ensure!(seen.contains(reported), "{out:?}");
         for record in self.take(1)? {
             ensure!(record["outcome"] == "refused" && record["reason"] == reason, "{record}");
             let id = record["id"].as_str().context("no id")?;
@@ -207,35 +207,38 @@ impl Route<'_> {
         self.relayed(1)
     }
 
-    pub(crate) fn wget_denied(&self, scheme: &str, told: &str) -> Result<()> {
+    pub(crate) fn wget_denied(&self, scheme: &str, reported: &str) -> Result<()> {
         let url = format!("{scheme}://orders.example.com/any");
-        self.denied(&self.lab.outsider().wget([&url]), told)
+        self.denied(&self.lab.outsider().wget([&url]), reported)
     }
 
-    pub(crate) fn python_denied(&self, scheme: &str, told: &str) -> Result<()> {
+    pub(crate) fn python_denied(&self, scheme: &str, reported: &str) -> Result<()> {
         let (script, url) = (file("clients/request.py"), format!("{scheme}://orders.example.com/any"));
-        self.denied(&self.lab.outsider().program(python(), [script.as_os_str(), url.as_ref(), "ca.pem".as_ref()]), told)
+        self.denied(
+            &self.lab.outsider().program(python(), [script.as_os_str(), url.as_ref(), "ca.pem".as_ref()]),
+            reported,
+        )
     }
 
-    pub(crate) fn node_denied(&self, scheme: &str, told: &str) -> Result<()> {
+    pub(crate) fn node_denied(&self, scheme: &str, reported: &str) -> Result<()> {
         let (script, url) = (file("clients/request.mjs"), format!("{scheme}://orders.example.com/any"));
         let args = [script.as_os_str(), url.as_ref(), "ca.pem".as_ref(), "1".as_ref()];
-        self.denied(&self.lab.outsider().program("node", args), told)
+        self.denied(&self.lab.outsider().program("node", args), reported)
     }
 
-    pub(crate) fn java_denied(&self, scheme: &str, told: &str) -> Result<()> {
+    pub(crate) fn java_denied(&self, scheme: &str, reported: &str) -> Result<()> {
         let (script, url) = (file("clients/Request.java"), format!("{scheme}://orders.example.com/any"));
         let args = [script.as_os_str(), url.as_ref(), "ca.pem".as_ref(), "HTTP_1_1".as_ref()];
-        self.denied(&self.lab.outsider().program("java", args), told)
+        self.denied(&self.lab.outsider().program("java", args), reported)
     }
 
-    /// A client off the list is told so in the words of its own library; with the whole answer also the record's id.
-    fn denied(&self, out: &Output, told: &str) -> Result<()> {
-        ensure!(!out.ok() && out.stderr.contains(told), "{told:?} is not in {out:?}");
+    /// A client off the list is reported so in the words of its own library; with the whole answer also the record's id.
+    fn denied(&self, out: &Output, reported: &str) -> Result<()> {
+        ensure!(!out.ok() && out.stderr.contains(reported), "{reported:?} is not in {out:?}");
         for record in self.take(1)? {
             ensure!(record["outcome"] == "refused" && record["reason"] == "client_denied", "{record}");
             let id = record["id"].as_str().context("no id")?;
-            ensure!(!told.contains("latticegate") || out.stderr.contains(id), "{id} is not in {out:?}");
+            ensure!(!reported.contains("latticegate") || out.stderr.contains(id), "{id} is not in {out:?}");
         }
         Ok(())
     }

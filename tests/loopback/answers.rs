@@ -1,4 +1,4 @@
-//! What a refused client is told, to the byte, and how it is closed: FIN after the answer, also while it sends on.
+//! What a refused client is reported, to the byte, and how it is closed: FIN after the answer, also while it sends on.
 
 use support::dns::{Reply, SERVFAIL};
 use support::lab::{Lab, Port, Setup, word};
@@ -44,7 +44,7 @@ fn tls_clients_get_the_fitting_alert() {
 }
 
 #[test]
-fn http_2_without_tls_is_told_in_its_own_frames() {
+fn http_2_without_tls_is_answered_in_its_own_frames() {
     let lab = Lab::start();
     let (answer, end) = ask(&lab, Port::Http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(end, End::Fin);
@@ -102,8 +102,8 @@ fn http_clients_read_a_sentence_and_the_connections_id() {
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(body.contains(sentence), "{body}");
-        let told = format!("(reason: {reason}, connection: {})\n", word(&record, "id"));
-        assert!(body.starts_with("latticegate: ") && body.ends_with(&told), "{body}");
+        let reported = format!("(reason: {reason}, connection: {})\n", word(&record, "id"));
+        assert!(body.starts_with("latticegate: ") && body.ends_with(&reported), "{body}");
         let allow = match reason {
             "connect_method" => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
             _ => "",
@@ -163,7 +163,7 @@ fn a_client_that_speaks_the_other_protocol_is_answered_in_its_own() {
 }
 
 #[test]
-fn whoever_is_on_the_list_is_answered_at_once() {
+fn a_client_on_the_list_is_answered_at_once() {
     let setup = || Setup { rules: "- deny: all", ..Setup::default() };
     let lab = Lab::with(setup());
     let mut tls = lab.connect(Port::Tls);
@@ -190,8 +190,8 @@ fn silent_says_nothing_to_those_the_list_refuses() {
     // Everyone else still learns why.
     assert_eq!(ask(&lab, Port::Tls, b"SSH-2.0-x\r\n").0, alert(10));
     drop(denied);
-    let told = lab.end();
-    let mut reasons: Vec<String> = told.records.iter().map(|record| word(record, "reason")).collect();
+    let reported = lab.end();
+    let mut reasons: Vec<String> = reported.records.iter().map(|record| word(record, "reason")).collect();
     reasons.sort();
     assert_eq!(reasons, ["client_denied", "name_denied", "name_denied", "not_tls"]);
 }
@@ -235,7 +235,7 @@ fn a_client_that_never_stops_is_left_after_a_while() {
 
 /// The commonest mistake in setting it up: the load balancer sends no header, or somebody comes past it.
 #[test]
-fn a_client_without_a_proxy_header_is_told_in_its_own_protocol() {
+fn a_client_without_a_proxy_header_is_answered_in_its_own_protocol() {
     let lab = Lab::start();
     let tell = |port, bytes: &[u8]| lab.connect(port).say(bytes).hear_all();
     for port in [Port::Tls, Port::Http] {
@@ -259,18 +259,18 @@ fn a_client_without_a_proxy_header_is_told_in_its_own_protocol() {
     assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n"), "{}", answer.escape_ascii());
     assert_eq!(end, End::Fin);
     lab.upstream.assert_untouched();
-    let told = lab.end();
-    assert_eq!(told.counted[&("refused".into(), "proxy_missing".into())], 6);
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("refused".into(), "proxy_missing".into())], 6);
 }
 
 #[test]
-fn whoever_is_not_trusted_is_closed_without_a_word_and_without_a_reset() {
+fn an_untrusted_peer_is_closed_without_a_word_and_without_a_reset() {
     let lab = Lab::with(Setup { trusted: "[198.51.100.0/24]", ..Setup::default() });
     for bytes in [request("orders.example.com"), [tcp4(&[]), hello()].concat(), vec![b'x'; 20_000]] {
         assert_eq!(lab.connect(Port::Http).say(bytes).hear_all(), (vec![], End::Fin));
     }
-    let told = lab.end();
-    assert_eq!(told.counted[&("refused".into(), "untrusted_peer".into())], 3);
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("refused".into(), "untrusted_peer".into())], 3);
 }
 
 #[test]

@@ -86,16 +86,16 @@ fn an_address_that_failed_is_tried_last_for_a_while() {
 }
 
 #[test]
-fn every_address_dead_is_told_within_the_deadline() {
+fn every_address_dead_is_reported_within_the_deadline() {
     let lab = Lab::with(Setup { timeouts: "connect: 700ms", ..Setup::default() });
     let port = lab.upstream.address.port();
     let holes = [lab.ip(11), lab.ip(12), lab.ip(13)];
     let _holes = holes.map(|ip| BlackHole::start(SocketAddr::new(ip, port)));
     lab.dns.set("orders.example.com", addresses(&holes));
     assert_eq!(lab.client().hear_all().0, [21, 3, 3, 0, 2, 2, 80]);
-    let told = lab.end();
-    told.assert_only("failed", "connect_timeout");
-    let total = told.record()["total_ms"].as_f64().unwrap();
+    let reported = lab.end();
+    reported.assert_only("failed", "connect_timeout");
+    let total = reported.record()["total_ms"].as_f64().unwrap();
     assert!((690.0..2000.0).contains(&total), "{total} ms");
 }
 
@@ -105,9 +105,9 @@ fn a_forbidden_address_among_good_ones_is_passed_over() {
     lab.dns.set("orders.example.com", addresses(&[FORBIDDEN, lab.upstream.address.ip()]));
     pass(&lab, &lab.upstream);
     let good = lab.upstream.address.to_string();
-    let told = lab.end();
-    told.assert_only("relayed", "done");
-    assert_eq!(word(told.record(), "upstream"), good);
+    let reported = lab.end();
+    reported.assert_only("relayed", "done");
+    assert_eq!(word(reported.record(), "upstream"), good);
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn a_name_may_be_resolved_by_another() {
     lab.upstream.accept();
     drop(client);
     assert_eq!(lab.dns.asked("shop.example.com", A), 0);
-    let told = lab.end();
-    assert_eq!(word(told.record(), "name"), "shop.example.com");
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "name"), "shop.example.com");
 }
 
 #[test]
@@ -201,9 +201,9 @@ fn a_slow_resolver_is_waited_for() {
         let late = Reply::Late(Duration::from_millis(slow.into()), Box::new(addresses(&[lab.upstream.address.ip()])));
         lab.dns.set("orders.example.com", late);
         pass(&lab, &lab.upstream);
-        let told = lab.end();
-        told.assert_only("relayed", "done");
-        let took = told.record()["dns_ms"].as_f64().unwrap();
+        let reported = lab.end();
+        reported.assert_only("relayed", "done");
+        let took = reported.record()["dns_ms"].as_f64().unwrap();
         assert!(took >= f64::from(slow), "{took}");
     }
 }

@@ -54,7 +54,7 @@ fn a_session_ends_whole_and_the_process_with_success() {
 }
 
 #[test]
-fn whoever_waits_in_the_queue_is_served() {
+fn a_client_in_the_queue_is_served() {
     // Silent, so that the kernel holds them back (TCP_DEFER_ACCEPT); closing the listener would reset them. It lets
     // them in when it next repeats its SYN-ACK, a second after the first: `delay` has to leave time for that.
     let process = start("delay: 2500ms, timeout: 15s");
@@ -125,7 +125,7 @@ fn what_outlives_the_timeout_is_cut_with_its_record() {
     let start = Instant::now();
     process.signal(Signal::SIGTERM);
     client.hear_all();
-    // Whoever had not got that far is told.
+    // Whoever had not got that far is reported.
     assert_eq!(greeting.hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     let (answer, end) = asking.hear_all();
     let answer = String::from_utf8(answer).unwrap();
@@ -136,9 +136,9 @@ fn what_outlives_the_timeout_is_cut_with_its_record() {
     let (status, mut records) = process.wait();
     assert_eq!(status.code(), Some(0));
     records.sort_by_key(|record| word(record, "reason"));
-    let told: Vec<_> = records.iter().map(|r| (word(r, "outcome"), word(r, "reason"))).collect();
+    let reported: Vec<_> = records.iter().map(|r| (word(r, "outcome"), word(r, "reason"))).collect();
     let expected = [("relayed", "drained"), ("unfinished", "stopped"), ("unfinished", "stopped")];
-    assert_eq!(told, expected.map(|(outcome, reason)| (outcome.to_owned(), reason.to_owned())));
+    assert_eq!(reported, expected.map(|(outcome, reason)| (outcome.to_owned(), reason.to_owned())));
     assert_eq!(records[0]["bytes_down"], 14);
     assert_eq!(records[0]["bytes_up"], hello().len());
 }

@@ -67,8 +67,8 @@ fn a_proxy_header_may_be_as_long_as_its_length_can_say() {
         }
         assert_eq!(get_after(lab.health, header, "/healthz"), (200, "alive\n".into()), "header {n}");
     }
-    let told = lab.end();
-    let mut clients: Vec<String> = told.records.iter().map(|record| word(record, "client")).collect();
+    let reported = lab.end();
+    let mut clients: Vec<String> = reported.records.iter().map(|record| word(record, "client")).collect();
     clients.sort();
     assert_eq!(clients[2..], ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::1"]);
     assert!(clients[..2].iter().all(|client| client.starts_with("127.")), "{clients:?}");
@@ -92,9 +92,9 @@ fn what_follows_a_local_header_is_the_balancers_own_and_is_served() {
             lab.quiet();
         }
     }
-    let told = lab.end();
-    assert_eq!(told.records.len(), 4);
-    for record in &told.records {
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 4);
+    for record in &reported.records {
         assert_eq!((word(record, "outcome").as_str(), word(record, "reason").as_str()), ("relayed", "done"));
         let (ip, port) = (word(record, "client"), &record["client_port"]);
         assert_eq!(format!("{ip}:{port}"), word(record, "peer"));
@@ -114,10 +114,10 @@ fn the_list_is_asked_about_the_balancer_that_speaks_for_itself() {
     check.say(nlb_health_check()).finish();
     assert_eq!(check.hear_all(), (vec![], End::Fin));
     lab.quiet();
-    let told = lab.end();
-    assert_eq!(told.records.len(), 1);
-    assert_eq!(word(told.record_of("client_denied"), "rule"), "ipcontrol.yaml:3");
-    assert_eq!(told.counted[&("probe".into(), "local".into())], 1);
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 1);
+    assert_eq!(word(reported.record_of("client_denied"), "rule"), "ipcontrol.yaml:3");
+    assert_eq!(reported.counted[&("probe".into(), "local".into())], 1);
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn a_local_header_and_nothing_more_is_a_probe_until_the_deadline() {
     assert_eq!(silent.hear_all(), (vec![], End::Fin));
     begun.hear_all();
     drop((silent, begun));
-    let told = lab.end();
-    assert_eq!(told.counted[&("probe".into(), "local".into())], 1);
-    assert_eq!(told.counted[&("refused".into(), "handshake_timeout".into())], 1);
-    assert_eq!(word(told.record(), "reason"), "handshake_timeout");
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("probe".into(), "local".into())], 1);
+    assert_eq!(reported.counted[&("refused".into(), "handshake_timeout".into())], 1);
+    assert_eq!(word(reported.record(), "reason"), "handshake_timeout");
 }
 
 /// The pace is that of the client's own bytes. With this one, 4 s from accept on would be far too slow.
@@ -194,8 +194,8 @@ fn later_heads_that_do_not_end_share_the_bound_on_bytes() {
         }
     }
     assert!(served >= 20, "{served}");
-    let told = lab.end();
-    let refused: Vec<_> = told.records.iter().filter(|record| word(record, "reason") == "overloaded").collect();
+    let reported = lab.end();
+    let refused: Vec<_> = reported.records.iter().filter(|record| word(record, "reason") == "overloaded").collect();
     assert!(refused.len() >= 16 && refused.len() + served == CLIENTS, "{} and {served}", refused.len());
     assert!(refused.iter().all(|record| word(record, "detail") == "limits.half_open_bytes"));
 }

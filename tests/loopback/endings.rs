@@ -232,8 +232,8 @@ fn slow_reader(port: Port, client_resets: bool) {
         assert_eq!((got.len(), end), (SIZE, End::Reset), "{port:?}, client resets: {client_resets}");
         assert!(got == text);
     });
-    let told = lab.end();
-    told.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
+    let reported = lab.end();
+    reported.assert_only("relayed", if client_resets { "client_reset" } else { "upstream_reset" });
 }
 
 /// Bytes that the gate's kernel has not taken over yet, as /proc/net/tcp has it.
@@ -349,9 +349,9 @@ fn a_client_that_resets_after_its_fin_is_gone() {
         // Long before `timeouts.idle`, and not by a FIN, which would say that all was taken.
         support::until("the service hears of it", || upstream.stream.take_error().unwrap().is_some());
     }
-    let told = lab.end();
-    assert_eq!(told.records.len(), 2);
-    assert!(told.records.iter().all(|record| word(record, "reason") == "client_reset"), "{:#?}", told.records);
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 2);
+    assert!(reported.records.iter().all(|record| word(record, "reason") == "client_reset"), "{:#?}", reported.records);
 }
 
 /// curl closes before it has read the service's last TLS record: that is no fault.
@@ -390,8 +390,8 @@ fn a_client_that_resets_while_its_upload_is_stuck_is_noticed() {
     let (got, end) = upstream.hear_all();
     assert_eq!(end, End::Reset);
     assert!(got.len() >= taken - lost, "{} of {taken}, {lost} of them lost with the client", got.len());
-    let told = lab.end();
-    told.assert_only("relayed", "client_reset");
+    let reported = lab.end();
+    reported.assert_only("relayed", "client_reset");
 }
 
 #[test]
@@ -428,8 +428,12 @@ fn a_reset_that_meets_what_the_client_sends_stays_a_reset() {
             }
         }
     }
-    let told = lab.end();
-    assert!(told.records.iter().all(|record| word(record, "reason") == "upstream_reset"), "{:#?}", told.records);
+    let reported = lab.end();
+    assert!(
+        reported.records.iter().all(|record| word(record, "reason") == "upstream_reset"),
+        "{:#?}",
+        reported.records
+    );
 }
 
 /// Reads in small pieces with pauses, until the other side ends.
@@ -473,9 +477,9 @@ fn a_slow_reader_whose_upload_is_stuck_gets_all_and_then_the_reset() {
         assert_eq!((got.len(), end), (SIZE, End::Reset));
         assert!(got == sent);
     });
-    let told = lab.end();
-    told.assert_only("relayed", "upstream_reset");
-    assert_eq!(told.record()["bytes_down"], SIZE);
+    let reported = lab.end();
+    reported.assert_only("relayed", "upstream_reset");
+    assert_eq!(reported.record()["bytes_down"], SIZE);
 }
 
 /// Closed with bytes of the client unread, the connection would be reset, and the answer in the kernel's buffers with it.

@@ -75,7 +75,7 @@ fn slow_clients_on_the_health_port_hold_up_no_check_for_long() {
     assert_eq!(get_patiently(lab.health), 200);
     for client in &mut slow {
         client.stream.set_read_timeout(Some(2 * support::PATIENCE)).unwrap();
-        // A request that did not come in time is told so, or not.
+        // A request that did not come in time is reported so, or not.
         client.hear_all();
     }
     assert_eq!(get(lab.health, "/readyz").0, 200);
@@ -140,7 +140,7 @@ fn the_traffic_ports_answer_the_balancers_own_check_with_a_close() {
         }
     }
     support::until("all are counted", || lab.counted().values().sum::<u64>() == 80);
-    let told = lab.end();
-    assert_eq!(told.records.len(), 0);
-    assert_eq!(told.counted.values().collect::<Vec<_>>(), [&40, &40]);
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 0);
+    assert_eq!(reported.counted.values().collect::<Vec<_>>(), [&40, &40]);
 }

@@ -70,9 +70,9 @@ fn whatever_is_cut_short_ends_at_the_deadline() {
         }
     }
     lab.upstream.assert_untouched();
-    let told = lab.end();
-    assert_eq!(told.records.len(), cases.len());
-    for record in &told.records {
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), cases.len());
+    for record in &reported.records {
         assert_eq!(word(record, "reason"), "handshake_timeout");
         assert!(record["total_ms"].as_f64().unwrap() >= 400.0);
     }

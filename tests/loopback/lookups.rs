@@ -57,10 +57,10 @@ fn of_several_dead_addresses_each_is_named() {
     let _hole = BlackHole::start(hole);
     lab.dns.set("orders.example.com", addresses(&[hole.ip(), dead.ip()]));
     lab.client().hear_all();
-    let told = lab.end();
-    told.assert_only("failed", "connect_refused");
-    assert_eq!(word(told.record(), "upstream"), dead.to_string());
-    assert_eq!(word(told.record(), "detail"), format!("{dead} connect_refused, {hole} connect_timeout"));
+    let reported = lab.end();
+    reported.assert_only("failed", "connect_refused");
+    assert_eq!(word(reported.record(), "upstream"), dead.to_string());
+    assert_eq!(word(reported.record(), "detail"), format!("{dead} connect_refused, {hole} connect_timeout"));
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn sixty_new_names_at_once_are_all_served() {
         lab.upstream.accept();
     }
     drop(clients);
-    let told = lab.end();
-    assert_eq!(told.records.len(), 60);
-    assert!(told.records.iter().all(|record| word(record, "outcome") == "relayed"));
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 60);
+    assert!(reported.records.iter().all(|record| word(record, "outcome") == "relayed"));
 }
 
 #[test]
@@ -193,10 +193,10 @@ fn names_over_the_budget_wait_their_turn() {
         lab.upstream.accept();
     }
     drop(clients);
-    let told = lab.end();
+    let reported = lab.end();
     let waited = |record: &&serde_json::Value| record["dns_ms"].as_f64().unwrap() > 500.0;
     // Ten at once, ten in the next second, ten in the one after.
-    assert!(told.records.iter().filter(waited).count() >= 14);
+    assert!(reported.records.iter().filter(waited).count() >= 14);
 }
 
 /// TLS: a FIN is enough. HTTP: a request with a FIN behind it is one; a reset ends it.
@@ -233,8 +233,8 @@ fn who_leaves_while_waiting_for_a_turn_is_not_asked_for() {
     assert_eq!(lab.dns.asked("fin.example.com", A) + lab.dns.asked("reset.example.com", A), 0);
     assert_eq!(lab.dns.asked("half-closed.example.com", A), 1);
     drop((staying, half_closed, fin));
-    let told = lab.end();
-    assert_eq!(told.counted[&("unfinished".into(), "client_left".into())], 2);
+    let reported = lab.end();
+    assert_eq!(reported.counted[&("unfinished".into(), "client_left".into())], 2);
 }
 
 /// The end of an outage shows within about a second, though each failure was held longer by then.

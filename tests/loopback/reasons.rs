@@ -22,7 +22,7 @@ use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProt
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
 use support::dns::{Reply, SERVFAIL, addresses};
-use support::lab::{Lab, Port, Setup, Told, word};
+use support::lab::{Lab, Port, Reported, Setup, word};
 use support::malformed::{self, Stage};
 use support::peer::{End, Peer};
 use support::upstream::BlackHole;
@@ -47,7 +47,7 @@ macro_rules! caused {
 /// Reasons that a parser gives: the first row of the malformed corpus which has that word, sent as it is.
 macro_rules! bent {
     ($($reason:ident)+) => {
-        $(fn $reason() -> Told {
+        $(fn $reason() -> Reported {
             send_bent(stringify!($reason))
         })+
     };
@@ -106,7 +106,7 @@ fn documented() -> Vec<(String, String)> {
         .collect()
 }
 
-fn done() -> Told {
+fn done() -> Reported {
     let setup = Setup { rules: "\n- deny: 192.0.2.9\n- allow: 192.0.2.0/24", ..Setup::default() };
     let lab = Lab::with(setup);
     let mut client = lab.connect(Port::Tls);
@@ -118,8 +118,8 @@ fn done() -> Told {
     upstream.say(b"the answer").finish();
     assert_eq!(client.hear_all(), (b"the answer".to_vec(), End::Fin));
     let (peer, behind) = (client.address(), lab.upstream.address);
-    let told = lab.end();
-    let record = told.record();
+    let reported = lab.end();
+    let record = reported.record();
     assert_eq!(word(record, "listener"), "tls");
     assert_eq!(word(record, "peer"), peer.to_string());
     assert_eq!((word(record, "client").as_str(), &record["client_port"]), ("192.0.2.1", &Value::from(40000)));
@@ -138,23 +138,23 @@ fn done() -> Told {
     assert!(steps <= time("total_ms"), "{record}");
     word(record, "time").parse::<jiff::Timestamp>().unwrap();
     assert!(u64::from_str_radix(&word(record, "id"), 16).is_ok());
-    told
+    reported
 }
 
-fn idle() -> Told {
+fn idle() -> Reported {
     let lab = Lab::with(Setup { timeouts: "idle: 300ms", ..Setup::default() });
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"x");
     assert_eq!(client.hear_all().0, b"x");
     assert_eq!(upstream.hear_all().0, b"");
-    let told = lab.end();
-    assert_eq!(told.record().get("closed_by"), None);
-    assert_eq!(told.record()["bytes_down"], 1);
-    assert!(told.record()["total_ms"].as_f64().unwrap() >= 300.0);
-    told
+    let reported = lab.end();
+    assert_eq!(reported.record().get("closed_by"), None);
+    assert_eq!(reported.record()["bytes_down"], 1);
+    assert!(reported.record()["total_ms"].as_f64().unwrap() >= 300.0);
+    reported
 }
 
-fn client_reset() -> Told {
+fn client_reset() -> Reported {
     let lab = Lab::start();
     let (mut client, mut upstream) = lab.pair();
     client.say(b"half a que");
@@ -163,40 +163,40 @@ fn client_reset() -> Told {
     assert_eq!(client.hear(5), b"early");
     client.reset();
     upstream.hear_all();
-    let told = lab.end();
-    assert_eq!(word(told.record(), "closed_by"), "client");
-    assert_eq!(told.record()["bytes_up"], hello().len() + 10);
-    assert_eq!(told.record()["bytes_down"], 5);
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "closed_by"), "client");
+    assert_eq!(reported.record()["bytes_up"], hello().len() + 10);
+    assert_eq!(reported.record()["bytes_down"], 5);
+    reported
 }
 
-fn upstream_reset() -> Told {
+fn upstream_reset() -> Reported {
     let lab = Lab::start();
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"half an ans");
     assert_eq!(client.hear(11), b"half an ans");
     upstream.reset();
     client.hear_all();
-    let told = lab.end();
-    assert_eq!(word(told.record(), "closed_by"), "upstream");
-    assert_eq!(told.record()["bytes_down"], 11);
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "closed_by"), "upstream");
+    assert_eq!(reported.record()["bytes_down"], 11);
+    reported
 }
 
-fn drained() -> Told {
+fn drained() -> Reported {
     let lab = Lab::with(Setup { drain: "delay: 0s, timeout: 200ms", ..Setup::default() });
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"so far");
     assert_eq!(client.hear(6), b"so far");
     lab.send_stop(StopRequest::Drain);
     client.hear_all();
-    let told = lab.cut();
-    assert_eq!(told.record()["bytes_down"], 6);
-    assert_eq!(told.record()["bytes_up"], hello().len());
-    told
+    let reported = lab.cut();
+    assert_eq!(reported.record()["bytes_down"], 6);
+    assert_eq!(reported.record()["bytes_up"], hello().len());
+    reported
 }
 
-fn drain_idle() -> Told {
+fn drain_idle() -> Reported {
     let lab = Lab::start();
     let (request, answer) = (b"GET / HTTP/1.1\r\nHost: orders.example.com\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n");
     let mut client = lab.connect(Port::HttpDirect);
@@ -210,7 +210,7 @@ fn drain_idle() -> Told {
     lab.cut()
 }
 
-fn forbidden() -> Told {
+fn forbidden() -> Reported {
     let lab = Lab::with(Setup { on_reload: "close", ..Setup::default() });
     let (mut client, mut upstream) = lab.pair();
     upstream.say(b"so far");
@@ -218,33 +218,33 @@ fn forbidden() -> Told {
     fs::write(lab.files.path().join("ipcontrol.yaml"), "rules:\n- deny: all\n").unwrap();
     client.hear_all();
     upstream.hear_all();
-    let told = lab.end();
-    assert_eq!(told.record()["bytes_down"], 6);
+    let reported = lab.end();
+    assert_eq!(reported.record()["bytes_down"], 6);
     // The rule is the one that had let it in.
-    assert_eq!(word(told.record(), "rule"), "ipcontrol.yaml:2");
-    told
+    assert_eq!(word(reported.record(), "rule"), "ipcontrol.yaml:2");
+    reported
 }
 
-fn untrusted_peer() -> Told {
+fn untrusted_peer() -> Reported {
     let lab = Lab::with(Setup { trusted: "[198.51.100.0/24]", ..Setup::default() });
     assert_eq!(lab.client().hear_all().0, b"");
     refused_before_a_name(lab)
 }
 
-fn client_denied() -> Told {
+fn client_denied() -> Reported {
     let lab = Lab::with(Setup { rules: "- allow: 10.0.0.0/8\n- deny: all", ..Setup::default() });
     // The header is enough: whoever is on the list is not waited for.
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[]));
     client.hear_all();
     drop(client);
-    let told = refused_before_a_name(lab);
-    assert_eq!(word(told.record(), "rule"), "ipcontrol.yaml:3");
-    assert_eq!(word(told.record(), "client"), "192.0.2.1");
-    told
+    let reported = refused_before_a_name(lab);
+    assert_eq!(word(reported.record(), "rule"), "ipcontrol.yaml:3");
+    assert_eq!(word(reported.record(), "client"), "192.0.2.1");
+    reported
 }
 
-fn handshake_timeout() -> Told {
+fn handshake_timeout() -> Reported {
     let lab = Lab::with(Setup { timeouts: "handshake: 200ms", ..Setup::default() });
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[])).say(&hello()[..50]);
@@ -253,7 +253,7 @@ fn handshake_timeout() -> Told {
     refused_before_a_name(lab)
 }
 
-fn handshake_slow() -> Told {
+fn handshake_slow() -> Reported {
     let lab = Lab::with(Setup { limits: "handshake_rate: 100000", timeouts: "handshake: 15s", ..Setup::default() });
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[]));
@@ -268,17 +268,17 @@ fn handshake_slow() -> Told {
     refused_before_a_name(lab)
 }
 
-fn overloaded() -> Told {
+fn overloaded() -> Reported {
     let lab = Lab::with(Setup { limits: "connections: 1", ..Setup::default() });
     let (client, upstream) = lab.pair();
     assert_eq!(lab.client().hear_all(), (vec![21, 3, 3, 0, 2, 2, 80], End::Fin));
     drop((client, upstream));
-    let told = lab.end();
-    assert_eq!(word(told.record_of("overloaded"), "detail"), "limits.connections");
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record_of("overloaded"), "detail"), "limits.connections");
+    reported
 }
 
-fn client_half_open() -> Told {
+fn client_half_open() -> Reported {
     let lab = Lab::with(Setup { limits: "half_open_per_client: 1", ..Setup::default() });
     let mut first = lab.connect(Port::Tls);
     first.say([&tcp4(&[])[..], &hello()[..20]].concat());
@@ -295,23 +295,23 @@ fn client_half_open() -> Told {
     lab.end()
 }
 
-fn client_connections() -> Told {
+fn client_connections() -> Reported {
     second_is_refused("per_client: { connections: 1 }")
 }
 
-fn client_rate() -> Told {
+fn client_rate() -> Reported {
     second_is_refused("per_client: { per_second: 1 }")
 }
 
-fn name_connections() -> Told {
+fn name_connections() -> Reported {
     second_is_refused("per_name: { connections: 1 }")
 }
 
-fn name_rate() -> Told {
+fn name_rate() -> Reported {
     second_is_refused("per_name: { per_second: 1 }")
 }
 
-fn second_is_refused(limits: &'static str) -> Told {
+fn second_is_refused(limits: &'static str) -> Reported {
     let lab = Lab::with(Setup { limits, ..Setup::default() });
     let (client, upstream) = lab.pair();
     lab.client().hear_all();
@@ -320,7 +320,7 @@ fn second_is_refused(limits: &'static str) -> Told {
     lab.end()
 }
 
-fn lookup_rate() -> Told {
+fn lookup_rate() -> Reported {
     // The second one's turn is a second away, and it would wait for 600 ms.
     let lab = Lab::with(Setup { limits: "lookups_per_second: 1", workers: 1, ..Setup::default() });
     let first = lab.client();
@@ -333,11 +333,11 @@ fn lookup_rate() -> Told {
     lab.end()
 }
 
-fn host_changed() -> Told {
-    let told = second_request_is_refused(b"GET / HTTP/1.1\r\nHost: Other.example.com\r\n\r\n", b"HTTP/1.1 421 ");
-    assert_eq!(word(told.record(), "name"), "orders.example.com");
-    assert_eq!(word(told.record(), "detail"), "a later request names Other.example.com");
-    told
+fn host_changed() -> Reported {
+    let reported = second_request_is_refused(b"GET / HTTP/1.1\r\nHost: Other.example.com\r\n\r\n", b"HTTP/1.1 421 ");
+    assert_eq!(word(reported.record(), "name"), "orders.example.com");
+    assert_eq!(word(reported.record(), "detail"), "a later request names Other.example.com");
+    reported
 }
 
 #[test]
@@ -347,19 +347,19 @@ fn a_name_refused_in_a_later_request_stands_in_the_detail() {
         ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: \u{1b}b\r\n\r\n", ""), // not even a head
         ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b_?\r\n\r\n", "a later request names a.test and b_?"),
     ] {
-        let told = second_request_is_refused(request.as_bytes(), b"HTTP/1.1 4");
-        assert_eq!(told.record().get("detail").map_or("", |detail| detail.as_str().unwrap()), detail, "{request}");
+        let reported = second_request_is_refused(request.as_bytes(), b"HTTP/1.1 4");
+        assert_eq!(reported.record().get("detail").map_or("", |detail| detail.as_str().unwrap()), detail, "{request}");
     }
 }
 
-fn body_malformed() -> Told {
+fn body_malformed() -> Reported {
     let request = b"POST / HTTP/1.1\r\nHost: orders.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n";
     second_request_is_refused(request, b"")
 }
 
-/// On a connection whose first request was answered. What the client is told begins so; the bytes of the first
+/// On a connection whose first request was answered. What the client is reported begins so; the bytes of the first
 /// request and its answer are counted.
-fn second_request_is_refused(request: &[u8], told_client: &[u8]) -> Told {
+fn second_request_is_refused(request: &[u8], reported_client: &[u8]) -> Reported {
     const FIRST: &[u8] = b"GET /1 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let lab = Lab::start();
@@ -370,89 +370,89 @@ fn second_request_is_refused(request: &[u8], told_client: &[u8]) -> Told {
     upstream.say(ANSWER);
     assert_eq!(client.hear(ANSWER.len()), ANSWER);
     client.say(request);
-    let (told, end) = client.hear_all();
-    assert!(told.starts_with(told_client), "{}", told.escape_ascii());
+    let (reported, end) = client.hear_all();
+    assert!(reported.starts_with(reported_client), "{}", reported.escape_ascii());
     assert_eq!(end, End::Fin);
     let (forwarded, _) = upstream.hear_all();
     assert!(!forwarded.windows(5).any(|bytes| bytes == b"other" || bytes == b"hello"), "{}", forwarded.escape_ascii());
     drop((client, upstream));
-    let told = lab.end();
-    assert_eq!(told.record()["bytes_up"], FIRST.len() + forwarded.len());
-    assert_eq!(told.record()["bytes_down"], ANSWER.len());
-    told
+    let reported = lab.end();
+    assert_eq!(reported.record()["bytes_up"], FIRST.len() + forwarded.len());
+    assert_eq!(reported.record()["bytes_down"], ANSWER.len());
+    reported
 }
 
-fn name_denied() -> Told {
+fn name_denied() -> Reported {
     let rules = "- allow: all\n  to: other.example.com";
     let lab = Lab::with(Setup { rules, ..Setup::default() });
     lab.client().hear_all();
     lab.upstream.assert_untouched();
-    let told = lab.end();
-    assert_eq!(word(told.record(), "name"), "orders.example.com");
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "name"), "orders.example.com");
+    reported
 }
 
-fn name_unknown() -> Told {
+fn name_unknown() -> Reported {
     let lab = Lab::start();
     lab.client_asking(b"nowhere.example.com").hear_all();
-    let told = lab.end();
-    assert_eq!(word(told.record(), "name"), "nowhere.example.com");
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "name"), "nowhere.example.com");
+    reported
 }
 
-fn destination_forbidden() -> Told {
+fn destination_forbidden() -> Reported {
     let lab = Lab::start();
     lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(169, 254, 170, 2).into()]));
     lab.client().hear_all();
     let port = lab.upstream.address.port();
-    let told = lab.end();
-    assert_eq!(word(told.record(), "upstream"), format!("169.254.170.2:{port}"));
-    assert!(word(told.record(), "detail").contains("task metadata"), "{}", told.record());
-    told
+    let reported = lab.end();
+    assert_eq!(word(reported.record(), "upstream"), format!("169.254.170.2:{port}"));
+    assert!(word(reported.record(), "detail").contains("task metadata"), "{}", reported.record());
+    reported
 }
 
-fn points_to_self() -> Told {
+fn points_to_self() -> Reported {
     let lab = Lab::with(Setup { trusted: "[127.0.0.0/8, 198.51.100.0/24]", ..Setup::default() });
     lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(198, 51, 100, 7).into()]));
     lab.client().hear_all();
-    let told = lab.end();
-    assert!(word(told.record(), "detail").contains("private hosted zone"), "{}", told.record());
-    told
+    let reported = lab.end();
+    assert!(word(reported.record(), "detail").contains("private hosted zone"), "{}", reported.record());
+    reported
 }
 
-fn dns_timeout() -> Told {
+fn dns_timeout() -> Reported {
     let lab = Lab::with(Setup { dns: "ipv6: off, timeout: 300ms", ..Setup::default() });
     lab.dns.set("orders.example.com", Reply::Silence);
     lab.client().hear_all();
     not_connected(lab)
 }
 
-fn dns_failed() -> Told {
+fn dns_failed() -> Reported {
     let lab = Lab::start();
     lab.dns.set("orders.example.com", Reply::Code(SERVFAIL));
     lab.client().hear_all();
     not_connected(lab)
 }
 
-fn connect_timeout() -> Told {
+fn connect_timeout() -> Reported {
     let lab = Lab::with(Setup { timeouts: "connect: 300ms", ..Setup::default() });
     let hole = SocketAddr::new(lab.ip(11), lab.upstream.address.port());
     let _hole = BlackHole::start(hole);
     lab.dns.set("orders.example.com", addresses(&[hole.ip()]));
     lab.client().hear_all();
-    let told = not_connected(lab);
-    assert_eq!(word(told.record(), "upstream"), hole.to_string());
-    told
+    let reported = not_connected(lab);
+    assert_eq!(word(reported.record(), "upstream"), hole.to_string());
+    reported
 }
 
-fn connect_refused() -> Told {
+fn connect_refused() -> Reported {
     let lab = Lab::start();
     lab.dns.set("orders.example.com", addresses(&[lab.ip(12)]));
     lab.client().hear_all();
     not_connected(lab)
 }
 
-fn connect_unreachable() -> Told {
+fn connect_unreachable() -> Reported {
     let lab = Lab::start();
     // The broadcast address of the loopback network: the kernel has no way there for TCP.
     lab.dns.set("orders.example.com", addresses(&[Ipv4Addr::new(127, 255, 255, 255).into()]));
@@ -461,7 +461,7 @@ fn connect_unreachable() -> Told {
 }
 
 /// In a network namespace with two ports to give, both of them taken.
-fn no_local_port() -> Told {
+fn no_local_port() -> Reported {
     let body = || {
         let lab = Lab::with(Setup { bind: "127.0.0.1", ..Setup::default() });
         let (upstream, gate) = (lab.upstream.address, lab.address(Port::Tls));
@@ -482,7 +482,7 @@ fn no_local_port() -> Told {
     support::private_network::run(body)
 }
 
-fn connect_failed() -> Told {
+fn connect_failed() -> Reported {
     let lab = Lab::with(Setup { allowed_networks: "[\"fe80::/64\"]", dns: "ipv6: on", ..Setup::default() });
     // Link-local without an interface, which connect calls invalid.
     let nowhere: IpAddr = "fe80::1".parse().unwrap();
@@ -491,14 +491,14 @@ fn connect_failed() -> Told {
     not_connected(lab)
 }
 
-fn empty() -> Told {
+fn empty() -> Reported {
     let lab = Lab::start();
     drop(lab.connect(Port::Tls));
     one_is_counted(&lab);
     lab.end()
 }
 
-fn local() -> Told {
+fn local() -> Reported {
     let lab = Lab::start();
     let mut check = lab.connect(Port::Tls);
     check.say(nlb_health_check()).finish();
@@ -506,7 +506,7 @@ fn local() -> Told {
     lab.end()
 }
 
-fn client_left() -> Told {
+fn client_left() -> Reported {
     let lab = Lab::start();
     let mut client = lab.connect(Port::Tls);
     client.say(&SIGNATURE[..7]);
@@ -515,7 +515,7 @@ fn client_left() -> Told {
     refused_before_a_name(lab)
 }
 
-fn stopped() -> Told {
+fn stopped() -> Reported {
     let lab = Lab::start();
     let mut client = lab.connect(Port::Tls);
     client.say(tcp4(&[]));
@@ -526,7 +526,7 @@ fn stopped() -> Told {
 }
 
 /// No client can cause it, so it is caused here: a record is dropped while its worker goes on.
-fn lost() -> Told {
+fn lost() -> Reported {
     let metrics = Metrics::new().unwrap();
     let (sender, lines) = channel();
     let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
@@ -552,7 +552,7 @@ fn lost() -> Told {
     let counted: Vec<_> = metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [(Outcome::Unfinished(Unfinished::Lost), 1)]);
     let counted = records.iter().map(|record| ((word(record, "outcome"), word(record, "reason")), 1));
-    Told { counted: BTreeMap::from_iter(counted), records }
+    Reported { counted: BTreeMap::from_iter(counted), records }
 }
 
 #[test]
@@ -569,11 +569,11 @@ fn who_asks_for_the_load_balancer_is_shown_how_to_ask_for_a_service() {
         client.say([tcp4(&[]), asks].concat());
         client.hear_all();
         drop(client);
-        let told = lab.end();
+        let reported = lab.end();
         let (number, scheme) = shown;
         let command =
             format!("curl --connect-to orders.example.com:{number}:{name}:{number} {scheme}://orders.example.com");
-        assert!(word(told.record(), "detail").ends_with(&command), "{}", told.record());
+        assert!(word(reported.record(), "detail").ends_with(&command), "{}", reported.record());
     }
 }
 
@@ -584,10 +584,10 @@ fn a_denial_without_a_rule_says_so() {
     {
         let lab = Lab::with(Setup { rules, ..Setup::default() });
         lab.client().hear_all();
-        let told = lab.end();
-        assert_eq!(word(told.record(), "reason"), reason);
-        assert_eq!(word(told.record(), "detail"), "no rule matches; the end of the list denies");
-        assert!(told.record().get("rule").is_none(), "{}", told.record());
+        let reported = lab.end();
+        assert_eq!(word(reported.record(), "reason"), reason);
+        assert_eq!(word(reported.record(), "detail"), "no rule matches; the end of the list denies");
+        assert!(reported.record().get("rule").is_none(), "{}", reported.record());
     }
 }
 
@@ -608,12 +608,12 @@ const WRITTEN: [(&str, &str, Option<&str>); 12] = [
 ];
 
 #[test]
-fn a_refused_name_is_told_as_it_was_written() {
+fn a_refused_name_is_reported_as_it_was_written() {
     let rows = malformed::all();
     for (row, name, detail) in WRITTEN {
         let row = rows.iter().find(|it| it.name == row).unwrap_or_else(|| panic!("no row {row}"));
-        let told = send(row);
-        let record = told.record();
+        let reported = send(row);
+        let record = reported.record();
         assert_eq!(word(record, "reason"), row.reason);
         assert_eq!(record.get("name").map_or("", |name| name.as_str().unwrap()), name, "{}", row.name);
         assert_eq!(record.get("detail").map(|detail| detail.as_str().unwrap()), detail, "{}", row.name);
@@ -628,10 +628,10 @@ fn a_refused_name_is_cut_at_255_bytes() {
     assert_eq!(word(send(&row).record(), "name"), "x".repeat(254));
 }
 
-fn send_bent(reason: &str) -> Told {
+fn send_bent(reason: &str) -> Reported {
     let rows = malformed::all();
     let row = rows.iter().find(|row| row.reason == reason).expect("a row in the corpus");
-    let told = send(row);
+    let reported = send(row);
     let about_a_name = [
         "sni_invalid",
         "sni_ip_address",
@@ -641,11 +641,11 @@ fn send_bent(reason: &str) -> Told {
         "host_ambiguous",
         "host_port",
     ];
-    assert!(told.record().get("name").is_none() || about_a_name.contains(&reason));
-    told
+    assert!(reported.record().get("name").is_none() || about_a_name.contains(&reason));
+    reported
 }
 
-fn send(row: &malformed::Malformed) -> Told {
+fn send(row: &malformed::Malformed) -> Reported {
     let lab = Lab::start();
     let (port, header) = match row.stage {
         Stage::Proxy => (Port::Tls, vec![]),
@@ -660,32 +660,32 @@ fn send(row: &malformed::Malformed) -> Told {
 }
 
 /// Ends a lab whose client got nowhere and named nobody.
-fn refused_before_a_name(lab: Lab) -> Told {
-    let told = went_nowhere(lab);
-    assert_eq!(told.record().get("name"), None);
-    told
+fn refused_before_a_name(lab: Lab) -> Reported {
+    let reported = went_nowhere(lab);
+    assert_eq!(reported.record().get("name"), None);
+    reported
 }
 
 /// Ends a lab whose client got nowhere: no question to the resolver, nothing dialled.
-fn went_nowhere(lab: Lab) -> Told {
+fn went_nowhere(lab: Lab) -> Reported {
     lab.upstream.assert_untouched();
     assert_eq!(lab.dns.asked("orders.example.com", support::dns::A), 0);
-    let told = lab.end();
-    let record = told.record();
+    let reported = lab.end();
+    let record = reported.record();
     assert_eq!(record.get("upstream"), None);
     assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&0.into(), &0.into()));
-    told
+    reported
 }
 
 /// Ends a lab whose client asked for a name that could not be reached.
-fn not_connected(lab: Lab) -> Told {
+fn not_connected(lab: Lab) -> Reported {
     lab.upstream.assert_untouched();
-    let told = lab.end();
-    let record = told.record();
+    let reported = lab.end();
+    let record = reported.record();
     assert_eq!(word(record, "name"), "orders.example.com");
     assert_eq!(record.get("connect_ms"), None);
     assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&0.into(), &0.into()));
-    told
+    reported
 }
 
 fn one_is_counted(lab: &Lab) {

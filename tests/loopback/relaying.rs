@@ -33,12 +33,12 @@ fn either_side_may_end_first_and_the_other_goes_on() {
         }
         second.finish();
         assert_eq!(first.hear_all(), (vec![], End::Fin));
-        let told = lab.end();
-        told.assert_only("relayed", "done");
+        let reported = lab.end();
+        reported.assert_only("relayed", "done");
         let (up, down) = if client_first { (13, 160) } else { (160, 13) };
-        assert_eq!(told.record()["bytes_up"], hello().len() + up);
-        assert_eq!(told.record()["bytes_down"], down);
-        assert_eq!(word(told.record(), "closed_by"), if client_first { "client" } else { "upstream" });
+        assert_eq!(reported.record()["bytes_up"], hello().len() + up);
+        assert_eq!(reported.record()["bytes_down"], down);
+        assert_eq!(word(reported.record(), "closed_by"), if client_first { "client" } else { "upstream" });
     }
 }
 
@@ -63,10 +63,10 @@ fn bulk_both_ways_at_once_arrives_whole() {
         assert!(exchange(client) == (sent.clone(), End::Fin));
         assert!(other.join().unwrap() == (sent.clone(), End::Fin));
     });
-    let told = lab.end();
-    told.assert_only("relayed", "done");
-    assert_eq!(told.record()["bytes_up"], hello().len() + SIZE);
-    assert_eq!(told.record()["bytes_down"], SIZE);
+    let reported = lab.end();
+    reported.assert_only("relayed", "done");
+    assert_eq!(reported.record()["bytes_up"], hello().len() + SIZE);
+    assert_eq!(reported.record()["bytes_down"], SIZE);
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_reader_that_stops_stops_the_writer_and_not_the_memory() {
         client.finish();
     });
     drop(upstream);
-    let told = lab.end();
-    told.assert_only("relayed", "done");
-    assert_eq!(told.record()["bytes_down"], LIMIT);
+    let reported = lab.end();
+    reported.assert_only("relayed", "done");
+    assert_eq!(reported.record()["bytes_down"], LIMIT);
 }
 
 #[test]
@@ -118,14 +118,14 @@ fn a_reset_is_passed_on_after_all_that_came_before_it() {
     });
     upstream.reset();
     assert_eq!(client.hear_all(), (vec![], End::Reset));
-    let told = lab.end();
-    told.assert_only("relayed", "upstream_reset");
-    assert_eq!(told.record()["bytes_down"], SIZE);
+    let reported = lab.end();
+    reported.assert_only("relayed", "upstream_reset");
+    assert_eq!(reported.record()["bytes_down"], SIZE);
 }
 
 /// After a FIN it would take what it has for the whole.
 #[test]
-fn whoever_reads_late_gets_all_and_then_the_reset() {
+fn a_late_reader_gets_all_and_then_the_reset() {
     let lab = Lab::start();
     let part = pattern(50_000);
     for client_resets in [false, true] {
@@ -138,8 +138,8 @@ fn whoever_reads_late_gets_all_and_then_the_reset() {
         std::thread::sleep(Duration::from_millis(100));
         assert!(reader.hear_all() == (part.clone(), End::Reset), "client resets: {client_resets}");
     }
-    let told = lab.end();
-    let mut reasons: Vec<_> = told.records.iter().map(|record| word(record, "reason")).collect();
+    let reported = lab.end();
+    let mut reasons: Vec<_> = reported.records.iter().map(|record| word(record, "reason")).collect();
     reasons.sort();
     assert_eq!(reasons, ["client_reset", "upstream_reset"]);
 }
@@ -161,9 +161,9 @@ fn one_byte_at_a_time() {
         assert_eq!(client.hear(1), [byte]);
     }
     drop((client, upstream));
-    let told = lab.end();
-    assert_eq!(told.record()["bytes_up"], hello().len() + 100);
-    assert_eq!(word(told.record(), "client"), "2001:db8::1");
+    let reported = lab.end();
+    assert_eq!(reported.record()["bytes_up"], hello().len() + 100);
+    assert_eq!(word(reported.record(), "client"), "2001:db8::1");
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn header_and_hello_may_be_cut_anywhere() {
             assert_eq!(lab.upstream.accept().hear_all(), (payload.clone(), End::Fin));
         }
     }
-    let told = lab.end();
-    assert_eq!(told.records.len(), all.len() - 1);
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), all.len() - 1);
 }
 
 #[test]
@@ -197,10 +197,10 @@ fn a_hello_over_many_records_goes_on_as_it_came() {
     client.say([tcp4(&[]), hello.clone()].concat()).finish();
     assert_eq!(lab.upstream.accept().hear_all(), (hello, End::Fin));
     drop(client);
-    let told = lab.end();
-    assert!(told.record()["hello"]["records"].as_u64().unwrap() > 30);
-    assert_eq!(told.record()["hello"]["alpn"], "h2");
-    assert_eq!(told.record()["hello"]["ech"], true);
+    let reported = lab.end();
+    assert!(reported.record()["hello"]["records"].as_u64().unwrap() > 30);
+    assert_eq!(reported.record()["hello"]["alpn"], "h2");
+    assert_eq!(reported.record()["hello"]["ech"], true);
 }
 
 #[test]
@@ -219,8 +219,8 @@ fn a_second_header_is_payload() {
     client.hear_all();
     drop(client);
     lab.upstream.assert_untouched();
-    let told = lab.end();
-    let mut seen: Vec<_> = told.records.iter().map(|r| (word(r, "reason"), word(r, "client"))).collect();
+    let reported = lab.end();
+    let mut seen: Vec<_> = reported.records.iter().map(|r| (word(r, "reason"), word(r, "client"))).collect();
     seen.sort();
     let client = || "192.0.2.1".to_owned();
     assert_eq!(seen, [("done".to_owned(), client()), ("not_tls".to_owned(), client())]);
@@ -239,9 +239,9 @@ fn a_request_goes_on_byte_for_byte() {
         upstream.say(b"HTTP/1.1 204 No Content\r\n\r\n").finish();
         assert_eq!(client.hear_all().0, b"HTTP/1.1 204 No Content\r\n\r\n");
     }
-    let told = lab.end();
-    assert_eq!(told.records.len(), 2);
-    for record in &told.records {
+    let reported = lab.end();
+    assert_eq!(reported.records.len(), 2);
+    for record in &reported.records {
         assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&request.len().into(), &27.into()));
     }
 }

@@ -72,7 +72,7 @@ fn sighup_reads_at_once() {
     assert_eq!(gate.lines("SIGHUP").len(), 2);
 }
 
-/// Each leaves the old list in force, is told in one line and seen in the metrics, and is over when a list is back.
+/// Each leaves the old list in force, is reported in one line and seen in the metrics, and is over when a list is back.
 #[track_caller]
 fn survives(spoil: impl FnOnce(&Gate), expected: &str) {
     let gate = Gate::start(&[]);
@@ -138,7 +138,7 @@ fn a_file_of_100_mb() {
 }
 
 #[test]
-fn the_same_file_back_is_told_too() {
+fn the_same_file_back_is_reported_too() {
     let gate = Gate::start(&[]);
     fs::rename(gate.list(), gate.file("away")).unwrap();
     gate.wait_for(1, STAYS);

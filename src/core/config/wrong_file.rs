@@ -4,7 +4,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::yaml::{Document, Path};
 
-/// Keys that tell a configuration from an access list.
+/// Keys by which a configuration differs from an access list.
 const OF_A_CONFIGURATION: [&str; 12] = [
     "listeners",
     "proxy_protocol",

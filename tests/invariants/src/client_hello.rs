@@ -1,4 +1,4 @@
-//! The ClientHello: a name that is told stands in the hello, and records may be cut anywhere.
+//! The ClientHello: a name that is reported stands in the hello, and records may be cut anywhere.
 
 use latticegate_core::hostname::Hostname;
 use latticegate_core::protocol::Verdict;

@@ -97,20 +97,21 @@ fn ends(network: &IpNet) -> Vec<IpAddr> {
 
 fn names(rules: &[(RuleId, &Rule)]) -> Vec<Hostname> {
     let patterns = rules.iter().flat_map(|(_, rule)| rule.to.iter());
-    let told = patterns.flat_map(|pattern| match pattern {
+    let reported = patterns.flat_map(|pattern| match pattern {
         NamePattern::Exact(name) => [Some(name.clone()), Hostname::parse(format!("x.{name}").as_bytes()).ok()],
         NamePattern::Below(name) => [Some(name.clone()), Hostname::parse(format!("a.b.{name}").as_bytes()).ok()],
     });
-    told.flatten().take(MOST).chain([Hostname::parse(b"orders.example.com").unwrap()]).collect()
+    reported.flatten().take(MOST).chain([Hostname::parse(b"orders.example.com").unwrap()]).collect()
 }
 
 fn listeners<'a>(rules: &[(RuleId, &'a Rule)]) -> Vec<ListenerView<'a>> {
     let now = SystemTime::UNIX_EPOCH + NOW;
-    let told = rules.iter().flat_map(|(_, rule)| {
+    let reported = rules.iter().flat_map(|(_, rule)| {
         let port = rule.ports.first().copied().unwrap_or(443);
         rule.listeners.iter().map(move |name| ListenerView { name, public_port: port, now })
     });
-    told.take(3)
+    reported
+        .take(3)
         .chain([("tls", 443), ("http", 80)].map(|(name, public_port)| ListenerView { name, public_port, now }))
         .collect()
 }

@@ -115,7 +115,7 @@ fn bind(ip: IpAddr) -> (Arc<UdpSocket>, TcpListener) {
 fn serve_udp(socket: &Arc<UdpSocket>, script: &Mutex<Script>) {
     let mut packet = [0; 4096];
     loop {
-        // An ICMP error about an earlier answer is told here; it concerns no question.
+        // An ICMP error about an earlier answer is reported here; it concerns no question.
         let Ok((len, from)) = socket.recv_from(&mut packet) else { continue };
         let question = Question::read(&packet[..len]);
         let reply = script.lock().unwrap().choose(&question);

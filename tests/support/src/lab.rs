@@ -87,9 +87,9 @@ pub struct Lab {
     unread: Vec<Value>,
 }
 
-/// What a gate has told when it ended: each connection in the log, or counted.
+/// What a gate has reported when it ended: each connection in the log, or counted.
 #[derive(Debug)]
-pub struct Told {
+pub struct Reported {
     pub records: Vec<Value>,
     /// By outcome and reason.
     pub counted: BTreeMap<(String, String), u64>,
@@ -224,7 +224,7 @@ impl Lab {
     }
 
     /// Ends an idle gate. Log and metrics must tell the same of every connection, in numbers and in bytes.
-    pub fn end(self) -> Told {
+    pub fn end(self) -> Reported {
         self.quiet();
         let (counted, metrics) = (self.counted(), self.metrics());
         let records = self.stop(StopRequest::Drain);
@@ -243,17 +243,17 @@ impl Lab {
             assert_eq!(metrics[&sample], bytes as f64, "{direction}");
         }
         assert_eq!(metrics["latticegate_access_log_dropped_lines_total"], 0.0);
-        Told { records, counted }
+        Reported { records, counted }
     }
 
     /// Ends a gate however it is busy; the log alone tells.
-    pub fn cut(self) -> Told {
+    pub fn cut(self) -> Reported {
         let records = self.stop(StopRequest::Cut);
         let mut counted = BTreeMap::new();
         for record in &records {
             *counted.entry((word(record, "outcome"), word(record, "reason"))).or_default() += 1;
         }
-        Told { records, counted }
+        Reported { records, counted }
     }
 
     /// Tells the gate to end, and returns at once.
@@ -274,7 +274,7 @@ impl Lab {
     }
 }
 
-impl Told {
+impl Reported {
     /// One connection ended so, and others, if any, in good order.
     #[track_caller]
     pub fn assert_caused(&self, outcome: &str, reason: &str) {

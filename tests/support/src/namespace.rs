@@ -1,7 +1,7 @@
 //! One network namespace: made, entered, and gone with everything in it when dropped.
 //!
 //! Names carry the process id of the run, so that parallel runs never meet, and so that what a killed run left
-//! behind can be told from what is in use.
+//! behind can be reported from what is in use.
 
 use std::fs;
 use std::io::Write;

@@ -7,7 +7,7 @@ pub const PROXY: u8 = 0x21;
 pub const TCP4: u8 = 0x11;
 pub const TCP6: u8 = 0x21;
 
-/// Any header, its length field told truly.
+/// Any header, its length field reported truly.
 pub fn proxy(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     let mut header = [SIGNATURE, &[command, family], &u16::try_from(rest.len()).unwrap().to_be_bytes()].concat();
     header.extend_from_slice(rest);
