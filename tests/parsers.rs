@@ -45,8 +45,8 @@ fn bound(stage: Stage) -> usize {
 /// A parser that is shown ever more of the same bytes.
 #[derive(Default)]
 struct Resumed {
-    tls: client_hello::Parser,
-    http: http_head::Parser,
+    tls: client_hello::HelloParser,
+    http: http_head::HeadParser,
 }
 
 impl Resumed {
@@ -349,7 +349,7 @@ fn longest_hello_fits_the_bound_and_no_longer_one() {
 #[test]
 fn what_has_been_looked_at_is_not_looked_at_again() {
     let hello = wire::records(&Hello::browser(ORDERS).message(), 7);
-    let mut parser = client_hello::Parser::default();
+    let mut parser = client_hello::HelloParser::default();
     let mut seen = Vec::new();
     // All but the last record.
     for record in hello[..hello.len() - 12].chunks(12) {
@@ -359,7 +359,7 @@ fn what_has_been_looked_at_is_not_looked_at_again() {
         seen[1..].fill(0);
     }
     let head = format!("GET /{} HTTP/1.1\r\n{}", "a".repeat(500), "X: y\r\n".repeat(50));
-    let mut parser = http_head::Parser::default();
+    let mut parser = http_head::HeadParser::default();
     let mut seen = Vec::new();
     for byte in head.bytes() {
         seen.push(byte);
@@ -370,7 +370,7 @@ fn what_has_been_looked_at_is_not_looked_at_again() {
         }
     }
     let method = vec![b'A'; 1000];
-    let mut parser = http_head::Parser::default();
+    let mut parser = http_head::HeadParser::default();
     let mut seen = Vec::new();
     for byte in method {
         seen.push(byte);

@@ -54,7 +54,7 @@ impl Hickory {
         };
         connection.port = self.server.port();
         let server = NameServerConfig::new(self.server.ip(), true, vec![connection]);
-        let runtime = Runtime {
+        let runtime = HickoryRuntime {
             handle: TokioHandle::default(),
             server: self.server,
             outcome: Arc::default(),
@@ -73,7 +73,7 @@ impl Hickory {
 
 /// The sockets of hickory's connections, for one query.
 #[derive(Clone)]
-struct Runtime {
+struct HickoryRuntime {
     handle: TokioHandle,
     server: SocketAddr,
     outcome: Arc<QueryOutcome>,
@@ -82,7 +82,7 @@ struct Runtime {
 
 type OpenFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-impl RuntimeProvider for Runtime {
+impl RuntimeProvider for HickoryRuntime {
     type Handle = TokioHandle;
     type Timer = TokioTime;
     type Udp = Udp;
@@ -104,12 +104,12 @@ impl RuntimeProvider for Runtime {
 
 /// hickory's own connections, except that a datagram is sent once. Retries are decided in `wire.rs`.
 #[derive(Clone)]
-struct ConnectionFactory(Runtime);
+struct ConnectionFactory(HickoryRuntime);
 
 impl ConnectionProvider for ConnectionFactory {
-    type Conn = DnsExchange<Runtime>;
+    type Conn = DnsExchange<HickoryRuntime>;
     type FutureConn = Pin<Box<dyn Future<Output = Result<Self::Conn, NetError>> + Send>>;
-    type RuntimeProvider = Runtime;
+    type RuntimeProvider = HickoryRuntime;
 
     fn new_connection(
         &self,
@@ -127,7 +127,7 @@ impl ConnectionProvider for ConnectionFactory {
         Ok(Box::pin(ready(Ok(datagrams.exchange()))))
     }
 
-    fn runtime_provider(&self) -> &Runtime {
+    fn runtime_provider(&self) -> &HickoryRuntime {
         &self.0
     }
 }

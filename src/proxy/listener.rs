@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::proxy::refuse;
 use crate::proxy::session;
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
-use crate::sys::runtime::{Instant, Listener, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
+use crate::sys::runtime::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
 use crate::telemetry::reporter::{OpenRecord, Reporter};
@@ -47,7 +47,7 @@ impl Acceptor {
         Self { reporter: Rc::new(reporter), worker, phase, at_hand, full_since }
     }
 
-    pub(crate) async fn run(self, listener: Listener) {
+    pub(crate) async fn run(self, listener: ListeningSocket) {
         let mut phase = self.phase.clone();
         let closing = async {
             // The phase's sender is dropped only when the process is ending anyhow.
@@ -76,7 +76,7 @@ impl Acceptor {
         }
     }
 
-    async fn accept_all(&self, listener: &Listener) {
+    async fn accept_all(&self, listener: &ListeningSocket) {
         let mut failing_since = None;
         // While files are short for all workers, one of them may accept now and then: that is no end of it, and is not
         // logged as one.
@@ -115,7 +115,7 @@ impl Acceptor {
         }
     }
 
-    async fn next(&self, listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
+    async fn next(&self, listener: &ListeningSocket) -> io::Result<(Stream, SocketAddr)> {
         if self.full_since.get().is_some() {
             // Without it a queue that never empties would keep the sessions of this worker waiting.
             yield_if_busy().await;
@@ -150,7 +150,7 @@ impl Acceptor {
 
     /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
     /// queue are taken one after another and closed: they can try elsewhere.
-    fn close_queued(&self, listener: &Listener) {
+    fn close_queued(&self, listener: &ListeningSocket) {
         drop(self.worker.spare.take());
         for _ in 0..CLOSED_AT_ONCE {
             let Some(Ok((stream, peer))) = listener.accept_now() else { break };

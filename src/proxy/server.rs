@@ -10,7 +10,7 @@ use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
-use crate::sys::runtime::{Alive, Listener, Runtime, Watched, spawn};
+use crate::sys::runtime::{Alive, ListeningSocket, Runtime, Watched, spawn};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
@@ -72,7 +72,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
             let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
             let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());
-            loops.push(spawn(acceptor.run(Listener::from_std(socket)?)));
+            loops.push(spawn(acceptor.run(ListeningSocket::from_std(socket)?)));
         }
         let _ = started.send(Ok(()));
         for accept_loop in loops {

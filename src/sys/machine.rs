@@ -27,7 +27,7 @@ fn memory(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
         kib.checked_mul(1024)
     });
     let (groups, mounts) = (proc("self/cgroup"), proc("self/mountinfo"));
-    let limits = groups.lines().filter_map(Group::parse).flat_map(|group| {
+    let limits = groups.lines().filter_map(ControlGroup::parse).flat_map(|group| {
         let mount = mounts.lines().find_map(|line| group.mounted(line));
         mount.map(|(root, at)| group.limits(&root, &at, &read)).unwrap_or_default()
     });
@@ -35,7 +35,7 @@ fn memory(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
 }
 
 /// A control group that can limit memory.
-struct Group<'a> {
+struct ControlGroup<'a> {
     version: Version,
     path: &'a str,
 }
@@ -46,7 +46,7 @@ enum Version {
     Two,
 }
 
-impl<'a> Group<'a> {
+impl<'a> ControlGroup<'a> {
     /// A line of /proc/self/cgroup: hierarchy, controllers, path (cgroups(7)).
     fn parse(line: &'a str) -> Option<Self> {
         let (hierarchy, rest) = line.split_once(':')?;

@@ -10,7 +10,7 @@ mod stream;
 mod task;
 mod time;
 
-pub use self::listener::Listener;
+pub use self::listener::ListeningSocket;
 pub use self::notify::{Alive, AllEnded, Notify, Publisher, Watched, alive, watched};
 pub use self::stream::Stream;
 pub use self::task::{Either, Runtime, Task, race, spawn, yield_if_busy};

@@ -89,13 +89,13 @@ impl fmt::Display for Group {
 /// Parses all bytes received so far. `len` is the end of the hello's last record. A record that carries more than the
 /// end of the hello is refused; further records (early data) are not read.
 pub fn parse(bytes: &[u8]) -> Verdict<Hello> {
-    Parser::default().parse(bytes)
+    HelloParser::default().parse(bytes)
 }
 
 /// [`parse`] for bytes that arrive in several reads. It keeps its progress but no bytes: the caller passes all of them
 /// each time, from the first on, and only those of the current record are read.
 #[derive(Debug, Clone, Default)]
-pub struct Parser {
+pub struct HelloParser {
     /// Where the current record starts.
     at: usize,
     /// The records before it, and how many bytes of the hello they carried.
@@ -112,7 +112,7 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     if !matches!(reason, SniInvalid | SniIpAddress | SniAmbiguous) {
         return names;
     }
-    let Ok(joined) = Parser::default().join_records(bytes) else { return names };
+    let Ok(joined) = HelloParser::default().join_records(bytes) else { return names };
     let mut list = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()).unwrap_or_default();
     while let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) {
         list = rest;
@@ -139,7 +139,7 @@ const EXT_ALPN: u16 = 16;
 const EXT_KEY_SHARE: u16 = 51;
 const EXT_ECH: u16 = 0xfe0d;
 
-impl Parser {
+impl HelloParser {
     /// Parses all bytes received so far, which must begin with those of the previous call.
     pub fn parse(&mut self, bytes: &[u8]) -> Verdict<Hello> {
         self.hello(bytes).into()

@@ -46,19 +46,19 @@ pub enum BodyFraming {
 /// the only one that Host may name. First bytes and request line are checked as they arrive, the fields once the head is
 /// complete.
 pub fn parse(bytes: &[u8], public_port: u16) -> Verdict<Head> {
-    Parser::default().parse(bytes, public_port)
+    HeadParser::default().parse(bytes, public_port)
 }
 
 /// [`parse`] for bytes that arrive in several reads. It keeps its progress but no bytes: the caller passes all of them
 /// each time, from the first on, and none is read twice.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Parser {
+pub struct HeadParser {
     /// Bytes from the start of the request that are known to belong to its method.
     method: usize,
     lines: Lines,
 }
 
-impl Parser {
+impl HeadParser {
     /// Parses all bytes received so far, which must begin with those of the previous call.
     pub fn parse(&mut self, bytes: &[u8], public_port: u16) -> Verdict<Head> {
         let window = bytes.get(..MAX_HEAD).unwrap_or(bytes);
@@ -146,7 +146,7 @@ fn skip_empty_line(bytes: &[u8]) -> Result<usize, ParseError> {
     }
 }
 
-impl Parser {
+impl HeadParser {
     /// What can be checked before the first line is complete.
     fn first_bytes(&mut self, request: &[u8]) -> Result<(), ParseError> {
         const TLS_HANDSHAKE: u8 = 0x16;

@@ -35,7 +35,7 @@ pub struct HttpStream {
     public_port: u16,
     state: RequestState,
     /// The progress in an incomplete head or trailer section.
-    head: http_head::Parser,
+    head: http_head::HeadParser,
     trailers: http_head::Lines,
     /// The current request is the last that the client may send on this connection.
     last: bool,
@@ -87,7 +87,7 @@ impl HttpStream {
             name: head.name,
             public_port,
             state: allowed(len, head.body),
-            head: http_head::Parser::default(),
+            head: http_head::HeadParser::default(),
             trailers: http_head::Lines::default(),
             last: head.last,
         }
@@ -242,7 +242,7 @@ impl HttpStream {
                 RequestState::Trailers
             }
             Next::End => {
-                self.head = http_head::Parser::default();
+                self.head = http_head::HeadParser::default();
                 if self.last { RequestState::Over } else { RequestState::Head }
             }
         };

@@ -155,7 +155,7 @@ impl Session<'_> {
         };
         let (name, requests) = match self.listener.protocol {
             Protocol::Tls => {
-                let mut parser = client_hello::Parser::default();
+                let mut parser = client_hello::HelloParser::default();
                 let preread = Preread {
                     parse: |bytes: &[u8]| parser.parse(bytes),
                     bound: client_hello::MAX_BYTES,
@@ -167,7 +167,7 @@ impl Session<'_> {
                 (hello.name, None)
             }
             Protocol::Http => {
-                let (port, mut parser) = (self.listener.public_port, http_head::Parser::default());
+                let (port, mut parser) = (self.listener.public_port, http_head::HeadParser::default());
                 let preread = Preread {
                     parse: |bytes: &[u8]| parser.parse(bytes, port),
                     bound: http_head::MAX_HEAD,

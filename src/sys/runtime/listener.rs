@@ -11,9 +11,9 @@ use tokio::task::coop::unconstrained;
 use super::Stream;
 
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct ListeningSocket(TcpListener);
 
-impl Listener {
+impl ListeningSocket {
     /// Of a non-blocking socket, on the thread of its runtime.
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         TcpListener::from_std(listener).map(Self)
@@ -32,7 +32,7 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

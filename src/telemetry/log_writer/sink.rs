@@ -10,13 +10,13 @@ use latticegate_core::config::LogOutput;
 
 pub enum Sink {
     /// Standard output or standard error.
-    Stream(Stream),
+    Stream(OutputStream),
     File(LogFile),
     /// To another part of this process, in batches of whole lines.
     Channel(Sender<Vec<u8>>),
 }
 
-pub struct Stream(LineOutput);
+pub struct OutputStream(LineOutput);
 
 impl Sink {
     pub fn open(output: &LogOutput) -> io::Result<Self> {
@@ -35,7 +35,7 @@ impl Sink {
     }
 
     fn stream(stream: &impl AsFd) -> io::Result<Self> {
-        Ok(Self::Stream(Stream(LineOutput::to(stream.as_fd().try_clone_to_owned()?.into()))))
+        Ok(Self::Stream(OutputStream(LineOutput::to(stream.as_fd().try_clone_to_owned()?.into()))))
     }
 
     /// Whether `open` would succeed now; no file is created.
@@ -62,7 +62,7 @@ impl Sink {
     /// How many of these bytes one write may take.
     pub(super) fn write_size(&self, lines: &[u8]) -> usize {
         match self {
-            Self::Stream(Stream(output)) => output.write_size(lines),
+            Self::Stream(OutputStream(output)) => output.write_size(lines),
             Self::File(file) => file.write_size(lines),
             Self::Channel(_) => lines.len(),
         }
@@ -70,7 +70,7 @@ impl Sink {
 
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Unwritten> {
         match self {
-            Self::Stream(Stream(output)) => output.write(lines),
+            Self::Stream(OutputStream(output)) => output.write(lines),
             Self::File(file) => file.write(lines),
             Self::Channel(channel) => channel.send(lines.to_vec()).map_err(|unsent| Unwritten {
                 error: io::ErrorKind::BrokenPipe.into(),

@@ -2,14 +2,14 @@
 
 use latticegate_core::hostname::Hostname;
 use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::client_hello::{Hello, MAX_BYTES, MAX_HELLO, Parser, parse};
+use latticegate_core::protocol::client_hello::{Hello, HelloParser, MAX_BYTES, MAX_HELLO, parse};
 
 use crate::verdict::{resumes, stable};
 
 pub fn check(bytes: &[u8]) -> Verdict<Hello> {
     let verdict = stable(bytes, MAX_BYTES, parse);
     resumes(bytes, || {
-        let mut parser = Parser::default();
+        let mut parser = HelloParser::default();
         move |bytes| parser.parse(bytes)
     });
     if let Verdict::Found { value, len } = &verdict {

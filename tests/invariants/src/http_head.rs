@@ -2,7 +2,7 @@
 
 use latticegate_core::hostname::Hostname;
 use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::http_head::{Head, MAX_HEAD, Parser, parse};
+use latticegate_core::protocol::http_head::{Head, HeadParser, MAX_HEAD, parse};
 
 use crate::verdict::{resumes, stable};
 
@@ -11,7 +11,7 @@ const PUBLIC_PORT: u16 = 80;
 pub fn check(bytes: &[u8]) -> Verdict<Head> {
     let verdict = stable(bytes, MAX_HEAD, |bytes| parse(bytes, PUBLIC_PORT));
     resumes(bytes, || {
-        let mut parser = Parser::default();
+        let mut parser = HeadParser::default();
         move |bytes| parser.parse(bytes, PUBLIC_PORT)
     });
     if let Verdict::Found { value, len } = &verdict {
