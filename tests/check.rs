@@ -121,7 +121,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listeners:\n  - { name: a, bind: \"[fe80::1]:443\", protocol: tls }\n",
-        r#"latticegate.yaml:2:22: listeners[0].bind: "[fe80::1]:443" is on a link, but does not say on which; add the interface's number, like "[fe80::1%2]:8443""#,
+        r#"latticegate.yaml:2:22: listeners[0].bind: "[fe80::1]:443" is a link-local address without an interface; add the interface's number, like "[fe80::1%2]:8443""#,
     ),
     (
         "listeners:\n  - { name: a, bind: \"[ff02::1]:443\", protocol: tls }\n",
@@ -183,7 +183,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("timeouts:\n  idle: -5s\n", r#"latticegate.yaml:2:9: timeouts.idle: "-5s" is negative; write how long to wait"#),
     (
         "timeouts: { handshake: 0s }\n",
-        r#"latticegate.yaml:1:24: timeouts.handshake: "0s" is no time at all; write how long to wait, or remove the key for the default"#,
+        r#"latticegate.yaml:1:24: timeouts.handshake: "0s" must be greater than zero; write how long to wait, or remove the key for the default"#,
     ),
     (
         "timeouts: { idle: 30h }\n",

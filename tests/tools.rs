@@ -28,7 +28,7 @@ const CHECK: &[&str] = &["check", "--config", "latticegate.yaml"];
 #[test]
 fn lints_warn_and_with_strict_they_refuse() {
     let directory = directory(SHADOWED);
-    let lint = "ipcontrol.yaml:3:5: rules[1]: is never reached: line 2 (allow: [192.168.0.0/16, 10.0.0.0/8]) decides \
+    let lint = "ipcontrol.yaml:3:5: rules[1]: never matches: line 2 (allow: [192.168.0.0/16, 10.0.0.0/8]) decides \
                 first; move it up, or remove it\n";
     let warned = latticegate(&directory, CHECK);
     assert_eq!((warned.status.code(), stderr(&warned)), (Some(0), format!("warning: {lint}")));

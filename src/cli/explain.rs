@@ -1,7 +1,7 @@
 //! `latticegate explain`: what would happen to a connection, and why.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::print::print_diagnostics;
 use super::{ConfigArgs, list};
+use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
 use crate::sys::interfaces;
@@ -19,7 +20,7 @@ use latticegate_core::diagnostic::Severity;
 use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
-use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
+use latticegate_core::policy::{Policy, endpoint};
 
 /// Explain what would happen to a connection, step by step.
 ///
@@ -136,16 +137,8 @@ impl ExplainArgs {
                 let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
                 let text = format!("{} by {server}, for {} s", list.join(", "), found.ttl.as_secs());
                 explanation.step("resolve", text);
-                let mut listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
-                listeners.extend([config.health, config.admin]);
-                let reach = DestinationGuard::new(
-                    config.upstream.allowed_networks.clone(),
-                    config.trusted.clone(),
-                    listeners,
-                    interfaces::own_addresses(),
-                    server,
-                );
-                explanation.addresses(&found.addresses, self.listener(config)?.upstream_port, &reach);
+                let destinations = gate::destination_guard(config);
+                explanation.addresses(&found.addresses, self.listener(config)?.upstream_port, &destinations);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");

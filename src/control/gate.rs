@@ -80,7 +80,7 @@ impl Gate {
             // A scrape before the workers are up finds all of them.
             drop(metrics.listener(&listener.name));
         }
-        let reach = destination_guard(&config);
+        let destinations = destination_guard(&config);
         let outputs = Outputs::start(sink, &metrics, config.emf.is_some())?;
         let shadow_list = config.shadow.as_ref().map(|path| SourceThread::start(&PolicySource::File(path.clone())));
         let shadow_list = shadow_list
@@ -96,7 +96,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             config,
             policy: current,
-            reach,
+            destinations,
             limits,
             shadow,
             metrics,
@@ -231,7 +231,8 @@ impl Gate {
 }
 
 /// `config` with the addresses as bound.
-fn destination_guard(config: &Config) -> DestinationGuard {
+/// Which addresses this configuration lets clients reach from this machine.
+pub(crate) fn destination_guard(config: &Config) -> DestinationGuard {
     let mut own_listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
     own_listeners.extend([config.health, config.admin]);
     DestinationGuard::new(

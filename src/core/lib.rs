@@ -5,6 +5,8 @@
 //! layers.
 
 #![forbid(unsafe_code)]
+// What Cargo cannot keep out: see clippy.toml beside this file.
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_methods))]
 
 pub mod canonical_ip; // an IP address in its one normal form
 pub mod hostname; // the one normal form of a DNS name

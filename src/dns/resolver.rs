@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
+use crate::sys::runtime::{Either, Instant, race};
 use tokio::sync::{mpsc, oneshot};
 
 use super::request::{CacheView, LookupReply, LookupRequest, LookupRequests, Waiter};
@@ -85,10 +86,9 @@ impl Resolver {
         let _ = self.requests.send(LookupRequest::Resolve { name: name.clone(), client, reply: Waiter::New(reply) });
         let result = match replied.await {
             Ok(LookupReply::Done(result)) => result,
-            Ok(LookupReply::Queued(result)) => tokio::select! {
-                biased;
-                result = result => result.unwrap_or(Err(LookupError::Failed)),
-                () = gone => return None,
+            Ok(LookupReply::Queued(result)) => match race(result, pin!(gone)).await {
+                Either::First(result) => result.unwrap_or(Err(LookupError::Failed)),
+                Either::Second(()) => return None,
             },
             Err(_) => Err(LookupError::Failed),
         };

@@ -9,14 +9,14 @@ use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::sys::random::Random;
 use crate::sys::runtime::{Either, Instant, Stream, race, sleep, timeout};
-use crate::sys::socket::Trouble;
+use crate::sys::socket::ConnectError;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
 use latticegate_core::policy::destination::DestinationGuard;
 
@@ -70,17 +70,17 @@ pub struct Unreached {
 pub async fn dial(
     addresses: &[IpAddr],
     port: u16,
-    reach: &DestinationGuard,
+    destinations: &DestinationGuard,
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(Stream, SocketAddr), Unreached> {
-    let check = |ip: &IpAddr| reach.check(SocketAddr::new(*ip, port));
+    let check = |ip: &IpAddr| destinations.check(SocketAddr::new(*ip, port));
     let allowed: Vec<SocketAddr> =
         failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
     let mut error = DialError::Nowhere;
     if allowed.is_empty() {
         let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
-        // What says most, whatever the order in which DNS has them.
+        // The most specific reason, independent of the order in DNS.
         let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
         error = telling.map_or(error, |(reason, address)| DialError::Refused(reason, address));
     }
@@ -147,7 +147,7 @@ enum Attempt {
 async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<Stream, Attempt>) {
     let left = ends.saturating_duration_since(Instant::now());
     let result = match timeout(left, Stream::connect(address)).await {
-        Ok(result) => result.map_err(|error| judge(&error, address)),
+        Ok(result) => result.map_err(|error| classify(&error, address)),
         Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
     };
     (address, result)
@@ -185,26 +185,15 @@ impl<F: Future> Racing<F> {
     }
 }
 
-fn judge(error: &io::Error, address: SocketAddr) -> Attempt {
-    if Trouble::of(error) == Trouble::Shortage {
-        return Attempt::Shortage;
-    }
-    Attempt::Failed(match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Failure::ConnectRefused,
-        Some(libc::ETIMEDOUT) => Failure::ConnectTimeout,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Failure::ConnectUnreachable,
-        Some(libc::EADDRNOTAVAIL) if !has_source(address) => Failure::ConnectUnreachable,
-        Some(libc::EADDRNOTAVAIL) => Failure::NoLocalPort,
-        _ => Failure::ConnectFailed,
+fn classify(error: &io::Error, address: SocketAddr) -> Attempt {
+    Attempt::Failed(match ConnectError::of(error, address) {
+        ConnectError::Shortage => return Attempt::Shortage,
+        ConnectError::Refused => Failure::ConnectRefused,
+        ConnectError::TimedOut => Failure::ConnectTimeout,
+        ConnectError::Unreachable => Failure::ConnectUnreachable,
+        ConnectError::NoLocalPort => Failure::NoLocalPort,
+        ConnectError::Other => Failure::ConnectFailed,
     })
-}
-
-/// Whether we have an address to connect from. EADDRNOTAVAIL means that there is no port, and, where IPv6 is switched
-/// off, that there is no address; a UDP socket has ports enough, and connecting it sends nothing.
-fn has_source(address: SocketAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let connected = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address));
-    !matches!(connected, Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
 /// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that

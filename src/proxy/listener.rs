@@ -37,7 +37,7 @@ pub(crate) struct Acceptor {
     phase: Watched<Phase>,
     /// Accepted, while it waits for room below `limits.connections`.
     at_hand: Cell<Option<(Stream, SocketAddr)>>,
-    /// Since when somebody has been waiting in the kernel's queue for room below `limits.connections`.
+    /// Since when connections have been waiting in the kernel's queue for room below `limits.connections`.
     full_since: Cell<Option<Instant>>,
 }
 
@@ -71,8 +71,10 @@ impl Acceptor {
             self.serve(stream, peer);
         }
         // The kernel has completed these handshakes: for their clients they are connected.
-        while let Some(Ok((stream, peer))) = listener.accept_now() {
+        for _ in 0..socket::BACKLOG {
+            let Some(Ok((stream, peer))) = listener.accept_now() else { break };
             self.serve(stream, peer);
+            yield_if_busy().await;
         }
     }
 
@@ -148,7 +150,7 @@ impl Acceptor {
         refusing.set(limits.is_full());
     }
 
-    /// There has been no file for a new connection all this time. With the one kept for this, those who wait in the
+    /// No file has been available for a new connection since then. With the one kept for this, those who wait in the
     /// queue are taken one after another and closed: they can try elsewhere.
     fn close_queued(&self, listener: &ListeningSocket) {
         drop(self.worker.spare.take());

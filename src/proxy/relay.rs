@@ -127,7 +127,7 @@ pub struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     /// Relays until both directions have ended, no byte moved for `idle`, or it is cut. `ahead` is what was read from
-    /// the client before: it is sent first, unchanged. `filter` sees what either side sends. `tally` is exact at every
+    /// the client before: it is sent first, unchanged. `filter` sees what either side sends. `bytes` is exact at every
     /// moment, also when this is dropped.
     pub fn run<'f>(
         self,
@@ -137,7 +137,7 @@ impl<'a> Relay<'a> {
     ) -> impl Future<Output = End> + use<'a, 'f> {
         let mut last_move = Instant::now();
         let first_timer = self.idle.min(YOUTH);
-        // Made here and not inside: what an async block makes of its captures it stores twice.
+        // Made here and not inside: an async block stores captured values twice.
         let mut pair = Pair::new(self, ahead, filter);
         async move {
             let mut timer = pin!(sleep(first_timer));
@@ -273,7 +273,7 @@ impl<'a, 'f> Pair<'a, 'f> {
             Close::UpstreamReset => Resets { client: !self.down.has_passed_fin(), upstream: false },
             _ if self.refused.is_some() => Resets { client: incomplete.client && !whole, upstream: false },
             Close::Done | Close::DrainIdle => Resets::default(),
-            // TLS says by itself that it is incomplete, and who has been silent for so long has missed nothing.
+            // TLS says by itself that it is incomplete, and a peer that was idle for so long has lost nothing.
             Close::Idle if !http => Resets::default(),
             Close::Idle | Close::Forbidden | Close::Drained if whole => Resets::default(),
             Close::Idle | Close::Forbidden | Close::Drained => incomplete,
@@ -310,7 +310,7 @@ impl<'a, 'f> Pair<'a, 'f> {
         match side {
             // It closes before it has read everything: whether that is a fault depends on how much more there is.
             Side::Client if ended_first && !self.down.has_sent_fin() => self.down.discard(),
-            // All that it had to say was said.
+            // It had sent everything.
             _ if ended_first => self.towards(side).close(),
             _ => {
                 self.note_reset(side);

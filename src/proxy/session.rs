@@ -59,7 +59,7 @@ pub(crate) async fn serve(stream: Stream, record: OpenRecord, reporter: Rc<Repor
     }
 }
 
-/// What the client hears if the process stops before its upstream is reached: the session is dropped then.
+/// The answer sent if the process stops before its upstream is reached: the session is dropped then.
 struct ShutdownNotice<'a> {
     stream: Stream,
     reporter: &'a Reporter,
@@ -182,7 +182,7 @@ impl Session<'_> {
             LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
             LookupError::Shortage => {
                 self.worker.make_room();
-                self.record.detail = Some("no fd or memory for a question to dns.server".into());
+                self.record.detail = Some("no fd or memory for a query to dns.server".into());
                 Outcome::Refused(RefuseReason::Overloaded)
             }
             LookupError::Timeout => Outcome::Failed(Failure::DnsTimeout),
@@ -195,7 +195,7 @@ impl Session<'_> {
     async fn dial(&mut self, name: &Hostname, resolved: &ResolvedAddresses) -> Result<Stream, Outcome> {
         let (worker, port) = (self.worker, self.listener.upstream_port);
         let deadline = worker.config().timeouts.connect.get();
-        match dial(&resolved.addresses, port, worker.reach(), &worker.failing, deadline).await {
+        match dial(&resolved.addresses, port, worker.destinations(), &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due.set(false);
                 self.record.upstream = Some(address);
@@ -210,7 +210,7 @@ impl Session<'_> {
                         Some("no fd or memory for the upstream's socket".into())
                     }
                     (Some(address), Outcome::Refused(reason)) => {
-                        Some(advice(worker.reach(), self.listener, name, address, reason))
+                        Some(advice(worker.destinations(), self.listener, name, address, reason))
                     }
                     _ if tries.len() > 1 => {
                         let tries = tries.iter().map(|(ip, failure)| format!("{ip} {}", failure.word()));

@@ -42,7 +42,7 @@ pub enum Phase {
 pub struct Shared {
     pub config: Config,
     pub policy: Arc<Current>,
-    pub reach: DestinationGuard,
+    pub destinations: DestinationGuard,
     pub limits: ConnectionLimits,
     pub shadow: Option<Arc<Shadow>>,
     pub metrics: Metrics,
@@ -113,8 +113,8 @@ impl Worker {
         &self.shared.metrics
     }
 
-    pub(crate) fn reach(&self) -> &DestinationGuard {
-        &self.shared.reach
+    pub(crate) fn destinations(&self) -> &DestinationGuard {
+        &self.shared.destinations
     }
 
     pub(crate) fn limits(&self) -> &ConnectionLimits {

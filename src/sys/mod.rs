@@ -1,4 +1,4 @@
-//! What the system offers, each in one place: the layers above reach sockets, files, clock and threads through here.
+//! What the system offers, each in one place. The data path reaches it through here only.
 
 pub mod blocking; // calls that may never return, on threads of their own
 pub mod clock; // the clock that people read, and that may jump

@@ -2,7 +2,8 @@
 //!
 //! The data path reaches the network and the monotonic clock through this module only; clippy and `tests/house.rs` hold
 //! it to that. tokio is beneath: what replaces it, or simulates a network in a test, replaces this module and leaves
-//! sessions, dialling, reading ahead and relaying as they are.
+//! sessions, dialling, reading ahead and relaying as they are. Channels to the control thread (lookups, the last
+//! refusals) are tokio's still: they need no event loop.
 
 mod listener;
 mod notify;

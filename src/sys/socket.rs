@@ -1,7 +1,7 @@
 //! Socket options and process limits, in one place, each with its reason.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Connections that wait for accept. The kernel cuts it down to `net.core.somaxconn` (4096 by default).
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// A listening socket at an address of its own: not another program, and not this one started twice. What
 /// is set here is inherited by each accepted socket and costs nothing per connection.
@@ -47,8 +47,8 @@ pub fn listen_any(address: SocketAddr, wait_for_data: Option<Duration>) -> io::R
 }
 
 /// `listen` once more at the address of `first`, for another worker: the kernel spreads connections over them. The
-/// first one is shared only once it listens. Had it asked to share before, it would have been let in beside another
-/// process of the same user that does the same.
+/// first one is shared only once it listens. With SO_REUSEPORT set earlier, bind would succeed beside another process
+/// of the same user.
 pub fn listen_beside(
     first: &std::net::TcpListener,
     wait_for_data: Option<Duration>,
@@ -88,7 +88,7 @@ pub fn defer_accept(listener: &impl AsFd, patience: Duration) -> io::Result<()> 
 }
 
 /// From here on a listener takes no new connection: SYNs are dropped, so that handshakes under way can end and their
-/// clients be accepted before the listener is closed. Who was dropped is refused when its SYN comes again.
+/// clients be accepted before the listener is closed. A dropped client is refused when it retransmits its SYN.
 pub fn drop_syns(listener: &impl AsFd) -> io::Result<()> {
     // Classic BPF over the TCP header (linux/filter.h): the flags' byte without all but SYN and ACK is SYN alone.
     const FLAGS: u32 = 13;
@@ -137,6 +137,42 @@ impl Trouble {
             _ => Self::Other,
         }
     }
+}
+
+/// Why a connect failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectError {
+    /// This machine lacks the files or the memory for one more.
+    Shortage,
+    Refused,
+    TimedOut,
+    /// No route, or no address of ours in this family.
+    Unreachable,
+    /// No local port is left towards this address.
+    NoLocalPort,
+    Other,
+}
+
+impl ConnectError {
+    pub fn of(error: &io::Error, address: SocketAddr) -> Self {
+        match error.raw_os_error() {
+            _ if Trouble::of(error) == Trouble::Shortage => Self::Shortage,
+            Some(libc::ECONNREFUSED) => Self::Refused,
+            Some(libc::ETIMEDOUT) => Self::TimedOut,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => Self::Unreachable,
+            Some(libc::EADDRNOTAVAIL) if !has_source(address) => Self::Unreachable,
+            Some(libc::EADDRNOTAVAIL) => Self::NoLocalPort,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether we have an address to connect from. EADDRNOTAVAIL means that there is no port, and, where IPv6 is switched
+/// off, that there is no address; a UDP socket has ports enough, and connecting it sends nothing.
+fn has_source(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let connected = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address));
+    !matches!(connected, Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
 /// A file that stands for nothing: where the table of open files is full, closing it makes room for one connection.

@@ -11,12 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::sleep;
-
 use self::line::Now;
 use self::timestamps::Timestamps;
 use crate::sys::clock::Clock;
+use crate::sys::runtime::{Notify, sleep};
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::record::Record;
 use latticegate_core::config::{self, LogFormat, LogKeep};

@@ -90,7 +90,7 @@ impl AdminService {
     async fn explain(&self, form: &Form) -> Result<String, String> {
         let loaded = self.shared.policy.load();
         let resolver = self.resolvers.resolver();
-        explain::answer(form, &loaded.policy, &self.shared.config, &self.shared.reach, &resolver).await
+        explain::answer(form, &loaded.policy, &self.shared.config, &self.shared.destinations, &resolver).await
     }
 
     async fn snapshot(&self) -> Snapshot {

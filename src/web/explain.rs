@@ -48,7 +48,7 @@ pub(super) async fn answer(
     form: &Form,
     policy: &Policy,
     config: &Config,
-    reach: &DestinationGuard,
+    destinations: &DestinationGuard,
     resolver: &Resolver,
 ) -> Result<String, String> {
     let from: IpAddr =
@@ -67,7 +67,7 @@ pub(super) async fn answer(
                 let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
                 let list: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
                 explanation.step("resolve", format!("{}{stale}", list.join(", ")));
-                explanation.addresses(&answer.addresses, listener.upstream_port, reach);
+                explanation.addresses(&answer.addresses, listener.upstream_port, destinations);
             }
             Err(error) => {
                 let undecided = Conclusion::Undecided("the resolver did not answer");

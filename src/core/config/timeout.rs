@@ -25,7 +25,7 @@ impl FromScalar for Timeout {
 
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
         let help = "write how long to wait, or remove the key for the default";
-        Self::new(Duration::from_scalar(text)?).ok_or_else(|| ValueError::new("is no time at all", help))
+        Self::new(Duration::from_scalar(text)?).ok_or_else(|| ValueError::new("must be greater than zero", help))
     }
 
     #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn zero_is_refused_in_every_unit() {
         for zero in ["0s", "0ms", "0h", "0s 0ms"] {
-            assert_eq!(Timeout::from_scalar(zero).unwrap_err().message, "is no time at all", "{zero}");
+            assert_eq!(Timeout::from_scalar(zero).unwrap_err().message, "must be greater than zero", "{zero}");
         }
         assert_eq!(Timeout::from_scalar("1ms").unwrap().get(), Duration::from_millis(1));
         assert_eq!(Timeout::from_scalar("-1s").unwrap_err().message, "is negative");

@@ -79,7 +79,7 @@ impl Importer<'_> {
                 Item::Comment { text, trailing: false } => self.line(&format!("# {text}")),
                 Item::Directive { words, line } => self.directive(name, &words, line),
                 Item::Block { words, line } => {
-                    let why = missing_end(&words).unwrap_or_else(|| "blocks have no place here".to_owned());
+                    let why = missing_end(&words).unwrap_or_else(|| "blocks are not supported".to_owned());
                     self.leave_out(name, line, &format!("{} {{ … }}", words.join(" ")), &why);
                 }
                 Item::Unfinished { words, line, missing } => {
@@ -113,7 +113,7 @@ impl Importer<'_> {
                 Err(error) => self.leave_out(name, line, &words.join(" "), &error),
             },
             ["include", _] => self.leave_out(name, line, &words.join(" "), "includes are nested too deep"),
-            _ => self.leave_out(name, line, &words.join(" "), "only allow, deny and include have a meaning here"),
+            _ => self.leave_out(name, line, &words.join(" "), "only allow, deny and include are supported"),
         }
     }
 

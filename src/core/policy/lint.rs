@@ -146,7 +146,7 @@ impl Lints<'_> {
         let networks = match &rule.sources {
             Sources::All => {
                 if Range::of_sources(&rule.sources).into_iter().all(is_covered) {
-                    self.unreached(id, rule, "is never reached", &rule.sources);
+                    self.unreached(id, rule, "never matches", &rule.sources);
                 }
                 return;
             }
@@ -154,7 +154,7 @@ impl Lints<'_> {
         };
         let unreached: Vec<&IpNet> = networks.iter().filter(|network| Range::of(network).all(&is_covered)).collect();
         if unreached.len() == networks.len() {
-            return self.unreached(id, rule, "is never reached", &rule.sources);
+            return self.unreached(id, rule, "never matches", &rule.sources);
         }
         let mut own = Covered::default();
         let mut by_size: Vec<&IpNet> = networks.iter().collect();
@@ -162,7 +162,7 @@ impl Lints<'_> {
         for network in by_size {
             if unreached.contains(&network) {
                 let sources = Sources::Networks([*network].into());
-                self.unreached(id, rule, &format!("has {network}, which is never reached"), &sources);
+                self.unreached(id, rule, &format!("has {network}, which never matches"), &sources);
             } else if Range::of(network).all(|range| own.contains(range)) {
                 let message = format!("has {network}, which its other networks cover");
                 self.warn(id, message, "remove it from the rule");
@@ -196,7 +196,7 @@ impl Lints<'_> {
         } else if same {
             self.warn(id, format!("{what}: line {line} ({text}) says the same"), "remove one of the two");
         } else {
-            self.warn(id, format!("{what}: line {line} ({text}) says it already"), "remove it");
+            self.warn(id, format!("{what}: line {line} ({text}) already covers it"), "remove it");
         }
     }
 

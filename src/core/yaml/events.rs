@@ -94,7 +94,7 @@ impl Builder<'_> {
                 return Err(self.refuse(
                     at,
                     "starts a second YAML document",
-                    "keep one document a file; remove the `---`",
+                    "use one document per file; remove the `---`",
                 ));
             }
             Event::DocumentStart(_) => {}

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::sys::runtime::Instant;
 
-use super::super::cache_config::CacheConfig;
-use super::super::entry::NameEntry;
+use crate::dns::cache_config::CacheConfig;
+use crate::dns::entry::NameEntry;
 use latticegate_core::hostname::Hostname;
 
 /// First the useless names are removed, then at most the older half of those used once, and only when there are few of

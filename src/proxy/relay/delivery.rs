@@ -2,7 +2,7 @@
 //!
 //! After a FIN the other side would take what it has for the whole: an HTTP/1 response without a length that was cut in
 //! the middle looks complete. So a reset is passed on; but a reset overtakes what the kernel still holds, and a slow
-//! reader would lose it. So before one is sent it is waited for here.
+//! reader would lose it. This waits for delivery before a reset is sent.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 const LAST_DELIVERY: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// A reset for a side to which a FIN would be false, behind what can be delivered in time.
+    /// A reset for a side that would take a FIN for the end of a whole response, behind what can be delivered in time.
     pub(super) async fn reset(&self, End { close, resets, .. }: End, upstream: Stream) {
         let (client, worker) = (&*self.stream, self.worker);
         for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
@@ -81,10 +81,12 @@ async fn end_towards_client(stream: &Stream, worker: &Worker, close: Close) {
     stream.finish();
     // A cut, or silence: there is no pace to follow.
     let unhurried = matches!(close, Close::Done | Close::DrainIdle | Close::UpstreamReset);
-    let mut delivered = pin!(delivered(stream, worker.config().timeouts.idle.get()));
-    let mut discarded = pin!(discard_all(stream, scratch));
-    let over = race(&mut delivered, &mut discarded);
-    race(over, pin!(patience(worker, unhurried))).await;
+    {
+        // In a block, so that none of it is kept while the connection lingers.
+        let idle = worker.config().timeouts.idle.get();
+        let (mut delivered, mut discarded) = (pin!(delivered(stream, idle)), pin!(discard_all(stream, scratch)));
+        race(race(&mut delivered, &mut discarded), pin!(patience(worker, unhurried))).await;
+    }
     if close == Close::Done {
         // The upstream is gone, and the client may be in the middle of a request.
         worker.lingering.linger(stream, scratch).await;

@@ -38,7 +38,7 @@ pub(super) struct Admitted {
 }
 
 impl Session<'_> {
-    /// Who it is and where it wants to go, both allowed; all of it under one deadline.
+    /// Reads and authorises client and destination, under one deadline.
     pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.add();
@@ -217,7 +217,7 @@ fn check_min_rate(worker: &Worker, waiting: &HalfOpenConnection, ahead: &ReadAhe
     waiting.hold(ahead.capacity()).map_err(|_| RefuseReason::Overloaded)
 }
 
-/// Why reading ahead ended, as an outcome: who closes without a byte was a probe.
+/// Why reading ahead ended, as an outcome: closing without a byte is a probe.
 fn ended(error: ReadAheadError, ahead: &ReadAhead) -> Outcome {
     match error {
         ReadAheadError::Refuse(reason) => Outcome::Refused(reason),

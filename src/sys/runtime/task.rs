@@ -52,7 +52,7 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// Resolves with whichever is done first; with the first, if both are. Neither is dropped by this.
+/// Resolves with whichever is done first; with the first, if both are. Futures that are passed as pinned references go on living.
 pub fn race<A: Future + Unpin, B: Future + Unpin>(
     mut first: A,
     mut second: B,

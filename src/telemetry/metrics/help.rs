@@ -15,7 +15,7 @@ pub(super) fn describe() {
     describe_counter!("latticegate_connections_total", "Connections closed, by listener, outcome and reason word.");
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
-    describe_gauge!("latticegate_warning", "1 while something is wrong that does not make the task unready.");
+    describe_gauge!("latticegate_warning", "1 while there is a warning that does not affect readiness.");
     describe_counter!(
         "latticegate_access_log_dropped_lines_total",
         "Lines of the access log that were not written: its reader was too slow, or its disk full."

@@ -141,9 +141,10 @@ fn can_be_own(address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
     match (is_multicast, is_reserved) {
         (true, _) => Err(("is a multicast address, which takes no connections", HELP)),
         (_, true) => Err(("is a reserved address, which no machine has", HELP)),
-        _ if link_local_without_zone(address) => {
-            Err(("is on a link, but does not say on which", "add the interface's number, like \"[fe80::1%2]:8443\""))
-        }
+        _ if link_local_without_zone(address) => Err((
+            "is a link-local address without an interface",
+            "add the interface's number, like \"[fe80::1%2]:8443\"",
+        )),
         _ => Ok(()),
     }
 }

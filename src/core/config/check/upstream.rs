@@ -43,7 +43,7 @@ impl Checker<'_> {
             self.error(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
         }
         for network in allowed.iter().filter(|network| network.prefix_len() == 0) {
-            let message = format!("contains {network}: every name leads everywhere, like an open relay");
+            let message = format!("contains {network}: any address can be dialled, like an open relay");
             self.warning(&networks, message, "write the networks that your services are in");
         }
         Upstream {

@@ -64,8 +64,8 @@ fn what_cannot_be_converted_is_listed_with_its_line() {
         imported.left_out,
         [
             "ipcontrol.conf:1: allow unix:: there are no UNIX sockets here",
-            "ipcontrol.conf:2: satisfy any: only allow, deny and include have a meaning here",
-            "ipcontrol.conf:3: location /x { … }: blocks have no place here",
+            "ipcontrol.conf:2: satisfy any: only allow, deny and include are supported",
+            "ipcontrol.conf:3: location /x { … }: blocks are not supported",
             "ipcontrol.conf:7: allow example.com: it is not a network",
             "ipcontrol.conf:8: include more.conf: more.conf cannot be read",
             "ipcontrol.conf:9: allow a b: it is not a network",
@@ -105,7 +105,7 @@ fn a_missing_end_is_reported_as_that() {
         ("allow 10.0.0.1 # x\nallow all", "allow 10.0.0.1 allow all: a `;` is missing after `allow 10.0.0.1`"),
         ("deny all\n", "deny all: the `;` at its end is missing"),
         ("location /x {\n  deny all;\n", "location /x: the `}` at its end is missing"),
-        ("allow 10.0.0.1 location / { deny all; }", "allow 10.0.0.1 location / { … }: blocks have no place here"),
+        ("allow 10.0.0.1 location / { deny all; }", "allow 10.0.0.1 location / { … }: blocks are not supported"),
         ("satisfy any\nallow all;\n", "satisfy any allow all: a `;` is missing after `satisfy any`"),
         ("allow \"10.0.0.1;\ndeny all;\n", "the `\"` at its end is missing"),
     ] {

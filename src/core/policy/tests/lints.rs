@@ -12,27 +12,24 @@ fn doubtful_rules_are_reported() {
     for (text, expected) in [
         (
             "- deny: all\n- allow: 10.0.0.0/8",
-            ":3:3: rules[1]: is never reached: line 2 (deny: all) decides first; move it up, or remove it",
+            ":3:3: rules[1]: never matches: line 2 (deny: all) decides first; move it up, or remove it",
         ),
         (
             "- allow: 10.0.0.0/8\n- allow: 10.1.0.0/16",
-            "rules[1]: is never reached: line 2 (allow: 10.0.0.0/8) says it already; remove it",
+            "rules[1]: never matches: line 2 (allow: 10.0.0.0/8) already covers it; remove it",
         ),
         ("- allow: 10.0.0.0/8\n- allow: 10.0.0.0/8", "says the same; remove one"),
         (
             "- allow: 10.0.0.0/9\n- deny: 10.128.0.0/9\n- allow: 10.0.0.0/8",
-            "rules[2]: is never reached: earlier rules together",
+            "rules[2]: never matches: earlier rules together",
         ),
         (
             "- deny: 10.1.0.0/16\n- allow: [10.1.2.0/24, 11.0.0.0/8]",
-            "rules[1]: has 10.1.2.0/24, which is never reached: line 2",
+            "rules[1]: has 10.1.2.0/24, which never matches: line 2",
         ),
         ("- allow: [10.1.2.0/24, 10.0.0.0/8]", "rules[0]: has 10.1.2.0/24, which its other networks cover"),
-        ("- deny: 10.0.0.0/8\n- { allow: 10.1.0.0/16, to: a.test }", "rules[1]: is never reached"),
-        (
-            "- { deny: all, to: '*.test' }\n- { allow: 10.1.0.0/16, to: a.test, port: 443 }",
-            "rules[1]: is never reached",
-        ),
+        ("- deny: 10.0.0.0/8\n- { allow: 10.1.0.0/16, to: a.test }", "rules[1]: never matches"),
+        ("- { deny: all, to: '*.test' }\n- { allow: 10.1.0.0/16, to: a.test, port: 443 }", "rules[1]: never matches"),
         ("- allow: 0.0.0.0/0", "0.0.0.0/0 does not cover IPv6 clients; write `all`"),
         ("- deny: '::/0'", "::/0 does not cover IPv4"),
         ("- { allow: all, until: 2026-09-20 }", "ended at 2026-09-21T00:00:00Z"),
@@ -67,7 +64,7 @@ fn sensible_rules_are_not_reported() {
 }
 
 proptest! {
-    /// A rule reported as never reached never decides.
+    /// A rule reported as never matching never decides.
     #[test]
     fn unreached_means_unreached(rules in prop::collection::vec(rule(), 0..12), (client, listener, port, now) in connection()) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
@@ -76,7 +73,7 @@ proptest! {
         let unreached: Vec<String> = policy
             .lints(SystemTime::UNIX_EPOCH, None)
             .iter()
-            .filter(|lint| lint.message.starts_with("is never reached"))
+            .filter(|lint| lint.message.starts_with("never matches"))
             .map(|lint| lint.key.to_string())
             .collect();
         for requested in NAMES {
