@@ -2,7 +2,7 @@
 //!
 //! Records are read here, because `tls-parser` neither joins a hello from several records within our bounds nor refuses
 //! it at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides; the other fields
-//! are cheap facts for the log. Nothing is decrypted or changed. [`Parser`] remembers which records it has read, so that
+//! are cheap facts for the log. Nothing is decrypted or changed. [`HelloParser`] remembers which records it has read, so that
 //! a hello costs the same however it was cut into records and reads.
 
 use std::borrow::Cow;
