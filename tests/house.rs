@@ -246,19 +246,14 @@ impl Tree {
                 continue;
             }
             let mut found = Vec::new();
-            let mut at = match after {
-                [TokenTree::Ident(start), after @ ..] if start == "self" => after,
-                _ => {
-                    // `use child::Name` is the same as `use self::child::Name`.
-                    let [TokenTree::Ident(child), after @ ..] = after else { continue };
-                    if !self.modules.contains_key(&[module, &[child.to_string()]].concat()) {
-                        continue;
-                    }
-                    path(&mut &*after, &mut vec![child.to_string()], &mut found);
-                    &[][..]
-                }
+            let [TokenTree::Ident(start), after @ ..] = after else { continue };
+            // `use child::Name` is the same as `use self::child::Name`.
+            let mut so_far = match start.to_string() {
+                this if this == "self" => Vec::new(),
+                child if self.modules.contains_key(&[module, std::slice::from_ref(&child)].concat()) => vec![child],
+                _ => continue,
             };
-            path(&mut at, &mut Vec::new(), &mut found);
+            path(&mut &*after, &mut so_far, &mut found);
             if let Some(path) = found.iter().find(|path| path.last().is_some_and(|last| last == name)) {
                 let own = [module, path].concat();
                 return (1..own.len()).rev().map(|len| own[..len].to_vec()).find(|to| self.modules.contains_key(to));

@@ -15,6 +15,7 @@ use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
 use crate::sys::interfaces;
+use crate::sys::runtime::Runtime;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
 use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
@@ -128,7 +129,7 @@ impl ExplainArgs {
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
         let Some(name) = explanation.target.clone() else { return Ok(()) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = Runtime::new()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
         let found = runtime.block_on(look_up(&wire, &name, interfaces::ask_ipv6(config)));

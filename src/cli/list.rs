@@ -1,8 +1,7 @@
 //! An access list named on the command line: read from a file, or fetched as `run` would fetch it.
 
-use tokio::runtime::{Builder, LocalOptions};
-
 use crate::reload::{ListSource, SourceError};
+use crate::sys::runtime::Runtime;
 use latticegate_core::config::PolicySource;
 use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
@@ -30,7 +29,6 @@ pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagno
 
 fn fetch(from: &PolicySource) -> Result<Policy, SourceError> {
     let mut source = ListSource::new(from)?;
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    let runtime = runtime.map_err(|error| SourceError::Unreachable(error.to_string()))?;
+    let runtime = Runtime::new().map_err(|error| SourceError::Unreachable(error.to_string()))?;
     Ok(runtime.block_on(source.first())?.policy)
 }

@@ -187,22 +187,17 @@ impl Worker {
 
     /// Returns when no connection is open, or they were cut.
     pub(crate) async fn drained(&self, mut phase: Watched<Phase>) {
-        let all_closed = async {
-            while self.open.get() > 0 {
+        let none_left = async |count: &Cell<usize>| {
+            while count.get() > 0 {
                 self.closed.notified().await;
             }
         };
         let cut = async {
             // The sender is dropped only when the process is ending anyhow.
             phase.until(|phase| phase >= Phase::Cut).await;
-            let all_cut = async {
-                while self.relaying.get() > 0 {
-                    self.closed.notified().await;
-                }
-            };
-            let _ = timeout(LAST_TURN, all_cut).await;
+            let _ = timeout(LAST_TURN, none_left(&self.relaying)).await;
         };
-        race(pin!(all_closed), pin!(cut)).await;
+        race(pin!(none_left(&self.open)), pin!(cut)).await;
     }
 }
 

@@ -7,12 +7,14 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use super::mutex::lock;
 
 /// A file that answers later than this hangs.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -67,11 +69,11 @@ impl Pending {
     }
 
     pub fn elapsed(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |since| since.elapsed())
+        lock(&self.0).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     fn begin(&self) -> Waiting<'_> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.0) = Some(Instant::now());
         Waiting(self)
     }
 }
@@ -81,7 +83,7 @@ struct Waiting<'a>(&'a Pending);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.0.0) = None;
     }
 }
 

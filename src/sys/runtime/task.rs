@@ -52,7 +52,8 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// Resolves with whichever is done first; with the first, if both are. Futures that are passed as pinned references go on living.
+/// Resolves with whichever is done first; with the first, if both are. What is passed as a pinned reference is not
+/// dropped by this.
 pub fn race<A: Future + Unpin, B: Future + Unpin>(
     mut first: A,
     mut second: B,
