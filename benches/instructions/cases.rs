@@ -182,10 +182,12 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     });
     let Verdict::Found { value: hello, .. } = client_hello::parse(CURL) else { bail!("the hello is not read") };
     let client = client()?;
+    // As a worker has it ready.
+    let rule: Rc<str> = "ipcontrol.yaml:12".into();
     repeat(times, || {
         let mut record = reporter.open(7, SocketAddr::from(([192, 168, 7, 8], 31_000)));
         record.client = Some(client);
-        record.rule = Some("ipcontrol.yaml:12".into());
+        record.rule = Some(Rc::clone(&rule));
         record.name = Some(NAME.into());
         record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
         record.hello = Some(HelloFacts::from(&hello));

@@ -229,9 +229,9 @@ impl Session<'_> {
 }
 
 /// What the record says of a rule that has decided.
-fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Arc<str>> {
+fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Rc<str>> {
     loaded.count_hit(rule, worker.clock().now());
-    rule.map(|rule| loaded.policy.named_label(rule).to_string().into())
+    rule.map(|rule| worker.rule_labels.of(loaded, rule))
 }
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {

@@ -3,7 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sys::runtime::Instant;
@@ -18,7 +18,7 @@ pub struct Record {
     pub peer: SocketAddr,
     pub client: Option<Client>,
     /// The rule that decided, as `ipcontrol.yaml:12`.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<Rc<str>>,
     /// The requested name in its normal form; one that was refused [as the client wrote it](as_written).
     pub name: Option<Box<str>>,
     pub upstream: Option<SocketAddr>,
