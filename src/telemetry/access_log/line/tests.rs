@@ -76,6 +76,50 @@ fn json_has_every_field() {
     assert_eq!(Value::Object(line.clone()), expected);
 }
 
+/// Parsers of the log may depend on the order of the fields and on each character.
+#[test]
+fn the_lines_are_these_to_the_byte() {
+    let clock = Timestamps::default();
+    let now = || Now {
+        timestamps: &clock,
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_258_617_057),
+        elapsed: Duration::from_secs(90_000) + Duration::from_nanos(1_500),
+    };
+    let text = |write: fn(&mut Vec<u8>, Now<'_>, &Listener, &Record, Outcome), record: &Record, outcome| {
+        let mut out = Vec::new();
+        write(&mut out, now(), &listener(), record, outcome);
+        String::from_utf8(out).unwrap()
+    };
+    let (full, done) = (full_record(), Outcome::Relayed(Close::Done));
+    let (empty, left) = (record(), Outcome::Unfinished(Unfinished::ClientLeft));
+    assert_eq!(
+        text(json, &full, done),
+        concat!(
+            r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
+            r#""client":"2001:db8::1","client_port":40000,"vpce":"vpce-0123456789abcdef0","rule":"ipcontrol.yaml:12","#,
+            r#""name":"orders.example.com","upstream":"169.254.171.10:443","outcome":"relayed","reason":"done","#,
+            r#""detail":"a word to the wise","bytes_up":517,"bytes_down":1099511627776,"header_ms":1.000,"#,
+            r#""hello_ms":2.000,"dns_ms":3.000,"connect_ms":4.000,"total_ms":90000000.002,"closed_by":"upstream","#,
+            r#""dns_stale":true,"hello":{"bytes":1700,"records":2,"alpn":"h2","group":"x25519mlkem768","ech":true}}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        text(json, &empty, left),
+        concat!(
+            r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
+            r#""outcome":"unfinished","reason":"client_left","bytes_up":0,"bytes_down":0,"total_ms":90000000.002}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        text(nginx, &full, done),
+        "2026-11-21T10:56:57+00:00 10.0.0.9 2001:db8::1 40000 TCP 8443 200 169.254.171.10:443 517 1099511627776 \
+         90000.000 0.004\n"
+    );
+    assert_eq!(text(nginx, &empty, left), "2026-11-21T10:56:57+00:00 10.0.0.9 - - TCP 8443 400 - 0 0 90000.000 -\n");
+}
+
 #[test]
 fn json_leaves_out_unknown_values() {
     let line = json_of(&record(), Outcome::Unfinished(Unfinished::ClientLeft));
