@@ -189,15 +189,15 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         record.client = Some(client);
         record.rule = Some(Rc::clone(&rule));
         record.name = Some(NAME.into());
-        record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
+        record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)).into());
         record.hello = Some(HelloFacts::from(&hello));
         record.bytes.up = 1_541;
         record.bytes.down = 4_824;
         record.closed_by = Some(Side::Client);
-        record.times.header = Some(Duration::from_micros(31));
-        record.times.hello = Some(Duration::from_micros(45));
-        record.times.dns = Some(Duration::from_micros(52));
-        record.times.connect = Some(Duration::from_micros(730));
+        record.times.header = Some(Duration::from_micros(31).into());
+        record.times.hello = Some(Duration::from_micros(45).into());
+        record.times.dns = Some(Duration::from_micros(52).into());
+        record.times.connect = Some(Duration::from_micros(730).into());
         record.close(Outcome::Relayed(Close::Done));
         true
     })

@@ -9,7 +9,7 @@ mod line;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::line::Now;
 use self::timestamps::Timestamps;
@@ -51,12 +51,17 @@ impl AccessLogger {
         })
     }
 
-    pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
+    /// The time of a line that is written now.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome, time: SystemTime) {
         if !self.keeps(outcome) {
             return;
         }
         let mut buffer = self.buffer.borrow_mut();
-        let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
+        let now = Now { timestamps: &self.timestamps, time, elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         if was_empty {
             // Room for a whole batch at once: growing line by line would copy it several times.

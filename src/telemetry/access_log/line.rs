@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::ascii;
 use super::json::{Key, Object, key};
 use super::timestamps::Timestamps;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Address, Record, SinceAccept};
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
 use latticegate_core::protocol::client_hello::Alpn;
@@ -23,7 +23,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.quoted(key!("time"), |out| now.timestamps.millis(out, now.time));
     line.hex(key!("id"), record.id);
     line.text(key!("listener"), &listener.name);
-    line.address(key!("peer"), record.peer);
+    line.address(key!("peer"), record.peer.get());
     if let Some(client) = &record.client {
         line.ip(key!("client"), client.ip.get());
         line.number(key!("client_port"), client.port.into());
@@ -34,7 +34,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.text_if_any(key!("rule"), record.rule.as_deref());
     line.text_if_any(key!("name"), record.name.as_deref());
     if let Some(upstream) = record.upstream {
-        line.address(key!("upstream"), upstream);
+        line.address(key!("upstream"), upstream.get());
     }
     line.word(key!("outcome"), outcome.word());
     line.word(key!("reason"), outcome.reason());
@@ -42,14 +42,14 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.number(key!("bytes_up"), record.bytes.up);
     line.number(key!("bytes_down"), record.bytes.down);
     let times = &record.times;
-    let header = Some(times.header.unwrap_or_default());
-    let mut step = |key: Key, begun: Option<Duration>, done: Option<Duration>| {
+    let mut step = |key: Key, begun: Option<SinceAccept>, done: Option<SinceAccept>| {
         if let (Some(begun), Some(done)) = (begun, done) {
-            line.millis(key, done.saturating_sub(begun));
+            line.millis(key, done.after(begun));
         }
     };
-    step(key!("header_ms"), Some(Duration::ZERO), times.header);
-    step(key!("hello_ms"), header, times.hello);
+    let accepted = Some(SinceAccept::default());
+    step(key!("header_ms"), accepted, times.header);
+    step(key!("hello_ms"), times.header.or(accepted), times.hello);
     step(key!("dns_ms"), times.hello, times.dns);
     step(key!("connect_ms"), times.dns, times.connect);
     line.millis(key!("total_ms"), now.elapsed);
@@ -87,15 +87,15 @@ fn side(side: Side) -> &'static str {
 /// $upstream_connect_time`.
 pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref();
-    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
+    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.after(begun));
     now.timestamps.iso8601(out, now.time);
-    field(out, Some(record.peer.ip()), ascii::ip);
+    field(out, Some(record.peer.get().ip()), ascii::ip);
     field(out, client.map(|client| client.ip.get()), ascii::ip);
     field(out, client.map(|client| client.port.into()), ascii::decimal);
     out.extend_from_slice(b" TCP");
     field(out, Some(listener.bind.port().into()), ascii::decimal);
     field(out, Some(nginx_status(outcome).into()), ascii::decimal);
-    field(out, record.upstream, ascii::address);
+    field(out, record.upstream.map(Address::get), ascii::address);
     field(out, Some(record.bytes.up), ascii::decimal);
     field(out, Some(record.bytes.down), ascii::decimal);
     field(out, Some(now.elapsed), seconds);

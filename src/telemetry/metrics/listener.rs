@@ -1,6 +1,7 @@
 //! The connections of one listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::Histogram;
 
@@ -43,10 +44,10 @@ impl ListenerMetrics {
             self.bytes_down.increment(bytes.down);
         }
         if let Some(hello) = times.hello {
-            self.handshake.record(hello);
+            self.handshake.record(Duration::from(hello));
         }
         if let (Some(dns), Some(connect)) = (times.dns, times.connect) {
-            let took = connect.saturating_sub(dns);
+            let took = connect.after(dns);
             self.connect.record(took);
             self.connects.record(took);
         }

@@ -1,5 +1,7 @@
 //! Both formats: every field, hostile values, and absent values.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
 use proptest::prelude::*;
@@ -34,14 +36,14 @@ fn full_record() -> Record {
     record.client = Some(Client::new("[2001:db8::1]:40000".parse().unwrap(), endpoint));
     record.rule = Some("ipcontrol.yaml:12".into());
     record.name = Some("orders.example.com".into());
-    record.upstream = Some("169.254.171.10:443".parse().unwrap());
+    record.upstream = Some("169.254.171.10:443".parse::<SocketAddr>().unwrap().into());
     record.detail = Some("a word to the wise".into());
     record.bytes = ByteCounts { up: 517, down: 1 << 40 };
     record.closed_by = Some(Side::Upstream);
     record.stale = true;
     record.hello =
         Some(HelloFacts { size: 1700, records: 2, alpn: Some(Alpn::H2), ech: true, key_share: Some(Group(0x11ec)) });
-    let step = |ms| Some(Duration::from_millis(ms));
+    let step = |ms| Some(Duration::from_millis(ms).into());
     (record.times.header, record.times.hello) = (step(1), step(3));
     (record.times.dns, record.times.connect) = (step(6), step(10));
     record
