@@ -93,8 +93,9 @@ impl<'a> Object<'a> {
     #[inline(always)]
     pub(super) fn millis(&mut self, key: Key, value: Duration) {
         self.key(key, false);
-        let micros = value.saturating_add(Duration::from_nanos(500)).as_micros();
-        ascii::thousandths(self.out, u64::try_from(micros).unwrap_or(u64::MAX));
+        // In 64 bits: what Duration returns has 128.
+        let micros = u64::from((value.subsec_nanos() + 500) / 1000);
+        ascii::thousandths(self.out, value.as_secs().saturating_mul(1_000_000).saturating_add(micros));
     }
 
     /// An object inside this one.
