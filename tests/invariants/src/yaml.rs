@@ -2,7 +2,7 @@
 
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::yaml::Document;
-use saphyr_parser::{Event, Parser};
+use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_yaml::Value;
 
 use crate::diagnostics;
@@ -23,7 +23,7 @@ pub fn check(bytes: &[u8]) {
         Err(found) => {
             diagnostics::are_well_formed(&found, text);
             let says = |message: &str| found.iter().any(|diagnostic| diagnostic.message.starts_with(message));
-            if is_at_the_edge(text) || has_key_of_several_lines(text) {
+            if is_at_the_edge(text) || is_refused_by_libyaml(text) {
                 return;
             }
             assert!(!says("can be read in two ways"), "two readings of {text:?}");
@@ -43,8 +43,9 @@ fn is_at_the_edge(text: &str) -> bool {
     text.contains(['|', '>', '\t', '?', '!', '&', '*', '%']) || text.contains("...")
 }
 
-/// A key that goes on in the next line: YAML allows it within `{}` (1.2.2, 7.4.2), libyaml nowhere.
-fn has_key_of_several_lines(text: &str) -> bool {
+/// What YAML allows and libyaml, which is older, does not: within `{}` a key that goes on in the next line (1.2.2, 7.4.2),
+/// and within brackets plain text that begins with a colon (7.3.3).
+fn is_refused_by_libyaml(text: &str) -> bool {
     // Of each collection that is open: whether it is a map, and whether a key comes next.
     let mut open: Vec<(bool, bool)> = Vec::new();
     for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
@@ -56,6 +57,9 @@ fn has_key_of_several_lines(text: &str) -> bool {
             }
             Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..) => {}
             _ => continue,
+        }
+        if matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text.starts_with(':')) {
+            return true;
         }
         if is_key && matches!(event, Event::Scalar(..)) && span.start.line() != span.end.line() {
             return true;
