@@ -162,7 +162,7 @@ fn client() -> Result<Client> {
 
 /// One connection's record from its opening to its report: log line and metrics. The lines go to /dev/null.
 fn record(times: u32, format: LogFormat) -> Result<()> {
-    let metrics = Metrics::new()?;
+    let metrics = Metrics::default();
     let sink = Sink::open(&LogOutput::File("/dev/null".into()))?;
     let (writer, _flush) = Writer::start(LineKind::AccessLog, sink, metrics.lines_dropped.clone(), Pending::default())?;
     let listener = Listener {
@@ -182,20 +182,22 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     });
     let Verdict::Found { value: hello, .. } = client_hello::parse(CURL) else { bail!("the hello is not read") };
     let client = client()?;
+    // As a worker has it ready.
+    let rule: Rc<str> = "ipcontrol.yaml:12".into();
     repeat(times, || {
         let mut record = reporter.open(7, SocketAddr::from(([192, 168, 7, 8], 31_000)));
         record.client = Some(client);
-        record.rule = Some("ipcontrol.yaml:12".into());
+        record.rule = Some(Rc::clone(&rule));
         record.name = Some(NAME.into());
-        record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)));
+        record.upstream = Some(SocketAddr::from(([169, 254, 171, 10], 443)).into());
         record.hello = Some(HelloFacts::from(&hello));
         record.bytes.up = 1_541;
         record.bytes.down = 4_824;
         record.closed_by = Some(Side::Client);
-        record.times.header = Some(Duration::from_micros(31));
-        record.times.hello = Some(Duration::from_micros(45));
-        record.times.dns = Some(Duration::from_micros(52));
-        record.times.connect = Some(Duration::from_micros(730));
+        record.times.header = Some(Duration::from_micros(31).into());
+        record.times.hello = Some(Duration::from_micros(45).into());
+        record.times.dns = Some(Duration::from_micros(52).into());
+        record.times.connect = Some(Duration::from_micros(730).into());
         record.close(Outcome::Relayed(Close::Done));
         true
     })

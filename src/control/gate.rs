@@ -70,7 +70,7 @@ impl Gate {
             .enable_all()
             .build_local(LocalOptions::default())
             .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
-        let metrics = Metrics::new().map_err(StartError::Metrics)?;
+        let metrics = Metrics::default();
         let (health, health_address) = bind_port("health", config.health)?;
         let (admin, admin_address) = bind_port("admin", config.admin)?;
         (config.health, config.admin) = (health_address, admin_address);

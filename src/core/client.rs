@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
 
 use crate::canonical_ip::CanonicalIp;
 
@@ -24,7 +25,8 @@ impl Client {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EndpointId {
     bytes: [u8; Self::MAX],
-    len: u8,
+    /// Never zero, so that an Option needs no more room.
+    len: NonZero<u8>,
 }
 
 impl EndpointId {
@@ -32,15 +34,20 @@ impl EndpointId {
     const MAX: usize = 32;
 
     pub fn parse(id: &[u8]) -> Option<Self> {
-        let valid = !id.is_empty() && id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+        let len = NonZero::new(u8::try_from(id.len()).ok()?)?;
+        let valid = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
         let mut bytes = [0; Self::MAX];
         bytes.get_mut(..id.len()).filter(|_| valid)?.copy_from_slice(id);
-        Some(Self { bytes, len: u8::try_from(id.len()).ok()? })
+        Some(Self { bytes, len })
     }
 
     pub fn as_str(&self) -> &str {
-        let used = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        std::str::from_utf8(used).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Letters, digits and `-`.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len.get())).unwrap_or_default()
     }
 }
 

@@ -170,7 +170,8 @@ impl Acceptor {
     fn refuse(&self, stream: &Stream, mut record: OpenRecord, short_of: &str) -> bool {
         let outcome = Outcome::Refused(RefuseReason::Overloaded);
         let listener = &self.reporter.listener;
-        let trusted = listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.ip());
+        let trusted =
+            listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.get().ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
             Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow()),

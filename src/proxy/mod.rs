@@ -9,6 +9,7 @@ pub mod listener; // bind and accept
 pub mod read_ahead; // the only loop that reads ahead
 pub mod refuse; // what a refused client is sent
 pub mod relay; // bytes both ways
+mod rule_labels; // what the log calls a rule
 pub mod scratch; // the buffer that all reads of a worker share
 pub mod server; // worker threads
 pub mod session; // one connection, step by step

@@ -12,6 +12,7 @@ use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
+use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
 use crate::sys::runtime::{Notify, Watched, race, timeout};
@@ -56,6 +57,7 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) failing: Failing,
     pub(crate) resources: RelayResources,
+    pub(crate) rule_labels: RuleLabels,
     pub(crate) half_open: Rc<HalfOpenList>,
     /// The list that decides nothing, if there is one.
     pub(crate) shadow: Option<Arc<Shadow>>,
@@ -82,6 +84,7 @@ impl Worker {
             resolver,
             failing: Failing::default(),
             resources: RelayResources::new(),
+            rule_labels: RuleLabels::default(),
             half_open: HalfOpenList::new(Arc::clone(&shared.limits.half_open), number),
             shadow: shared.shadow.clone(),
             lingering: Lingering::new(shared.config.workers.get()),

@@ -9,7 +9,7 @@ mod line;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::line::Now;
 use self::timestamps::Timestamps;
@@ -34,11 +34,7 @@ pub struct AccessLogger {
 }
 
 impl AccessLogger {
-    /// A buffer of this size is sent at once.
-    const BATCH: usize = 32 * 1024;
-    /// Few lines are longer than this, in bytes.
-    const LONG_LINE: usize = 1024;
-    /// A smaller one is sent after this time: a line appears a moment later, and the writer wakes at most ten times a
+    /// A batch that is not full is sent after this time: a line appears a moment later, and the writer wakes at most ten times a
     /// second.
     const DELAY: Duration = Duration::from_millis(100);
 
@@ -55,22 +51,27 @@ impl AccessLogger {
         })
     }
 
-    pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome) {
+    /// The time of a line that is written now.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome, time: SystemTime) {
         if !self.keeps(outcome) {
             return;
         }
         let mut buffer = self.buffer.borrow_mut();
-        let now = Now { timestamps: &self.timestamps, time: self.clock.now(), elapsed: record.times.elapsed() };
+        let now = Now { timestamps: &self.timestamps, time, elapsed: record.times.elapsed() };
         let was_empty = buffer.is_empty();
         if was_empty {
             // Room for a whole batch at once: growing line by line would copy it several times.
-            buffer.reserve(Self::BATCH + Self::LONG_LINE);
+            *buffer = self.writer.buffer();
         }
         match self.format {
             LogFormat::Json => line::json(&mut buffer, now, listener, record, outcome),
             LogFormat::Nginx => line::nginx(&mut buffer, now, listener, record, outcome),
         }
-        let full = buffer.len() >= Self::BATCH;
+        let full = buffer.len() >= Writer::BATCH;
         drop(buffer);
         if full {
             self.flush();

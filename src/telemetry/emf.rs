@@ -69,10 +69,10 @@ impl Emitter {
             ("DnsFailures", "Count", json!(since(&mut self.previous.dns, metrics.dns.failures()))),
         ];
         // Without a connect there is no value.
-        if let Some(p99) = metrics.connects.p99(&self.previous.connects) {
+        if let Some(p99) = metrics.connect.p99(&self.previous.connects) {
             values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
         }
-        self.previous.connects = metrics.connects.counts();
+        self.previous.connects = metrics.connect.counts();
         let mut out = self.line(now, &values, None);
         for (name, reason, count) in by_reason {
             out.extend(self.line(now, &[(name, "Count", json!(count))], Some(reason)));
@@ -122,12 +122,12 @@ mod tests {
     /// A dimension of the same name would overwrite the value.
     #[test]
     fn no_dimension_may_have_a_name_that_a_line_uses() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::default();
         let listener = metrics.listener("tls");
         let interval = latticegate_core::config::Timeout::new(Duration::from_secs(60)).unwrap();
         let emf = Emf { interval, namespace: "n".into(), dimensions: BTreeMap::new() };
         let mut lines = Emitter::new(emf, metrics.clone());
-        metrics.connects.record(Duration::from_millis(1));
+        metrics.connect.record(Duration::from_millis(1));
         for outcome in [Outcome::Refused(RefuseReason::NotTls), Outcome::Failed(Failure::DnsFailed)] {
             listener.closed(outcome, &Record::new(1, ([192, 0, 2, 1], 1).into()));
         }

@@ -1,16 +1,18 @@
 //! The threads that write lines, so that no other thread waits for a disk, a pipe or a terminal.
 
+mod buffers;
 mod file;
 mod lines;
 mod sink;
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::Counter;
 
+use self::buffers::Buffers;
 pub use self::file::{Rotation, open_help};
 use self::lines::count;
 pub use self::sink::Sink;
@@ -45,6 +47,7 @@ struct Batch {
 #[derive(Default)]
 struct Queue {
     state: Mutex<QueueState>,
+    buffers: Buffers,
     all_done: Condvar,
 }
 
@@ -70,6 +73,8 @@ impl Writer {
     const QUEUE_OF_LINES: usize = 1024;
     /// Lines may be long, such as one with all errors of a list.
     const MAX_BYTES: usize = 4 << 20;
+    /// Whoever gathers lines sends them when they are this many bytes.
+    pub(crate) const BATCH: usize = Buffers::BATCH;
 
     /// `lost`: counts the lines that were not written. `blocked`: since when a write has not returned.
     pub fn start(kind: LineKind, sink: Sink, lost: Counter, blocked: Pending) -> io::Result<(Self, FlushHandle)> {
@@ -87,6 +92,11 @@ impl Writer {
         Self { kind, lost, ..self.clone() }
     }
 
+    /// An empty buffer with room for a batch.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.queue.buffers.take()
+    }
+
     /// Never waits: where the thread is behind, the lines are lost and counted. Returns whether they were queued.
     pub(crate) fn send(&self, lines: Vec<u8>) -> bool {
         if lines.is_empty() {
@@ -96,13 +106,15 @@ impl Writer {
         let mut state = self.queue.state();
         let fits = state.waiting == 0 || state.bytes.saturating_add(size) <= Self::MAX_BYTES;
         let batch = Batch { lines, lost: self.lost.clone() };
-        if fits && self.batches.try_send(batch).is_ok() {
+        let sent = if fits { self.batches.try_send(batch) } else { Err(TrySendError::Full(batch)) };
+        let Err(TrySendError::Full(unsent) | TrySendError::Disconnected(unsent)) = sent else {
             state.waiting = state.waiting.saturating_add(number);
             state.bytes = state.bytes.saturating_add(size);
             return true;
-        }
+        };
         let first = state.lose(number);
         drop(state);
+        self.queue.buffers.keep(unsent.lines);
         self.lost.increment(number);
         // About the process log itself this would be one more lost line.
         if first && self.kind == LineKind::AccessLog {
@@ -138,6 +150,7 @@ impl Thread {
                 self.write(lines, &batch.lost);
                 rest = later;
             }
+            self.queue.buffers.keep(batch.lines);
         }
     }
 
@@ -211,5 +224,45 @@ impl std::fmt::Display for LineKind {
             Self::Metrics => "the output of metrics for CloudWatch",
             Self::ProcessLog => "this log",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// A line in a buffer that is told from a new one by its size.
+    const SIZE: usize = Writer::BATCH + 7;
+
+    fn line() -> Vec<u8> {
+        let mut buffer = Vec::with_capacity(SIZE);
+        buffer.extend_from_slice(b"a line\n");
+        buffer
+    }
+
+    #[test]
+    fn a_buffer_that_was_written_is_filled_again() {
+        let (sender, written) = channel();
+        let (writer, _flush) =
+            Writer::start(LineKind::AccessLog, Sink::Channel(sender), Counter::noop(), Pending::default()).unwrap();
+        writer.send(line());
+        // Once the next batch is written, the thread is done with the first.
+        writer.send(b"another line\n".to_vec());
+        assert_eq!([written.recv().unwrap(), written.recv().unwrap()], [&b"a line\n"[..], b"another line\n"]);
+        let again = writer.buffer();
+        assert_eq!((again.len(), again.capacity()), (0, SIZE));
+        assert_ne!(writer.buffer().capacity(), SIZE, "there was one");
+    }
+
+    #[test]
+    fn a_buffer_whose_lines_are_lost_is_filled_again() {
+        let (batches, _blocked) = sync_channel(1);
+        let writer = Writer { kind: LineKind::Metrics, batches, queue: Arc::default(), lost: Counter::noop() };
+        assert!(writer.send(line()));
+        assert_ne!(writer.buffer().capacity(), SIZE, "it is waiting");
+        assert!(!writer.send(line()));
+        assert_eq!(writer.buffer().capacity(), SIZE);
     }
 }

@@ -4,6 +4,7 @@
 
 mod count;
 mod dns;
+mod durations;
 mod files;
 mod help;
 mod listener;
@@ -12,12 +13,13 @@ mod policy;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram, with_local_recorder};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge, counter, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-pub use self::count::DurationCounts;
-use self::count::{Count, Durations, Level, as_f64};
+use self::count::{Count, Level, as_f64};
 pub use self::dns::DnsMetrics;
+pub use self::durations::DurationCounts;
+use self::durations::Durations;
 pub use self::files::Blocked;
 use self::files::ProcessLogMetrics;
 pub use self::listener::ListenerMetrics;
@@ -27,9 +29,6 @@ use crate::sys::mutex::lock;
 use crate::sys::socket;
 use crate::telemetry::status::{Status, Warning};
 use latticegate_core::outcome::Outcome;
-
-/// Seconds; from a hit in the same AZ to the connect timeout.
-const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// All metrics of one gate. No global recorder: two gates in one process (tests, the demo) count apart.
 #[derive(Clone)]
@@ -47,24 +46,20 @@ pub struct Metrics {
     pub ready: Gauge,
     pub accept_errors: Counter,
     half_open: Gauge,
-    /// From the first connect to the connection with the upstream, for CloudWatch.
-    pub connects: Durations,
     /// Fetched at start and read at a scrape; no connection takes this lock.
     listeners: Arc<Mutex<BTreeMap<String, ListenerMetrics>>>,
     open_fds: Gauge,
     max_fds: Gauge,
     warnings: [(Warning, Gauge); 3],
-    handshake: Histogram,
-    connect: Histogram,
+    handshake: Durations,
+    /// Also for CloudWatch.
+    pub connect: Durations,
 }
 
-impl Metrics {
-    pub fn new() -> Result<Self, BuildError> {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS)?
-            .build_recorder();
-        let recorder = Arc::new(recorder);
-        Ok(with_local_recorder(&*recorder, || {
+impl Default for Metrics {
+    fn default() -> Self {
+        let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
+        with_local_recorder(&*recorder, || {
             help::describe();
             gauge!("latticegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             Self {
@@ -72,7 +67,6 @@ impl Metrics {
                 bytes_up: Count::new(counter!("latticegate_bytes_total", "direction" => "up")),
                 bytes_down: Count::new(counter!("latticegate_bytes_total", "direction" => "down")),
                 half_open: gauge!("latticegate_connections_half_open"),
-                connects: Durations::default(),
                 listeners: Arc::default(),
                 open_fds: gauge!("latticegate_open_fds"),
                 max_fds: gauge!("latticegate_max_fds"),
@@ -86,12 +80,14 @@ impl Metrics {
                 accept_errors: counter!("latticegate_accept_errors_total"),
                 warnings: Warning::ALL
                     .map(|warning| (warning, gauge!("latticegate_warning", "warning" => warning.word()))),
-                handshake: histogram!("latticegate_handshake_seconds"),
-                connect: histogram!("latticegate_connect_seconds"),
+                handshake: Durations::default(),
+                connect: Durations::default(),
             }
-        }))
+        })
     }
+}
 
+impl Metrics {
     /// The metrics of a listener, which all workers share.
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         let mut listeners = lock(&self.listeners);
@@ -115,7 +111,6 @@ impl Metrics {
                 bytes_down: self.bytes_down.clone(),
                 handshake: self.handshake.clone(),
                 connect: self.connect.clone(),
-                connects: self.connects.clone(),
             }
         })
     }
@@ -160,7 +155,12 @@ impl Metrics {
         }
         self.open_fds.set(as_f64(socket::open_fds()));
         self.max_fds.set(as_f64(socket::fd_soft_limit()));
-        self.recorder.handle().render()
+        let mut text = self.recorder.handle().render();
+        let help = "From accept to the last byte of the hello or request head.";
+        self.handshake.export(&mut text, "latticegate_handshake_seconds", help);
+        let help = "From the first connect to the connection with the upstream.";
+        self.connect.export(&mut text, "latticegate_connect_seconds", help);
+        text
     }
 
     /// Before each scrape.
@@ -168,10 +168,5 @@ impl Metrics {
         for (warning, gauge) in &self.warnings {
             gauge.set(f64::from(status.has(*warning)));
         }
-    }
-
-    /// For upkeep.
-    pub fn handle(&self) -> PrometheusHandle {
-        self.recorder.handle()
     }
 }

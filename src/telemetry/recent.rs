@@ -33,7 +33,7 @@ pub struct Refusal {
 pub struct Recent(RefCell<VecDeque<Refusal>>);
 
 impl Recent {
-    pub(crate) fn add(&self, listener: &str, record: &Record, outcome: Outcome) {
+    pub(crate) fn add(&self, listener: &str, record: &Record, outcome: Outcome, at: SystemTime) {
         if !matches!(outcome, Outcome::Refused(_) | Outcome::Failed(_)) {
             return;
         }
@@ -42,9 +42,9 @@ impl Recent {
             kept.pop_front();
         }
         kept.push_back(Refusal {
-            at: SystemTime::now(),
+            at,
             listener: listener.into(),
-            client: record.client.as_ref().map_or(record.peer.ip(), |client| client.ip.get()),
+            client: record.client.as_ref().map_or(record.peer.get().ip(), |client| client.ip.get()),
             name: record.name.clone(),
             outcome,
             rule: record.rule.as_deref().map(Into::into),

@@ -2,8 +2,9 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sys::runtime::Instant;
@@ -12,16 +13,17 @@ use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
 
+/// Kept for as long as the connection is open: what makes it larger costs each idle connection as much.
 pub struct Record {
     pub id: u64,
     /// The TCP peer, its IP canonical.
-    pub peer: SocketAddr,
+    pub peer: Address,
     pub client: Option<Client>,
     /// The rule that decided, as `ipcontrol.yaml:12`.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<Rc<str>>,
     /// The requested name in its normal form; one that was refused [as the client wrote it](as_written).
     pub name: Option<Box<str>>,
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<Address>,
     /// What an operator should know in addition to the reason word.
     pub detail: Option<Box<str>>,
     pub bytes: ByteCounts,
@@ -50,14 +52,68 @@ impl From<&Hello> for HelloFacts {
     }
 }
 
-/// When each step was completed, counted from accept.
+/// A socket's address without what only IPv6 has beside address and port, and no connection of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl Address {
+    pub fn get(self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self { ip: address.ip(), port: address.port() }
+    }
+}
+
+/// When each step was completed. How long the whole connection took is known when it ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     pub accepted: Instant,
-    pub header: Option<Duration>,
-    pub hello: Option<Duration>,
-    pub dns: Option<Duration>,
-    pub connect: Option<Duration>,
+    pub header: Option<SinceAccept>,
+    pub hello: Option<SinceAccept>,
+    pub dns: Option<SinceAccept>,
+    pub connect: Option<SinceAccept>,
+}
+
+/// In microseconds, rounded. Steps have timeouts of seconds; with one of hours, which may be configured, a step that took
+/// more than 71 minutes is logged as if it had taken 71.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SinceAccept {
+    /// One more than there were, so that an Option needs no more room.
+    micros: NonZero<u32>,
+}
+
+impl SinceAccept {
+    pub fn after(self, earlier: Self) -> Duration {
+        Duration::from(self).saturating_sub(earlier.into())
+    }
+}
+
+/// Accept itself.
+impl Default for SinceAccept {
+    fn default() -> Self {
+        Duration::ZERO.into()
+    }
+}
+
+impl From<Duration> for SinceAccept {
+    fn from(duration: Duration) -> Self {
+        let rounded = duration.saturating_add(Duration::from_nanos(500)).as_micros();
+        let micros = u32::try_from(rounded).unwrap_or(u32::MAX);
+        Self { micros: NonZero::<u32>::MIN.saturating_add(micros) }
+    }
+}
+
+impl From<SinceAccept> for Duration {
+    fn from(SinceAccept { micros }: SinceAccept) -> Self {
+        Self::from_micros(u64::from(micros.get() - 1))
+    }
 }
 
 impl Times {
@@ -68,6 +124,11 @@ impl Times {
     pub fn elapsed(&self) -> Duration {
         self.accepted.elapsed()
     }
+
+    /// When a step is completed now.
+    pub fn now(&self) -> SinceAccept {
+        self.elapsed().into()
+    }
 }
 
 impl Record {
@@ -75,7 +136,7 @@ impl Record {
     pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
             id,
-            peer: CanonicalIp::new(peer.ip()).with_port(peer.port()),
+            peer: CanonicalIp::new(peer.ip()).with_port(peer.port()).into(),
             client: None,
             rule: None,
             name: None,
@@ -130,6 +191,29 @@ mod tests {
             ("é".repeat(200).as_bytes(), &"é".repeat(127)),
         ] {
             assert_eq!(&*as_written(written), logged);
+        }
+    }
+
+    /// Memory per connection is a reviewed number: a change that raises it says why.
+    #[test]
+    fn a_record_is_small() {
+        let bytes = size_of::<Record>();
+        assert!(bytes <= 208, "{bytes} bytes");
+    }
+
+    #[test]
+    fn a_step_is_known_to_the_microsecond_for_71_minutes() {
+        let longest = Duration::from_micros(u64::from(u32::MAX) - 1);
+        for (taken, known) in [
+            (Duration::ZERO, Duration::ZERO),
+            (Duration::from_nanos(499), Duration::ZERO),
+            (Duration::from_nanos(1_234_567_890), Duration::from_micros(1_234_568)),
+            (Duration::from_secs(71 * 60), Duration::from_secs(71 * 60)),
+            (longest, longest),
+            (Duration::from_secs(86_400), longest),
+            (Duration::MAX, longest),
+        ] {
+            assert_eq!(Duration::from(SinceAccept::from(taken)), known, "{taken:?}");
         }
     }
 

@@ -28,7 +28,7 @@ impl Reporter {
     /// Counts a connection as open until its record is closed.
     pub fn open(self: &Rc<Self>, id: u64, peer: SocketAddr) -> OpenRecord {
         self.metrics.opened();
-        OpenRecord { data: Record::new(id, peer), reporter: Rc::clone(self), reported: false }
+        OpenRecord { data: Record::new(id, peer), reporter: Some(Rc::clone(self)) }
     }
 
     fn report(&self, record: &mut Record, outcome: Outcome) {
@@ -37,10 +37,11 @@ impl Reporter {
             record.detail = Some("no rule matches; the end of the list denies".into());
         }
         self.metrics.closed(outcome, record);
-        self.recent.add(&self.listener.name, record, outcome);
         // A probe says nothing that a count does not.
         if !matches!(outcome, Outcome::Probe(_)) {
-            self.log.write(&self.listener, record, outcome);
+            let now = self.log.now();
+            self.recent.add(&self.listener.name, record, outcome, now);
+            self.log.write(&self.listener, record, outcome, now);
         }
     }
 }
@@ -49,8 +50,8 @@ impl Reporter {
 pub struct OpenRecord {
     /// What the record says so far.
     pub data: Record,
-    reporter: Rc<Reporter>,
-    reported: bool,
+    /// Until it is reported.
+    reporter: Option<Rc<Reporter>>,
 }
 
 impl OpenRecord {
@@ -59,17 +60,16 @@ impl OpenRecord {
     }
 
     fn report(&mut self, outcome: Outcome) {
-        self.reported = true;
-        self.reporter.report(&mut self.data, outcome);
+        if let Some(reporter) = self.reporter.take() {
+            reporter.report(&mut self.data, outcome);
+        }
     }
 }
 
 impl Drop for OpenRecord {
     fn drop(&mut self) {
-        if self.reported {
-            return;
-        }
-        let outcome = match (self.reporter.stopping.get(), self.times.connect) {
+        let Some(reporter) = &self.reporter else { return };
+        let outcome = match (reporter.stopping.get(), self.times.connect) {
             (true, Some(_)) => Outcome::Relayed(Close::Drained),
             (true, None) => Outcome::Unfinished(Unfinished::Stopped),
             (false, _) => Outcome::Unfinished(Unfinished::Lost),

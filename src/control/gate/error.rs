@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 
-use metrics_exporter_prometheus::BuildError;
-
 use crate::proxy::listener::BindError;
 use crate::reload::SourceError;
 
@@ -12,7 +10,6 @@ use crate::reload::SourceError;
 pub enum StartError {
     Bind(BindError),
     Io(String, io::Error),
-    Metrics(BuildError),
     Policy(SourceError),
 }
 
@@ -22,7 +19,6 @@ impl fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Policy(error) => write!(f, "no access list: {error}"),
-            Self::Metrics(error) => write!(f, "cannot set up metrics: {error}"),
         }
     }
 }

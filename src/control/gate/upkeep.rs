@@ -1,4 +1,4 @@
-//! What the control thread does at intervals: folding histograms, noticing a stuck log, metrics for CloudWatch.
+//! What the control thread does at intervals: noticing a stuck log, metrics for CloudWatch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,10 @@ use crate::telemetry::status::Status;
 
 /// Every few seconds; never returns.
 pub(super) async fn run(metrics: Metrics, status: Arc<Status>) {
-    let upkeep = metrics.handle();
-    // Histograms accumulate samples until they are folded.
     let mut tick = interval(Duration::from_secs(5));
     let mut log_hangs = false;
     loop {
         tick.tick().await;
-        upkeep.run_upkeep();
         process_log::report_left_out(false);
         let hangs = metrics.blocked.access_log.elapsed() >= PATIENCE;
         match (log_hangs, hangs) {

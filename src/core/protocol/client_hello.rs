@@ -66,9 +66,10 @@ impl Alpn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group(pub u16);
 
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+impl Group {
+    /// Its name, if it is one of those in use.
+    pub fn word(self) -> Option<&'static str> {
+        Some(match self.0 {
             0x0017 => "secp256r1",
             0x0018 => "secp384r1",
             0x0019 => "secp521r1",
@@ -81,8 +82,17 @@ impl fmt::Display for Group {
             0x11ec => "x25519mlkem768",
             0x11ed => "secp384r1mlkem1024",
             0x6399 => "x25519kyber768draft00",
-            other => return write!(f, "0x{other:04x}"),
+            _ => return None,
         })
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.word() {
+            Some(word) => f.write_str(word),
+            None => write!(f, "0x{:04x}", self.0),
+        }
     }
 }
 

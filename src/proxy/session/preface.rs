@@ -83,7 +83,7 @@ impl Session<'_> {
         waiting: &HalfOpenConnection,
         local: &mut bool,
     ) -> Result<Client, Outcome> {
-        let peer = self.record.peer;
+        let peer = self.record.peer.get();
         if self.listener.proxy_protocol == ProxyProtocol::Off {
             return Ok(Client::new(peer, None));
         }
@@ -106,7 +106,7 @@ impl Session<'_> {
             ended(error, ahead)
         })?;
         ahead.consume(len);
-        self.record.times.header = Some(self.record.times.elapsed());
+        self.record.times.header = Some(self.record.times.now());
         match header {
             Header::Local => {
                 *local = true;
@@ -179,7 +179,7 @@ impl Session<'_> {
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
             }
         };
-        self.record.times.hello = Some(self.record.times.elapsed());
+        self.record.times.hello = Some(self.record.times.now());
         self.record.name = Some(name.as_str().into());
         Ok((name, requests))
     }

@@ -1,7 +1,7 @@
 //! Follows the HTTP/1 of one connection: the policy is asked about each request, and where each response ends is known.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::{noted, view};
 use crate::limits::{Buffered, EvictionReason};
@@ -39,7 +39,7 @@ pub(super) struct Requests<'a> {
     pub(super) worker: &'a Worker,
     pub(super) listener: &'a config::Listener,
     pub(super) client: &'a Option<Client>,
-    pub(super) rule: &'a mut Option<Arc<str>>,
+    pub(super) rule: &'a mut Option<Rc<str>>,
     pub(super) detail: &'a mut Option<Box<str>>,
     /// What is kept of a head or a trailer section that is not complete.
     pub(super) buffered: Buffered,

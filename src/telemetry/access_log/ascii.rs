@@ -16,12 +16,17 @@ pub(super) fn thousandths(out: &mut Vec<u8>, value: u64) {
 
 /// The last three digits.
 pub(super) fn three(out: &mut Vec<u8>, value: u64) {
-    out.extend([100, 10, 1].map(|unit| digit(u8::try_from(value / unit % 10).unwrap_or(0))));
+    let value = u16::try_from(value % 1000).unwrap_or(0);
+    out.extend_from_slice(&[value / 100, value / 10 % 10, value % 10].map(|value| digit(value.to_be_bytes()[1])));
 }
 
 /// 16 digits.
 pub(super) fn hex(out: &mut Vec<u8>, value: u64) {
-    out.extend(value.to_be_bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    let mut digits = [0; 16];
+    for (two, byte) in digits.as_chunks_mut().0.iter_mut().zip(value.to_be_bytes()) {
+        *two = [digit(byte >> 4), digit(byte & 15)];
+    }
+    out.extend_from_slice(&digits);
 }
 
 pub(super) fn ip(out: &mut Vec<u8>, value: IpAddr) {
@@ -57,12 +62,22 @@ pub(super) fn display(out: &mut Vec<u8>, value: impl Display) {
 }
 
 fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push(b'.');
-        }
-        decimal(out, octet.into());
+    let [first, rest @ ..] = address.octets();
+    octet(out, first);
+    for value in rest {
+        out.push(b'.');
+        octet(out, value);
     }
+}
+
+fn octet(out: &mut Vec<u8>, value: u8) {
+    if value >= 100 {
+        out.push(digit(value / 100));
+    }
+    if value >= 10 {
+        out.push(digit(value / 10 % 10));
+    }
+    out.push(digit(value % 10));
 }
 
 /// Of a number below 16.

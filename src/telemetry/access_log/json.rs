@@ -1,18 +1,30 @@
 //! One JSON object, written straight into the buffer of the log. Every connection pays for this line, and a general
 //! serializer costs three times as much (`benches/instructions`, `record_json`): it escapes our own keys, too.
 
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::ascii;
 
-/// An unfinished object. Keys are our own words and need no escaping.
+/// A key with all that may stand around it, `,"rule":"`, so that it is written by one copy of a known length. Keys are our
+/// own words and need no escaping. [`key!`] makes them.
+#[derive(Clone, Copy)]
+pub(super) struct Key(pub(super) &'static str);
+
+macro_rules! key {
+    ($name:literal) => {
+        $crate::telemetry::access_log::json::Key(concat!(",\"", $name, "\":\""))
+    };
+}
+pub(super) use key;
+
+/// An unfinished object.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
 }
 
+// The short ones are inlined always: where the key is known, and whether it is the first.
 impl<'a> Object<'a> {
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
@@ -24,98 +36,125 @@ impl<'a> Object<'a> {
     }
 
     /// Any text, escaped where JSON requires it.
-    pub(super) fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        if value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
-            self.quoted(|out| out.extend_from_slice(value.as_bytes()));
-        } else {
-            // A str always has a JSON form, and a Vec takes every byte.
-            let _ = serde_json::to_writer(&mut *self.out, value);
-        }
+    #[inline(always)]
+    pub(super) fn text(&mut self, key: Key, value: &str) {
+        self.quoted(key, |out| escaped(out, value));
     }
 
-    /// A word of ours, which needs no escaping.
-    pub(super) fn word(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.quoted(|out| out.extend_from_slice(value.as_bytes()));
-    }
-
-    pub(super) fn text_if_any(&mut self, key: &str, value: Option<&str>) {
+    #[inline(always)]
+    pub(super) fn text_if_any(&mut self, key: Key, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
         }
     }
 
-    /// A value whose text needs no escaping.
-    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        self.quoted(|out| ascii::display(out, value));
+    /// A word of ours, or another text that needs no escaping.
+    #[inline(always)]
+    pub(super) fn word(&mut self, key: Key, value: &str) {
+        self.quoted(key, |out| out.extend_from_slice(value.as_bytes()));
+    }
+
+    #[inline(always)]
+    pub(super) fn word_if_any(&mut self, key: Key, value: Option<&str>) {
+        if let Some(value) = value {
+            self.word(key, value);
+        }
     }
 
     /// 16 digits.
-    pub(super) fn hex(&mut self, key: &str, value: u64) {
-        self.key(key);
-        self.quoted(|out| ascii::hex(out, value));
+    #[inline(always)]
+    pub(super) fn hex(&mut self, key: Key, value: u64) {
+        self.quoted(key, |out| ascii::hex(out, value));
     }
 
-    pub(super) fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: Key, value: u64) {
+        self.key(key, false);
         ascii::decimal(self.out, value);
     }
 
-    pub(super) fn boolean(&mut self, key: &str, value: bool) {
-        self.key(key);
+    #[inline(always)]
+    pub(super) fn boolean(&mut self, key: Key, value: bool) {
+        self.key(key, false);
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    pub(super) fn ip(&mut self, key: &str, value: IpAddr) {
-        self.key(key);
-        self.quoted(|out| ascii::ip(out, value));
+    #[inline(always)]
+    pub(super) fn ip(&mut self, key: Key, value: IpAddr) {
+        self.quoted(key, |out| ascii::ip(out, value));
     }
 
-    pub(super) fn address(&mut self, key: &str, value: SocketAddr) {
-        self.key(key);
-        self.quoted(|out| ascii::address(out, value));
+    #[inline(always)]
+    pub(super) fn address(&mut self, key: Key, value: SocketAddr) {
+        self.quoted(key, |out| ascii::address(out, value));
     }
 
     /// As milliseconds with three decimals, rounded.
-    pub(super) fn millis(&mut self, key: &str, value: Duration) {
-        self.key(key);
+    #[inline(always)]
+    pub(super) fn millis(&mut self, key: Key, value: Duration) {
+        self.key(key, false);
         let micros = value.saturating_add(Duration::from_nanos(500)).as_micros();
         ascii::thousandths(self.out, u64::try_from(micros).unwrap_or(u64::MAX));
     }
 
     /// An object inside this one.
-    pub(super) fn object(&mut self, key: &str) -> Object<'_> {
-        self.key(key);
+    #[inline(always)]
+    pub(super) fn object(&mut self, key: Key) -> Object<'_> {
+        self.key(key, false);
         Object::begin(self.out)
     }
 
     /// What `write` appends, in quotes; it must need no escaping.
-    pub(super) fn quoted_by(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.key(key);
-        self.quoted(write);
-    }
-
-    fn key(&mut self, key: &str) {
-        if !std::mem::take(&mut self.empty) {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn quoted(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.out.push(b'"');
+    #[inline(always)]
+    pub(super) fn quoted(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
+        self.key(key, true);
         write(self.out);
         self.out.push(b'"');
     }
+
+    #[inline(always)]
+    fn key(&mut self, Key(key): Key, quoted: bool) {
+        let key = match key.as_bytes() {
+            [b',', key @ ..] if self.empty => key,
+            key => key,
+        };
+        let key = match key {
+            [key @ .., b'"'] if !quoted => key,
+            key => key,
+        };
+        self.empty = false;
+        self.out.extend_from_slice(key);
+    }
+}
+
+/// Between two quotes, of which the second follows.
+#[inline(never)]
+fn escaped(out: &mut Vec<u8>, value: &str) {
+    if is_plain(value.as_bytes()) {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
+    // It writes both quotes itself. A str always has a JSON form, and a Vec takes every byte.
+    out.pop();
+    let _ = serde_json::to_writer(&mut *out, value);
+    out.pop();
 }
 
 /// RFC 8259 §7: all but the quotation mark, the backslash and the control characters may stand as they are.
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks();
+    let mut last = *b"8 plain.";
+    last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    words.iter().chain([&last]).all(|word| is_plain_word(u64::from_ne_bytes(*word)))
+}
+
+/// Eight bytes at once. Subtracting from a byte sets its highest bit if the byte was smaller, or large from the start.
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let any_below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let any_equal = |byte: u8| any_below(word ^ (ONES * u64::from(byte)), 1);
+    any_below(word, 0x20) | any_equal(b'"') | any_equal(b'\\') == 0
 }
 
 #[cfg(test)]
@@ -136,19 +175,19 @@ mod tests {
     #[test]
     fn an_object_of_every_kind_of_value() {
         let value = object_of(|object| {
-            object.number("number", u64::MAX);
-            object.boolean("yes", true);
-            object.plain("plain", 7);
-            object.word("word", "done");
-            object.hex("hex", 0x0123_4567_89ab_cdef);
-            object.text_if_any("nothing", None);
-            let mut inner = object.object("inner");
-            inner.boolean("no", false);
+            object.number(key!("number"), u64::MAX);
+            object.boolean(key!("yes"), true);
+            object.word(key!("word"), "done");
+            object.hex(key!("hex"), 0x0123_4567_89ab_cdef);
+            object.text_if_any(key!("nothing"), None);
+            let mut inner = object.object(key!("inner"));
+            inner.word(key!("first"), "");
+            inner.boolean(key!("no"), false);
             inner.end();
-            object.object("empty").end();
+            object.object(key!("empty")).end();
         });
-        let expected = json!({ "number": u64::MAX, "yes": true, "plain": "7",
-            "word": "done", "hex": "0123456789abcdef", "inner": { "no": false }, "empty": {} });
+        let expected = json!({ "number": u64::MAX, "yes": true,
+            "word": "done", "hex": "0123456789abcdef", "inner": { "first": "", "no": false }, "empty": {} });
         assert_eq!(value, expected);
     }
 
@@ -156,16 +195,30 @@ mod tests {
     fn times_are_rounded_to_the_microsecond() {
         for (nanos, written) in [(0, "0.000"), (499, "0.000"), (500, "0.001"), (1_234_567_890, "1234.568")] {
             let mut out = Vec::new();
-            Object::begin(&mut out).millis("t", Duration::from_nanos(nanos));
+            Object::begin(&mut out).millis(key!("t"), Duration::from_nanos(nanos));
             assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"t\":{written}"));
         }
-        object_of(|object| object.millis("t", Duration::MAX));
+        object_of(|object| object.millis(key!("t"), Duration::MAX));
+    }
+
+    #[test]
+    fn what_needs_escaping_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for (length, at) in (1..=17).flat_map(|length| (0..length).map(move |at| (length, at))) {
+                for around in [b'x', 0x7f, 0x80, 0xff] {
+                    let mut text = vec![around; length];
+                    text[at] = byte;
+                    assert_eq!(is_plain(&text), byte >= 0x20 && byte != b'"' && byte != b'\\', "{byte} in {text:?}");
+                }
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     proptest! {
         #[test]
         fn text_is_read_back_unchanged(text in any::<String>(), odd in "[\"\\\\\u{0}-\u{1f}\u{7f}\u{2028}]*") {
-            let value = object_of(|object| { object.text("text", &text); object.text("odd", &odd); });
+            let value = object_of(|object| { object.text(key!("text"), &text); object.text(key!("odd"), &odd); });
             prop_assert_eq!(value, json!({ "text": text, "odd": odd }));
         }
     }

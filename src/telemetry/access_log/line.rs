@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::ascii;
-use super::json::Object;
+use super::json::{Key, Object, key};
 use super::timestamps::Timestamps;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Address, Record, SinceAccept};
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
 use latticegate_core::protocol::client_hello::Alpn;
@@ -20,52 +20,55 @@ pub(super) struct Now<'a> {
 
 pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let mut line = Object::begin(out);
-    line.quoted_by("time", |out| now.timestamps.millis(out, now.time));
-    line.hex("id", record.id);
-    line.text("listener", &listener.name);
-    line.address("peer", record.peer);
+    line.quoted(key!("time"), |out| now.timestamps.millis(out, now.time));
+    line.hex(key!("id"), record.id);
+    line.text(key!("listener"), &listener.name);
+    line.address(key!("peer"), record.peer.get());
     if let Some(client) = &record.client {
-        line.ip("client", client.ip.get());
-        line.number("client_port", client.port.into());
-        line.text_if_any("vpce", client.endpoint.as_ref().map(|endpoint| endpoint.as_str()));
-    }
-    line.text_if_any("rule", record.rule.as_deref());
-    line.text_if_any("name", record.name.as_deref());
-    if let Some(upstream) = record.upstream {
-        line.address("upstream", upstream);
-    }
-    line.word("outcome", outcome.word());
-    line.word("reason", outcome.reason());
-    line.text_if_any("detail", record.detail.as_deref());
-    line.number("bytes_up", record.bytes.up);
-    line.number("bytes_down", record.bytes.down);
-    let times = &record.times;
-    let header = Some(times.header.unwrap_or_default());
-    let steps = [
-        ("header_ms", Some(Duration::ZERO), times.header),
-        ("hello_ms", header, times.hello),
-        ("dns_ms", times.hello, times.dns),
-        ("connect_ms", times.dns, times.connect),
-        ("total_ms", Some(Duration::ZERO), Some(now.elapsed)),
-    ];
-    for (key, begun, done) in steps {
-        if let (Some(begun), Some(done)) = (begun, done) {
-            line.millis(key, done.saturating_sub(begun));
+        line.ip(key!("client"), client.ip.get());
+        line.number(key!("client_port"), client.port.into());
+        if let Some(endpoint) = &client.endpoint {
+            line.quoted(key!("vpce"), |out| out.extend_from_slice(endpoint.as_bytes()));
         }
     }
-    line.text_if_any("closed_by", record.closed_by.map(side));
+    line.text_if_any(key!("rule"), record.rule.as_deref());
+    line.text_if_any(key!("name"), record.name.as_deref());
+    if let Some(upstream) = record.upstream {
+        line.address(key!("upstream"), upstream.get());
+    }
+    line.word(key!("outcome"), outcome.word());
+    line.word(key!("reason"), outcome.reason());
+    line.text_if_any(key!("detail"), record.detail.as_deref());
+    line.number(key!("bytes_up"), record.bytes.up);
+    line.number(key!("bytes_down"), record.bytes.down);
+    let times = &record.times;
+    let mut step = |key: Key, begun: Option<SinceAccept>, done: Option<SinceAccept>| {
+        if let (Some(begun), Some(done)) = (begun, done) {
+            line.millis(key, done.after(begun));
+        }
+    };
+    let accepted = Some(SinceAccept::default());
+    step(key!("header_ms"), accepted, times.header);
+    step(key!("hello_ms"), times.header.or(accepted), times.hello);
+    step(key!("dns_ms"), times.hello, times.dns);
+    step(key!("connect_ms"), times.dns, times.connect);
+    line.millis(key!("total_ms"), now.elapsed);
+    line.word_if_any(key!("closed_by"), record.closed_by.map(side));
     if record.stale {
-        line.boolean("dns_stale", true);
+        line.boolean(key!("dns_stale"), true);
     }
     if let Some(facts) = &record.hello {
-        let mut hello = line.object("hello");
-        hello.number("bytes", facts.size.into());
-        hello.number("records", facts.records.into());
-        hello.text_if_any("alpn", facts.alpn.map(Alpn::word));
+        let mut hello = line.object(key!("hello"));
+        hello.number(key!("bytes"), facts.size.into());
+        hello.number(key!("records"), facts.records.into());
+        hello.word_if_any(key!("alpn"), facts.alpn.map(Alpn::word));
         if let Some(group) = facts.key_share {
-            hello.plain("group", group);
+            hello.quoted(key!("group"), |out| match group.word() {
+                Some(word) => out.extend_from_slice(word.as_bytes()),
+                None => ascii::display(out, group),
+            });
         }
-        hello.boolean("ech", facts.ech);
+        hello.boolean(key!("ech"), facts.ech);
         hello.end();
     }
     line.end();
@@ -84,15 +87,15 @@ fn side(side: Side) -> &'static str {
 /// $upstream_connect_time`.
 pub(super) fn nginx(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
     let client = record.client.as_ref();
-    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.saturating_sub(begun));
+    let connect = record.times.connect.zip(record.times.dns).map(|(done, begun)| done.after(begun));
     now.timestamps.iso8601(out, now.time);
-    field(out, Some(record.peer.ip()), ascii::ip);
+    field(out, Some(record.peer.get().ip()), ascii::ip);
     field(out, client.map(|client| client.ip.get()), ascii::ip);
     field(out, client.map(|client| client.port.into()), ascii::decimal);
     out.extend_from_slice(b" TCP");
     field(out, Some(listener.bind.port().into()), ascii::decimal);
     field(out, Some(nginx_status(outcome).into()), ascii::decimal);
-    field(out, record.upstream, ascii::address);
+    field(out, record.upstream.map(Address::get), ascii::address);
     field(out, Some(record.bytes.up), ascii::decimal);
     field(out, Some(record.bytes.down), ascii::decimal);
     field(out, Some(now.elapsed), seconds);

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 
@@ -57,70 +56,7 @@ impl Level {
     }
 }
 
-/// A histogram in steps of 15 %, from 50 µs to half a minute: accurate enough for a percentile.
-#[derive(Clone)]
-pub struct Durations(Arc<Vec<(Duration, AtomicU64)>>);
-
-/// The counts of [`Durations`] at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct DurationCounts(Vec<u64>);
-
-impl Default for Durations {
-    fn default() -> Self {
-        let bounds = std::iter::successors(Some(50_u64), |micros| Some(micros * 23 / 20));
-        let bounds = bounds.take_while(|&micros| micros < 30_000_000);
-        Self(Arc::new(bounds.map(|micros| (Duration::from_micros(micros), AtomicU64::new(0))).collect()))
-    }
-}
-
-impl Durations {
-    pub fn record(&self, duration: Duration) {
-        let at = self.0.partition_point(|(bound, _)| *bound < duration);
-        if let Some((_, count)) = self.0.get(at).or(self.0.last()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub fn counts(&self) -> DurationCounts {
-        DurationCounts(self.0.iter().map(|(_, count)| count.load(Ordering::Relaxed)).collect())
-    }
-
-    /// What 99 of 100 since `before` did not exceed; None if there were none.
-    pub fn p99(&self, before: &DurationCounts) -> Option<Duration> {
-        let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
-        let new: Vec<u64> =
-            self.counts().0.into_iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect();
-        let all: u64 = new.iter().sum();
-        let (mut left, mut bounds) = (all - all / 100, self.0.iter().zip(new));
-        bounds.find_map(|((bound, _), count)| {
-            left = left.saturating_sub(count);
-            (all > 0 && left == 0).then_some(*bound)
-        })
-    }
-}
-
 /// Numbers here stay far below 2^32.
 pub(super) fn as_f64(number: u64) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_99th_percentile_is_within_15_percent_and_of_new_samples_only() {
-        let durations = Durations::default();
-        assert_eq!(durations.p99(&DurationCounts::default()), None);
-        durations.record(Duration::from_secs(3));
-        let before = durations.counts();
-        assert_eq!(durations.p99(&before), None);
-        for n in 1..=1000 {
-            durations.record(Duration::from_millis(n));
-        }
-        let p99 = durations.p99(&before).unwrap().as_secs_f64();
-        assert!((0.99..0.99 * 1.15 * 1.01).contains(&p99), "{p99}");
-        durations.record(Duration::from_secs(500));
-        assert!(durations.p99(&before).is_some());
-    }
 }

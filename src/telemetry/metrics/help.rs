@@ -1,6 +1,6 @@
 //! The help of each metric, as Prometheus shows it.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics::{describe_counter, describe_gauge};
 
 pub(super) fn describe() {
     describe_gauge!("latticegate_build_info", "Always 1; the label has the version.");
@@ -49,6 +49,4 @@ pub(super) fn describe() {
         "latticegate_dns_stale_answers_total",
         "Expired answers used because the resolver did not answer."
     );
-    describe_histogram!("latticegate_handshake_seconds", "From accept to the last byte of the hello or request head.");
-    describe_histogram!("latticegate_connect_seconds", "From the first connect to the connection with the upstream.");
 }

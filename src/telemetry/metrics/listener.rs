@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use metrics::Histogram;
-
-use super::count::{Count, Durations, Level};
+use super::count::{Count, Level};
+use super::durations::Durations;
 use crate::telemetry::record::Record;
 use latticegate_core::outcome::Outcome;
 
@@ -16,9 +15,8 @@ pub struct ListenerMetrics {
     pub(super) closed: Arc<[Count]>,
     pub(super) bytes_up: Count,
     pub(super) bytes_down: Count,
-    pub(super) handshake: Histogram,
-    pub(super) connect: Histogram,
-    pub(super) connects: Durations,
+    pub(super) handshake: Durations,
+    pub(super) connect: Durations,
 }
 
 impl ListenerMetrics {
@@ -43,12 +41,10 @@ impl ListenerMetrics {
             self.bytes_down.increment(bytes.down);
         }
         if let Some(hello) = times.hello {
-            self.handshake.record(hello);
+            self.handshake.record(hello.into());
         }
         if let (Some(dns), Some(connect)) = (times.dns, times.connect) {
-            let took = connect.saturating_sub(dns);
-            self.connect.record(took);
-            self.connects.record(took);
+            self.connect.record(connect.after(dns));
         }
     }
 

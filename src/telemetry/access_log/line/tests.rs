@@ -1,5 +1,7 @@
 //! Both formats: every field, hostile values, and absent values.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
 use proptest::prelude::*;
@@ -34,14 +36,14 @@ fn full_record() -> Record {
     record.client = Some(Client::new("[2001:db8::1]:40000".parse().unwrap(), endpoint));
     record.rule = Some("ipcontrol.yaml:12".into());
     record.name = Some("orders.example.com".into());
-    record.upstream = Some("169.254.171.10:443".parse().unwrap());
+    record.upstream = Some("169.254.171.10:443".parse::<SocketAddr>().unwrap().into());
     record.detail = Some("a word to the wise".into());
     record.bytes = ByteCounts { up: 517, down: 1 << 40 };
     record.closed_by = Some(Side::Upstream);
     record.stale = true;
     record.hello =
         Some(HelloFacts { size: 1700, records: 2, alpn: Some(Alpn::H2), ech: true, key_share: Some(Group(0x11ec)) });
-    let step = |ms| Some(Duration::from_millis(ms));
+    let step = |ms| Some(Duration::from_millis(ms).into());
     (record.times.header, record.times.hello) = (step(1), step(3));
     (record.times.dns, record.times.connect) = (step(6), step(10));
     record
@@ -74,6 +76,50 @@ fn json_has_every_field() {
         "hello": { "bytes": 1700, "records": 2, "alpn": "h2", "group": "x25519mlkem768", "ech": true },
     });
     assert_eq!(Value::Object(line.clone()), expected);
+}
+
+/// Parsers of the log may depend on the order of the fields and on each character.
+#[test]
+fn the_lines_are_these_to_the_byte() {
+    let clock = Timestamps::default();
+    let now = || Now {
+        timestamps: &clock,
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_258_617_057),
+        elapsed: Duration::from_secs(90_000) + Duration::from_nanos(1_500),
+    };
+    let text = |write: fn(&mut Vec<u8>, Now<'_>, &Listener, &Record, Outcome), record: &Record, outcome| {
+        let mut out = Vec::new();
+        write(&mut out, now(), &listener(), record, outcome);
+        String::from_utf8(out).unwrap()
+    };
+    let (full, done) = (full_record(), Outcome::Relayed(Close::Done));
+    let (empty, left) = (record(), Outcome::Unfinished(Unfinished::ClientLeft));
+    assert_eq!(
+        text(json, &full, done),
+        concat!(
+            r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
+            r#""client":"2001:db8::1","client_port":40000,"vpce":"vpce-0123456789abcdef0","rule":"ipcontrol.yaml:12","#,
+            r#""name":"orders.example.com","upstream":"169.254.171.10:443","outcome":"relayed","reason":"done","#,
+            r#""detail":"a word to the wise","bytes_up":517,"bytes_down":1099511627776,"header_ms":1.000,"#,
+            r#""hello_ms":2.000,"dns_ms":3.000,"connect_ms":4.000,"total_ms":90000000.002,"closed_by":"upstream","#,
+            r#""dns_stale":true,"hello":{"bytes":1700,"records":2,"alpn":"h2","group":"x25519mlkem768","ech":true}}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        text(json, &empty, left),
+        concat!(
+            r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
+            r#""outcome":"unfinished","reason":"client_left","bytes_up":0,"bytes_down":0,"total_ms":90000000.002}"#,
+            "\n",
+        )
+    );
+    assert_eq!(
+        text(nginx, &full, done),
+        "2026-11-21T10:56:57+00:00 10.0.0.9 2001:db8::1 40000 TCP 8443 200 169.254.171.10:443 517 1099511627776 \
+         90000.000 0.004\n"
+    );
+    assert_eq!(text(nginx, &empty, left), "2026-11-21T10:56:57+00:00 10.0.0.9 - - TCP 8443 400 - 0 0 90000.000 -\n");
 }
 
 #[test]
