@@ -13,6 +13,7 @@ mod arrivals;
 mod cell;
 mod check;
 mod client;
+mod connection;
 mod dns;
 mod machine;
 mod peers;
@@ -73,6 +74,9 @@ struct Arguments {
     /// Count system calls too (needs strace)
     #[arg(long)]
     syscalls: bool,
+    /// Only count user instructions per connection (needs valgrind); `benches/run connection` does
+    #[arg(long, conflicts_with_all = ["quota", "syscalls"])]
+    instructions: bool,
     /// Write all cells as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -93,6 +97,7 @@ struct Arguments {
 impl Arguments {
     fn peers(&self) -> Vec<&str> {
         match (&self.peers[..], self.quota) {
+            ([], None) if self.instructions => vec!["latticegate"],
             ([], None) => vec!["direct", "nginx", "haproxy", "envoy", "latticegate"],
             ([], Some(_)) => vec!["direct", "nginx", "latticegate"],
             (named, _) => named.iter().map(String::as_str).collect(),
@@ -167,6 +172,9 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
     Ok(match (arguments.list, &names[..]) {
         (true, []) => all,
         (false, []) if arguments.quota.is_some() => workloads::under_quota(),
+        (false, []) if arguments.instructions => {
+            all.into_iter().filter(|workload| connection::usual().any(|name| name == workload.name)).collect()
+        }
         (false, []) => workloads::all(),
         _ => all.into_iter().filter(|workload| names.iter().any(|name| name == workload.name)).collect(),
     })
@@ -196,6 +204,9 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     }
     if arguments.check {
         return Ok(());
+    }
+    if arguments.instructions {
+        return connection::count_all(&bench, &peers, workloads).await;
     }
     let mut report =
         Report { quota: arguments.quota.is_some(), about: Vec::new(), cells: Vec::new(), calls: Vec::new() };

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::{sleep, timeout};
 
 use crate::check;
@@ -23,6 +23,8 @@ pub struct Peer {
     pub name: String,
     kind: Kind,
     program: PathBuf,
+    /// Where callgrind, if the program runs under it, writes what each function costs.
+    profile: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -46,13 +48,17 @@ impl Peer {
             other => match other.split_once('=') {
                 Some((name, path)) => {
                     let program = fs::canonicalize(path).with_context(|| format!("no program at {path}"))?;
-                    return Ok(Self { name: name.into(), kind: Kind::Latticegate, program });
+                    return Ok(Self { name: name.into(), kind: Kind::Latticegate, program, profile: None });
                 }
                 None => bail!("no peer is called {other}; write NAME=PATH for another build of latticegate"),
             },
         };
         ensure!(kind == Kind::Direct || program.exists(), "{name} is not installed: {} is missing", program.display());
-        Ok(Self { name: name.into(), kind, program })
+        Ok(Self { name: name.into(), kind, program, profile: None })
+    }
+
+    pub fn under_callgrind(&self, profile: PathBuf) -> Self {
+        Self { profile: Some(profile), ..self.clone() }
     }
 
     pub fn is_direct(&self) -> bool {
@@ -107,9 +113,10 @@ impl Peer {
     }
 
     fn command(&self, directory: &Path, group: Option<&Group>) -> Result<Command> {
-        let mut command = match group {
-            Some(group) => group.command(&self.program),
-            None => Command::new(&self.program),
+        let mut command = match (group, &self.profile) {
+            (Some(group), _) => group.command(&self.program),
+            (None, Some(profile)) => callgrind(&self.program, profile),
+            (None, None) => Command::new(&self.program),
         };
         // As many workers as the program itself chooses in such a group. The others keep two: `worker_processes auto` of
         // nginx counts the CPUs of the machine, whatever the quota is.
@@ -141,6 +148,18 @@ impl Peer {
     }
 }
 
+/// The command of a program under callgrind; arguments are appended to it.
+fn callgrind(program: &Path, profile: &Path) -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--fair-sched=yes"]);
+    command.arg(format!("--callgrind-out-file={}", profile.display())).arg(program);
+    // It ends when it is told to, so that callgrind can say what it has counted.
+    command.env("LATTICEGATE_DRAIN__DELAY", "0s");
+    // Which of several workers has what to do is chance.
+    command.env("LATTICEGATE_WORKERS", "1");
+    command
+}
+
 /// A peer that runs; dropping it kills all its processes.
 pub struct Running {
     child: Option<Child>,
@@ -159,6 +178,16 @@ impl Running {
 
     pub fn periods(&self) -> Option<Result<Periods>> {
         self.group.as_ref().map(Group::periods)
+    }
+
+    /// Ends it by SIGTERM and waits until it has.
+    pub fn terminate(mut self) -> Result<()> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the peer has no pid")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = child.wait()?;
+        ensure!(status.success(), "the peer ended with {status}");
+        Ok(())
     }
 }
 

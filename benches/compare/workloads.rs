@@ -203,13 +203,25 @@ impl Workload {
         matches!(self.kind, Kind::RefusedByList | Kind::RefusedByName)
     }
 
+    /// Whether it consists of units one after the other, so that it can be so many of them and no more.
+    pub fn is_in_turn(&self) -> bool {
+        use Kind::*;
+        matches!(self.kind, Short { .. } | Session | Names | Http | RefusedByList | RefusedByName | Tls)
+    }
+
     /// Starts the load on the current `LocalSet`.
     pub fn start(&self, target: Target, tally: Rc<Tally>) -> anyhow::Result<()> {
+        self.start_some(target, tally, u64::MAX)
+    }
+
+    /// The same with so many units, if they are in turn.
+    pub fn start_some(&self, target: Target, tally: Rc<Tally>, units: u64) -> anyhow::Result<()> {
         let hello = match self.kind {
             Kind::Short { post_quantum: true, .. } => Hello::post_quantum(),
             _ => Hello::classic(),
         }?;
-        let load = Rc::new(Load { target, tally, hello, next: Cell::new(0), random: Random::new() });
+        let (next, left) = (Cell::new(0), Cell::new(units));
+        let load = Rc::new(Load { target, tally, hello, next, left, random: Random::new() });
         match self.kind {
             Kind::Short { parallel, .. } => load.in_turn(parallel, async |load| load.short().await),
             Kind::Paced(rate) => load.paced(rate)?,
@@ -242,6 +254,8 @@ struct Load {
     tally: Rc<Tally>,
     hello: Hello,
     next: Cell<usize>,
+    /// Units that may still begin, where they are in turn.
+    left: Cell<u64>,
     random: Random,
 }
 
@@ -256,7 +270,8 @@ impl Load {
         for _ in 0..parallel {
             let (load, unit) = (Rc::clone(self), Rc::clone(&unit));
             spawn_local(async move {
-                loop {
+                while let Some(left) = load.left.get().checked_sub(1) {
+                    load.left.set(left);
                     load.timed(Instant::now(), unit(&load)).await;
                 }
             });

@@ -1,13 +1,14 @@
-//! ConnectionLists that have not yet sent a whole header and hello. When there is no room for another one, the oldest is
+//! Connections that have not yet sent a whole header and hello. When there is no room for another one, the oldest is
 //! evicted, whichever worker it is on. Their number is limited, and so are the bytes in their buffers; for the latter
 //! only connections that hold bytes are evicted.
 //!
+//! A connection takes its place when it has to wait: most bring header and hello at once, and never do.
+//!
 //! The workers share a [`HalfOpenRegistry`]. Each worker closes its own connections: another worker only asks it to.
-//! Bytes are counted once a connection has to wait for more of them, so one whose hello arrives whole costs nothing.
 
 mod registry;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -67,10 +68,11 @@ impl EvictionReason {
     }
 }
 
-/// One connection in the list; dropping it takes it out.
+/// One connection, in the list once it has had to wait; dropping it takes it out.
 pub struct HalfOpenConnection {
     list: Rc<HalfOpenList>,
-    key: u64,
+    /// None: it has no place yet.
+    place: Cell<Option<u64>>,
 }
 
 /// `limits.half_open_bytes` has no room for this connection's bytes: it has to be closed.
@@ -105,8 +107,13 @@ impl HalfOpenList {
         Rc::new(Self { registry, worker, connections: RefCell::default() })
     }
 
-    /// Adds a connection; at the limit the oldest of all is evicted for it.
-    pub fn add(self: &Rc<Self>) -> HalfOpenConnection {
+    /// A connection that has not had to wait yet.
+    pub fn connection(self: &Rc<Self>) -> HalfOpenConnection {
+        HalfOpenConnection { list: Rc::clone(self), place: Cell::new(None) }
+    }
+
+    /// Takes a place; at the limit the oldest of all is evicted for it.
+    fn add(&self) -> u64 {
         if self.registry.count() >= self.registry.limit {
             self.registry.evict(1);
         }
@@ -115,7 +122,7 @@ impl HalfOpenList {
         let mut connections = self.connections.borrow_mut();
         connections.waiting.insert(key, WaitingState::default());
         self.publish_oldest(&connections);
-        HalfOpenConnection { list: Rc::clone(self), key }
+        key
     }
 
     /// Evicts what is asked of this worker; never returns.
@@ -167,11 +174,21 @@ impl HalfOpenList {
 }
 
 impl HalfOpenConnection {
-    /// Resolves when this connection is evicted.
+    /// Its place, which it takes now if it has none.
+    fn place(&self) -> u64 {
+        self.place.get().unwrap_or_else(|| {
+            let key = self.list.add();
+            self.place.set(Some(key));
+            key
+        })
+    }
+
+    /// Resolves when this connection is evicted. Polled first when the connection has to wait, it takes its place then.
     pub async fn evicted(&self) {
         poll_fn(|cx| {
+            let key = self.place();
             let mut connections = self.list.connections.borrow_mut();
-            match connections.waiting.get_mut(&self.key).map(|state| &mut state.waker) {
+            match connections.waiting.get_mut(&key).map(|state| &mut state.waker) {
                 Some(Some(waker)) => waker.clone_from(cx.waker()),
                 Some(none) => *none = Some(cx.waker().clone()),
                 None => return Poll::Ready(()),
@@ -183,29 +200,29 @@ impl HalfOpenConnection {
 
     /// Why this connection is evicted, if it is.
     pub fn eviction_reason(&self) -> Option<EvictionReason> {
-        self.list.connections.borrow().evicted.get(&self.key).map(|state| state.reason)
+        self.list.connections.borrow().evicted.get(&self.place.get()?).map(|state| state.reason)
     }
 
     /// Sets how many bytes this connection holds while it waits for more. If all together hold too many, the oldest are
     /// evicted; where there is no room even so, this one is evicted itself.
     pub fn hold(&self, bytes: usize) -> Result<(), NoRoom> {
-        let list = &self.list;
+        let (list, key) = (&self.list, self.place());
         let mut connections = list.connections.borrow_mut();
         let ConnectionLists { waiting, holding, .. } = &mut *connections;
-        let state = waiting.get_mut(&self.key).ok_or(NoRoom)?;
+        let state = waiting.get_mut(&key).ok_or(NoRoom)?;
         let bytes = to_u64(bytes);
         if !list.registry.bytes.replace(state.bytes, bytes) {
             drop(connections);
-            list.evict(self.key, EvictionReason::Bytes);
+            list.evict(key, EvictionReason::Bytes);
             list.evict_for_bytes();
             return Err(NoRoom);
         }
         let before = std::mem::replace(&mut state.bytes, bytes);
         if (before > 0) != (bytes > 0) {
             if bytes > 0 {
-                holding.insert(self.key)
+                holding.insert(key)
             } else {
-                holding.remove(&self.key)
+                holding.remove(&key)
             };
             list.publish_oldest(&connections);
         }
@@ -220,10 +237,11 @@ impl HalfOpenConnection {
             return Ok(None);
         }
         self.hold(bytes)?;
+        let key = self.place();
         let mut connections = self.list.connections.borrow_mut();
-        let state = connections.waiting.get_mut(&self.key).ok_or(NoRoom)?;
+        let state = connections.waiting.get_mut(&key).ok_or(NoRoom)?;
         let bytes = std::mem::take(&mut state.bytes);
-        connections.holding.remove(&self.key);
+        connections.holding.remove(&key);
         self.list.publish_oldest(&connections);
         drop(connections);
         Ok(Some(Buffered { registry: Arc::clone(&self.list.registry), bytes }))
@@ -236,18 +254,19 @@ fn to_u64(bytes: usize) -> u64 {
 
 impl Drop for HalfOpenConnection {
     fn drop(&mut self) {
+        let Some(key) = self.place.get() else { return };
         let (list, total) = (&self.list, &self.list.registry.bytes);
         let mut connections = list.connections.borrow_mut();
-        let held = match connections.waiting.remove(&self.key) {
+        let held = match connections.waiting.remove(&key) {
             Some(state) => state.bytes,
             None => {
-                let held = connections.evicted.remove(&self.key).map_or(0, |state| state.bytes);
+                let held = connections.evicted.remove(&key).map_or(0, |state| state.bytes);
                 total.releasing.fetch_sub(held, Ordering::Relaxed);
                 held
             }
         };
         if held > 0 {
-            connections.holding.remove(&self.key);
+            connections.holding.remove(&key);
             total.release(held);
         }
         list.registry.count.fetch_sub(1, Ordering::Relaxed);

@@ -46,10 +46,6 @@ impl DialError {
         }
     }
 
-    fn is_shortage(self) -> bool {
-        matches!(self, Self::Shortage(_))
-    }
-
     /// The address that the outcome is about.
     pub fn address(self) -> Option<SocketAddr> {
         match self {
@@ -74,27 +70,65 @@ pub async fn dial(
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(Stream, SocketAddr), Unreached> {
+    if let [ip] = *addresses {
+        return dial_one(SocketAddr::new(ip, port), destinations, failing, deadline).await;
+    }
     let check = |ip: &IpAddr| destinations.check(SocketAddr::new(*ip, port));
     let allowed: Vec<SocketAddr> =
         failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
-    let mut error = DialError::Nowhere;
     if allowed.is_empty() {
         let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
         // The most specific reason, independent of the order in DNS.
         let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
-        error = telling.map_or(error, |(reason, address)| DialError::Refused(reason, address));
+        let error = telling.map_or(DialError::Nowhere, |(reason, address)| DialError::Refused(reason, address));
+        return Err(Unreached { error, tries: Vec::new() });
     }
-    let mut queue = allowed.iter().copied().peekable();
+    // In a box, since most names have one address.
+    Box::pin(dial_several(&allowed, failing, deadline)).await
+}
+
+/// Without a race, as there is nothing to race with.
+async fn dial_one(
+    address: SocketAddr,
+    destinations: &DestinationGuard,
+    failing: &Failing,
+    deadline: Duration,
+) -> Result<(Stream, SocketAddr), Unreached> {
+    let error = match destinations.check(address) {
+        Err(reason) => DialError::Refused(reason, address),
+        Ok(address) => match timeout(deadline, attempt(address)).await.unwrap_or(TIMED_OUT) {
+            Ok(stream) => {
+                failing.forget(address.ip());
+                return Ok((stream, address));
+            }
+            Err(Attempt::Shortage) => DialError::Shortage(address),
+            Err(Attempt::Failed(failure)) => {
+                failing.note(address.ip());
+                let error = DialError::Failed(failure, address);
+                return Err(Unreached { error, tries: vec![(address, failure)] });
+            }
+        },
+    };
+    Err(Unreached { error, tries: Vec::new() })
+}
+
+async fn dial_several(
+    addresses: &[SocketAddr],
+    failing: &Failing,
+    deadline: Duration,
+) -> Result<(Stream, SocketAddr), Unreached> {
+    let mut queue = addresses.iter().copied().peekable();
     let mut racing = Racing::default();
     let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
+    let mut shortage = None;
     let ends = Instant::now() + deadline;
     loop {
         if let Some(address) = queue.next() {
-            racing.start(attempt(address, ends));
+            let left = ends.saturating_duration_since(Instant::now());
+            racing.start(async move { (address, timeout(left, attempt(address)).await.unwrap_or(TIMED_OUT)) });
         } else if racing.is_empty() {
-            if let (false, Some(&(address, failure))) = (error.is_shortage(), most_telling(&tries)) {
-                error = DialError::Failed(failure, address);
-            }
+            let failed = most_telling(&tries).map(|&(address, failure)| DialError::Failed(failure, address));
+            let error = shortage.or(failed).unwrap_or(DialError::Nowhere);
             return Err(Unreached { error, tries });
         }
         let (address, result) = if queue.peek().is_some() {
@@ -109,7 +143,7 @@ pub async fn dial(
             Ok(stream) => {
                 failing.forget(address.ip());
                 // Those that were overtaken have had their head start, and have not answered.
-                let overtaken = allowed.iter().take_while(|earlier| **earlier != address);
+                let overtaken = addresses.iter().take_while(|earlier| **earlier != address);
                 overtaken.for_each(|address| failing.note(address.ip()));
                 return Ok((stream, address));
             }
@@ -119,7 +153,7 @@ pub async fn dial(
             }
             // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
             Err(Attempt::Shortage) => {
-                error = DialError::Shortage(address);
+                shortage = Some(DialError::Shortage(address));
                 queue.by_ref().for_each(drop);
             }
         }
@@ -144,13 +178,11 @@ enum Attempt {
     Shortage,
 }
 
-async fn attempt(address: SocketAddr, ends: Instant) -> (SocketAddr, Result<Stream, Attempt>) {
-    let left = ends.saturating_duration_since(Instant::now());
-    let result = match timeout(left, Stream::connect(address)).await {
-        Ok(result) => result.map_err(|error| classify(&error, address)),
-        Err(_) => Err(Attempt::Failed(Failure::ConnectTimeout)),
-    };
-    (address, result)
+/// What an attempt ends with at its deadline.
+const TIMED_OUT: Result<Stream, Attempt> = Err(Attempt::Failed(Failure::ConnectTimeout));
+
+async fn attempt(address: SocketAddr) -> Result<Stream, Attempt> {
+    Stream::connect(address).await.map_err(|error| classify(&error, address))
 }
 
 /// Attempts that are under way, at most [`MAX_TRIES`]: so few are all polled whenever one of them is woken.

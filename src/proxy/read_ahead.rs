@@ -3,6 +3,7 @@
 //! What is read here is kept, in order, until it is handed to the relay as the first bytes for the upstream.
 
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct ReadAhead {
     since: Option<Instant>,
     /// Something has come, consumed or not.
     begun: bool,
+    /// The socket was asked once.
+    asked: bool,
 }
 
 /// One read brings at most this much: what a client sends beyond its hello stays in the kernel, which knows how to hold
@@ -117,13 +120,27 @@ impl ReadAhead {
         self.bytes
     }
 
+    /// What has come already is read at once, the first time: a listener that defers accepting has waited for it, and the
+    /// runtime would take a turn to see it.
+    fn first_read(&mut self, stream: &Stream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        if std::mem::replace(&mut self.asked, true) {
+            return None;
+        }
+        Some(stream.recv_now(buffer))
+            .filter(|read| !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock))
+    }
+
     /// Reads what is there, through the worker's scratch buffer.
     async fn read(&mut self, stream: &Stream, scratch: &Scratch, room: usize) -> Result<(), ReadAheadError> {
         poll_fn(|cx| {
             let mut scratch = scratch.borrow();
             let room = room.min(AT_ONCE).min(scratch.len());
             let buffer = scratch.get_mut(..room).unwrap_or_default();
-            let n = ready!(stream.poll_recv(cx, buffer)).map_err(|_| ReadAheadError::Left)?;
+            let n = match self.first_read(stream, buffer) {
+                Some(n) => n,
+                None => ready!(stream.poll_recv(cx, buffer)),
+            };
+            let n = n.map_err(|_| ReadAheadError::Left)?;
             let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else {
                 return Poll::Ready(Err(ReadAheadError::Left));
             };

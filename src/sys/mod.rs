@@ -9,4 +9,4 @@ pub(crate) mod mutex; // locks that a panic does not poison
 pub(crate) mod random; // the order of addresses, simulations
 pub mod runtime; // what a connection waits for: sockets, deadlines, signals
 pub mod socket; // socket options and process limits
-mod tcp_info; // what the kernel knows of a TCP connection
+pub(crate) mod tcp_info; // what the kernel knows of a TCP connection

@@ -39,3 +39,9 @@ pub(super) fn undelivered(stream: &impl AsFd) -> Option<u64> {
     let open = info.state != CLOSED && (info.unacked > 0 || info.notsent_bytes > 0);
     open.then_some(info.bytes_acked)
 }
+
+/// With data, a FIN, or an acknowledgement alone.
+#[cfg(test)]
+pub(crate) fn segments_received(stream: &impl AsFd) -> u32 {
+    getsockopt(stream, TcpInfo).unwrap().segs_in
+}

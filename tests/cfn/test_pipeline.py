@@ -412,5 +412,12 @@ def test_nothing_is_pulled_from_docker_hub():
     stages = set(re.findall(r"^FROM .* AS (\S+)$", dockerfile, re.M))
     for base in re.findall(r"^FROM (?:--platform=\S+ )?(\S+)", dockerfile, re.M):
         assert base in stages | {"scratch", "${RUST_IMAGE}"}
+    demo = re.findall(r"^ +image: (.+)$", (REPO / "docker/compose.yaml").read_text(), re.M)
+    assert image in demo, "the demo's certificate is made with the image that is pulled for the build"
+    for name in demo:
+        registry, _, rest = name.partition("/")
+        # Without a host in front of it a name is one of Docker Hub's.
+        assert "." in registry and not registry.endswith("docker.io"), name
+        assert re.search(r":v?[0-9]", rest), f"{name}: whatever is newest"
     for buildspec in modes.CFN.glob("buildspec-*.yml"):
         assert "docker.io" not in buildspec.read_text() and "docker pull" not in buildspec.read_text()

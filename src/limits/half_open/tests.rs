@@ -10,6 +10,24 @@ fn is_evicted(waiting: &HalfOpenConnection) -> bool {
     waiting.evicted().now_or_never().is_some()
 }
 
+/// A connection that has had to wait.
+fn waiting(list: &Rc<HalfOpenList>) -> HalfOpenConnection {
+    let connection = list.connection();
+    assert!(!is_evicted(&connection));
+    connection
+}
+
+#[test]
+fn a_connection_that_never_waits_takes_no_place() {
+    let (registry, lists) = lists_with_bytes(800);
+    let quick = lists[0].connection();
+    assert!(quick.settle(SMALL).unwrap().is_none());
+    assert_eq!((registry.count(), quick.eviction_reason()), (0, None));
+    let _waiting = waiting(&lists[0]);
+    drop(quick);
+    assert_eq!(registry.count(), 1);
+}
+
 /// Two workers; the second has all connections but one.
 #[tokio::test]
 async fn the_oldest_is_evicted_whichever_worker_has_it() {
@@ -20,20 +38,20 @@ async fn the_oldest_is_evicted_whichever_worker_has_it() {
             for list in &lists {
                 spawn_local(Rc::clone(list).run_evictions());
             }
-            let old = [(); 3].map(|()| lists[1].add());
+            let old = [(); 3].map(|()| waiting(&lists[1]));
             // The first worker has none of its own to close for this one.
-            let new = lists[0].add();
+            let new = waiting(&lists[0]);
             yield_now().await;
             assert_eq!(old.each_ref().map(is_evicted), [true, false, false]);
             let [first, second, third] = old;
             drop(first);
             // Three again: one more, and the next oldest is evicted, which is still on the other worker.
-            let newer = lists[0].add();
+            let newer = waiting(&lists[0]);
             yield_now().await;
             assert_eq!([&second, &third, &new, &newer].map(is_evicted), [true, false, false, false]);
             drop((second, third));
             // Two: room for one more.
-            let newest = lists[1].add();
+            let newest = waiting(&lists[1]);
             yield_now().await;
             assert_eq!([&new, &newer, &newest].map(is_evicted), [false, false, false]);
             registry.evict(16);
@@ -57,13 +75,13 @@ async fn for_too_many_bytes_the_oldest_that_holds_any_is_evicted_whichever_worke
             for list in &lists {
                 spawn_local(Rc::clone(list).run_evictions());
             }
-            let [silent, first, second] = [(); 3].map(|()| lists[1].add());
+            let [silent, first, second] = [(); 3].map(|()| waiting(&lists[1]));
             first.hold(300).unwrap();
             second.hold(300).unwrap();
             yield_now().await;
             assert!(!is_evicted(&first));
             // Past three quarters.
-            let new = lists[0].add();
+            let new = waiting(&lists[0]);
             new.hold(150).unwrap();
             yield_now().await;
             assert_eq!([&silent, &first, &second, &new].map(is_evicted), [false, true, false, false]);
@@ -82,9 +100,9 @@ async fn for_too_many_bytes_the_oldest_that_holds_any_is_evicted_whichever_worke
 #[test]
 fn no_more_bytes_are_held_than_the_limit() {
     let (registry, lists) = lists_with_bytes(800);
-    let old = lists[0].add();
+    let old = waiting(&lists[0]);
     old.hold(600).unwrap();
-    let new = lists[1].add();
+    let new = waiting(&lists[1]);
     // The other worker has had no time yet to evict the old one.
     new.hold(201).unwrap_err();
     assert_eq!(
@@ -92,7 +110,7 @@ fn no_more_bytes_are_held_than_the_limit() {
         (600, Some(EvictionReason::Bytes), None)
     );
     drop(new);
-    let small = lists[1].add();
+    let small = waiting(&lists[1]);
     small.hold(200).unwrap();
     assert_eq!(registry.bytes().0, 800);
 }
@@ -100,16 +118,16 @@ fn no_more_bytes_are_held_than_the_limit() {
 #[test]
 fn what_waits_for_its_upstream_is_counted_and_not_evicted() {
     let (registry, lists) = lists_with_bytes(80_000);
-    let small = lists[0].add();
+    let small = waiting(&lists[0]);
     small.hold(6000).unwrap();
     assert!(small.settle(SMALL).unwrap().is_none());
     drop(small);
     assert_eq!(registry.bytes().0, 0);
-    let large = lists[0].add();
+    let large = waiting(&lists[0]);
     let buffered = large.settle(60_000).unwrap();
     drop(large);
     assert_eq!(registry.bytes().0, 60_000);
-    let other = lists[0].add();
+    let other = waiting(&lists[0]);
     // All but this one's bytes are settled, so it is evicted itself.
     other.hold(5000).unwrap();
     assert_eq!(other.eviction_reason(), Some(EvictionReason::Bytes));
@@ -126,7 +144,7 @@ fn a_later_head_counts_once_it_is_long() {
     head.hold(15_000).unwrap();
     head.hold(20_001).unwrap_err();
     assert_eq!(registry.bytes().0, 15_000);
-    lists[0].add().hold(6000).unwrap_err();
+    waiting(&lists[0]).hold(6000).unwrap_err();
     head.hold(0).unwrap();
     assert_eq!(registry.bytes().0, 0);
 }
@@ -141,7 +159,7 @@ proptest! {
         let mut slots: [Option<(HalfOpenConnection, u64)>; 8] = std::array::from_fn(|_| None);
         for (slot, what, bytes) in steps {
             match (&mut slots[slot], what) {
-                (None, _) => slots[slot] = Some((lists[slot % 2].add(), 0)),
+                (None, _) => slots[slot] = Some((waiting(&lists[slot % 2]), 0)),
                 (Some(_), 0) => slots[slot] = None,
                 (Some((waiting, held)), _) => {
                     if waiting.hold(bytes).is_ok() {

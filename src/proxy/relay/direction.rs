@@ -187,7 +187,7 @@ impl Direction {
             // Nothing is read that could not be passed on: this is the back-pressure.
             let _ = ready!(transfer.sink.poll_writable(cx));
             self.stalled = false;
-            match self.poll_move(cx, transfer) {
+            match self.poll_move(cx, transfer, last) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) if self.source_reset => self.state = State::Draining(Ended::SourceReset),
                 Poll::Ready(Ok(false)) => (self.state, self.fin) = (State::Draining(Ended::Eof), true),
@@ -208,7 +208,7 @@ impl Direction {
     /// Gives the sink what it could not take before.
     fn poll_flush(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(transfer.sink.poll_send(cx, rest))?;
+            let n = ready!(transfer.sink.poll_send(cx, rest, false))?;
             self.sent = self.sent.saturating_add(n);
             *transfer.bytes = transfer.bytes.saturating_add(count(n));
         }
@@ -222,16 +222,21 @@ impl Direction {
     }
 
     /// Reads once and writes once. `false`: the source has sent its FIN.
-    fn poll_move(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
+    fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut Transfer<'_>,
+        last: bool,
+    ) -> Poll<Result<bool, Broken>> {
         if self.state == State::Starting {
             self.state = State::Open;
             let ahead = std::mem::take(&mut self.undecided);
-            return Poll::Ready(self.pass_on(cx, &ahead, transfer).map(|()| true));
+            return Poll::Ready(self.pass_on(cx, &ahead, transfer, false).map(|()| true));
         }
         let unseen = transfer.filter.as_ref().map_or(u64::MAX, OneWay::unseen);
         if unseen > 0 && !self.undecided.is_empty() {
             // The upstream has agreed to another protocol: what was taken for a part of a request is not one.
-            return Poll::Ready(self.pass_on(cx, &[], transfer).map(|()| true));
+            return Poll::Ready(self.pass_on(cx, &[], transfer, false).map(|()| true));
         }
         if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
             self.pipe = self.pipe.take().or_else(|| transfer.resources.pipes.lease());
@@ -240,7 +245,7 @@ impl Direction {
             }
         }
         self.pipe = None;
-        self.poll_copy(cx, transfer)
+        self.poll_copy(cx, transfer, last)
     }
 
     /// From the source into the pipe; the next flush takes it out.
@@ -264,16 +269,37 @@ impl Direction {
         Poll::Ready(Ok(n > 0))
     }
 
-    /// Through the scratch buffer; what the sink does not take is kept.
-    fn poll_copy(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>) -> Poll<Result<bool, Broken>> {
+    /// Through the scratch buffer; what the sink does not take is kept. The source's FIN, if it is known to have come, is
+    /// read as well: sent together, the last bytes and the FIN are one packet.
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut Transfer<'_>,
+        last: bool,
+    ) -> Poll<Result<bool, Broken>> {
         let mut scratch = transfer.resources.scratch.borrow();
-        let n = ready!(transfer.source.poll_recv(cx, &mut scratch)).map_err(|_| Broken::Source)?;
-        let read = scratch.get(..n).unwrap_or_default();
-        if read.is_empty() {
+        let mut n = ready!(transfer.source.poll_recv(cx, &mut scratch)).map_err(|_| Broken::Source)?;
+        if n == 0 {
             return Poll::Ready(Ok(false));
         }
+        let mut fin = false;
+        let rest = scratch.get_mut(n..).filter(|rest| !rest.is_empty() && !self.source_reset);
+        if let Some(rest) = rest.filter(|_| transfer.source.peer_has_finished()) {
+            match transfer.source.poll_recv(cx, rest) {
+                Poll::Ready(Ok(0)) => fin = true,
+                Poll::Ready(Ok(more)) => n = n.saturating_add(more),
+                // It says so once.
+                Poll::Ready(Err(_)) => self.source_reset = true,
+                Poll::Pending => {}
+            }
+        }
+        let read = scratch.get(..n).unwrap_or_default();
         self.bulk.note(read.len());
-        Poll::Ready(self.pass_on(cx, read, transfer).map(|()| true))
+        self.pass_on(cx, read, transfer, fin && !last)?;
+        if fin && self.state == State::Open {
+            (self.state, self.fin) = (State::Draining(Ended::Eof), true);
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Reads what is not taken any more, until the source ends or has sent too much.
@@ -298,19 +324,25 @@ impl Direction {
         }
     }
 
-    /// Writes what the filter lets through, at once as far as the sink takes it.
-    fn pass_on(&mut self, cx: &mut Context<'_>, bytes: &[u8], transfer: &mut Transfer<'_>) -> Result<(), Broken> {
-        let Some(filter) = &mut transfer.filter else { return self.write(cx, bytes, transfer) };
+    /// Writes what the filter lets through, at once as far as the sink takes it. `fin`: the sink is sent a FIN next.
+    fn pass_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        transfer: &mut Transfer<'_>,
+        fin: bool,
+    ) -> Result<(), Broken> {
+        let Some(filter) = &mut transfer.filter else { return self.write(cx, bytes, transfer, fin) };
         if self.undecided.is_empty() {
             let passed = self.ask(filter, bytes);
             self.undecided = bytes.get(passed..).unwrap_or_default().to_vec();
-            return self.write(cx, bytes.get(..passed).unwrap_or_default(), transfer);
+            return self.write(cx, bytes.get(..passed).unwrap_or_default(), transfer, fin);
         }
         let mut all = std::mem::take(&mut self.undecided);
         all.extend_from_slice(bytes);
         let passed = self.ask(filter, &all);
         self.undecided = all.split_off(passed);
-        self.write(cx, &all, transfer)
+        self.write(cx, &all, transfer, fin)
     }
 
     /// How many of the bytes the filter lets through; a refusal ends this direction.
@@ -330,11 +362,19 @@ impl Direction {
     }
 
     /// What the sink does not take is kept.
-    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8], transfer: &mut Transfer<'_>) -> Result<(), Broken> {
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        transfer: &mut Transfer<'_>,
+        fin: bool,
+    ) -> Result<(), Broken> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = match transfer.sink.poll_send(cx, bytes) {
+        // Not behind a refusal.
+        let fin = fin && self.state == State::Open;
+        let taken = match transfer.sink.poll_send(cx, bytes, fin) {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,

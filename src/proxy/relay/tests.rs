@@ -10,6 +10,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::sys::random::Random;
+use crate::sys::tcp_info::segments_received;
 
 /// A relay that is never cut, without a filter.
 async fn relay(
@@ -312,6 +313,37 @@ fn the_side_that_ends_first_is_reported() {
                     client_sends: false
                 }
             );
+        });
+    }
+}
+
+/// An answer whose FIN has come with it goes out as one packet, and so do the end of a request and its FIN.
+#[test]
+fn the_last_bytes_and_their_fin_are_one_packet() {
+    for from_client in [true, false] {
+        block_on(async {
+            let (to_client, mut far_client) = connection(false).await;
+            let (to_upstream, mut far_upstream) = connection(false).await;
+            let (ends, hears, source) = if from_client {
+                (&mut far_client, &mut far_upstream, &to_client)
+            } else {
+                (&mut far_upstream, &mut far_client, &to_upstream)
+            };
+            ends.write_all(b"bye").await.unwrap();
+            ends.shutdown().await.unwrap();
+            source.broken_or_finished().await;
+            let before = segments_received(hears);
+            let mut bytes = ByteCounts::default();
+            let resources = RelayResources::new();
+            let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
+            let hear = async {
+                let mut heard = String::new();
+                hears.read_to_string(&mut heard).await.unwrap();
+                assert_eq!((&*heard, segments_received(hears) - before), ("bye", 1));
+                hears.shutdown().await.unwrap();
+            };
+            let (end, ()) = tokio::join!(relay, hear);
+            assert_eq!(end.close, Close::Done);
         });
     }
 }

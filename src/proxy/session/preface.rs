@@ -41,7 +41,7 @@ impl Session<'_> {
     /// Reads and authorises client and destination, under one deadline.
     pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
-        let waiting = self.worker.half_open.add();
+        let waiting = self.worker.half_open.connection();
         let mut local = false;
         let preface = async {
             let client = self.identify(ahead, &waiting, &mut local).await?;

@@ -1,11 +1,12 @@
 //! A connected TCP socket.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
@@ -30,42 +31,66 @@ impl Stream {
     /// Reads what is there. A read that did not fill the buffer has emptied the socket, which is noted: the next one
     /// waits for an event instead of asking the kernel in vain. 0: the peer has sent its FIN.
     pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let stream = &self.0;
-        loop {
-            ready!(stream.poll_read_ready(cx))?;
-            let mut read = None;
-            let result = stream.try_io(Interest::READABLE, || {
-                let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
-                read = Some(n);
-                emptied(0 < n && n < buffer.len())
-            });
-            if let Some(n) = read {
-                return Poll::Ready(Ok(n));
-            }
-            match result {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
-            }
-        }
+        self.poll_io(cx, Interest::READABLE, || {
+            let (n, _) = recv(&self.0, &mut *buffer, RecvFlags::DONTWAIT)?;
+            Ok((n, 0 < n && n < buffer.len()))
+        })
     }
 
-    /// Writes what the socket takes, at least a byte. One that did not take all is full, which is noted.
-    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = &self.0;
+    /// Writes what the socket takes, at least a byte. One that did not take all is full, which is noted. `more`: a FIN
+    /// follows at once, and may share the last packet.
+    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = if more { flags | SendFlags::MORE } else { flags };
+        self.poll_io(cx, Interest::WRITABLE, || {
+            let n = send(&self.0, bytes, flags)?;
+            Ok((n, 0 < n && n < bytes.len()))
+        })
+    }
+
+    /// Moves bytes out of the socket by `call`, once it has some. EAGAIN from `call` must mean that it has none.
+    pub fn poll_read_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, Interest::READABLE, || Ok((call(self.0.as_fd())?, false)))
+    }
+
+    /// Moves bytes into the socket by `call`, once it takes some. EAGAIN from `call` must mean that it takes none.
+    pub fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, Interest::WRITABLE, || Ok((call(self.0.as_fd())?, false)))
+    }
+
+    /// `call` says how many bytes it has moved, and whether another one would block; it fails so if this one would have.
+    #[inline]
+    fn poll_io(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        mut call: impl FnMut() -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(stream.poll_write_ready(cx))?;
-            let mut sent = None;
-            let result = stream.try_io(Interest::WRITABLE, || {
-                let n = send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
-                sent = Some(n);
-                emptied(0 < n && n < bytes.len())
-            });
-            if let Some(n) = sent {
-                return Poll::Ready(Ok(n));
+            if interest.is_readable() {
+                ready!(self.0.poll_read_ready(cx))?;
+            } else {
+                ready!(self.0.poll_write_ready(cx))?;
             }
-            match result {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
+            let mut moved = None;
+            let result = self.0.try_io(interest, || {
+                let (n, next_would_block) = call()?;
+                moved = Some(n);
+                // To the runtime it is the same.
+                if next_would_block { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (moved, result) {
+                (Some(n), _) => return Poll::Ready(Ok(n)),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
             }
         }
     }
@@ -75,34 +100,10 @@ impl Stream {
         self.0.poll_write_ready(cx)
     }
 
-    /// Moves bytes out of the socket by `call`, once it has some. EAGAIN from `call` must mean that it has none.
-    pub fn poll_read_by(
-        &self,
-        cx: &mut Context<'_>,
-        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_io(Interest::READABLE, || call(self.0.as_fd())) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
-    }
-
-    /// Moves bytes into the socket by `call`, once it takes some. EAGAIN from `call` must mean that it takes none.
-    pub fn poll_write_by(
-        &self,
-        cx: &mut Context<'_>,
-        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_io(Interest::WRITABLE, || call(self.0.as_fd())) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+    /// Whether the peer is known to have sent its FIN, behind whatever can still be read.
+    pub fn peer_has_finished(&self) -> bool {
+        let ready = self.0.ready(Interest::READABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads what has come already, without waiting and without the runtime, which may not have looked yet at a socket
@@ -152,11 +153,6 @@ impl Stream {
     pub fn undelivered(&self) -> Option<u64> {
         tcp_info::undelivered(&self.0)
     }
-}
-
-/// To the runtime a call that would block next time is one that would block.
-fn emptied(would_block: bool) -> io::Result<()> {
-    if would_block { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
 }
 
 impl From<TcpStream> for Stream {

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::ops::{Add, Sub};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
+use tokio::task::coop::unconstrained;
 
 /// A moment of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +84,37 @@ pub fn sleep_until(at: Instant) -> Timer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut;
 
-/// Does the work, but gives it up at the deadline.
-pub async fn timeout<T>(deadline: Duration, work: impl Future<Output = T>) -> Result<T, TimedOut> {
-    tokio::time::timeout(deadline, work).await.map_err(|_| TimedOut)
+pin_project! {
+    /// Some work, and its deadline: there is a timer only once the work has to wait.
+    pub struct Timeout<W> {
+        #[pin]
+        work: W,
+        deadline: Duration,
+        #[pin]
+        timer: Option<tokio::time::Sleep>,
+    }
+}
+
+/// Does the work, but gives it up at the deadline, which is so long after it began.
+pub fn timeout<W: Future>(deadline: Duration, work: W) -> Timeout<W> {
+    Timeout { work, deadline, timer: None }
+}
+
+impl<W: Future> Future for Timeout<W> {
+    type Output = Result<W::Output, TimedOut>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(done) = this.work.poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        if this.timer.is_none() {
+            this.timer.set(Some(tokio::time::sleep(*this.deadline)));
+        }
+        match this.timer.as_pin_mut() {
+            // Also where the work has used up this task's share of time.
+            Some(timer) => pin!(unconstrained(timer)).poll(cx).map(|()| Err(TimedOut)),
+            None => Poll::Pending,
+        }
+    }
 }
