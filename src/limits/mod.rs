@@ -29,11 +29,12 @@ pub struct ConnectionLimits {
     per_name: Option<Arc<Table<Hostname>>>,
 }
 
-/// One connection's permits of the optional limits, given back when they are dropped.
+/// One connection's permits of the optional limits, given back when they are dropped. In boxes: most configurations
+/// have no such limit.
 #[derive(Debug, Default)]
 pub struct HeldPermits {
-    client: Option<Permit<ClientKey>>,
-    name: Option<Permit<Hostname>>,
+    client: Option<Box<Permit<ClientKey>>>,
+    name: Option<Box<Permit<Hostname>>>,
 }
 
 impl ConnectionLimits {
@@ -79,9 +80,9 @@ impl ConnectionLimits {
     pub fn enter_client(&self, client: &Client, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_client else { return Ok(()) };
         let permit = table.enter(client.into());
-        held.client = Some(
-            permit.map_err(|exceeded| exceeded.reason(RefuseReason::ClientConnections, RefuseReason::ClientRate))?,
-        );
+        let permit =
+            permit.map_err(|exceeded| exceeded.reason(RefuseReason::ClientConnections, RefuseReason::ClientRate))?;
+        held.client = Some(Box::new(permit));
         Ok(())
     }
 
@@ -89,8 +90,9 @@ impl ConnectionLimits {
     pub fn enter_name(&self, name: &Hostname, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_name else { return Ok(()) };
         let permit = table.enter(name.clone());
-        held.name =
-            Some(permit.map_err(|exceeded| exceeded.reason(RefuseReason::NameConnections, RefuseReason::NameRate))?);
+        let permit =
+            permit.map_err(|exceeded| exceeded.reason(RefuseReason::NameConnections, RefuseReason::NameRate))?;
+        held.name = Some(Box::new(permit));
         Ok(())
     }
 }

@@ -136,11 +136,10 @@ impl<'a> Relay<'a> {
         filter: Option<&'f mut (dyn HttpFilter + 'f)>,
     ) -> impl Future<Output = End> + use<'a, 'f> {
         let mut last_move = Instant::now();
-        let first_timer = self.idle.min(YOUTH);
         // Made here and not inside: an async block stores captured values twice.
         let mut pair = Pair::new(self, ahead, filter);
         async move {
-            let mut timer = pin!(sleep(first_timer));
+            let mut timer = pin!(sleep(pair.relay.idle.min(YOUTH)));
             poll_fn(|cx| {
                 let before = *bytes;
                 if let Poll::Ready(end) = pair.poll(cx, bytes) {
@@ -183,8 +182,8 @@ struct Pair<'a, 'f> {
     refused: Option<RefuseReason>,
     /// The upstream's last words are waited for, with a deadline.
     last_words: bool,
-    /// Of a side that is not read from at present: resolves when its connection has broken.
-    broken: [Option<UntilBroken<'a>>; 2],
+    /// Of a side that is not read from at present: resolves when its connection has broken. In a box, as few need it.
+    broken: Option<Box<[Option<UntilBroken<'a>>; 2]>>,
 }
 
 type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -192,17 +191,7 @@ type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 impl<'a, 'f> Pair<'a, 'f> {
     fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
         let (up, down) = (Direction::starting_with(ahead), Direction::default());
-        Self {
-            relay,
-            up,
-            down,
-            filter,
-            first: None,
-            reset: None,
-            refused: None,
-            last_words: false,
-            broken: [None, None],
-        }
+        Self { relay, up, down, filter, first: None, reset: None, refused: None, last_words: false, broken: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, bytes: &mut ByteCounts) -> Poll<End> {
@@ -334,12 +323,12 @@ impl<'a, 'f> Pair<'a, 'f> {
             Side::Client => self.relay.client,
             Side::Upstream => self.relay.upstream,
         };
-        let slot = match (side, &mut self.broken) {
-            (Side::Client, [slot, _]) | (Side::Upstream, [_, slot]) => slot,
-        };
         if !(unread && heard) {
             return false;
         }
+        let slot = match (side, &mut **self.broken.get_or_insert_default()) {
+            (Side::Client, [slot, _]) | (Side::Upstream, [_, slot]) => slot,
+        };
         let broken = slot.get_or_insert_with(|| Box::pin(stream.broken()));
         if broken.as_mut().poll(cx).is_pending() {
             return false;

@@ -55,11 +55,8 @@ pub struct OpenRecord {
 }
 
 impl OpenRecord {
-    pub fn close(mut self, outcome: Outcome) {
-        self.report(outcome);
-    }
-
-    fn report(&mut self, outcome: Outcome) {
+    /// Reports it, if it was not reported before.
+    pub fn close(&mut self, outcome: Outcome) {
         if let Some(reporter) = self.reporter.take() {
             reporter.report(&mut self.data, outcome);
         }
@@ -74,7 +71,7 @@ impl Drop for OpenRecord {
             (true, None) => Outcome::Unfinished(Unfinished::Stopped),
             (false, _) => Outcome::Unfinished(Unfinished::Lost),
         };
-        self.report(outcome);
+        self.close(outcome);
     }
 }
 

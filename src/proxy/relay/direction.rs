@@ -61,15 +61,16 @@ pub(super) enum Ended {
     Unheard,
 }
 
+/// As small as it can be: each idle connection has two. What is empty most of the time is in boxes.
 #[derive(Default)]
 pub(super) struct Direction {
     state: State,
     /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
-    held: Vec<u8>,
+    held: Box<[u8]>,
     sent: usize,
     /// Read, but not let through by the filter yet; at first, what was read ahead.
-    undecided: Vec<u8>,
-    pipe: Option<Lease>,
+    undecided: Box<[u8]>,
+    pipe: Option<Box<Lease>>,
     bulk: Bulk,
     fin: bool,
     /// At the last turn the sink took no more, so the source was not read.
@@ -88,7 +89,7 @@ enum State {
     Draining(Ended),
     /// The sink is gone; so many more bytes of the source are read and thrown away.
     Discarding {
-        left: usize,
+        left: u32,
     },
     Closed,
 }
@@ -97,13 +98,13 @@ impl Direction {
     /// Fewer bytes that the filter need not see are not worth a pipe.
     const WORTH_A_PIPE: u64 = 64 * 1024;
     /// What a source may still say to a sink that is gone: a TLS record, with room to spare.
-    const LAST_WORDS: usize = 32 * 1024;
+    const LAST_WORDS: u32 = 32 * 1024;
     /// Bytes moved in one turn before other connections get theirs.
     const TURN: u64 = 1 << 20;
 
     /// `ahead` is passed on first.
     pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
-        Self { undecided: ahead, state: State::Starting, ..Self::default() }
+        Self { undecided: ahead.into(), state: State::Starting, ..Self::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -122,7 +123,7 @@ impl Direction {
 
     /// All that was read was passed on.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.held.is_empty() && self.undecided.is_empty() && self.pipe.as_ref().is_none_or(Lease::is_empty)
+        self.held.is_empty() && self.undecided.is_empty() && self.pipe.as_ref().is_none_or(|pipe| pipe.is_empty())
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -147,8 +148,8 @@ impl Direction {
     /// Ends this direction without passing anything on.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
-        self.held = Vec::new();
-        self.undecided = Vec::new();
+        self.held = Box::default();
+        self.undecided = Box::default();
         self.pipe = None;
     }
 
@@ -212,7 +213,7 @@ impl Direction {
             self.sent = self.sent.saturating_add(n);
             *transfer.bytes = transfer.bytes.saturating_add(count(n));
         }
-        self.held = Vec::new();
+        self.held = Box::default();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
             let n = ready!(transfer.sink.poll_write_by(cx, |sink| pipe.drain_to(sink)))?;
@@ -239,7 +240,7 @@ impl Direction {
             return Poll::Ready(self.pass_on(cx, &[], transfer, false).map(|()| true));
         }
         if self.bulk.is_on() && unseen >= Self::WORTH_A_PIPE {
-            self.pipe = self.pipe.take().or_else(|| transfer.resources.pipes.lease());
+            self.pipe = self.pipe.take().or_else(|| transfer.resources.pipes.lease().map(Box::new));
             if self.pipe.is_some() {
                 return self.poll_splice(cx, transfer, unseen);
             }
@@ -303,20 +304,20 @@ impl Direction {
     }
 
     /// Reads what is not taken any more, until the source ends or has sent too much.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: usize) -> Poll<Ended> {
+    fn poll_discard(&mut self, cx: &mut Context<'_>, transfer: &mut Transfer<'_>, mut left: u32) -> Poll<Ended> {
         loop {
             let read = ready!(transfer.source.poll_recv(cx, &mut transfer.resources.scratch.borrow()));
-            let ended = match read {
-                Ok(0) => {
+            let ended = match read.map(|n| (n, u32::try_from(n).ok().and_then(|n| left.checked_sub(n)))) {
+                Ok((0, _)) => {
                     self.fin = true;
                     Ended::Eof
                 }
-                Ok(n) if n <= left => {
-                    left -= n;
+                Ok((_, Some(rest))) => {
+                    left = rest;
                     self.state = State::Discarding { left };
                     continue;
                 }
-                Ok(_) => Ended::Unheard,
+                Ok((_, None)) => Ended::Unheard,
                 Err(_) => Ended::SourceReset,
             };
             self.close();
@@ -335,13 +336,13 @@ impl Direction {
         let Some(filter) = &mut transfer.filter else { return self.write(cx, bytes, transfer, fin) };
         if self.undecided.is_empty() {
             let passed = self.ask(filter, bytes);
-            self.undecided = bytes.get(passed..).unwrap_or_default().to_vec();
+            self.undecided = bytes.get(passed..).unwrap_or_default().into();
             return self.write(cx, bytes.get(..passed).unwrap_or_default(), transfer, fin);
         }
-        let mut all = std::mem::take(&mut self.undecided);
+        let mut all = std::mem::take(&mut self.undecided).into_vec();
         all.extend_from_slice(bytes);
         let passed = self.ask(filter, &all);
-        self.undecided = all.split_off(passed);
+        self.undecided = all.split_off(passed).into();
         self.write(cx, &all, transfer, fin)
     }
 
@@ -381,7 +382,7 @@ impl Direction {
         };
         *transfer.bytes = transfer.bytes.saturating_add(count(taken));
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
-            self.held = rest.to_vec();
+            self.held = rest.into();
         }
         Ok(())
     }

@@ -17,10 +17,10 @@ use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 /// What a side that is cut has not acknowledged has this long to arrive before the reset.
 const LAST_DELIVERY: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl Session {
     /// A reset for a side that would take a FIN for the end of a whole response, behind what can be delivered in time.
     pub(super) async fn reset(&self, End { close, resets, .. }: End, upstream: Stream) {
-        let (client, worker) = (&*self.stream, self.worker);
+        let (client, worker) = (&self.stream, &self.worker);
         for stream in [resets.client.then_some(client), resets.upstream.then_some(&upstream)].into_iter().flatten() {
             stream.reset_when_dropped();
         }
@@ -36,18 +36,18 @@ impl Session<'_> {
     }
 
     /// Closes what was relayed.
-    pub(super) async fn close(mut self, end: End) {
+    pub(super) async fn close(&mut self, end: End) {
         self.record.closed_by = end.first;
         self.record.close(Outcome::Relayed(end.close));
         if end.client_sends && !end.resets.client {
-            Box::pin(end_towards_client(self.stream, self.worker, end.close)).await;
+            Box::pin(end_towards_client(&self.stream, &self.worker, end.close)).await;
         }
     }
 
     /// Gives the client the reason, ends the record, and closes so that the client can read the answer.
-    pub(super) async fn turn_away(self, outcome: Outcome) {
+    pub(super) async fn turn_away(&mut self, outcome: Outcome) {
         use RefuseReason::{ClientDenied, NameDenied};
-        self.notice_due.set(false);
+        self.notice_due = false;
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
@@ -55,7 +55,7 @@ impl Session<'_> {
         let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
-            self.request.set(refuse::Request::waiting(self.stream, &mut scratch.borrow()));
+            self.request.set(refuse::Request::waiting(&self.stream, &mut scratch.borrow()));
         }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
         let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
@@ -64,12 +64,12 @@ impl Session<'_> {
             return self.record.close(outcome);
         }
         if answer.is_none() {
-            refuse::discard(self.stream, scratch);
+            refuse::discard(&self.stream, scratch);
         }
-        refuse::send(self.stream, answer.as_deref().unwrap_or_default());
+        refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
         self.record.close(outcome);
         if answer.is_some() {
-            Box::pin(self.worker.lingering.linger(self.stream, scratch)).await;
+            Box::pin(self.worker.lingering.linger(&self.stream, scratch)).await;
         }
     }
 }

@@ -37,28 +37,27 @@ pub(super) struct Admitted {
     pub(super) list: u64,
 }
 
-impl Session<'_> {
+impl Session {
     /// Reads and authorises client and destination, under one deadline.
     pub(super) async fn read_preface(&mut self, ahead: &mut ReadAhead) -> Result<Admitted, Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.connection();
         let mut local = false;
-        let preface = async {
-            let client = self.identify(ahead, &waiting, &mut local).await?;
-            let loaded = self.admit(client)?;
-            let (name, requests) =
-                self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
-            self.route(&loaded, &name)?;
-            Ok(Admitted { name, requests, list: loaded.number })
+        let first = {
+            // Pinned here and borrowed below, or each layer would hold the ones beneath it twice.
+            let preface = pin!(async {
+                let client = self.identify(ahead, &waiting, &mut local).await?;
+                let loaded = self.admit(client)?;
+                let (name, requests) =
+                    self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
+                self.route(&loaded, &name)?;
+                Ok(Admitted { name, requests, list: loaded.number })
+            });
+            timeout(deadline, race(preface, pin!(waiting.evicted()))).await
         };
-        let preface = async {
-            match race(pin!(preface), pin!(waiting.evicted())).await {
-                Either::First(result) => result,
-                Either::Second(()) => Err(Outcome::Refused(RefuseReason::Overloaded)),
-            }
-        };
-        let result = match timeout(deadline, preface).await {
-            Ok(result) => result,
+        let result = match first {
+            Ok(Either::First(result)) => result,
+            Ok(Either::Second(())) => Err(Outcome::Refused(RefuseReason::Overloaded)),
             Err(_) if !ahead.has_begun() => Err(Outcome::Probe(Probe::Empty)),
             Err(_) if local && ahead.pending().is_empty() => Err(Outcome::Probe(Probe::Local)),
             Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
@@ -84,7 +83,7 @@ impl Session<'_> {
         local: &mut bool,
     ) -> Result<Client, Outcome> {
         let peer = self.record.peer.get();
-        if self.listener.proxy_protocol == ProxyProtocol::Off {
+        if self.reporter.listener.proxy_protocol == ProxyProtocol::Off {
             return Ok(Client::new(peer, None));
         }
         if !self.worker.config().trusts(peer.ip()) {
@@ -95,10 +94,10 @@ impl Session<'_> {
             bound: proxy_header::MAX_HEADER,
             too_long: RefuseReason::ProxyMalformed,
         };
-        let worker = self.worker;
+        let worker = &self.worker;
         let wait = |ahead: &ReadAhead| check_min_rate(worker, waiting, ahead);
         let scratch = worker.resources.scratch();
-        let header = ahead.until(self.stream, scratch, preread, wait).await;
+        let header = ahead.until(&self.stream, scratch, preread, wait).await;
         let (header, len) = header.map_err(|error| {
             if error == ReadAheadError::Refuse(RefuseReason::ProxyMissing) {
                 self.spoken = refuse::spoken(ahead.pending());
@@ -110,7 +109,7 @@ impl Session<'_> {
         match header {
             Header::Local => {
                 *local = true;
-                ahead.begin(self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
+                ahead.begin(&self.stream, scratch).await.map_err(|_| Outcome::Probe(Probe::Local))?;
                 Ok(Client::new(peer, None))
             }
             Header::Proxy(client) => Ok(client),
@@ -120,13 +119,13 @@ impl Session<'_> {
     /// A client that no rule can let in goes no further.
     fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
         let loaded = self.worker.policy();
-        let admission = loaded.policy.admit(&client, &view(self.listener, self.worker));
+        let admission = loaded.policy.admit(&client, &view(&self.reporter.listener, &self.worker));
         self.record.client = Some(client);
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
                 if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
-                    shadow.compare_admission(client, &view(self.listener, self.worker));
+                    shadow.compare_admission(client, &view(&self.reporter.listener, &self.worker));
                 }
                 self.note_rule(&loaded, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
@@ -144,7 +143,7 @@ impl Session<'_> {
         ahead: &mut ReadAhead,
         waiting: &HalfOpenConnection,
     ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
-        let (record, worker) = (&self.record, self.worker);
+        let (record, worker) = (&self.record, &self.worker);
         let scratch = worker.resources.scratch();
         let mut late = None;
         let wait = |ahead: &ReadAhead| {
@@ -153,7 +152,7 @@ impl Session<'_> {
             }
             check_min_rate(worker, waiting, ahead)
         };
-        let (name, requests) = match self.listener.protocol {
+        let (name, requests) = match self.reporter.listener.protocol {
             Protocol::Tls => {
                 let mut parser = client_hello::HelloParser::default();
                 let preread = Preread {
@@ -161,19 +160,19 @@ impl Session<'_> {
                     bound: client_hello::MAX_BYTES,
                     too_long: RefuseReason::HelloTooLong,
                 };
-                let hello = ahead.until(self.stream, scratch, preread, wait).await;
+                let hello = ahead.until(&self.stream, scratch, preread, wait).await;
                 let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
                 self.record.hello = Some((&hello).into());
                 (hello.name, None)
             }
             Protocol::Http => {
-                let (port, mut parser) = (self.listener.public_port, http_head::HeadParser::default());
+                let (port, mut parser) = (self.reporter.listener.public_port, http_head::HeadParser::default());
                 let preread = Preread {
                     parse: |bytes: &[u8]| parser.parse(bytes, port),
                     bound: http_head::MAX_HEAD,
                     too_long: RefuseReason::HeadTooLong,
                 };
-                let head = ahead.until(self.stream, scratch, preread, wait).await;
+                let head = ahead.until(&self.stream, scratch, preread, wait).await;
                 let (head, len) = head.map_err(|error| ended(error, ahead))?;
                 self.request.set(refuse::Request::of(ahead.pending()));
                 (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
@@ -187,7 +186,7 @@ impl Session<'_> {
     /// What an operator has to know of a name that was refused is what the client wrote.
     fn note_names(&mut self, outcome: Outcome, ahead: &ReadAhead) {
         let Outcome::Refused(reason) = outcome else { return };
-        self.record.set_refused_names(&match self.listener.protocol {
+        self.record.set_refused_names(&match self.reporter.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
             Protocol::Http => http_head::refused_names(reason, ahead.pending()),
         });
@@ -195,9 +194,9 @@ impl Session<'_> {
 
     fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = loaded.policy.route(client, &view(self.listener, self.worker), name);
+        let decision = loaded.policy.route(client, &view(&self.reporter.listener, &self.worker), name);
         if let Some(shadow) = &self.worker.shadow {
-            shadow.compare(decision, client, &view(self.listener, self.worker), name);
+            shadow.compare(decision, client, &view(&self.reporter.listener, &self.worker), name);
         }
         self.note_rule(loaded, decision.rule);
         if !decision.allowed {
