@@ -148,7 +148,7 @@ impl Session {
                 request,
             })
         });
-        let filter = requests.as_mut().map(|requests| -> &mut dyn HttpFilter { &mut **requests });
+        let filter = requests.as_deref_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
         let idle = worker.config().timeouts.idle.get();
