@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::sys::runtime::Instant;
 
 use super::cache_config::CacheConfig;
+use super::ranked_map::{Rank, Worth};
 use super::request::{CachedName, Waiter};
 use super::{AddressSet, Family, LookupError, ResolvedAddresses};
 use latticegate_core::hostname::Hostname;
@@ -232,11 +233,20 @@ impl NameEntry {
         failed.map(|failed| failed.until(config, recovered)).min()
     }
 
-    /// A request for the name would have a result without a query.
-    pub(super) fn is_useful(&self, now: Instant, config: &CacheConfig) -> bool {
-        let is_useful =
+    pub(super) fn rank(&self, now: Instant, config: &CacheConfig) -> Rank {
+        match (self.is_in_use(now, config), self.used_again) {
+            (false, _) => Rank::NoAddress,
+            (true, false) => Rank::UsedOnce,
+            (true, true) => Rank::UsedAgain,
+        }
+    }
+
+    /// None: queries are in flight.
+    pub(super) fn worth(&self, now: Instant, config: &CacheConfig) -> Option<Worth> {
+        let is_fresh =
             |state: &FamilyState| state.is_fresh(now) || state.failed.is_some_and(|f| now < f.until(config, None));
-        self.is_in_use(now, config) || is_useful(&self.v4) || is_useful(&self.v6)
+        let worth = Worth { is_fresh: self.both().any(is_fresh), last_used: self.last_used };
+        (!self.is_in_flight()).then_some(worth)
     }
 
     /// For the operator's page.
