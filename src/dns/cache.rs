@@ -34,7 +34,8 @@ pub struct Cache<L, O> {
     lookup: L,
     observer: O,
     config: CacheConfig,
-    entries: RankedMap<NameEntry>,
+    /// Boxed: they move from one rank to another.
+    entries: RankedMap<Box<NameEntry>>,
     events: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
     queue: LookupQueue,
     outage: OutageTracker,
@@ -154,7 +155,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     /// Looks up each family that is unknown or soon to expire, unless it has just failed.
     fn start_lookup(&mut self, name: &Hostname, now: Instant) {
         if self.entries.get(name).is_none() {
-            let (entry, config) = (NameEntry::new(now), &self.config);
+            let (entry, config) = (Box::new(NameEntry::new(now)), &self.config);
             self.entries.insert(name.clone(), Rank::NoAddress, entry, |entry| entry.worth(now, config));
         }
         let Some(entry) = self.entries.get_mut(name) else { return };
@@ -236,7 +237,8 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     fn view(&self, most: usize, now: Instant) -> CacheView {
-        let mut entries: Vec<_> = self.entries.iter().collect();
+        let mut entries: Vec<(&Hostname, &NameEntry)> =
+            self.entries.iter().map(|(name, entry)| (name, &**entry)).collect();
         let newest_first = |(_, entry): &(&Hostname, &NameEntry)| std::cmp::Reverse(entry.last_used);
         if entries.len() > most {
             entries.select_nth_unstable_by_key(most, newest_first);

@@ -174,3 +174,9 @@ fn a_cache_full_of_lookups_in_flight_shrinks_again() {
         assert_eq!(cache.entries.len(), 10);
     });
 }
+/// What the default of `dns.cache_size` is weighed by.
+#[test]
+fn a_cached_name_takes_little_room() {
+    let sizes = (size_of::<NameEntry>(), size_of::<crate::dns::resolver::LocalEntry>());
+    assert!(sizes.0 <= 224 && sizes.1 <= 32, "{sizes:?}");
+}
