@@ -171,7 +171,7 @@ impl Report {
         for (title, workload, scale, value) in rows {
             self.resource_row(text, title, workload, peers, |cell| value(cell) / scale);
         }
-        for workload in ["conn", "names", "refused-list", "refused-name"] {
+        for workload in ["conn", "names", "names-2x", "refused-list", "refused-name"] {
             let title = format!("DNS queries, {workload}: by 1 000 units");
             self.resource_row(text, &title, workload, peers, |cell| {
                 cell.dns_queries as f64 * 1000.0 / cell.units.max(1) as f64

@@ -30,26 +30,11 @@ impl Hostname {
     /// Parses a name as written in a ClientHello, a Host field or a configuration file.
     pub fn parse(name: &[u8]) -> Result<Self, NameError> {
         let name = name.strip_suffix(b".").unwrap_or(name);
-        if name.is_empty() {
-            return Err(NameError::Empty);
+        match normalise(name) {
+            // No name has these, so they are looked for only here.
+            Err(_) if name.starts_with(b"[") || name.contains(&b':') => Err(with_colons(name)),
+            normal => normal.map(|text| Self(text.into_boxed_str())),
         }
-        if name.starts_with(b"[") || name.contains(&b':') {
-            return Err(with_colons(name));
-        }
-        if name.len() > MAX_NAME {
-            return Err(NameError::TooLong);
-        }
-        let mut text = String::with_capacity(name.len());
-        for label in name.split(|&byte| byte == b'.') {
-            if !text.is_empty() {
-                text.push('.');
-            }
-            push_label(label, &mut text)?;
-        }
-        if ends_in_a_number(&text) {
-            return Err(NameError::IpAddress);
-        }
-        Ok(Self(text.into_boxed_str()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -57,17 +42,50 @@ impl Hostname {
     }
 }
 
-fn push_label(label: &[u8], text: &mut String) -> Result<(), NameError> {
-    for &byte in label {
-        if !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'_' {
-            return Err(NameError::BadCharacter);
+/// In one pass: each connection has a name.
+fn normalise(name: &[u8]) -> Result<String, NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > MAX_NAME {
+        return Err(NameError::TooLong);
+    }
+    let mut text = name.to_vec();
+    let mut label_start = 0;
+    for (at, byte) in text.iter_mut().enumerate() {
+        *byte = match NORMAL.get(usize::from(*byte)) {
+            None | Some(0) => return Err(NameError::BadCharacter),
+            Some(&normal) => normal,
+        };
+        if *byte == b'.' {
+            check_label(at - label_start)?;
+            label_start = at + 1;
         }
-        text.push(char::from(byte.to_ascii_lowercase()));
     }
-    if label.is_empty() || label.len() > MAX_LABEL {
-        return Err(NameError::BadLabel);
+    check_label(text.len() - label_start)?;
+    if text.get(label_start..).is_some_and(is_a_number) {
+        return Err(NameError::IpAddress);
     }
-    Ok(())
+    String::from_utf8(text).map_err(|_| NameError::BadCharacter)
+}
+
+/// Each byte of a name, the dot included, in its normal form; 0 for one that no name has.
+const NORMAL: [u8; 256] = {
+    let mut table = [0; 256];
+    let (mut index, mut byte) = (0, 0_u8);
+    while index < table.len() {
+        #[expect(clippy::indexing_slicing, reason = "checked when it is compiled")]
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            table[index] = byte.to_ascii_lowercase();
+        }
+        index += 1;
+        byte = byte.wrapping_add(1);
+    }
+    table
+};
+
+fn check_label(len: usize) -> Result<(), NameError> {
+    if (1..=MAX_LABEL).contains(&len) { Ok(()) } else { Err(NameError::BadLabel) }
 }
 
 /// The error for a text with a colon or brackets, which no name has: an IPv6 address, perhaps with a port or a zone, or
@@ -89,12 +107,11 @@ fn with_colons(name: &[u8]) -> NameError {
     }
 }
 
-/// Whether the last label is a number (WHATWG URL Standard, "ends in a number"): resolvers read `127.1`, `0x7f000001` and
-/// `017700000001` as IPv4 addresses, and no DNS name ends in such a label.
-fn ends_in_a_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let hex = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-    hex || last.bytes().all(|b| b.is_ascii_digit())
+/// Whether the last label, in its normal form, is a number (WHATWG URL Standard, "ends in a number"): resolvers read
+/// `127.1`, `0x7f000001` and `017700000001` as IPv4 addresses, and no DNS name ends in such a label.
+fn is_a_number(last: &[u8]) -> bool {
+    let hex = last.strip_prefix(b"0x").is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    hex || last.iter().all(u8::is_ascii_digit)
 }
 
 impl fmt::Display for Hostname {
@@ -186,5 +203,77 @@ mod tests {
             assert_eq!(Hostname::parse(name), Err(error), "{name:?}");
         }
         assert!(Hostname::parse(&long_name.as_bytes()[..253]).is_ok());
+    }
+
+    /// What a name is, label by label and slowly: the parser has to agree with it on every input.
+    fn reference(name: &[u8]) -> Result<String, NameError> {
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.starts_with(b"[") || name.contains(&b':') {
+            return Err(with_colons(name));
+        }
+        if name.len() > MAX_NAME {
+            return Err(NameError::TooLong);
+        }
+        let labels: Vec<&[u8]> = name.split(|byte| *byte == b'.').collect();
+        for label in &labels {
+            if !label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)) {
+                return Err(NameError::BadCharacter);
+            }
+            if label.is_empty() || label.len() > MAX_LABEL {
+                return Err(NameError::BadLabel);
+            }
+        }
+        let text = str::from_utf8(name).unwrap().to_ascii_lowercase();
+        let last = text.rsplit('.').next().unwrap();
+        let is_hex = last.strip_prefix("0x").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit()));
+        if is_hex || last.chars().all(|c| c.is_ascii_digit()) { Err(NameError::IpAddress) } else { Ok(text) }
+    }
+
+    fn agrees(name: &[u8]) {
+        let parsed = Hostname::parse(name).map(|name| name.to_string());
+        assert_eq!(parsed, reference(name), "{:?}", String::from_utf8_lossy(name));
+    }
+
+    #[test]
+    fn every_byte_at_every_place_is_judged_as_the_reference_does() {
+        let mut allowed = 0;
+        for byte in 0..=u8::MAX {
+            for place in 0..6 {
+                let mut name = *b"ab.cde";
+                name[place] = byte;
+                agrees(&name);
+            }
+            agrees(&[byte]);
+            agrees(&[byte, byte]);
+            allowed += usize::from(Hostname::parse(&[b'a', byte, b'a']).is_ok());
+        }
+        assert_eq!(allowed, 26 + 26 + 10 + 3);
+    }
+
+    #[test]
+    fn every_length_of_labels_and_names_is_judged_as_the_reference_does() {
+        for len in 0..=MAX_NAME + 3 {
+            for label in [1, 2, MAX_LABEL, MAX_LABEL + 1, MAX_NAME + 3] {
+                let name: Vec<u8> = (1..=len).map(|n| if n % (label + 1) == 0 { b'.' } else { b'A' }).collect();
+                agrees(&name);
+                agrees(&[name.as_slice(), b"!"].concat());
+                agrees(&[name.as_slice(), b":443"].concat());
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_parser_agrees_with_the_reference(
+            names in proptest::collection::vec("[a-fA-FxX0-9._:%-]{0,12}|[a-z.]{0,70}|\\PC{0,6}", 0..6),
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        ) {
+            agrees(names.concat().as_bytes());
+            agrees(names.join(".").as_bytes());
+            agrees(&bytes);
+        }
     }
 }

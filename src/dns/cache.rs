@@ -3,9 +3,6 @@
 //!
 //! It is a single task that owns everything, so there is nothing to lock.
 
-mod eviction;
-
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -18,6 +15,7 @@ use super::cache_config::CacheConfig;
 use super::entry::NameEntry;
 use super::lookup_queue::{Enqueued, LookupQueue};
 use super::outage::OutageTracker;
+use super::ranked_map::{Rank, RankedMap};
 use super::request::{CacheView, LookupRequest, LookupRequests, Waiter};
 use super::{AddressSet, Family, Lookup, LookupError, ResolvedAddresses};
 use crate::limits::Table;
@@ -36,7 +34,8 @@ pub struct Cache<L, O> {
     lookup: L,
     observer: O,
     config: CacheConfig,
-    entries: HashMap<Hostname, NameEntry>,
+    /// Boxed: they move from one rank to another.
+    entries: RankedMap<Box<NameEntry>>,
     events: FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>,
     queue: LookupQueue,
     outage: OutageTracker,
@@ -56,7 +55,8 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     pub fn new(lookup: L, observer: O, config: CacheConfig) -> Self {
         let shares = Table::new(config.per_client, config.capacity);
         let queue = LookupQueue::new(config.lookups, config.timeout, shares);
-        let (entries, events, outage) = (HashMap::new(), FuturesUnordered::new(), OutageTracker::default());
+        let (events, outage) = (FuturesUnordered::new(), OutageTracker::default());
+        let entries = RankedMap::new(config.capacity);
         Self { lookup, observer, config, entries, events, queue, outage }
     }
 
@@ -154,10 +154,11 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
     /// Looks up each family that is unknown or soon to expire, unless it has just failed.
     fn start_lookup(&mut self, name: &Hostname, now: Instant) {
-        if !self.entries.contains_key(name) {
-            eviction::make_room(&mut self.entries, &self.config, now);
+        if self.entries.get(name).is_none() {
+            let (entry, config) = (Box::new(NameEntry::new(now)), &self.config);
+            self.entries.insert(name.clone(), Rank::NoAddress, entry, |entry| entry.worth(now, config));
         }
-        let entry = self.entries.entry(name.clone()).or_insert_with(|| NameEntry::new(now));
+        let Some(entry) = self.entries.get_mut(name) else { return };
         for family in entry.due(now, &self.config, self.outage.recovered()) {
             entry.start(family, now);
             let (lookup, name) = (self.lookup.lookup(name, family), name.clone());
@@ -177,12 +178,15 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     ) {
         self.outage.record(AddressSet::outcome(&result), now);
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if entry.finish(family, result, now, &self.config) {
+        let delay_begins = entry.finish(family, result, now, &self.config);
+        if let Some(outcome) = entry.take_outcome() {
+            self.observer.looked_up(outcome);
+        }
+        let rank = entry.rank(now, &self.config);
+        self.entries.set_rank(name, rank);
+        if delay_begins {
             let event = Event::ResolutionDelayOver(name.clone());
             self.schedule(event, now + NameEntry::RESOLUTION_DELAY);
-        }
-        if let Some(outcome) = self.entries.get_mut(name).and_then(NameEntry::take_outcome) {
-            self.observer.looked_up(outcome);
         }
         self.reply_to_waiters(name, now);
     }
@@ -228,12 +232,20 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.last_used = now;
         entry.used_again = true;
+        let rank = entry.rank(now, &self.config);
+        self.entries.set_rank(name, rank);
     }
 
     fn view(&self, most: usize, now: Instant) -> CacheView {
-        let mut entries: Vec<_> = self.entries.iter().collect();
-        entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.last_used));
-        let shown = entries.into_iter().take(most).map(|(name, entry)| entry.view(name, now, &self.config));
+        let mut entries: Vec<(&Hostname, &NameEntry)> =
+            self.entries.iter().map(|(name, entry)| (name, &**entry)).collect();
+        let newest_first = |(_, entry): &(&Hostname, &NameEntry)| std::cmp::Reverse(entry.last_used);
+        if entries.len() > most {
+            entries.select_nth_unstable_by_key(most, newest_first);
+            entries.truncate(most);
+        }
+        entries.sort_by_key(newest_first);
+        let shown = entries.into_iter().map(|(name, entry)| entry.view(name, now, &self.config));
         CacheView { names: self.entries.len(), shown: shown.collect() }
     }
 

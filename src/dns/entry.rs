@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::sys::runtime::Instant;
 
 use super::cache_config::CacheConfig;
+use super::ranked_map::{Rank, Worth};
 use super::request::{CachedName, Waiter};
 use super::{AddressSet, Family, LookupError, ResolvedAddresses};
 use latticegate_core::hostname::Hostname;
@@ -35,7 +36,8 @@ pub(super) struct NameEntry {
 #[derive(Default)]
 struct FamilyState {
     cached: Option<CachedAnswer>,
-    failed: Option<CachedFailure>,
+    /// Boxed: few names have one, and all that are cached need the room.
+    failed: Option<Box<CachedFailure>>,
     /// Since when a query is in flight.
     in_flight: Option<Instant>,
 }
@@ -106,7 +108,7 @@ impl NameEntry {
     pub(super) fn due(&self, now: Instant, config: &CacheConfig, recovered: Option<Instant>) -> Vec<Family> {
         let due = |family: &Family| {
             let (state, other) = self.with_other(*family);
-            let held = state.failed.is_some_and(|failed| now < failed.until(config, recovered));
+            let held = state.failure().is_some_and(|failed| now < failed.until(config, recovered));
             // That one family has no address is not queried again while the other has some.
             let spare = state.is_known_empty() && other.has_fresh_addresses(now) && !other.is_renewal_due(now);
             state.in_flight.is_none() && !held && state.is_renewal_due(now) && !spare
@@ -191,7 +193,7 @@ impl NameEntry {
         if is_complete {
             return Some(Err(LookupError::Unknown));
         }
-        let failed = families.filter(|(state, _)| !state.is_fresh(as_of)).find_map(|(state, _)| state.failed);
+        let failed = families.filter(|(state, _)| !state.is_fresh(as_of)).find_map(|(state, _)| state.failure());
         // The last query failed: while the old answer may serve, no client waits for the next one (RFC 8767 §5).
         if let (Some(_), Some(stale)) = (failed, self.stale(now, config)) {
             return Some(Ok(Arc::new(stale)));
@@ -228,15 +230,24 @@ impl NameEntry {
 
     /// When the first of the cached failures is no longer held against the name.
     pub(super) fn retry_at(&self, config: &CacheConfig, recovered: Option<Instant>) -> Option<Instant> {
-        let failed = [self.v4.failed, self.v6.failed].into_iter().flatten();
+        let failed = [self.v4.failure(), self.v6.failure()].into_iter().flatten();
         failed.map(|failed| failed.until(config, recovered)).min()
     }
 
-    /// A request for the name would have a result without a query.
-    pub(super) fn is_useful(&self, now: Instant, config: &CacheConfig) -> bool {
-        let is_useful =
-            |state: &FamilyState| state.is_fresh(now) || state.failed.is_some_and(|f| now < f.until(config, None));
-        self.is_in_use(now, config) || is_useful(&self.v4) || is_useful(&self.v6)
+    pub(super) fn rank(&self, now: Instant, config: &CacheConfig) -> Rank {
+        match (self.is_in_use(now, config), self.used_again) {
+            (false, _) => Rank::NoAddress,
+            (true, false) => Rank::UsedOnce,
+            (true, true) => Rank::UsedAgain,
+        }
+    }
+
+    /// None: queries are in flight.
+    pub(super) fn worth(&self, now: Instant, config: &CacheConfig) -> Option<Worth> {
+        let is_fresh =
+            |state: &FamilyState| state.is_fresh(now) || state.failure().is_some_and(|f| now < f.until(config, None));
+        let worth = Worth { is_fresh: self.both().any(is_fresh), last_used: self.last_used };
+        (!self.is_in_flight()).then_some(worth)
     }
 
     /// For the operator's page.
@@ -257,7 +268,7 @@ impl NameEntry {
     }
 
     fn error(&self, now: Instant, config: &CacheConfig) -> Option<LookupError> {
-        let failed = self.v4.failed.or(self.v6.failed).map(|failed| failed.error);
+        let failed = self.v4.failure().or(self.v6.failure()).map(|failed| failed.error);
         failed.or_else(|| self.result(now, config)?.err())
     }
 
@@ -298,13 +309,17 @@ impl FamilyState {
     /// RFC 9520 §3.2: held for a second at first, then longer while failures continue.
     fn fail(&mut self, error: LookupError, started: Instant, now: Instant, config: &CacheConfig) {
         let continues = |failed: &CachedFailure| now < failed.at + failed.hold + config.negative_ttl + config.timeout;
-        let hold = match self.failed.filter(continues) {
+        let hold = match self.failure().filter(continues) {
             // Not the server's fault, and over as soon as a file is free.
             _ if error == LookupError::Shortage => Duration::ZERO,
             Some(failed) if !failed.hold.is_zero() => failed.hold.saturating_mul(2).min(config.negative_ttl),
             _ => config.first_hold(),
         };
-        self.failed = Some(CachedFailure { error, started, at: now, hold });
+        self.failed = Some(Box::new(CachedFailure { error, started, at: now, hold }));
+    }
+
+    fn failure(&self) -> Option<CachedFailure> {
+        self.failed.as_deref().copied()
     }
 
     fn is_fresh(&self, now: Instant) -> bool {

@@ -3,8 +3,8 @@
 //! Each worker has a [`Resolver`] (`dns/resolver.rs`) with a small map of the answers it has used, so that a name in
 //! use costs no lock and no hop to another thread. Behind all of them is one cache (`dns/cache.rs`) on the control
 //! thread: it sends each query once however many connections wait for it, renews names in use before they expire, and
-//! serves stale answers while the server does not respond. Its state for one name is in `dns/entry.rs`;
-//! `dns/lookup_queue.rs` decides which new name is looked up next. `dns/wire.rs` sends the queries, by hickory-resolver
+//! serves stale answers while the server does not respond. Its state for one name is in `dns/entry.rs`, which names stay
+//! when there are too many in `dns/ranked_map.rs`; `dns/lookup_queue.rs` decides which new name is looked up next. `dns/wire.rs` sends the queries, by hickory-resolver
 //! (`dns/hickory.rs`) over `dns/sockets.rs`, and `dns/message.rs` reads the responses.
 
 mod cache;
@@ -14,6 +14,7 @@ mod hickory;
 mod lookup_queue;
 mod message;
 mod outage;
+mod ranked_map;
 mod request;
 mod resolver;
 mod sockets;

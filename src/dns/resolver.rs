@@ -1,7 +1,6 @@
 //! One worker's side of the cache.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use crate::sys::runtime::{Either, Instant, race};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ranked_map::{Rank, RankedMap, Worth};
 use super::request::{CacheView, LookupReply, LookupRequest, LookupRequests, Waiter};
 use super::{AddressSet, LookupError, ResolvedAddresses};
 use latticegate_core::client::ClientKey;
@@ -39,23 +39,22 @@ impl ResolverFactory {
     }
 
     pub fn resolver(&self) -> Resolver {
-        Resolver { requests: self.requests.clone(), capacity: self.capacity, entries: RefCell::default() }
+        Resolver { requests: self.requests.clone(), entries: RefCell::new(RankedMap::new(self.capacity)) }
     }
 }
 
 #[derive(Debug)]
 pub struct Resolver {
     requests: mpsc::UnboundedSender<LookupRequest>,
-    capacity: usize,
-    pub(super) entries: RefCell<HashMap<Hostname, LocalEntry>>,
+    pub(super) entries: RefCell<RankedMap<LocalEntry>>,
 }
 
 #[derive(Debug)]
 pub(super) struct LocalEntry {
     resolved: Arc<ResolvedAddresses>,
-    renewing: Cell<bool>,
-    /// When its use was last reported to the cache: never, if it was used only once.
-    reported: Cell<Option<Instant>>,
+    renewing: bool,
+    /// When the cache was last informed of its use, by the lookup or by a report.
+    last_used: Instant,
 }
 
 impl Resolver {
@@ -107,34 +106,36 @@ impl Resolver {
     }
 
     fn recall(&self, name: &Hostname) -> Option<Arc<ResolvedAddresses>> {
-        let entries = self.entries.borrow();
-        let entry = entries.get(name)?;
+        let mut entries = self.entries.borrow_mut();
+        let (rank, entry) = entries.get_ranked(name)?;
         let now = Instant::now();
         if now >= entry.resolved.expires {
             return None;
         }
-        if now >= entry.resolved.renew_at && !entry.renewing.replace(true) {
-            let _ = self.requests.send(LookupRequest::Renew(name.clone()));
-        } else if entry.reported.get().is_none_or(|last| now >= last + Self::USED_EVERY) {
-            let _ = self.requests.send(LookupRequest::Used(name.clone()));
-            entry.reported.set(Some(now));
-        }
-        Some(Arc::clone(&entry.resolved))
+        let resolved = Arc::clone(&entry.resolved);
+        let request = if now >= resolved.renew_at && !std::mem::replace(&mut entry.renewing, true) {
+            LookupRequest::Renew(name.clone())
+        } else if rank != Rank::UsedAgain || now >= entry.last_used + Self::USED_EVERY {
+            LookupRequest::Used(name.clone())
+        } else {
+            return Some(resolved);
+        };
+        let _ = self.requests.send(request);
+        entry.last_used = now;
+        entries.set_rank(name, Rank::UsedAgain);
+        Some(resolved)
     }
 
     fn remember(&self, name: &Hostname, resolved: &Arc<ResolvedAddresses>) {
         let mut entries = self.entries.borrow_mut();
-        if entries.len() >= self.capacity {
-            let now = Instant::now();
-            // Names used once go first: they may be invented.
-            entries.retain(|_, entry| entry.resolved.expires > now && entry.reported.get().is_some());
-            // Still nearly full: each name costs one hop to the cache.
-            if entries.len() >= self.capacity - self.capacity / 16 {
-                entries.clear();
-            }
+        let now = Instant::now();
+        let new = LocalEntry { resolved: Arc::clone(resolved), renewing: false, last_used: now };
+        if let Some(entry) = entries.get_mut(name) {
+            *entry = new;
+            return entries.set_rank(name, Rank::UsedAgain);
         }
-        let entry =
-            LocalEntry { resolved: Arc::clone(resolved), renewing: Cell::new(false), reported: Cell::new(None) };
-        entries.insert(name.clone(), entry);
+        entries.insert(name.clone(), Rank::UsedOnce, new, |entry| {
+            Some(Worth { is_fresh: now < entry.resolved.expires, last_used: entry.last_used })
+        });
     }
 }

@@ -45,8 +45,9 @@ pub(super) const DNS_MAX_TTL: Duration = Duration::from_secs(300);
 pub(super) const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// The addresses of a Lattice service do not change; an outage of DNS rarely lasts longer than this.
 pub(super) const DNS_MAX_STALE: Duration = Duration::from_secs(3600);
-/// Far more than the names of one service network; bounds what clients that invent names can take to some MB.
-pub(super) const DNS_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not 0");
+/// Far more than the names of one service network. Full, the shared cache and those of two workers take 27 MiB (resident
+/// memory after `names-2x` of benches/compare, less that of a process at rest), a twentieth of the smallest task.
+pub(super) const DNS_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not 0");
 
 /// The networks of VPC Lattice, IPv4 and IPv6. Nothing else is dialled.
 pub(super) fn allowed_networks() -> Vec<IpNet> {

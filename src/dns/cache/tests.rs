@@ -1,6 +1,7 @@
 //! The cache under tokio's paused clock, with a scripted server: every rule, then random schedules.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
@@ -416,6 +417,7 @@ fn client(last: u8) -> Option<ClientKey> {
 }
 
 mod budget;
+mod capacity;
 mod failures;
 mod families;
 
