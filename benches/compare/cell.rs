@@ -23,7 +23,8 @@ use crate::workloads::{Extent, GIVE_UP, Workload};
 const UNITS_DEADLINE: Duration = Duration::from_secs(30);
 /// For the last of the planned units to be answered or given up after the window.
 const ANSWERS_DEADLINE: Duration = GIVE_UP.saturating_add(Duration::from_secs(1));
-/// After the last of a fixed number of units; buffers are given back meanwhile, log lines written.
+/// After the last of a fixed number of units, and after its connections are closed; buffers are given back meanwhile, log
+/// lines written.
 const SETTLE: Duration = Duration::from_millis(1200);
 
 pub struct Bench {
@@ -63,6 +64,8 @@ pub struct Cell {
     pub dns_queries: u64,
     pub memory_empty: u64,
     pub memory_loaded: u64,
+    /// When the connections of the load are closed.
+    pub memory_after: u64,
     pub descriptors_empty: u64,
     pub descriptors_loaded: u64,
     /// How much of the machine other processes took, 0 to 1.
@@ -88,6 +91,10 @@ impl Bench {
         let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
         let workers = running.workers();
         drop(load);
+        if matches!(workload.extent, Extent::Units(_)) {
+            sleep(SETTLE).await;
+        }
+        let memory_after = machine::memory(&pids);
         drop(running);
         ensure!(window.units > 0, "not one unit in {:?}; {} failed", window.wall, tally.failures());
 
@@ -117,6 +124,7 @@ impl Bench {
             dns_queries: window.dns_queries,
             memory_empty,
             memory_loaded,
+            memory_after,
             descriptors_empty,
             descriptors_loaded,
             foreign: foreign / (wall * machine::cpus() as f64),

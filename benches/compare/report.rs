@@ -160,9 +160,10 @@ impl Report {
         heading(text, "Memory (PSS), descriptors, DNS", peers);
         let idle = IDLE_CONNECTIONS as f64;
         type Value = fn(&Cell) -> f64;
-        let rows: [(&str, &str, f64, Value); 4] = [
+        let rows: [(&str, &str, f64, Value); 5] = [
             ("empty, MiB", "", 1_048_576.0, |cell| cell.memory_empty as f64),
             ("by idle connection, bytes", "idle", idle, |cell| cell.memory_loaded as f64 - cell.memory_empty as f64),
+            ("when these are closed, MiB", "idle", 1_048_576.0, |cell| cell.memory_after as f64),
             ("descriptors empty", "", 1.0, |cell| cell.descriptors_empty as f64),
             ("descriptors by idle connection", "idle", idle, |cell| {
                 cell.descriptors_loaded as f64 - cell.descriptors_empty as f64

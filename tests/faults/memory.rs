@@ -86,6 +86,38 @@ fn pipes_of_a_busy_moment_are_given_back() {
     assert!(start.elapsed() > Duration::from_secs(5), "they are kept for a while");
 }
 
+/// What the program itself takes for a relayed connection that is idle; the kernel's share of its two sockets is not in
+/// it. The difference of many and more, so that what is taken once does not count.
+#[test]
+fn an_idle_connection_takes_little_and_what_is_kept_is_used_again() {
+    const FEW: usize = 1000;
+    const MANY: usize = 3000;
+    const BOUND: u64 = 2600;
+    latticegate::sys::socket::raise_fd_limit().unwrap();
+    let gate = start("connections: 5000");
+    let mut idle: Vec<_> = (0..FEW).map(|_| pair(&gate)).collect();
+    let with_few = gate.memory("VmRSS:");
+    idle.extend((FEW..MANY).map(|_| pair(&gate)));
+    let with_many = gate.memory("VmRSS:");
+    let each = (with_many - with_few) / (MANY - FEW) as u64;
+    drop(idle);
+    support::until("all are closed", || gate.limit("connections").0 == 0);
+    let kept = gate.memory("VmRSS:");
+    let again: Vec<_> = (0..MANY).map(|_| pair(&gate)).collect();
+    let with_many_again = gate.memory("VmRSS:");
+    drop(again);
+    eprintln!(
+        "{each} bytes for an idle relayed connection; with {MANY} of them {} KiB, when they are closed {} KiB, with as many \
+         again {} KiB",
+        with_many / 1024,
+        kept / 1024,
+        with_many_again / 1024
+    );
+    assert!(each <= BOUND, "{each} bytes");
+    // Nothing is lost: at most a tenth more, since the allocator's pieces fit no better than before.
+    assert!(with_many_again <= with_many + (with_many / 10), "{} KiB more", (with_many_again - with_many) / 1024);
+}
+
 /// The least task in which the limits by memory are reached before the 20 000 open files of this machine are: what
 /// fits here fits a larger one, where the program itself is a smaller part.
 const TASK: u64 = 192 * MIB;
