@@ -236,7 +236,9 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
         }
     }
     if arguments.syscalls {
-        for workload in workloads.iter().filter(|workload| ["conn", "session", "echo"].contains(&workload.name)) {
+        for workload in workloads.iter().filter(|workload| {
+            ["conn", "session", "http", "tls", "refused-list", "refused-name", "echo"].contains(&workload.name)
+        }) {
             for peer in peers.iter().filter(|peer| !peer.is_direct()) {
                 match syscalls::count(&bench, peer, workload).await {
                     Ok(calls) => report.calls.push(calls),

@@ -51,15 +51,25 @@ pub struct Resolver {
 
 #[derive(Debug)]
 pub(super) struct LocalEntry {
-    resolved: Arc<ResolvedAddresses>,
+    /// None: the name has no address.
+    resolved: Option<Arc<ResolvedAddresses>>,
     renewing: bool,
     /// When the cache was last informed of its use, by the lookup or by a report.
     last_used: Instant,
 }
 
+impl LocalEntry {
+    fn expires(&self) -> Instant {
+        self.resolved.as_ref().map_or(self.last_used + Resolver::UNKNOWN_FOR, |resolved| resolved.expires)
+    }
+}
+
 impl Resolver {
     /// How often the cache is informed that a name is in use, and therefore kept.
     const USED_EVERY: Duration = Duration::from_secs(10);
+    /// How long the cache is not asked again about a name that has no address, beyond the time that the answer itself is
+    /// good for: clients that ask for such a name by the thousand leave the cache's thread to the others.
+    pub(super) const UNKNOWN_FOR: Duration = Duration::from_millis(500);
 
     /// `client`: whose quota a lookup counts for.
     pub async fn resolve(
@@ -77,8 +87,8 @@ impl Resolver {
         client: Option<ClientKey>,
         gone: impl Future<Output = ()>,
     ) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
-        if let Some(resolved) = self.recall(name) {
-            return Some(Ok(resolved));
+        if let Some(known) = self.recall(name) {
+            return Some(known);
         }
         let (reply, replied) = oneshot::channel();
         // The cache ends only with the process.
@@ -91,8 +101,10 @@ impl Resolver {
             },
             Err(_) => Err(LookupError::Failed),
         };
-        if let Ok(resolved) = &result {
-            self.remember(name, resolved);
+        match &result {
+            Ok(resolved) => self.remember(name, Some(Arc::clone(resolved))),
+            Err(LookupError::Unknown) => self.remember(name, None),
+            Err(_) => {}
         }
         Some(result)
     }
@@ -105,37 +117,38 @@ impl Resolver {
         result.await.unwrap_or(Err(LookupError::Failed))
     }
 
-    fn recall(&self, name: &Hostname) -> Option<Arc<ResolvedAddresses>> {
+    fn recall(&self, name: &Hostname) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
         let mut entries = self.entries.borrow_mut();
         let (rank, entry) = entries.get_ranked(name)?;
         let now = Instant::now();
-        if now >= entry.resolved.expires {
+        if now >= entry.expires() {
             return None;
         }
-        let resolved = Arc::clone(&entry.resolved);
+        let Some(resolved) = entry.resolved.clone() else { return Some(Err(LookupError::Unknown)) };
         let request = if now >= resolved.renew_at && !std::mem::replace(&mut entry.renewing, true) {
             LookupRequest::Renew(name.clone())
         } else if rank != Rank::UsedAgain || now >= entry.last_used + Self::USED_EVERY {
             LookupRequest::Used(name.clone())
         } else {
-            return Some(resolved);
+            return Some(Ok(resolved));
         };
         let _ = self.requests.send(request);
         entry.last_used = now;
         entries.set_rank(name, Rank::UsedAgain);
-        Some(resolved)
+        Some(Ok(resolved))
     }
 
-    fn remember(&self, name: &Hostname, resolved: &Arc<ResolvedAddresses>) {
+    fn remember(&self, name: &Hostname, resolved: Option<Arc<ResolvedAddresses>>) {
         let mut entries = self.entries.borrow_mut();
         let now = Instant::now();
-        let new = LocalEntry { resolved: Arc::clone(resolved), renewing: false, last_used: now };
+        let known = resolved.is_some();
+        let new = LocalEntry { resolved, renewing: false, last_used: now };
         if let Some(entry) = entries.get_mut(name) {
             *entry = new;
-            return entries.set_rank(name, Rank::UsedAgain);
+            return entries.set_rank(name, if known { Rank::UsedAgain } else { Rank::NoAddress });
         }
-        entries.insert(name.clone(), Rank::UsedOnce, new, |entry| {
-            Some(Worth { is_fresh: now < entry.resolved.expires, last_used: entry.last_used })
+        entries.insert(name.clone(), if known { Rank::UsedOnce } else { Rank::NoAddress }, new, |entry| {
+            Some(Worth { is_fresh: now < entry.expires(), last_used: entry.last_used })
         });
     }
 }
