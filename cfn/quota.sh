@@ -3,15 +3,6 @@
 
 QUOTA_NAME="Fargate On-Demand vCPU resource count"
 
-# template_default KEY: of cfn/root.yaml.
-template_default() {
-    awk -v key="$1" '
-        function value(line) { sub(/.*Default: */, "", line); sub(/[,}].*/, "", line); gsub(/^ *.?'"'"'|'"'"' *$| +$/, "", line); return line }
-        $0 ~ "^  " key ":" { inside = 1; if (/Default:/) { print value($0); exit } next }
-        inside && /^  [A-Za-z]/ { exit }
-        inside && /^    Default:/ { print value($0); exit }' "$HERE/root.yaml"
-}
-
 # read_quota: sets QUOTA, in vCPU; empty where this account does not let it be read, which stops nothing.
 read_quota() {
     QUOTA=

@@ -57,7 +57,7 @@ def new_fleet(stub):
 
 
 def existing_vpc(stub):
-    stub.fleet({"ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1,subnet-2", "AwsEndpoints": ""})
+    stub.fleet({"DeploymentMode": "PRIVATE", "ExistingVpcId": "vpc-1", "ExistingPrivateSubnetIds": "subnet-1,subnet-2", "AwsEndpoints": ""})
     stub.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [{"CidrBlock": "10.0.0.0/16", "CidrBlockState": {"State": "associated"}}]}]})
     stub.answer("describe-subnets", {"Subnets": [{"CidrBlock": "10.0.1.0/24"}]})
     stub.answer("describe-vpc-endpoints", {"VpcEndpoints": []})
