@@ -43,12 +43,58 @@ def deployed(stub, *arguments):  # noqa: F811
 
 # ---------- Fargate's quota ----------
 # Twice the tasks: a rolling update has old and new side by side. The fleet of the stub is 3 × 1 vCPU.
-@pytest.mark.parametrize("quota, arguments, need", [("5.0", [], "6"), ("6.0", ["TaskSize=2vCPU-4GB"], "12"), ("6.0", ["MinTasks=4"], "8"), ("0.0", ["TaskSize=0.25vCPU-0.5GB"], "1.5")])
+@pytest.mark.parametrize("quota, arguments, need", [("6.0", ["TaskSize=2vCPU-4GB"], "12"), ("6.0", ["MinTasks=4"], "8"), ("6.0", ["MinTasks=4", "FargateSpotShare=50", "OnDemandBase=3"], "8")])
 def test_a_quota_that_an_update_does_not_fit_is_said_first(stub, quota, arguments, need):  # noqa: F811
     stub.answer("get-service-quota", quota)
     said = refused(stub, *arguments)
     assert f"is {quota.removesuffix('.0')} in this region" in said and f"need {need} " in said
     assert re.search(r"request-service-quota-increase .*--quota-code L-3032A538 --desired-value %d\b" % -(-float(need) // 1), said)
+
+
+def test_a_running_fleet_that_exceeds_the_quota_can_be_updated(stub):  # noqa: F811
+    """An urgent fix could not be deployed at all."""
+    for quota, arguments, need in (("5.0", [], "6"), ("0.0", ["TaskSize=0.25vCPU-0.5GB"], "1.5"), ("1.0", ["MinTasks=2"], "4")):
+        stub.answer("get-service-quota", quota)
+        done = stub.run("deploy", "--yes", *arguments)
+        assert done.returncode == 0 and f"is {quota.removesuffix('.0')} in this region" in done.stderr and f"need {need} " in done.stderr
+        assert "An update waits for capacity" in done.stderr and f"--desired-value {-(-float(need) // 1):g}" in done.stderr
+    code, out = answered(stub, "n")
+    assert code == 1 and "need 6 " in out and "nothing was changed" in out and not changed(stub)
+
+
+@pytest.mark.parametrize(
+    "share, base, tasks, on_demand, spot",
+    # Of 1 vCPU each; twice of them in an update.
+    [("75", "0", "4", "2", "6"), ("75", "3", "4", "8", "2"), ("50", "1", "5", "6", "4"), ("25", "0", "3", "6", "2"), ("0", "3", "4", "8", None), ("50", "9", "4", "8", None)],
+)
+def test_spot_tasks_have_a_quota_of_their_own(stub, share, base, tasks, on_demand, spot):  # noqa: F811
+    given = [f"FargateSpotShare={share}", f"OnDemandBase={base}", f"MinTasks={tasks}"]
+    stub.error("get-service-quota", "AccessDeniedException")
+    done = stub.run("deploy", "--yes", *given)
+    said = dict(re.findall(r'the quota "Fargate (\S+) vCPU resource count" cannot be read .*: it must be (\S+) or more', done.stderr))
+    assert done.returncode == 0 and said == {"On-Demand": on_demand} | ({"Spot": spot} if spot else {})
+    asked = {re.search(r"--quota-code (\S+)", c)[1] for c in stub.calls() if "get-service-quota " in c}
+    assert asked == {"L-3032A538"} | ({"L-36FBB829"} if spot else set())
+
+
+def test_what_other_tasks_use_counts(stub):  # noqa: F811
+    stub.answer("get-service-quota", "10.0")
+    # 3 of it are the fleet's own.
+    stub.answer("get-metric-statistics", {"Datapoints": [{"Maximum": 7.0}]})
+    deployed(stub)
+    stub.answer("get-metric-statistics", {"Datapoints": [{"Maximum": 7.5}]})
+    done = stub.run("deploy", "--yes")
+    assert "is 10 in this region, other tasks use 4.5; 3 tasks of 1 vCPU need 6" in done.stderr and "--desired-value 11" in done.stderr
+    (call,) = [c for c in stub.calls() if "get-metric-statistics" in c]
+    assert "Name=Class,Value=Standard/OnDemand" in call and re.search(r"--start-time 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", call)
+    # A new fleet has none of it.
+    new_fleet(stub)
+    stub.answer("get-metric-statistics", {"Datapoints": [{"Maximum": 8.0}]})
+    assert "other tasks use 8" in refused(stub)
+    # Not known: the whole quota is compared, and that is said.
+    stub.answer("get-service-quota", "1.0")
+    stub.error("get-metric-statistics", "AccessDenied")
+    assert "is 1 in this region (the whole of it: what other tasks use is not known)" in refused(stub)
 
 
 def test_a_quota_that_is_enough_or_cannot_be_read_stops_nothing(stub):  # noqa: F811
@@ -60,6 +106,7 @@ def test_a_quota_that_is_enough_or_cannot_be_read_stops_nothing(stub):  # noqa: 
     # An account that never asked for more has AWS's default, if anything.
     stub.error("get-service-quota", "NoSuchResourceException")
     stub.answer("get-aws-default-service-quota", "2.0")
+    new_fleet(stub)
     assert "is 2 in this region" in refused(stub)
 
 
@@ -492,10 +539,7 @@ def event(stack_id, name, status, at, reason="", kind="AWS::ECS::Service", physi
 
 
 def test_the_causes_are_those_of_this_operation_through_nested_stacks(stub):  # noqa: F811
-    stub.answer("deploy", "", "latticegate")
-    stub.error("deploy", "x", about="latticegate")
-    stub.write("answers/deploy.latticegate.error", "Waiting for stack create/update to complete\n\nFailed to create/update the stack. Run the following command\n")
-    (stub.directory / "answers/deploy.latticegate").unlink(missing_ok=True)
+    lost(stub, "UPDATE_ROLLBACK_COMPLETE")
     root, part, kind = "arn:root", "arn:proxy", "AWS::CloudFormation::Stack"
     old = [event(root, f"Old{i}", "UPDATE_FAILED", i, "an old story") for i in range(4)]
     now = [
@@ -511,6 +555,69 @@ def test_the_causes_are_those_of_this_operation_through_nested_stacks(stub):  # 
     assert done.returncode == 1
     causes = re.search(r"the first causes:\n(.*?)\n\ndeploy:", done.stderr, re.S)[1]
     assert causes == "    Service (AWS::ECS::Service): Circuit Breaker was triggered"
+    assert "deploy: stack latticegate failed and was rolled back\n" in done.stderr
+
+
+def lost(stub, status=None, about="latticegate", **error):  # noqa: F811
+    """The wait of `aws cloudformation deploy` ends, whatever the reason: these are its words. Then the stack has this status."""
+    before = (stub.directory / f"answers/describe-stacks.{about}").read_text()
+    stub.write(f"answers/deploy.{about}.error", "Waiting for changeset to be created..\nWaiting for stack create/update to complete\n\nFailed to create/update the stack. Run the following command\nto fetch the list of events leading up to the failure\n")
+    stub.absent("deploy")
+    stub.answer("deploy", "", "latticegate-foundation" if about == "latticegate" else "latticegate")
+    stub.answer("describe-stack-events", {"StackEvents": []})
+    stub.answer("describe-stacks", before, about, once=True)
+    if status:
+        stub.answer("describe-stacks", stack(about, status), about)
+    else:
+        stub.absent("describe-stacks", about)
+        stub.error("describe-stacks", **error, about=about)
+
+
+@pytest.mark.parametrize(
+    "status, text, wait",
+    [
+        ("UPDATE_IN_PROGRESS", "is still under way (UPDATE_IN_PROGRESS)", "stack-update-complete"),
+        ("CREATE_IN_PROGRESS", "is still under way (CREATE_IN_PROGRESS)", "stack-create-complete"),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "is still under way", "stack-update-complete"),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", "failed and is being rolled back", "stack-rollback-complete"),
+        ("ROLLBACK_IN_PROGRESS", "failed and is being rolled back", "stack-create-complete"),
+        ("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "failed and is being rolled back", "stack-rollback-complete"),
+        ("UPDATE_ROLLBACK_COMPLETE", "failed and was rolled back", None),
+        ("ROLLBACK_COMPLETE", "failed and was rolled back", None),
+        ("UPDATE_ROLLBACK_FAILED", "failed and is UPDATE_ROLLBACK_FAILED", None),
+        ("CREATE_FAILED", "failed and is CREATE_FAILED", None),
+    ],
+)
+def test_what_became_of_a_deployment_is_asked(stub, status, text, wait):  # noqa: F811
+    """It was taken for rolled back whenever the wait ended: after an hour, or by credentials that expired."""
+    lost(stub, status)
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 1 and f"deploy: stack latticegate {text}" in done.stderr
+    assert ("was rolled back" in done.stderr) == (text == "failed and was rolled back")
+    if wait:
+        assert f"aws cloudformation wait {wait} --stack-name latticegate" in done.stderr
+    assert ("cfn/verify" in done.stderr) == ("still under way" in text)
+
+
+@pytest.mark.parametrize("code, words", [("ExpiredToken", "the credentials have expired"), ("Throttling", "throttled by AWS"), ("AccessDenied", "access denied")])
+def test_a_deployment_that_cannot_be_asked_about_goes_on(stub, code, words):  # noqa: F811
+    lost(stub, code=code, message="The security token included in the request is expired" if code == "ExpiredToken" else "as given")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 1 and f"aws cloudformation describe-stacks: {words}" in done.stderr
+    assert "goes on without this script" in done.stderr and "rolled back" not in done.stderr
+
+
+def test_a_deployment_that_succeeded_after_all(stub):  # noqa: F811
+    lost(stub, "UPDATE_COMPLETE")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 0 and "aws stopped waiting, but latticegate is UPDATE_COMPLETE" in done.stderr
+
+
+def test_a_foundation_that_is_under_way(stub):  # noqa: F811
+    lost(stub, "UPDATE_IN_PROGRESS", "latticegate-foundation")
+    done = stub.run("deploy", "--yes")
+    assert done.returncode == 1 and "stack latticegate-foundation is still under way" in done.stderr and "then run this again" in done.stderr
+    assert not fleet_deployments(stub)
 
 
 def test_an_explicit_nothing_is_kept(stub):  # noqa: F811

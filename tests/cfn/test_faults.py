@@ -29,6 +29,11 @@ OPTIONAL = {
     ("deploy", "service-quotas get-service-quota"): FAULTS,
     ("deploy", "iam get-role"): ["access denied"],
     ("destroy", "iam get-role"): ["access denied"],
+    # Asked when everything is deleted: what else is there.
+    ("destroy", "s3api list-buckets"): ["access denied"],
+    ("destroy", "iam list-roles"): ["access denied"],
+    ("deploy", "cloudwatch get-metric-statistics"): FAULTS,
+    ("verify", "cloudwatch get-metric-statistics"): FAULTS,
     ("verify", "service-quotas get-service-quota"): FAULTS,
     ("verify", "iam get-role"): FAULTS,
     ("verify", "ec2 describe-vpc-block-public-access-options"): FAULTS,
@@ -80,6 +85,7 @@ def to_delete(stub):
     for operation in ("delete-stack", "wait-stack-delete-complete", "head-bucket", "delete-objects", "delete-bucket", "delete-repository"):
         stub.answer(operation, "")
     stub.answer("list-buckets", {"Buckets": []})
+    stub.answer("list-roles", "")
 
 
 def unwell(stub):

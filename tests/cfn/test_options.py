@@ -145,6 +145,7 @@ def existing(**parameters):
         ("create:logs,ecr.api", "10.20.0.0/16", {"logs", "ecr.api"}),
         ("create:ecr.api,ecr.dkr,logs", "", {"ecr.api", "ecr.dkr", "logs"}),
         ("create:s3", "0.0.0.0/0", {"s3"}),
+        ("create:ecr.api,ecr.dkr,logs,ssmmessages", "", {"ecr.api", "ecr.dkr", "logs", "ssmmessages"}),
         ("existing", "0.0.0.0/0", set()),
     ],
 )
@@ -170,6 +171,12 @@ def test_endpoints_that_latticegate_does_not_need():
     assert "ssmmessages" in aws_endpoints(fleet(EnableExec="true"))
     given = {"AwsEndpoints": "existing", "AwsServicesEgressCidr": "0.0.0.0/0"}
     assert aws_endpoints(existing(EnableExec="true", **given)) == set()
+    # A VPC that has the endpoint already leaves it out by a list, and says where it is.
+    listed = {"AwsEndpoints": "create:ecr.api,ecr.dkr,logs", "EnableExec": "true"}
+    assert aws_endpoints(existing(**listed, AwsServicesEgressCidr="10.20.0.0/16")) == {"ecr.api", "ecr.dkr", "logs"}
+    assert aws_endpoints(existing(**listed, MoreAwsEndpoints="ssmmessages")) == {"ecr.api", "ecr.dkr", "logs", "ssmmessages"}
+    with pytest.raises(resolve.TemplateError, match="with EnableExec, ssmmessages"):
+        existing(**listed)
     stack = existing(MoreAwsEndpoints="ssm,secretsmanager", **given)
     assert aws_endpoints(stack) == {"ssm", "secretsmanager"} and endpoint_clients(stack) == ["tasks", "10.20.0.0/16", "10.21.0.0/20"]
 
