@@ -53,18 +53,23 @@ def private_range: . as $it | [("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 def list: split(",") | map(select(. != ""));
 
 # ---------- refusals: {what, help} ----------
-def constraint($spec):
+# What a pattern means, by the name of its parameter: said here once, since root.yaml may have 51 200 bytes.
+def meaning($key): $key | if test("Ipv6Cidr$") then "an IPv6 network, one address being x::x/128; "
+    elif test("Cidr[123]?$") then "an IPv4 network x.x.x.x/n, one address being x.x.x.x/32; "
+    elif test("(Ids|Cidrs)$") then "a list, comma-separated without spaces; "
+    else "" end;
+def constraint($spec; $key):
     if $spec.AllowedValues then select(IN($spec.AllowedValues[]) | not) | "one of \($spec.AllowedValues | join(", "))"
     elif $spec.Type == "Number" then
         ($spec | "a number\(if .MinValue then " from " + .MinValue else "" end)\(if .MaxValue then " to " + .MaxValue else "" end)") as $wanted
         | select((test("^[0-9]+$") | not) or (tonumber < ($spec.MinValue // "0" | tonumber)) or ($spec.MaxValue != null and tonumber > ($spec.MaxValue | tonumber))) | $wanted
-    elif $spec.AllowedPattern then select(test($spec.AllowedPattern) | not) | $spec.ConstraintDescription // "it must match \($spec.AllowedPattern)"
+    elif $spec.AllowedPattern then select(test($spec.AllowedPattern) | not) | $spec.ConstraintDescription // "\(meaning($key))it must match \($spec.AllowedPattern)"
     else empty end;
 
 # Each value by itself. AWS takes the shape of a network that is none only to fail later.
 def by_value($spec; $p):
     $p | to_entries[] | select($spec[.key]) | .key as $key | .value
-    | ([constraint($spec[$key])] | first) as $wanted
+    | ([constraint($spec[$key]; $key)] | first) as $wanted
     | if length > 4096 then {what: "\($key) has \(length) characters", help: "a parameter of CloudFormation has 4 096 at most"}
       elif $wanted then {what: "\($key)=\(.)", help: $wanted}
       elif $key | test("Cidrs?[123]?$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}

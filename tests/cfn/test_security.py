@@ -228,7 +228,20 @@ def test_the_task_may_read_its_list_and_nothing_else(fleet):
     (policy,) = role.properties["Policies"]
     read, find = policy["PolicyDocument"]["Statement"]
     assert (read["Action"], read["Resource"]) == (["s3:GetObject", "s3:GetObjectVersion"], "arn:aws:s3:::foundation-policybucket/ipcontrol.yaml")
-    assert (find["Action"], find["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
+    assert find == {"Sid": "TellMissingFromForbidden", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::foundation-policybucket"}
+
+
+def test_the_right_that_tells_missing_from_forbidden_applies_to_a_get():
+    """S3 answers 404 to a GetObject of a missing key if s3:ListBucket is allowed in the context of that request, which has no
+    s3:prefix: a condition on it is not fulfilled, and the answer was 403."""
+    seen = 0
+    for stack in every_stack():
+        for where, document in documents(stack):
+            for statement in document["Statement"]:
+                if "s3:ListBucket" in as_list(statement["Action"]):
+                    seen += 1
+                    assert not [key for test in statement.get("Condition", {}).values() for key in test if key.startswith("s3:")], where
+    assert seen > 50
 
 
 @functools.cache
