@@ -145,6 +145,35 @@ def test_the_first_key_is_given_to_both(stub):  # noqa: F811
     assert passed(stub, "latticegate-foundation") == {"KmsKeyArn": KEY}
 
 
+# ---------- the boundary of the roles ----------
+BOUNDARY = "arn:aws:iam::123456789012:policy/latticegate-foundation-FleetBoundary-1"
+
+
+def test_the_roles_of_a_new_fleet_are_bounded(stub):  # noqa: F811
+    network = "VPCLatticeServiceNetwork=sn-0123456789abcdef0"
+    new_fleet(stub)
+    stub.write("pushed", DIGEST)
+    assert deployed(stub, network)["PermissionsBoundaryArn"] == BOUNDARY
+    (foundation,) = [c for c in stub.calls() if "cloudformation deploy" in c and "--stack-name latticegate-foundation " in c]
+    assert "--capabilities CAPABILITY_IAM" in foundation
+    # Another one, or none, is a choice.
+    other = BOUNDARY.replace("latticegate-foundation-FleetBoundary-1", "other")
+    assert deployed(stub, network, f"PermissionsBoundaryArn={other}")["PermissionsBoundaryArn"] == other
+    assert deployed(stub, network, "PermissionsBoundaryArn=")["PermissionsBoundaryArn"] == ""
+    # It would not allow another bucket.
+    done = stub.run("deploy", "--yes", network, "PolicyBucket=mine")
+    assert "PermissionsBoundaryArn" not in passed(stub) and "get no permissions boundary" in done.stderr
+
+
+def test_the_roles_of_a_running_fleet_stay_as_they_are(stub):  # noqa: F811
+    assert "PermissionsBoundaryArn" not in deployed(stub)
+    stub.fleet({}, RoleARN="arn:aws:iam::1:role/pipeline")
+    done = stub.run("deploy", "--yes")
+    assert "PermissionsBoundaryArn" not in passed(stub) and f"PermissionsBoundaryArn={BOUNDARY} sets it" in done.stderr
+    stub.fleet({"PermissionsBoundaryArn": BOUNDARY}, RoleARN="arn:aws:iam::1:role/pipeline")
+    assert "sets it" not in stub.run("deploy", "--yes").stderr
+
+
 # ---------- an existing VPC ----------
 def endpoints(*services, **more):
     return {"VpcEndpoints": [{"ServiceName": f"com.amazonaws.us-east-1.{s}", "VpcEndpointType": "Interface", "PrivateDnsEnabled": True} | more for s in services]}
