@@ -32,6 +32,16 @@ def test_what_is_well_is_said_part_by_part(stub):  # noqa: F811
         assert part in said
 
 
+def test_the_quotas_of_both_kinds_of_tasks(stub):  # noqa: F811
+    stub.fleet({"FargateSpotShare": "50", "OnDemandBase": "1"})
+    stub.answer("get-metric-statistics", {"Datapoints": [{"Maximum": 4.0}]})
+    said = well(stub)
+    assert "Fargate On-Demand vCPU resource count is 100, other tasks use 2; a rolling update needs 4" in said
+    assert "Fargate Spot vCPU resource count is 100, other tasks use 3; a rolling update needs 2" in said
+    stub.answer("get-service-quota", "3.0")
+    assert "Fargate Spot vCPU resource count is 3 in this region, other tasks use 3; 1 tasks of 1 vCPU need 2" in wrong(stub)
+
+
 # ---------- names, by endpoints ----------
 def test_names_are_those_of_every_endpoint_and_of_every_page(stub):  # noqa: F811
     stub.with_endpoints("")
