@@ -46,6 +46,8 @@ def span: split("/") as [$address, $bits] | two_to(32 - ($bits // "32" | tonumbe
 def holds($inner): .first <= $inner.first and .last >= $inner.last;
 def overlaps($other): .first <= $other.last and $other.first <= .last;
 def dotted: [16777216, 65536, 256, 1] as $units | . as $n | $units | map($n / . | floor | . % 256 | tostring) | join(".");
+# Of CIDRs, those that no other one holds.
+def united: reduce .[] as $net ([]; if any(.[]; span | holds($net | span)) then . else [.[] | span | select(. as $old | $net | span | holds($old) | not) | .name] + [$net] end);
 # The nth part of so many addresses, as Fn::Cidr has it.
 def part($nth; $bits): {size: two_to($bits), first: (.first + $nth * two_to($bits))} | .last = .first + .size - 1 | .name = "\(.first | dotted)/\(32 - $bits)";
 # AWS adds a block to a VPC of another private range not. 100.64.0.0/10 and public ones fit all private ones.

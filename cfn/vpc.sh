@@ -2,9 +2,6 @@
 # What an existing VPC has: its networks, its subnets, and the AWS endpoints that others made there. Nothing is changed.
 # Sourced after lib.sh and parameters.sh.
 
-# Read as jq functions before a filter: CIDRs of a comma list without what others of it hold already.
-CIDRS='include "parameters"; def united: reduce .[] as $net ([]; if any(.[]; . == $net or (span | holds($net | span))) then . else [.[] | . as $old | select($net | span | holds($old | span) | not)] + [$net] end);'
-
 look_up_existing_vpc() {
     local vpc kind wanted without_ipv6=
     vpc=$(value_of ExistingVpcId)
@@ -106,11 +103,11 @@ admit_vpc() {
     local all count
     [ -n "$(services effective | grep -vx s3 | grep .)" ] || return 0
     if said ExistingVpcCidrs >/dev/null; then
-        all=$(jq -n -r -L "$HERE" --arg said "$(said ExistingVpcCidrs)" --arg vpc "$vpc_cidrs" "$CIDRS"' [$vpc | list[] | . as $net | select(any($said | list[]; select(is_cidr) | span | holds($net | span)) | not)] | join(", ")')
+        all=$(from_template '[$vpc | list[] | . as $net | select(any($said | list[]; select(is_cidr) | span | holds($net | span)) | not)] | join(", ")' --arg said "$(said ExistingVpcCidrs)" --arg vpc "$vpc_cidrs")
         [ -z "$all" ] || say "ExistingVpcCidrs does not hold $all of $1: workloads there lose the services whose endpoints are made"
         return 0
     fi
-    all=$(jq -n -r -L "$HERE" --arg has "$(parameter "$STACK" ExistingVpcCidrs)" --arg vpc "$vpc_cidrs" "$CIDRS"' [$has, $vpc | list[]] | united | join(",")')
+    all=$(from_template '[$has, $vpc | list[]] | united | join(",")' --arg has "$(parameter "$STACK" ExistingVpcCidrs)" --arg vpc "$vpc_cidrs")
     count=$(tr ',' '\n' <<<"$all" | grep -c .)
     [ "$count" -le 5 ] || fail "$1 and the networks added before are $count CIDRs, and ExistingVpcCidrs takes five: $all" "ExistingVpcCidrs=... up to five networks that hold all of them"
     set_unless_said ExistingVpcCidrs "$all"

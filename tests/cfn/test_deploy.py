@@ -396,7 +396,7 @@ def test_what_the_stack_has_is_judged_by_the_template_of_today(stub):  # noqa: F
     [
         ({}, "PublicAllocationIds=eipalloc-01", "AWS does not change the addresses of a load balancer"),
         ({"PublicAllocationIds": "eipalloc-01"}, "PublicAllocationIds=", "AWS does not change the addresses of a load balancer"),
-        ({"PrivateAddresses": "192.168.1.100"}, "PrivateAddresses=192.168.1.101", "AWS does not change the addresses of a load balancer"),
+        ({"DeploymentMode": "BOTH", "PrivateAddresses": "192.168.1.100"}, "PrivateAddresses=192.168.1.101", "AWS does not change the addresses of a load balancer"),
         ({"VpcCidr": "192.168.1.0/24"}, "VpcCidr=10.20.0.0/24", "would have to move to another VPC"),
         ({}, "ExistingVpcId=vpc-2", "would have to move to another VPC"),
     ],
@@ -412,6 +412,11 @@ def test_an_address_for_one_more_zone_is_no_other_address(stub):  # noqa: F811
     assert deployed(stub, "PublicAllocationIds=eipalloc-01,eipalloc-02", "AvailabilityZone2=us-east-1b")
     # The same again, and the first deployment, are none either.
     assert deployed(stub, "PublicAllocationIds=eipalloc-01")
+    # Nor those of a load balancer that is made, or goes.
+    stub.fleet({"DeploymentMode": "PUBLIC"})
+    assert deployed(stub, "DeploymentMode=BOTH", "PrivateAddresses=192.168.1.100")
+    stub.fleet({"DeploymentMode": "BOTH", "PublicAllocationIds": "eipalloc-01"})
+    assert deployed(stub, "DeploymentMode=PRIVATE", "PublicAllocationIds=")
     new_fleet(stub)
     stub.write("pushed", DIGEST)
     assert deployed(stub, "PublicAllocationIds=eipalloc-01,eipalloc-02,eipalloc-03", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
@@ -666,6 +671,13 @@ def test_what_cannot_be_built_is_said_before_anything_is_made(stub):  # noqa: F8
     assert "neither docker nor podman answers" in refused(stub)
     # With an image nothing has to be built.
     assert deployed(stub, "--image", IMAGE)["Image"] == IMAGE
+
+
+def test_another_image_than_the_one_that_runs_is_said(stub):  # noqa: F811
+    """It is that of these sources, also where the last one was named by --image."""
+    assert "until now" not in stub.run("deploy", "--yes").stderr
+    stub.fleet({"Image": IMAGE.replace("ab", "cd")})
+    assert f"image: {IMAGE}; until now {IMAGE.replace('ab', 'cd')} (--image keeps it)" in stub.run("deploy", "--yes").stderr
 
 
 def test_the_running_image_is_kept_before_another_is_pushed(stub):  # noqa: F811
