@@ -10,11 +10,44 @@ deploy_stack() {
         forget "$stack"
         return 0
     fi
-    # What the command itself says of a stack that failed; anything else is an answer of the API.
-    grep -qE 'Failed to create/update the stack|Waiter StackCreateComplete failed|Waiter StackUpdateComplete failed' "$SCRATCH/errors" || no_answer "cloudformation deploy of $stack"
+    # The command says so of whatever ended its wait: a stack that failed, credentials that expired, an hour that was over.
+    grep -qE 'Failed to create/update the stack|Waiter Stack[A-Za-z]+ failed' "$SCRATCH/errors" || no_answer "cloudformation deploy of $stack"
+    forget "$stack"
+    after_failed_wait "$stack"
+}
+
+# after_failed_wait STACK: what became of a deployment that aws no longer waits for, by asking anew. Returns where it succeeded.
+after_failed_wait() {
+    local status then="cfn/verify --stack $STACK"
+    [ "$1" = "$STACK" ] || then="run this again"
+    attempt cloudformation describe-stacks --stack-name "$1" --output json || {
+        [ "$(fault)" = absent ] || say "The deployment of $1 has begun and goes on without this script. When AWS answers again: aws cloudformation wait $(waiter) --stack-name $1, then $then"
+        no_answer "cloudformation describe-stacks"
+    }
+    status=$(jq -r '.Stacks[0].StackStatus // empty' <<<"$answer")
+    case $status in
+    CREATE_COMPLETE | UPDATE_COMPLETE)
+        say "aws stopped waiting, but $1 is $status"
+        return 0
+        ;;
+    *ROLLBACK_IN_PROGRESS | *ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS) show_causes "$1" && fail "stack $1 failed and is being rolled back ($status)" "the lines above name the first causes; wait (aws cloudformation wait $(waiter "$status") --stack-name $1), remove them, then run cfn/deploy again" ;;
+    *_IN_PROGRESS) fail "stack $1 is still under way ($status); aws stopped waiting for it" "aws cloudformation wait $(waiter "$status") --stack-name $1 (again, if it gives up: CloudFormation may wait for three hours), then $then" ;;
+    *ROLLBACK_COMPLETE) show_causes "$1" && fail "stack $1 failed and was rolled back" "the lines above name the first causes; remove them, then run cfn/deploy again" ;;
+    *) show_causes "$1" && fail "stack $1 failed and is ${status:-gone}" "the lines above name the first causes; cfn/deploy again says what this state needs" ;;
+    esac
+}
+show_causes() {
     say "the first causes:"
-    why_failed "$stack" || true
-    fail "stack $stack failed and was rolled back" "the lines above name the first causes; remove them, then run cfn/deploy again"
+    why_failed "$1" || true
+}
+# waiter [STATUS]: the name of the one that waits for the end of what is going on.
+waiter() {
+    case ${1:-$([ -n "${exists:-}" ] && echo UPDATE || echo CREATE)} in
+    UPDATE_ROLLBACK_*) echo stack-rollback-complete ;;
+    CREATE* | REVIEW* | ROLLBACK*) echo stack-create-complete ;;
+    DELETE*) echo stack-delete-complete ;;
+    *) echo stack-update-complete ;;
+    esac
 }
 
 # same_as_running STACK TEMPLATE PARAMETERS-JSON: nothing differs, so no deployment is needed. The template names its nested ones by
@@ -38,12 +71,13 @@ parameters_json() {
                | map({ParameterKey: ., UsePreviousValue: true})) + [$given[]]'
 }
 
-# make_change_set STACK TEMPLATE-URL PARAMETERS-FILE CREATE|UPDATE [ROLE]: sets CHANGE_SET. 1: AWS made none, with the reason in
-# `answer`. Nested stacks are included where there is something to compare with.
+# make_change_set STACK TEMPLATE-URL PARAMETERS-FILE CREATE|UPDATE|TEXT [ROLE]: sets CHANGE_SET. 1: AWS made none, with the reason
+# in `answer`. Nested stacks are included where there is something to compare with; TEXT is an update that does not look into them.
 make_change_set() {
     local stack=$1 kind=$4 nested='' role=${5:-} status deadline=$((SECONDS + ${CHANGE_SET_PATIENCE:-600}))
-    [ "$kind" = CREATE ] || nested=--include-nested-stacks
-    request cloudformation create-change-set --stack-name "$stack" --change-set-name "cfn-deploy-$(date -u +%Y%m%dT%H%M%SZ)-$$" \
+    [ "$kind" != UPDATE ] || nested=--include-nested-stacks
+    [ "$kind" != TEXT ] || kind=UPDATE
+    request cloudformation create-change-set --stack-name "$stack" --change-set-name "cfn-deploy-$(date -u +%Y%m%dT%H%M%SZ)-$$-$RANDOM" \
         --change-set-type "$kind" --template-url "$2" --parameters "file://$3" --capabilities CAPABILITY_IAM $nested ${role:+--role-arn "$role"} --query Id --output text
     CHANGE_SET=$answer
     while :; do

@@ -133,10 +133,14 @@ describe() {
     [ ! -f "$file" ] || return 0
     query cloudformation describe-stacks --stack-name "$1" --output json || answer='{}'
     printf '%s' "$answer" >"$file"
+    # What is asked for again and again, one a line: a jq for each question would take most of a script's time.
+    jq -r '.Stacks[0] // {} | {status: .StackStatus, role: .RoleARN}
+        + ([.Outputs[]? | {("output " + .OutputKey): .OutputValue}] | add // {}) + ([.Parameters[]? | {("parameter " + .ParameterKey): .ParameterValue}] | add // {})
+        | to_entries[] | select(.value) | "\(.key)=\(.value | gsub("\n"; " "))"' <<<"$answer" >"$file.lines"
 }
 
 # forget NAME: after a change.
-forget() { rm -f "$(described "$1")"; }
+forget() { rm -f "$(described "$1")" "$(described "$1").lines"; }
 
 # of_stack NAME FILTER [jq arguments]: of the stack as AWS describes it; nothing where there is none.
 of_stack() {
@@ -146,11 +150,29 @@ of_stack() {
     jq -r "$@" ".Stacks[0] // {} | $filter" "$(described "$stack")"
 }
 
-stack_status() { of_stack "$1" '.StackStatus // empty'; }
+# value_in FILE KEY: of lines KEY=VALUE; 1 where there is none.
+value_in() {
+    local line
+    while IFS= read -r line; do
+        case $line in
+        "$2="*)
+            printf '%s' "${line#*=}"
+            return 0
+            ;;
+        esac
+    done <"$1"
+    return 1
+}
+of_lines() {
+    describe "$1"
+    value_in "$(described "$1").lines" "$2" || true
+}
+
+stack_status() { of_lines "$1" status; }
 # The role with which CloudFormation changes the stack: the one it was last changed with, the pipeline's.
-stack_role() { of_stack "$1" '.RoleARN // empty'; }
-output() { of_stack "$1" '.Outputs[]? | select(.OutputKey == $key) | .OutputValue' --arg key "$2"; }
-parameter() { of_stack "$1" '.Parameters[]? | select(.ParameterKey == $key) | .ParameterValue' --arg key "$2"; }
+stack_role() { of_lines "$1" role; }
+output() { of_lines "$1" "output $2"; }
+parameter() { of_lines "$1" "parameter $2"; }
 
 # must_output NAME KEY: into `answer`; by a variable, since a failure inside $( ) would not end the script.
 must_output() {

@@ -43,6 +43,7 @@ REF = {
     "AWS::ElasticLoadBalancingV2::Listener": "arn:aws:elasticloadbalancing:{r}:{a}:listener/net/{n}/{h16}/{h16}",
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "arn:aws:elasticloadbalancing:{r}:{a}:loadbalancer/net/{n}/{h16}",
     "AWS::ElasticLoadBalancingV2::TargetGroup": "arn:aws:elasticloadbalancing:{r}:{a}:targetgroup/{n}/{h16}",
+    "AWS::IAM::ManagedPolicy": "arn:aws:iam::{a}:policy/{n}",
     "AWS::SNS::Topic": "arn:aws:sns:{r}:{a}:{n}",
     "AWS::VpcLattice::ServiceNetwork": "arn:aws:vpc-lattice:{r}:{a}:servicenetwork/sn-{h}",
     "AWS::VpcLattice::Service": "arn:aws:vpc-lattice:{r}:{a}:service/svc-{h}",

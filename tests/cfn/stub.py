@@ -199,6 +199,7 @@ class Stub:
         self.answer("describe-managed-prefix-lists", "pl-0123456789abcdef0")
         self.answer("describe-availability-zones", {"AvailabilityZones": [{"ZoneName": f"us-east-1{z}", "ZoneId": f"use1-az{i}"} for i, z in ((1, "c"), (2, "b"), (3, "d"), (4, "a"))]})
         self.answer("get-service-quota", "100.0")
+        self.answer("get-metric-statistics", {"Datapoints": []})
         self.answer("get-role", {"Role": {}})
         self.answer("describe-images", DIGEST)
         self.answer("get-login-password", "password")
@@ -219,7 +220,7 @@ class Stub:
         self.answer("describe-vpc-block-public-access-options", "off")
         self.answer("get-service-network-vpc-association", "ACTIVE")
 
-    FOUNDATION = {"ImageRepositoryUri": REPOSITORY, "ImageRepositoryArn": "arn:aws:ecr:us-east-1:1:repository/latticegate", "ImageRepositoryName": "latticegate", "PolicyBucket": "lists", "ArtifactBucket": "artifacts"}
+    FOUNDATION = {"ImageRepositoryUri": REPOSITORY, "ImageRepositoryArn": f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/latticegate", "ImageRepositoryName": "latticegate", "PolicyBucket": "lists", "ArtifactBucket": "artifacts", "FleetBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/latticegate-foundation-FleetBoundary-1"}
     FLEET = {"PublicName": "public.elb.amazonaws.com", "VpcId": "vpc-1", "ClusterName": "cluster", "ServiceName": "service", "LogGroupName": "log", "PolicyUrl": "s3://lists/ipcontrol.yaml"}
     PARAMETERS = {"DeploymentMode": "PUBLIC", "Image": IMAGE, "ImageRepositoryArn": FOUNDATION["ImageRepositoryArn"], "PolicyBucket": "lists", "PolicyKey": "ipcontrol.yaml", "S3PrefixListId": "pl-1", "LatticePrefixListId": "pl-2", "AvailabilityZone1": "us-east-1a", "TaskSize": "1vCPU-2GB", "MinTasks": "3", "CpuArchitecture": "ARM64", "LatticeAccess": "ASSOCIATION", "KmsKeyArn": "", "VPCLatticeServiceNetwork": "sn-0123456789abcdef0", "AwsEndpoints": "create"}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import modes
 import pytest
 import resolve
+from test_cost import EMF_LINE, REASON_LINE
 
 CONF = modes.CFN.parent / "conf" / "latticegate.yaml"
 
@@ -114,8 +115,8 @@ def ask(port, host):
 
 
 @pytest.fixture(scope="module")
-def emitted(binary, tmp_path_factory):
-    """(namespace, metric, dimensions) of all that the binary writes, with the environment of the template."""
+def emf(binary, tmp_path_factory):
+    """The lines of metrics that the binary writes, with the environment of the template."""
     directory = tmp_path_factory.mktemp("gate")
     dns, dns_port = serve(socketserver.ThreadingUDPServer(("127.0.0.1", 0), Dns))
     upstream, upstream_port = serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Upstream))
@@ -154,24 +155,42 @@ drain: {{ delay: 0s, timeout: 1s }}
         assert ask(port, "nothing.example.com").startswith(b"HTTP/1.1 404")
         assert ask(port, "broken.example.com").startswith(b"HTTP/1.1 50")
 
-        def written():
+        def lines():
             # The last line may be half written.
-            lines = [json.loads(line) for line in out.read_text().splitlines() if '"_aws"' in line and line.endswith("}")]
-            return {
-                (directive["Namespace"], metric["Name"], tuple(sorted((name, line[name]) for name in names)))
-                for line in lines
-                for directive in line["_aws"]["CloudWatchMetrics"]
-                for metric in directive["Metrics"]
-                for names in directive["Dimensions"]
-            }
+            return [line for line in out.read_text().splitlines() if '"_aws"' in line and line.endswith("}")]
 
-        until(lambda: any(name == "ConnectP99" for _, name, _ in written()) and all(any((metric, ("reason", reason)) == (name, pair) for _, name, dimensions in written() for pair in dimensions) for metric, reason in (("Refused", "name_unknown"), ("Failed", "dns_failed"))))
-        return written()
+        until(lambda: any(name == "ConnectP99" for _, name, _ in metrics_of(lines())) and all(any((metric, ("reason", reason)) == (name, pair) for _, name, dimensions in metrics_of(lines()) for pair in dimensions) for metric, reason in (("Refused", "name_unknown"), ("Failed", "dns_failed"))))
+        return lines()
     finally:
         gate.terminate()
         gate.wait(timeout=30)
         dns.shutdown()
         upstream.shutdown()
+
+
+def metrics_of(lines):
+    """(namespace, metric, dimensions)"""
+    return {
+        (directive["Namespace"], metric["Name"], tuple(sorted((name, line[name]) for name in names)))
+        for line in map(json.loads, lines)
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+        for names in directive["Dimensions"]
+    }
+
+
+@pytest.fixture(scope="module")
+def emitted(emf):
+    return metrics_of(emf)
+
+
+def test_the_size_of_the_lines_of_metrics(emf):
+    """CloudWatch Logs bills them; docs/deploy.md counts them with these sizes."""
+    reasons = [len(line) for line in emf if '"reason"' in line]
+    others = [len(line) for line in emf if '"reason"' not in line]
+    print(max(reasons), max(others))
+    # Counters of a busy fleet are longer than those of this test: up to ten digits each.
+    assert REASON_LINE - 60 <= max(reasons) <= REASON_LINE and EMF_LINE - 80 <= max(others) <= EMF_LINE
 
 
 def expanded(rows):

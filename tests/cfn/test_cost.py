@@ -6,6 +6,7 @@ The prices are those of the table below it, with their sources there; none could
 from __future__ import annotations
 
 import re
+import subprocess
 
 import modes
 import pytest
@@ -18,7 +19,10 @@ ENDPOINT, IPV4 = 0.01, 0.005
 ALARM_METRIC, DASHBOARD, METRIC = 0.10, 3.00, 0.30
 S3_GET = 0.0004 / 1000
 LOG_GB = 0.50
+EVENT = 26  # bytes that CloudWatch adds to each line
 EMF_METRICS, REASONS = 8, 12
+# Bytes of the line of metrics that a task writes each minute, and of the one for each reason that occurred in it (test_binary).
+EMF_LINE, REASON_LINE = 720, 350
 
 DOC = (modes.CFN.parent / "docs/deploy.md").read_text()
 COSTS = DOC[DOC.index("## Cost") : DOC.index("| price | source |")]
@@ -48,6 +52,7 @@ def rows(fleet):
         "alarms": (metrics + tracking) * ALARM_METRIC,
         "dashboard": len(fleet.all("AWS::CloudWatch::Dashboard")) * DASHBOARD,
         "custom metrics": (EMF_METRICS + REASONS) * METRIC,
+        "the lines of metrics": tasks * HOURS * 60 * (EMF_LINE + EVENT + REASONS * (REASON_LINE + EVENT)) / 1e9 * LOG_GB,
         "requests for the access list": tasks * HOURS * 3600 / 10 * S3_GET,
     }
 
@@ -111,11 +116,81 @@ def test_the_table_of_sizes(size):
     assert row[0].replace(" ", "") == str(target) and near(float(row[1]), rows(fleet)["Fargate ARM"])
 
 
-@pytest.mark.parametrize("words, size", [("`LogFormat=json`", 496), ("`LogFormat=nginx`", 108), ("the guidance's nginx", 108)])
+JSON, NGINX = 496, 108  # bytes of a line of the access log
+
+
+def log_month(rate, size):
+    """What the access log costs at so many connections a second."""
+    return rate * HOURS * 3600 * (size + EVENT) / 1e9 * LOG_GB
+
+
+@pytest.mark.parametrize("words, size", [("`LogFormat=json`", JSON), ("`LogFormat=nginx`", NGINX), ("the guidance's nginx", NGINX)])
 def test_logs(words, size):
     (row,) = re.findall(rf"^\| {re.escape(words)}[^|]*\|(.+)\|$", DOC, re.M)
     figures = [float(c.replace(" ", "")) for c in row.split("|")]
-    assert figures == [round(rate * HOURS * 3600 * (size + 26) / 1e9 * LOG_GB) for rate in (100, 300, 3000)]
+    assert figures == [round(log_month(rate, size)) for rate in (100, 300, 3000)]
+
+
+def test_where_the_log_outweighs():
+    """It once said "some ten connections a second" where its own table had 63; and the claim has a limit, too."""
+    made = priced()
+    reserve = STATED - sum(made.values())
+    tasks = [int(made["Fargate ARM"] / log_month(1, size)) for size in (JSON, NGINX)]
+    claim = [int(reserve / log_month(1, size)) for size in (JSON, NGINX)]
+    assert f"Above {tasks[0]} connections a second the JSON log costs more than its tasks (`LogFormat=nginx`: {tasks[1]})" in re.sub(r"\s+", " ", DOC)
+    assert f"The difference of {reserve:.2f} pays for the log of {claim[0]} connections a second as JSON, of {claim[1]} in nginx's format" in re.sub(r"\s+", " ", DOC)
+
+
+# ---------- figures that are measured elsewhere ----------
+PERFORMANCE = (modes.CFN.parent / "docs/performance.md").read_text()
+TEXT = re.sub(r"\s+", " ", DOC)
+
+
+def measured(row):
+    """latticegate's cell of a row of docs/performance.md, the last one."""
+    (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.+)\|$", PERFORMANCE, re.M)[:1] or [None]
+    return float(cells.split("|")[-1].split()[0])
+
+
+def quota_table():
+    """(program, microseconds of CPU a connection) of the table of half a vCPU."""
+    rows = re.findall(r"^\| [0-9 ]+ \| (nginx|latticegate) \|[^|]*\|[^|]*\| ([0-9]+) µs \|", DOC, re.M)
+    assert len(rows) == 4
+    return [(program, int(us)) for program, us in rows]
+
+
+def dearest():
+    return max(us for program, us in quota_table() if program == "latticegate")
+
+
+def test_what_half_a_vcpu_handles_is_computed_from_the_table_below():
+    said = [f"{0.5e6 / dearest() * share // 100 * 100:,.0f}".replace(",", " ") for share in (1, 0.7)]
+    assert f"{dearest()} µs at most, so half a vCPU handles {said[0]} a second at the limit, {said[1]} at the scaling target of 70 %" in TEXT
+
+
+def test_memory_is_an_upper_bound_of_what_is_measured():
+    bound = int(re.search(r"taken as (\d+) KB in the program", TEXT)[1])
+    assert measured("by idle connection, bytes") <= bound * 1000
+    assert f"{bound} KB in the program" in (modes.CFN / "proxy.yaml").read_text()
+
+
+def test_the_example_of_3000_requests():
+    """The command as it stands there, and what it is said to print."""
+    (command,) = re.findall(r"```sh\n(awk .*?)\n```", DOC, re.S)
+    given = dict(re.findall(r"-v (\w+)=([0-9.]+)", command))
+    assert float(given["us_per_connection"]) == dearest() and float(given["ms_per_gib"]) >= measured("down, ms/GiB")
+    assert (float(given["vcpu_hour"]), float(given["gb_hour"]), float(given["nlcu_hour"])) == (VCPU, GB, NLCU)
+    run = lambda text: subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout.splitlines()  # noqa: E731
+    busy, balancer = run(command)
+    assert f"`{busy}`" in TEXT and f"`{balancer}`" in TEXT
+    busy, balancer = run(command.replace("per_connection=1 ", "per_connection=10 "))
+    assert f"it is {re.search('busy ([0-9.]+) vCPU', busy)[1]} vCPU and {re.search('([0-9.]+) NLCU', balancer)[1]} NLCU" in TEXT
+
+
+def test_the_other_page_repeats_the_table_as_it_is():
+    rows = dict(re.findall(r"^\| 1 000 \| (\w+) \| ([0-9.]+ ms \| [0-9.]+) ms", DOC, re.M))
+    for ours, ours99, theirs, theirs99 in re.findall(r"p50 ([0-9.]+) ms and p99 ([0-9.]+) ms, nginx ([0-9.]+) and ([0-9.]+) ms \(\[deploy.md\]", PERFORMANCE):
+        assert rows == {"latticegate": f"{ours} ms | {ours99}", "nginx": f"{theirs} ms | {theirs99}"}
 
 
 def test_prices_stand_in_the_table_of_sources():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from stub import stack, stub  # noqa: F401
+from stub import SCRIPTS, stack, stub  # noqa: F401
 from test_deploy import event
 from test_faults import to_delete
 
@@ -39,6 +40,42 @@ def test_objects_that_cannot_be_deleted_end_it(stub):  # noqa: F811
     assert done.returncode == 1 and "1 objects, ipcontrol.yaml first: AccessDenied object lock" in done.stderr
     assert len([c for c in stub.calls() if "delete-objects" in c]) == 1
     assert "latticegate-foundation" not in "".join(deleted(stub))
+
+
+BUCKET, ROLE = "latticegate-pipeline-artifacts-1a2b", "latticegate-pipeline-DeployRole-1A2B"
+
+
+def test_what_the_pipeline_left_is_named(stub):  # noqa: F811
+    """Its stack keeps the bucket of artifacts and the role of the fleet: "all gone" was not true."""
+    to_delete(stub)
+    stub.answer("list-buckets", {"Buckets": [{"Name": BUCKET}, {"Name": "latticegate-pipelines-artifacts-1"}]})
+    stub.answer("list-roles", f"{ROLE}\n")
+    done = stub.run("destroy", "--yes", "--empty")
+    assert done.returncode == 0 and "all gone" not in done.stderr and "latticegate-pipelines" not in done.stderr
+    assert f"kept, of the pipeline: bucket {BUCKET}, role {ROLE}" in done.stderr
+    for command in (f"aws s3 rb s3://{BUCKET}", f"aws iam delete-role --role-name {ROLE}", f"aws iam delete-role-policy --role-name {ROLE}", f"list-object-versions --bucket {BUCKET}"):
+        assert command in done.stderr
+    asked = next(c for c in stub.calls() if "list-roles" in c)
+    assert "starts_with(RoleName, 'latticegate-pipeline-DeployRole-')" in asked
+
+
+def test_the_command_that_empties_names_every_version():
+    import jmespath
+
+    (query,) = re.findall(r"--query '(\{Objects.*?\})'", (SCRIPTS / "destroy").read_text())
+    one = lambda key: {"Key": key, "VersionId": "1", "Size": 3}  # noqa: E731
+    plain = lambda *keys: {"Objects": [{"Key": k, "VersionId": "1"} for k in keys]}  # noqa: E731
+    assert jmespath.search(query, {"Versions": [one("a"), one("b")], "DeleteMarkers": [one("c")]}) == plain("a", "b", "c")
+    assert jmespath.search(query, {"DeleteMarkers": [one("c")]}) == plain("c") == jmespath.search(query, {"Versions": [one("c")]})
+
+
+@pytest.mark.parametrize("operation", ["list-buckets", "list-roles"])
+def test_what_may_not_be_seen_is_a_note(stub, operation):  # noqa: F811
+    """Everything is deleted by then: no reason to end with an error."""
+    to_delete(stub)
+    stub.error(operation, "AccessDenied")
+    done = stub.run("destroy", "--yes", "--empty")
+    assert done.returncode == 0 and "may not be listed" in done.stderr and "all gone" not in done.stderr
 
 
 def test_an_interrupted_run_is_repeated(stub):  # noqa: F811
@@ -97,13 +134,52 @@ def test_a_dry_run_deletes_nothing(stub, empty):  # noqa: F811
     assert ("would empty and delete repository latticegate, buckets lists artifacts" if empty else "would keep repository latticegate, buckets lists artifacts") in done.stderr
 
 
-def test_a_deletion_that_fails_names_its_causes(stub):  # noqa: F811
+GAVE_UP = "\nWaiter StackDeleteComplete failed: Max attempts exceeded\n"
+FAILED = '\nWaiter StackDeleteComplete failed: Waiter encountered a terminal failure state: For expression "Stacks[].StackStatus" we matched expected path: "DELETE_FAILED" at least once\n'
+EXPIRED = "\nWaiter StackDeleteComplete failed: An error occurred (ExpiredToken): The security token included in the request is expired\n"
+
+
+def lost(stub, words, status=None):  # noqa: F811
+    """The wait ends with these words; the stack then has this status, or is gone."""
     to_delete(stub)
-    stub.write("answers/wait-stack-delete-complete.error", '\nWaiter StackDeleteComplete failed: Waiter encountered a terminal failure state: For expression "Stacks[].StackStatus" we matched expected path: "DELETE_FAILED" at least once\n')
+    stub.write("answers/wait-stack-delete-complete.latticegate.error", words)
+    stub.answer("describe-stack-events", {"StackEvents": []})
+    stub.answer("describe-stacks", (stub.directory / "answers/describe-stacks.latticegate").read_text(), "latticegate", once=True)
+    stub.absent("describe-stacks", "latticegate")
+    if status:
+        stub.answer("describe-stacks", stack("latticegate", status), "latticegate")
+
+
+def test_a_deletion_that_fails_names_its_causes(stub):  # noqa: F811
+    lost(stub, FAILED, "DELETE_FAILED")
     kind = "AWS::CloudFormation::Stack"
     stub.answer("describe-stack-events", {"StackEvents": [event("arn:r", "Balancer", "DELETE_FAILED", 9, "deletion protection is on", "AWS::X"), event("arn:r", "latticegate", "DELETE_IN_PROGRESS", 8, "User Initiated", kind, "arn:r"), event("arn:r", "Older", "CREATE_FAILED", 1, "once", "AWS::X")]})
     done = stub.run("destroy", "--yes")
     assert done.returncode == 1 and "    Balancer (AWS::X): deletion protection is on\n" in done.stderr and "Older" not in done.stderr
+    assert "was not deleted (DELETE_FAILED)" in done.stderr
+
+
+@pytest.mark.parametrize("words", [GAVE_UP, EXPIRED])
+def test_a_deletion_that_is_under_way_has_not_failed(stub, words):  # noqa: F811
+    """The waiter gives up after an hour, or with the credentials."""
+    lost(stub, words, "DELETE_IN_PROGRESS")
+    done = stub.run("destroy", "--yes", "--empty")
+    assert done.returncode == 1 and "stack latticegate is still being deleted" in done.stderr and "wait stack-delete-complete --stack-name latticegate" in done.stderr
+    assert "was not deleted" not in done.stderr and deleted(stub) == ["delete-stack --stack-name latticegate"]
+
+
+def test_a_deletion_that_ended_after_all(stub):  # noqa: F811
+    lost(stub, GAVE_UP)
+    done = stub.run("destroy", "--yes", "--empty")
+    assert done.returncode == 0 and "all gone" in done.stderr, done.stderr
+
+
+def test_a_deletion_that_cannot_be_asked_about_goes_on(stub):  # noqa: F811
+    lost(stub, EXPIRED)
+    stub.error("describe-stacks", "ExpiredToken", "The security token included in the request is expired", about="latticegate")
+    done = stub.run("destroy", "--yes", "--empty")
+    assert done.returncode == 1 and "aws cloudformation describe-stacks: the credentials have expired" in done.stderr and "goes on without this script" in done.stderr
+    assert deleted(stub) == ["delete-stack --stack-name latticegate"]
 
 
 def test_batches_go_by_file(stub):  # noqa: F811

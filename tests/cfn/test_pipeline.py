@@ -371,8 +371,7 @@ def test_a_long_plan_fits_an_approval(stub, tmp_path):  # noqa: F811
 
 
 def test_a_plan_without_resources_is_said_and_can_be_executed(stub, tmp_path):  # noqa: F811
-    stub.answer("describe-change-set", {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."})
-    stub.answer("wait-change-set-create-complete", "")
+    stub.answer("describe-change-set", {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}, once=True)
     done, name, summary = plan(stub, tmp_path)
     assert done.returncode == 0, done.stderr
     assert summary.startswith("no resource changes") and name
@@ -383,6 +382,10 @@ def test_a_plan_that_cannot_be_made_ends_the_run(stub, tmp_path):  # noqa: F811
     stub.answer("describe-change-set", {"Status": "FAILED", "StatusReason": "Parameters: [New] must have values"})
     done, *_ = plan(stub, tmp_path)
     assert done.returncode == 1 and "must have values" in done.stderr
+    # Nor the second kind, of which the reason is said as well, and not what a waiter says.
+    stub.answer("describe-change-set", {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}, once=True)
+    done, *_ = plan(stub, tmp_path)
+    assert done.returncode == 1 and "plan: AWS made no change set: Parameters: [New] must have values" in done.stderr
 
 
 @pytest.mark.parametrize("kind, message", [("ThrottlingException", "Rate exceeded"), ("AccessDenied", "not authorized to perform"), ("ExpiredToken", "The security token included in the request is expired")])

@@ -21,6 +21,7 @@ PIPELINE = {
     "ImageRepositoryUri": f"{modes.ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/latticegate",
     "ArtifactBucket": "foundation-artifactbucket",
     "PolicyBucket": "foundation-policybucket",
+    "FleetBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/latticegate-foundation-FleetBoundary-1",
 }
 SOURCES = {
     "CODECONNECTIONS": {"ConnectionArn": f"arn:aws:codeconnections:us-east-1:{modes.ACCOUNT}:connection/1", "RepositoryId": "owner/latticegate"},
@@ -228,7 +229,20 @@ def test_the_task_may_read_its_list_and_nothing_else(fleet):
     (policy,) = role.properties["Policies"]
     read, find = policy["PolicyDocument"]["Statement"]
     assert (read["Action"], read["Resource"]) == (["s3:GetObject", "s3:GetObjectVersion"], "arn:aws:s3:::foundation-policybucket/ipcontrol.yaml")
-    assert (find["Action"], find["Condition"]) == ("s3:ListBucket", {"StringEquals": {"s3:prefix": "ipcontrol.yaml"}})
+    assert find == {"Sid": "TellMissingFromForbidden", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::foundation-policybucket"}
+
+
+def test_the_right_that_tells_missing_from_forbidden_applies_to_a_get():
+    """S3 answers 404 to a GetObject of a missing key if s3:ListBucket is allowed in the context of that request, which has no
+    s3:prefix: a condition on it is not fulfilled, and the answer was 403."""
+    seen = 0
+    for stack in every_stack():
+        for where, document in documents(stack):
+            for statement in document["Statement"]:
+                if "s3:ListBucket" in as_list(statement["Action"]):
+                    seen += 1
+                    assert not [key for test in statement.get("Condition", {}).values() for key in test if key.startswith("s3:")], where
+    assert seen > 50
 
 
 @functools.cache
@@ -274,7 +288,7 @@ UNUSED = {
     "payer responsibility, other regions": ["ec2:ModifyVpcEndpointServicePayerResponsibility", "vpce:AllowMultiRegion"],
     "account settings": ["ecs:PutAccountSetting", "ecs:PutAccountSettingDefault"],
     "reserved capacity": ["elasticloadbalancing:ModifyCapacityReservation"],
-    "managed policies, boundaries": ["iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRolePermissionsBoundary", "iam:PutRolePermissionsBoundary"],
+    "managed policies, boundaries": ["iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:DeleteRolePermissionsBoundary"],
     "log delivery, data protection, index": [
         "firehose:TagDeliveryStream", "logs:CreateLogDelivery", "logs:DeleteDataProtectionPolicy", "logs:DeleteIndexPolicy", "logs:DeleteResourcePolicy",
         "logs:PutBearerTokenAuthentication", "logs:PutDataProtectionPolicy", "logs:PutIndexPolicy", "logs:PutLogGroupDeletionProtection",
@@ -398,20 +412,49 @@ def test_the_deploy_role_reaches_all_that_is_the_fleets(fleet):
     assert len(seen) == 6
 
 
-def test_with_a_boundary_the_deploy_role_makes_no_role_without_it():
-    boundary = f"arn:aws:iam::{resolve.ACCOUNT}:policy/boundary"
+def test_the_deploy_role_makes_no_role_without_the_boundary():
+    """A merged template could else make a role that may anything, and run a task with it."""
     making = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:AttachRolePolicy"}
-    for given in ("", boundary):
-        role = deploy_role(PermissionsBoundaryArn=given)
+    organisation = f"arn:aws:iam::{resolve.ACCOUNT}:policy/boundary"
+    for given in ({}, {"PermissionsBoundaryArn": organisation}, {"FleetBoundaryArn": organisation}):
+        role = deploy_role(**given)
         for statement in statements(role):
             if making & set(as_list(statement["Action"])):
-                assert statement.get("Condition") == ({"StringEquals": {"iam:PermissionsBoundary": boundary}} if given else None)
+                assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": given.get("FleetBoundaryArn", PIPELINE["FleetBoundaryArn"])}}
         granted = {a for s in statements(role) for a in as_list(s["Action"])}
-        assert granted & making == {"iam:CreateRole", "iam:PutRolePolicy"} | ({"iam:PutRolePermissionsBoundary"} if given else set())
-        # What would take the boundary off again.
-        assert "iam:DeleteRolePermissionsBoundary" not in granted
-    for role in pipeline("CODECOMMIT", PermissionsBoundaryArn=boundary).all("AWS::IAM::Role"):
-        assert role.properties["PermissionsBoundary"] == boundary
+        assert granted & making == {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"}
+        # What would take the boundary off again, or change what it says.
+        assert "iam:DeleteRolePermissionsBoundary" not in granted and not [a for a in granted if a.startswith("iam:") and "Policy" in a and "RolePolic" not in a and "AssumeRole" not in a]
+        assert not touched(role, PIPELINE["FleetBoundaryArn"])
+    with pytest.raises(resolve.TemplateError, match="FleetBoundaryArn"):
+        pipeline(FleetBoundaryArn="")
+    for role in pipeline("CODECOMMIT", PermissionsBoundaryArn=organisation).all("AWS::IAM::Role"):
+        assert role.properties["PermissionsBoundary"] == organisation
+
+
+@pytest.mark.parametrize("key", ["", modes.KEY])
+def test_the_foundations_boundary_allows_what_the_fleets_roles_do_and_no_more(key):
+    foundation = resolve.resolve(modes.CFN / "foundation.yaml", {"KmsKeyArn": key}, "latticegate-foundation")
+    repository, bucket = foundation.outputs["ImageRepositoryArn"], foundation.outputs["PolicyBucket"]
+    limits = foundation.one("AWS::IAM::ManagedPolicy").properties["PolicyDocument"]["Statement"]
+    assert foundation.outputs["FleetBoundaryArn"] == foundation.one("AWS::IAM::ManagedPolicy").id
+    used = set()
+    for mode in modes.OFFERED:
+        fleet = resolve.resolve(modes.ROOT, mode.parameters(EnableExec="true", KmsKeyArn=key, PolicyBucket=bucket, ImageRepositoryArn=repository, **({"MoreAwsEndpoints": "ssmmessages"} if mode.vpc == "existing" else {})))
+        for where, document in documents(fleet):
+            if where.split("/")[0] not in ("TaskRole", "ExecutionRole", "ExecPolicy"):
+                continue
+            for statement in document["Statement"]:
+                for action in as_list(statement["Action"]):
+                    for arn in as_list(statement["Resource"]):
+                        # Stacks get random letters behind their names.
+                        real = arn.replace("latticegate-Proxy-LogGroup", f"latticegate-Proxy-{NESTED}-LogGroup")
+                        allowing = [s["Sid"] for s in limits if action in as_list(s["Action"]) and fnmatch.fnmatchcase(real, s["Resource"])]
+                        assert allowing, (where, action, real)
+                        used |= {(action, sid) for sid in allowing}
+    # Nothing is in there that no role of the fleet does.
+    assert used == {(action, s["Sid"]) for s in limits for action in as_list(s["Action"])}
+    assert not [a for s in limits for a in as_list(s["Action"]) if a.split(":")[0] in ("iam", "sts", "ecs", "cloudformation") or "*" in a]
 
 
 @pytest.mark.parametrize("architecture, kind", [("ARM64", "ARM_CONTAINER"), ("X86_64", "LINUX_CONTAINER")])

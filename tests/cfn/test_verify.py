@@ -32,6 +32,16 @@ def test_what_is_well_is_said_part_by_part(stub):  # noqa: F811
         assert part in said
 
 
+def test_the_quotas_of_both_kinds_of_tasks(stub):  # noqa: F811
+    stub.fleet({"FargateSpotShare": "50", "OnDemandBase": "1"})
+    stub.answer("get-metric-statistics", {"Datapoints": [{"Maximum": 4.0}]})
+    said = well(stub)
+    assert "Fargate On-Demand vCPU resource count is 100, other tasks use 2; a rolling update needs 4" in said
+    assert "Fargate Spot vCPU resource count is 100, other tasks use 3; a rolling update needs 2" in said
+    stub.answer("get-service-quota", "3.0")
+    assert "Fargate Spot vCPU resource count is 3 in this region, other tasks use 3; 1 tasks of 1 vCPU need 2" in wrong(stub)
+
+
 # ---------- names, by endpoints ----------
 def test_names_are_those_of_every_endpoint_and_of_every_page(stub):  # noqa: F811
     stub.with_endpoints("")
@@ -51,6 +61,20 @@ def test_no_names_without_endpoints_or_services(stub):  # noqa: F811
     assert done.returncode == 1 and "no service is associated" in done.stderr and done.stdout == ""
 
 
+def test_more_names_than_the_parameter_holds_are_said(stub):  # noqa: F811
+    """CloudFormation would say so, of a value of 4 097 characters."""
+    stub.with_endpoints("")
+    arn = "arn:aws:vpc-lattice:us-east-1:1:service/svc-{}".format
+    network = "arn:aws:vpc-lattice:us-east-1:1:servicenetwork/sn-1"
+    stub.answer("describe-vpc-endpoint-associations", {"VpcEndpointAssociations": [{"ServiceNetworkArn": network, "AssociatedResourceArn": arn(i), "DnsEntry": {"DnsName": f"vpce-0123-snsa-{i}.hash.vpc-lattice-svcs.us-east-1.on.aws"}} for i in range(60)]})
+    (stub.directory / "answers/describe-vpc-endpoint-associations.once").unlink()
+    (stub.directory / "answers/list-service-network-service-associations.once").unlink()
+    stub.answer("list-service-network-service-associations", {"items": [{"serviceArn": arn(i), "customDomainName": f"service-{i}.example.com"} for i in range(60)]})
+    done = stub.run("names")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "names: 60 names are too many for the parameter UpstreamNames" in done.stderr and "make private zones" in done.stderr
+
+
 @pytest.mark.parametrize("has, good", [(NAMES, True), ("", False), (NAMES.replace("bills", "old"), False)])
 def test_verify_compares_the_names_in_endpoint_mode(stub, has, good):  # noqa: F811
     """It once said "all is well" of a fleet whose every name led to link-local addresses."""
@@ -59,7 +83,7 @@ def test_verify_compares_the_names_in_endpoint_mode(stub, has, good):  # noqa: F
         said = well(stub)
         assert "endpoint vpce-1 is available" in said and "endpoint vpce-2 is available" in said and "names lead to the endpoints" in said
     else:
-        assert 'cfn/deploy --stack latticegate UpstreamNames="$(cfn/names --stack latticegate)"' in wrong(stub)
+        assert 'names=$(cfn/names --stack latticegate) && cfn/deploy --stack latticegate UpstreamNames="$names"' in wrong(stub)
 
 
 # ---------- what looks well and is not ----------
