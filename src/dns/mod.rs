@@ -1,11 +1,12 @@
 //! From a name to its addresses.
 //!
-//! Each worker has a [`Resolver`] (`dns/resolver.rs`) with a small map of the answers it has used, so that a name in
+//! Each worker has a [`Resolver`] (`dns/resolver.rs`) with a map of the answers it has used, so that a name in
 //! use costs no lock and no hop to another thread. Behind all of them is one cache (`dns/cache.rs`) on the control
 //! thread: it sends each query once however many connections wait for it, renews names in use before they expire, and
 //! serves stale answers while the server does not respond. Its state for one name is in `dns/entry.rs`, which names stay
-//! when there are too many in `dns/ranked_map.rs`; `dns/lookup_queue.rs` decides which new name is looked up next. `dns/wire.rs` sends the queries, by hickory-resolver
-//! (`dns/hickory.rs`) over `dns/sockets.rs`, and `dns/message.rs` reads the responses.
+//! when there are too many in `dns/ranked_map.rs`; `dns/lookup_queue.rs` decides which new name is looked up next.
+//! `dns/wire.rs` sends the queries, by hickory-resolver (`dns/hickory.rs`) over `dns/sockets.rs`, and `dns/message.rs`
+//! reads the responses.
 
 mod cache;
 mod cache_config;

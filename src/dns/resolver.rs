@@ -141,13 +141,15 @@ impl Resolver {
     fn remember(&self, name: &Hostname, resolved: Option<Arc<ResolvedAddresses>>) {
         let mut entries = self.entries.borrow_mut();
         let now = Instant::now();
-        let known = resolved.is_some();
+        // Used once, also where the name was known before: its next use is then reported at once, and the cache, which may
+        // have forgotten it meanwhile, ranks it as this worker does.
+        let rank = if resolved.is_some() { Rank::UsedOnce } else { Rank::NoAddress };
         let new = LocalEntry { resolved, renewing: false, last_used: now };
         if let Some(entry) = entries.get_mut(name) {
             *entry = new;
-            return entries.set_rank(name, if known { Rank::UsedAgain } else { Rank::NoAddress });
+            return entries.set_rank(name, rank);
         }
-        entries.insert(name.clone(), if known { Rank::UsedOnce } else { Rank::NoAddress }, new, |entry| {
+        entries.insert(name.clone(), rank, new, |entry| {
             Some(Worth { is_fresh: now < entry.expires(), last_used: entry.last_used })
         });
     }

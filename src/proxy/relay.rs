@@ -148,7 +148,8 @@ impl<'a> Relay<'a> {
                 if *bytes != before {
                     last_move = Instant::now();
                 }
-                if pair.down.is_discarding() && !pair.last_words {
+                // Not before what the client had sent is with the upstream.
+                if pair.down.is_discarding() && pair.up.holds_nothing() && !pair.last_words {
                     pair.last_words = true;
                     timer.as_mut().reset(Instant::now() + LAST_WORDS);
                 }

@@ -39,10 +39,10 @@ pub(crate) fn serve(
     // Made here and not inside: an async block stores once what it captures, and twice what it moves.
     let mut session = Session {
         spoken: Some(reporter.listener.protocol),
+        record,
         stream,
         reporter,
         worker,
-        record,
         notice_due: true,
         request: Cell::default(),
         held: HeldPermits::default(),
@@ -59,10 +59,11 @@ pub(crate) fn serve(
 }
 
 struct Session {
+    /// Before the stream: what is dropped is reported first, then closed.
+    record: OpenRecord,
     stream: Stream,
     reporter: Rc<Reporter>,
     worker: Rc<Worker>,
-    record: OpenRecord,
     /// Its client is owed an answer should the process stop now.
     notice_due: bool,
     /// What is known of the request that an answer of ours would be for.

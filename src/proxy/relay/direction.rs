@@ -116,7 +116,7 @@ impl Direction {
         self.fin
     }
 
-    /// A FIN was sent to the sink, behind the last byte.
+    /// A FIN was sent to the sink, behind the last byte, or the sink was gone.
     pub(super) fn has_passed_fin(&self) -> bool {
         self.fin && self.is_closed()
     }

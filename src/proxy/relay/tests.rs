@@ -348,6 +348,58 @@ fn the_last_bytes_and_their_fin_are_one_packet() {
     }
 }
 
+/// A client that has sent everything and FIN, and then resets: the upstream reads it all, however slowly, also where the
+/// end was read before the upstream had room for it.
+#[test]
+fn what_was_sent_before_fin_and_reset_arrives_as_slowly_as_it_is_read() {
+    const PIECE: usize = 48 * 1024;
+    let exchange = async |pieces: usize| {
+        let (to_client, mut far_client) = connection(true).await;
+        let (to_upstream, mut far_upstream) = connection(true).await;
+        let sent = pattern(0, pieces * PIECE);
+        let mut bytes = ByteCounts::default();
+        let resources = RelayResources::new();
+        let relay = async {
+            relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes).await;
+            // As the session does.
+            delivered(&to_upstream, IDLE).await;
+            drop(to_upstream);
+        };
+        let play = async {
+            // What is more than the way holds has no end that could be read too early.
+            let writing = async {
+                far_client.write_all(&sent).await.unwrap();
+                far_client.shutdown().await.unwrap();
+                // With our kernel; what a reset finds in the client's own is lost.
+                to_client.broken_or_finished().await;
+            };
+            tokio::time::timeout(Duration::from_millis(300), writing).await.ok()?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            socket2::SockRef::from(&far_client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(far_client);
+            // The relay meets the reset, and has more than a second to give up.
+            far_upstream.write_all(b"answer").await.unwrap();
+            tokio::time::sleep(LAST_WORDS + Duration::from_millis(300)).await;
+            let mut got = Vec::new();
+            let _ = far_upstream.read_to_end(&mut got).await;
+            Some(got)
+        };
+        let (mut play, mut relay) = (pin!(play), pin!(relay));
+        let got = tokio::select! {
+            got = &mut play => got,
+            () = &mut relay => play.await,
+        };
+        got.map(|got| (got.len(), sent.len()))
+    };
+    let heard = block_on(async {
+        let lengths = (1..16).map(exchange);
+        futures_util::future::join_all(lengths).await
+    });
+    let complete: Vec<_> = heard.into_iter().flatten().collect();
+    complete.iter().for_each(|(got, sent)| assert_eq!(got, sent));
+    assert!(complete.len() > 4, "{} lengths fit the way", complete.len());
+}
+
 #[test]
 fn a_reset_ends_both_ways_and_is_told() {
     for client_resets in [true, false] {
