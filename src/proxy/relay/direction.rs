@@ -285,7 +285,8 @@ impl Direction {
         }
         let mut fin = false;
         let rest = scratch.get_mut(n..).filter(|rest| !rest.is_empty() && !self.source_reset);
-        if let Some(rest) = rest.filter(|_| transfer.source.peer_has_finished()) {
+        if let Some(rest) = rest {
+            // Emptied by the first read, the socket is asked only if more is known to have come.
             match transfer.source.poll_recv(cx, rest) {
                 Poll::Ready(Ok(0)) => fin = true,
                 Poll::Ready(Ok(more)) => n = n.saturating_add(more),

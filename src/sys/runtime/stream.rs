@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
@@ -98,12 +97,6 @@ impl Stream {
     /// Ready when the socket takes a byte, as far as is known.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_write_ready(cx)
-    }
-
-    /// Whether the peer is known to have sent its FIN, behind whatever can still be read.
-    pub fn peer_has_finished(&self) -> bool {
-        let ready = self.0.ready(Interest::READABLE).now_or_never();
-        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads what has come already, without waiting and without the runtime, which may not have looked yet at a socket
