@@ -2,7 +2,7 @@
 //! program, so that starting and ending it cancel out. The kernel's share is not in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ async fn collected(bench: &Bench, peer: &Peer, workload: &Workload, units: u64) 
 }
 
 fn read(directory: &Path) -> Result<u64> {
-    let path: PathBuf = directory.join("stderr");
+    let path = directory.join("stderr");
     let printed = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let number = printed.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
     number.with_context(|| format!("callgrind has said nothing of what it collected:\n{printed}"))

@@ -111,13 +111,15 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     fn resolve(&mut self, name: &Hostname, client: Option<ClientKey>, waiter: Waiter, now: Instant) {
-        if self.entries.get(name).is_some_and(|entry| entry.is_in_use(now, &self.config)) {
+        let known = self.entries.get(name);
+        let is_in_use = known.is_some_and(|entry| entry.is_in_use(now, &self.config));
+        let is_free = is_in_use
+            || known.is_some_and(|entry| {
+                entry.is_in_flight() || entry.due(now, &self.config, self.outage.recovered()).is_empty()
+            });
+        if is_in_use {
             self.touch(name, now);
         }
-        let is_free = self.entries.get(name).is_some_and(|entry| {
-            let due = || entry.due(now, &self.config, self.outage.recovered());
-            entry.is_in_flight() || entry.is_in_use(now, &self.config) || due().is_empty()
-        });
         let Some(client) = client.filter(|_| !is_free) else { return self.proceed(name, waiter, now) };
         match self.queue.enter(name, client, waiter, now) {
             Enqueued::Now(waiter) => self.proceed(name, waiter, now),

@@ -174,6 +174,7 @@ fn a_cache_full_of_lookups_in_flight_shrinks_again() {
         assert_eq!(cache.entries.len(), 10);
     });
 }
+
 /// What the default of `dns.cache_size` is weighed by.
 #[test]
 fn a_cached_name_takes_little_room() {
