@@ -40,7 +40,7 @@ pub fn answer(
     };
     Some(match spoken {
         Protocol::Tls => answer.alert(),
-        Protocol::Http => answer.response(outcome.reason(), connection, request, now),
+        Protocol::Http | Protocol::Forward => answer.response(outcome.reason(), connection, request, now),
     })
 }
 
