@@ -70,7 +70,8 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener.name);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
-            let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
+            let reporter =
+                Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping), requests: Cell::default() };
             let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());
             loops.push(spawn(acceptor.run(ListeningSocket::from_std(socket)?)));
         }

@@ -32,6 +32,8 @@ pub struct Record {
     pub stale: bool,
     /// ClientHello facts, for TLS.
     pub hello: Option<HelloFacts>,
+    /// On a `forward` listener, once a request's head was read.
+    pub forward: Option<Box<ForwardFacts>>,
     pub times: Times,
 }
 
@@ -50,6 +52,19 @@ impl From<&Hello> for HelloFacts {
         let &Hello { name: _, size, records, alpn, ech, key_share } = hello;
         Self { size, records, alpn, ech, key_share }
     }
+}
+
+/// What the record of a connection on a `forward` listener has beside what all have. In a box, as only those have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardFacts {
+    /// `CONNECT`, or the method of the last request.
+    pub method: Box<str>,
+    /// The port asked for, of the last request.
+    pub port: u16,
+    /// The server name in the tunnel's ClientHello; where it was refused, as the client wrote it.
+    pub sni: Option<Box<str>>,
+    /// Absolute-form requests whose head was read, refused ones included.
+    pub requests: u32,
 }
 
 /// A socket's address without what only IPv6 has beside address and port, and no connection of ours.
@@ -146,6 +161,7 @@ impl Record {
             closed_by: None,
             stale: false,
             hello: None,
+            forward: None,
             times: Times::new(),
         }
     }
@@ -198,7 +214,7 @@ mod tests {
     #[test]
     fn a_record_is_small() {
         let bytes = size_of::<Record>();
-        assert!(bytes <= 208, "{bytes} bytes");
+        assert!(bytes <= 216, "{bytes} bytes");
     }
 
     #[test]

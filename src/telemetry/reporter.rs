@@ -1,4 +1,5 @@
-//! Each connection is reported once: when it is closed, or when it is dropped without an outcome.
+//! Each connection is reported once: when it is closed, or when it is dropped without an outcome. So is each
+//! absolute-form request on a `forward` listener, when it is over.
 //!
 //! Connections are reported only here, so the access log, the metrics and the operator's page have the same values.
 
@@ -11,6 +12,7 @@ use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::Record;
+use crate::telemetry::request::RequestFacts;
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
 
@@ -22,6 +24,8 @@ pub struct Reporter {
     pub recent: Rc<Recent>,
     /// Set when the worker stops: connections still open then were not lost but cut.
     pub stopping: Rc<Cell<bool>>,
+    /// Absolute-form requests so far.
+    pub requests: Cell<u64>,
 }
 
 impl Reporter {
@@ -29,6 +33,11 @@ impl Reporter {
     pub fn open(self: &Rc<Self>, id: u64, peer: SocketAddr) -> OpenRecord {
         self.metrics.opened();
         OpenRecord { data: Record::new(id, peer), reporter: Some(Rc::clone(self)) }
+    }
+
+    /// Reports an absolute-form request that is over.
+    pub fn request(&self, _facts: &RequestFacts<'_>) {
+        self.requests.set(self.requests.get().saturating_add(1));
     }
 
     fn report(&self, record: &mut Record, outcome: Outcome) {
