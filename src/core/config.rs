@@ -322,6 +322,7 @@ impl Emf {
         "reason",
         "ActiveConnections",
         "NewConnections",
+        "Requests",
         "Refused",
         "Failed",
         "BytesUp",
@@ -343,6 +344,8 @@ pub enum LogFormat {
     Json,
     /// The incumbent's nginx line.
     Nginx,
+    /// Squid's native line.
+    Squid,
 }
 
 /// Which connections have a line in the log; metrics count all of them.

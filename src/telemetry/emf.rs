@@ -24,6 +24,7 @@ pub struct Emitter {
 #[derive(Default)]
 struct Totals {
     opened: u64,
+    requests: u64,
     up: u64,
     down: u64,
     dns: u64,
@@ -68,6 +69,9 @@ impl Emitter {
             ("BytesDown", "Bytes", json!(since(&mut self.previous.down, metrics.bytes_down.value()))),
             ("DnsFailures", "Count", json!(since(&mut self.previous.dns, metrics.dns.failures()))),
         ];
+        if let Some(requests) = metrics.requests() {
+            values.push(("Requests", "Count", json!(since(&mut self.previous.requests, requests))));
+        }
         // Without a connect there is no value.
         if let Some(p99) = metrics.connect.p99(&self.previous.connects) {
             values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));

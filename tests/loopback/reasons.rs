@@ -543,7 +543,6 @@ fn lost() -> Reported {
         metrics: listener_metrics,
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
-        requests: Cell::default(),
     };
     drop(Rc::new(reporter).open(7, bind));
     log.flush();
