@@ -168,6 +168,8 @@ fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure
         Failure::ConnectUnreachable => 2,
         Failure::ConnectTimeout => 4,
         Failure::ConnectFailed | Failure::DnsTimeout | Failure::DnsFailed => 3,
+        // What comes after a connect.
+        Failure::ResponseMalformed | Failure::UpstreamClosed => 3,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::dns::{LookupError, ResolvedAddresses};
 use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
-use crate::proxy::refuse;
+use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
@@ -84,8 +84,9 @@ impl Drop for Session {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let (protocol, now) = (self.reporter.listener.protocol, self.worker.clock().now());
-        if let Some(answer) = refuse::answer(stopped, protocol, self.record.id, self.request.get(), now) {
+        let listener = &self.reporter.listener;
+        let (spoken, now) = (Spoken::of(listener.protocol, listener), self.worker.clock().now());
+        if let Some(answer) = refuse::answer(stopped, spoken, self.record.id, self.request.get(), now) {
             refuse::send(&self.stream, &answer);
         }
     }

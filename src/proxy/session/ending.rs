@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use super::Session;
 use crate::proxy::linger::discard_all;
-use crate::proxy::refuse;
+use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
 use crate::sys::runtime::{Stream, race, sleep};
@@ -58,7 +58,8 @@ impl Session {
             self.request.set(refuse::Request::waiting(&self.stream, &mut scratch.borrow()));
         }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
-        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
+        let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
+        let answer = spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);
