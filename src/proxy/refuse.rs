@@ -31,10 +31,11 @@ pub enum Spoken<'a> {
 
 impl<'a> Spoken<'a> {
     /// For a client of this listener that speaks this protocol.
-    pub fn of(protocol: Protocol, _listener: &'a config::Listener) -> Self {
-        match protocol {
-            Protocol::Tls => Self::Tls,
-            Protocol::Http => Self::Http,
+    pub fn of(protocol: Protocol, listener: &'a config::Listener) -> Self {
+        match (protocol, &listener.forward) {
+            (Protocol::Tls, _) => Self::Tls,
+            (_, Some(forward)) => Self::Forward { name: &forward.via_name },
+            (_, None) => Self::Http,
         }
     }
 }

@@ -11,8 +11,7 @@ use std::rc::Rc;
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::recent::Recent;
-use crate::telemetry::record::Record;
-use crate::telemetry::request::RequestFacts;
+use crate::telemetry::record::{Record, RequestFacts};
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
 
@@ -43,6 +42,9 @@ impl Reporter {
         let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
         if denied && record.rule.is_none() && record.detail.is_none() {
             record.detail = Some("no rule matches; the end of the list denies".into());
+        }
+        if let Some(facts) = record.open_request(Some(outcome)) {
+            self.request(&facts);
         }
         self.metrics.closed(outcome, record);
         // A probe says nothing that a count does not.

@@ -52,7 +52,8 @@ impl Session {
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
         let scratch = self.worker.resources.scratch();
-        let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
+        let unread = matches!(self.spoken, Some(Protocol::Http | Protocol::Forward))
+            && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
             self.request.set(refuse::Request::waiting(&self.stream, &mut scratch.borrow()));

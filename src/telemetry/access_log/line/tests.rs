@@ -12,6 +12,7 @@ use crate::telemetry::record::{ForwardFacts, HelloFacts};
 use crate::telemetry::request::RequestFacts;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
+use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{ByteCounts, Unfinished};
 use latticegate_core::protocol::client_hello::Group;
 
@@ -23,6 +24,8 @@ pub(in super::super) fn listener() -> Listener {
         upstream_port: 443,
         public_port: 443,
         proxy_protocol: ProxyProtocol::Required,
+        forward: None,
+        networks: DestinationNetworks::default(),
     }
 }
 
