@@ -17,8 +17,8 @@ use self::timestamps::Timestamps;
 use crate::sys::clock::Clock;
 use crate::sys::runtime::{Notify, sleep};
 use crate::telemetry::log_writer::Writer;
-use crate::telemetry::record::Record;
-use crate::telemetry::request::RequestFacts;
+use crate::telemetry::record::{Record, RequestFacts};
+
 use latticegate_core::config::{self, LogFormat, LogKeep};
 use latticegate_core::outcome::{Close, Outcome};
 

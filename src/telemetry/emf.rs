@@ -121,13 +121,24 @@ mod tests {
 
     use super::*;
     use crate::telemetry::record::Record;
+    use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
+    use latticegate_core::networks::DestinationNetworks;
     use latticegate_core::outcome::{Failure, RefuseReason};
 
     /// A dimension of the same name would overwrite the value.
     #[test]
     fn no_dimension_may_have_a_name_that_a_line_uses() {
         let metrics = Metrics::default();
-        let listener = metrics.listener("tls");
+        let listener = metrics.listener(&Listener {
+            name: "egress".into(),
+            bind: ([127, 0, 0, 1], 0).into(),
+            protocol: Protocol::Forward,
+            upstream_port: 0,
+            public_port: 3128,
+            proxy_protocol: ProxyProtocol::Off,
+            forward: None,
+            networks: DestinationNetworks::default(),
+        });
         let interval = latticegate_core::config::Timeout::new(Duration::from_secs(60)).unwrap();
         let emf = Emf { interval, namespace: "n".into(), dimensions: BTreeMap::new() };
         let mut lines = Emitter::new(emf, metrics.clone());

@@ -107,10 +107,12 @@ impl Metrics {
                 ];
                 Count::new(counter!("latticegate_connections_total", &labels))
             });
-            let by_status = || StatusClass::ALL.map(|(_, status)| {
-                let labels = [("listener", name.to_owned()), ("status", status.to_owned())];
-                Count::new(counter!("latticegate_requests_total", &labels))
-            });
+            let by_status = || {
+                StatusClass::ALL.map(|(_, status)| {
+                    let labels = [("listener", name.to_owned()), ("status", status.to_owned())];
+                    Count::new(counter!("latticegate_requests_total", &labels))
+                })
+            };
             ListenerMetrics {
                 requests: (listener.protocol == Protocol::Forward).then(|| Arc::from(by_status())),
                 active: Level::new(gauge!("latticegate_connections_active", "listener" => name.to_owned())),

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::ascii;
 use super::json::{Key, Object, key};
 use super::timestamps::Timestamps;
-use crate::telemetry::record::{Address, Record, SinceAccept};
-use crate::telemetry::request::RequestFacts;
+use crate::telemetry::record::{Address, Record, RequestFacts, SinceAccept};
+
 use latticegate_core::client::Client;
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ascii;
 use super::line::Now;
-use crate::telemetry::record::{Address, Record};
-use crate::telemetry::request::RequestFacts;
+use crate::telemetry::record::{Address, Record, RequestFacts};
+
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason};
 

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::telemetry::record::{ForwardFacts, HelloFacts};
-use crate::telemetry::request::RequestFacts;
+use crate::telemetry::record::{ForwardFacts, HelloFacts, RequestFacts};
+
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
 use latticegate_core::networks::DestinationNetworks;
@@ -133,11 +133,12 @@ fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own()
         method: "CONNECT".into(),
         port: 443,
         sni: Some("other.example.com".into()),
-        requests: 0,
+        ..ForwardFacts::default()
     }));
     let line = json_of(&record, Outcome::Refused(RefuseReason::TunnelSniDenied));
     assert_eq!(line["forward"], json!({ "method": "CONNECT", "port": 443, "sni": "other.example.com" }));
-    record.forward = Some(Box::new(ForwardFacts { method: "GET".into(), port: 80, sni: None, requests: 7 }));
+    record.forward =
+        Some(Box::new(ForwardFacts { method: "GET".into(), port: 80, requests: 7, ..ForwardFacts::default() }));
     let line = json_of(&record, Outcome::Relayed(Close::Done));
     assert_eq!(line["forward"], json!({ "method": "GET", "port": 80, "requests": 7 }));
 

@@ -14,7 +14,8 @@ fn record(method: &str, requests: u32) -> Record {
     record.name = Some("api.example.com".into());
     record.upstream = Some("192.0.2.10:443".parse::<std::net::SocketAddr>().unwrap().into());
     record.bytes = ByteCounts { up: 517, down: 3800 };
-    record.forward = Some(Box::new(ForwardFacts { method: method.into(), port: 443, sni: None, requests }));
+    record.forward =
+        Some(Box::new(ForwardFacts { method: method.into(), port: 443, requests, ..ForwardFacts::default() }));
     record
 }
 
@@ -65,9 +66,7 @@ fn a_tunnel_has_squids_line() {
         "1795258617.057     12 10.1.2.3 TCP_DENIED/403 0 CONNECT api.example.com:443 - HIER_NONE/- -\n"
     );
     // It was open already.
-    assert!(
-        line(&denied, Outcome::Refused(RefuseReason::TunnelSniDenied)).contains(" TCP_DENIED/200 0 CONNECT api."),
-    );
+    assert!(line(&denied, Outcome::Refused(RefuseReason::TunnelSniDenied)).contains(" TCP_DENIED/200 0 CONNECT api."),);
 }
 
 #[test]
