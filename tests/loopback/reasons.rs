@@ -545,7 +545,7 @@ fn lost() -> Reported {
         forward: None,
         networks: DestinationNetworks::default(),
     };
-    let listener_metrics = metrics.listener("tls");
+    let listener_metrics = metrics.listener(&listener);
     let reporter = Reporter {
         listener,
         log: Rc::clone(&log),

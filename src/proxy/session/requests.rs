@@ -89,13 +89,15 @@ impl HttpFilter for Requests<'_> {
         }
     }
 
-    fn response(&mut self, bytes: &[u8]) {
+    /// They are passed on whatever they are.
+    fn response(&mut self, bytes: &[u8]) -> FilterStatus {
         let Exchange { requests, responses } = &mut *self.exchange;
         responses.follow(bytes);
         if responses.progress() == ResponseProgress::Opaque {
             requests.upgraded();
         }
         self.update();
+        FilterStatus::Pass(bytes.len())
     }
 
     fn unseen(&self, from: Side) -> u64 {
