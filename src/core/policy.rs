@@ -207,10 +207,10 @@ impl Rule {
                 Mismatch::Listener,
             ),
             (!(self.names_nothing() && listener.port.is_destination()), Mismatch::NoName),
-            (any_or(self.ports.is_empty(), port_known.is_some()), Mismatch::PortUnknown),
             (any_or(self.ports.is_empty(), port_known.is_none_or(|port| self.ports.contains(&port))), Mismatch::Port),
             (any_or(self.via.is_empty(), client.endpoint.is_some_and(|id| self.via.contains(&id))), Mismatch::Endpoint),
             (self.until.is_none_or(|end| listener.now < end), Mismatch::Ended),
+            (any_or(self.ports.is_empty(), port_known.is_some()), Mismatch::PortUnknown),
             (any_or(self.takes_every_name(), name.is_some()), Mismatch::NameUnknown),
             (
                 any_or(self.takes_every_name(), name.is_none_or(|name| self.to.iter().any(|p| p.matches(name)))),
