@@ -660,6 +660,7 @@ fn send(row: &malformed::Malformed) -> Reported {
         Stage::Proxy => (Port::Tls, vec![]),
         Stage::Tls => (Port::Tls, tcp4(&[])),
         Stage::Http => (Port::Http, tcp4(&[])),
+        Stage::Forward => panic!("this lab has no forward listener"),
     };
     let mut client = lab.connect(port);
     client.say([&header[..], &row.bytes].concat());
