@@ -324,10 +324,12 @@ impl Forwarding<'_> {
             Close::Done => self.responses.all_whole() || self.responses.upstream_closed(),
             _ => self.responses.all_whole(),
         };
-        if !whole {
+        // What is wrong with a body is the answer to its own request.
+        let is_refused_within = self.is_refused && !self.requests.between_requests();
+        if !whole && !is_refused_within {
             return (self.conclude_cut(end), false);
         }
-        if self.requests.between_requests() || !self.is_refused {
+        if whole {
             self.report(None);
         }
         self.update();
