@@ -18,8 +18,7 @@ use crate::sys::interfaces;
 use crate::sys::runtime::Runtime;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
-use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
-use latticegate_core::hostname::Hostname;
+use latticegate_core::explain::{Conclusion, Explanation, Query, Target, destination, explain};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{Policy, endpoint};
 
@@ -42,12 +41,15 @@ pub(super) struct ExplainArgs {
     /// The client's address, as in the PROXY header.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// The name that the client requests.
+    /// The name that the client requests; on a forward listener with the port: NAME:PORT.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// The port that the client connects to; it selects the listener.
-    #[arg(long, value_name = "PORT", default_value_t = 443)]
-    port: u16,
+    /// The listener, by its name.
+    #[arg(long, value_name = "NAME", conflicts_with = "port")]
+    listener: Option<String>,
+    /// The port that the client connects to; it selects the listener. 443 unless there is only one listener.
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// The VPC endpoint that the client comes through (PrivateLink).
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
@@ -102,33 +104,43 @@ impl ExplainArgs {
             Some(text) => Some(endpoint(text).map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))?),
             None => None,
         };
-        let to = self.to.as_ref().map(|text| Hostname::parse(text.as_bytes()).context("--to: not a DNS name"));
+        let listener = self.listener(config)?;
+        let (to, port) = match &self.to {
+            Some(text) => {
+                let (name, port) = destination(text, listener).map_err(|error| anyhow!("--to: {error}"))?;
+                (Some(name), port)
+            }
+            None => (None, None),
+        };
         let bytes = match &self.hello {
             Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
             None => None,
         };
-        let query = Query {
-            listener: self.listener(config)?,
-            from: self.from,
-            via,
-            to: to.transpose()?,
-            bytes: bytes.as_deref(),
-            now: SystemTime::now(),
-        };
+        let query = Query { listener, from: self.from, via, to, port, bytes: bytes.as_deref(), now: SystemTime::now() };
         Ok(explain(policy, config, &query))
     }
 
     fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
-        let found = config.listeners.iter().find(|listener| listener.public_port == self.port);
+        if let Some(name) = &self.listener {
+            let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>();
+            let found = config.listeners.iter().find(|listener| listener.name == *name);
+            return found
+                .with_context(|| format!("--listener: none is named {name:?}; there are {}", names().join(", ")));
+        }
+        if let (None, [only]) = (self.port, config.listeners.as_slice()) {
+            return Ok(only);
+        }
+        let port = self.port.unwrap_or(443);
+        let found = config.listeners.iter().find(|listener| listener.public_port == port);
         let Some(found) = found else {
             let ports: Vec<String> = config.listeners.iter().map(|listener| listener.public_port.to_string()).collect();
-            bail!("--port: no listener is for port {}; there are {}", self.port, ports.join(", "));
+            bail!("--port: no listener is for port {port}; there are {}", ports.join(", "));
         };
         Ok(found)
     }
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
-        let Some(name) = explanation.target.clone() else { return Ok(()) };
+        let Some(Target { name, .. }) = explanation.target.clone() else { return Ok(()) };
         let runtime = Runtime::new()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
@@ -141,7 +153,7 @@ impl ExplainArgs {
                 let destinations = gate::destination_guard(config);
                 let listener = self.listener(config)?;
                 let destinations = destinations.within(&listener.networks);
-                explanation.addresses(&found.addresses, listener.upstream_port, destinations);
+                explanation.addresses(&found.addresses, destinations);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");

@@ -350,6 +350,7 @@ impl Emf {
         "reason",
         "ActiveConnections",
         "NewConnections",
+        "Requests",
         "Refused",
         "Failed",
         "BytesUp",
@@ -371,6 +372,8 @@ pub enum LogFormat {
     Json,
     /// The incumbent's nginx line.
     Nginx,
+    /// Squid's native line.
+    Squid,
 }
 
 /// Which connections have a line in the log; metrics count all of them.

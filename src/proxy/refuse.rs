@@ -34,8 +34,8 @@ impl<'a> Spoken<'a> {
     pub fn of(protocol: Protocol, listener: &'a config::Listener) -> Self {
         match (protocol, &listener.forward) {
             (Protocol::Tls, _) => Self::Tls,
-            (_, Some(forward)) => Self::Forward { name: &forward.via_name },
-            (_, None) => Self::Http,
+            (Protocol::Http | Protocol::Forward, Some(forward)) => Self::Forward { name: &forward.via_name },
+            (Protocol::Http | Protocol::Forward, None) => Self::Http,
         }
     }
 }

@@ -55,7 +55,7 @@ impl From<&Hello> for HelloFacts {
 }
 
 /// What the record of a connection on a `forward` listener has beside what all have. In a box, as only those have it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ForwardFacts {
     /// `CONNECT`, or the method of the last request.
     pub method: Box<str>,

@@ -23,8 +23,6 @@ pub struct Reporter {
     pub recent: Rc<Recent>,
     /// Set when the worker stops: connections still open then were not lost but cut.
     pub stopping: Rc<Cell<bool>>,
-    /// Absolute-form requests so far.
-    pub requests: Cell<u64>,
 }
 
 impl Reporter {
@@ -35,8 +33,9 @@ impl Reporter {
     }
 
     /// Reports an absolute-form request that is over.
-    pub fn request(&self, _facts: &RequestFacts<'_>) {
-        self.requests.set(self.requests.get().saturating_add(1));
+    pub fn request(&self, facts: &RequestFacts<'_>) {
+        self.metrics.request(facts.status);
+        self.log.write_request(&self.listener, facts, self.log.now());
     }
 
     fn report(&self, record: &mut Record, outcome: Outcome) {

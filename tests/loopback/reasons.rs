@@ -552,14 +552,13 @@ fn lost() -> Reported {
         forward: None,
         networks: DestinationNetworks::default(),
     };
-    let listener_metrics = metrics.listener("tls");
+    let listener_metrics = metrics.listener(&listener);
     let reporter = Reporter {
         listener,
         log: Rc::clone(&log),
         metrics: listener_metrics,
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),
-        requests: Cell::default(),
     };
     drop(Rc::new(reporter).open(7, bind));
     log.flush();
@@ -668,6 +667,7 @@ fn send(row: &malformed::Malformed) -> Reported {
         Stage::Proxy => (Port::Tls, vec![]),
         Stage::Tls => (Port::Tls, tcp4(&[])),
         Stage::Http => (Port::Http, tcp4(&[])),
+        Stage::Forward => panic!("this lab has no forward listener"),
     };
     let mut client = lab.connect(port);
     client.say([&header[..], &row.bytes].concat());
