@@ -97,7 +97,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listeners:\n  - { name: tls, bind: \"[::]:8443\", protocol: tsl }\n",
-        r#"latticegate.yaml:2:47: listeners[0].protocol: "tsl" is none of tls, http; did you mean "tls"?"#,
+        r#"latticegate.yaml:2:47: listeners[0].protocol: "tsl" is none of tls, http, forward; did you mean "tls"?"#,
     ),
     (
         "listeners:\n  - { name: a b, bind: \"[::]:8443\", protocol: tls }\n",

@@ -19,6 +19,7 @@ const CORE: &[&str] = &[
     "canonical_ip",
     "hostname",
     "networks",
+    "special_purpose",
     "diagnostic",
     "outcome",
     "client",

@@ -47,6 +47,8 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
     }
     assert!(keys.remove("listeners"));
     keys.extend(known("listeners[].", "listeners: [{ zzzz: 1 }]"));
+    assert!(keys.remove("listeners[].upstream"));
+    keys.extend(known("listeners[].upstream.", "listeners: [{ upstream: { zzzz: 1 } }]"));
     for name in ["per_client", "per_name"] {
         assert!(keys.remove(&format!("limits.{name}")));
         keys.extend(known(&format!("limits.{name}."), &format!("limits: {{ {name}: {{ zzzz: 1 }} }}")));

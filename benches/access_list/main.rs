@@ -19,7 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use latticegate_core::client::Client;
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
-use latticegate_core::policy::{ListenerView, Policy};
+use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
 
 /// Measures decisions and loading of access lists of 10, 1 000 and 100 000 networks.
 #[derive(Parser)]
@@ -84,7 +84,7 @@ fn measure(shape: Shape, networks: usize) -> Result<String> {
     };
     let load = begun.elapsed();
     let (after, peak) = (resident("VmRSS")?, resident("VmHWM")?);
-    let listener = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
+    let listener = ListenerView { name: "tls", port: RequestedPort::Public(443), now: SystemTime::UNIX_EPOCH };
     let name = Hostname::parse(b"orders.example.com")?;
     let admit = nanoseconds(&clients, |client| {
         black_box(policy.admit(client, &listener));

@@ -18,9 +18,10 @@ use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
+use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::Side;
 use latticegate_core::outcome::{Close, Outcome};
-use latticegate_core::policy::{ListenerView, Policy};
+use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello;
 use latticegate_core::protocol::http_head;
@@ -147,7 +148,7 @@ fn policy(times: u32, networks: u32) -> Result<()> {
         Err(problems) => bail!("the access list has {} problems", problems.len()),
     };
     let client = client()?;
-    let listener = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
+    let listener = ListenerView { name: "tls", port: RequestedPort::Public(443), now: SystemTime::UNIX_EPOCH };
     let name = Hostname::parse(NAME.as_bytes()).ok().context("the name is valid")?;
     repeat(times, || {
         black_box(policy.admit(black_box(&client), &listener));
@@ -172,6 +173,8 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         upstream_port: 443,
         public_port: 443,
         proxy_protocol: ProxyProtocol::Required,
+        forward: None,
+        networks: DestinationNetworks::default(),
     };
     let reporter = Rc::new(Reporter {
         log: AccessLogger::new(format, LogKeep::All, writer, Clock::default()),

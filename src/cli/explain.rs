@@ -139,7 +139,9 @@ impl ExplainArgs {
                 let text = format!("{} by {server}, for {} s", list.join(", "), found.ttl.as_secs());
                 explanation.step("resolve", text);
                 let destinations = gate::destination_guard(config);
-                explanation.addresses(&found.addresses, self.listener(config)?.upstream_port, &destinations);
+                let listener = self.listener(config)?;
+                let destinations = destinations.within(&listener.networks);
+                explanation.addresses(&found.addresses, listener.upstream_port, destinations);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");

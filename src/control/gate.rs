@@ -231,17 +231,11 @@ impl Gate {
 }
 
 /// `config` with the addresses as bound.
-/// Which addresses this configuration lets clients reach from this machine.
+/// Which addresses no listener of this configuration may dial from this machine.
 pub(crate) fn destination_guard(config: &Config) -> DestinationGuard {
     let mut own_listeners: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.bind).collect();
     own_listeners.extend([config.health, config.admin]);
-    DestinationGuard::new(
-        config.upstream.allowed_networks.clone(),
-        config.trusted.clone(),
-        own_listeners,
-        own_addresses(),
-        config.dns.server,
-    )
+    DestinationGuard::new(config.trusted.clone(), own_listeners, own_addresses(), config.dns.server)
 }
 
 /// Health or admin: a port that only one process may listen on.

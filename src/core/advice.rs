@@ -5,23 +5,25 @@ use std::net::SocketAddr;
 use crate::config::{Listener, Protocol};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
-use crate::policy::DestinationGuard;
+use crate::policy::Destinations;
 
-/// The advice about `address`, to which `name` was resolved, and which the guard refused for `reason`.
+/// The advice about `address`, to which `name` was resolved, and which may not be dialled for `reason`.
 pub fn advice(
-    guard: &DestinationGuard,
+    destinations: Destinations<'_>,
     listener: &Listener,
     name: &Hostname,
     address: SocketAddr,
     reason: RefuseReason,
 ) -> Box<str> {
+    let reached = match listener.protocol {
+        Protocol::Tls => Some(("https", 443)),
+        Protocol::Http => Some(("http", 80)),
+        // Its clients name it in their own configuration, and may well want another load balancer.
+        Protocol::Forward => None,
+    };
     // The load balancer's own name does not say which service is meant.
-    if is_load_balancer(name.as_str()) {
+    if let Some((scheme, usual)) = reached.filter(|_| is_load_balancer(name.as_str())) {
         let port = listener.public_port;
-        let (scheme, usual) = match listener.protocol {
-            Protocol::Tls => ("https", 443),
-            Protocol::Http => ("http", 80),
-        };
         let service = "orders.example.com";
         let authority = if port == usual { service.to_owned() } else { format!("{service}:{port}") };
         return format!(
@@ -30,7 +32,7 @@ pub fn advice(
         )
         .into();
     }
-    guard.explain(address, reason).into()
+    destinations.explain(address, reason).into()
 }
 
 fn is_load_balancer(name: &str) -> bool {

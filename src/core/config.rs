@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::canonical_ip::CanonicalIp;
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
-use crate::networks::Networks;
+use crate::networks::{DestinationNetworks, Networks};
 use crate::yaml::{self, Document};
 use check::Checker;
 pub use timeout::Timeout;
@@ -154,17 +154,46 @@ pub struct Listener {
     pub name: String,
     pub bind: SocketAddr,
     pub protocol: Protocol,
-    /// The port dialled on the upstream address.
+    /// The port dialled on the upstream address; 0 for `forward`, where the client asks for one.
     pub upstream_port: u16,
-    /// The port that clients connect to and may write in a Host field: 443 for tls, 80 for http unless set.
+    /// The port that clients connect to and may write in a Host field: 443 for tls, 80 for http, 3128 for forward unless
+    /// set.
     pub public_port: u16,
     pub proxy_protocol: ProxyProtocol,
+    /// What a `forward` listener lets through; there exactly if the protocol is that.
+    pub forward: Option<Forward>,
+    /// The only networks where its connections may go.
+    pub networks: DestinationNetworks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// The name is the SNI of a ClientHello.
     Tls,
+    /// The name is the Host of a request.
     Http,
+    /// The client knows that it asks a proxy: `CONNECT host:port`, and `GET http://host/…`.
+    Forward,
+}
+
+/// What the clients of a `forward` listener may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Ports for CONNECT; none: no CONNECT.
+    pub connect_ports: Box<[u16]>,
+    /// Ports for requests in absolute form; none: no such requests.
+    pub http_ports: Box<[u16]>,
+    pub tunnel: Tunnel,
+    /// The name of this proxy in `Via`, a token of RFC 9110: the same for all tasks of a fleet, another for each fleet.
+    pub via_name: Box<str>,
+}
+
+/// What may come through a tunnel that CONNECT has opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// TLS whose SNI the client may reach.
+    Tls,
+    Any,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,16 +263,15 @@ pub struct Dns {
 /// Whether AAAA records are queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ipv6 {
-    /// If there is a route to an IPv6 network of `upstream.allowed_networks`.
+    /// If there is a route to an IPv6 network that a listener may dial.
     Auto,
     On,
     Off,
 }
 
+/// `upstream`, without the networks: each listener has its own or these.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// The only networks that are ever dialled.
-    pub allowed_networks: Networks,
     /// Requested name → name to resolve instead.
     pub names: BTreeMap<Hostname, Hostname>,
 }

@@ -11,7 +11,7 @@ use crate::client::{Client, EndpointId};
 use crate::config::{Config, Listener, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
-use crate::policy::{Admission, DestinationGuard, ListenerView, Mismatch, Policy, Rule, RuleId};
+use crate::policy::{Admission, Destinations, ListenerView, Mismatch, Policy, Rule, RuleId};
 use crate::protocol::Verdict;
 use crate::protocol::client_hello;
 use crate::protocol::http_head;
@@ -70,12 +70,14 @@ pub fn explain(policy: &Policy, config: &Config, query: &Query<'_>) -> Explanati
 impl Explanation {
     fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
         let listener = query.listener;
-        let view = ListenerView { name: &listener.name, public_port: listener.public_port, now: query.now };
+        let view = ListenerView::of(listener, query.now);
         let protocol = match listener.protocol {
             Protocol::Tls => "tls",
             Protocol::Http => "http",
+            Protocol::Forward => "forward",
         };
-        self.step("listener", format!("{} ({protocol}, clients connect to port {})", listener.name, view.public_port));
+        let port = listener.public_port;
+        self.step("listener", format!("{} ({protocol}, clients connect to port {port})", listener.name));
         let (client, rest) = self.client(query)?;
         let name = query.bytes.filter(|_| !rest.is_empty()).map(|_| rest);
         match policy.admit(&client, &view) {
@@ -108,19 +110,22 @@ impl Explanation {
     }
 
     /// Adds what the destination guard says of each address of the name, and refuses if all are refused.
-    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, guard: &DestinationGuard) {
+    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, destinations: Destinations<'_>) {
         let mut refused = None;
         let mut reachable = false;
         for ip in addresses {
             let address = SocketAddr::new(*ip, port);
-            match guard.check(address) {
+            match destinations.check(address) {
                 Ok(address) => {
                     reachable = true;
                     self.step("address", format!("{address} may be dialled"));
                 }
                 Err(reason) => {
                     refused = Some(reason);
-                    self.step("address", format!("{address}: {}: {}", reason.word(), guard.explain(address, reason)));
+                    self.step(
+                        "address",
+                        format!("{address}: {}: {}", reason.word(), destinations.explain(address, reason)),
+                    );
                 }
             }
         }
@@ -185,7 +190,9 @@ impl Explanation {
     fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<Hostname, Conclusion> {
         let (what, verdict) = match listener.protocol {
             Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name)),
-            Protocol::Http => ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name)),
+            Protocol::Http | Protocol::Forward => {
+                ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name))
+            }
         };
         match verdict {
             Verdict::Found { value, len } => {

@@ -11,6 +11,7 @@
 pub mod canonical_ip; // an IP address in its one normal form
 pub mod hostname; // the one normal form of a DNS name
 pub mod networks; // a set of CIDR networks
+pub mod special_purpose; // which addresses are public, by IANA's registries
 pub mod diagnostic; // what is wrong with an operator's file, where, and how to fix it
 pub mod outcome; // how a connection can end, and the fixed word for each ending
 pub mod client; // the client of a connection

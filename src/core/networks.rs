@@ -23,6 +23,16 @@ impl Networks {
     }
 }
 
+/// Where connections of a listener may go: `allowed_networks` and `denied_networks`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DestinationNetworks {
+    /// The word `public` is among the allowed ones: every [public](crate::special_purpose::is_public) address.
+    pub public: bool,
+    pub allowed: Networks,
+    /// Wins over the others.
+    pub denied: Networks,
+}
+
 /// Why a text is not a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkError {

@@ -184,6 +184,20 @@ reasons! {
         Http2Preface = "http2_preface",
         /// CONNECT: this is not a forward proxy.
         ConnectMethod = "connect_method",
+        /// A request to a forward proxy without the absolute target that it needs (RFC 9112 §3.2.2).
+        OriginForm = "origin_form",
+        /// An absolute target of another scheme than `http`.
+        SchemeUnsupported = "scheme_unsupported",
+        /// CONNECT without a port.
+        PortMissing = "port_missing",
+        /// A target with userinfo, a fragment, an empty host or a port that is not a plain number.
+        TargetInvalid = "target_invalid",
+        /// TRACE, which shows the client's fields to whoever reads the response.
+        TraceMethod = "trace_method",
+        /// The request has been forwarded by a proxy of this fleet before.
+        ViaLoop = "via_loop",
+        /// OPTIONS with `Max-Forwards: 0`, which this proxy answers itself (RFC 9110 §7.6.2).
+        MaxForwards = "max_forwards",
         HeadMalformed = "head_malformed",
         HeadTooLong = "head_too_long",
         HostMissing = "host_missing",
@@ -197,8 +211,16 @@ reasons! {
         HostChanged = "host_changed",
         /// A chunked body that two parsers could understand differently, or bytes where no body is allowed.
         BodyMalformed = "body_malformed",
+        /// What came through CONNECT is not TLS, and `tunnel` is `tls`.
+        TunnelNotTls = "tunnel_not_tls",
+        /// The ClientHello in a tunnel has no server name.
+        TunnelSniMissing = "tunnel_sni_missing",
+        /// The SNI in a tunnel is neither the name in CONNECT nor one that this client may reach on this port.
+        TunnelSniDenied = "tunnel_sni_denied",
         /// The access list denies this client this name.
         NameDenied = "name_denied",
+        /// The request asks for a port that is not in the listener's `connect_ports` or `http_ports`.
+        PortDenied = "port_denied",
         /// The name does not exist, or has no address.
         NameUnknown = "name_unknown",
         /// The name's addresses are outside `upstream.allowed_networks`.
@@ -209,7 +231,7 @@ reasons! {
 }
 
 reasons! {
-    /// What failed before the upstream was connected.
+    /// What failed before the upstream was connected, or before it answered a request that was rewritten for it.
     Failure {
         DnsTimeout = "dns_timeout",
         /// SERVFAIL, REFUSED, a referral, an invalid answer, or a resolver that cannot be reached.
@@ -221,6 +243,10 @@ reasons! {
         NoLocalPort = "no_local_port",
         /// Any other error of connect.
         ConnectFailed = "connect_failed",
+        /// The response to a request that a forward proxy has passed on is not HTTP/1, or its end is ambiguous.
+        ResponseMalformed = "response_malformed",
+        /// The upstream closed the connection before it answered.
+        UpstreamClosed = "upstream_closed",
     }
 }
 

@@ -24,10 +24,11 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use crate::client::{Client, EndpointId};
+use crate::config::{self, Protocol};
 use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::yaml;
-pub use destination::DestinationGuard;
+pub use destination::{DestinationGuard, Destinations};
 use index::Index;
 pub use pattern::NamePattern;
 pub use values::endpoint;
@@ -48,11 +49,11 @@ pub struct Policy {
 pub struct Rule {
     pub action: Action,
     pub sources: Sources,
-    /// Requested names; empty = any.
+    /// Requested names; empty = any, but on a `forward` listener none for an allow rule: it must say so itself.
     pub to: Box<[NamePattern]>,
     /// Names of listeners; empty = any.
     pub listeners: Box<[Box<str>]>,
-    /// [Public ports](ListenerView::public_port); empty = any.
+    /// Ports as in [`RequestedPort`]; empty = any.
     pub ports: Box<[u16]>,
     /// VPC endpoints that the client came through; empty = any, or none.
     pub via: Box<[EndpointId]>,
@@ -83,14 +84,23 @@ pub enum Sources {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u32);
 
-/// The listener that a client came through, and the time.
+/// The listener that a client came through, the port that it asks for, and the time.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerView<'a> {
     pub name: &'a str,
-    /// The port that the client connected to; `port:` in a rule means this one.
-    pub public_port: u16,
+    /// What `port:` in a rule means.
+    pub port: RequestedPort,
     /// The current time, for `until:`.
     pub now: SystemTime,
+}
+
+/// The port that a rule's `port:` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestedPort {
+    /// The port that the client connected to: `public_port` of a `tls` or `http` listener.
+    Public(u16),
+    /// The port that the client of a `forward` listener asks for; `None`: not known yet.
+    Destination(Option<u16>),
 }
 
 /// The decision about a client before a name is known.
@@ -109,8 +119,12 @@ pub enum Mismatch {
     Name,
     /// The rule has names, and none is known yet.
     NameUnknown,
+    /// An allow rule without `to:`, which allows nothing on a `forward` listener.
+    NoName,
     Listener,
     Port,
+    /// The rule has ports, and the one asked for is not known yet.
+    PortUnknown,
     Endpoint,
     Ended,
 }
@@ -185,13 +199,16 @@ impl Rule {
             Sources::Networks(networks) => networks.iter().any(|network| network.contains(&ip)),
         };
         let any_or = |empty: bool, holds: bool| empty || holds;
+        let port_known = listener.port.known();
         let checks = [
             (source, Mismatch::Source),
             (
                 any_or(self.listeners.is_empty(), self.listeners.iter().any(|l| **l == *listener.name)),
                 Mismatch::Listener,
             ),
-            (any_or(self.ports.is_empty(), self.ports.contains(&listener.public_port)), Mismatch::Port),
+            (!(self.names_nothing() && listener.port.is_destination()), Mismatch::NoName),
+            (any_or(self.ports.is_empty(), port_known.is_some()), Mismatch::PortUnknown),
+            (any_or(self.ports.is_empty(), port_known.is_none_or(|port| self.ports.contains(&port))), Mismatch::Port),
             (any_or(self.via.is_empty(), client.endpoint.is_some_and(|id| self.via.contains(&id))), Mismatch::Endpoint),
             (self.until.is_none_or(|end| listener.now < end), Mismatch::Ended),
             (any_or(self.to.is_empty(), name.is_some()), Mismatch::NameUnknown),
@@ -203,11 +220,49 @@ impl Rule {
         checks.into_iter().find(|(holds, _)| !holds).map(|(_, mismatch)| mismatch)
     }
 
-    /// Whether the conditions on listener, port and time hold.
+    /// Whether the conditions on listener, port and time hold. One on the port does not while the port is not known.
     fn holds_on(&self, listener: &ListenerView<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener.name))
-            && (self.ports.is_empty() || self.ports.contains(&listener.public_port))
+            && (self.ports.is_empty() || listener.port.known().is_some_and(|port| self.ports.contains(&port)))
             && self.until.is_none_or(|end| listener.now < end)
+            && !(self.names_nothing() && listener.port.is_destination())
+    }
+
+    /// Whether it allows any name without saying so: on a `forward` listener it allows none.
+    fn names_nothing(&self) -> bool {
+        self.action == Action::Allow && self.to.is_empty()
+    }
+}
+
+impl<'a> ListenerView<'a> {
+    /// The listener as a client finds it; on a `forward` listener the port is not known yet.
+    pub fn of(listener: &'a config::Listener, now: SystemTime) -> Self {
+        let port = match listener.protocol {
+            Protocol::Tls | Protocol::Http => RequestedPort::Public(listener.public_port),
+            Protocol::Forward => RequestedPort::Destination(None),
+        };
+        Self { name: &listener.name, port, now }
+    }
+
+    /// The same with the port that the client of a `forward` listener asks for; unchanged for other listeners.
+    pub fn to_port(self, port: u16) -> Self {
+        match self.port {
+            RequestedPort::Public(_) => self,
+            RequestedPort::Destination(_) => Self { port: RequestedPort::Destination(Some(port)), ..self },
+        }
+    }
+}
+
+impl RequestedPort {
+    fn known(self) -> Option<u16> {
+        match self {
+            Self::Public(port) => Some(port),
+            Self::Destination(port) => port,
+        }
+    }
+
+    fn is_destination(self) -> bool {
+        matches!(self, Self::Destination(_))
     }
 }
 
@@ -242,8 +297,10 @@ impl fmt::Display for Mismatch {
             Self::Source => "another source",
             Self::Name => "another name",
             Self::NameUnknown => "only for some names",
+            Self::NoName => "without `to:` it allows nothing on a forward listener",
             Self::Listener => "another listener",
             Self::Port => "another port",
+            Self::PortUnknown => "only for some ports",
             Self::Endpoint => "another VPC endpoint",
             Self::Ended => "it has ended",
         })

@@ -18,7 +18,7 @@ use crate::sys::random::Random;
 use crate::sys::runtime::{Either, Instant, Stream, race, sleep, timeout};
 use crate::sys::socket::ConnectError;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
-use latticegate_core::policy::destination::DestinationGuard;
+use latticegate_core::policy::Destinations;
 
 /// Head start of one address before the next is tried as well (RFC 8305 §5, "Connection Attempt Delay").
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ pub struct Unreached {
 pub async fn dial(
     addresses: &[IpAddr],
     port: u16,
-    destinations: &DestinationGuard,
+    destinations: Destinations<'_>,
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(Stream, SocketAddr), Unreached> {
@@ -90,7 +90,7 @@ pub async fn dial(
 /// Without a race, as there is nothing to race with.
 async fn dial_one(
     address: SocketAddr,
-    destinations: &DestinationGuard,
+    destinations: Destinations<'_>,
     failing: &Failing,
     deadline: Duration,
 ) -> Result<(Stream, SocketAddr), Unreached> {
@@ -168,6 +168,8 @@ fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure
         Failure::ConnectUnreachable => 2,
         Failure::ConnectTimeout => 4,
         Failure::ConnectFailed | Failure::DnsTimeout | Failure::DnsFailed => 3,
+        // What comes after a connect.
+        Failure::ResponseMalformed | Failure::UpstreamClosed => 3,
     })
 }
 

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::proxy::refuse;
+use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::session;
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
 use crate::sys::runtime::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
@@ -174,11 +174,12 @@ impl Acceptor {
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.get().ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
-            Protocol::Http => refuse::Request::waiting(stream, &mut scratch.borrow()),
+            Protocol::Http | Protocol::Forward => refuse::Request::waiting(stream, &mut scratch.borrow()),
             Protocol::Tls => refuse::Request::default(),
         };
         let now = self.worker.clock().now();
-        let answer = refuse::answer(outcome, listener.protocol, record.id, request, now).filter(|_| trusted);
+        let answer = refuse::answer(outcome, Spoken::of(listener.protocol, listener), record.id, request, now)
+            .filter(|_| trusted);
         refuse::discard(stream, scratch);
         refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());

@@ -2,6 +2,7 @@
 
 mod answer;
 mod date;
+mod forward;
 mod request;
 
 use std::time::SystemTime;
@@ -10,12 +11,34 @@ use self::answer::AnswerText;
 pub use self::request::Request;
 use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::Stream;
-use latticegate_core::config::Protocol;
+use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
 /// How many bytes that have come already are read and thrown away before an immediate close: with bytes unread it would
 /// be a reset, which can destroy the answer before the client has read it.
 const DISCARDED: usize = 256 * 1024;
+
+/// What the answer to a refused client is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken<'a> {
+    Tls,
+    Http,
+    /// The HTTP of a forward proxy that bears this name in `Proxy-Status`.
+    Forward {
+        name: &'a str,
+    },
+}
+
+impl<'a> Spoken<'a> {
+    /// For a client of this listener that speaks this protocol.
+    pub fn of(protocol: Protocol, listener: &'a config::Listener) -> Self {
+        match (protocol, &listener.forward) {
+            (Protocol::Tls, _) => Self::Tls,
+            (Protocol::Http | Protocol::Forward, Some(forward)) => Self::Forward { name: &forward.via_name },
+            (Protocol::Http | Protocol::Forward, None) => Self::Http,
+        }
+    }
+}
 
 /// The answer to a connection that ended so; none where no client is there to read it, or where it would show a
 /// stranger that something listens here.
@@ -23,24 +46,28 @@ const DISCARDED: usize = 256 * 1024;
 /// `request` is what is known of the refused request; `now` goes into its `Date`.
 pub fn answer(
     outcome: Outcome,
-    protocol: Protocol,
+    spoken: Spoken<'_>,
     connection: u64,
     request: Request,
     now: SystemTime,
 ) -> Option<Vec<u8>> {
     let answer = AnswerText::of(outcome)?;
-    if outcome == Outcome::Refused(RefuseReason::Http2Preface) {
-        return Some(answer.goaway(outcome.reason(), connection));
-    }
     // A client that spoke the other protocol is answered in its own.
     let spoken = match outcome {
-        Outcome::Refused(RefuseReason::PlainHttp) => Protocol::Http,
-        Outcome::Refused(RefuseReason::TlsOnHttp) => Protocol::Tls,
-        _ => protocol,
+        Outcome::Refused(RefuseReason::Http2Preface) => return Some(answer.goaway(outcome.reason(), connection)),
+        Outcome::Refused(RefuseReason::PlainHttp) if spoken == Spoken::Tls => Spoken::Http,
+        Outcome::Refused(RefuseReason::TlsOnHttp | RefuseReason::TunnelSniMissing | RefuseReason::TunnelSniDenied) => {
+            Spoken::Tls
+        }
+        _ => spoken,
     };
     Some(match spoken {
-        Protocol::Tls => answer.alert(),
-        Protocol::Http => answer.response(outcome.reason(), connection, request, now),
+        Spoken::Tls => answer.alert(),
+        Spoken::Http => answer.response(outcome.reason(), connection, request, now, None),
+        Spoken::Forward { name } => {
+            let status = forward::proxy_status(outcome, name);
+            answer.forward(outcome).response(outcome.reason(), connection, request, now, Some(&status))
+        }
     })
 }
 

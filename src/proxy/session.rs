@@ -15,7 +15,7 @@ use crate::dns::{LookupError, ResolvedAddresses};
 use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
-use crate::proxy::refuse;
+use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
@@ -84,8 +84,9 @@ impl Drop for Session {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let (protocol, now) = (self.reporter.listener.protocol, self.worker.clock().now());
-        if let Some(answer) = refuse::answer(stopped, protocol, self.record.id, self.request.get(), now) {
+        let listener = &self.reporter.listener;
+        let (spoken, now) = (Spoken::of(listener.protocol, listener), self.worker.clock().now());
+        if let Some(answer) = refuse::answer(stopped, spoken, self.record.id, self.request.get(), now) {
             refuse::send(&self.stream, &answer);
         }
     }
@@ -205,7 +206,8 @@ impl Session {
         let (worker, listener) = (&self.worker, &self.reporter.listener);
         let port = listener.upstream_port;
         let deadline = worker.config().timeouts.connect.get();
-        match dial(&resolved.addresses, port, worker.destinations(), &worker.failing, deadline).await {
+        let destinations = worker.destinations().within(&listener.networks);
+        match dial(&resolved.addresses, port, destinations, &worker.failing, deadline).await {
             Ok((stream, address)) => {
                 self.notice_due = false;
                 self.record.upstream = Some(address.into());
@@ -220,7 +222,7 @@ impl Session {
                         Some("no fd or memory for the upstream's socket".into())
                     }
                     (Some(address), Outcome::Refused(reason)) => {
-                        Some(advice(worker.destinations(), listener, name, address, reason))
+                        Some(advice(destinations, listener, name, address, reason))
                     }
                     _ if tries.len() > 1 => {
                         let tries = tries.iter().map(|(ip, failure)| format!("{ip} {}", failure.word()));
@@ -245,7 +247,7 @@ fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Rc<st
 }
 
 fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
-    ListenerView { name: &listener.name, public_port: listener.public_port, now: worker.clock().now() }
+    ListenerView::of(listener, worker.clock().now())
 }
 
 /// Until the client has left: with a reset, or, where TLS is spoken, with a FIN, after which no handshake can be ended. A
@@ -253,7 +255,7 @@ fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a>
 async fn gone(stream: &Stream, protocol: Protocol) {
     match protocol {
         Protocol::Tls => stream.broken_or_finished().await,
-        Protocol::Http => stream.broken().await,
+        Protocol::Http | Protocol::Forward => stream.broken().await,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use latticegate_core::config::{Config, Ipv6};
+use latticegate_core::networks::DestinationNetworks;
+use latticegate_core::special_purpose::GLOBAL_UNICAST;
 
 /// Whether AAAA is worth asking: a connected UDP socket finds a route without sending a packet.
 pub fn ask_ipv6(config: &Config) -> bool {
@@ -13,7 +15,11 @@ pub fn ask_ipv6(config: &Config) -> bool {
     match config.dns.ipv6 {
         Ipv6::On => true,
         Ipv6::Off => false,
-        Ipv6::Auto => config.upstream.allowed_networks.iter().filter(|network| network.addr().is_ipv6()).any(routed),
+        Ipv6::Auto => config.listeners.iter().any(|listener| {
+            let DestinationNetworks { public, allowed, .. } = &listener.networks;
+            let named = allowed.iter().filter(|network| network.addr().is_ipv6()).any(routed);
+            named || *public && routed(&GLOBAL_UNICAST.into())
+        }),
     }
 }
 

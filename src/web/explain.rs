@@ -67,6 +67,7 @@ pub(super) async fn answer(
                 let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
                 let list: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
                 explanation.step("resolve", format!("{}{stale}", list.join(", ")));
+                let destinations = destinations.within(&listener.networks);
                 explanation.addresses(&answer.addresses, listener.upstream_port, destinations);
             }
             Err(error) => {

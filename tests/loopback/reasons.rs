@@ -19,6 +19,7 @@ use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProtocol};
+use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
 use support::dns::{Reply, SERVFAIL, addresses};
@@ -534,8 +535,16 @@ fn lost() -> Reported {
     let log = AccessLogger::new(LogFormat::Json, LogKeep::All, writer, Clock::default());
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
-    let listener =
-        Listener { name: "tls".into(), bind, protocol, upstream_port: 443, public_port: 443, proxy_protocol };
+    let listener = Listener {
+        name: "tls".into(),
+        bind,
+        protocol,
+        upstream_port: 443,
+        public_port: 443,
+        proxy_protocol,
+        forward: None,
+        networks: DestinationNetworks::default(),
+    };
     let listener_metrics = metrics.listener("tls");
     let reporter = Reporter {
         listener,

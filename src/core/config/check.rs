@@ -3,6 +3,7 @@
 //! An error does not end the check, so that an operator sees all of them at once.
 
 mod emf;
+mod forward;
 mod limits;
 mod listeners;
 mod upstream;
@@ -64,7 +65,8 @@ impl Checker<'_> {
             PolicySource::Http(_) | PolicySource::S3(_) => defaults::POLICY_POLL_REMOTE,
         };
         let policy_poll = or(policy_poll, usual);
-        let listeners = self.listeners(listeners.unwrap_or_default());
+        let (upstream, networks) = self.upstream(upstream.unwrap_or_default());
+        let listeners = self.listeners(listeners.unwrap_or_default(), &networks);
         let (health, admin) =
             (health.map_or(defaults::HEALTH, |read| read.0.0), admin.map_or(defaults::ADMIN, |read| read.0.0));
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
@@ -81,7 +83,7 @@ impl Checker<'_> {
             on_reload: or(on_reload, defaults::ON_RELOAD),
             policy_refusal: or(policy_refusal, defaults::POLICY_REFUSAL),
             dns: self.dns(dns.unwrap_or_default()),
-            upstream: self.upstream(upstream.unwrap_or_default()),
+            upstream,
             timeouts: self::timeouts(timeouts.unwrap_or_default()),
             limits: self.limits(limits.unwrap_or_default()),
             drain: self.drain(drain.unwrap_or_default()),

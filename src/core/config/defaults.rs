@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, ProxyProtocol, Timeout};
+use super::{Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, ProxyProtocol, Timeout, Tunnel};
+use crate::networks::{DestinationNetworks, Networks};
 
 /// 8443 and 8080 because a container that is not root cannot bind below 1024; the load balancer maps 443 and 80.
 pub(super) const LISTENERS: &str = "
@@ -20,6 +21,14 @@ pub(super) const POLICY: &str = "ipcontrol.yaml";
 
 /// Behind a load balancer the TCP peer is never the client: rules applied to the peer would allow everyone.
 pub(super) const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::Required;
+
+/// The ports of HTTPS and of HTTP: everything else that a client wants of the internet is for the operator to allow.
+pub(super) const CONNECT_PORTS: [u16; 1] = [443];
+pub(super) const HTTP_PORTS: [u16; 1] = [80];
+/// The name in CONNECT is only the client's word; that in the ClientHello is what the server acts on.
+pub(super) const TUNNEL: Tunnel = Tunnel::Tls;
+/// Two fleets behind each other need different names; most have one.
+pub(super) const VIA_NAME: &str = "latticegate";
 
 /// Checking a file is one stat(2); checking a remote source is a request over the network.
 pub(super) const POLICY_POLL_FILE: Timeout = timeout(Duration::from_millis(500));
@@ -49,11 +58,17 @@ pub(super) const DNS_MAX_STALE: Duration = Duration::from_secs(3600);
 /// memory after `names-2x` of benches/compare, less that of a process at rest), a twentieth of the smallest task.
 pub(super) const DNS_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not 0");
 
-/// The networks of VPC Lattice, IPv4 and IPv6. Nothing else is dialled.
-pub(super) fn allowed_networks() -> Vec<IpNet> {
+/// The networks of VPC Lattice, IPv4 and IPv6. A listener that only Lattice is behind dials nothing else.
+pub(super) fn lattice() -> DestinationNetworks {
     let v4 = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 171, 0), 24);
     let v6 = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0x80, 0, 0, 0, 0, 0), 64);
-    vec![v4.into(), v6.into()]
+    let allowed = Networks::new(vec![v4.into(), v6.into()]);
+    DestinationNetworks { allowed, ..DestinationNetworks::default() }
+}
+
+/// A forward listener is the way to the internet, and never into the networks around it.
+pub(super) fn internet() -> DestinationNetworks {
+    DestinationNetworks { public: true, ..DestinationNetworks::default() }
 }
 
 /// Header and hello are the first bytes of a connection; even a slow link needs less.

@@ -9,11 +9,12 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::values::{
-    AccountId, AdminAddress, Connections, HealthAddress, ListenerAddress, ListenerName, Memory, MetricWord,
-    ResolverAddress, Workers,
+    AccountId, AdminAddress, Connections, Destination, HealthAddress, ListenerAddress, ListenerName, Memory,
+    MetricWord, ResolverAddress, ViaName, Workers,
 };
 use super::{
     Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout,
+    Tunnel,
 };
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
@@ -74,15 +75,39 @@ pub(super) struct RawListener {
     /// Address and port, like `[::]:8443`; `[::]` accepts IPv4, too.
     #[cfg_attr(test, schemars(required))]
     pub(super) bind: Option<Read<ListenerAddress>>,
-    /// `tls` reads the server name of the ClientHello, `http` the Host field.
+    /// `tls` reads the server name of the ClientHello, `http` the Host field; `forward` is a proxy that clients ask by
+    /// CONNECT or with a whole URL.
     #[cfg_attr(test, schemars(required))]
     pub(super) protocol: Option<Read<Protocol>>,
-    /// The port dialled; 443 for tls, 80 for http.
+    /// The port dialled; 443 for tls, 80 for http. Not for forward, whose clients ask for a port.
     pub(super) upstream_port: Option<Read<NonZeroU16>>,
-    /// The port that clients connect to and may write in a Host field; 443 for tls, 80 for http.
+    /// The port that clients connect to and may write in a Host field; 443 for tls, 80 for http, 3128 for forward.
     pub(super) public_port: Option<Read<NonZeroU16>>,
     /// Whether a load balancer sends a PROXY v2 header first; `required` unless set.
     pub(super) proxy_protocol: Option<Read<ProxyProtocol>>,
+    /// Only for forward: what CONNECT may ask for; 443 unless set.
+    pub(super) connect_ports: Option<Many<NonZeroU16>>,
+    /// Only for forward: what a request for `http://…` may ask for; 80 unless set.
+    pub(super) http_ports: Option<Many<NonZeroU16>>,
+    /// Only for forward: `tls` lets only TLS through CONNECT whose server name the client may reach, `any` all that
+    /// comes; `tls` unless set.
+    pub(super) tunnel: Option<Read<Tunnel>>,
+    /// Only for forward: this proxy's name in the Via field, the same for all tasks of a fleet, another for each fleet;
+    /// `latticegate` unless set.
+    pub(super) via_name: Option<Read<ViaName>>,
+    /// Which addresses this listener may dial; those of the section `upstream` unless set, for forward `public` if there
+    /// are none either.
+    pub(super) upstream: Option<RawNetworks>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "{ allowed_networks: [public] }")]
+pub(super) struct RawNetworks {
+    /// The only networks that this listener dials; `public` is every public address.
+    pub(super) allowed_networks: Option<Many<Destination>>,
+    /// Never dialled by this listener, whatever is allowed; those of the section `upstream` are not either.
+    pub(super) denied_networks: Option<Many<IpNet>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,8 +144,10 @@ pub(super) struct RawDns {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ allowed_networks: [169.254.171.0/24] }")]
 pub(super) struct RawUpstream {
-    /// The only networks that are ever dialled; VPC Lattice's unless set.
-    pub(super) allowed_networks: Option<Many<IpNet>>,
+    /// The only networks that are dialled; VPC Lattice's unless set. `public` is every public address.
+    pub(super) allowed_networks: Option<Many<Destination>>,
+    /// Never dialled, by any listener, whatever is allowed.
+    pub(super) denied_networks: Option<Many<IpNet>>,
     /// Requested name: name to resolve instead.
     pub(super) names: Option<BTreeMap<String, Read<Hostname>>>,
 }

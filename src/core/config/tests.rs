@@ -49,7 +49,7 @@ fn the_defaults_are_those_that_are_documented() {
     assert_eq!((tls.bind.to_string(), tls.upstream_port, tls.public_port), ("[::]:8443".into(), 443, 443));
     assert_eq!((http.bind.to_string(), http.upstream_port, http.public_port), ("[::]:8080".into(), 80, 80));
     assert_eq!(list(&config.trusted), ["10.0.0.0/16"]);
-    assert_eq!(list(&config.upstream.allowed_networks), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
+    assert_eq!(list(&tls.networks.allowed), ["169.254.171.0/24", "fd00:ec2:80::/64"]);
     assert_eq!(config.timeouts.idle.get(), Duration::from_secs(610));
     assert_eq!(config.dns.server.to_string(), "169.254.169.253:53");
     assert_eq!(config.workers, MACHINE.cpus);

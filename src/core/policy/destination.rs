@@ -1,14 +1,16 @@
 //! Which addresses may be dialled. Checked for the very address that is passed to connect, on each attempt.
 //!
-//! First comes a list that no setting overrides, then our own listeners, then the operator's networks.
+//! First comes a list that no setting overrides, then our own listeners, then the operator's networks: each listener has
+//! its own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::canonical_ip::CanonicalIp;
-use crate::networks::Networks;
+use crate::networks::{DestinationNetworks, Networks};
 use crate::outcome::RefuseReason;
+use crate::special_purpose::{entry, is_public};
 
 /// Addresses of a VPC that hand out credentials or are for this machine only. No setting allows them.
 const NEVER: &[(IpAddr, &str)] = &[
@@ -24,29 +26,28 @@ const NEVER: &[(IpAddr, &str)] = &[
     (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
 ];
 
-/// The rules by which an address may be dialled or not.
+/// What no listener may dial, whatever networks it has.
 #[derive(Debug, Clone)]
 pub struct DestinationGuard {
-    allowed: Networks,
     trusted: Networks,
     listeners: Vec<SocketAddr>,
     own: Vec<CanonicalIp>,
     resolver: SocketAddr,
 }
 
+/// The rules by which one listener may dial an address or not: the guard's, and the listener's networks.
+#[derive(Debug, Clone, Copy)]
+pub struct Destinations<'a> {
+    guard: &'a DestinationGuard,
+    networks: &'a DestinationNetworks,
+}
+
 impl DestinationGuard {
-    /// `allowed` are the networks that may be dialled, `trusted` the load balancer's subnets, `listeners` all addresses
-    /// that this process listens on, `own` the addresses of this machine, `resolver` is `dns.server`.
-    pub fn new(
-        allowed: Networks,
-        trusted: Networks,
-        listeners: Vec<SocketAddr>,
-        own: Vec<IpAddr>,
-        resolver: SocketAddr,
-    ) -> Self {
+    /// `trusted` are the load balancer's subnets, `listeners` all addresses that this process listens on, `own` the
+    /// addresses of this machine, `resolver` is `dns.server`.
+    pub fn new(trusted: Networks, listeners: Vec<SocketAddr>, own: Vec<IpAddr>, resolver: SocketAddr) -> Self {
         let canonical = |address: SocketAddr| CanonicalIp::new(address.ip()).with_port(address.port());
         Self {
-            allowed,
             trusted,
             listeners: listeners.into_iter().map(canonical).collect(),
             own: own.into_iter().map(CanonicalIp::new).collect(),
@@ -54,61 +55,9 @@ impl DestinationGuard {
         }
     }
 
-    /// Returns the address to dial, its IP canonical.
-    ///
-    /// # Errors
-    ///
-    /// [`RefuseReason::DestinationForbidden`] or [`RefuseReason::PointsToSelf`].
-    pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
-        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
-        // A translator in the network would turn such an IPv6 address into the IPv4 address embedded in it.
-        for ip in with_embedded(ip) {
-            if self.is_never(ip, port) {
-                return Err(RefuseReason::DestinationForbidden);
-            }
-            if self.is_listener(ip, port) {
-                return Err(RefuseReason::PointsToSelf);
-            }
-            if ip.get().is_loopback() && !self.allows_loopback(ip) {
-                return Err(RefuseReason::DestinationForbidden);
-            }
-        }
-        if self.allowed.contains(ip) {
-            return Ok(ip.with_port(port));
-        }
-        if self.trusted.contains(ip) || self.own.contains(&ip) {
-            return Err(RefuseReason::PointsToSelf);
-        }
-        Err(RefuseReason::DestinationForbidden)
-    }
-
-    /// For the access log: why `address` was refused, and which setting or zone to check.
-    pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
-        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
-        if let Some(what) = with_embedded(ip).find_map(never) {
-            return format!("{ip} leads to {what}, which is never reached through this proxy, whatever is configured");
-        }
-        if self.is_never(ip, port) {
-            return format!("{ip} is `dns.server`, which is never reached through this proxy");
-        }
-        match reason {
-            RefuseReason::PointsToSelf if self.is_listener(ip, port) => format!(
-                "{address} is a listener of this proxy: the name leads back to us; \
-                 is the private hosted zone associated with this VPC?"
-            ),
-            RefuseReason::PointsToSelf => format!(
-                "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
-                 leads back to us; is the private hosted zone associated with this VPC?"
-            ),
-            _ if ip.get().is_loopback() => format!(
-                "{ip} is this machine; if a test or demo means that, name a network inside loopback in \
-                 `upstream.allowed_networks`"
-            ),
-            _ => format!(
-                "{ip} is outside `upstream.allowed_networks`; is the private hosted zone associated with this VPC? \
-                 If the service does live there, add its network to that list"
-            ),
-        }
+    /// What a listener with these networks may dial.
+    pub fn within<'a>(&'a self, networks: &'a DestinationNetworks) -> Destinations<'a> {
+        Destinations { guard: self, networks }
     }
 
     fn is_never(&self, ip: CanonicalIp, port: u16) -> bool {
@@ -125,10 +74,95 @@ impl DestinationGuard {
         })
     }
 
+    /// In the load balancer's subnets, or of this machine.
+    fn is_ours(&self, ip: CanonicalIp) -> bool {
+        self.trusted.contains(ip) || self.own.contains(&ip)
+    }
+}
+
+impl Destinations<'_> {
+    /// Returns the address to dial, its IP canonical.
+    ///
+    /// # Errors
+    ///
+    /// [`RefuseReason::DestinationForbidden`] or [`RefuseReason::PointsToSelf`].
+    pub fn check(&self, address: SocketAddr) -> Result<SocketAddr, RefuseReason> {
+        let Self { guard, networks } = self;
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
+        // A translator in the network would turn such an IPv6 address into the IPv4 address embedded in it.
+        for ip in with_embedded(ip) {
+            if guard.is_never(ip, port) {
+                return Err(RefuseReason::DestinationForbidden);
+            }
+            if guard.is_listener(ip, port) {
+                return Err(RefuseReason::PointsToSelf);
+            }
+            if ip.get().is_loopback() && !self.allows_loopback(ip) {
+                return Err(RefuseReason::DestinationForbidden);
+            }
+        }
+        let denied = self.is_denied(ip);
+        if !denied && networks.allowed.contains(ip) {
+            return Ok(ip.with_port(port));
+        }
+        // Before `public`: the subnets of a load balancer may have public addresses, and so may this machine.
+        if with_embedded(ip).any(|ip| guard.is_ours(ip)) {
+            return Err(RefuseReason::PointsToSelf);
+        }
+        // The address as it was given: an IPv4-mapped one is not public.
+        if !denied && networks.public && is_public(address.ip()) {
+            return Ok(ip.with_port(port));
+        }
+        Err(RefuseReason::DestinationForbidden)
+    }
+
+    /// For the access log: why `address` was refused, and which setting or zone to check.
+    pub fn explain(&self, address: SocketAddr, reason: RefuseReason) -> String {
+        let Self { guard, networks } = self;
+        let (ip, port) = (CanonicalIp::new(address.ip()), address.port());
+        if let Some(what) = with_embedded(ip).find_map(never) {
+            return format!("{ip} leads to {what}, which is never reached through this proxy, whatever is configured");
+        }
+        if guard.is_never(ip, port) {
+            return format!("{ip} is `dns.server`, which is never reached through this proxy");
+        }
+        match reason {
+            RefuseReason::PointsToSelf if guard.is_listener(ip, port) => format!(
+                "{address} is a listener of this proxy: the name leads back to us; \
+                 is the private hosted zone associated with this VPC?"
+            ),
+            RefuseReason::PointsToSelf => format!(
+                "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
+                 leads back to us; is the private hosted zone associated with this VPC?"
+            ),
+            _ if ip.get().is_loopback() => format!(
+                "{ip} is this machine; if a test or demo means that, name a network inside loopback in \
+                 `upstream.allowed_networks`"
+            ),
+            _ if self.is_denied(ip) => {
+                format!("{ip} is in `upstream.denied_networks`, which wins over all networks that are allowed")
+            }
+            _ if networks.public => format!(
+                "{address_ip} is not public{kind} and in no other network of `upstream.allowed_networks`; if clients \
+                 may go there, add its network to that list",
+                address_ip = address.ip(),
+                kind = entry(address.ip()).map_or_else(String::new, |entry| format!(" ({})", entry.name)),
+            ),
+            _ => format!(
+                "{ip} is outside `upstream.allowed_networks`; is the private hosted zone associated with this VPC? \
+                 If the service does live there, add its network to that list"
+            ),
+        }
+    }
+
+    fn is_denied(&self, ip: CanonicalIp) -> bool {
+        with_embedded(ip).any(|ip| self.networks.denied.contains(ip))
+    }
+
     /// Whether the operator allows a network that lies within loopback; `0.0.0.0/0` does not.
     fn allows_loopback(&self, ip: CanonicalIp) -> bool {
         let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
-        self.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
+        self.networks.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
     }
 }
 
@@ -179,9 +213,8 @@ mod tests {
         Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
     }
 
-    fn guard(allowed: &[&str]) -> DestinationGuard {
+    fn guard() -> DestinationGuard {
         DestinationGuard::new(
-            networks(allowed),
             networks(&["192.168.0.0/16", "2001:db8::/64"]),
             vec!["[::]:8443".parse().unwrap(), "127.0.0.1:9900".parse().unwrap()],
             vec!["192.168.1.7".parse().unwrap(), "10.9.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
@@ -192,8 +225,12 @@ mod tests {
     const LATTICE: &[&str] = &["169.254.171.0/24", "fd00:ec2:80::/64"];
     const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
 
+    fn only(allowed: &[&str]) -> DestinationNetworks {
+        DestinationNetworks { allowed: networks(allowed), ..DestinationNetworks::default() }
+    }
+
     fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
-        guard(allowed).check(address.parse().unwrap()).map(|address| address.to_string())
+        guard().within(&only(allowed)).check(address.parse().unwrap()).map(|address| address.to_string())
     }
 
     #[test]
@@ -229,7 +266,7 @@ mod tests {
             }
             for ip in spellings {
                 for port in [80, 443, 53] {
-                    let found = guard(EVERYWHERE).check(SocketAddr::new(ip, port));
+                    let found = guard().within(&only(EVERYWHERE)).check(SocketAddr::new(ip, port));
                     assert_eq!(found, Err(RefuseReason::DestinationForbidden), "{ip}");
                     refused += 1;
                 }
@@ -243,7 +280,9 @@ mod tests {
         for address in ["0.0.0.0:443", "0.1.2.3:443", "[::]:443", "224.0.0.1:443", "[ff02::1]:443", "10.0.0.2:443"] {
             assert_eq!(check(EVERYWHERE, address), Err(RefuseReason::DestinationForbidden), "{address}");
         }
-        let text = guard(EVERYWHERE).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
+        let everywhere = only(EVERYWHERE);
+        let text =
+            guard().within(&everywhere).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
         assert!(text.contains("`dns.server`"), "{text}");
     }
 
@@ -283,7 +322,8 @@ mod tests {
 
     #[test]
     fn the_text_names_the_setting_or_the_usual_cause() {
-        let guard = guard(LATTICE);
+        let (guard, lattice) = (guard(), only(LATTICE));
+        let guard = guard.within(&lattice);
         for (address, part) in [
             ("169.254.170.2:80", "task metadata"),
             ("[64:ff9b::a9fe:aa02]:80", "task metadata"),

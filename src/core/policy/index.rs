@@ -6,14 +6,14 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Action, Admission, Decision, ListenerView, NamePattern, Rule, RuleId, Sources};
+use super::{Action, Admission, Decision, ListenerView, NamePattern, RequestedPort, Rule, RuleId, Sources};
 use crate::client::{Client, EndpointId};
 use crate::hostname::Hostname;
 
-/// Allow rules with names that are tried for one client before its name is known. Past it, the client is admitted, which
-/// is always safe: [`Index::route`] decides.
+/// Names of allow rules, and ports, that are tried for one client before it has named any. Past it, the client is
+/// admitted, which is always safe: [`Index::route`] decides.
 const MAX_TRIED: usize = 64;
 
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(super) struct Index {
     keyed: Vec<HashMap<ConditionKey, Span>>,
     names: NameIndex,
     endpoints: HashMap<EndpointId, Term>,
+    /// Every port that an allow rule names.
+    allowed_ports: BTreeSet<u16>,
 }
 
 /// What is known about one prefix.
@@ -35,7 +37,7 @@ struct Bucket {
     plain: Span,
     /// The index in `Index::keyed` of the others.
     keyed: Option<u32>,
-    /// Allow rules with names.
+    /// Allow rules for some names only.
     named_allows: Span,
     /// The bucket of the longest prefix that covers this one.
     outer: Option<BucketId>,
@@ -77,6 +79,9 @@ impl Index {
         let mut drafts: HashMap<IpNet, Draft> = HashMap::new();
         for (number, rule) in rules.iter().enumerate() {
             let keys = index.keys(rule);
+            if rule.action == Action::Allow {
+                index.allowed_ports.extend(&rule.ports);
+            }
             let everything = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
             let networks = match &rule.sources {
                 Sources::All => everything.as_slice(),
@@ -121,11 +126,28 @@ impl Index {
     }
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
+        let mut tried = 0;
+        let denied = self.admit_to(rules, client, listener, &mut tried);
+        if listener.port == RequestedPort::Destination(None) && denied != Admission::Possible {
+            // So far that was about a port that no rule names. What that denies, only an allow rule that names its port
+            // can allow.
+            for port in &self.allowed_ports {
+                tried += 1;
+                let view = listener.to_port(*port);
+                if tried > MAX_TRIED || self.admit_to(rules, client, &view, &mut tried) == Admission::Possible {
+                    return Admission::Possible;
+                }
+            }
+        }
+        denied
+    }
+
+    fn admit_to(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>, tried: &mut usize) -> Admission {
         let evaluation = Evaluation { rules, client, listener };
         // The rule that decides about all names that the list does not mention.
         let innermost = self.innermost(client);
         let nameless = self.first(&evaluation, innermost, &[]);
-        if decision(rules, nameless).allowed || self.some_name_is_allowed(&evaluation, innermost, nameless) {
+        if decision(rules, nameless).allowed || self.some_name_is_allowed(&evaluation, innermost, nameless, tried) {
             return Admission::Possible;
         }
         Admission::Denied(nameless)
@@ -137,8 +159,8 @@ impl Index {
         evaluation: &Evaluation<'_>,
         innermost: Option<&Bucket>,
         end: Option<RuleId>,
+        tried: &mut usize,
     ) -> bool {
-        let mut tried = 0;
         for bucket in self.outwards(innermost) {
             let before_end = |id: &&RuleId| end.is_none_or(|end| **id < end);
             for id in self.span(bucket.named_allows).iter().take_while(before_end) {
@@ -148,8 +170,8 @@ impl Index {
                 for pattern in &rule.to {
                     // What covers the wildcard matches all names below it.
                     let terms = self.names.of_pattern(pattern);
-                    tried += 1;
-                    if tried > MAX_TRIED
+                    *tried += 1;
+                    if *tried > MAX_TRIED
                         || decision(evaluation.rules, self.first(evaluation, innermost, &terms)).allowed
                     {
                         return true;
@@ -214,7 +236,7 @@ impl Index {
     fn keys(&mut self, rule: &Rule) -> Vec<ConditionKey> {
         let names: Vec<Option<Term>> = match &*rule.to {
             [] => vec![None],
-            names => names.iter().map(|name| Some(self.names.term(name))).collect(),
+            names => names.iter().map(|name| self.names.term(name)).collect(),
         };
         let endpoints: Vec<Option<Term>> = match &*rule.via {
             [] => vec![None],
@@ -279,23 +301,26 @@ impl Draft {
                 list.push(id);
             }
         }
-        if rule.action == Action::Allow && !rule.to.is_empty() && self.named_allows.last() != Some(&id) {
+        let named = keys.iter().any(|key| key.name.is_some());
+        if rule.action == Action::Allow && named && self.named_allows.last() != Some(&id) {
             self.named_allows.push(id);
         }
     }
 }
 
 impl NameIndex {
-    fn term(&mut self, pattern: &NamePattern) -> Term {
+    /// `None` for the pattern of every name, which is no condition.
+    fn term(&mut self, pattern: &NamePattern) -> Option<Term> {
         // One numbering for both maps: a term is either a name or a wildcard.
         let next = Term(to_u32(self.exact.len() + self.below.len()));
-        match pattern {
+        Some(match pattern {
+            NamePattern::Any => return None,
             NamePattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),
             NamePattern::Below(parent) => {
                 self.depth = self.depth.max(labels(parent.as_str()));
                 *self.below.entry(parent.as_str().into()).or_insert(next)
             }
-        }
+        })
     }
 
     /// Every pattern that matches `name`.
@@ -308,6 +333,7 @@ impl NameIndex {
     /// Every pattern that covers `pattern`.
     fn of_pattern(&self, pattern: &NamePattern) -> Vec<Term> {
         match pattern {
+            NamePattern::Any => Vec::new(),
             NamePattern::Exact(name) => self.of(name),
             NamePattern::Below(parent) => {
                 let mut terms: Vec<Term> = self.below.get(parent.as_str()).copied().into_iter().collect();

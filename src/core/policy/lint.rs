@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::ranges::{Covered, Range, decisions};
 use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::diagnostic::{Diagnostic, Position};
 
 /// How long before its end a rule is warned about: time to find out whether it is still needed.
@@ -70,6 +70,7 @@ impl Lints<'_> {
     /// Names that are valid in DNS but not for a host (RFC 1123 §2.1), or are not looked up in DNS.
     fn no_hostnames(&mut self) {
         let is_odd = |name: &&NamePattern| match name {
+            NamePattern::Any => false,
             NamePattern::Exact(name) | NamePattern::Below(name) => {
                 let name = name.as_str();
                 name == "localhost" || name.split('.').any(|label| label.starts_with('-') || label.ends_with('-'))
@@ -210,7 +211,7 @@ impl Lints<'_> {
                 }
             }
             for port in &rule.ports {
-                if !config.listeners.iter().any(|listener| listener.public_port == *port) {
+                if !config.listeners.iter().any(|listener| has_port(listener, *port)) {
                     let help = "write the port that clients connect to (`public_port` of a listener)";
                     self.warn(id, format!("is for port {port}, which no listener has"), help);
                 }
@@ -246,6 +247,14 @@ impl Lints<'_> {
                 None => self.found.push(Diagnostic::whole(self.policy.origin.clone(), message, help)),
             }
         }
+    }
+}
+
+/// Whether `port:` in a rule can be this one there.
+fn has_port(listener: &Listener, port: u16) -> bool {
+    match &listener.forward {
+        Some(forward) => forward.connect_ports.contains(&port) || forward.http_ports.contains(&port),
+        None => listener.public_port == port,
     }
 }
 

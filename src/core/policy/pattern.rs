@@ -1,4 +1,4 @@
-//! A name in a rule: one name, or all names below one.
+//! A name in a rule: one name, all names below one, or every name.
 
 use std::fmt;
 
@@ -7,6 +7,8 @@ use crate::yaml::{FromScalar, ValueError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NamePattern {
+    /// `any`, or `*`: every name.
+    Any,
     Exact(Hostname),
     /// `*.example.com`: all names below at any depth, not the name itself.
     Below(Hostname),
@@ -15,6 +17,7 @@ pub enum NamePattern {
 impl NamePattern {
     pub fn matches(&self, name: &Hostname) -> bool {
         match self {
+            Self::Any => true,
             Self::Exact(exact) => exact == name,
             Self::Below(parent) => is_below(name.as_str(), parent.as_str()),
         }
@@ -23,8 +26,9 @@ impl NamePattern {
     /// Whether this pattern matches every name that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Any) | (Self::Exact(_), Self::Below(_)) => false,
             (_, Self::Exact(name)) => self.matches(name),
-            (Self::Exact(_), Self::Below(_)) => false,
             (Self::Below(wide), Self::Below(narrow)) => wide == narrow || is_below(narrow.as_str(), wide.as_str()),
         }
     }
@@ -35,9 +39,16 @@ fn is_below(name: &str, parent: &str) -> bool {
 }
 
 impl FromScalar for NamePattern {
-    const EXPECTED: &'static str = "a DNS name or *.name";
+    const EXPECTED: &'static str = "a DNS name, *.name or any";
 
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        if matches!(text, "any" | "*") {
+            return Ok(Self::Any);
+        }
+        // A name of one label is valid, but whoever writes one of these means every name.
+        if ["any", "all", "everything", "public", "internet"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            return Err(ValueError::new("is not a name of a service", "write `any` for every name"));
+        }
         let (wildcard, name) = match text.strip_prefix("*.") {
             Some(parent) => (true, parent),
             None => (false, text),
@@ -59,6 +70,7 @@ impl FromScalar for NamePattern {
 impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Any => f.write_str("any"),
             Self::Exact(name) => write!(f, "{name}"),
             Self::Below(parent) => write!(f, "*.{parent}"),
         }
@@ -100,6 +112,10 @@ mod tests {
             ("*.a.example.com", "*.example.com", false),
             ("a.example.com", "*.a.example.com", false),
             ("a.example.com", "A.example.com", true),
+            ("any", "*.example.com", true),
+            ("*", "any", true),
+            ("*.com", "any", false),
+            ("any.example.com", "any", false),
         ] {
             assert_eq!(pattern(wide).covers(&pattern(narrow)), covers, "{wide} {narrow}");
         }
@@ -107,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_invalid_pattern_is_refused_with_the_reason() {
-        for (text, part) in [("a.*.com", "`*`"), ("10.0.0.1", "IP address"), ("*", "`*`"), ("a b", "character")] {
+        for (text, part) in [("a.*.com", "`*`"), ("10.0.0.1", "IP address"), ("*.", "empty"), ("a b", "character")] {
             assert!(NamePattern::from_scalar(text).unwrap_err().message.contains(part), "{text}");
         }
     }

@@ -209,12 +209,10 @@ impl Reader<'_> {
         ValueError::new("is neither a network nor a group of this file", help)
     }
 
-    /// `*` stands for any name, so it is the same as no condition.
+    /// Beside `any`, other names say nothing.
     fn names(&mut self, to: Option<Many<String>>, at: RulePath) -> Box<[NamePattern]> {
-        match to {
-            Some(Many(names)) if names.iter().any(|name| name == "*") => Box::default(),
-            to => self.each(to, at, "to", NamePattern::from_scalar),
-        }
+        let names = self.each(to, at, "to", NamePattern::from_scalar);
+        if names.contains(&NamePattern::Any) { [NamePattern::Any].into() } else { names }
     }
 
     fn each<T>(

@@ -33,8 +33,10 @@ fn name(text: &str) -> Hostname {
     Hostname::parse(text.as_bytes()).unwrap()
 }
 
-const TLS: ListenerView<'_> = ListenerView { name: "tls", public_port: 443, now: SystemTime::UNIX_EPOCH };
-const HTTP: ListenerView<'_> = ListenerView { name: "http", public_port: 80, now: SystemTime::UNIX_EPOCH };
+const TLS: ListenerView<'_> =
+    ListenerView { name: "tls", port: RequestedPort::Public(443), now: SystemTime::UNIX_EPOCH };
+const HTTP: ListenerView<'_> =
+    ListenerView { name: "http", port: RequestedPort::Public(80), now: SystemTime::UNIX_EPOCH };
 
 /// Whether the client is allowed, and the line of the deciding rule.
 fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &str) -> (bool, Option<u32>) {
@@ -292,7 +294,7 @@ proptest! {
         (client, listener, public_port, now) in connection(),
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-        let listener = ListenerView { name: listener, public_port, now };
+        let listener = ListenerView { name: listener, port: RequestedPort::Public(public_port), now };
         let policy = Policy::of_rules(rules.clone());
         let is_allow = |found: Option<usize>| found.is_some_and(|at| rules[at].action == Action::Allow);
         let mut some_name = false;

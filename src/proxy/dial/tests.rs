@@ -4,15 +4,22 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use super::*;
-use latticegate_core::networks::Networks;
+use latticegate_core::networks::{DestinationNetworks, Networks};
+use latticegate_core::policy::DestinationGuard;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn destinations() -> DestinationGuard {
-    let allowed = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
-    DestinationGuard::new(allowed, Networks::default(), vec![], vec![], "192.0.2.53:53".parse().unwrap())
+fn destinations() -> Destinations<'static> {
+    static GUARD: LazyLock<DestinationGuard> =
+        LazyLock::new(|| DestinationGuard::new(Networks::default(), vec![], vec![], "192.0.2.53:53".parse().unwrap()));
+    static NETWORKS: LazyLock<DestinationNetworks> = LazyLock::new(|| {
+        let allowed = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        DestinationNetworks { allowed, ..DestinationNetworks::default() }
+    });
+    GUARD.within(&NETWORKS)
 }
 
 fn ip(last: u8) -> IpAddr {
@@ -52,9 +59,9 @@ async fn a_forbidden_address_is_never_dialled_and_named_when_it_is_the_last() {
     let (_upstream, port) = upstream(1).await;
     let metadata: IpAddr = Ipv4Addr::new(169, 254, 169, 254).into();
     let failing = Failing::default();
-    let (_, address) = dial(&[metadata, ip(1)], port, &destinations(), &failing, DEADLINE).await.unwrap();
+    let (_, address) = dial(&[metadata, ip(1)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(1));
-    let error = dial(&[metadata], port, &destinations(), &failing, DEADLINE).await.unwrap_err().error;
+    let error = dial(&[metadata], port, destinations(), &failing, DEADLINE).await.unwrap_err().error;
     assert_eq!(error, DialError::Refused(RefuseReason::DestinationForbidden, SocketAddr::new(metadata, port)));
     // It is not for having been refused by us that an address is tried last.
     assert!(failing.since.borrow().is_empty());
@@ -66,17 +73,17 @@ async fn forbidden_addresses_take_no_turn_and_a_failure_outranks_them() {
     let (_upstream, port) = upstream(10).await;
     let forbidden = (0..u8::try_from(MAX_TRIES).unwrap()).map(|n| IpAddr::from([169, 254, 169, 200 + n]));
     let addresses: Vec<IpAddr> = forbidden.chain([ip(10)]).collect();
-    let (_, address) = dial(&addresses, port, &destinations(), &Failing::default(), DEADLINE).await.unwrap();
+    let (_, address) = dial(&addresses, port, destinations(), &Failing::default(), DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(10));
     for addresses in [[addresses[0], ip(11)], [ip(11), addresses[0]]] {
-        let error = dial(&addresses, port, &destinations(), &Failing::default(), DEADLINE).await.unwrap_err().error;
+        let error = dial(&addresses, port, destinations(), &Failing::default(), DEADLINE).await.unwrap_err().error;
         assert_eq!(error, DialError::Failed(Failure::ConnectRefused, SocketAddr::new(ip(11), port)));
     }
 }
 
 #[tokio::test]
 async fn no_address_is_a_name_unknown() {
-    let error = dial(&[], 443, &destinations(), &Failing::default(), DEADLINE).await.unwrap_err().error;
+    let error = dial(&[], 443, destinations(), &Failing::default(), DEADLINE).await.unwrap_err().error;
     assert_eq!((error, error.address()), (DialError::Nowhere, None));
     assert_eq!(error.outcome(), Outcome::Refused(RefuseReason::NameUnknown));
 }
@@ -87,7 +94,7 @@ async fn a_silent_address_has_a_head_start_and_no_more() {
     let _hole = black_hole(SocketAddr::new(ip(3), port));
     let failing = trying(&[ip(3), ip(2)]);
     let start = Instant::now();
-    let (_, address) = dial(&[ip(3), ip(2)], port, &destinations(), &failing, DEADLINE).await.unwrap();
+    let (_, address) = dial(&[ip(3), ip(2)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(2));
     assert!(start.elapsed() >= HEAD_START);
     // The deadline has not told yet whether the first is dead, but the next connection does not wait for it.
@@ -99,12 +106,12 @@ async fn a_silent_address_has_a_head_start_and_no_more() {
 async fn an_address_that_refuses_is_left_at_once_and_remembered() {
     let (_upstream, port) = upstream(4).await;
     let failing = trying(&[ip(5), ip(4)]);
-    let (_, address) = dial(&[ip(5), ip(4)], port, &destinations(), &failing, DEADLINE).await.unwrap();
+    let (_, address) = dial(&[ip(5), ip(4)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(4));
     assert_eq!(failing.order(&[ip(5), ip(4)]), [ip(4), ip(5)]);
     // Alone it is still tried, and forgiven when it works.
     let revived = TcpListener::bind((ip(5), port)).await.unwrap();
-    dial(&[ip(5)], port, &destinations(), &failing, DEADLINE).await.unwrap();
+    dial(&[ip(5)], port, destinations(), &failing, DEADLINE).await.unwrap();
     drop(revived);
     assert!(failing.since.borrow().is_empty());
 }
@@ -116,7 +123,7 @@ async fn the_deadline_is_one_for_all() {
     let _holes = [7, 8].map(|last| black_hole(SocketAddr::new(ip(last), port)));
     let deadline = Duration::from_millis(600);
     let start = Instant::now();
-    let error = dial(&[ip(7), ip(8)], port, &destinations(), &Failing::default(), deadline).await.unwrap_err().error;
+    let error = dial(&[ip(7), ip(8)], port, destinations(), &Failing::default(), deadline).await.unwrap_err().error;
     assert!(matches!(error, DialError::Failed(Failure::ConnectTimeout, _)), "{error:?}");
     assert!(start.elapsed() >= deadline && start.elapsed() < 2 * deadline);
 }
@@ -127,7 +134,7 @@ async fn only_so_many_addresses_are_tried() {
     let dead = (0..u8::try_from(MAX_TRIES).unwrap()).map(|n| ip(100 + n));
     let addresses: Vec<IpAddr> = dead.chain([ip(9)]).collect();
     let seed = (0..).find(|seed| Failing::seeded(*seed).order(&addresses).last() == Some(&ip(9))).unwrap();
-    let unreached = dial(&addresses, port, &destinations(), &Failing::seeded(seed), DEADLINE).await.unwrap_err();
+    let unreached = dial(&addresses, port, destinations(), &Failing::seeded(seed), DEADLINE).await.unwrap_err();
     assert!(matches!(unreached.error, DialError::Failed(Failure::ConnectRefused, _)), "{unreached:?}");
     assert_eq!(unreached.tries.len(), MAX_TRIES);
 }
@@ -140,7 +147,7 @@ async fn of_several_failures_the_most_telling_is_reported() {
     let _hole = black_hole(SocketAddr::new(ip(21), port));
     let deadline = Duration::from_millis(600);
     for order in [[ip(20), ip(21)], [ip(21), ip(20)]] {
-        let unreached = dial(&order, port, &destinations(), &trying(&order), deadline).await.unwrap_err();
+        let unreached = dial(&order, port, destinations(), &trying(&order), deadline).await.unwrap_err();
         let refused = (SocketAddr::new(ip(20), port), Failure::ConnectRefused);
         assert_eq!(unreached.error, DialError::Failed(refused.1, refused.0));
         // The other one is not forgotten.

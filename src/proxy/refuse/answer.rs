@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::Request;
 use super::date::with_date;
+use super::forward;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason, Unfinished};
 
 /// TLS alert descriptions (RFC 8446 §6).
@@ -57,6 +58,8 @@ impl AnswerText {
                 R::UntrustedPeer | R::ProxyMalformed | R::ProxyUnsupported | R::ProxyChecksum => {
                     return None;
                 }
+                // No answer would be understood inside of the tunnel.
+                R::TunnelNotTls => return None,
                 R::ProxyMissing => (
                     A::UnexpectedMessage,
                     "400 Bad Request",
@@ -114,6 +117,27 @@ impl AnswerText {
                 R::ConnectMethod => {
                     (A::DecodeError, "405 Method Not Allowed", "This is not a forward proxy: CONNECT is not allowed.")
                 }
+                R::OriginForm => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "This is a proxy: ask for http://name/path, or use CONNECT name:port.",
+                ),
+                R::SchemeUnsupported => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "This proxy asks for http:// URLs only; for https:// use CONNECT name:port.",
+                ),
+                R::PortMissing => (A::DecodeError, "400 Bad Request", "CONNECT needs a port: CONNECT name:443."),
+                R::TargetInvalid => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "The target is invalid: it has to be name:port for CONNECT and http://name/path for the other methods.",
+                ),
+                R::TraceMethod => (A::DecodeError, "405 Method Not Allowed", "TRACE is not allowed."),
+                R::ViaLoop => {
+                    (A::DecodeError, "502 Bad Gateway", "The request has been forwarded by this proxy before: a loop.")
+                }
+                R::MaxForwards => (A::DecodeError, "200 OK", "Max-Forwards is 0, so this proxy answers."),
                 R::HeadMalformed => (A::DecodeError, "400 Bad Request", "The request head is malformed."),
                 R::HeadTooLong => {
                     (A::DecodeError, "431 Request Header Fields Too Large", "The request head is too long.")
@@ -133,6 +157,17 @@ impl AnswerText {
                     "A connection serves one host name; open another one for this Host.",
                 ),
                 R::BodyMalformed => (A::DecodeError, "400 Bad Request", "The request body is malformed."),
+                R::TunnelSniMissing => (
+                    A::MissingExtension,
+                    "400 Bad Request",
+                    "The ClientHello in the tunnel names no server (SNI is required).",
+                ),
+                R::TunnelSniDenied => (
+                    A::AccessDenied,
+                    "403 Forbidden",
+                    "The server name in the tunnel is not the one in CONNECT, nor allowed itself.",
+                ),
+                R::PortDenied => (A::AccessDenied, "403 Forbidden", "This proxy does not allow requests to this port."),
                 R::NameUnknown => {
                     (A::UnrecognizedName, "404 Not Found", "There is no such host name behind this gateway.")
                 }
@@ -156,8 +191,16 @@ impl AnswerText {
             Failure::ConnectUnreachable => ("502 Bad Gateway", "The service cannot be reached."),
             Failure::NoLocalPort => ("503 Service Unavailable", "This gateway has no port left; try again."),
             Failure::ConnectFailed => ("502 Bad Gateway", "The connection to the service failed."),
+            Failure::ResponseMalformed => ("502 Bad Gateway", "The service's response is not valid HTTP/1."),
+            Failure::UpstreamClosed => ("502 Bad Gateway", "The service closed the connection before it had answered."),
         };
         (Alert::InternalError, status, sentence)
+    }
+
+    /// The answer of a forward proxy.
+    pub(super) fn forward(self, outcome: Outcome) -> Self {
+        let (status, sentence) = forward::adapted(outcome).unwrap_or((self.status, self.sentence));
+        Self { status, sentence, ..self }
     }
 
     pub(super) fn alert(&self) -> Vec<u8> {
@@ -184,20 +227,31 @@ impl AnswerText {
         frames
     }
 
-    /// HTTP/1.1 also to a client of 1.0 (RFC 9112 §2.3). There is no `Via` and no `Server`: what we relay is not
-    /// changed, and what we are is no concern of the client.
-    pub(super) fn response(&self, reason: &str, connection: u64, request: Request, now: SystemTime) -> Vec<u8> {
+    /// HTTP/1.1 also to a client of 1.0 (RFC 9112 §2.3). There is no `Via`: the response begins here. There is no
+    /// `Server`: what we are is no concern of the client. A forward proxy, which the client has chosen, has a
+    /// `proxy_status`.
+    pub(super) fn response(
+        &self,
+        reason: &str,
+        connection: u64,
+        request: Request,
+        now: SystemTime,
+        proxy_status: Option<&str>,
+    ) -> Vec<u8> {
         let body = self.text(reason, connection);
         let status = request.status(reason).unwrap_or(self.status);
         let mut response = Vec::with_capacity(512);
         // Writing to a Vec cannot fail.
         let _ = write!(response, "HTTP/1.1 {status}\r\n");
         with_date(now, |date| response.extend([b"Date: ", date.as_bytes(), b"\r\n"].concat()));
+        if let Some(proxy_status) = proxy_status {
+            let _ = write!(response, "Proxy-Status: {proxy_status}\r\n");
+        }
         let _ = write!(
             response,
             "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{}Cache-Control: no-store\r\nConnection: close\r\n\r\n",
             body.len(),
-            demanded(status),
+            demanded(status, proxy_status.is_some()),
         );
         // The answer to HEAD has the same fields and no content (RFC 9110 §9.3.2).
         if !request.is_head() {
@@ -207,9 +261,10 @@ impl AnswerText {
     }
 }
 
-/// The field that belongs to a status.
-fn demanded(status: &str) -> &'static str {
+/// The field that belongs to a status. `forward`: in the answer of a forward proxy.
+fn demanded(status: &str, forward: bool) -> &'static str {
     match status.split(' ').next() {
+        Some("200" | "405") if forward => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT\r\n",
         // Whatever a service may allow, but the one that is refused (RFC 9110 §15.5.6).
         Some("405") => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n",
         // Every limit of ours is of one second, or of connections that end any moment (§10.2.3).

@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use super::Session;
 use crate::proxy::linger::discard_all;
-use crate::proxy::refuse;
+use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
 use crate::sys::runtime::{Stream, race, sleep};
@@ -52,13 +52,15 @@ impl Session {
         let denied = matches!(reason, Some(ClientDenied | NameDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
         let scratch = self.worker.resources.scratch();
-        let unread = self.spoken == Some(Protocol::Http) && self.request.get() == refuse::Request::default();
+        let unread = matches!(self.spoken, Some(Protocol::Http | Protocol::Forward))
+            && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
             self.request.set(refuse::Request::waiting(&self.stream, &mut scratch.borrow()));
         }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
-        let answer = self.spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
+        let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
+        let answer = spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);

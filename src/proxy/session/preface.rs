@@ -165,7 +165,8 @@ impl Session {
                 self.record.hello = Some((&hello).into());
                 (hello.name, None)
             }
-            Protocol::Http => {
+            // The base of forward: until its own parser is here, a request in absolute form is read like any other.
+            Protocol::Http | Protocol::Forward => {
                 let (port, mut parser) = (self.reporter.listener.public_port, http_head::HeadParser::default());
                 let preread = Preread {
                     parse: |bytes: &[u8]| parser.parse(bytes, port),
@@ -188,7 +189,7 @@ impl Session {
         let Outcome::Refused(reason) = outcome else { return };
         self.record.set_refused_names(&match self.reporter.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
-            Protocol::Http => http_head::refused_names(reason, ahead.pending()),
+            Protocol::Http | Protocol::Forward => http_head::refused_names(reason, ahead.pending()),
         });
     }
 

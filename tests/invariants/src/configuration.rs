@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use latticegate_core::config::{Config, File, Machine, ProxyProtocol};
+use latticegate_core::config::{Config, File, Forward, Machine, Protocol, ProxyProtocol};
 
 use crate::diagnostics;
 
@@ -44,10 +44,22 @@ fn keeps_its_promises(config: &Config) {
         assert!(names.insert(&listener.name), "two listeners are named {}", listener.name);
         assert!(addresses.insert(listener.bind) || listener.bind.port() == 0, "two listen on {}", listener.bind);
         assert!((1..=32).contains(&listener.name.len()));
-        assert!(listener.upstream_port != 0 && listener.public_port != 0);
+        let is_forward = listener.protocol == Protocol::Forward;
+        assert!(is_forward == listener.forward.is_some() && is_forward == (listener.upstream_port == 0));
+        assert!(listener.public_port != 0);
+        if let Some(Forward { connect_ports, http_ports, via_name, .. }) = &listener.forward {
+            assert!(!connect_ports.is_empty() || !http_ports.is_empty(), "it refuses everything");
+            for ports in [connect_ports, http_ports] {
+                assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len(), "a port twice");
+                assert!(!ports.contains(&0));
+            }
+            assert!((1..=64).contains(&via_name.len()));
+        }
         assert!(listener.proxy_protocol == ProxyProtocol::Off || config.trusted.iter().next().is_some());
     }
-    for network in config.trusted.iter().chain(config.upstream.allowed_networks.iter()) {
+    let networks = config.listeners.iter().map(|listener| &listener.networks);
+    let dialled = networks.flat_map(|networks| networks.allowed.iter().chain(networks.denied.iter()));
+    for network in config.trusted.iter().chain(dialled) {
         assert_eq!(*network, network.trunc(), "host bits");
     }
     for limit in [config.timeouts.handshake, config.timeouts.connect, config.timeouts.idle, config.dns.timeout] {

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
-use latticegate_core::policy::{Action, Admission, Decision, ListenerView, NamePattern, Policy, Rule, RuleId, Sources};
+use latticegate_core::policy::{
+    Action, Admission, Decision, ListenerView, NamePattern, Policy, RequestedPort, Rule, RuleId, Sources,
+};
 
 use crate::diagnostics;
 
@@ -44,6 +46,11 @@ fn decides_as_written(policy: &Policy, text: &str) {
             }
             let admission = policy.admit(client, listener);
             assert!(!possible || admission == Admission::Possible, "{client:?} {listener:?} was kept out");
+            if let RequestedPort::Destination(_) = listener.port {
+                let before = ListenerView { port: RequestedPort::Destination(None), ..*listener };
+                let admission = policy.admit(client, &before);
+                assert!(!possible || admission == Admission::Possible, "{client:?} {listener:?} was kept out early");
+            }
         }
     }
 }
@@ -59,14 +66,20 @@ fn matches(rule: &Rule, client: &Client, listener: &ListenerView<'_>, name: &Hos
         Sources::All => true,
         Sources::Networks(networks) => networks.iter().any(|network| network.contains(&client.ip.get())),
     };
+    let (port, named) = match listener.port {
+        RequestedPort::Public(port) => (Some(port), true),
+        RequestedPort::Destination(port) => (port, rule.action == Action::Deny || !rule.to.is_empty()),
+    };
     let to = rule.to.iter().any(|pattern| match pattern {
+        NamePattern::Any => true,
         NamePattern::Exact(exact) => exact == name,
         NamePattern::Below(parent) => name.as_str().ends_with(&format!(".{parent}")),
     });
     source
+        && named
         && (rule.to.is_empty() || to)
         && (rule.listeners.is_empty() || rule.listeners.iter().any(|one| **one == *listener.name))
-        && (rule.ports.is_empty() || rule.ports.contains(&listener.public_port))
+        && (rule.ports.is_empty() || port.is_some_and(|port| rule.ports.contains(&port)))
         && (rule.via.is_empty() || client.endpoint.is_some_and(|id| rule.via.contains(&id)))
         && rule.until.is_none_or(|end| listener.now < end)
 }
@@ -98,6 +111,7 @@ fn ends(network: &IpNet) -> Vec<IpAddr> {
 fn names(rules: &[(RuleId, &Rule)]) -> Vec<Hostname> {
     let patterns = rules.iter().flat_map(|(_, rule)| rule.to.iter());
     let reported = patterns.flat_map(|pattern| match pattern {
+        NamePattern::Any => [None, None],
         NamePattern::Exact(name) => [Some(name.clone()), Hostname::parse(format!("x.{name}").as_bytes()).ok()],
         NamePattern::Below(name) => [Some(name.clone()), Hostname::parse(format!("a.b.{name}").as_bytes()).ok()],
     });
@@ -108,10 +122,17 @@ fn listeners<'a>(rules: &[(RuleId, &'a Rule)]) -> Vec<ListenerView<'a>> {
     let now = SystemTime::UNIX_EPOCH + NOW;
     let reported = rules.iter().flat_map(|(_, rule)| {
         let port = rule.ports.first().copied().unwrap_or(443);
-        rule.listeners.iter().map(move |name| ListenerView { name, public_port: port, now })
+        rule.listeners.iter().flat_map(move |name| {
+            let ports = [RequestedPort::Public(port), RequestedPort::Destination(Some(port))];
+            ports.map(|port| ListenerView { name, port, now })
+        })
     });
+    let mut asked: Vec<u16> = rules.iter().flat_map(|(_, rule)| rule.ports.iter().copied()).take(3).collect();
+    asked.push(8443);
+    let egress = asked.into_iter().map(|port| ("egress", RequestedPort::Destination(Some(port))));
+    let usual = [("tls", RequestedPort::Public(443)), ("http", RequestedPort::Public(80))];
     reported
         .take(3)
-        .chain([("tls", 443), ("http", 80)].map(|(name, public_port)| ListenerView { name, public_port, now }))
+        .chain(usual.into_iter().chain(egress).map(|(name, port)| ListenerView { name, port, now }))
         .collect()
 }

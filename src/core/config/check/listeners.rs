@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
+use super::forward::RawForward;
+use super::upstream::WrittenNetworks;
 use super::{Checker, or};
 use crate::canonical_ip::CanonicalIp;
 use crate::config::raw::RawListener;
@@ -15,7 +17,11 @@ use crate::yaml::{Path, Read};
 impl Checker<'_> {
     /// Every listener with its path in the document; `None` for one that lacks something, so that the others can be
     /// checked.
-    pub(super) fn listeners(&mut self, raw: Vec<RawListener>) -> Vec<(Path, Option<Listener>)> {
+    pub(super) fn listeners(
+        &mut self,
+        raw: Vec<RawListener>,
+        networks: &WrittenNetworks,
+    ) -> Vec<(Path, Option<Listener>)> {
         let section = Path::root().key("listeners");
         if raw.is_empty() && self.document.is_empty_list(&section) {
             self.error(&section, "there is no listener", "write at least one, or remove the key for tls and http");
@@ -27,31 +33,38 @@ impl Checker<'_> {
         let mut listeners = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let path = section.index(index);
-            let listener = self.listener(raw, &path);
+            let listener = self.listener(raw, &path, networks);
             listeners.push((path, listener));
         }
         self.names_are_distinct(&listeners);
         listeners
     }
 
-    fn listener(&mut self, raw: RawListener, path: &Path) -> Option<Listener> {
-        let RawListener { name, bind, protocol, upstream_port, public_port, proxy_protocol } = raw;
+    fn listener(&mut self, raw: RawListener, path: &Path, section: &WrittenNetworks) -> Option<Listener> {
+        let RawListener { name, bind, protocol, upstream_port, public_port, proxy_protocol, .. } = raw;
+        let RawListener { connect_ports, http_ports, tunnel, via_name, upstream, .. } = raw;
         let name = self.required(name, path, "name", "add a name for logs and metrics, like `name: tls`");
         let bind = self.required(bind, path, "bind", "add where to listen, like `bind: \"[::]:8443\"`");
-        let protocol = self.required(protocol, path, "protocol", "add `protocol: tls` or `protocol: http`");
+        let protocol = self.required(protocol, path, "protocol", "add `protocol: tls`, `http` or `forward`");
+        let own = self.networks(upstream.unwrap_or_default(), &path.key("upstream"));
         let protocol = protocol?;
-        let usual = match protocol {
-            Protocol::Tls => 443,
-            Protocol::Http => 80,
+        let (usual_upstream, usual_public) = match protocol {
+            Protocol::Tls => (443, 443),
+            Protocol::Http => (80, 80),
+            Protocol::Forward => (0, 3128),
         };
-        let port = |port: Option<Read<NonZeroU16>>| port.map_or(usual, |read| read.0.get());
+        let forward = self.forward(RawForward { connect_ports, http_ports, tunnel, via_name }, protocol, path);
+        let name = name?.0;
+        let port = |port: Option<Read<NonZeroU16>>, usual: u16| port.map_or(usual, |read| read.0.get());
         Some(Listener {
-            name: name?.0,
+            networks: self.networks_of((own, section), protocol, &name),
+            name,
             bind: bind?.0,
             protocol,
-            upstream_port: port(upstream_port),
-            public_port: port(public_port),
+            upstream_port: port(upstream_port, usual_upstream),
+            public_port: port(public_port, usual_public),
             proxy_protocol: or(proxy_protocol, defaults::PROXY_PROTOCOL),
+            forward,
         })
     }
 

@@ -2,12 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::{Checker, or};
-use crate::config::raw::{RawDns, RawUpstream};
-use crate::config::{Dns, Upstream, defaults};
+use crate::config::raw::{RawDns, RawNetworks, RawUpstream};
+use crate::config::values::Destination;
+use crate::config::{Dns, Protocol, Upstream, defaults};
 use crate::hostname::Hostname;
-use crate::networks::Networks;
-use crate::yaml::{Path, Read};
+use crate::networks::{DestinationNetworks, Networks};
+use crate::special_purpose::is_public;
+use crate::yaml::{Many, Path, Read};
+
+/// `allowed_networks`, if it is written, and `denied_networks`.
+#[derive(Debug, Default)]
+pub(super) struct WrittenNetworks {
+    allowed: Option<Allowed>,
+    denied: Vec<IpNet>,
+}
+
+/// A list of allowed networks, and where it is.
+#[derive(Debug)]
+struct Allowed {
+    public: bool,
+    networks: Vec<IpNet>,
+    path: Path,
+}
 
 impl Checker<'_> {
     pub(super) fn dns(&mut self, raw: RawDns) -> Dns {
@@ -34,22 +53,80 @@ impl Checker<'_> {
         dns
     }
 
-    pub(super) fn upstream(&mut self, raw: RawUpstream) -> Upstream {
+    /// The section, and its networks, which are for the listeners.
+    pub(super) fn upstream(&mut self, raw: RawUpstream) -> (Upstream, WrittenNetworks) {
         let path = Path::root().key("upstream");
-        let RawUpstream { allowed_networks, names } = raw;
-        let networks = path.key("allowed_networks");
-        let allowed = allowed_networks.map_or_else(defaults::allowed_networks, |list| list.0);
-        if allowed.is_empty() && self.document.is_empty_list(&networks) {
-            self.error(&networks, "is empty, so nothing could be reached", "remove the key, or write networks");
+        let RawUpstream { allowed_networks, denied_networks, names } = raw;
+        let networks = self.networks(RawNetworks { allowed_networks, denied_networks }, &path);
+        (Upstream { names: self.names(names.unwrap_or_default(), &path.key("names")) }, networks)
+    }
+
+    /// `allowed_networks` and `denied_networks` of the section at `path`.
+    pub(super) fn networks(&mut self, raw: RawNetworks, path: &Path) -> WrittenNetworks {
+        let RawNetworks { allowed_networks, denied_networks } = raw;
+        let path = path.key("allowed_networks");
+        let denied = denied_networks.map(|list| list.0).unwrap_or_default();
+        let allowed = allowed_networks.map(|Many(list)| {
+            if list.is_empty() && self.document.is_empty_list(&path) {
+                self.error(&path, "is empty, so nothing could be reached", "remove the key, or write networks");
+            }
+            let mut allowed = Allowed { public: false, networks: Vec::new(), path: path.clone() };
+            for destination in list {
+                match destination {
+                    Destination::Public => allowed.public = true,
+                    Destination::Network(network) => allowed.networks.push(network),
+                }
+            }
+            self.allowed(&allowed, &denied);
+            allowed
+        });
+        WrittenNetworks { allowed, denied }
+    }
+
+    /// Warns about networks that are allowed and hardly meant to be.
+    fn allowed(&mut self, allowed: &Allowed, denied: &[IpNet]) {
+        let Allowed { public, networks, path } = allowed;
+        for network in networks {
+            if network.prefix_len() == 0 {
+                let message = format!("contains {network}: any address can be dialled, like an open relay");
+                self.warning(path, message, "write the networks that your services are in");
+            } else if *public && !is_public(network.addr()) {
+                let message = format!(
+                    "contains {network} beside `public`: whoever has a name that clients may request can lead them into \
+                     that network"
+                );
+                self.warning(path, message, "give the network a listener of its own");
+            }
+            if let Some(by) = denied.iter().find(|denied| denied.contains(network)) {
+                let message = format!("contains {network}, which {by} in denied_networks denies");
+                self.warning(path, message, "remove it from one of the two");
+            }
         }
-        for network in allowed.iter().filter(|network| network.prefix_len() == 0) {
-            let message = format!("contains {network}: any address can be dialled, like an open relay");
-            self.warning(&networks, message, "write the networks that your services are in");
+    }
+
+    /// The networks of one listener: its own, then the section's, then those of its protocol. What the section denies, no
+    /// listener reaches.
+    pub(super) fn networks_of(
+        &mut self,
+        (own, section): (WrittenNetworks, &WrittenNetworks),
+        protocol: Protocol,
+        name: &str,
+    ) -> DestinationNetworks {
+        let usual = match protocol {
+            Protocol::Tls | Protocol::Http => defaults::lattice(),
+            Protocol::Forward => defaults::internet(),
+        };
+        let mut networks = usual;
+        if let Some(Allowed { public, networks: allowed, path }) = own.allowed.as_ref().or(section.allowed.as_ref()) {
+            if *public && protocol != Protocol::Forward {
+                let message = format!("contains public: listener {name} can be sent to any site, like an open relay");
+                let help = "give `public` to a listener with `protocol: forward`, under its own `upstream`";
+                self.warning(path, message, help);
+            }
+            networks = DestinationNetworks { public: *public, allowed: Networks::new(allowed.clone()), ..networks };
         }
-        Upstream {
-            allowed_networks: Networks::new(allowed),
-            names: self.names(names.unwrap_or_default(), &path.key("names")),
-        }
+        let denied = section.denied.iter().chain(&own.denied).copied().collect();
+        DestinationNetworks { denied: Networks::new(denied), ..networks }
     }
 
     fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> BTreeMap<Hostname, Hostname> {

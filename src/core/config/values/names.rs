@@ -1,4 +1,4 @@
-//! Names: of listeners, in CloudWatch, of AWS accounts.
+//! Names: of listeners, in CloudWatch, in Via, of AWS accounts.
 
 use crate::yaml::{FromScalar, ValueError};
 
@@ -48,6 +48,34 @@ impl FromScalar for MetricWord {
     #[cfg(test)]
     fn schema() -> serde_json::Value {
         serde_json::json!({ "type": ["string", "number", "boolean"], "minLength": 1, "maxLength": 255 })
+    }
+}
+
+/// Longest name in Via, in bytes: it is in every request and response.
+const MAX_VIA_NAME: usize = 64;
+
+/// The name of a proxy in the Via field: a token (RFC 9110 §5.6.2).
+#[derive(Debug, Clone)]
+pub(in crate::config) struct ViaName(pub(in crate::config) Box<str>);
+
+impl FromScalar for ViaName {
+    const EXPECTED: &'static str = "a name for the Via field";
+
+    fn from_scalar(text: &str) -> Result<Self, ValueError> {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if text.is_empty() || text.len() > MAX_VIA_NAME || !text.bytes().all(is_token) {
+            return Err(ValueError::new(
+                "is not a name for the Via field",
+                "use 1 to 64 letters, digits, `-`, `_` or `.`, like egress-prod",
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    #[cfg(test)]
+    fn schema() -> serde_json::Value {
+        let pattern = format!("^[A-Za-z0-9!#$%&'*+.^_`|~-]{{1,{MAX_VIA_NAME}}}$");
+        serde_json::json!({ "type": ["string", "number", "boolean"], "pattern": pattern })
     }
 }
 

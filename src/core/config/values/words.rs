@@ -1,6 +1,6 @@
 //! Settings that are one of a few fixed words.
 
-use crate::config::{Ipv6, LogFormat, OnReload, PolicyRefusal, Protocol, ProxyProtocol};
+use crate::config::{Ipv6, LogFormat, OnReload, PolicyRefusal, Protocol, ProxyProtocol, Tunnel};
 use crate::yaml::{FromScalar, ValueError, word};
 
 /// Implements [`FromScalar`] for an enum by the words of its variants.
@@ -22,12 +22,16 @@ macro_rules! words {
 }
 
 impl FromScalar for Protocol {
-    const EXPECTED: &'static str = "tls or http";
+    const EXPECTED: &'static str = "tls, http or forward";
 
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
-        word(text, &[("tls", Self::Tls), ("http", Self::Http)]).map_err(|error| ValueError {
+        let words = [("tls", Self::Tls), ("http", Self::Http), ("forward", Self::Forward)];
+        word(text, &words).map_err(|error| ValueError {
             // By spelling, https would be nearest to http.
             help: match text.to_ascii_lowercase().as_str() {
+                "connect" | "proxy" | "squid" | "egress" | "explicit" => {
+                    "write \"forward\" for a proxy that clients ask by CONNECT".to_owned()
+                }
                 "https" | "ssl" | "sni" | "tls1.2" | "tls1.3" => "write \"tls\"".to_owned(),
                 "tcp" => "write \"tls\", or \"http\" for requests in the clear: the name must be read from one of them"
                     .to_owned(),
@@ -39,12 +43,13 @@ impl FromScalar for Protocol {
 
     #[cfg(test)]
     fn schema() -> serde_json::Value {
-        serde_json::json!({ "enum": ["tls", "http"] })
+        serde_json::json!({ "enum": ["tls", "http", "forward"] })
     }
 }
 
 words!(ProxyProtocol, "required or off": "required" => Required, "off" => Off);
 words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent);
+words!(Tunnel, "tls or any": "tls" => Tls, "any" => Any);
 words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
 words!(Ipv6, "auto, on or off": "auto" => Auto, "on" => On, "off" => Off);
 words!(LogFormat, "json or nginx": "json" => Json, "nginx" => Nginx);
@@ -61,6 +66,8 @@ mod tests {
             ("TLS", "did you mean \"tls\"?"),
             ("htp", "did you mean \"http\"?"),
             ("udp", "write one of these"),
+            ("foward", "did you mean \"forward\"?"),
+            ("squid", "write \"forward\" for a proxy that clients ask by CONNECT"),
         ] {
             assert_eq!(Protocol::from_scalar(text).unwrap_err().help, help, "{text}");
         }

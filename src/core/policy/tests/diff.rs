@@ -87,7 +87,7 @@ proptest! {
         let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
         let changes = diff::diff(&old, &new, now).unwrap();
         // A client whose decision changes is in a reported range.
-        let listener = ListenerView { name: listener, public_port: port, now };
+        let listener = ListenerView { name: listener, port: RequestedPort::Public(port), now };
         for requested in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
             let before = old.route(&client, &listener, &requested).allowed;
             let after = new.route(&client, &listener, &requested).allowed;

@@ -68,7 +68,7 @@ proptest! {
     #[test]
     fn unreached_means_unreached(rules in prop::collection::vec(rule(), 0..12), (client, listener, port, now) in connection()) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-        let listener = ListenerView { name: listener, public_port: port, now };
+        let listener = ListenerView { name: listener, port: RequestedPort::Public(port), now };
         let policy = Policy::of_rules(rules);
         let unreached: Vec<String> = policy
             .lints(SystemTime::UNIX_EPOCH, None)

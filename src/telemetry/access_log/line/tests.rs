@@ -11,6 +11,7 @@ use super::*;
 use crate::telemetry::record::HelloFacts;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
+use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{ByteCounts, Unfinished};
 use latticegate_core::protocol::client_hello::Group;
 
@@ -22,6 +23,8 @@ fn listener() -> Listener {
         upstream_port: 443,
         public_port: 443,
         proxy_protocol: ProxyProtocol::Required,
+        forward: None,
+        networks: DestinationNetworks::default(),
     }
 }
 
