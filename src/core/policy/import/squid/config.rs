@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::{Include, Included, MAX_DEPTH};
-use super::sets::{Clients, Names, Ports};
+use super::sets::{Clients, Names, Pattern, Ports};
 use super::text::{self, Line};
 use super::values::{self, Domain};
-use crate::policy::NamePattern;
+
 
 /// Directives that may refuse what `http_access` allows, and the argument that makes them do so.
 const OTHER_DENIALS: [(&str, &str, &str); 8] = [
@@ -265,7 +265,7 @@ impl Acl {
             }
             Meaning::Names(names) => match values::domain(text)? {
                 Domain::Names(patterns) => {
-                    added.names = patterns.first().map(NamePattern::to_string);
+                    added.names = patterns.first().map(Pattern::to_string);
                     patterns.into_iter().for_each(|pattern| names.insert(pattern));
                 }
                 Domain::Address => {

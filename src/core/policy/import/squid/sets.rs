@@ -3,11 +3,14 @@
 //! Clients and ports have complements; the complement of a set of names cannot be written as patterns.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
-use crate::policy::NamePattern;
+use crate::hostname::Hostname;
+
+
 
 /// Clients, by address: IPv4 and IPv6 apart, since an IPv4 client is never an IPv6 one here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,17 +139,33 @@ impl Ports {
     }
 }
 
+/// One name, or all names below one. `any` is none of these: here it is the lack of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Exact(Hostname),
+    Below(Hostname),
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
 /// Names, as patterns in the order in which they were written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
-    patterns: Vec<NamePattern>,
+    patterns: Vec<Pattern>,
     exact: HashSet<Box<str>>,
     /// The names below which all are in the set.
     below: HashSet<Box<str>>,
 }
 
 impl Names {
-    pub(super) fn new(patterns: impl IntoIterator<Item = NamePattern>) -> Self {
+    pub(super) fn new(patterns: impl IntoIterator<Item = Pattern>) -> Self {
         let mut names = Self::default();
         for pattern in patterns {
             names.insert(pattern);
@@ -154,17 +173,17 @@ impl Names {
         names
     }
 
-    pub(super) fn insert(&mut self, pattern: NamePattern) {
+    pub(super) fn insert(&mut self, pattern: Pattern) {
         let new = match &pattern {
-            NamePattern::Exact(name) => self.exact.insert(name.as_str().into()),
-            NamePattern::Below(parent) => self.below.insert(parent.as_str().into()),
+            Pattern::Exact(name) => self.exact.insert(name.as_str().into()),
+            Pattern::Below(parent) => self.below.insert(parent.as_str().into()),
         };
         if new {
             self.patterns.push(pattern);
         }
     }
 
-    pub(super) fn patterns(&self) -> &[NamePattern] {
+    pub(super) fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
@@ -173,10 +192,10 @@ impl Names {
     }
 
     /// Whether one pattern of the set matches all that `pattern` does.
-    pub(super) fn covers(&self, pattern: &NamePattern) -> bool {
+    pub(super) fn covers(&self, pattern: &Pattern) -> bool {
         let (own, name) = match pattern {
-            NamePattern::Exact(name) => (&self.exact, name.as_str()),
-            NamePattern::Below(parent) => (&self.below, parent.as_str()),
+            Pattern::Exact(name) => (&self.exact, name.as_str()),
+            Pattern::Below(parent) => (&self.below, parent.as_str()),
         };
         let parents = name.match_indices('.').filter_map(|(dot, _)| name.get(dot + 1..));
         own.contains(name) || (!self.below.is_empty() && parents.into_iter().any(|parent| self.below.contains(parent)))
@@ -209,7 +228,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::hostname::Hostname;
+    use crate::policy::NamePattern;
     use crate::yaml::FromScalar;
 
     fn networks(clients: &Clients) -> String {
@@ -259,12 +278,18 @@ mod tests {
             b in prop::collection::vec("(\\*\\.)?([ab]\\.){0,2}[ab]", 0..5),
             name in "([ab]\\.){0,4}[ab]",
         ) {
-            let names = |list: &[String]| Names::new(list.iter().map(|text| NamePattern::from_scalar(text).unwrap()));
+            let name_of = |text: &str| Hostname::parse(text.as_bytes()).unwrap();
+            let read = |text: &String| match text.strip_prefix("*.") {
+                Some(parent) => Pattern::Below(name_of(parent)),
+                None => Pattern::Exact(name_of(text)),
+            };
+            let names = |list: &[String]| Names::new(list.iter().map(read));
             let (a, b) = (names(&a), names(&b));
             let name = Hostname::parse(name.as_bytes()).unwrap();
             let has = |names: &Names| {
-                let matches = names.patterns().iter().any(|pattern| pattern.matches(&name));
-                assert_eq!(matches, names.covers(&NamePattern::Exact(name.clone())));
+                let in_a_list = |pattern: &Pattern| NamePattern::from_scalar(&pattern.to_string()).unwrap();
+                let matches = names.patterns().iter().any(|pattern| in_a_list(pattern).matches(&name));
+                assert_eq!(matches, names.covers(&Pattern::Exact(name.clone())));
                 matches
             };
             prop_assert_eq!(has(&a.union(&b)), has(&a) || has(&b));

@@ -154,7 +154,7 @@ rules:
 
 #[test]
 fn an_allow_list_is_a_rule_for_each_line() {
-    let text = "# Shops\r\n\r\n\r\n.Example.com   # all of it\r\nwww.example.org\n  \n# end\nany\n";
+    let text = "# Shops\r\n\r\n\r\n.Example.com   # all of it\r\nwww.example.org\n  \n# end\nany\ninternet\n";
     let imported = imported(text);
     assert_eq!(
         body(&imported),
@@ -168,6 +168,8 @@ fn an_allow_list_is_a_rule_for_each_line() {
   # end
   - allow: all
     to: any.
+  - allow: all
+    to: internet.
 
   - deny: all
 "#

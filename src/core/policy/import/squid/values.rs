@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::sets::{Clients, Ports};
+use super::sets::{Clients, Pattern, Ports};
 use crate::canonical_ip::CanonicalIp;
 use crate::hostname::{Hostname, NameError};
 use crate::networks::parse_network;
-use crate::policy::NamePattern;
+
 
 /// Reads a value of `src`: a network, a range, `all`, `ipv4` or `ipv6`. With it comes what Squid ignores in it.
 pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
@@ -57,7 +57,7 @@ fn prefix(mask: &str) -> Option<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Domain {
     /// One name, or a name and all below it.
-    Names(Vec<NamePattern>),
+    Names(Vec<Pattern>),
     /// Only requests for an address, which are refused here in any case.
     Address,
 }
@@ -72,8 +72,8 @@ pub(super) fn domain(text: &str) -> Result<Domain, String> {
         return Err(format!("Squid finds no name with a final dot; write {}", name.trim_end_matches('.')));
     }
     match Hostname::parse(name.as_bytes()) {
-        Ok(name) if below => Ok(Domain::Names(vec![NamePattern::Exact(name.clone()), NamePattern::Below(name)])),
-        Ok(name) => Ok(Domain::Names(vec![NamePattern::Exact(name)])),
+        Ok(name) if below => Ok(Domain::Names(vec![Pattern::Exact(name.clone()), Pattern::Below(name)])),
+        Ok(name) => Ok(Domain::Names(vec![Pattern::Exact(name)])),
         Err(NameError::IpAddress) => Ok(Domain::Address),
         Err(NameError::BadCharacter) if !name.is_ascii() => {
             Err("it is not ASCII; write it as DNS has it, like xn--bcher-kva.example".to_owned())
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn names_are_read_as_squid_reads_them() {
         let texts = |text: &str| match domain(text) {
-            Ok(Domain::Names(names)) => names.iter().map(NamePattern::to_string).collect::<Vec<_>>().join(" "),
+            Ok(Domain::Names(names)) => names.iter().map(Pattern::to_string).collect::<Vec<_>>().join(" "),
             other => format!("{other:?}"),
         };
         assert_eq!(texts(".Example.COM"), "example.com *.example.com");

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::compile::{Region, Rule};
-use super::sets::Names;
-use crate::policy::NamePattern;
+use super::sets::{Names, Pattern};
+
 use crate::policy::import::printable;
 
 /// Values that are written on the line of their key.
@@ -55,7 +55,7 @@ impl Writer<'_> {
     }
 
     /// A rule for one name, with the comment that stood beside it.
-    pub(super) fn name(&mut self, patterns: &[NamePattern], comment: Option<&str>) {
+    pub(super) fn name(&mut self, patterns: &[Pattern], comment: Option<&str>) {
         self.rules += 1;
         self.line("- allow: all");
         let values: Vec<String> = patterns.iter().map(written).collect();
@@ -118,11 +118,11 @@ fn quoted(text: &str) -> String {
     if text.contains(':') { format!("\"{text}\"") } else { text.to_owned() }
 }
 
-fn written(pattern: &NamePattern) -> String {
+fn written(pattern: &Pattern) -> String {
     match pattern {
-        // `any` alone stands for every name.
-        NamePattern::Exact(name) if name.as_str() == "any" => "any.".to_owned(),
-        NamePattern::Exact(name) => name.to_string(),
-        NamePattern::Below(_) => format!("\"{pattern}\""),
+        // A word such as `any` could mean every name; with its final dot it is a name.
+        Pattern::Exact(name) if !name.as_str().contains('.') => format!("{name}."),
+        Pattern::Exact(name) => name.to_string(),
+        Pattern::Below(_) => format!("\"{pattern}\""),
     }
 }
