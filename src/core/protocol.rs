@@ -1,8 +1,17 @@
 //! Parsers of what is received from the network.
 
 pub mod client_hello; // the name in a ClientHello
+mod forward_fields; // the fields that a forward proxy passes on
+pub mod forward_head; // the head of a request to a forward proxy, and what is sent instead of it
+pub mod forward_response; // the responses to such requests, and what is sent instead of their heads
+pub mod forward_stream; // the requests of a connection to a forward proxy
+mod forward_target; // what such a request asks for
+mod http_authority; // host and port in a Host field or a target
+mod http_body; // the framing of a body that is forwarded as it is
 mod http_chunks; // the parts of a chunked body that are not data
+mod http_fields; // the fields that decide where a message goes and where it ends
 pub mod http_head; // the name in an HTTP/1 request head
+mod http_lines; // where a head or another section of lines ends
 pub mod http_response; // where the responses of an HTTP/1 connection end
 pub mod http_stream; // the later requests of a kept-alive HTTP/1 connection
 pub mod proxy_header; // the client in a PROXY v2 header

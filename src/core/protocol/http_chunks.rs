@@ -1,7 +1,7 @@
 //! The framing of a chunked body (RFC 9112 §7.1), for requests and responses.
 
 use crate::outcome::RefuseReason::BodyMalformed;
-use crate::protocol::http_head;
+use crate::protocol::http_lines::{Lines, MAX_FIELDS};
 use crate::protocol::{ParseError, byte_at};
 
 /// Hexadecimal digits of a 64-bit number.
@@ -39,15 +39,15 @@ pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, ParseError> {
 
 /// The length of the trailer section. Fields that would change framing or routing if they were merged into the
 /// head are not allowed in it (RFC 9110 §6.5.1).
-pub(crate) fn trailers(lines: &mut http_head::Lines, bytes: &[u8]) -> Result<usize, ParseError> {
-    let len = lines.section_len(bytes, http_head::MAX_FIELDS).map_err(|error| match error {
+pub(crate) fn trailers(lines: &mut Lines, bytes: &[u8]) -> Result<usize, ParseError> {
+    let len = lines.section_len(bytes, MAX_FIELDS).map_err(|error| match error {
         ParseError::NeedMore => ParseError::NeedMore,
         ParseError::Refuse(_) => BodyMalformed.into(),
     })?;
     if len == b"\r\n".len() {
         return Ok(len);
     }
-    let mut fields = [httparse::EMPTY_HEADER; http_head::MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     match httparse::parse_headers(bytes.get(..len).unwrap_or_default(), &mut fields) {
         Ok(httparse::Status::Complete((read, fields))) if read == len && !fields.iter().any(is_forbidden) => Ok(len),
         _ => Err(BodyMalformed.into()),

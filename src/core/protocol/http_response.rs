@@ -10,7 +10,9 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memmem};
 
 use crate::protocol::http_chunks::{chunk_size, trailers};
-use crate::protocol::http_head::{self, Lines, MAX_FIELDS, content_length, ends_in_chunked, is_token, list};
+use crate::protocol::http_fields::{content_length, ends_in_chunked, is_token, list};
+use crate::protocol::http_head;
+use crate::protocol::http_lines::{Lines, MAX_FIELDS};
 
 /// Longest head or trailer section that is parsed, in bytes. Proxies and clients accept 8 to 64 KiB; a longer one is
 /// forwarded all the same, but its end is not found.
@@ -18,7 +20,7 @@ pub const MAX_SECTION: usize = 64 * 1024;
 /// Longest line of a chunk's size that is parsed, with its extensions, in bytes.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
 /// Outstanding requests at most; far more than a client that waits for responses has.
-const MAX_EXPECTED: usize = 1024;
+pub(crate) const MAX_EXPECTED: usize = 1024;
 
 /// The facts of a request that decide how its response is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,16 +279,45 @@ impl ResponseHead {
         if Lines::default().section_len(bytes, 1 + MAX_FIELDS) != Ok(bytes.len()) {
             return None;
         }
-        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let parts = ResponseParts::of(bytes, &mut room)?;
+        let framing = match (parts.coding, parts.length) {
+            (None, None) => ResponseState::UntilClose,
+            (None, Some(left)) => ResponseState::Pass { left, next: AfterData::End },
+            (Some(codings), None) if parts.minor == 1 && ends_in_chunked(codings) => ResponseState::ChunkSize,
+            (Some(codings), None) if parts.minor == 1 && list(codings).all(is_other_coding) => {
+                ResponseState::UntilClose
+            }
+            // Both, chunked not last, or a transfer coding in HTTP/1.0: parsers disagree (RFC 9112 §6.1, §6.3).
+            _ => ResponseState::Lost,
+        };
+        let upgrades = parts.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("upgrade"));
+        let mut protocols = upgrades.flat_map(|field| list(field.value)).peekable();
+        let leaves_http = protocols.peek().is_some() && !protocols.any(is_http);
+        Some(Self { status: parts.status, framing, leaves_http })
+    }
+}
+
+/// What `httparse` finds in a complete head of a response, and the fields that frame its content.
+pub(crate) struct ResponseParts<'f, 'b> {
+    pub(crate) status: u16,
+    /// Of HTTP/1: 0 or 1.
+    pub(crate) minor: u8,
+    pub(crate) reason: &'b str,
+    pub(crate) fields: &'f [httparse::Header<'b>],
+    pub(crate) length: Option<u64>,
+    pub(crate) coding: Option<&'b [u8]>,
+}
+
+impl<'f, 'b> ResponseParts<'f, 'b> {
+    pub(crate) fn of(head: &'b [u8], room: &'f mut [MaybeUninit<httparse::Header<'b>>]) -> Option<Self> {
         let mut response = httparse::Response::new(&mut []);
-        let parsed =
-            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut fields);
-        if !matches!(parsed, Ok(httparse::Status::Complete(len)) if len == bytes.len()) {
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, head, room);
+        if !matches!(parsed, Ok(httparse::Status::Complete(len)) if len == head.len()) {
             return None;
         }
-        let (status, minor) = (response.code?, response.version?);
+        let (status, minor, reason) = (response.code?, response.version?, response.reason.unwrap_or_default());
         let (mut length, mut coding) = (None, None);
-        let mut protocols = Vec::new();
         for field in &*response.headers {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             if is("content-length") {
@@ -297,24 +328,11 @@ impl ResponseHead {
                         return None;
                     }
                 }
-            } else if is("transfer-encoding") {
-                if coding.replace(field.value).is_some() {
-                    return None;
-                }
-            } else if is("upgrade") {
-                protocols.extend(list(field.value));
+            } else if is("transfer-encoding") && coding.replace(field.value).is_some() {
+                return None;
             }
         }
-        let framing = match (coding, length) {
-            (None, None) => ResponseState::UntilClose,
-            (None, Some(left)) => ResponseState::Pass { left, next: AfterData::End },
-            (Some(codings), None) if minor == 1 && ends_in_chunked(codings) => ResponseState::ChunkSize,
-            (Some(codings), None) if minor == 1 && list(codings).all(is_other_coding) => ResponseState::UntilClose,
-            // Both, chunked not last, or a transfer coding in HTTP/1.0: parsers disagree (RFC 9112 §6.1, §6.3).
-            _ => ResponseState::Lost,
-        };
-        let leaves_http = !protocols.is_empty() && !protocols.iter().any(|protocol| is_http(protocol));
-        Some(Self { status, framing, leaves_http })
+        Some(Self { status, minor, reason, fields: response.headers, length, coding })
     }
 }
 

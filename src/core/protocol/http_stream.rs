@@ -7,7 +7,8 @@
 
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{self, BodyMalformed, HostChanged};
-use crate::protocol::http_chunks::{chunk_size, crlf, trailers};
+use crate::protocol::http_body::{self, Body};
+use crate::protocol::http_chunks::crlf;
 use crate::protocol::http_head::{self, BodyFraming, Head};
 use crate::protocol::http_response::Expected;
 use crate::protocol::{ParseError, Verdict};
@@ -34,9 +35,8 @@ pub struct HttpStream {
     name: Hostname,
     public_port: u16,
     state: RequestState,
-    /// The progress in an incomplete head or trailer section.
+    /// The progress in an incomplete head.
     head: http_head::HeadParser,
-    trailers: http_head::Lines,
     /// The current request is the last that the client may send on this connection.
     last: bool,
 }
@@ -51,15 +51,8 @@ enum RequestState {
         last: bool,
         expected: Expected,
     },
-    /// `left` bytes pass without being parsed.
-    Pass {
-        left: u64,
-        next: Next,
-    },
-    ChunkSize,
-    /// The CR LF after a chunk's data.
-    ChunkEnd,
-    Trailers,
+    /// A head that was allowed, and its body.
+    Body(Body),
     /// After the last request.
     Over,
     /// Another protocol, which the upstream agreed to.
@@ -71,14 +64,6 @@ enum RequestState {
     },
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Next {
-    ChunkSize,
-    ChunkEnd,
-    Trailers,
-    End,
-}
-
 impl HttpStream {
     /// For a connection whose first request, with a head of `len` bytes, has been read ahead and allowed; the
     /// first bytes to [`advance`](Self::advance) over are those of its head.
@@ -86,9 +71,8 @@ impl HttpStream {
         Self {
             name: head.name,
             public_port,
-            state: allowed(len, head.body),
+            state: RequestState::Body(Body::behind(len, head.body)),
             head: http_head::HeadParser::default(),
-            trailers: http_head::Lines::default(),
             last: head.last,
         }
     }
@@ -100,25 +84,13 @@ impl HttpStream {
 
     /// Parses the bytes that were received and have not been forwarded yet.
     pub fn advance(&mut self, bytes: &[u8]) -> RequestProgress {
-        let mut passed = 0;
-        loop {
-            let rest = bytes.get(passed..).unwrap_or_default();
-            let stopped = match self.step(rest) {
-                Ok(0) => RequestProgress::NeedMore,
-                Ok(len) => {
-                    passed += len;
-                    continue;
-                }
-                Err(ParseError::NeedMore) => match self.state {
-                    RequestState::AwaitingPolicy { len, .. } => RequestProgress::Request { len },
-                    _ => RequestProgress::NeedMore,
-                },
-                Err(ParseError::Refuse(reason)) => {
-                    self.refuse(reason);
-                    RequestProgress::Refuse(reason)
-                }
-            };
-            return if passed > 0 { RequestProgress::Forward(passed) } else { stopped };
+        match http_body::advance(bytes, |rest| self.step(rest).inspect_err(|error| self.note(*error))) {
+            Ok(passed) => RequestProgress::Forward(passed),
+            Err(ParseError::NeedMore) => match self.state {
+                RequestState::AwaitingPolicy { len, .. } => RequestProgress::Request { len },
+                _ => RequestProgress::NeedMore,
+            },
+            Err(ParseError::Refuse(reason)) => RequestProgress::Refuse(reason),
         }
     }
 
@@ -126,7 +98,7 @@ impl HttpStream {
     /// there is no such request.
     pub fn allow(&mut self) -> Option<Expected> {
         let RequestState::AwaitingPolicy { len, body, last, expected } = self.state else { return None };
-        self.state = allowed(len, body);
+        self.state = RequestState::Body(Body::behind(len, body));
         self.last = last;
         Some(expected)
     }
@@ -141,7 +113,7 @@ impl HttpStream {
     /// How many bytes may be forwarded without being passed here, for a caller that moves them inside the kernel.
     pub fn unseen(&self) -> u64 {
         match self.state {
-            RequestState::Pass { left, .. } => left,
+            RequestState::Body(body) => body.unseen(),
             RequestState::Opaque => u64::MAX,
             _ => 0,
         }
@@ -149,11 +121,10 @@ impl HttpStream {
 
     /// Reports that `bytes` bytes, at most [`unseen`](Self::unseen), were forwarded without being passed here.
     pub fn pass(&mut self, bytes: u64) {
-        if let RequestState::Pass { left, next } = &mut self.state {
-            *left = left.saturating_sub(bytes);
-            if *left == 0 {
-                let next = *next;
-                self.enter(next);
+        if let RequestState::Body(body) = &mut self.state {
+            body.pass(bytes);
+            if body.is_ended() {
+                self.end();
             }
         }
     }
@@ -170,39 +141,15 @@ impl HttpStream {
     }
 }
 
-fn allowed(len: usize, body: BodyFraming) -> RequestState {
-    let head = u64::try_from(len).unwrap_or(u64::MAX);
-    match body {
-        BodyFraming::None => RequestState::Pass { left: head, next: Next::End },
-        BodyFraming::Length(length) => RequestState::Pass { left: head.saturating_add(length), next: Next::End },
-        BodyFraming::Chunked => RequestState::Pass { left: head, next: Next::ChunkSize },
-    }
-}
-
 /// The steps: each returns how many bytes may be forwarded, and changes to the next state.
 impl HttpStream {
     fn step(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         match self.state {
-            RequestState::Pass { left, .. } => {
-                let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                self.pass(u64::try_from(len).unwrap_or(u64::MAX));
-                Ok(len)
-            }
-            RequestState::ChunkSize => {
-                let (size, line) = within(MAX_CHUNK_LINE, bytes, chunk_size)?;
-                let next = if size == 0 { Next::Trailers } else { Next::ChunkEnd };
-                self.state = RequestState::Pass { left: size, next };
-                self.pass(0);
-                Ok(line)
-            }
-            RequestState::ChunkEnd => {
-                let len = crlf(bytes)?;
-                self.enter(Next::ChunkSize);
-                Ok(len)
-            }
-            RequestState::Trailers => {
-                let len = within(http_head::MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes))?;
-                self.enter(Next::End);
+            RequestState::Body(ref mut body) => {
+                let len = body.step(bytes)?;
+                if body.is_ended() {
+                    self.end();
+                }
                 Ok(len)
             }
             RequestState::Head => Err(self.head(bytes)),
@@ -233,35 +180,16 @@ impl HttpStream {
         }
     }
 
-    fn enter(&mut self, next: Next) {
-        self.state = match next {
-            Next::ChunkSize => RequestState::ChunkSize,
-            Next::ChunkEnd => RequestState::ChunkEnd,
-            Next::Trailers => {
-                self.trailers = http_head::Lines::default();
-                RequestState::Trailers
-            }
-            Next::End => {
-                self.head = http_head::HeadParser::default();
-                if self.last { RequestState::Over } else { RequestState::Head }
-            }
-        };
+    /// The current request is complete.
+    fn end(&mut self) {
+        self.head = http_head::HeadParser::default();
+        self.state = if self.last { RequestState::Over } else { RequestState::Head };
     }
 
-    fn refuse(&mut self, reason: RefuseReason) {
-        self.state = RequestState::Refused { reason, between: self.between_requests() };
-    }
-}
-
-/// Longest line of a chunk's size in bytes, with its extensions, which hardly any client sends. Small on purpose: an
-/// incomplete line is held back.
-const MAX_CHUNK_LINE: usize = 256;
-
-/// Calls `read`, and refuses if it needs more although it got `bound` bytes.
-fn within<T>(bound: usize, bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, ParseError>) -> Result<T, ParseError> {
-    let window = bytes.get(..bound).unwrap_or(bytes);
-    match read(window) {
-        Err(ParseError::NeedMore) if window.len() == bound => Err(BodyMalformed.into()),
-        read => read,
+    /// A refusal is final.
+    fn note(&mut self, error: ParseError) {
+        if let ParseError::Refuse(reason) = error {
+            self.state = RequestState::Refused { reason, between: self.between_requests() };
+        }
     }
 }
