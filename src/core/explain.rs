@@ -8,14 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use crate::client::{Client, EndpointId};
-use crate::config::{Config, Listener, Protocol, ProxyProtocol};
+use crate::config::{Config, Forward, Listener, Protocol, ProxyProtocol, Tunnel};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Admission, Destinations, ListenerView, Mismatch, Policy, Rule, RuleId};
-use crate::protocol::Verdict;
 use crate::protocol::client_hello;
+use crate::protocol::forward_head::{ForwardHead, ForwardParser};
+use crate::protocol::forward_target::Target;
 use crate::protocol::http_head;
 use crate::protocol::proxy_header::{self, Header};
+use crate::protocol::{ParseError, Verdict};
 
 /// Rules listed one by one, whether they match or not. Past it, rules about other addresses are only counted.
 const MAX_LISTED: usize = 20;
@@ -30,6 +32,8 @@ pub struct Query<'a> {
     pub via: Option<EndpointId>,
     /// The requested name, where `bytes` has no ClientHello or request head.
     pub to: Option<Hostname>,
+    /// The port that the client of a `forward` listener asks for, where `bytes` has no request head.
+    pub port: Option<u16>,
     /// What the client sends first: a PROXY header, a ClientHello or request head, or both.
     pub bytes: Option<&'a [u8]>,
     pub now: SystemTime,
@@ -42,6 +46,8 @@ pub struct Explanation {
     pub verdict: Option<Conclusion>,
     /// The name to resolve, if the access list allowed one.
     pub target: Option<Hostname>,
+    /// The port to dial then.
+    pub port: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +73,34 @@ pub fn explain(policy: &Policy, config: &Config, query: &Query<'_>) -> Explanati
     explanation
 }
 
+/// What a client would request by this text: a name, and from a `forward` listener also a port: `NAME:PORT`, or a URL.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn requested(text: &str, listener: &Listener) -> Result<(Hostname, Option<u16>), String> {
+    if listener.protocol != Protocol::Forward {
+        let name = Hostname::parse(text.as_bytes()).map_err(|error| format!("not a DNS name: {error}"))?;
+        return Ok((name, None));
+    }
+    let method = if text.contains("://") { "GET" } else { "CONNECT" };
+    match Target::of(method, text) {
+        Ok(target) => Ok((target.name, Some(target.port))),
+        Err(ParseError::Refuse(RefuseReason::PortMissing)) => {
+            Err(format!("{} is a forward proxy, which is asked for a port, too: write {text}:443", listener.name))
+        }
+        Err(ParseError::Refuse(reason)) => Err(format!("is refused in any case: {}", reason.word())),
+        Err(ParseError::NeedMore) => Err("is not complete".to_owned()),
+    }
+}
+
+/// What is requested of a `forward` listener.
+struct Asked {
+    port: u16,
+    /// `None`: by a method that the port tells.
+    connect: Option<bool>,
+}
+
 impl Explanation {
     fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
         let listener = query.listener;
@@ -86,14 +120,31 @@ impl Explanation {
                 self.step("admit", format!("denied for every name, by {}", by(policy, rule)));
                 return Err(Conclusion::Refused(RefuseReason::ClientDenied));
             }
-            Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
+            Admission::Possible => {
+                let what = if listener.protocol == Protocol::Forward { "request" } else { "hello" };
+                self.step("admit", format!("some name may be allowed: the {what} is read"));
+            }
         }
-        let name = match (name, &query.to) {
+        let asked = |port| Asked { port, connect: None };
+        let (name, asked) = match (name, &query.to) {
             (Some(bytes), _) => self.name(bytes, listener)?,
-            (None, Some(name)) => name.clone(),
+            (None, Some(name)) => (name.clone(), query.port.map(asked)),
             (None, None) => return Err(Conclusion::Undecided("no name: give --to, or --hello with a hello in it")),
         };
-        self.step("name", name.to_string());
+        self.port = listener.upstream_port;
+        let view = match &listener.forward {
+            None => {
+                self.step("name", name.to_string());
+                view
+            }
+            Some(forward) => {
+                let asked = asked.ok_or(Conclusion::Undecided("no port: give --to NAME:PORT"))?;
+                self.step("name", format!("{name}, port {}", asked.port));
+                self.port = asked.port;
+                self.forward(forward, &asked)?;
+                view.to_port(asked.port)
+            }
+        };
         let decision = policy.route(&client, &view, &name);
         self.rules(policy, &client, &view, Some(&name), decision.rule);
         if !decision.allowed {
@@ -106,6 +157,25 @@ impl Explanation {
             self.step("names", format!("{target} is resolved instead (upstream.names)"));
         }
         self.target = Some(target.clone());
+        Ok(())
+    }
+
+    /// Whether a `forward` listener takes such a request.
+    fn forward(&mut self, forward: &Forward, asked: &Asked) -> Result<(), Conclusion> {
+        let connect = asked.connect != Some(false) && forward.connect_ports.contains(&asked.port);
+        if !connect && (asked.connect == Some(true) || !forward.http_ports.contains(&asked.port)) {
+            let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+            let (tunnels, others) = (ports(&forward.connect_ports), ports(&forward.http_ports));
+            self.step("port", format!("refused: CONNECT may ask for ports {tunnels}, http:// for {others}"));
+            return Err(Conclusion::Refused(RefuseReason::PortDenied));
+        }
+        self.step("port", format!("may be asked for, by {}", if connect { "CONNECT" } else { "http://" }));
+        if connect && forward.tunnel == Tunnel::Tls {
+            self.step(
+                "tunnel",
+                "has to be TLS for this name, or for one that the client may reach on this port".to_owned(),
+            );
+        }
         Ok(())
     }
 
@@ -187,11 +257,19 @@ impl Explanation {
         Ok((client, rest))
     }
 
-    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<Hostname, Conclusion> {
+    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<(Hostname, Option<Asked>), Conclusion> {
         let (what, verdict) = match listener.protocol {
-            Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name)),
-            Protocol::Http | Protocol::Forward => {
-                ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name))
+            Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| (hello.name, None))),
+            Protocol::Http => {
+                ("request head", map(http_head::parse(bytes, listener.public_port), |head| (head.name, None)))
+            }
+            Protocol::Forward => {
+                let via_name = listener.forward.as_ref().map_or("", |forward| &forward.via_name);
+                let asked = |head: ForwardHead| {
+                    let asked = Asked { port: head.port, connect: Some(head.is_connect()) };
+                    (head.name, Some(asked))
+                };
+                ("request head", map(ForwardParser::default().parse(bytes, via_name), asked))
             }
         };
         match verdict {

@@ -11,12 +11,14 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::client::{Client, EndpointId};
-use crate::config::{Config, Listener, Protocol, ProxyProtocol};
-use crate::hostname::{Hostname, NameError};
+use crate::config::{Config, Forward, Listener, Protocol, ProxyProtocol};
+use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Admission, ListenerView, NamePattern, Policy};
+use crate::protocol::ParseError;
+use crate::protocol::forward_target::{Target, refused_host};
 use groups::{Group, Groups, Why};
-use lines::{Authority, Line, Request, Target};
+use lines::{Line, Request};
 
 /// Unreadable lines that are shown.
 const MAX_SHOWN: usize = 5;
@@ -130,17 +132,18 @@ impl<'a> Replay<'a> {
     fn request(&mut self, request: &Request<'_>) -> Result<(), NoListener> {
         let client = Client::new(SocketAddr::new(request.client, 0), self.via);
         let (name, port, decided) = match &request.target {
-            Target::Unnamed { port } => match self.unnamed(*port)? {
+            lines::Target::Unnamed { port } => match self.unnamed(*port)? {
                 None => return self.other("requests on ports that no listener is for"),
                 Some(listener) if request.is_peer && listener.proxy_protocol == ProxyProtocol::Required => {
                     return self.other("connections without a PROXY header, like health checks");
                 }
-                Some(listener) => ("", port.unwrap_or(listener.public_port), self.admit(&client, listener)),
+                Some(listener) => {
+                    let port = Some(port.unwrap_or(listener.public_port));
+                    (String::new(), port, self.admit(&client, listener))
+                }
             },
-            Target::Connect(to) | Target::Http(to) | Target::OtherScheme(to) => {
-                let decided = self.route(&client, self.forward()?, &request.target, to);
-                (to.host, to.port.unwrap_or_default(), decided)
-            }
+            lines::Target::Connect(to) => self.route(&client, self.forward()?, "CONNECT", to),
+            lines::Target::Url { method, url } => self.route(&client, self.forward()?, method, url),
         };
         self.requests += 1;
         let (groups, why) = match (decided, request.was_refused) {
@@ -153,7 +156,7 @@ impl<'a> Replay<'a> {
             (Decided::Refused(why), true) => (&mut self.still_refused, why),
             (Decided::Undecided, _) => (&mut self.undecided, Why::Nameless),
         };
-        groups.add(Group::new(client.ip, name, port, why));
+        groups.add(Group::new(client.ip, &name, port, why));
         Ok(())
     }
 
@@ -162,31 +165,35 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// As the data path does it on a `forward` listener: the client, what it asks for, then both.
-    fn route(&self, client: &Client, listener: &Listener, target: &Target<'_>, to: &Authority<'_>) -> Decided {
+    /// What is asked for, as far as it can be read, and the decision: in the order of the data path.
+    fn route(
+        &self,
+        client: &Client,
+        listener: &Listener,
+        method: &str,
+        target: &str,
+    ) -> (String, Option<u16>, Decided) {
         let view = ListenerView::of(listener, self.now);
-        if let Admission::Denied(rule) = self.policy.admit(client, &view) {
-            return Decided::Refused(Why::Rule(RefuseReason::ClientDenied, rule));
-        }
-        let ports = match (target, &listener.forward) {
-            (Target::Connect(_), Some(forward)) => &forward.connect_ports,
-            (Target::Http(_), Some(forward)) => &forward.http_ports,
-            _ => return Decided::Refused(Why::Reason(RefuseReason::SchemeUnsupported)),
+        let target = asked_for(method, target);
+        let (name, port) = match &target {
+            Ok((name, port)) => (name.to_string(), Some(*port)),
+            Err((_, written)) => (written.clone(), None),
         };
-        let (port, name) = match (to.port, Hostname::parse(to.host.as_bytes())) {
-            (Some(port), Ok(name)) if !to.userinfo => (port, name),
-            (_, Err(NameError::IpAddress)) => return Decided::Refused(Why::Reason(RefuseReason::HostIpAddress)),
-            (_, Err(_)) => return Decided::Refused(Why::Reason(RefuseReason::HostInvalid)),
-            _ => return Decided::Refused(Why::Reason(RefuseReason::TargetInvalid)),
+        let decided = match (self.policy.admit(client, &view), target) {
+            (Admission::Denied(rule), _) => Decided::Refused(Why::Rule(RefuseReason::ClientDenied, rule)),
+            (Admission::Possible, Err((reason, _))) => Decided::Refused(Why::Reason(reason)),
+            (Admission::Possible, Ok((_, port))) if !takes(listener, method == "CONNECT", port) => {
+                Decided::Refused(Why::Reason(RefuseReason::PortDenied))
+            }
+            (Admission::Possible, Ok((name, port))) => {
+                let decision = self.policy.route(client, &view.to_port(port), &name);
+                match decision.allowed {
+                    true => Decided::Allowed(Why::Allowed(decision.rule)),
+                    false => Decided::Refused(Why::Rule(RefuseReason::NameDenied, decision.rule)),
+                }
+            }
         };
-        if !ports.contains(&port) {
-            return Decided::Refused(Why::Reason(RefuseReason::PortDenied));
-        }
-        let decision = self.policy.route(client, &view.to_port(port), &name);
-        match decision.allowed {
-            true => Decided::Allowed(Why::Allowed(decision.rule)),
-            false => Decided::Refused(Why::Rule(RefuseReason::NameDenied, decision.rule)),
-        }
+        (name, port, decided)
     }
 
     /// Without a name.
@@ -221,7 +228,8 @@ impl<'a> Replay<'a> {
                 Err(NoListener(format!("the log is of nginx, and {} is a forward proxy", listener.name)))
             }
             (None, Some(port)) => {
-                let mut listeners = self.config.listeners.iter().filter(|listener| listener.protocol != Protocol::Forward);
+                let mut listeners =
+                    self.config.listeners.iter().filter(|listener| listener.protocol != Protocol::Forward);
                 let public = listeners.clone().find(|listener| listener.public_port == port);
                 Ok(public.or_else(|| listeners.find(|listener| listener.bind.port() == port)))
             }
@@ -239,6 +247,24 @@ impl<'a> Replay<'a> {
             (one, _) => Ok(one),
         }
     }
+}
+
+/// Name and port, or why the target is refused, and its host as it was written.
+fn asked_for(method: &str, target: &str) -> Result<(Hostname, u16), (RefuseReason, String)> {
+    Target::of(method, target).map(|target| (target.name, target.port)).map_err(|error| {
+        let reason = match error {
+            ParseError::Refuse(reason) => reason,
+            ParseError::NeedMore => RefuseReason::TargetInvalid,
+        };
+        (reason, refused_host(reason, method, target).unwrap_or_default().to_owned())
+    })
+}
+
+/// Whether a `forward` listener takes such a request for this port.
+fn takes(listener: &Listener, connect: bool, port: u16) -> bool {
+    listener.forward.as_ref().is_some_and(|Forward { connect_ports, http_ports, .. }| {
+        if connect { connect_ports.contains(&port) } else { http_ports.contains(&port) }
+    })
 }
 
 impl fmt::Display for NoListener {

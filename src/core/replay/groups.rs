@@ -29,7 +29,7 @@ pub(super) struct Group {
     client: IpAddr,
     /// As it was requested; empty if the log has none.
     name: Box<str>,
-    port: u16,
+    port: Option<u16>,
     why: Why,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum Why {
 }
 
 impl Group {
-    pub(super) fn new(client: CanonicalIp, name: &str, port: u16, why: Why) -> Self {
+    pub(super) fn new(client: CanonicalIp, name: &str, port: Option<u16>, why: Why) -> Self {
         let client = match client.get() {
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
             v4 @ IpAddr::V4(_) => v4,
@@ -85,10 +85,13 @@ impl Groups {
                 IpAddr::V6(network) => format!("{network}/64"),
                 IpAddr::V4(address) => address.to_string(),
             };
-            let name = if group.name.is_empty() { "port " } else { &*group.name };
-            let colon = if group.name.is_empty() { "" } else { ":" };
-            let port = if group.port == 0 { "?".to_owned() } else { group.port.to_string() };
-            writeln!(f, "{:<9} {count:>8}  {client}  {name}{colon}{port}  {}", "", group.why.text(policy))?;
+            let asked = match (&*group.name, group.port) {
+                ("", None) => "?".to_owned(),
+                ("", Some(port)) => format!("port {port}"),
+                (name, None) => name.to_owned(),
+                (name, Some(port)) => format!("{name}:{port}"),
+            };
+            writeln!(f, "{:<9} {count:>8}  {client}  {asked}  {}", "", group.why.text(policy))?;
         }
         let rest: u64 = rows.iter().skip(written.len()).map(|(_, count)| count).sum();
         match rest + self.others {

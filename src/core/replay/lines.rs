@@ -1,5 +1,6 @@
 //! Lines of access logs: Squid's own format, the common and combined ones, and the incumbent's nginx line.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// What a line says.
@@ -24,22 +25,12 @@ pub(super) struct Request<'a> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
-    /// CONNECT, or a request in a tunnel that Squid has decrypted.
-    Connect(Authority<'a>),
-    /// `http://…`
-    Http(Authority<'a>),
-    /// A scheme that a forward listener refuses.
-    OtherScheme(Authority<'a>),
+    /// `host:port`, of CONNECT or of a request in a tunnel that Squid has decrypted.
+    Connect(Cow<'a, str>),
+    /// The URL of another request.
+    Url { method: &'a str, url: &'a str },
     /// nginx writes no name. The port that it was asked on, if it writes that.
     Unnamed { port: Option<u16> },
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authority<'a> {
-    pub(super) host: &'a str,
-    /// `None`: it is no port.
-    pub(super) port: Option<u16>,
-    pub(super) userinfo: bool,
 }
 
 const UNKNOWN: Line<'_> =
@@ -70,7 +61,7 @@ fn is_iso(word: &str) -> bool {
 }
 
 /// `time elapsed client code/status bytes method URL …`
-fn squid<'a>(client: &str, code: &str, method: &str, url: &'a str) -> Line<'a> {
+fn squid<'a>(client: &str, code: &str, method: &'a str, url: &'a str) -> Line<'a> {
     let (code, status) = code.split_once('/').unwrap_or((code, ""));
     if code.starts_with("UDP_") || method.starts_with("ICP_") || method.starts_with("HTCP_") {
         return Line::Other("queries of other caches");
@@ -82,44 +73,29 @@ fn squid<'a>(client: &str, code: &str, method: &str, url: &'a str) -> Line<'a> {
     request(client, method, url, was_refused)
 }
 
-fn request<'a>(client: &str, method: &str, url: &'a str, was_refused: bool) -> Line<'a> {
+fn request<'a>(client: &str, method: &'a str, url: &'a str, was_refused: bool) -> Line<'a> {
     if url.starts_with("error:") || matches!(method, "NONE" | "-") || url == "-" {
         return Line::Other("connections without a complete request");
     }
     let Ok(client) = client.parse() else { return NO_CLIENT };
-    let target = match url.split_once("://") {
-        _ if method == "CONNECT" => Target::Connect(authority(url, None)),
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("cache_object") => {
-            return Line::Other("queries of the cache manager");
-        }
-        Some((scheme, rest)) => {
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let host = rest.get(..end).unwrap_or_default();
-            match scheme.to_ascii_lowercase().as_str() {
-                "http" => Target::Http(authority(host, Some(80))),
-                "https" => Target::Connect(authority(host, Some(443))),
-                "ftp" => Target::OtherScheme(authority(host, Some(21))),
-                _ => Target::OtherScheme(authority(host, None)),
-            }
-        }
+    let scheme = url.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    let target = match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
+        _ if method == "CONNECT" => Target::Connect(Cow::Borrowed(url)),
+        Some(("cache_object", _)) => return Line::Other("queries of the cache manager"),
+        Some(("https", rest)) => Target::Connect(Cow::Owned(tunnel(rest))),
+        Some(_) => Target::Url { method, url },
         None if url.starts_with('/') || url == "*" => Target::Unnamed { port: None },
         None => return Line::Unreadable("what was requested is neither host:port nor a URL"),
     };
     Line::Request(Request { client, is_peer: false, target, was_refused })
 }
 
-fn authority(text: &str, default: Option<u16>) -> Authority<'_> {
-    let (userinfo, text) = match text.rsplit_once('@') {
-        Some((_, text)) => (true, text),
-        None => (false, text),
-    };
+/// Where the tunnel of a URL of `https` leads, from what stands behind the scheme.
+fn tunnel(rest: &str) -> String {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // A colon inside brackets belongs to an address.
-    let port = text.rfind(':').filter(|colon| text.rfind(']').is_none_or(|bracket| bracket < *colon));
-    let (host, port) = match port.and_then(|colon| text.split_at_checked(colon)) {
-        Some((host, port)) => (host, port.strip_prefix(':').and_then(|port| port.parse().ok())),
-        None => (text, default),
-    };
-    Authority { host, port, userinfo }
+    let has_port = authority.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    if has_port { authority.to_owned() } else { format!("{authority}:443") }
 }
 
 /// `$time_iso8601 $remote_addr $proxy_protocol_addr $proxy_protocol_port $protocol $server_port $status …`
@@ -167,12 +143,12 @@ fn is_code(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn connect(host: &str, port: Option<u16>) -> Target<'_> {
-        Target::Connect(Authority { host, port, userinfo: false })
+    fn connect(target: &str) -> Target<'_> {
+        Target::Connect(target.into())
     }
 
-    fn http(host: &str, port: Option<u16>) -> Target<'_> {
-        Target::Http(Authority { host, port, userinfo: false })
+    fn get(url: &str) -> Target<'_> {
+        Target::Url { method: "GET", url }
     }
 
     #[test]
@@ -181,55 +157,55 @@ mod tests {
             (
                 "1286536309.586    921 192.168.0.68 TCP_MISS/200 507 POST http://rad.example.com/ad - DIRECT/1.2.3.4 text/html",
                 "192.168.0.68",
-                http("rad.example.com", Some(80)),
+                Target::Url { method: "POST", url: "http://rad.example.com/ad" },
                 false,
             ),
             (
                 "1795918248.664      0 10.0.0.7 TCP_TUNNEL/200 3407 CONNECT orders.example:443 - HIER_DIRECT/1.2.3.4 -",
                 "10.0.0.7",
-                connect("orders.example", Some(443)),
+                connect("orders.example:443"),
                 false,
             ),
             (
                 "1795918248.664      0 2001:db8::7 TCP_DENIED/403 3407 CONNECT [2001:db8::1]:8443 - HIER_NONE/- text/html",
                 "2001:db8::7",
-                connect("[2001:db8::1]", Some(8443)),
+                connect("[2001:db8::1]:8443"),
                 true,
             ),
             (
                 "1795918248.664 0 10.0.0.7 TCP_MISS/200 1 GET http://a.example:8080?q=http://b.example/ bob HIER_NONE/- -",
                 "10.0.0.7",
-                http("a.example", Some(8080)),
+                get("http://a.example:8080?q=http://b.example/"),
                 false,
             ),
             (
                 "1795918248.664 0 10.0.0.7 TCP_MISS/200 1 GET https://bumped.example/x - HIER_NONE/- -",
                 "10.0.0.7",
-                connect("bumped.example", Some(443)),
+                connect("bumped.example:443"),
                 false,
             ),
             (
                 "1795918248.664 0 10.0.0.7 TCP_MISS/200 1 GET ftp://ann@files.example/x - HIER_NONE/- -",
                 "10.0.0.7",
-                Target::OtherScheme(Authority { host: "files.example", port: Some(21), userinfo: true }),
+                get("ftp://ann@files.example/x"),
                 false,
             ),
             (
                 r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "CONNECT a.example:443 HTTP/1.1" 200 39 "-" "curl/7" TCP_TUNNEL:HIER_DIRECT"#,
                 "10.0.0.7",
-                connect("a.example", Some(443)),
+                connect("a.example:443"),
                 false,
             ),
             (
                 r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "GET http://a.example/ HTTP/1.1" 403 39 TCP_DENIED:HIER_NONE"#,
                 "10.0.0.7",
-                http("a.example", Some(80)),
+                get("http://a.example/"),
                 true,
             ),
             (
                 r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "GET http://a.example/ HTTP/1.1" 403 39 TCP_MISS:HIER_DIRECT"#,
                 "10.0.0.7",
-                http("a.example", Some(80)),
+                get("http://a.example/"),
                 false,
             ),
             (
@@ -258,11 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn a_decrypted_request_is_its_tunnel() {
+        for (rest, expected) in [
+            ("a.example/x:y", "a.example:443"),
+            ("a.example:8443/x", "a.example:8443"),
+            ("[::1]/", "[::1]:443"),
+            ("[::1]:9", "[::1]:9"),
+        ] {
+            assert_eq!(tunnel(rest), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_told_from_what_cannot_be_read() {
         for (line, part) in [
             ("", "empty"),
             ("1.1 0 10.0.0.7 NONE_NONE/400 3 - error:invalid-request - HIER_NONE/- -", "without a complete request"),
-            ("1.1 0 10.0.0.7 NONE/000 0 NONE error:transaction-end-before-headers - H/- -", "without a complete request"),
+            (
+                "1.1 0 10.0.0.7 NONE/000 0 NONE error:transaction-end-before-headers - H/- -",
+                "without a complete request",
+            ),
             ("1.1 0 10.0.0.7 TCP_DENIED/407 3 CONNECT a.example:443 - HIER_NONE/- -", "password"),
             ("1.1 0 10.0.0.7 UDP_MISS/000 3 ICP_QUERY http://a.example/ - HIER_NONE/- -", "other caches"),
             ("1.1 0 10.0.0.7 TCP_MISS/200 3 GET cache_object://localhost/info - HIER_NONE/- -", "cache manager"),

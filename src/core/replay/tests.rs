@@ -13,8 +13,7 @@ proxy_protocol: { trusted: [192.168.0.0/16] }
 "#;
 
 fn config(text: &str) -> Config {
-    let machine =
-        Machine { open_files: 1 << 20, cpus: std::num::NonZero::new(2).unwrap(), memory: 8 << 30 };
+    let machine = Machine { open_files: 1 << 20, cpus: std::num::NonZero::new(2).unwrap(), memory: 8 << 30 };
     let file = File { path: "latticegate.yaml".as_ref(), text };
     Config::parse(Some(file), std::iter::empty(), &machine).unwrap().0
 }
@@ -75,7 +74,7 @@ refused   10 requests that went through before:
                  2  10.0.0.8  bad.example:443  name_denied by ipcontrol.yaml:6  deny: all, to: bad.example
                  1  10.0.0.7  192.0.2.1:443  host_ip_address: an address is not a name
                  1  10.0.0.7  only.example:443  name_denied because no rule matches
-                 1  10.0.0.7  orders.example:21  scheme_unsupported: only CONNECT and http:// are forwarded
+                 1  10.0.0.7  orders.example  scheme_unsupported: only CONNECT and http:// are forwarded
                  1  10.0.0.7  orders.example:22  port_denied: not in `connect_ports`, or for http:// not in `http_ports`
                  1  10.0.0.66  orders.example:443  client_denied by ipcontrol.yaml:2  deny: 10.0.0.66
 still     5 requests refused before, and now:
@@ -123,7 +122,10 @@ fn nginxs_log_has_no_names() {
         assert!(text.contains(part), "{text}");
     }
     let (text, refused) = replayed("rules:\n  - { allow: 10.0.0.0/8, to: orders.example }\n", &log);
-    assert!(refused == 1 && text.contains("undecided 2 requests allowed for some names, and the log has no name:\n"), "{text}");
+    assert!(
+        refused == 1 && text.contains("undecided 2 requests allowed for some names, and the log has no name:\n"),
+        "{text}"
+    );
     // The web server's own log has no port, either.
     let web = "203.0.113.9 - - [28/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 39 \"-\" \"curl\"\n";
     assert_eq!(replayed("rules:\n  - allow: 10.0.0.0/8\n", web).1, 1);

@@ -77,24 +77,14 @@ fn import_lists(files: &[Included], options: &SquidOptions, head: String, out: &
 }
 
 fn writer<'a>(options: &'a SquidOptions, head: String, comments: &'a BTreeMap<String, String>) -> Writer<'a> {
-    Writer {
-        yaml: head + "\nrules:\n",
-        rules: 0,
-        listener: options.listener.as_deref(),
-        comments,
-        ports: None,
-    }
+    Writer { yaml: head + "\nrules:\n", rules: 0, listener: options.listener.as_deref(), comments, ports: None }
 }
 
 fn import_config(files: &[Included], options: &SquidOptions, include: &dyn Include, head: String, out: &mut Imported) {
     let mut config = Config::read(files, include);
     let ports = ListenerPorts::of(&config, options);
     let access = std::mem::take(&mut config.access);
-    let everything = Region {
-        clients: Clients::all(),
-        names: None,
-        ports: ports.as_ref().map(ListenerPorts::all),
-    };
+    let everything = Region { clients: Clients::all(), names: None, ports: ports.as_ref().map(ListenerPorts::all) };
     let mut reader = Reader { config: &mut config, ports: ports.as_ref(), everything: &everything, idle: Vec::new() };
     let clauses: Vec<Clause> = access.iter().map(|access| reader.clause(access)).collect();
     let idle = reader.idle;

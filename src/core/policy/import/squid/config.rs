@@ -8,14 +8,17 @@ use super::sets::{Clients, Names, Pattern, Ports};
 use super::text::{self, Line};
 use super::values::{self, Domain};
 
-
 /// Directives that may refuse what `http_access` allows, and the argument that makes them do so.
 const OTHER_DENIALS: [(&str, &str, &str); 8] = [
     ("adapted_http_access", "deny", "it denies requests after they were adapted"),
     ("http_access2", "deny", "it denies requests"),
     ("http_reply_access", "deny", "it denies answers"),
     ("miss_access", "deny", "it denies requests"),
-    ("ssl_bump", "terminate", "it closes TLS connections; write the names that it lets through as dstdomain in http_access"),
+    (
+        "ssl_bump",
+        "terminate",
+        "it closes TLS connections; write the names that it lets through as dstdomain in http_access",
+    ),
     ("redirect_program", "", "the program may refuse requests"),
     ("url_rewrite_program", "", "the program may refuse requests"),
     ("configuration_includes_quoted_values", "on", "quotes then mean something else"),
@@ -139,7 +142,8 @@ impl<'a> Config<'a> {
             }
             ["include", ref patterns @ ..] => patterns.iter().for_each(|pattern| self.included(&at, pattern)),
             ["acl" | "http_access", ..] => {
-                self.errors.push(format!("{at}: {}: it is not complete, and Squid does not start with it", line.text()));
+                self.errors
+                    .push(format!("{at}: {}: it is not complete, and Squid does not start with it", line.text()));
             }
             ["if" | "else" | "endif", ..] => {
                 self.errors.push(format!("{at}: {}: conditions are not supported; write what holds", line.text()));
@@ -269,7 +273,8 @@ impl Acl {
                     patterns.into_iter().for_each(|pattern| names.insert(pattern));
                 }
                 Domain::Address => {
-                    added.note = Some("requests for an address are refused in any case, so it needs no rule".to_owned());
+                    added.note =
+                        Some("requests for an address are refused in any case, so it needs no rule".to_owned());
                 }
             },
             Meaning::Ports(ports) => ports.0.extend(values::ports(text)?.0),
@@ -310,17 +315,17 @@ fn empty(name: &str, kind: &str) -> Meaning {
         "method" => Meaning::Never("it has no method".to_owned()),
         "dst" => Meaning::Never(NOT_DIALLED.to_owned()),
         "proto" => Meaning::Never("other schemes than http:// are refused here".to_owned()),
-        "proxy_auth" | "proxy_auth_regex" | "ident" | "ident_regex" | "ext_user" => {
-            Meaning::Unknown("there is no authentication; clients are known by address and VPC endpoint (`via:`)".to_owned())
-        }
+        "proxy_auth" | "proxy_auth_regex" | "ident" | "ident_regex" | "ext_user" => Meaning::Unknown(
+            "there is no authentication; clients are known by address and VPC endpoint (`via:`)".to_owned(),
+        ),
         "time" => Meaning::Unknown("rules have an end (`until:`), but no hours".to_owned()),
         "maxconn" => Meaning::Unknown("see limits.per_client.connections, which holds for each client".to_owned()),
         "dstdom_regex" | "url_regex" | "urlpath_regex" | "srcdom_regex" => {
             Meaning::Unknown("there are no regular expressions; write the names as dstdomain".to_owned())
         }
-        "ssl::server_name" | "ssl::server_name_regex" => {
-            Meaning::Unknown("write the names as dstdomain: with `tunnel: tls` the TLS server name has to be one of them".to_owned())
-        }
+        "ssl::server_name" | "ssl::server_name_regex" => Meaning::Unknown(
+            "write the names as dstdomain: with `tunnel: tls` the TLS server name has to be one of them".to_owned(),
+        ),
         _ => Meaning::Unknown(format!("the access list knows no {kind}")),
     }
 }
@@ -350,7 +355,16 @@ fn directive(name: &str) -> &'static str {
     let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
     if begins(&["cache_peer", "never_direct", "always_direct", "prefer_direct", "nonhierarchical"]) {
         "there are no parent proxies: every request goes to its destination"
-    } else if begins(&["cache", "refresh_", "maximum_object", "minimum_object", "memory_", "store", "coredump", "quick_abort"]) {
+    } else if begins(&[
+        "cache",
+        "refresh_",
+        "maximum_object",
+        "minimum_object",
+        "memory_",
+        "store",
+        "coredump",
+        "quick_abort",
+    ]) {
         "there is no cache"
     } else if begins(&["auth_param", "authenticate_", "external_acl"]) {
         "there is no authentication"

@@ -42,9 +42,8 @@ impl ListenerPorts {
             || &choose(&connect_passes, |port| port == 443) - &usual(80),
             |given| given.into_iter().collect(),
         );
-        let by_method = conditions().any(|(_, name)| {
-            config.acls.get(name).is_some_and(|acl| matches!(acl.what, Meaning::Connect))
-        });
+        let by_method =
+            conditions().any(|(_, name)| config.acls.get(name).is_some_and(|acl| matches!(acl.what, Meaning::Connect)));
         // A port may be for both, unless a line asks which it is.
         let taken = if by_method { connect.clone() } else { usual(443) };
         let http = options.http_ports.clone().map_or_else(

@@ -10,8 +10,6 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::hostname::Hostname;
 
-
-
 /// Clients, by address: IPv4 and IPv6 apart, since an IPv4 client is never an IPv6 one here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Clients {
@@ -105,7 +103,11 @@ impl Ranges {
         let mut shared = Vec::new();
         while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
             shared.push((a.0.max(b.0), a.1.min(b.1)));
-            if a.1 < b.1 { ours.next() } else { theirs.next() };
+            if a.1 < b.1 {
+                ours.next()
+            } else {
+                theirs.next()
+            };
         }
         Self::new(shared)
     }
@@ -232,9 +234,9 @@ mod tests {
     use crate::yaml::FromScalar;
 
     fn networks(clients: &Clients) -> String {
-        clients.networks().map_or("all".to_owned(), |networks| {
-            networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" ")
-        })
+        clients
+            .networks()
+            .map_or("all".to_owned(), |networks| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" "))
     }
 
     fn between(first: &str, last: &str) -> Clients {
@@ -250,7 +252,9 @@ mod tests {
         assert_eq!(networks(&Clients::all_v4()), "0.0.0.0/0");
         assert_eq!(networks(&ten.union(&between("11.0.0.0", "11.255.255.255"))), "10.0.0.0/7");
         let others = ten.complement();
-        assert!(networks(&others).starts_with("0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 ") && networks(&others).ends_with(" ::/0"));
+        assert!(
+            networks(&others).starts_with("0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 ") && networks(&others).ends_with(" ::/0")
+        );
         assert_eq!(others.complement(), ten);
         assert!(others.intersection(&ten).is_empty());
         assert_eq!(networks(&others.union(&ten)), "all");

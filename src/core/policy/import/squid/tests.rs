@@ -181,7 +181,8 @@ fn an_allow_list_is_a_rule_for_each_line() {
 
 #[test]
 fn what_is_no_domain_in_an_allow_list_is_named_with_its_line() {
-    let imported = imported("*.example.com\n10.0.0.1 # dc\nhttps://example.com/\nb\u{fc}cher.example\nexample.com.\na\n");
+    let imported =
+        imported("*.example.com\n10.0.0.1 # dc\nhttps://example.com/\nb\u{fc}cher.example\nexample.com.\na\n");
     assert_eq!(imported.rules, 2);
     assert_eq!(
         imported.left_out,
@@ -265,7 +266,10 @@ fn negation_is_the_complement_or_goes_first() {
              - deny: [example.com]\n  - deny: all\n",
         ),
         // Names behind `!` that no other condition leaves are dropped.
-        ("http_access allow good !bad\nhttp_access deny all\n", "  - allow: all\n    to: [example.com, \"*.example.com\", www.bad.example]\n  - deny: all\n"),
+        (
+            "http_access allow good !bad\nhttp_access deny all\n",
+            "  - allow: all\n    to: [example.com, \"*.example.com\", www.bad.example]\n  - deny: all\n",
+        ),
         // Clients.
         (
             "http_access deny !net\nhttp_access allow good\nhttp_access deny all\n",
@@ -308,7 +312,10 @@ fn the_implicit_last_rule_is_written_out() {
 #[test]
 fn what_denies_and_cannot_be_carried_over_is_an_error() {
     for (text, part) in [
-        ("acl a time MTWHF 09:00-17:00\nhttp_access deny a\nhttp_access allow all\n", ":2: http_access deny a: a: rules have an end"),
+        (
+            "acl a time MTWHF 09:00-17:00\nhttp_access deny a\nhttp_access allow all\n",
+            ":2: http_access deny a: a: rules have an end",
+        ),
         ("acl a proxy_auth REQUIRED\nhttp_access deny !a\n", ":2: http_access deny !a: a: there is no authentication"),
         ("acl a proxy_auth REQUIRED\nhttp_access allow all !a\n", ":2: http_access allow all !a: a: there is no auth"),
         ("acl a dstdom_regex \\.ru$\nhttp_access deny a\nhttp_access allow all\n", "no regular expressions"),
@@ -318,11 +325,20 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("acl a ssl::server_name x.example\nhttp_access deny !a\nhttp_access allow all\n", "TLS server name"),
         ("acl a maxconn 10\nhttp_access deny a\nhttp_access allow all\n", "limits.per_client.connections"),
         ("acl a dstdomain -x a.example\nhttp_access allow a\n", ":1: acl a dstdomain: the option -x"),
-        ("acl a dstdomain *.bad.example\nhttp_access deny a\nhttp_access allow all\n", ":1: acl a dstdomain *.bad.example: "),
-        ("acl a src pc.example\nhttp_access deny a\nhttp_access allow all\n", ":1: acl a src pc.example: it is no address"),
+        (
+            "acl a dstdomain *.bad.example\nhttp_access deny a\nhttp_access allow all\n",
+            ":1: acl a dstdomain *.bad.example: ",
+        ),
+        (
+            "acl a src pc.example\nhttp_access deny a\nhttp_access allow all\n",
+            ":1: acl a src pc.example: it is no address",
+        ),
         ("acl a src pc.example\nhttp_access allow all !a\n", ":1: acl a src pc.example: it is no address"),
         ("http_access deny nobody\nhttp_access allow all\n", ":1: http_access deny nobody: there is no ACL nobody"),
-        ("acl a src all\nacl a dstdomain x.example\nhttp_access deny a\n", ":2: acl a dstdomain: it is also src (at squid.conf:1)"),
+        (
+            "acl a src all\nacl a dstdomain x.example\nhttp_access deny a\n",
+            ":2: acl a dstdomain: it is also src (at squid.conf:1)",
+        ),
         ("acl a dstdomain \"none.txt\"\nhttp_access allow a\n", ":1: acl a dstdomain: none.txt does not exist"),
         ("include none.conf\nhttp_access allow all\n", ":1: include none.conf: none.conf does not exist"),
         ("if true\nhttp_access allow all\nendif\n", ":1: if true: conditions are not supported"),
@@ -330,7 +346,10 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("http_access allow all\nssl_bump terminate step2 all\n", ":2: ssl_bump terminate step2 all: it closes TLS"),
         ("http_access allow all\nhttp_reply_access deny all\n", ":2: http_reply_access deny all: it denies answers"),
         ("http_access allow all\nurl_rewrite_program /usr/bin/squidGuard\n", "the program may refuse requests"),
-        ("acl a port x\nhttp_access deny !a\nhttp_access deny a\nhttp_access allow all\n", "acl a port x: it is not a port"),
+        (
+            "acl a port x\nhttp_access deny !a\nhttp_access deny a\nhttp_access allow all\n",
+            "acl a port x: it is not a port",
+        ),
     ] {
         let imported = import(text);
         assert!(imported.errors.iter().any(|error| error.contains(part)), "{text}: {:?}", imported.errors);
@@ -358,9 +377,21 @@ fn what_allows_and_cannot_be_carried_over_is_named() {
             ":1: acl a dstdomain *.a.example: Squid knows no `*`",
             "  - allow: all\n    to: b.example\n  - deny: all\n",
         ),
-        ("acl a src 10.0.0.0/8\nhttp_access allow all\n", ":1: acl a: no http_access line uses it", "  - allow: all\n    to: any\n"),
-        ("http_access deny\nhttp_access allow all\n", ":1: http_access deny: Squid skips", "  - allow: all\n    to: any\n"),
-        ("http_access allow all\ncache_peer p.example parent 3128 0\n", "no parent proxies", "  - allow: all\n    to: any\n"),
+        (
+            "acl a src 10.0.0.0/8\nhttp_access allow all\n",
+            ":1: acl a: no http_access line uses it",
+            "  - allow: all\n    to: any\n",
+        ),
+        (
+            "http_access deny\nhttp_access allow all\n",
+            ":1: http_access deny: Squid skips",
+            "  - allow: all\n    to: any\n",
+        ),
+        (
+            "http_access allow all\ncache_peer p.example parent 3128 0\n",
+            "no parent proxies",
+            "  - allow: all\n    to: any\n",
+        ),
         ("http_access allow all\nicap_enable on\n", "contents are not inspected", "  - allow: all\n    to: any\n"),
         ("http_access allow all\ndelay_pools 1\n", "no delay pools", "  - allow: all\n    to: any\n"),
         ("http_access allow all\nssl_bump peek step1\n", "TLS is not decrypted", "  - allow: all\n    to: any\n"),

@@ -77,9 +77,10 @@ fn words(text: &str) -> (Vec<String>, Option<String>) {
 /// One value on a line, as in a file that an ACL names: blanks inside belong to it.
 pub(super) fn value(line: &str) -> (Option<&str>, Option<&str>) {
     let line = line.trim();
-    let comment = line.match_indices('#').map(|(at, _)| at).find(|at| {
-        line.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace))
-    });
+    let comment = line
+        .match_indices('#')
+        .map(|(at, _)| at)
+        .find(|at| line.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace)));
     let (value, comment) = match comment.and_then(|at| line.split_at_checked(at)) {
         Some((value, comment)) => (value.trim(), Some(comment.trim_start_matches('#').trim())),
         None => (line, None),

@@ -9,7 +9,6 @@ use crate::canonical_ip::CanonicalIp;
 use crate::hostname::{Hostname, NameError};
 use crate::networks::parse_network;
 
-
 /// Reads a value of `src`: a network, a range, `all`, `ipv4` or `ipv6`. With it comes what Squid ignores in it.
 pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
     match text {
@@ -21,7 +20,8 @@ pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
         "ipv6" => return Ok((Clients::all_v6(), None)),
         _ => {}
     }
-    let unknown = || "it is no address, network or range of addresses; Squid would look up a name when it starts".to_owned();
+    let unknown =
+        || "it is no address, network or range of addresses; Squid would look up a name when it starts".to_owned();
     let (addresses, mask) = match text.split_once('/') {
         Some((addresses, mask)) => (addresses, Some(mask)),
         None => (text, None),
@@ -78,12 +78,11 @@ pub(super) fn domain(text: &str) -> Result<Domain, String> {
         Err(NameError::BadCharacter) if !name.is_ascii() => {
             Err("it is not ASCII; write it as DNS has it, like xn--bcher-kva.example".to_owned())
         }
-        Err(_) if name.starts_with("*.") => {
-            Err(format!("Squid knows no `*` here; write .{} for the name and all below it", name.trim_start_matches("*.")))
-        }
-        Err(_) if name.contains("://") || name.contains('/') => {
-            Err("it is a URL; write the name alone".to_owned())
-        }
+        Err(_) if name.starts_with("*.") => Err(format!(
+            "Squid knows no `*` here; write .{} for the name and all below it",
+            name.trim_start_matches("*.")
+        )),
+        Err(_) if name.contains("://") || name.contains('/') => Err("it is a URL; write the name alone".to_owned()),
         Err(error) => Err(format!("it is not a DNS name: {error}")),
     }
 }
@@ -123,9 +122,10 @@ const NOT_PUBLIC: [&str; 13] = [
 /// Whether a value of `dst` is part of what is never dialled.
 pub(super) fn is_not_public(text: &str) -> bool {
     let Ok((clients, _)) = clients(text) else { return false };
-    let inside = NOT_PUBLIC.iter().filter_map(|network| parse_network(network).ok()).fold(Clients::default(), |sum, network| {
-        Clients::between(network.network(), network.broadcast()).map_or(sum.clone(), |part| sum.union(&part))
-    });
+    let inside =
+        NOT_PUBLIC.iter().filter_map(|network| parse_network(network).ok()).fold(Clients::default(), |sum, network| {
+            Clients::between(network.network(), network.broadcast()).map_or(sum.clone(), |part| sum.union(&part))
+        });
     clients.intersection(&inside) == clients
 }
 
@@ -155,9 +155,15 @@ mod tests {
         }
         assert_eq!(clients("0.0.0.0/0.0.0.0").unwrap().0, Clients::all());
         assert_eq!(clients("10.1.2.3/24").unwrap().1.unwrap(), "Squid ignores the host bits of 10.1.2.3/24");
-        for text in
-            ["client.example", "10.0.0/24", "10.0.0.0/33", "10.0.0.0/255.0.255.0", "10.0.0.9-10.0.0.1", "::ffff:1.2.3.4", ""]
-        {
+        for text in [
+            "client.example",
+            "10.0.0/24",
+            "10.0.0.0/33",
+            "10.0.0.0/255.0.255.0",
+            "10.0.0.9-10.0.0.1",
+            "::ffff:1.2.3.4",
+            "",
+        ] {
             assert!(clients(text).is_err(), "{text}");
         }
     }

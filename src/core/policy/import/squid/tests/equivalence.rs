@@ -22,7 +22,8 @@ struct Request<'a> {
 /// Whether Squid lets the request through.
 fn squid(config: &str, request: Request<'_>) -> bool {
     let lines = || config.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let matches = |acl: &str| lines().any(|words| words[0] == "acl" && words[1] == acl && has(words[2], &words[3..], request));
+    let matches =
+        |acl: &str| lines().any(|words| words[0] == "acl" && words[1] == acl && has(words[2], &words[3..], request));
     let mut last = false;
     for words in lines().filter(|words| words[0] == "http_access") {
         let allow = words[1] == "allow";
@@ -110,7 +111,9 @@ fn acl(name: &'static str) -> impl Strategy<Value = String> {
         "n" => some(&["example", ".example", "a.example", ".a.example", ".x.a.example", "b.example", ".test"])
             .prop_map(|values| format!("dstdomain {values}"))
             .boxed(),
-        "p" => some(&["443", "80", "1025-65535", "8080", "400-500"]).prop_map(|values| format!("port {values}")).boxed(),
+        "p" => {
+            some(&["443", "80", "1025-65535", "8080", "400-500"]).prop_map(|values| format!("port {values}")).boxed()
+        }
         _ => Just("method CONNECT".to_owned()).boxed(),
     };
     kind.prop_map(move |kind| format!("acl {name} {kind}\n"))
@@ -120,9 +123,8 @@ fn line() -> impl Strategy<Value = String> {
     let word = ("!?", prop::sample::select(&["c0", "c1", "n0", "n1", "n2", "p0", "p1", "m"][..]));
     let words = prop::collection::vec(word.prop_map(|(not, acl)| format!("{not}{acl}")), 1..4);
     let words = prop_oneof![12 => words.prop_map(|words| words.join(" ")), 1 => Just("all".to_owned())];
-    (any::<bool>(), words).prop_map(|(allow, acls)| {
-        format!("http_access {} {acls}\n", if allow { "allow" } else { "deny" })
-    })
+    (any::<bool>(), words)
+        .prop_map(|(allow, acls)| format!("http_access {} {acls}\n", if allow { "allow" } else { "deny" }))
 }
 
 proptest! {
