@@ -131,7 +131,9 @@ fn every_command_is_run() {
             "check" => (0, "ipcontrol.yaml: ok: "),
             "diff" => (1, "  + 203.0.113.0/24\n"),
             "import" => (0, "  - allow: 10.0.0.0/8"),
-            "explain" if arguments.contains(" --log ") => (1, "verdict   1 request that went through would be refused\n"),
+            "explain" if arguments.contains(" --log ") => {
+                (1, "verdict   1 request that went through would be refused\n")
+            }
             "explain" => (1, "verdict   refused: client_denied\n"),
             _ => panic!("what should `{command}` print?"),
         };

@@ -172,6 +172,17 @@ fn nothing_is_printed_where_the_list_would_let_more_through() {
     let (code, list, said) = run(&directory, &["import", "a", "b"]);
     assert!(code == Some(1) && list.is_empty() && said.contains("several are for --squid"), "{said}");
     assert_eq!(run(&directory, &["import", "a", "--listener", "x"]).0, Some(2));
+    let (code, _, said) = run(&directory, &["import", "--squid", "a", "--listener", "x\n  - allow: all"]);
+    assert!(code == Some(2) && said.contains("1 to 32 letters"), "{said}");
+    // One for the other.
+    let (code, list, said) = run(&directory, &["import", "--squid", "a"]);
+    assert!(code == Some(1) && list.is_empty() && said.contains("a:1: allow all;: it is a line of nginx"), "{said}");
+    std::fs::write(directory.path().join("squid.conf"), SQUID).expect("it is written");
+    let (code, list, said) = run(&directory, &["import", "squid.conf"]);
+    assert!(
+        code == Some(1) && list.is_empty() && said.contains("squid.conf: is a file of Squid; import it with"),
+        "{said}"
+    );
 }
 
 const LOG: &str = "\

@@ -40,8 +40,14 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "PORT", value_delimiter = ',', requires = "squid", value_parser = clap::value_parser!(u16).range(1..))]
     http_ports: Option<Vec<u16>>,
     /// Write this condition into each rule, for a list that other listeners use as well.
-    #[arg(long, value_name = "NAME", requires = "squid")]
+    #[arg(long, value_name = "NAME", requires = "squid", value_parser = listener_name)]
     listener: Option<String>,
+}
+
+fn listener_name(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    let is_name = (1..=32).contains(&text.len()) && text.bytes().all(allowed);
+    if is_name { Ok(text.to_owned()) } else { Err("use 1 to 32 letters, digits, `-` or `_`".to_owned()) }
 }
 
 impl ImportArgs {
@@ -61,6 +67,11 @@ impl ImportArgs {
             _ if self.squid => {
                 let Self { connect_ports, http_ports, listener, .. } = self;
                 import_squid(&files, &SquidOptions { connect_ports, http_ports, listener }, &FromDisk("Squid"))
+            }
+            [file] if is_squids(&file.text) => {
+                let name = &file.name;
+                writeln!(io::stderr().lock(), "error: {name}: is a file of Squid; import it with --squid")?;
+                return Ok(ExitCode::FAILURE);
             }
             [file] => import(&file.name, &file.text, &FromDisk("nginx")),
             _ => {
@@ -85,6 +96,14 @@ impl ImportArgs {
         // What is left out of nginx's files may deny; what is left out of Squid's does not.
         Ok(if self.squid || imported.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Squid's lines have no `;`.
+fn is_squids(text: &str) -> bool {
+    text.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        matches!((words.next(), words.next()), (Some("acl" | "http_access"), Some(_))) && !line.contains(';')
+    })
 }
 
 fn report(imported: &Imported) -> io::Result<()> {

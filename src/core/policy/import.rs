@@ -59,7 +59,7 @@ impl<F: Fn(&str, &str) -> Result<Vec<Included>, String>> Include for F {
 
 pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
     let mut import = Importer { out: Imported::default(), include, ends_with_all: false, open: Vec::new() };
-    let _ = write!(import.out.yaml, "{SCHEMA}# Imported from {name} by `latticegate import`.\n\nrules:\n");
+    let _ = write!(import.out.yaml, "{SCHEMA}# Imported from {} by `latticegate import`.\n\nrules:\n", printable(name));
     import.file(name, text);
     import.end();
     import.out
@@ -198,9 +198,11 @@ fn missing_end(words: &[String]) -> Option<String> {
     Some(format!("a `;` is missing after `{first}`"))
 }
 
-/// Without control characters: one would end the comment, or be refused in YAML.
+/// Without what would end the comment, or be refused in YAML.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let is_bad =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    text.chars().map(|c| if is_bad(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

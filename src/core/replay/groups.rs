@@ -50,9 +50,10 @@ impl Group {
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
             v4 @ IpAddr::V4(_) => v4,
         };
-        let shown = |c: char| if c.is_control() { ' ' } else { c };
+        // The clients chose it.
+        let shown = |c: char| if c.is_ascii_graphic() { c.to_ascii_lowercase() } else { '?' };
         let name: String = name.chars().take(MAX_NAME).map(shown).collect();
-        Self { client, name: name.to_lowercase().into(), port, why }
+        Self { client, name: name.into(), port, why }
     }
 }
 

@@ -96,6 +96,13 @@ fn an_allow_without_names_allows_nothing_to_a_forward_proxy() {
 }
 
 #[test]
+fn what_clients_wrote_is_printed_as_plain_text() {
+    let log = "1.1 0 10.0.0.7 TCP_TUNNEL/200 1 CONNECT a\u{1b}[2J\u{202e}b.example:443 - HIER_NONE/- -\n";
+    let (text, _) = replayed(LIST, log);
+    assert!(text.contains("  10.0.0.7  a?[2j?b.example:443  host_invalid\n"), "{text:?}");
+}
+
+#[test]
 fn nginxs_log_has_no_names() {
     let line = |client: &str, port: u16, status: u16| {
         format!("2026-11-21T10:56:57+00:00 192.168.1.10 {client} 51034 TCP {port} {status} - 0 0 0.005 -\n")

@@ -16,7 +16,8 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Imported, Include, Included, SCHEMA};
+use super::{Imported, Include, Included, SCHEMA, printable};
+use crate::yaml::MAX_BYTES;
 use compile::{Clause, Region, compile};
 use config::{Access, Config, Meaning};
 use ports::ListenerPorts;
@@ -39,7 +40,8 @@ pub fn import_squid(files: &[Included], options: &SquidOptions, include: &dyn In
     let mut out = Imported::default();
     let lists = files.iter().filter(|file| list::is_list(&file.text)).count();
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let head = format!("{SCHEMA}# Imported from {} by `latticegate import --squid`", names.join(", "));
+    let names = printable(&names.join(", "));
+    let head = format!("{SCHEMA}# Imported from {names} by `latticegate import --squid`");
     if lists == files.len() {
         import_lists(files, options, head, &mut out);
     } else if lists == 0 {
@@ -50,6 +52,11 @@ pub fn import_squid(files: &[Included], options: &SquidOptions, include: &dyn In
              quotes are read with them"
                 .to_owned(),
         );
+    }
+    if out.yaml.len() > MAX_BYTES {
+        let size = out.yaml.len() >> 20;
+        out.errors
+            .push(format!("the new list would have {size} MiB, and an access list has at most 4 MiB; leave names out"));
     }
     if !out.errors.is_empty() {
         out.yaml.clear();
@@ -93,7 +100,16 @@ fn import_config(files: &[Included], options: &SquidOptions, include: &dyn Inclu
     out.notes.append(&mut config.notes);
     out.left_out.extend(unused(&config));
     let head = match &ports {
-        None => head + ".\n",
+        None => {
+            if !access.is_empty() {
+                out.notes.push(
+                    "no http_access line has a condition on ports: the list has none either, and what may be asked for is \
+                     what the listener has in connect_ports (443) and http_ports (80)"
+                        .to_owned(),
+                );
+            }
+            head + ".\n"
+        }
         Some(ports) => {
             note_ports(ports, out);
             let (connect, http) = (list(&ports.connect), list(&ports.http));
@@ -224,11 +240,14 @@ impl Reader<'_, '_> {
         };
         acl.used = true;
         // Without a value an ACL matches less: does the line then let more through?
-        let bad = if access.allow == negated { &mut self.config.errors } else { &mut self.config.left_out };
-        for value in &acl.bad {
-            if !bad.contains(value) {
-                bad.push(value.clone());
-            }
+        let harmful = access.allow == negated;
+        let [as_errors, as_left_out] = &mut acl.reported;
+        let (list, reported) = match harmful {
+            true => (&mut self.config.errors, as_errors),
+            false => (&mut self.config.left_out, as_left_out),
+        };
+        if !std::mem::replace(reported, true) {
+            list.extend_from_slice(&acl.bad);
         }
         let all_ports = || self.everything.ports.clone().unwrap_or_default();
         let ports = match &acl.what {

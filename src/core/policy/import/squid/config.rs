@@ -47,6 +47,8 @@ pub(super) struct Acl {
     /// Values that cannot be imported. The ACL is what the others stand for.
     pub(super) bad: Vec<String>,
     pub(super) used: bool,
+    /// Whether `bad` has been reported, as errors and as left out.
+    pub(super) reported: [bool; 2],
 }
 
 /// What an ACL is about.
@@ -144,6 +146,10 @@ impl<'a> Config<'a> {
             ["acl" | "http_access", ..] => {
                 self.errors
                     .push(format!("{at}: {}: it is not complete, and Squid does not start with it", line.text()));
+            }
+            ["allow" | "deny", .., last] if last.ends_with(';') => {
+                let why = "it is a line of nginx; import the file without --squid";
+                self.errors.push(format!("{at}: {}: {why}", line.text()));
             }
             ["if" | "else" | "endif", ..] => {
                 self.errors.push(format!("{at}: {}: conditions are not supported; write what holds", line.text()));
@@ -256,7 +262,7 @@ struct Added {
 
 impl Acl {
     fn new(kind: &str, what: Meaning) -> Self {
-        Self { what, kind: kind.to_owned(), at: None, bad: Vec::new(), used: false }
+        Self { what, kind: kind.to_owned(), at: None, bad: Vec::new(), used: false, reported: [false; 2] }
     }
 
     fn add(&mut self, kind: &str, text: &str) -> Result<Added, String> {

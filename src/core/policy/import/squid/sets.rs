@@ -212,6 +212,9 @@ impl Names {
 
     /// Without the patterns of which `other` has every name.
     pub(super) fn without(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
         Self::new(self.patterns.iter().filter(|pattern| !other.covers(pattern)).cloned())
     }
 

@@ -301,7 +301,7 @@ fn the_implicit_last_rule_is_written_out() {
     let bad = "acl bad dstdomain bad.example\n";
     let denied = imported(&format!("{bad}http_access deny bad\n"));
     assert!(body(&denied).ends_with("  - allow: all\n    to: any\n"), "{}", body(&denied));
-    assert!(denied.notes[0].ends_with("so `allow: all`, `to: any` was added"), "{:?}", denied.notes);
+    assert!(denied.notes[1].ends_with("so `allow: all`, `to: any` was added"), "{:?}", denied.notes);
     let allowed = imported(&format!("{bad}http_access allow bad\n"));
     assert!(body(&allowed).ends_with("with all other requests:\n  - deny: all\n"), "{}", body(&allowed));
     let none = imported("http_port 3128\n");
@@ -346,6 +346,10 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("http_access allow all\nssl_bump terminate step2 all\n", ":2: ssl_bump terminate step2 all: it closes TLS"),
         ("http_access allow all\nhttp_reply_access deny all\n", ":2: http_reply_access deny all: it denies answers"),
         ("http_access allow all\nurl_rewrite_program /usr/bin/squidGuard\n", "the program may refuse requests"),
+        (
+            "allow 10.0.0.0/8;\ndeny all;\n",
+            ":1: allow 10.0.0.0/8;: it is a line of nginx; import the file without --squid",
+        ),
         (
             "acl a port x\nhttp_access deny !a\nhttp_access deny a\nhttp_access allow all\n",
             "acl a port x: it is not a port",
@@ -461,7 +465,7 @@ fn too_many_exceptions_are_refused_in_time() {
     let text = |networks: &str| {
         let clause = |n: usize| {
             let acls = format!("acl n{n} src {networks}10.{n}.0.0/16\nacl d{n} dstdomain {}\n", ".a".repeat(n + 1));
-            format!("{acls}http_access {} n{n} !d{n}\n", if n % 2 == 0 { "allow" } else { "deny" })
+            format!("{acls}http_access {} n{n} !d{n}\n", if n.is_multiple_of(2) { "allow" } else { "deny" })
         };
         (0..64).map(clause).collect::<String>()
     };
@@ -469,4 +473,31 @@ fn too_many_exceptions_are_refused_in_time() {
     assert_eq!(import(&text("")).errors, [""; 0]);
     let errors = import(&text("192.0.2.0/24 ")).errors;
     assert!(errors.len() == 1 && errors[0].contains("too many lines have a `!` before names"), "{errors:?}");
+}
+
+/// Characters that end a line of YAML end no comment of a list: behind them would stand a rule.
+#[test]
+fn a_comment_stays_a_comment() {
+    for end in ['\u{85}', '\u{2028}', '\u{2029}', '\u{7}', '\r'] {
+        let imported =
+            imported(&format!("a.example # x{end}  - allow: all\n# y{end}  - allow: all\n*.b{end}.example\n"));
+        assert_eq!((imported.rules, imported.yaml.contains(end)), (2, false), "{end:?}: {}", imported.yaml);
+        let text =
+            format!("acl a dstdomain a.example # x{end}- y\n# z{end}- z\nhttp_access deny a # x{end}  - allow: all\n");
+        assert!(!self::imported(&text).yaml.contains(end), "{end:?}");
+    }
+}
+
+#[test]
+fn without_conditions_on_ports_the_listener_decides_about_them() {
+    let imported = imported("http_access allow all\n");
+    assert!(imported.notes[0].starts_with("no http_access line has a condition on ports"), "{:?}", imported.notes);
+    assert!(!imported.yaml.contains("port:"));
+}
+
+#[test]
+fn a_list_that_would_be_too_large_is_an_error() {
+    let text: String = (0..120_000).map(|n| format!("name-{n}.example\n")).collect();
+    let errors = import(&text).errors;
+    assert!(errors.len() == 1 && errors[0].contains("an access list has at most 4 MiB"), "{errors:?}");
 }

@@ -9,15 +9,18 @@ use crate::canonical_ip::CanonicalIp;
 use crate::hostname::{Hostname, NameError};
 use crate::networks::parse_network;
 
-/// Reads a value of `src`: a network, a range, `all`, `ipv4` or `ipv6`. With it comes what Squid ignores in it.
+/// Seen with 5.7, in spite of its documentation.
+const OF_A_FAMILY: &str = "read as it is documented; Squid 5 finds no client with it";
+
+/// Reads a value of `src`: a network, a range, `all`, `ipv4` or `ipv6`. With it comes what an operator should know about it.
 pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
     match text {
         // Squid reads the others as `all`, too, and says so when it starts.
         "all" | "0/0" | "0.0.0.0/0" | "0.0.0.0/0.0.0.0" | "0.0.0.0-255.255.255.255" | "0.0.0.0-0.0.0.0/0" => {
             return Ok((Clients::all(), None));
         }
-        "ipv4" => return Ok((Clients::all_v4(), None)),
-        "ipv6" => return Ok((Clients::all_v6(), None)),
+        "ipv4" => return Ok((Clients::all_v4(), Some(OF_A_FAMILY.to_owned()))),
+        "ipv6" => return Ok((Clients::all_v6(), Some(OF_A_FAMILY.to_owned()))),
         _ => {}
     }
     let unknown =
