@@ -19,13 +19,17 @@ struct Request<'a> {
     connect: bool,
 }
 
+/// A configuration, split into words.
+type Lines<'a> = [Vec<&'a str>];
+
 /// Whether Squid lets the request through.
-fn squid(config: &str, request: Request<'_>) -> bool {
-    let lines = || config.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let matches =
-        |acl: &str| lines().any(|words| words[0] == "acl" && words[1] == acl && has(words[2], &words[3..], request));
+fn squid(config: &Lines<'_>, request: Request<'_>) -> bool {
+    let matches = |acl: &str| {
+        let mut lines = config.iter().filter(|words| words[0] == "acl" && words[1] == acl);
+        lines.any(|words| has(words[2], &words[3..], request))
+    };
     let mut last = false;
-    for words in lines().filter(|words| words[0] == "http_access") {
+    for words in config.iter().filter(|words| words[0] == "http_access") {
         let allow = words[1] == "allow";
         let all = words[2..].iter().all(|word| match word.strip_prefix('!') {
             Some(acl) => !matches(acl),
@@ -77,6 +81,7 @@ fn agree(config: &str) -> Result<(), TestCaseError> {
     prop_assert!(imported.errors.is_empty(), "{config}: {:?}", imported.errors);
     let yaml = &imported.yaml;
     let policy = Policy::parse(yaml, Origin::Defaults).unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}"));
+    let lines: Vec<Vec<&str>> = config.lines().map(|line| line.split_whitespace().collect()).collect();
     for client in CLIENTS {
         for name in NAMES {
             for (port, connect) in PORTS {
@@ -86,11 +91,11 @@ fn agree(config: &str) -> Result<(), TestCaseError> {
                 let client = Client::new((request.client, 40000).into(), None);
                 let hostname = Hostname::parse(name.as_bytes()).unwrap();
                 let ours = policy.route(&client, &view, &hostname);
-                prop_assert_eq!(ours.allowed, squid(config, request), "{:?}\n{}\n{}", request, config, yaml);
+                prop_assert_eq!(ours.allowed, squid(&lines, request), "{:?}\n{}\n{}", request, config, yaml);
                 // Should the listener take other ports one day, the list does not let more through than Squid did.
-                for port in [22, 25, 450, 9000] {
+                for port in [22, 450, 9000] {
                     let view = view.to_port(port);
-                    let both = [true, false].map(|connect| squid(config, Request { port, connect, ..request }));
+                    let both = [true, false].map(|connect| squid(&lines, Request { port, connect, ..request }));
                     let ours = policy.route(&client, &view, &hostname);
                     prop_assert!(!ours.allowed || both == [true; 2], "{}: {:?}\n{}\n{}", port, request, config, yaml);
                 }
