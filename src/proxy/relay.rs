@@ -102,6 +102,11 @@ pub trait HttpFilter {
         false
     }
 
+    /// All is whole, and one of the connections is to end there, although none has.
+    fn is_done(&self) -> bool {
+        false
+    }
+
     /// What the client had sent and was not passed on when the relay ended.
     fn take_back(&mut self, _undecided: Box<[u8]>) {}
 }
@@ -276,7 +281,8 @@ impl<'a, 'f> Pair<'a, 'f> {
             (_, Some(Side::Upstream)) => true,
             (Some(_), _) | (_, Some(Side::Client)) if answered(filter.is_settled()) => true,
             _ if !filter.outlives_upstream() => false,
-            _ => self.down.has_passed_fin() || (self.up.has_passed_fin() && answered(filter.is_whole())),
+            _ if self.down.has_passed_fin() => true,
+            _ => answered(filter.is_done() || (self.up.has_passed_fin() && filter.is_whole())),
         }
     }
 

@@ -71,6 +71,13 @@ pub struct ForwardFacts {
     pub reported: ByteCounts,
 }
 
+impl ForwardFacts {
+    /// The client has asked for a tunnel.
+    pub fn is_connect(&self) -> bool {
+        &*self.method == "CONNECT"
+    }
+}
+
 /// An absolute-form request that is not over.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenRequest {

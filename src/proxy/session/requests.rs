@@ -140,7 +140,8 @@ impl Requests<'_> {
     fn is_allowed(&mut self) -> bool {
         let loaded = self.worker.policy();
         let Some(client) = self.client else { return false };
-        let decision = loaded.policy.route(client, &view(self.listener, self.worker), self.exchange.requests.name());
+        let decision =
+            loaded.policy.route(client, &view(self.listener, self.worker, None), self.exchange.requests.name());
         if !decision.allowed {
             *self.rule = noted(&loaded, decision.rule, self.worker);
         }
