@@ -39,7 +39,8 @@ impl Reporter {
     }
 
     fn report(&self, record: &mut Record, outcome: Outcome) {
-        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        use RefuseReason::{ClientDenied, NameDenied, TunnelSniDenied};
+        let denied = matches!(outcome, Outcome::Refused(ClientDenied | NameDenied | TunnelSniDenied));
         if denied && record.rule.is_none() && record.detail.is_none() {
             record.detail = Some("no rule matches; the end of the list denies".into());
         }

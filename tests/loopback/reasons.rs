@@ -22,6 +22,10 @@ use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProt
 use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
+use crate::forward::causes::{
+    max_forwards, origin_form, port_denied, port_missing, response_malformed, scheme_unsupported, target_invalid,
+    trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
+};
 use support::dns::{Reply, SERVFAIL, addresses};
 use support::lab::{Lab, Port, Reported, Setup, word};
 use support::malformed::{self, Stage};
@@ -64,9 +68,12 @@ caused! {
         head_too_long host_missing host_invalid host_ip_address host_ambiguous host_port host_changed body_malformed
         name_denied name_unknown
         destination_forbidden points_to_self
+        origin_form scheme_unsupported port_missing target_invalid trace_method via_loop max_forwards port_denied
+        tunnel_not_tls tunnel_sni_missing tunnel_sni_denied
     }
     failed {
         dns_timeout dns_failed connect_timeout connect_refused connect_unreachable no_local_port connect_failed
+        response_malformed upstream_closed
     }
     probe { empty local }
     unfinished { client_left stopped lost }
