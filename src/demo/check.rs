@@ -99,9 +99,9 @@ pub(super) async fn logged(setup: &mut DemoSetup) -> Result<Logged, String> {
 }
 
 /// What a call caused behind the gate.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cost {
-    queries: u64,
+    pub(super) queries: u64,
     pub(super) connections: u64,
 }
 

@@ -27,7 +27,12 @@ pub(super) fn connection(line: &ConnectionLine) -> String {
     let story = match outcome {
         Outcome::Relayed(_) => {
             let cost = cost(line.bytes_up, line.bytes_down, line.total_ms);
-            format!("{cost}, {}", outcome.reason())
+            let requests = match line.forward.as_ref().map_or(0, |forward| forward.requests) {
+                0 => String::new(),
+                1 => ", 1 request".to_owned(),
+                many => format!(", {many} requests"),
+            };
+            format!("{cost}{requests}, {}", outcome.reason())
         }
         _ => refusal(outcome, &line.origin, line.detail.as_deref()),
     };
@@ -151,6 +156,19 @@ mod tests {
              tunnel_sni_denied (ipcontrol.yaml:13)"
         );
         assert!(!plain(&json("packages.example.org")).contains("SNI"));
+    }
+
+    #[test]
+    fn requests_of_a_connection_are_counted() {
+        let json = |requests: u32| {
+            format!(
+                r#"{{"time":"2026-11-21T10:15:22.123Z","id":"1","listener":"egress","peer":"127.0.0.1:9",
+                "name":"packages.example.org","outcome":"relayed","reason":"done","bytes_up":1,"bytes_down":2,"total_ms":1,
+                "forward":{{"method":"GET","port":80,"requests":{requests}}}}}"#
+            )
+        };
+        assert!(plain(&json(1)).ends_with("1 B up, 2 B down, 1.0 ms, 1 request, done"), "{}", plain(&json(1)));
+        assert!(plain(&json(2)).ends_with(", 2 requests, done"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn print(setup: &DemoSetup, out: &mut impl Write) -> io::Result<()> {
     for (client, proxy) in &setup.egress.fronts {
         let via = client.endpoint.map(|id| format!(" ({id})")).unwrap_or_default();
         let address = client.address.to_string();
-        writeln!(out, "  {address:<13} proxy {:<17} {}{via}", proxy.port(), client.who)?;
+        writeln!(out, "  {address:<13} proxy {:<16} {}{via}", proxy.port(), client.who)?;
     }
     writeln!(
         out,
@@ -47,7 +47,11 @@ pub(super) fn print(setup: &DemoSetup, out: &mut impl Write) -> io::Result<()> {
         let command = call.curl(&setup.addresses, &authority, proxied);
         offer(out, number, call.title, call.expect, &command)?;
     }
-    writeln!(out, "\n{}: the same binary as an explicit proxy:", styled(BOLD, "Egress"))?;
+    writeln!(
+        out,
+        "\n{}: the same binary as an explicit proxy (only root could give its sites ports 443 and 80):",
+        styled(BOLD, "Egress")
+    )?;
     for (number, call) in (CALLS.len() + 1..).zip(&EGRESS_CALLS) {
         let command = call.curl(&setup.egress, &authority, proxied);
         offer(out, number, call.title, call.expect, &command)?;

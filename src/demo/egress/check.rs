@@ -115,3 +115,74 @@ fn request_line(
     same("the status of the request", request.status, status)?;
     same("the reason of the request", request.cut(), cut)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::log_line::LogLine;
+
+    const CONNECTION: &str = r#"{"time":"-","id":"7","listener":"egress","peer":"127.0.0.5:1","client":"10.50.0.9",
+        "client_port":2,"vpce":"vpce-0f9e8d7c6b5a43210","rule":"ipcontrol.yaml:13","name":"blocked.example.org",
+        "outcome":"refused","reason":"name_denied","bytes_up":0,"bytes_down":0,"total_ms":1,
+        "forward":{"method":"GET","port":80,"requests":1}}"#;
+    const REQUEST: &str = r#"{"time":"-","id":"7","listener":"egress","peer":"127.0.0.5:1","request":{"method":"GET",
+        "host":"blocked.example.org","port":80,"status":403,"reason":"name_denied","bytes_up":0,"bytes_down":0,"ms":1}}"#;
+    const PROXY_STATUS: &str = r#"latticegate; error=http_request_denied; details="name_denied""#;
+
+    fn check(connection: &str, requests: &[&str], proxy_status: &str, cost: Cost) -> Result<String, String> {
+        let refused = |call: &&EgressCall| {
+            call.scheme == Scheme::Http && matches!(call.expect, Expect::Refused(RefuseReason::NameDenied, _))
+        };
+        let call = EGRESS_CALLS.iter().find(refused).unwrap();
+        let addresses = EgressAddresses { fronts: Vec::new(), https_port: 443, http_port: 80 };
+        let observed = Observed::Http {
+            status: 403,
+            proxy_status: Some(proxy_status.to_owned()),
+            body: "(reason: name_denied)".to_owned(),
+            end_to_end: None,
+        };
+        let read = |line: &str| LogLine::read(line.as_bytes()).unwrap();
+        let LogLine::Connection(connection) = read(connection) else { panic!("{connection} is about a connection") };
+        let requests = requests.iter().map(|line| match read(line) {
+            LogLine::Request(request) => request,
+            LogLine::Connection(_) => panic!("{line} is about a request"),
+        });
+        compare(call, &addresses, &observed, &Logged { requests: requests.collect(), connection }, cost)
+    }
+
+    /// Each fact that the log or the answer may have wrong is noticed.
+    #[test]
+    fn one_wrong_fact_fails_a_call() {
+        let none = Cost::default();
+        check(CONNECTION, &[REQUEST], PROXY_STATUS, none).unwrap();
+        for (right, wrong, noticed) in [
+            ("10.50.0.9", "10.50.0.8", "the client's address"),
+            ("vpce-0f9e", "vpce-0000", "the VPC endpoint"),
+            ("name_denied", "port_denied", "the outcome"),
+            ("ipcontrol.yaml:13", "defaults:1", "names the rule"),
+            ("blocked.", "other.", "the name in the log"),
+            (r#""port":80"#, r#""port":81"#, "`forward`"),
+            (r#""requests":1"#, r#""requests":2"#, "`forward`"),
+        ] {
+            let found = check(&CONNECTION.replace(right, wrong), &[REQUEST], PROXY_STATUS, none).unwrap_err();
+            assert!(found.contains(noticed), "{wrong}: {found}");
+        }
+        for (right, wrong, noticed) in [
+            (r#""id":"7""#, r#""id":"8""#, "the connection of the request"),
+            ("GET", "HEAD", "the method"),
+            ("blocked.", "other.", "the host"),
+            (r#""port":80"#, r#""port":81"#, "the port"),
+            (r#""status":403,"#, "", "the status"),
+            ("name_denied", "client_denied", "the reason"),
+        ] {
+            let found = check(CONNECTION, &[&REQUEST.replace(right, wrong)], PROXY_STATUS, none).unwrap_err();
+            assert!(found.contains(noticed), "{wrong}: {found}");
+        }
+        for requests in [&[][..], &[REQUEST, REQUEST]] {
+            check(CONNECTION, requests, PROXY_STATUS, none).unwrap_err();
+        }
+        check(CONNECTION, &[REQUEST], &PROXY_STATUS.replace("http_request_denied", "dns_error"), none).unwrap_err();
+        check(CONNECTION, &[REQUEST], PROXY_STATUS, Cost { connections: 1, ..none }).unwrap_err();
+        check(CONNECTION, &[REQUEST], PROXY_STATUS, Cost { queries: 1, ..none }).unwrap_err();
+    }
+}
