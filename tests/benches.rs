@@ -28,9 +28,9 @@ fn folders() -> BTreeSet<String> {
     programs.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
-/// What may be measured: each folder's, and the part of compare that needs no peers.
+/// What may be measured: each folder's, and the parts of compare that have names of their own.
 fn names() -> BTreeSet<String> {
-    folders().into_iter().chain(["connection".to_owned()]).collect()
+    folders().into_iter().chain(["connection".to_owned(), "egress".to_owned()]).collect()
 }
 
 #[test]

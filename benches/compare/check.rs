@@ -7,23 +7,35 @@ use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Target, command, drain, open, skip};
-use crate::preface::{Hello, REFUSED_CLIENT, known_name, unknown_name};
+use crate::client::{Target, command, drain, open, open_tunnel, skip};
+use crate::peers::Role;
+use crate::preface::{ALLOWED_CLIENT, DENIED_NAME, Hello, REFUSED_CLIENT, known_name, unknown_name};
 use crate::tls;
 
 const ECHOED: usize = 300_000;
 const MOVED: usize = 5_000_000;
 
 /// One exchange works. Used to wait for a peer's start.
-pub async fn relays(target: Target) -> Result<()> {
+pub async fn relays(target: Target, role: Role) -> Result<()> {
     let hello = Hello::classic()?.with_name(&known_name(0));
-    let mut stream = open(target.tls, &[target.header(1), hello, command(b'D', 8).to_vec()].concat()).await?;
+    let commands = [hello, command(b'D', 8).to_vec()].concat();
+    let mut stream = match role {
+        Role::Ingress => open(target.tls, &[target.header(1), commands].concat()).await?,
+        Role::Egress => {
+            let mut stream = open_tunnel(&target, &target.header(1), &known_name(0)).await?;
+            stream.write_all(&commands).await?;
+            stream
+        }
+    };
     let mut answer = [0; 8];
     stream.read_exact(&mut answer).await?;
     Ok(())
 }
 
-pub async fn all(target: Target) -> Result<()> {
+pub async fn all(target: Target, role: Role) -> Result<()> {
+    if role == Role::Egress {
+        return explicit(target).await;
+    }
     for hello in [Hello::classic()?, Hello::post_quantum()?] {
         let stream = hello_arrives(target, &hello.with_name(&known_name(7))).await.context("the hello")?;
         echoes(stream).await.context("echo")?;
@@ -43,6 +55,25 @@ pub async fn all(target: Target) -> Result<()> {
     Ok(())
 }
 
+/// An explicit proxy: tunnels, requests, and refusals of a client and of a name.
+async fn explicit(target: Target) -> Result<()> {
+    let header = || target.header(1);
+    let hello = Hello::post_quantum()?.with_name(&known_name(7));
+    let mut stream = open_tunnel(&target, &header(), &known_name(7)).await.context("the tunnel")?;
+    stream.write_all(&[&hello, &command(b'V', 0)[..]].concat()).await?;
+    echoes(unchanged(stream, &hello).await.context("the hello")?).await.context("echo")?;
+    let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\nConnection: close\r\n\r\n", known_name(0));
+    answers(open(target.forward, &[header(), request.into_bytes()].concat()).await?).await.context("a request")?;
+    for (client, name) in [(REFUSED_CLIENT, &*known_name(0)), (ALLOWED_CLIENT, DENIED_NAME)] {
+        let refused = open_tunnel(&target, &target.header_from(client, 1), name).await;
+        ensure!(
+            refused.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied),
+            "no 403 for {client} to {name}"
+        );
+    }
+    Ok(())
+}
+
 async fn hello_arrives(target: Target, hello: &[u8]) -> Result<TcpStream> {
     let first = [&target.header(1), hello, &command(b'V', 0)].concat();
     // In three segments with the cuts inside the hello, unlike the workloads. nginx and HAProxy need the PROXY header whole.
@@ -54,6 +85,11 @@ async fn hello_arrives(target: Target, hello: &[u8]) -> Result<TcpStream> {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         stream.write_all(part).await?;
     }
+    unchanged(stream, hello).await
+}
+
+/// The upstream has seen the hello as it was sent.
+async fn unchanged(mut stream: TcpStream, hello: &[u8]) -> Result<TcpStream> {
     let (length, checksum) = (stream.read_u32().await?, stream.read_u32().await?);
     ensure!(length as usize == hello.len(), "{length} bytes of a hello of {} arrived", hello.len());
     ensure!(checksum == crc32c::crc32c(hello), "the hello was changed");
@@ -88,7 +124,10 @@ async fn moves(target: Target) -> Result<()> {
 
 async fn answers_http(target: Target) -> Result<()> {
     let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", known_name(0));
-    let mut stream = open(target.http, &[target.header(1), request.into_bytes()].concat()).await?;
+    answers(open(target.http, &[target.header(1), request.into_bytes()].concat()).await?).await
+}
+
+async fn answers(mut stream: TcpStream) -> Result<()> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     ensure!(answer.starts_with(b"HTTP/1.1 200 "), "no 200: {:?}", String::from_utf8_lossy(&answer));

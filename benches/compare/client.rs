@@ -16,6 +16,8 @@ pub struct Target {
     pub tls: SocketAddr,
     pub http: SocketAddr,
     pub real_tls: SocketAddr,
+    /// For CONNECT and absolute-form requests.
+    pub forward: SocketAddr,
     pub proxied: bool,
 }
 
@@ -23,7 +25,13 @@ impl Target {
     /// Every peer's configuration listens here.
     pub fn peer() -> Self {
         let tls = SocketAddr::from((Ipv4Addr::LOCALHOST, 8443));
-        Self { tls, http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), real_tls: tls, proxied: true }
+        Self {
+            tls,
+            http: (Ipv4Addr::LOCALHOST, 8080).into(),
+            real_tls: tls,
+            forward: (Ipv4Addr::LOCALHOST, 3128).into(),
+            proxied: true,
+        }
     }
 
     /// No peer at all: what the machine, the client and the upstream can do at best.
@@ -32,6 +40,7 @@ impl Target {
             tls: (upstream::PLAIN, 443).into(),
             http: (upstream::PLAIN, 80).into(),
             real_tls: (upstream::TLS, 443).into(),
+            forward: (upstream::PLAIN, 80).into(),
             proxied: false,
         }
     }
@@ -64,6 +73,30 @@ pub async fn open(address: SocketAddr, first: &[u8]) -> Result<TcpStream> {
     let mut stream = connect(address).await?;
     stream.write_all(first).await?;
     Ok(stream)
+}
+
+/// Asks for a tunnel to `name`, port 443, and waits until it is open.
+pub async fn open_tunnel(target: &Target, header: &[u8], name: &str) -> Result<TcpStream> {
+    let request = format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\nUser-Agent: curl/7.88.1\r\n\r\n");
+    let mut stream = open(target.forward, &[header, request.as_bytes()].concat()).await?;
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        receive(&stream, |bytes| answer.extend_from_slice(bytes)).await?.ok_or(ErrorKind::UnexpectedEof)?;
+    }
+    // Nothing can follow the head: the upstream waits for the hello.
+    if is_status(&answer, 200) && answer.ends_with(b"\r\n\r\n") {
+        return Ok(stream);
+    }
+    stream.shutdown().await?;
+    drain(&stream).await?;
+    Err(if is_status(&answer, 403) { ErrorKind::PermissionDenied.into() } else { Error::other("no tunnel") })
+}
+
+/// Whether an answer of HTTP/1 begins with this status.
+pub fn is_status(answer: &[u8], status: u16) -> bool {
+    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    line.starts_with("HTTP/1.") && line.split(' ').nth(1) == Some(&*status.to_string())
 }
 
 /// Reads exactly `length` bytes without looking at them.

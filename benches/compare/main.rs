@@ -38,7 +38,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
-use crate::peers::Peer;
+use crate::peers::{Peer, Role};
 use crate::quota::{Periods, Quota};
 use crate::report::Report;
 use crate::workloads::Workload;
@@ -49,14 +49,17 @@ use crate::workloads::Workload;
 struct Arguments {
     /// Workloads to run; all when none is named, under a quota paced-300 and paced-1000
     workloads: Vec<String>,
-    /// Peers: direct, nginx, haproxy, envoy, latticegate (under a quota direct, nginx, latticegate), or NAME=PATH for
-    /// another build of latticegate
+    /// Peers: direct, nginx, haproxy, envoy, latticegate (under a quota direct, nginx, latticegate; as explicit proxies
+    /// squid, latticegate), or NAME=PATH for another build of latticegate
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
     /// Give each peer so many ms of CPU in every 100 ms; without a number 50, half a vCPU
     #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = "50")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "syscalls")]
     quota: Option<u32>,
+    /// Compare explicit proxies; `benches/run egress` does
+    #[arg(long, conflicts_with_all = ["quota", "syscalls"])]
+    egress: bool,
     /// Short windows and few rounds
     #[arg(long)]
     quick: bool,
@@ -95,8 +98,13 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn role(&self) -> Role {
+        if self.egress { Role::Egress } else { Role::Ingress }
+    }
+
     fn peers(&self) -> Vec<&str> {
         match (&self.peers[..], self.quota) {
+            ([], None) if self.egress => vec!["squid", "latticegate"],
             ([], None) if self.instructions => vec!["latticegate"],
             ([], None) => vec!["direct", "nginx", "haproxy", "envoy", "latticegate"],
             ([], Some(_)) => vec!["direct", "nginx", "latticegate"],
@@ -163,7 +171,10 @@ fn main() -> Result<()> {
 
 fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
     let names = &arguments.workloads;
-    let all: Vec<Workload> = workloads::all().into_iter().chain(workloads::under_quota()).collect();
+    let all: Vec<Workload> = match arguments.role() {
+        Role::Egress => workloads::egress(),
+        Role::Ingress => workloads::all().into_iter().chain(workloads::under_quota()).collect(),
+    };
     if let Some(unknown) = names.iter().find(|name| all.iter().all(|workload| workload.name != **name)) {
         let is_number = unknown.parse::<u32>().is_ok() && arguments.quota.is_some();
         let hint = if is_number { format!(", and the quota is written --quota={unknown}") } else { String::new() };
@@ -171,6 +182,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
     }
     Ok(match (arguments.list, &names[..]) {
         (true, []) => all,
+        (false, []) if arguments.egress => all,
         (false, []) if arguments.quota.is_some() => workloads::under_quota(),
         (false, []) if arguments.instructions => {
             all.into_iter().filter(|workload| connection::usual().any(|name| name == workload.name)).collect()
@@ -183,8 +195,11 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
 async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let peers: Vec<Peer> =
-        arguments.peers().into_iter().map(|name| Peer::named(name, &target)).collect::<Result<_>>()?;
+    let peers: Vec<Peer> = arguments
+        .peers()
+        .into_iter()
+        .map(|name| Peer::named(name, arguments.role(), &target))
+        .collect::<Result<_>>()?;
     raise_descriptor_limit()?;
     upstream::start()?;
     let bench = Bench {
@@ -198,7 +213,7 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     let began = Instant::now();
     for peer in &peers {
         let running = bench.start(peer).await?;
-        check::all(peer.target()).await.with_context(|| format!("{} does not do the work", peer.name))?;
+        check::all(peer.target(), peer.role()).await.with_context(|| format!("{} does not do the work", peer.name))?;
         drop(running);
         eprintln!("{} {} relays correctly", peer.name, peer.version());
     }
@@ -208,8 +223,9 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     if arguments.instructions {
         return connection::count_all(&bench, &peers, workloads).await;
     }
-    let mut report =
-        Report { quota: arguments.quota.is_some(), about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
+    let reference = if arguments.egress { "squid" } else { "nginx" };
+    let quota = arguments.quota.is_some();
+    let mut report = Report { quota, reference, about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
     let (mut done, cells) = (0, workloads.len() * arguments.rounds() * peers.len());
     for workload in workloads {
         let mut unable: Vec<&str> = Vec::new();
@@ -297,8 +313,10 @@ async fn quiet_cell(
 }
 
 fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {
-    let mut command = vec!["benches/run compare".to_owned()];
-    command.extend(std::env::args().skip(1).filter(|argument| argument != "--bench"));
+    let name = if arguments.egress { "egress" } else { "compare" };
+    let mut command = vec![format!("benches/run {name}")];
+    let passed_by_run = ["--bench", "--egress"];
+    command.extend(std::env::args().skip(1).filter(|argument| !passed_by_run.contains(&&**argument)));
     let versions: Vec<String> =
         peers.iter().filter(|peer| !peer.is_direct()).map(|peer| format!("{} {}", peer.name, peer.version())).collect();
     let foreign: Vec<f64> = cells.iter().map(|cell| cell.foreign * 100.0).collect();

@@ -2,6 +2,7 @@
 //! `benches/compare/peers/`; each runs alone, in a fresh directory of its own, as the leader of a process group.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +23,7 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 pub struct Peer {
     pub name: String,
     kind: Kind,
+    role: Role,
     program: PathBuf,
     /// Where callgrind, if the program runs under it, writes what each function costs.
     profile: Option<PathBuf>,
@@ -33,32 +35,48 @@ enum Kind {
     Nginx,
     Haproxy,
     Envoy,
+    Squid,
     Latticegate,
 }
 
+/// What the peers are: proxies in front of a service, or explicit ones, which are asked for a host.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Role {
+    Ingress,
+    Egress,
+}
+
 impl Peer {
-    /// `nginx`, `haproxy`, `envoy`, `latticegate`, `direct`, or `NAME=PATH` for another build of latticegate.
-    pub fn named(name: &str, target_dir: &Path) -> Result<Self> {
+    /// `nginx`, `haproxy`, `envoy`, `squid`, `latticegate`, `direct`, or `NAME=PATH` for another build of latticegate.
+    pub fn named(name: &str, role: Role, target_dir: &Path) -> Result<Self> {
         let (kind, program) = match name {
             "direct" => (Kind::Direct, PathBuf::new()),
             "nginx" => (Kind::Nginx, "/usr/sbin/nginx".into()),
             "haproxy" => (Kind::Haproxy, "/usr/sbin/haproxy".into()),
             "envoy" => (Kind::Envoy, target_dir.join("bench/envoy/bin/envoy")),
+            "squid" => (Kind::Squid, "/usr/sbin/squid".into()),
             "latticegate" => (Kind::Latticegate, target_dir.join("release/latticegate")),
             other => match other.split_once('=') {
                 Some((name, path)) => {
                     let program = fs::canonicalize(path).with_context(|| format!("no program at {path}"))?;
-                    return Ok(Self { name: name.into(), kind: Kind::Latticegate, program, profile: None });
+                    return Ok(Self { name: name.into(), kind: Kind::Latticegate, role, program, profile: None });
                 }
                 None => bail!("no peer is called {other}; write NAME=PATH for another build of latticegate"),
             },
         };
         ensure!(kind == Kind::Direct || program.exists(), "{name} is not installed: {} is missing", program.display());
-        Ok(Self { name: name.into(), kind, program, profile: None })
+        let explicit = [Kind::Squid, Kind::Latticegate].contains(&kind);
+        let fits = if role == Role::Egress { explicit } else { kind != Kind::Squid };
+        ensure!(fits, "{name} cannot do this work; explicit proxies are squid and latticegate");
+        Ok(Self { name: name.into(), kind, role, program, profile: None })
     }
 
     pub fn under_callgrind(&self, profile: PathBuf) -> Self {
         Self { profile: Some(profile), ..self.clone() }
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     pub fn is_direct(&self) -> bool {
@@ -73,7 +91,7 @@ impl Peer {
     pub fn version(&self) -> String {
         let flag = match self.kind {
             Kind::Direct => return String::new(),
-            Kind::Nginx | Kind::Haproxy => "-v",
+            Kind::Nginx | Kind::Haproxy | Kind::Squid => "-v",
             Kind::Envoy | Kind::Latticegate => "--version",
         };
         let Ok(output) = Command::new(&self.program).arg(flag).output() else { return "?".into() };
@@ -101,7 +119,8 @@ impl Peer {
         let mut running = Running { child: Some(child), group };
         let began = Instant::now();
         loop {
-            if timeout(Duration::from_secs(1), check::relays(self.target())).await.is_ok_and(|answer| answer.is_ok()) {
+            let relays = check::relays(self.target(), self.role);
+            if timeout(Duration::from_secs(1), relays).await.is_ok_and(|answer| answer.is_ok()) {
                 return Ok(running);
             }
             let ended = running.child.as_mut().and_then(|child| child.try_wait().ok()).flatten();
@@ -136,6 +155,12 @@ impl Peer {
                 "--log-level",
                 "error",
             ]),
+            Kind::Squid => {
+                // It gives up the rights of root before it opens its log.
+                fs::set_permissions(directory, fs::Permissions::from_mode(0o777))?;
+                command.args(["-N", "-f", "squid.conf"])
+            }
+            Kind::Latticegate if self.role == Role::Egress => command.args(["run", "--config", "egress.yaml"]),
             Kind::Latticegate => command.args(["run", "--config", "latticegate.yaml"]),
         };
         command

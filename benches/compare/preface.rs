@@ -33,6 +33,9 @@ pub fn unknown_name(number: usize) -> String {
     format!("x{:05}{}", number % 100_000, &CAPTURED_NAME[6..])
 }
 
+/// A name that no access list for explicit proxies has.
+pub const DENIED_NAME: &str = "n00000.denied.example";
+
 /// A captured ClientHello whose server name can be exchanged.
 #[derive(Clone)]
 pub struct Hello {

@@ -11,12 +11,12 @@ use crate::statistics::{extremes, half_spread, median};
 use crate::syscalls::Calls;
 use crate::workloads::{IDLE_CONNECTIONS, Workload};
 
-const REFERENCE: &str = "nginx";
-
 #[derive(Serialize)]
 pub struct Report {
     /// Whether the peers had a CPU quota: then latency is the measure, in one table.
     pub quota: bool,
+    /// The peer whose CPU time the others' is divided by.
+    pub reference: &'static str,
     /// Machine, date, command, settings and versions, as they are printed.
     pub about: Vec<(String, String)>,
     pub cells: Vec<Cell>,
@@ -44,7 +44,10 @@ impl Report {
     fn cpu(&self, text: &mut String, workloads: &[Workload], peers: &[&String]) {
         heading(
             text,
-            "CPU of the proxy per unit of work: median ± half the spread; × nginx in the same round (median)",
+            &format!(
+                "CPU of the proxy per unit of work: median ± half the spread; × {} in the same round (median)",
+                self.reference
+            ),
             peers,
         );
         for workload in workloads {
@@ -53,8 +56,9 @@ impl Report {
                 let values = self.values(workload.name, peer, |cell| cell.cpu_per_unit);
                 let entry = match (median(&values), median(&self.ratios(workload.name, peer))) {
                     (Some(middle), ratio) => {
-                        let ratio =
-                            ratio.filter(|_| *peer != REFERENCE).map_or(String::new(), |r| format!(" **{r:.2} ×**"));
+                        let ratio = ratio
+                            .filter(|_| *peer != self.reference)
+                            .map_or(String::new(), |r| format!(" **{r:.2} ×**"));
                         format!(
                             "{}{ratio} ±{:.0} %{}",
                             number(middle),
@@ -158,14 +162,18 @@ impl Report {
 
     fn resources(&self, text: &mut String, peers: &[&String]) {
         heading(text, "Memory (PSS), descriptors, DNS", peers);
-        let idle = IDLE_CONNECTIONS as f64;
+        let connections = IDLE_CONNECTIONS as f64;
+        let is_idle = |cell: &&Cell| ["idle", "tunnel-idle"].contains(&&*cell.workload);
+        let idle = self.cells.iter().find(is_idle).map_or("idle", |cell| &cell.workload);
         type Value = fn(&Cell) -> f64;
         let rows: [(&str, &str, f64, Value); 5] = [
             ("empty, MiB", "", 1_048_576.0, |cell| cell.memory_empty as f64),
-            ("by idle connection, bytes", "idle", idle, |cell| cell.memory_loaded as f64 - cell.memory_empty as f64),
-            ("when these are closed, MiB", "idle", 1_048_576.0, |cell| cell.memory_after as f64),
+            ("by idle connection, bytes", idle, connections, |cell| {
+                cell.memory_loaded as f64 - cell.memory_empty as f64
+            }),
+            ("when these are closed, MiB", idle, 1_048_576.0, |cell| cell.memory_after as f64),
             ("descriptors empty", "", 1.0, |cell| cell.descriptors_empty as f64),
-            ("descriptors by idle connection", "idle", idle, |cell| {
+            ("descriptors by idle connection", idle, connections, |cell| {
                 cell.descriptors_loaded as f64 - cell.descriptors_empty as f64
             }),
         ];
@@ -228,10 +236,10 @@ impl Report {
         if failures * 1000 > units { format!(" ({failures} failed)") } else { String::new() }
     }
 
-    /// The peer's CPU per unit by that of nginx in the same round.
+    /// The peer's CPU per unit by that of the reference in the same round.
     fn ratios(&self, workload: &str, peer: &str) -> Vec<f64> {
         let reference: BTreeMap<usize, f64> =
-            self.of(workload, REFERENCE).map(|cell| (cell.round, cell.cpu_per_unit)).collect();
+            self.of(workload, self.reference).map(|cell| (cell.round, cell.cpu_per_unit)).collect();
         self.of(workload, peer).filter_map(|cell| Some(cell.cpu_per_unit / reference.get(&cell.round)?)).collect()
     }
 

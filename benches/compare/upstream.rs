@@ -3,7 +3,7 @@
 //!
 //! `E n` echo the next n bytes · `D n` send n bytes · `U n` take n bytes · `V` send length and CRC32C of the hello · `C` close
 //!
-//! On 80 it answers HTTP/1.x requests with 256 bytes of body.
+//! On 80 it answers HTTP/1.x requests with 256 bytes of body, and those for [`LARGE`] with more than any run reads.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Result};
@@ -18,6 +18,9 @@ use tokio::runtime;
 pub const PLAIN: Ipv4Addr = Ipv4Addr::new(169, 254, 171, 10);
 /// Its neighbour, where `tls.rs` listens.
 pub const TLS: Ipv4Addr = Ipv4Addr::new(169, 254, 171, 11);
+
+/// The path of a body of a tebibyte.
+pub const LARGE: &str = "/large";
 
 const SCRATCH: usize = 256 * 1024;
 const SERVER_RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 256\r\n";
@@ -92,6 +95,9 @@ async fn serve_http(mut stream: TcpStream) -> Result<()> {
     while receive(&stream, |bytes| head.extend_from_slice(bytes)).await?.is_some() {
         while let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
             let request = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
+            if request.starts_with("get /large ") {
+                return serve_large(stream).await;
+            }
             let last = request.contains("connection: close") || request.contains(" http/1.0\r\n");
             let mut response = SERVER_RESPONSE.to_vec();
             response.extend_from_slice(if last { b"Connection: close\r\n\r\n" } else { b"\r\n" });
@@ -104,6 +110,13 @@ async fn serve_http(mut stream: TcpStream) -> Result<()> {
         }
     }
     Ok(())
+}
+
+async fn serve_large(mut stream: TcpStream) -> Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n").await?;
+    loop {
+        stream.write_all(&ZEROES).await?;
+    }
 }
 
 /// Waits for bytes and hands them over in the shared buffer; `None` at the end of the stream.

@@ -1,5 +1,7 @@
 //! The workloads: what one unit of work is, and how the units follow each other. A load runs until it is dropped.
 
+mod egress;
+
 use std::cell::Cell;
 use std::io::{Error, ErrorKind, Result};
 use std::net::Ipv4Addr;
@@ -15,7 +17,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::arrivals::{Random, announce};
-use crate::client::{Target, command, drain, open, skip};
+use crate::client::{Target, command, drain, open, open_tunnel, skip};
 use crate::preface::{ALLOWED_CLIENT, Hello, REFUSED_CLIENT, known_name, unknown_name};
 use crate::tally::Tally;
 use crate::tls;
@@ -65,6 +67,16 @@ pub struct Workload {
     pub unit: Unit,
     pub extent: Extent,
     kind: Kind,
+    way: Way,
+}
+
+/// How a connection gets to the upstream.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By the server name of its hello.
+    Sni,
+    /// Through a tunnel that it has asked for.
+    Tunnel,
 }
 
 #[derive(Clone, Copy)]
@@ -89,11 +101,17 @@ enum Kind {
     Idle,
     Users,
     Tls,
+    Request,
+    RequestKept,
+    RequestDown,
+    Denied,
 }
+
+pub use egress::all as egress;
 
 pub fn all() -> Vec<Workload> {
     use Extent::{Long, Units, Window};
-    let workload = |name, about, unit, extent, kind| Workload { name, about, unit, extent, kind };
+    let workload = |name, about, unit, extent, kind| Workload { name, about, unit, extent, kind, way: Way::Sni };
     let short = |parallel, post_quantum| Kind::Short { parallel, post_quantum };
     vec![
         workload(
@@ -199,7 +217,7 @@ pub fn all() -> Vec<Workload> {
 pub fn under_quota() -> Vec<Workload> {
     let paced = |name, about, rate| {
         let extent = Extent::Long(1, 1);
-        Workload { name, about, unit: CONNECTION, extent, kind: Kind::Paced(rate) }
+        Workload { name, about, unit: CONNECTION, extent, kind: Kind::Paced(rate), way: Way::Sni }
     };
     vec![
         paced("paced-300", "paced with 300 connections a second", 300.0),
@@ -210,13 +228,16 @@ pub fn under_quota() -> Vec<Workload> {
 impl Workload {
     /// Whether there is anything to do without a proxy.
     pub fn is_about_refusal(&self) -> bool {
-        matches!(self.kind, Kind::RefusedByList | Kind::RefusedByName)
+        matches!(self.kind, Kind::RefusedByList | Kind::RefusedByName | Kind::Denied)
     }
 
     /// Whether it consists of units one after the other, so that it can be so many of them and no more.
     pub fn is_in_turn(&self) -> bool {
         use Kind::*;
-        matches!(self.kind, Short { .. } | Session | Names(_) | Http | RefusedByList | RefusedByName | Tls)
+        matches!(
+            self.kind,
+            Short { .. } | Session | Names(_) | Http | RefusedByList | RefusedByName | Tls | Request | Denied
+        )
     }
 
     /// Starts the load on the current `LocalSet`.
@@ -231,7 +252,7 @@ impl Workload {
             _ => Hello::classic(),
         }?;
         let (next, left) = (Cell::new(0), Cell::new(units));
-        let load = Rc::new(Load { target, tally, hello, next, left, random: Random::new() });
+        let load = Rc::new(Load { target, tally, hello, way: self.way, next, left, random: Random::new() });
         match self.kind {
             Kind::Short { parallel, .. } => load.in_turn(parallel, async |load| load.short().await),
             Kind::Paced(rate) => load.paced(rate)?,
@@ -250,6 +271,10 @@ impl Workload {
             Kind::Up => load.up(),
             Kind::Idle => load.idle(),
             Kind::Users => load.users(),
+            Kind::Request => load.in_turn(PARALLEL, async |load| load.request().await),
+            Kind::RequestKept => load.requests_kept(),
+            Kind::RequestDown => load.downloads(),
+            Kind::Denied => load.in_turn(PARALLEL, async |load| load.denied().await),
             Kind::Tls => {
                 let connector = tls::connector().context("preparing TLS")?;
                 load.in_turn(16, async move |load| load.real_tls(&connector).await);
@@ -263,6 +288,7 @@ struct Load {
     target: Target,
     tally: Rc<Tally>,
     hello: Hello,
+    way: Way,
     next: Cell<usize>,
     /// Units that may still begin, where they are in turn.
     left: Cell<u64>,
@@ -352,17 +378,13 @@ impl Load {
     }
 
     async fn short_to(&self, name: &str) -> Result<()> {
-        let mut first = self.opening(self.client(), name);
-        first.extend_from_slice(&command(b'D', 64));
-        first.extend_from_slice(&command(b'C', 0));
-        let stream = open(self.target.tls, &first).await?;
+        let commands = [command(b'D', 64), command(b'C', 0)].concat();
+        let stream = self.begin(name, &commands).await?;
         exactly(64, drain(&stream).await?)
     }
 
     async fn session(&self) -> Result<()> {
-        let mut first = self.opening(self.client(), &known_name(0));
-        first.extend_from_slice(&command(b'D', SERVER_FLIGHT as u64));
-        let mut stream = open(self.target.tls, &first).await?;
+        let mut stream = self.begin(&known_name(0), &command(b'D', SERVER_FLIGHT as u64)).await?;
         skip(&stream, SERVER_FLIGHT).await?;
         stream.write_all(&echo_message()).await?;
         skip(&stream, MESSAGE).await
@@ -393,6 +415,19 @@ impl Load {
         tls::exchange(connector, stream).await
     }
 
+    /// A connection on which the hello and some commands were sent.
+    async fn begin(&self, name: &str, commands: &[u8]) -> Result<TcpStream> {
+        match self.way {
+            Way::Sni => open(self.target.tls, &[&self.opening(self.client(), name), commands].concat()).await,
+            Way::Tunnel => {
+                let header = self.target.header_from(self.client(), self.port());
+                let mut stream = open_tunnel(&self.target, &header, name).await?;
+                stream.write_all(&[&self.hello.with_name(name), commands].concat()).await?;
+                Ok(stream)
+            }
+        }
+    }
+
     /// PROXY header and hello: one segment, as the load balancer sends them.
     fn opening(&self, client: Ipv4Addr, name: &str) -> Vec<u8> {
         let mut bytes = self.target.header_from(client, self.port());
@@ -416,49 +451,56 @@ impl Load {
 /// Loads over connections that stay.
 impl Load {
     fn echo(self: &Rc<Self>) {
-        for _ in 0..ECHO_CONNECTIONS {
-            self.stay(async |load: &Self, mut stream: TcpStream| {
-                let message = echo_message();
-                loop {
-                    let began = Instant::now();
-                    stream.write_all(&message).await?;
-                    skip(&stream, MESSAGE).await?;
-                    load.tally.done(began);
-                }
-            });
-        }
+        self.keep(ECHO_CONNECTIONS, async |load| {
+            let mut stream = load.begin(&known_name(0), &[]).await?;
+            let message = echo_message();
+            loop {
+                let began = Instant::now();
+                stream.write_all(&message).await?;
+                skip(&stream, MESSAGE).await?;
+                load.tally.done(began);
+            }
+        });
     }
 
     fn down(self: &Rc<Self>) {
-        for _ in 0..BULK_CONNECTIONS {
-            self.stay(async |load: &Self, mut stream: TcpStream| {
-                stream.write_all(&command(b'D', u64::MAX)).await?;
-                loop {
-                    let read = receive(&stream, <[u8]>::len).await?.ok_or(ErrorKind::UnexpectedEof)?;
-                    load.tally.add(read);
-                }
-            });
-        }
+        self.keep(BULK_CONNECTIONS, async |load| {
+            let stream = load.begin(&known_name(0), &command(b'D', u64::MAX)).await?;
+            loop {
+                let read = receive(&stream, <[u8]>::len).await?.ok_or(ErrorKind::UnexpectedEof)?;
+                load.tally.add(read);
+            }
+        });
     }
 
     fn up(self: &Rc<Self>) {
-        for _ in 0..BULK_CONNECTIONS {
-            self.stay(async |load: &Self, mut stream: TcpStream| {
-                stream.write_all(&command(b'U', u64::MAX)).await?;
-                let zeroes = vec![0; 256 * 1024];
-                loop {
-                    load.tally.add(stream.write(&zeroes).await?);
-                }
-            });
-        }
+        self.keep(BULK_CONNECTIONS, async |load| {
+            let mut stream = load.begin(&known_name(0), &command(b'U', u64::MAX)).await?;
+            let zeroes = vec![0; 256 * 1024];
+            loop {
+                load.tally.add(stream.write(&zeroes).await?);
+            }
+        });
     }
 
     fn http_kept(self: &Rc<Self>) {
-        for _ in 0..PARALLEL {
-            let load = Rc::clone(self);
+        self.keep(PARALLEL, async |load| {
+            let stream = open(load.target.http, &load.target.header(load.port())).await?;
+            load.requests(stream, request(false).as_bytes()).await
+        });
+    }
+
+    /// So many connections that stay; one that ends has failed, and is opened again.
+    fn keep<U>(self: &Rc<Self>, connections: usize, talk: U)
+    where
+        U: AsyncFn(&Self) -> Result<()> + 'static,
+    {
+        let talk = Rc::new(talk);
+        for _ in 0..connections {
+            let (load, talk) = (Rc::clone(self), Rc::clone(&talk));
             spawn_local(async move {
                 loop {
-                    let _ = load.http_requests().await;
+                    let _ = talk(&load).await;
                     load.tally.failed();
                     sleep(Duration::from_millis(5)).await;
                 }
@@ -466,13 +508,12 @@ impl Load {
         }
     }
 
-    async fn http_requests(&self) -> Result<()> {
-        let mut stream = open(self.target.http, &self.target.header(self.port())).await?;
-        let request = request(false);
+    /// Requests on one connection, one after the other.
+    async fn requests(&self, mut stream: TcpStream, request: &[u8]) -> Result<()> {
         let mut answer = Vec::new();
         loop {
             let began = Instant::now();
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(request).await?;
             answer.clear();
             while !is_complete(&answer) {
                 receive(&stream, |bytes| answer.extend_from_slice(bytes)).await?.ok_or(ErrorKind::UnexpectedEof)?;
@@ -505,8 +546,7 @@ impl Load {
     }
 
     async fn settled(&self) -> Result<TcpStream> {
-        let mut stream = open(self.target.tls, &self.opening(self.client(), &known_name(0))).await?;
-        stream.write_all(&echo_message()).await?;
+        let stream = self.begin(&known_name(0), &echo_message()).await?;
         skip(&stream, MESSAGE).await?;
         Ok(stream)
     }
@@ -534,22 +574,6 @@ impl Load {
             stream.write_all(std::slice::from_ref(byte)).await?;
         }
         Ok(())
-    }
-
-    fn stay<U>(self: &Rc<Self>, talk: U)
-    where
-        U: AsyncFn(&Self, TcpStream) -> Result<()> + 'static,
-    {
-        let load = Rc::clone(self);
-        spawn_local(async move {
-            loop {
-                if let Ok(stream) = open(load.target.tls, &load.opening(load.client(), &known_name(0))).await {
-                    let _ = talk(&load, stream).await;
-                }
-                load.tally.failed();
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
     }
 }
 

@@ -178,7 +178,7 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
     };
     let reporter = Rc::new(Reporter {
         log: AccessLogger::new(format, LogKeep::All, writer, Clock::default()),
-        metrics: metrics.listener(&listener.name),
+        metrics: metrics.listener(&listener),
         listener,
         recent: Rc::default(),
         stopping: Rc::new(Cell::new(false)),

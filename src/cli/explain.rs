@@ -19,7 +19,7 @@ use crate::sys::runtime::Runtime;
 use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
-use latticegate_core::explain::{Conclusion, Explanation, Query, explain, requested};
+use latticegate_core::explain::{Conclusion, Explanation, Query, Target, destination, explain};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{Policy, endpoint};
 use latticegate_core::replay::Replay;
@@ -47,15 +47,15 @@ pub(super) struct ExplainArgs {
     /// The client's address, as in the PROXY header.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// The name that the client requests; of a forward proxy NAME:PORT, or a URL.
+    /// The name that the client requests; on a forward listener with the port: NAME:PORT.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// The port that the client connects to; it selects the listener. 443 unless given.
-    #[arg(long, value_name = "PORT", conflicts_with = "listener")]
-    port: Option<u16>,
-    /// The listener that the client connects to.
-    #[arg(long, value_name = "NAME")]
+    /// The listener, by its name.
+    #[arg(long, value_name = "NAME", conflicts_with = "port")]
     listener: Option<String>,
+    /// The port that the client connects to; it selects the listener. 443 unless there is only one listener.
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// The VPC endpoint that the client comes through (PrivateLink).
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
@@ -117,21 +117,18 @@ impl ExplainArgs {
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
         let via = self.via()?;
         let listener = self.listener(config)?;
-        let to = self.to.as_ref().map(|text| requested(text, listener).map_err(|error| anyhow!("--to: {error}")));
-        let (to, port) = to.transpose()?.unzip();
+        let (to, port) = match &self.to {
+            Some(text) => {
+                let (name, port) = destination(text, listener).map_err(|error| anyhow!("--to: {error}"))?;
+                (Some(name), port)
+            }
+            None => (None, None),
+        };
         let bytes = match &self.hello {
             Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
             None => None,
         };
-        let query = Query {
-            listener,
-            from: self.from,
-            via,
-            to,
-            port: port.flatten(),
-            bytes: bytes.as_deref(),
-            now: SystemTime::now(),
-        };
+        let query = Query { listener, from: self.from, via, to, port, bytes: bytes.as_deref(), now: SystemTime::now() };
         Ok(explain(policy, config, &query))
     }
 
@@ -144,6 +141,9 @@ impl ExplainArgs {
         if let Some(name) = &self.listener {
             return named(config, name);
         }
+        if let (None, [only]) = (self.port, config.listeners.as_slice()) {
+            return Ok(only);
+        }
         let port = self.port.unwrap_or(443);
         let found = config.listeners.iter().find(|listener| listener.public_port == port);
         let Some(found) = found else {
@@ -154,7 +154,7 @@ impl ExplainArgs {
     }
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
-        let Some(name) = explanation.target.clone() else { return Ok(()) };
+        let Some(Target { name, .. }) = explanation.target.clone() else { return Ok(()) };
         let runtime = Runtime::new()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
@@ -167,7 +167,7 @@ impl ExplainArgs {
                 let destinations = gate::destination_guard(config);
                 let listener = self.listener(config)?;
                 let destinations = destinations.within(&listener.networks);
-                explanation.addresses(&found.addresses, explanation.port, destinations);
+                explanation.addresses(&found.addresses, destinations);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");
@@ -183,7 +183,7 @@ impl ExplainArgs {
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Listener> {
-    let found = config.listeners.iter().find(|listener| listener.name == name);
-    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| anyhow!("--listener: there is no listener {name}; there are {}", names()))
+    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>();
+    let found = config.listeners.iter().find(|listener| listener.name == *name);
+    found.with_context(|| format!("--listener: none is named {name:?}; there are {}", names().join(", ")))
 }

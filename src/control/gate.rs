@@ -78,7 +78,7 @@ impl Gate {
         config.listeners = sockets.first().into_iter().flatten().map(|(listener, _)| listener.clone()).collect();
         for listener in &config.listeners {
             // A scrape before the workers are up finds all of them.
-            drop(metrics.listener(&listener.name));
+            drop(metrics.listener(listener));
         }
         let destinations = destination_guard(&config);
         let outputs = Outputs::start(sink, &metrics, config.emf.is_some())?;

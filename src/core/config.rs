@@ -176,6 +176,17 @@ pub enum Protocol {
     Forward,
 }
 
+impl Protocol {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// What the clients of a `forward` listener may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
@@ -350,6 +361,7 @@ impl Emf {
         "reason",
         "ActiveConnections",
         "NewConnections",
+        "Requests",
         "Refused",
         "Failed",
         "BytesUp",
@@ -371,6 +383,8 @@ pub enum LogFormat {
     Json,
     /// The incumbent's nginx line.
     Nginx,
+    /// Squid's native line.
+    Squid,
 }
 
 /// Which connections have a line in the log; metrics count all of them.

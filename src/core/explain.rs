@@ -3,24 +3,29 @@
 //! The decisions come from the code of the data path: the parsers, the access list, the destination guard. Only the
 //! list of the rules that did not match is added here.
 
+mod forward;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use forward::Asked;
+pub use forward::destination;
+
 use crate::client::{Client, EndpointId};
-use crate::config::{Config, Forward, Listener, Protocol, ProxyProtocol, Tunnel};
+use crate::config::{Config, Listener, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Admission, Destinations, ListenerView, Mismatch, Policy, Rule, RuleId};
+use crate::protocol::Verdict;
 use crate::protocol::client_hello;
-use crate::protocol::forward_head::{ForwardHead, ForwardParser};
-use crate::protocol::forward_target::Target;
 use crate::protocol::http_head;
 use crate::protocol::proxy_header::{self, Header};
-use crate::protocol::{ParseError, Verdict};
 
 /// Rules listed one by one, whether they match or not. Past it, rules about other addresses are only counted.
 const MAX_LISTED: usize = 20;
+
+const NO_NAME: Conclusion = Conclusion::Undecided("no name: give --to, or --hello with a hello in it");
 
 /// A connection to explain.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ pub struct Query<'a> {
     pub via: Option<EndpointId>,
     /// The requested name, where `bytes` has no ClientHello or request head.
     pub to: Option<Hostname>,
-    /// The port that the client of a `forward` listener asks for, where `bytes` has no request head.
+    /// The port that goes with it, on a `forward` listener.
     pub port: Option<u16>,
     /// What the client sends first: a PROXY header, a ClientHello or request head, or both.
     pub bytes: Option<&'a [u8]>,
@@ -44,9 +49,14 @@ pub struct Query<'a> {
 pub struct Explanation {
     pub steps: Vec<Step>,
     pub verdict: Option<Conclusion>,
-    /// The name to resolve, if the access list allowed one.
-    pub target: Option<Hostname>,
-    /// The port to dial then.
+    /// Where the connection goes, if the access list allowed it.
+    pub target: Option<Target>,
+}
+
+/// A name to resolve, and the port to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub name: Hostname,
     pub port: u16,
 }
 
@@ -73,45 +83,12 @@ pub fn explain(policy: &Policy, config: &Config, query: &Query<'_>) -> Explanati
     explanation
 }
 
-/// What a client would request by this text: a name, and from a `forward` listener also a port: `NAME:PORT`, or a URL.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn requested(text: &str, listener: &Listener) -> Result<(Hostname, Option<u16>), String> {
-    if listener.protocol != Protocol::Forward {
-        let name = Hostname::parse(text.as_bytes()).map_err(|error| format!("not a DNS name: {error}"))?;
-        return Ok((name, None));
-    }
-    let method = if text.contains("://") { "GET" } else { "CONNECT" };
-    match Target::of(method, text) {
-        Ok(target) => Ok((target.name, Some(target.port))),
-        Err(ParseError::Refuse(RefuseReason::PortMissing)) => {
-            Err(format!("{} is a forward proxy, which is asked for a port, too: write {text}:443", listener.name))
-        }
-        Err(ParseError::Refuse(reason)) => Err(format!("is refused in any case: {}", reason.word())),
-        Err(ParseError::NeedMore) => Err("is not complete".to_owned()),
-    }
-}
-
-/// What is requested of a `forward` listener.
-struct Asked {
-    port: u16,
-    /// `None`: by a method that the port tells.
-    connect: Option<bool>,
-}
-
 impl Explanation {
     fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
         let listener = query.listener;
         let view = ListenerView::of(listener, query.now);
-        let protocol = match listener.protocol {
-            Protocol::Tls => "tls",
-            Protocol::Http => "http",
-            Protocol::Forward => "forward",
-        };
-        let port = listener.public_port;
-        self.step("listener", format!("{} ({protocol}, clients connect to port {port})", listener.name));
+        let (protocol, public_port) = (listener.protocol.word(), listener.public_port);
+        self.step("listener", format!("{} ({protocol}, clients connect to port {public_port})", listener.name));
         let (client, rest) = self.client(query)?;
         let name = query.bytes.filter(|_| !rest.is_empty()).map(|_| rest);
         match policy.admit(&client, &view) {
@@ -120,67 +97,42 @@ impl Explanation {
                 self.step("admit", format!("denied for every name, by {}", by(policy, rule)));
                 return Err(Conclusion::Refused(RefuseReason::ClientDenied));
             }
-            Admission::Possible => {
-                let what = if listener.protocol == Protocol::Forward { "request" } else { "hello" };
-                self.step("admit", format!("some name may be allowed: the {what} is read"));
-            }
+            Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
         }
-        let asked = |port| Asked { port, connect: None };
-        let (name, asked) = match (name, &query.to) {
-            (Some(bytes), _) => self.name(bytes, listener)?,
-            (None, Some(name)) => (name.clone(), query.port.map(asked)),
-            (None, None) => return Err(Conclusion::Undecided("no name: give --to, or --hello with a hello in it")),
+        let asked = match &listener.forward {
+            Some(forward) => self.asked(forward, query, name)?,
+            None => Asked::reverse(self.requested(query, name)?, listener.upstream_port),
         };
-        self.port = listener.upstream_port;
-        let view = match &listener.forward {
-            None => {
-                self.step("name", name.to_string());
-                view
-            }
-            Some(forward) => {
-                let asked = asked.ok_or(Conclusion::Undecided("no port: give --to NAME:PORT"))?;
-                self.step("name", format!("{name}, port {}", asked.port));
-                self.port = asked.port;
-                self.forward(forward, &asked)?;
-                view.to_port(asked.port)
-            }
-        };
-        let decision = policy.route(&client, &view, &name);
-        self.rules(policy, &client, &view, Some(&name), decision.rule);
+        let Asked { name, port, .. } = &asked;
+        self.step("name", name.to_string());
+        if let Some(forward) = &listener.forward {
+            self.port(forward, &asked)?;
+        }
+        let view = view.to_port(*port);
+        let decision = policy.route(&client, &view, name);
+        self.rules(policy, &client, &view, Some(name), decision.rule);
         if !decision.allowed {
             self.step("route", format!("denied by {}", by(policy, decision.rule)));
             return Err(Conclusion::Refused(RefuseReason::NameDenied));
         }
         self.step("route", format!("allowed by {}", by(policy, decision.rule)));
-        let target = config.upstream.name_to_resolve(&name);
-        if *target != name {
+        let target = config.upstream.name_to_resolve(name);
+        if target != name {
             self.step("names", format!("{target} is resolved instead (upstream.names)"));
         }
-        self.target = Some(target.clone());
+        if let Some(forward) = &listener.forward {
+            self.tunnel(forward, &asked, |sni| {
+                let decision = policy.route(&client, &view, sni);
+                (decision.allowed, by(policy, decision.rule))
+            })?;
+        }
+        self.target = Some(Target { name: target.clone(), port: *port });
         Ok(())
     }
 
-    /// Whether a `forward` listener takes such a request.
-    fn forward(&mut self, forward: &Forward, asked: &Asked) -> Result<(), Conclusion> {
-        let connect = asked.connect != Some(false) && forward.connect_ports.contains(&asked.port);
-        if !connect && (asked.connect == Some(true) || !forward.http_ports.contains(&asked.port)) {
-            let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-            let (tunnels, others) = (ports(&forward.connect_ports), ports(&forward.http_ports));
-            self.step("port", format!("refused: CONNECT may ask for ports {tunnels}, http:// for {others}"));
-            return Err(Conclusion::Refused(RefuseReason::PortDenied));
-        }
-        self.step("port", format!("may be asked for, by {}", if connect { "CONNECT" } else { "http://" }));
-        if connect && forward.tunnel == Tunnel::Tls {
-            self.step(
-                "tunnel",
-                "has to be TLS for this name, or for one that the client may reach on this port".to_owned(),
-            );
-        }
-        Ok(())
-    }
-
-    /// Adds what the destination guard says of each address of the name, and refuses if all are refused.
-    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, destinations: Destinations<'_>) {
+    /// Adds what the destination guard says of each address of the target, and refuses if all are refused.
+    pub fn addresses(&mut self, addresses: &[IpAddr], destinations: Destinations<'_>) {
+        let port = self.target.as_ref().map_or(0, |target| target.port);
         let mut refused = None;
         let mut reachable = false;
         for ip in addresses {
@@ -257,25 +209,24 @@ impl Explanation {
         Ok((client, rest))
     }
 
-    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<(Hostname, Option<Asked>), Conclusion> {
-        let (what, verdict) = match listener.protocol {
-            Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| (hello.name, None))),
-            Protocol::Http => {
-                ("request head", map(http_head::parse(bytes, listener.public_port), |head| (head.name, None)))
-            }
-            Protocol::Forward => {
-                let via_name = listener.forward.as_ref().map_or("", |forward| &forward.via_name);
-                let asked = |head: ForwardHead| {
-                    let asked = Asked { port: head.port, connect: Some(head.is_connect()) };
-                    (head.name, Some(asked))
-                };
-                ("request head", map(ForwardParser::default().parse(bytes, via_name), asked))
-            }
+    /// The name in the bytes, or the one that was given instead.
+    fn requested(&mut self, query: &Query<'_>, bytes: Option<&[u8]>) -> Result<Hostname, Conclusion> {
+        let listener = query.listener;
+        let Some(bytes) = bytes else { return query.to.clone().ok_or(NO_NAME) };
+        let (what, verdict) = if listener.protocol == Protocol::Tls {
+            ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name))
+        } else {
+            ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name))
         };
+        self.read(what, bytes, verdict).map(|(name, _)| name)
+    }
+
+    /// Reports what was read from `bytes`; returns it with its length.
+    fn read<T>(&mut self, what: &str, bytes: &[u8], verdict: Verdict<T>) -> Result<(T, usize), Conclusion> {
         match verdict {
             Verdict::Found { value, len } => {
                 self.step("hello", format!("{what} of {len} bytes"));
-                Ok(value)
+                Ok((value, len))
             }
             Verdict::NeedMore => {
                 self.step("hello", format!("the {} bytes are not a complete {what}", bytes.len()));

@@ -86,9 +86,11 @@ impl ConnectionLimits {
         Ok(())
     }
 
-    /// For a name that the access list lets this client connect to.
+    /// For a name that the access list lets this client connect to. The permit of another name, or of an earlier connection to
+    /// this one, is given back first.
     pub fn enter_name(&self, name: &Hostname, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_name else { return Ok(()) };
+        held.name = None;
         let permit = table.enter(name.clone());
         let permit =
             permit.map_err(|exceeded| exceeded.reason(RefuseReason::NameConnections, RefuseReason::NameRate))?;

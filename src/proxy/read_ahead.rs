@@ -51,6 +51,12 @@ pub enum ReadAheadError {
 }
 
 impl ReadAhead {
+    /// Of a connection that was relayed until now, where these bytes were read and not passed on.
+    pub fn resume(bytes: Vec<u8>) -> Self {
+        let since = (!bytes.is_empty()).then(Instant::now);
+        Self { bytes, start: 0, since, begun: true, asked: true }
+    }
+
     /// Memory held, at most twice the bytes that have come.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

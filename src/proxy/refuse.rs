@@ -71,6 +71,12 @@ pub fn answer(
     })
 }
 
+/// The status of an answer, if it is one of HTTP/1.
+pub fn status(answer: &[u8]) -> Option<u16> {
+    let digits = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// The protocol of a client that did not begin with a PROXY header, if it is one that we have an answer in.
 pub fn spoken(bytes: &[u8]) -> Option<Protocol> {
     const HANDSHAKE: u8 = 22;

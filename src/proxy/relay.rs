@@ -73,13 +73,13 @@ pub struct Resets {
     pub upstream: bool,
 }
 
-/// Follows HTTP/1 both ways, and decides about each request before it is passed on.
+/// Follows HTTP/1 both ways, and decides what is passed on.
 pub trait HttpFilter {
     /// About all bytes of the client that have come and are not passed on yet.
     fn request(&mut self, bytes: &[u8]) -> FilterStatus;
 
-    /// The upstream sent these; they are passed on whatever they are.
-    fn response(&mut self, bytes: &[u8]);
+    /// About all bytes of the upstream that have come and are not passed on yet.
+    fn response(&mut self, bytes: &[u8]) -> FilterStatus;
 
     /// How many bytes from this side may be passed on without being shown.
     fn unseen(&self, from: Side) -> u64;
@@ -87,7 +87,7 @@ pub trait HttpFilter {
     /// So many were, at most `unseen`.
     fn passed(&mut self, from: Side, bytes: u64);
 
-    /// Something was refused, and no answer is due before the refusal's own.
+    /// Something of the client was refused, or is not for this upstream, and no answer is due before that of its own.
     fn is_settled(&self) -> bool;
 
     /// Every request that was passed on has its whole response.
@@ -95,15 +95,37 @@ pub trait HttpFilter {
 
     /// The connection is between two requests, and is to end there.
     fn may_close(&self) -> bool;
+
+    /// The client's connection does not depend on the upstream's: when that one ends, its FIN is not passed on and the relay is
+    /// over; and it is over when the client has sent FIN and has its last response.
+    fn outlives_upstream(&self) -> bool {
+        false
+    }
+
+    /// All is whole, and one of the connections is to end there, although none has.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// What the client had sent and was not passed on when the relay ended.
+    fn take_back(&mut self, _undecided: Box<[u8]>) {}
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilterStatus {
     /// The first so many bytes may be passed on.
     Pass(usize),
+    /// The first `len` bytes, at least one, are passed on as `with`.
+    Replace {
+        len: usize,
+        with: Vec<u8>,
+    },
     NeedMore,
     /// Nothing more is passed on.
     Refuse(RefuseReason),
+    /// Nothing more is passed on, and the relay ends: at once if the upstream sent it; if the client did, once the filter
+    /// [is settled](HttpFilter::is_settled).
+    Stop,
 }
 
 /// A client that has sent FIN and then a reset takes no answer any more. Its upstream has this long to end in good order
@@ -181,6 +203,8 @@ struct Pair<'a, 'f> {
     first: Option<Side>,
     reset: Option<Side>,
     refused: Option<RefuseReason>,
+    /// What this side sent is not for the other one.
+    stopped: Option<Side>,
     /// The upstream's last words are waited for, with a deadline.
     last_words: bool,
     /// Of a side that is not read from at present: resolves when its connection has broken. In a box, as few need it.
@@ -192,7 +216,18 @@ type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 impl<'a, 'f> Pair<'a, 'f> {
     fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
         let (up, down) = (Direction::starting_with(ahead), Direction::default());
-        Self { relay, up, down, filter, first: None, reset: None, refused: None, last_words: false, broken: None }
+        Self {
+            relay,
+            up,
+            down,
+            filter,
+            first: None,
+            reset: None,
+            refused: None,
+            stopped: None,
+            last_words: false,
+            broken: None,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, bytes: &mut ByteCounts) -> Poll<End> {
@@ -222,7 +257,8 @@ impl<'a, 'f> Pair<'a, 'f> {
 
     /// Moves what `source` sends.
     fn poll_direction(&mut self, cx: &mut Context<'_>, source: Side, bytes: &mut u64) {
-        let last = self.from(source.other()).is_closed();
+        let outlives = || self.filter.as_ref().is_some_and(|filter| filter.outlives_upstream());
+        let last = self.from(source.other()).is_closed() || (source == Side::Upstream && outlives());
         let Self { relay, up, down, filter, .. } = self;
         let (direction, from, to) = match source {
             Side::Client => (up, relay.client, relay.upstream),
@@ -236,9 +272,18 @@ impl<'a, 'f> Pair<'a, 'f> {
     }
 
     fn is_over(&self) -> bool {
-        let settled = || self.filter.as_ref().is_some_and(|filter| filter.is_settled());
-        (self.up.is_closed() && self.down.is_closed())
-            || (self.refused.is_some() && self.down.holds_nothing() && settled())
+        if self.up.is_closed() && self.down.is_closed() {
+            return true;
+        }
+        let Some(filter) = &self.filter else { return false };
+        let answered = |is: bool| is && self.down.holds_nothing();
+        match (self.refused, self.stopped) {
+            (_, Some(Side::Upstream)) => true,
+            (Some(_), _) | (_, Some(Side::Client)) if answered(filter.is_settled()) => true,
+            _ if !filter.outlives_upstream() => false,
+            _ if self.down.has_passed_fin() => true,
+            _ => answered(filter.is_done() || (self.up.has_passed_fin() && filter.is_whole())),
+        }
     }
 
     fn may_close(&self) -> bool {
@@ -246,7 +291,11 @@ impl<'a, 'f> Pair<'a, 'f> {
         self.up.holds_nothing() && self.down.holds_nothing() && may_close()
     }
 
-    fn end(&self, close: Close) -> End {
+    fn end(&mut self, close: Close) -> End {
+        let undecided = self.up.take_undecided();
+        if let Some(filter) = &mut self.filter {
+            filter.take_back(undecided);
+        }
         let ours = matches!(close, Close::Idle | Close::Forbidden | Close::Drained | Close::DrainIdle);
         let first = self.first.filter(|_| !ours);
         let client_sends = !self.up.has_sent_fin();
@@ -278,6 +327,7 @@ impl<'a, 'f> Pair<'a, 'f> {
                 self.first.get_or_insert(source);
             }
             Ended::Refused(reason) => self.refused = Some(reason),
+            Ended::Stopped => self.stopped = Some(source),
             // All that the source had sent was read before its reset was seen, so the other direction, which
             // writes to it, is pointless at once.
             Ended::SourceReset => {

@@ -68,7 +68,7 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         spawn(Rc::clone(&recent).serve(refusal_requests));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
-            let metrics = worker.metrics().listener(&listener.name);
+            let metrics = worker.metrics().listener(&listener);
             let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
             let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
             let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());

@@ -1,15 +1,17 @@
 //! The life of one connection, from accept to close.
 
 mod ending;
+mod forward;
 mod preface;
 mod requests;
+mod tunnel;
 
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::preface::Admitted;
+use self::preface::{Admitted, Asked};
 use self::requests::Requests;
 use crate::dns::{LookupError, ResolvedAddresses};
 use crate::limits::{Buffered, HeldPermits};
@@ -20,14 +22,14 @@ use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
 use crate::sys::runtime::{Either, Stream, race};
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{ForwardFacts, Record};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
-use latticegate_core::client::ClientKey;
+use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{self, OnReload, Protocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Unfinished};
-use latticegate_core::policy::{ListenerView, RuleId};
+use latticegate_core::policy::{ListenerView, Policy, RuleId};
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) fn serve(
@@ -84,9 +86,10 @@ impl Drop for Session {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let listener = &self.reporter.listener;
-        let (spoken, now) = (Spoken::of(listener.protocol, listener), self.worker.clock().now());
-        if let Some(answer) = refuse::answer(stopped, spoken, self.record.id, self.request.get(), now) {
+        let now = self.worker.clock().now();
+        let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
+        let answer = spoken.and_then(|spoken| refuse::answer(stopped, spoken, self.record.id, self.request.get(), now));
+        if let Some(answer) = answer {
             refuse::send(&self.stream, &answer);
         }
     }
@@ -106,6 +109,9 @@ impl Session {
         // Boxed, so that a connection that is relayed for minutes does not carry the state of its first milliseconds.
         let mut established = Box::pin(self.establish()).await?;
         self.buffered = None;
+        if let Some(first) = established.admitted.asked.take_forward() {
+            return Box::pin(self.serve_requests(*first, established)).await;
+        }
         let end = self.relay(&mut established).await;
         if end.resets != Resets::default() && !(end.refused.is_some() && self.may_answer) {
             Box::pin(self.reset(end, established.upstream)).await;
@@ -118,9 +124,16 @@ impl Session {
         let mut ahead = ReadAhead::default();
         let (admitted, upstream) = {
             let connect = pin!(async {
-                let admitted = self.read_preface(&mut ahead).await?;
+                let mut admitted = self.read_preface(&mut ahead).await?;
                 let answer = self.resolve(&admitted.name).await?;
                 let upstream = self.dial(&admitted.name, &answer).await?;
+                if let Asked::Forward(first) = &admitted.asked
+                    && first.head.is_connect()
+                {
+                    ahead.consume(first.len);
+                    admitted.asked = Asked::Relay;
+                    Box::pin(self.open_tunnel(&admitted.name, &mut ahead)).await?;
+                }
                 Ok((admitted, upstream))
             });
             connect.await
@@ -131,12 +144,12 @@ impl Session {
 
     /// Until both sides have ended, or a new access list or the end of the process ends it.
     async fn relay(&mut self, Established { admitted, upstream, ahead }: &mut Established) -> End {
-        let Admitted { name, requests, list } = admitted;
+        let Admitted { name, asked, list } = admitted;
         let Self { stream, reporter, worker, record, may_answer, request, .. } = self;
         let listener = &reporter.listener;
         let record: &mut Record = record;
         // In a box, as most connections have none.
-        let mut requests = requests.take().map(|exchange| {
+        let mut requests = asked.take_requests().map(|exchange| {
             Box::new(Requests {
                 exchange,
                 worker,
@@ -150,6 +163,7 @@ impl Session {
                 request,
             })
         });
+        let forward = record.forward.as_deref();
         let filter = requests.as_deref_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
@@ -159,21 +173,12 @@ impl Session {
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
             let changed = worker.changed.notified();
-            let loaded = worker.policy();
-            if loaded.number != *list {
-                *list = loaded.number;
-                let allowed = |client| loaded.policy.route(client, &view(listener, worker), name).allowed;
-                if !record.client.as_ref().is_some_and(allowed) {
-                    loaded.count_forbidden();
-                    if worker.config().on_reload == OnReload::Close {
-                        cut.set(Some(Close::Forbidden));
-                    }
-                }
-            }
-            drop(loaded);
-            if worker.phase() >= Phase::Ending {
-                cut.set(Some(Close::Drained));
-            }
+            check_standing(worker, list, &cut, |policy| {
+                let client = record.client.as_ref();
+                client.is_some_and(|client| {
+                    stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
+                })
+            });
             if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                 return end;
             }
@@ -204,7 +209,7 @@ impl Session {
 
     async fn dial(&mut self, name: &Hostname, resolved: &ResolvedAddresses) -> Result<Stream, Outcome> {
         let (worker, listener) = (&self.worker, &self.reporter.listener);
-        let port = listener.upstream_port;
+        let port = self.record.forward.as_ref().map_or(listener.upstream_port, |forward| forward.port);
         let deadline = worker.config().timeouts.connect.get();
         let destinations = worker.destinations().within(&listener.networks);
         match dial(&resolved.addresses, port, destinations, &worker.failing, deadline).await {
@@ -246,8 +251,48 @@ fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Rc<st
     rule.map(|rule| worker.rule_labels.of(loaded, rule))
 }
 
-fn view<'a>(listener: &'a config::Listener, worker: &Worker) -> ListenerView<'a> {
-    ListenerView::of(listener, worker.clock().now())
+/// What the list is asked about. `forward`: what is known of the request, on a `forward` listener.
+fn view<'a>(listener: &'a config::Listener, worker: &Worker, forward: Option<&ForwardFacts>) -> ListenerView<'a> {
+    let view = ListenerView::of(listener, worker.clock().now());
+    match forward {
+        None => view,
+        Some(forward) => view.to_port(forward.port),
+    }
+}
+
+/// Has the relay end if the list has changed and forbids what is relayed, or if the process is ending.
+fn check_standing(
+    worker: &Worker,
+    list: &mut u64,
+    cut: &Cell<Option<Close>>,
+    is_allowed: impl FnOnce(&Policy) -> bool,
+) {
+    let loaded = worker.policy();
+    if loaded.number != *list {
+        *list = loaded.number;
+        if !is_allowed(&loaded.policy) {
+            loaded.count_forbidden();
+            if worker.config().on_reload == OnReload::Close {
+                cut.set(Some(Close::Forbidden));
+            }
+        }
+    }
+    if worker.phase() >= Phase::Ending {
+        cut.set(Some(Close::Drained));
+    }
+}
+
+/// Whether the list allows what is relayed; in a tunnel that is also the name in its ClientHello.
+fn stays_allowed(
+    policy: &Policy,
+    client: &Client,
+    view: &ListenerView<'_>,
+    name: &Hostname,
+    forward: Option<&ForwardFacts>,
+) -> bool {
+    let allows = |name: &Hostname| policy.route(client, view, name).allowed;
+    let sni = forward.and_then(|forward| forward.sni.as_deref()).map(|sni| Hostname::parse(sni.as_bytes()));
+    allows(name) && sni.is_none_or(|sni| sni.is_ok_and(|sni| sni == *name || allows(&sni)))
 }
 
 /// Until the client has left: with a reset, or, where TLS is spoken, with a FIN, after which no handshake can be ended. A

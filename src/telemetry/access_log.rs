@@ -6,6 +6,7 @@ mod ascii;
 mod timestamps;
 mod json;
 mod line;
+pub mod squid;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,9 +17,10 @@ use self::timestamps::Timestamps;
 use crate::sys::clock::Clock;
 use crate::sys::runtime::{Notify, sleep};
 use crate::telemetry::log_writer::Writer;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, RequestFacts};
+
 use latticegate_core::config::{self, LogFormat, LogKeep};
-use latticegate_core::outcome::Outcome;
+use latticegate_core::outcome::{Close, Outcome};
 
 /// One worker's handle of the access log.
 pub struct AccessLogger {
@@ -60,22 +62,39 @@ impl AccessLogger {
         if !self.keeps(outcome) {
             return;
         }
-        let mut buffer = self.buffer.borrow_mut();
         let now = Now { timestamps: &self.timestamps, time, elapsed: record.times.elapsed() };
+        self.append(|out| match self.format {
+            LogFormat::Json => line::json(out, now, listener, record, outcome),
+            LogFormat::Nginx => line::nginx(out, now, listener, record, outcome),
+            LogFormat::Squid => squid::connection(out, now, listener, record, outcome),
+        });
+    }
+
+    /// nginx's format, which is one of connections, has no line for a request.
+    pub(crate) fn write_request(&self, listener: &config::Listener, facts: &RequestFacts<'_>, time: SystemTime) {
+        if !self.keeps(facts.cut.unwrap_or(Outcome::Relayed(Close::Done))) {
+            return;
+        }
+        match self.format {
+            LogFormat::Json => self.append(|out| line::request_json(out, &self.timestamps, time, listener, facts)),
+            LogFormat::Squid => self.append(|out| squid::request(out, time, facts)),
+            LogFormat::Nginx => {}
+        }
+    }
+
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut buffer = self.buffer.borrow_mut();
         let was_empty = buffer.is_empty();
         if was_empty {
             // Room for a whole batch at once: growing line by line would copy it several times.
             *buffer = self.writer.buffer();
         }
-        match self.format {
-            LogFormat::Json => line::json(&mut buffer, now, listener, record, outcome),
-            LogFormat::Nginx => line::nginx(&mut buffer, now, listener, record, outcome),
-        }
-        let full = buffer.len() >= Writer::BATCH;
+        write(&mut buffer);
+        let (full, empty) = (buffer.len() >= Writer::BATCH, buffer.is_empty());
         drop(buffer);
         if full {
             self.flush();
-        } else if was_empty {
+        } else if was_empty && !empty {
             self.first_line.notify_one();
         }
     }
@@ -113,7 +132,7 @@ impl AccessLogger {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use latticegate_core::outcome::{Close, Failure, RefuseReason, Unfinished};
+    use latticegate_core::outcome::{Failure, RefuseReason, Unfinished};
 
     use metrics::Counter;
 

@@ -24,6 +24,7 @@ pub struct Emitter {
 #[derive(Default)]
 struct Totals {
     opened: u64,
+    requests: u64,
     up: u64,
     down: u64,
     dns: u64,
@@ -68,6 +69,9 @@ impl Emitter {
             ("BytesDown", "Bytes", json!(since(&mut self.previous.down, metrics.bytes_down.value()))),
             ("DnsFailures", "Count", json!(since(&mut self.previous.dns, metrics.dns.failures()))),
         ];
+        if let Some(requests) = metrics.requests() {
+            values.push(("Requests", "Count", json!(since(&mut self.previous.requests, requests))));
+        }
         // Without a connect there is no value.
         if let Some(p99) = metrics.connect.p99(&self.previous.connects) {
             values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
@@ -117,13 +121,24 @@ mod tests {
 
     use super::*;
     use crate::telemetry::record::Record;
+    use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
+    use latticegate_core::networks::DestinationNetworks;
     use latticegate_core::outcome::{Failure, RefuseReason};
 
     /// A dimension of the same name would overwrite the value.
     #[test]
     fn no_dimension_may_have_a_name_that_a_line_uses() {
         let metrics = Metrics::default();
-        let listener = metrics.listener("tls");
+        let listener = metrics.listener(&Listener {
+            name: "egress".into(),
+            bind: ([127, 0, 0, 1], 0).into(),
+            protocol: Protocol::Forward,
+            upstream_port: 0,
+            public_port: 3128,
+            proxy_protocol: ProxyProtocol::Off,
+            forward: None,
+            networks: DestinationNetworks::default(),
+        });
         let interval = latticegate_core::config::Timeout::new(Duration::from_secs(60)).unwrap();
         let emf = Emf { interval, namespace: "n".into(), dimensions: BTreeMap::new() };
         let mut lines = Emitter::new(emf, metrics.clone());

@@ -23,11 +23,13 @@ use self::durations::Durations;
 pub use self::files::Blocked;
 use self::files::ProcessLogMetrics;
 pub use self::listener::ListenerMetrics;
+use self::listener::StatusClass;
 pub use self::policy::PolicyMetrics;
 use crate::sys::blocking::PATIENCE;
 use crate::sys::mutex::lock;
 use crate::sys::socket;
 use crate::telemetry::status::{Status, Warning};
+use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::Outcome;
 
 /// All metrics of one gate. No global recorder: two gates in one process (tests, the demo) count apart.
@@ -89,12 +91,13 @@ impl Default for Metrics {
 
 impl Metrics {
     /// The metrics of a listener, which all workers share.
-    pub fn listener(&self, name: &str) -> ListenerMetrics {
+    pub fn listener(&self, listener: &config::Listener) -> ListenerMetrics {
         let mut listeners = lock(&self.listeners);
-        listeners.entry(name.to_owned()).or_insert_with(|| self.new_listener(name)).clone()
+        listeners.entry(listener.name.clone()).or_insert_with(|| self.new_listener(listener)).clone()
     }
 
-    fn new_listener(&self, name: &str) -> ListenerMetrics {
+    fn new_listener(&self, listener: &config::Listener) -> ListenerMetrics {
+        let name = &*listener.name;
         with_local_recorder(&*self.recorder, || {
             let closed = Outcome::all().map(|outcome| {
                 let labels = [
@@ -104,7 +107,14 @@ impl Metrics {
                 ];
                 Count::new(counter!("latticegate_connections_total", &labels))
             });
+            let by_status = || {
+                StatusClass::ALL.map(|(_, status)| {
+                    let labels = [("listener", name.to_owned()), ("status", status.to_owned())];
+                    Count::new(counter!("latticegate_requests_total", &labels))
+                })
+            };
             ListenerMetrics {
+                requests: (listener.protocol == Protocol::Forward).then(|| Arc::from(by_status())),
                 active: Level::new(gauge!("latticegate_connections_active", "listener" => name.to_owned())),
                 closed: closed.collect(),
                 bytes_up: self.bytes_up.clone(),
@@ -128,6 +138,14 @@ impl Metrics {
     pub fn opened(&self) -> u64 {
         let closed = self.endings().into_values().sum::<u64>();
         closed.saturating_add(self.active())
+    }
+
+    /// Absolute-form requests since the start; None without a `forward` listener.
+    pub fn requests(&self) -> Option<u64> {
+        let listeners = self.listeners();
+        let mut forward = listeners.values().filter(|listener| listener.requests.is_some()).peekable();
+        forward.peek()?;
+        Some(forward.map(ListenerMetrics::requests).sum())
     }
 
     /// Connections closed since the start, on all listeners.

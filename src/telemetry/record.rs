@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::sys::runtime::Instant;
 use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
-use latticegate_core::outcome::{ByteCounts, Side};
+use latticegate_core::outcome::{ByteCounts, Outcome, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
 
 /// Kept for as long as the connection is open: what makes it larger costs each idle connection as much.
@@ -32,6 +32,8 @@ pub struct Record {
     pub stale: bool,
     /// ClientHello facts, for TLS.
     pub hello: Option<HelloFacts>,
+    /// On a `forward` listener, once a request's head was read.
+    pub forward: Option<Box<ForwardFacts>>,
     pub times: Times,
 }
 
@@ -50,6 +52,63 @@ impl From<&Hello> for HelloFacts {
         let &Hello { name: _, size, records, alpn, ech, key_share } = hello;
         Self { size, records, alpn, ech, key_share }
     }
+}
+
+/// What the record of a connection on a `forward` listener has beside what all have. In a box, as only those have it.
+#[derive(Debug, Clone, Default)]
+pub struct ForwardFacts {
+    /// `CONNECT`, or the method of the last request.
+    pub method: Box<str>,
+    /// The port asked for, of the last request.
+    pub port: u16,
+    /// The server name in the tunnel's ClientHello; one that was refused [as the client wrote it](as_written).
+    pub sni: Option<Box<str>>,
+    /// Absolute-form requests whose head was read, refused ones included.
+    pub requests: u32,
+    /// The one that is not over. It ends with the connection at the latest.
+    pub open: Option<OpenRequest>,
+    /// What those that are over have in the connection's bytes.
+    pub reported: ByteCounts,
+}
+
+impl ForwardFacts {
+    /// The client has asked for a tunnel.
+    pub fn is_connect(&self) -> bool {
+        &*self.method == "CONNECT"
+    }
+}
+
+/// An absolute-form request that is not over.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenRequest {
+    /// When its head had been read.
+    pub began: Instant,
+    /// Of the final answer, once its head was sent to the client.
+    pub status: Option<u16>,
+}
+
+/// One absolute-form request, answered or not. Never its path or query, which carry secrets.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestFacts<'a> {
+    /// Of its connection.
+    pub id: u64,
+    pub peer: Address,
+    pub client: Option<&'a Client>,
+    /// The rule that decided about it, as `ipcontrol.yaml:12`.
+    pub rule: Option<&'a str>,
+    pub method: &'a str,
+    pub host: &'a str,
+    pub port: u16,
+    /// The address that was dialled.
+    pub upstream: Option<Address>,
+    /// Of the final answer that the client was sent, ours included. None: there was none.
+    pub status: Option<u16>,
+    /// What was passed on, heads included; an answer of ours does not count.
+    pub bytes: ByteCounts,
+    /// From its head to the end of its answer.
+    pub duration: Duration,
+    /// What ended it otherwise than by a whole answer of the upstream.
+    pub cut: Option<Outcome>,
 }
 
 /// A socket's address without what only IPv6 has beside address and port, and no connection of ours.
@@ -146,8 +205,32 @@ impl Record {
             closed_by: None,
             stale: false,
             hello: None,
+            forward: None,
             times: Times::new(),
         }
+    }
+
+    /// The absolute-form request that is not over; `cut` is what ended it, if not a whole answer of the upstream.
+    pub(crate) fn open_request(&self, cut: Option<Outcome>) -> Option<RequestFacts<'_>> {
+        let forward = self.forward.as_deref()?;
+        let open = forward.open?;
+        Some(RequestFacts {
+            id: self.id,
+            peer: self.peer,
+            client: self.client.as_ref(),
+            rule: self.rule.as_deref(),
+            method: &forward.method,
+            host: self.name.as_deref().unwrap_or_default(),
+            port: forward.port,
+            upstream: self.upstream,
+            status: open.status,
+            bytes: ByteCounts {
+                up: self.bytes.up.saturating_sub(forward.reported.up),
+                down: self.bytes.down.saturating_sub(forward.reported.down),
+            },
+            duration: open.began.elapsed(),
+            cut,
+        })
     }
 
     /// The names for which a client was refused: the first, and where there are two the other as the detail.
@@ -198,7 +281,7 @@ mod tests {
     #[test]
     fn a_record_is_small() {
         let bytes = size_of::<Record>();
-        assert!(bytes <= 208, "{bytes} bytes");
+        assert!(bytes <= 216, "{bytes} bytes");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Each connection is reported once: when it is closed, or when it is dropped without an outcome.
+//! Each connection is reported once: when it is closed, or when it is dropped without an outcome. So is each
+//! absolute-form request on a `forward` listener, when it is over.
 //!
 //! Connections are reported only here, so the access log, the metrics and the operator's page have the same values.
 
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::telemetry::recent::Recent;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, RequestFacts};
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason, Unfinished};
 
@@ -31,10 +32,20 @@ impl Reporter {
         OpenRecord { data: Record::new(id, peer), reporter: Some(Rc::clone(self)) }
     }
 
+    /// Reports an absolute-form request that is over.
+    pub fn request(&self, facts: &RequestFacts<'_>) {
+        self.metrics.request(facts.status);
+        self.log.write_request(&self.listener, facts, self.log.now());
+    }
+
     fn report(&self, record: &mut Record, outcome: Outcome) {
-        let denied = matches!(outcome, Outcome::Refused(RefuseReason::ClientDenied | RefuseReason::NameDenied));
+        use RefuseReason::{ClientDenied, NameDenied, TunnelSniDenied};
+        let denied = matches!(outcome, Outcome::Refused(ClientDenied | NameDenied | TunnelSniDenied));
         if denied && record.rule.is_none() && record.detail.is_none() {
             record.detail = Some("no rule matches; the end of the list denies".into());
+        }
+        if let Some(facts) = record.open_request(Some(outcome)) {
+            self.request(&facts);
         }
         self.metrics.closed(outcome, record);
         // A probe says nothing that a count does not.

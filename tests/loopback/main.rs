@@ -20,6 +20,7 @@ mod edge;
 mod emf;
 mod endings;
 mod environment;
+mod forward;
 mod health;
 mod healthcheck;
 mod hostile;

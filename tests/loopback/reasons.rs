@@ -12,6 +12,10 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::forward::causes::{
+    max_forwards, origin_form, port_denied, port_missing, response_malformed, scheme_unsupported, target_invalid,
+    trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
+};
 use latticegate::control::gate::StopRequest;
 use latticegate::sys::clock::Clock;
 use latticegate::telemetry::access_log::AccessLogger;
@@ -64,9 +68,12 @@ caused! {
         head_too_long host_missing host_invalid host_ip_address host_ambiguous host_port host_changed body_malformed
         name_denied name_unknown
         destination_forbidden points_to_self
+        origin_form scheme_unsupported port_missing target_invalid trace_method via_loop max_forwards port_denied
+        tunnel_not_tls tunnel_sni_missing tunnel_sni_denied
     }
     failed {
         dns_timeout dns_failed connect_timeout connect_refused connect_unreachable no_local_port connect_failed
+        response_malformed upstream_closed
     }
     probe { empty local }
     unfinished { client_left stopped lost }
@@ -545,7 +552,7 @@ fn lost() -> Reported {
         forward: None,
         networks: DestinationNetworks::default(),
     };
-    let listener_metrics = metrics.listener("tls");
+    let listener_metrics = metrics.listener(&listener);
     let reporter = Reporter {
         listener,
         log: Rc::clone(&log),
@@ -660,6 +667,7 @@ fn send(row: &malformed::Malformed) -> Reported {
         Stage::Proxy => (Port::Tls, vec![]),
         Stage::Tls => (Port::Tls, tcp4(&[])),
         Stage::Http => (Port::Http, tcp4(&[])),
+        Stage::Forward => panic!("this lab has no forward listener"),
     };
     let mut client = lab.connect(port);
     client.say([&header[..], &row.bytes].concat());

@@ -236,7 +236,7 @@ pub(super) struct RawAdmin {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ format: json, output: stdout }")]
 pub(super) struct RawAccessLog {
-    /// `json`, or `nginx` for the line of the solution that this replaces.
+    /// `json`, or `nginx` for the line of the solution that this replaces, or `squid` for Squid's native line.
     pub(super) format: Option<Read<LogFormat>>,
     /// `stdout`, or a file's path, relative to this file.
     pub(super) output: Option<Read<LogOutput>>,

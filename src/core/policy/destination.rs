@@ -1,7 +1,7 @@
 //! Which addresses may be dialled. Checked for the very address that is passed to connect, on each attempt.
 //!
-//! First comes a list that no setting overrides, then our own listeners, then the operator's networks: each listener has
-//! its own.
+//! First comes a list that no setting overrides, then this machine, then the operator's networks: each listener has its
+//! own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -74,9 +74,9 @@ impl DestinationGuard {
         })
     }
 
-    /// In the load balancer's subnets, or of this machine.
-    fn is_ours(&self, ip: CanonicalIp) -> bool {
-        self.trusted.contains(ip) || self.own.contains(&ip)
+    /// An address of this machine that others reach it by, whatever listens there.
+    fn is_own(&self, ip: CanonicalIp) -> bool {
+        !ip.get().is_loopback() && self.own.contains(&ip)
     }
 }
 
@@ -94,7 +94,8 @@ impl Destinations<'_> {
             if guard.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            if guard.is_listener(ip, port) {
+            // Beside `public`, a network is for others than this machine. Without it, an operator may mean a service here.
+            if guard.is_listener(ip, port) || networks.public && guard.is_own(ip) {
                 return Err(RefuseReason::PointsToSelf);
             }
             if ip.get().is_loopback() && !self.allows_loopback(ip) {
@@ -105,8 +106,8 @@ impl Destinations<'_> {
         if !denied && networks.allowed.contains(ip) {
             return Ok(ip.with_port(port));
         }
-        // Before `public`: the subnets of a load balancer may have public addresses, and so may this machine.
-        if with_embedded(ip).any(|ip| guard.is_ours(ip)) {
+        // Before `public`: the subnets of a load balancer may have public addresses.
+        if with_embedded(ip).any(|ip| guard.trusted.contains(ip) || guard.is_own(ip)) {
             return Err(RefuseReason::PointsToSelf);
         }
         // The address as it was given: an IPv4-mapped one is not public.
@@ -206,135 +207,4 @@ fn embedded_ipv4(ip: IpAddr) -> Vec<[u8; 4]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn networks(list: &[&str]) -> Networks {
-        Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
-    }
-
-    fn guard() -> DestinationGuard {
-        DestinationGuard::new(
-            networks(&["192.168.0.0/16", "2001:db8::/64"]),
-            vec!["[::]:8443".parse().unwrap(), "127.0.0.1:9900".parse().unwrap()],
-            vec!["192.168.1.7".parse().unwrap(), "10.9.0.7".parse().unwrap(), "fd00::7".parse().unwrap()],
-            "10.0.0.2:53".parse().unwrap(),
-        )
-    }
-
-    const LATTICE: &[&str] = &["169.254.171.0/24", "fd00:ec2:80::/64"];
-    const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
-
-    fn only(allowed: &[&str]) -> DestinationNetworks {
-        DestinationNetworks { allowed: networks(allowed), ..DestinationNetworks::default() }
-    }
-
-    fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
-        guard().within(&only(allowed)).check(address.parse().unwrap()).map(|address| address.to_string())
-    }
-
-    #[test]
-    fn lattice_addresses_pass_in_their_normal_form() {
-        assert_eq!(check(LATTICE, "169.254.171.10:443").as_deref(), Ok("169.254.171.10:443"));
-        assert_eq!(check(LATTICE, "[fd00:ec2:80::10]:443").as_deref(), Ok("[fd00:ec2:80::10]:443"));
-        assert_eq!(check(LATTICE, "[::ffff:169.254.171.10]:80").as_deref(), Ok("169.254.171.10:80"));
-    }
-
-    #[test]
-    fn what_hands_out_credentials_is_refused_whatever_the_list_says() {
-        let mut refused = 0;
-        for (ip, _) in NEVER {
-            let mut spellings = vec![*ip];
-            if let IpAddr::V4(v4) = ip {
-                let [a, b, c, d] = v4.octets();
-                let pair = |x: u8, y: u8| u16::from_be_bytes([x, y]);
-                let (high, low) = (pair(a, b), pair(c, d));
-                spellings.extend(
-                    [
-                        v4.to_ipv6_mapped(),
-                        v4.to_ipv6_compatible(),
-                        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
-                        Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
-                        Ipv6Addr::new(0x64, 0xff9b, 1, high, pair(0, c), pair(d, 0), 0, 0),
-                        Ipv6Addr::new(0x64, 0xff9b, 1, pair(0, a), pair(0, b), pair(c, d), 0, 0),
-                        Ipv6Addr::new(0x64, 0xff9b, 1, 0, pair(0, a), pair(b, c), pair(d, 0), 0),
-                        Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
-                        Ipv6Addr::new(0x2001, 0, 0x4136, 0xe378, 0x8000, 0x63bf, !high, !low),
-                    ]
-                    .map(IpAddr::V6),
-                );
-            }
-            for ip in spellings {
-                for port in [80, 443, 53] {
-                    let found = guard().within(&only(EVERYWHERE)).check(SocketAddr::new(ip, port));
-                    assert_eq!(found, Err(RefuseReason::DestinationForbidden), "{ip}");
-                    refused += 1;
-                }
-            }
-        }
-        assert_eq!(refused, (6 * 10 + 4) * 3);
-    }
-
-    #[test]
-    fn unspecified_multicast_and_the_resolver_are_refused() {
-        for address in ["0.0.0.0:443", "0.1.2.3:443", "[::]:443", "224.0.0.1:443", "[ff02::1]:443", "10.0.0.2:443"] {
-            assert_eq!(check(EVERYWHERE, address), Err(RefuseReason::DestinationForbidden), "{address}");
-        }
-        let everywhere = only(EVERYWHERE);
-        let text =
-            guard().within(&everywhere).explain("10.0.0.2:443".parse().unwrap(), RefuseReason::DestinationForbidden);
-        assert!(text.contains("`dns.server`"), "{text}");
-    }
-
-    #[test]
-    fn loopback_needs_a_network_inside_loopback() {
-        assert_eq!(check(EVERYWHERE, "127.0.0.1:443"), Err(RefuseReason::DestinationForbidden));
-        assert_eq!(check(EVERYWHERE, "[::1]:443"), Err(RefuseReason::DestinationForbidden));
-        assert_eq!(check(EVERYWHERE, "[64:ff9b::7f00:1]:443"), Err(RefuseReason::DestinationForbidden));
-        assert_eq!(check(&["126.0.0.0/7"], "127.0.0.1:443"), Err(RefuseReason::DestinationForbidden));
-        assert!(check(&["127.0.0.0/8"], "127.0.0.1:443").is_ok());
-        assert!(check(&["127.0.0.1/32"], "127.0.0.2:443").is_err());
-        assert!(check(&["::1/128"], "[::1]:443").is_ok());
-    }
-
-    #[test]
-    fn our_own_listeners_are_not_dialled() {
-        let own = ["127.0.0.1:8443", "[::1]:8443", "10.9.0.7:8443", "[fd00::7]:8443", "[::ffff:10.9.0.7]:8443"];
-        for address in own.into_iter().chain(["127.0.0.1:9900"]) {
-            let found = check(&["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"], address);
-            assert_eq!(found, Err(RefuseReason::PointsToSelf), "{address}");
-        }
-        assert!(check(EVERYWHERE, "10.9.0.7:443").is_ok());
-        assert!(check(EVERYWHERE, "10.9.0.8:8443").is_ok());
-        // A listener on one loopback address does not take the others.
-        assert!(check(&["127.0.0.0/8"], "127.0.0.2:9900").is_ok());
-    }
-
-    #[test]
-    fn a_name_that_leads_to_the_load_balancer_has_its_own_reason() {
-        for address in ["192.168.3.4:443", "192.168.1.7:443", "10.9.0.7:443", "[2001:db8::5]:443"] {
-            assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
-        }
-        for address in ["203.0.113.9:443", "10.1.1.1:443", "[2001:db8:0:1::5]:443"] {
-            assert_eq!(check(LATTICE, address), Err(RefuseReason::DestinationForbidden), "{address}");
-        }
-    }
-
-    #[test]
-    fn the_text_names_the_setting_or_the_usual_cause() {
-        let (guard, lattice) = (guard(), only(LATTICE));
-        let guard = guard.within(&lattice);
-        for (address, part) in [
-            ("169.254.170.2:80", "task metadata"),
-            ("[64:ff9b::a9fe:aa02]:80", "task metadata"),
-            ("192.168.3.4:443", "private hosted zone associated with this VPC?"),
-            ("127.0.0.1:8443", "a listener of this proxy"),
-            ("127.0.0.1:443", "inside loopback"),
-            ("203.0.113.9:443", "`upstream.allowed_networks`"),
-        ] {
-            let address = address.parse().unwrap();
-            let text = guard.explain(address, guard.check(address).unwrap_err());
-            assert!(text.contains(part), "{text}");
-        }
-    }
-}
+mod tests;

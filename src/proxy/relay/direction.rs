@@ -32,10 +32,7 @@ impl OneWay<'_> {
     fn decide(&mut self, bytes: &[u8]) -> FilterStatus {
         match self.from {
             Side::Client => self.filter.request(bytes),
-            Side::Upstream => {
-                self.filter.response(bytes);
-                FilterStatus::Pass(bytes.len())
-            }
+            Side::Upstream => self.filter.response(bytes),
         }
     }
 
@@ -57,6 +54,8 @@ pub(super) enum Ended {
     SinkReset,
     /// The filter refused what came next; what it had let through was passed on, but no FIN.
     Refused(RefuseReason),
+    /// The filter passes no more on; what it had let through was passed on, but no FIN, and the rest is kept.
+    Stopped,
     /// The sink was gone, and the source sent more than the end of its answer.
     Unheard,
 }
@@ -68,7 +67,8 @@ pub(super) struct Direction {
     /// Read but not yet taken by the sink: `held[sent..]`. Empty most of the time.
     held: Box<[u8]>,
     sent: usize,
-    /// Read, but not let through by the filter yet; at first, what was read ahead.
+    /// Read, but not let through by the filter yet; at first, what was read ahead. Kept when the direction is closed: it
+    /// may belong to what comes after this relay.
     undecided: Box<[u8]>,
     pipe: Option<Box<Lease>>,
     bulk: Bulk,
@@ -121,9 +121,16 @@ impl Direction {
         self.fin && self.is_closed()
     }
 
-    /// All that was read was passed on.
+    /// All that was read was passed on, or will not be.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.held.is_empty() && self.undecided.is_empty() && self.pipe.as_ref().is_none_or(|pipe| pipe.is_empty())
+        self.held.is_empty()
+            && (self.undecided.is_empty() || self.is_closed())
+            && self.pipe.as_ref().is_none_or(|pipe| pipe.is_empty())
+    }
+
+    /// What was read and not let through.
+    pub(super) fn take_undecided(&mut self) -> Box<[u8]> {
+        std::mem::take(&mut self.undecided)
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -142,6 +149,7 @@ impl Direction {
     /// The sink is gone: only whether the source ends as well is of interest.
     pub(super) fn discard(&mut self) {
         self.close();
+        self.undecided = Box::default();
         self.state = State::Discarding { left: Self::LAST_WORDS };
     }
 
@@ -149,12 +157,11 @@ impl Direction {
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
         self.held = Box::default();
-        self.undecided = Box::default();
         self.pipe = None;
     }
 
     /// Moves bytes until the source is empty or the sink is full. Says once how the direction ended, then None.
-    /// `last`: the other direction is over, so that closing the socket sends the FIN.
+    /// `last`: it sends no FIN, as the other direction is over and closing the socket sends it, or the sink is to go on.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,9 +181,11 @@ impl Direction {
                 return Poll::Ready(Some(Ended::SinkReset));
             }
             if let State::Draining(ended) = self.state {
-                if !last && ended == Ended::Eof {
+                match ended {
                     // An error says that the sink is gone, which the other direction will meet by itself.
-                    transfer.sink.finish();
+                    Ended::Eof if !last => transfer.sink.finish(),
+                    Ended::Refused(_) => self.undecided = Box::default(),
+                    _ => {}
                 }
                 self.close();
                 return Poll::Ready(Some(ended));
@@ -336,31 +345,49 @@ impl Direction {
     ) -> Result<(), Broken> {
         let Some(filter) = &mut transfer.filter else { return self.write(cx, bytes, transfer, fin) };
         if self.undecided.is_empty() {
-            let passed = self.ask(filter, bytes);
-            self.undecided = bytes.get(passed..).unwrap_or_default().into();
-            return self.write(cx, bytes.get(..passed).unwrap_or_default(), transfer, fin);
+            let (taken, replaced) = self.ask(filter, bytes);
+            self.undecided = bytes.get(taken..).unwrap_or_default().into();
+            let unchanged = bytes.get(..taken).unwrap_or_default();
+            return self.write(cx, replaced.as_deref().unwrap_or(unchanged), transfer, fin);
         }
         let mut all = std::mem::take(&mut self.undecided).into_vec();
         all.extend_from_slice(bytes);
-        let passed = self.ask(filter, &all);
-        self.undecided = all.split_off(passed).into();
-        self.write(cx, &all, transfer, fin)
+        let (taken, replaced) = self.ask(filter, &all);
+        self.undecided = all.split_off(taken).into();
+        self.write(cx, replaced.as_deref().unwrap_or(&all), transfer, fin)
     }
 
-    /// How many of the bytes the filter lets through; a refusal ends this direction.
-    fn ask(&mut self, filter: &mut OneWay<'_>, bytes: &[u8]) -> usize {
-        let mut passed = 0_usize;
-        while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
+    /// How many of the bytes the filter has decided about, and what is passed on instead of them, if not they themselves. A
+    /// refusal ends this direction, and so does a stop.
+    fn ask(&mut self, filter: &mut OneWay<'_>, bytes: &[u8]) -> (usize, Option<Vec<u8>>) {
+        let mut taken = 0_usize;
+        let mut replaced: Option<Vec<u8>> = None;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             match filter.decide(rest) {
-                FilterStatus::Pass(n) => passed = passed.saturating_add(n).min(bytes.len()),
+                FilterStatus::Pass(n) => {
+                    let n = n.min(rest.len());
+                    if let Some(replaced) = &mut replaced {
+                        replaced.extend_from_slice(rest.get(..n).unwrap_or_default());
+                    }
+                    taken = taken.saturating_add(n);
+                }
+                FilterStatus::Replace { len, with } => {
+                    let replaced = replaced.get_or_insert_with(|| bytes.get(..taken).unwrap_or_default().to_vec());
+                    replaced.extend_from_slice(&with);
+                    taken = taken.saturating_add(len).min(bytes.len());
+                }
                 FilterStatus::NeedMore => break,
                 FilterStatus::Refuse(reason) => {
                     self.state = State::Draining(Ended::Refused(reason));
                     break;
                 }
+                FilterStatus::Stop => {
+                    self.state = State::Draining(Ended::Stopped);
+                    break;
+                }
             }
         }
-        passed
+        (taken, replaced)
     }
 
     /// What the sink does not take is kept.
@@ -374,7 +401,7 @@ impl Direction {
         if bytes.is_empty() {
             return Ok(());
         }
-        // Not behind a refusal.
+        // Not behind a refusal or a stop.
         let fin = fin && self.state == State::Open;
         let taken = match transfer.sink.poll_send(cx, bytes, fin) {
             Poll::Ready(Ok(n)) => n,

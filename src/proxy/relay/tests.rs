@@ -1,5 +1,7 @@
 //! The relay over real sockets of the loopback interface: nothing lost, nothing doubled, nothing kept.
 
+mod filtered;
+
 use std::os::fd::AsFd;
 
 use proptest::prelude::*;

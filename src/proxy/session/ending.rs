@@ -46,10 +46,10 @@ impl Session {
 
     /// Gives the client the reason, ends the record, and closes so that the client can read the answer.
     pub(super) async fn turn_away(&mut self, outcome: Outcome) {
-        use RefuseReason::{ClientDenied, NameDenied};
+        use RefuseReason::{ClientDenied, NameDenied, PortDenied, TunnelSniDenied};
         self.notice_due = false;
         let reason = if let Outcome::Refused(reason) = outcome { Some(reason) } else { None };
-        let denied = matches!(reason, Some(ClientDenied | NameDenied));
+        let denied = matches!(reason, Some(ClientDenied | NameDenied | PortDenied | TunnelSniDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
         let scratch = self.worker.resources.scratch();
         let unread = matches!(self.spoken, Some(Protocol::Http | Protocol::Forward))
@@ -62,6 +62,10 @@ impl Session {
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
         let answer = spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
+        let status = answer.as_deref().and_then(refuse::status);
+        if let Some(open) = self.record.forward.as_mut().and_then(|forward| forward.open.as_mut()) {
+            open.status = open.status.or(status);
+        }
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);
         }

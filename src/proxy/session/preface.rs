@@ -4,20 +4,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::forward::FirstRequest;
 use super::requests::Exchange;
 use super::{Session, view};
-use crate::limits::{EvictionReason, HalfOpenConnection};
+use crate::limits::{EvictionReason, HalfOpenConnection, Permit};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
 use crate::sys::runtime::{Either, race, timeout};
-use latticegate_core::client::Client;
+use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Outcome, Probe, RefuseReason, Unfinished};
 use latticegate_core::policy::Admission;
-use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::client_hello::{self, Hello};
+use latticegate_core::protocol::forward_head::{self, ForwardParser};
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header::{self, Header};
 
@@ -31,10 +33,41 @@ const TABLE_FULL: &str = "too many clients or names at once to count for limits.
 /// A connection whose client and name are allowed.
 pub(super) struct Admitted {
     pub(super) name: Hostname,
-    /// On an HTTP listener: what goes on judging the requests that follow.
-    pub(super) requests: Option<Box<Exchange>>,
+    pub(super) asked: Asked,
     /// The number of the list that has let it in.
     pub(super) list: u64,
+}
+
+/// What a client asks for beside a name.
+pub(super) enum Asked {
+    /// That bytes are relayed.
+    Relay,
+    /// On an HTTP listener: a request, and what goes on judging those that follow.
+    Requests(Box<Exchange>),
+    /// On a `forward` listener: a tunnel, or a request.
+    Forward(Box<FirstRequest>),
+}
+
+impl Asked {
+    pub(super) fn take_requests(&mut self) -> Option<Box<Exchange>> {
+        match std::mem::replace(self, Self::Relay) {
+            Self::Requests(exchange) => Some(exchange),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn take_forward(&mut self) -> Option<Box<FirstRequest>> {
+        match std::mem::replace(self, Self::Relay) {
+            Self::Forward(first) => Some(first),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 impl Session {
@@ -48,10 +81,11 @@ impl Session {
             let preface = pin!(async {
                 let client = self.identify(ahead, &waiting, &mut local).await?;
                 let loaded = self.admit(client)?;
-                let (name, requests) =
+                let (name, asked) =
                     self.read_name(ahead, &waiting).await.inspect_err(|outcome| self.note_names(*outcome, ahead))?;
                 self.route(&loaded, &name)?;
-                Ok(Admitted { name, requests, list: loaded.number })
+                self.enter_name(&name)?;
+                Ok(Admitted { name, asked, list: loaded.number })
             });
             timeout(deadline, race(preface, pin!(waiting.evicted()))).await
         };
@@ -68,9 +102,13 @@ impl Session {
             Ok(named)
         });
         if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.record.detail = Some(waiting.eviction_reason().map_or(TABLE_FULL, EvictionReason::detail).into());
+            self.note_overload(&waiting);
         }
         result
+    }
+
+    pub(super) fn note_overload(&mut self, waiting: &HalfOpenConnection) {
+        self.record.detail = Some(waiting.eviction_reason().map_or(TABLE_FULL, EvictionReason::detail).into());
     }
 
     /// The client's address: from the PROXY header of a trusted peer, or the peer's own. So it is, too, where the peer
@@ -119,13 +157,13 @@ impl Session {
     /// A client that no rule can let in goes no further.
     fn admit(&mut self, client: Client) -> Result<Arc<Loaded>, Outcome> {
         let loaded = self.worker.policy();
-        let admission = loaded.policy.admit(&client, &view(&self.reporter.listener, &self.worker));
+        let admission = loaded.policy.admit(&client, &view(&self.reporter.listener, &self.worker, None));
         self.record.client = Some(client);
         match admission {
             Admission::Possible => {}
             Admission::Denied(rule) => {
                 if let (Some(shadow), Some(client)) = (&self.worker.shadow, &self.record.client) {
-                    shadow.compare_admission(client, &view(&self.reporter.listener, &self.worker));
+                    shadow.compare_admission(client, &view(&self.reporter.listener, &self.worker, None));
                 }
                 self.note_rule(&loaded, rule);
                 return Err(Outcome::Refused(RefuseReason::ClientDenied));
@@ -137,51 +175,69 @@ impl Session {
         Ok(loaded)
     }
 
-    /// The name asked for; on an HTTP listener also what goes on judging the requests that follow.
+    /// The name asked for, and what else.
     async fn read_name(
         &mut self,
         ahead: &mut ReadAhead,
         waiting: &HalfOpenConnection,
-    ) -> Result<(Hostname, Option<Box<Exchange>>), Outcome> {
+    ) -> Result<(Hostname, Asked), Outcome> {
+        if self.reporter.listener.protocol == Protocol::Tls {
+            let hello = self.read_hello(ahead, waiting).await?;
+            self.record.times.hello = Some(self.record.times.now());
+            self.record.name = Some(hello.name.as_str().into());
+            return Ok((hello.name, Asked::Relay));
+        }
         let (record, worker) = (&self.record, &self.worker);
         let scratch = worker.resources.scratch();
         let mut late = None;
-        let wait = |ahead: &ReadAhead| {
-            if let (None, Some(client)) = (&late, &record.client) {
-                late = Some(worker.limits().enter_half_open(client)?);
-            }
-            check_min_rate(worker, waiting, ahead)
-        };
-        let (name, requests) = match self.reporter.listener.protocol {
-            Protocol::Tls => {
-                let mut parser = client_hello::HelloParser::default();
-                let preread = Preread {
-                    parse: |bytes: &[u8]| parser.parse(bytes),
-                    bound: client_hello::MAX_BYTES,
-                    too_long: RefuseReason::HelloTooLong,
-                };
-                let hello = ahead.until(&self.stream, scratch, preread, wait).await;
-                let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
-                self.record.hello = Some((&hello).into());
-                (hello.name, None)
-            }
-            // The base of forward: until its own parser is here, a request in absolute form is read like any other.
-            Protocol::Http | Protocol::Forward => {
+        let wait = |ahead: &ReadAhead| wait_for_more(worker, record.client.as_ref(), &mut late, waiting, ahead);
+        let too_long = RefuseReason::HeadTooLong;
+        let (name, asked) = match &self.reporter.listener.forward {
+            None => {
                 let (port, mut parser) = (self.reporter.listener.public_port, http_head::HeadParser::default());
-                let preread = Preread {
-                    parse: |bytes: &[u8]| parser.parse(bytes, port),
-                    bound: http_head::MAX_HEAD,
-                    too_long: RefuseReason::HeadTooLong,
-                };
+                let parse = |bytes: &[u8]| parser.parse(bytes, port);
+                let preread = Preread { parse, bound: http_head::MAX_HEAD, too_long };
                 let head = ahead.until(&self.stream, scratch, preread, wait).await;
                 let (head, len) = head.map_err(|error| ended(error, ahead))?;
-                self.request.set(refuse::Request::of(ahead.pending()));
-                (head.name.clone(), Some(Box::new(Exchange::new(head, len, port))))
+                (head.name.clone(), Asked::Requests(Box::new(Exchange::new(head, len, port))))
+            }
+            Some(forward) => {
+                let mut parser = ForwardParser::default();
+                let parse = |bytes: &[u8]| parser.parse(bytes, &forward.via_name);
+                let preread = Preread { parse, bound: http_head::MAX_HEAD, too_long };
+                let head = ahead.until(&self.stream, scratch, preread, wait).await;
+                let (head, len) = head.map_err(|error| ended(error, ahead))?;
+                (head.name.clone(), Asked::Forward(Box::new(FirstRequest { head, len })))
             }
         };
+        self.request.set(refuse::Request::of(ahead.pending()));
         self.record.times.hello = Some(self.record.times.now());
         self.record.name = Some(name.as_str().into());
-        Ok((name, requests))
+        if let Asked::Forward(first) = &asked {
+            self.note_request(&first.head);
+        }
+        Ok((name, asked))
+    }
+
+    /// The ClientHello, at the beginning of the connection or of a tunnel.
+    pub(super) async fn read_hello(
+        &mut self,
+        ahead: &mut ReadAhead,
+        waiting: &HalfOpenConnection,
+    ) -> Result<Hello, Outcome> {
+        let (record, worker) = (&self.record, &self.worker);
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| wait_for_more(worker, record.client.as_ref(), &mut late, waiting, ahead);
+        let mut parser = client_hello::HelloParser::default();
+        let preread = Preread {
+            parse: |bytes: &[u8]| parser.parse(bytes),
+            bound: client_hello::MAX_BYTES,
+            too_long: RefuseReason::HelloTooLong,
+        };
+        let hello = ahead.until(&self.stream, worker.resources.scratch(), preread, wait).await;
+        let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
+        self.record.hello = Some((&hello).into());
+        Ok(hello)
     }
 
     /// What an operator has to know of a name that was refused is what the client wrote.
@@ -189,22 +245,54 @@ impl Session {
         let Outcome::Refused(reason) = outcome else { return };
         self.record.set_refused_names(&match self.reporter.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
-            Protocol::Http | Protocol::Forward => http_head::refused_names(reason, ahead.pending()),
+            Protocol::Http => http_head::refused_names(reason, ahead.pending()),
+            Protocol::Forward => forward_head::refused_names(reason, ahead.pending()),
         });
     }
 
-    fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
+    /// Asks the listener about the port, and the list about client and name.
+    pub(super) fn route(&mut self, loaded: &Loaded, name: &Hostname) -> Result<(), Outcome> {
         let Some(client) = &self.record.client else { return Ok(()) };
-        let decision = loaded.policy.route(client, &view(&self.reporter.listener, &self.worker), name);
+        let forward = self.record.forward.as_deref();
+        if let (Some(facts), Some(listener)) = (forward, &self.reporter.listener.forward) {
+            let ports = if facts.is_connect() { &listener.connect_ports } else { &listener.http_ports };
+            if !ports.contains(&facts.port) {
+                return Err(Outcome::Refused(RefuseReason::PortDenied));
+            }
+        }
+        let view = view(&self.reporter.listener, &self.worker, forward);
+        let decision = loaded.policy.route(client, &view, name);
         if let Some(shadow) = &self.worker.shadow {
-            shadow.compare(decision, client, &view(&self.reporter.listener, &self.worker), name);
+            shadow.compare(decision, client, &view, name);
         }
         self.note_rule(loaded, decision.rule);
         if !decision.allowed {
             return Err(Outcome::Refused(RefuseReason::NameDenied));
         }
+        Ok(())
+    }
+
+    /// Counts a connection to this name.
+    pub(super) fn enter_name(&mut self, name: &Hostname) -> Result<(), Outcome> {
+        if self.record.client.is_none() {
+            return Ok(());
+        }
         self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
     }
+}
+
+/// Whether a client may be waited for whose hello or head is not complete: from then on it is one of so many.
+fn wait_for_more(
+    worker: &Worker,
+    client: Option<&Client>,
+    late: &mut Option<Permit<ClientKey>>,
+    waiting: &HalfOpenConnection,
+    ahead: &ReadAhead,
+) -> Result<(), RefuseReason> {
+    if let (None, Some(client)) = (&late, client) {
+        *late = Some(worker.limits().enter_half_open(client)?);
+    }
+    check_min_rate(worker, waiting, ahead)
 }
 
 /// Whether a client whose header or hello is not complete may take more time, and memory for what has come of it.
@@ -218,7 +306,7 @@ fn check_min_rate(worker: &Worker, waiting: &HalfOpenConnection, ahead: &ReadAhe
 }
 
 /// Why reading ahead ended, as an outcome: closing without a byte is a probe.
-fn ended(error: ReadAheadError, ahead: &ReadAhead) -> Outcome {
+pub(super) fn ended(error: ReadAheadError, ahead: &ReadAhead) -> Outcome {
     match error {
         ReadAheadError::Refuse(reason) => Outcome::Refused(reason),
         ReadAheadError::Left if !ahead.has_begun() => Outcome::Probe(Probe::Empty),

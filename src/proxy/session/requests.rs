@@ -89,13 +89,15 @@ impl HttpFilter for Requests<'_> {
         }
     }
 
-    fn response(&mut self, bytes: &[u8]) {
+    /// They are passed on whatever they are.
+    fn response(&mut self, bytes: &[u8]) -> FilterStatus {
         let Exchange { requests, responses } = &mut *self.exchange;
         responses.follow(bytes);
         if responses.progress() == ResponseProgress::Opaque {
             requests.upgraded();
         }
         self.update();
+        FilterStatus::Pass(bytes.len())
     }
 
     fn unseen(&self, from: Side) -> u64 {
@@ -138,7 +140,8 @@ impl Requests<'_> {
     fn is_allowed(&mut self) -> bool {
         let loaded = self.worker.policy();
         let Some(client) = self.client else { return false };
-        let decision = loaded.policy.route(client, &view(self.listener, self.worker), self.exchange.requests.name());
+        let decision =
+            loaded.policy.route(client, &view(self.listener, self.worker, None), self.exchange.requests.name());
         if !decision.allowed {
             *self.rule = noted(&loaded, decision.rule, self.worker);
         }

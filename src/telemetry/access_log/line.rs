@@ -1,11 +1,13 @@
-//! The two formats of a line: JSON with everything, and the incumbent's nginx line for existing parsers.
+//! Two formats of a line: JSON with everything, and the incumbent's nginx line for existing parsers.
 
 use std::time::{Duration, SystemTime};
 
 use super::ascii;
 use super::json::{Key, Object, key};
 use super::timestamps::Timestamps;
-use crate::telemetry::record::{Address, Record, SinceAccept};
+use crate::telemetry::record::{Address, Record, RequestFacts, SinceAccept};
+
+use latticegate_core::client::Client;
 use latticegate_core::config;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
 use latticegate_core::protocol::client_hello::Alpn;
@@ -24,13 +26,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
     line.hex(key!("id"), record.id);
     line.text(key!("listener"), &listener.name);
     line.address(key!("peer"), record.peer.get());
-    if let Some(client) = &record.client {
-        line.ip(key!("client"), client.ip.get());
-        line.number(key!("client_port"), client.port.into());
-        if let Some(endpoint) = &client.endpoint {
-            line.quoted(key!("vpce"), |out| out.extend_from_slice(endpoint.as_bytes()));
-        }
-    }
+    client(&mut line, record.client.as_ref());
     line.text_if_any(key!("rule"), record.rule.as_deref());
     line.text_if_any(key!("name"), record.name.as_deref());
     if let Some(upstream) = record.upstream {
@@ -71,8 +67,62 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
         hello.boolean(key!("ech"), facts.ech);
         hello.end();
     }
+    if let Some(facts) = record.forward.as_deref() {
+        let mut forward = line.object(key!("forward"));
+        forward.text(key!("method"), &facts.method);
+        forward.number(key!("port"), facts.port.into());
+        forward.text_if_any(key!("sni"), facts.sni.as_deref());
+        if facts.requests > 0 {
+            forward.number(key!("requests"), facts.requests.into());
+        }
+        forward.end();
+    }
     line.end();
     out.push(b'\n');
+}
+
+/// The line of an absolute-form request. What it is about is in an object of its own, so that a line is either about a
+/// connection, with `outcome`, or about a request, with `request`.
+pub(super) fn request_json(
+    out: &mut Vec<u8>,
+    timestamps: &Timestamps,
+    time: SystemTime,
+    listener: &config::Listener,
+    facts: &RequestFacts<'_>,
+) {
+    let mut line = Object::begin(out);
+    line.quoted(key!("time"), |out| timestamps.millis(out, time));
+    line.hex(key!("id"), facts.id);
+    line.text(key!("listener"), &listener.name);
+    line.address(key!("peer"), facts.peer.get());
+    client(&mut line, facts.client);
+    line.text_if_any(key!("rule"), facts.rule);
+    if let Some(upstream) = facts.upstream {
+        line.address(key!("upstream"), upstream.get());
+    }
+    let mut request = line.object(key!("request"));
+    request.text(key!("method"), facts.method);
+    request.text(key!("host"), facts.host);
+    request.number(key!("port"), facts.port.into());
+    if let Some(status) = facts.status {
+        request.number(key!("status"), status.into());
+    }
+    request.word_if_any(key!("reason"), facts.cut.map(Outcome::reason));
+    request.number(key!("bytes_up"), facts.bytes.up);
+    request.number(key!("bytes_down"), facts.bytes.down);
+    request.millis(key!("ms"), facts.duration);
+    request.end();
+    line.end();
+    out.push(b'\n');
+}
+
+fn client(line: &mut Object<'_>, client: Option<&Client>) {
+    let Some(client) = client else { return };
+    line.ip(key!("client"), client.ip.get());
+    line.number(key!("client_port"), client.port.into());
+    if let Some(endpoint) = &client.endpoint {
+        line.quoted(key!("vpce"), |out| out.extend_from_slice(endpoint.as_bytes()));
+    }
 }
 
 fn side(side: Side) -> &'static str {
@@ -138,4 +188,4 @@ fn nginx_status(outcome: Outcome) -> u16 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

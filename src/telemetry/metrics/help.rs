@@ -13,6 +13,10 @@ pub(super) fn describe() {
     describe_gauge!("latticegate_open_fds", "Open files of this process.");
     describe_gauge!("latticegate_max_fds", "The process's limit of open files.");
     describe_counter!("latticegate_connections_total", "Connections closed, by listener, outcome and reason word.");
+    describe_counter!(
+        "latticegate_requests_total",
+        "Absolute-form requests on forward listeners, by the first digit of the status that the client was sent."
+    );
     describe_counter!("latticegate_bytes_total", "Bytes relayed: up is client to upstream. Counted at close.");
     describe_counter!("latticegate_accept_errors_total", "Failures of accept, such as a full fd table.");
     describe_gauge!("latticegate_warning", "1 while there is a warning that does not affect readiness.");

@@ -38,6 +38,9 @@ pub struct Setup {
     pub log: &'static str,
     pub limits: &'static str,
     pub on_reload: &'static str,
+    /// With two listeners more, of protocol `forward`, and these keys; `PORT` in them is the upstream's port. Not given, the
+    /// ports are that one and no other.
+    pub forward: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -56,17 +59,21 @@ impl Default for Setup {
             log: "format: json",
             limits: "",
             on_reload: "keep",
+            forward: None,
         }
     }
 }
 
-/// The listeners of every lab: TLS and HTTP, behind a load balancer and open to clients themselves.
+/// The listeners of every lab: TLS and HTTP, behind a load balancer and open to clients themselves; and those of a lab
+/// [with forward](Setup::forward).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
     Tls,
     Http,
     TlsDirect,
     HttpDirect,
+    Forward,
+    ForwardDirect,
 }
 
 /// A gate in a thread of its own, and what is around it.
@@ -316,6 +323,8 @@ impl Port {
             Self::Http => "http",
             Self::TlsDirect => "tls-direct",
             Self::HttpDirect => "http-direct",
+            Self::Forward => "forward",
+            Self::ForwardDirect => "forward-direct",
         }
     }
 }
@@ -353,6 +362,17 @@ impl Parts {
                 if protocol == "tls" { 443 } else { 80 }
             )
         });
+        let forward = setup.forward.map(|keys| {
+            let keys = keys.replace("PORT", &upstream.address.port().to_string());
+            [(Port::Forward, "required"), (Port::ForwardDirect, "off")].map(|(port, header)| {
+                let (name, to) = (port.name(), upstream.address.port());
+                let ports = if keys.contains("_ports") { "".into() } else { format!("connect_ports: [{to}], http_ports: [{to}], ") };
+                format!(
+                    "- {{ name: {name}, bind: \"{bind}:0\", protocol: forward, proxy_protocol: {header}, {ports}{keys} }}"
+                )
+            })
+        });
+        let listeners: Vec<String> = listeners.into_iter().chain(forward.into_iter().flatten()).collect();
         let config = [
             format!("listeners:\n{}", listeners.join("\n")),
             format!("proxy_protocol: {{ trusted: {trusted} }}"),

@@ -52,7 +52,7 @@ words!(PolicyRefusal, "answer or silent": "answer" => Answer, "silent" => Silent
 words!(Tunnel, "tls or any": "tls" => Tls, "any" => Any);
 words!(OnReload, "keep or close": "keep" => Keep, "close" => Close);
 words!(Ipv6, "auto, on or off": "auto" => Auto, "on" => On, "off" => Off);
-words!(LogFormat, "json or nginx": "json" => Json, "nginx" => Nginx);
+words!(LogFormat, "json, nginx or squid": "json" => Json, "nginx" => Nginx, "squid" => Squid);
 
 #[cfg(test)]
 mod tests {

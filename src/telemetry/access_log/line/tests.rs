@@ -8,14 +8,15 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::telemetry::record::HelloFacts;
+use crate::telemetry::record::{ForwardFacts, HelloFacts, RequestFacts};
+
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
 use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{ByteCounts, Unfinished};
 use latticegate_core::protocol::client_hello::Group;
 
-fn listener() -> Listener {
+pub(in super::super) fn listener() -> Listener {
     Listener {
         name: "tls".into(),
         bind: "[::]:8443".parse().unwrap(),
@@ -123,6 +124,50 @@ fn the_lines_are_these_to_the_byte() {
          90000.000 0.004\n"
     );
     assert_eq!(text(nginx, &empty, left), "2026-11-21T10:56:57+00:00 10.0.0.9 - - TCP 8443 400 - 0 0 90000.000 -\n");
+}
+
+#[test]
+fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own() {
+    let mut record = full_record();
+    record.forward = Some(Box::new(ForwardFacts {
+        method: "CONNECT".into(),
+        port: 443,
+        sni: Some("other.example.com".into()),
+        ..ForwardFacts::default()
+    }));
+    let line = json_of(&record, Outcome::Refused(RefuseReason::TunnelSniDenied));
+    assert_eq!(line["forward"], json!({ "method": "CONNECT", "port": 443, "sni": "other.example.com" }));
+    record.forward =
+        Some(Box::new(ForwardFacts { method: "GET".into(), port: 80, requests: 7, ..ForwardFacts::default() }));
+    let line = json_of(&record, Outcome::Relayed(Close::Done));
+    assert_eq!(line["forward"], json!({ "method": "GET", "port": 80, "requests": 7 }));
+
+    let facts = RequestFacts {
+        id: 0xabc,
+        peer: record.peer,
+        client: record.client.as_ref(),
+        rule: record.rule.as_deref(),
+        method: "GET",
+        host: "orders.example.com",
+        port: 80,
+        upstream: record.upstream,
+        status: Some(403),
+        bytes: ByteCounts { up: 0, down: 0 },
+        duration: Duration::from_micros(1_500),
+        cut: Some(Outcome::Refused(RefuseReason::NameDenied)),
+    };
+    let mut out = Vec::new();
+    request_json(&mut out, &Timestamps::default(), SystemTime::UNIX_EPOCH, &listener(), &facts);
+    assert!(out.ends_with(b"}\n"));
+    let line: Value = serde_json::from_slice(&out).unwrap();
+    let expected = json!({
+        "time": "1970-01-01T00:00:00.000Z", "id": "0000000000000abc", "listener": "tls", "peer": "10.0.0.9:1234",
+        "client": "2001:db8::1", "client_port": 40000, "vpce": "vpce-0123456789abcdef0", "rule": "ipcontrol.yaml:12",
+        "upstream": "169.254.171.10:443",
+        "request": { "method": "GET", "host": "orders.example.com", "port": 80, "status": 403, "reason": "name_denied",
+            "bytes_up": 0, "bytes_down": 0, "ms": 1.5 },
+    });
+    assert_eq!(line, expected);
 }
 
 #[test]

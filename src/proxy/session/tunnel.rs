@@ -1,0 +1,126 @@
+//! CONNECT: the answer that opens the tunnel, and what may come through it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::ready;
+
+use super::{Session, view};
+use crate::proxy::read_ahead::ReadAhead;
+use crate::sys::runtime::{Either, race, timeout};
+use crate::telemetry::record::as_written;
+use latticegate_core::config::{Protocol, Tunnel};
+use latticegate_core::hostname::Hostname;
+use latticegate_core::outcome::{Outcome, RefuseReason, Unfinished};
+use latticegate_core::protocol::client_hello;
+
+/// No field belongs into it (RFC 9110 §9.3.6).
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+impl Session {
+    /// Tells the client that the tunnel to `name` is open. Where it has to be TLS, the ClientHello is read first, and the
+    /// upstream sees no byte before its name is allowed. `ahead` begins behind the CONNECT.
+    pub(super) async fn open_tunnel(&mut self, name: &Hostname, ahead: &mut ReadAhead) -> Result<(), Outcome> {
+        // From here on an answer in HTTP would be taken for a part of what comes through the tunnel.
+        self.spoken = None;
+        self.establish_tunnel().await?;
+        if self.reporter.listener.forward.as_ref().is_some_and(|forward| forward.tunnel == Tunnel::Any) {
+            return Ok(());
+        }
+        (self.spoken, self.notice_due) = (Some(Protocol::Tls), true);
+        self.judge_hello(name, ahead).await.inspect_err(|outcome| {
+            if *outcome == Outcome::Refused(RefuseReason::TunnelNotTls) {
+                self.spoken = None;
+            }
+        })?;
+        self.notice_due = false;
+        Ok(())
+    }
+
+    async fn establish_tunnel(&self) -> Result<(), Outcome> {
+        let mut rest = ESTABLISHED;
+        let sent = poll_fn(|cx| {
+            while !rest.is_empty() {
+                let n = ready!(self.stream.poll_send(cx, rest, false))?;
+                rest = rest.get(n..).unwrap_or_default();
+            }
+            std::io::Result::Ok(()).into()
+        });
+        // It fits into an empty send buffer: only a client that has left is waited for.
+        let sent = timeout(self.worker.config().timeouts.handshake.get(), sent).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Outcome::Unfinished(Unfinished::ClientLeft)),
+        }
+    }
+
+    /// Under the same bounds as a hello on a `tls` listener.
+    async fn judge_hello(&mut self, name: &Hostname, ahead: &mut ReadAhead) -> Result<(), Outcome> {
+        let deadline = self.worker.config().timeouts.handshake.get();
+        let waiting = self.worker.half_open.connection();
+        let read = {
+            let hello = pin!(self.read_hello(ahead, &waiting));
+            timeout(deadline, race(hello, pin!(waiting.evicted()))).await
+        };
+        let hello = match read {
+            Ok(Either::First(hello)) => hello,
+            Ok(Either::Second(())) => Err(Outcome::Refused(RefuseReason::Overloaded)),
+            Err(_) => Err(Outcome::Refused(RefuseReason::HandshakeTimeout)),
+        };
+        let settled = hello.and_then(|hello| {
+            let settled = waiting.settle(ahead.capacity());
+            self.buffered = settled.map_err(|_| Outcome::Refused(RefuseReason::Overloaded))?;
+            Ok(hello.name)
+        });
+        if let Err(Outcome::Refused(reason)) = settled {
+            if reason == RefuseReason::Overloaded {
+                self.note_overload(&waiting);
+            }
+            self.note_refused_sni(reason, ahead);
+        }
+        self.judge_sni(name, &settled.map_err(in_tunnel)?)
+    }
+
+    /// A CONNECT name that differs from the SNI is a known hole in allow lists: both have to be allowed.
+    fn judge_sni(&mut self, name: &Hostname, sni: &Hostname) -> Result<(), Outcome> {
+        if let Some(forward) = &mut self.record.forward {
+            forward.sni = Some(sni.as_str().into());
+        }
+        let Some(client) = &self.record.client else { return Ok(()) };
+        if sni == name {
+            return Ok(());
+        }
+        let loaded = self.worker.policy();
+        let view = view(&self.reporter.listener, &self.worker, self.record.forward.as_deref());
+        let decision = loaded.policy.route(client, &view, sni);
+        if let Some(shadow) = &self.worker.shadow {
+            shadow.compare(decision, client, &view, sni);
+        }
+        if decision.allowed {
+            return Ok(());
+        }
+        self.note_rule(&loaded, decision.rule);
+        Err(Outcome::Refused(RefuseReason::TunnelSniDenied))
+    }
+
+    /// The record's name is that of the CONNECT.
+    fn note_refused_sni(&mut self, reason: RefuseReason, ahead: &ReadAhead) {
+        let names = client_hello::refused_names(reason, ahead.pending());
+        let mut names = names.iter().map(|name| as_written(name));
+        if let (Some(forward), Some(name)) = (&mut self.record.forward, names.next()) {
+            forward.sni = Some(name);
+        }
+        if let Some(other) = names.next() {
+            self.record.detail = Some(format!("the ClientHello also names {other}").into());
+        }
+    }
+}
+
+/// What a refused hello is called in a tunnel.
+fn in_tunnel(outcome: Outcome) -> Outcome {
+    use RefuseReason::{NotTls, PlainHttp, SniMissing, Sslv2, TunnelNotTls, TunnelSniMissing};
+    match outcome {
+        Outcome::Refused(NotTls | PlainHttp | Sslv2) => Outcome::Refused(TunnelNotTls),
+        Outcome::Refused(SniMissing) => Outcome::Refused(TunnelSniMissing),
+        other => other,
+    }
+}

@@ -1,0 +1,199 @@
+//! The connection around requests in absolute form: its limits, its end, its record.
+
+use latticegate::control::gate::StopRequest;
+use support::lab::{Setup, word};
+use support::peer::End;
+use support::wire::hello;
+
+use super::{ESTABLISHED, Proxy, hear_head, hears, response, setup};
+
+const GET: &str = "GET http://NAME/ HTTP/1.1\nHost: NAME";
+
+#[test]
+fn an_idle_connection_ends_whether_or_not_it_has_an_upstream() {
+    let timeouts = "handshake: 5s, connect: 3s, idle: 500ms";
+    for closes in [false, true] {
+        let proxy = Proxy::with(Setup { timeouts, ..setup() });
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        upstream.say(response("", "one"));
+        hear_head(&mut client);
+        client.hear(3);
+        let kept = if closes { drop(upstream) } else { std::mem::forget(upstream) };
+        assert_eq!(client.hear_all(), (vec![], End::Fin));
+        let () = kept;
+        proxy.lab.end().assert_only("relayed", "idle");
+    }
+}
+
+/// The head of a later request has the same limit, whether it is waited for with an upstream or without.
+#[test]
+fn a_head_that_never_ends_is_an_idle_connection() {
+    let timeouts = "handshake: 5s, connect: 3s, idle: 600ms";
+    for closes in [false, true] {
+        let proxy = Proxy::with(Setup { timeouts, ..setup() });
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
+        hear_head(&mut client);
+        client.hear(3);
+        client.say("GET http://");
+        let (answer, _) = client.hear_all();
+        assert_eq!(answer, b"");
+        drop(upstream);
+        proxy.lab.end().assert_only("relayed", "idle");
+    }
+}
+
+#[test]
+fn a_drain_ends_a_connection_between_two_requests() {
+    for closes in [false, true] {
+        let proxy = Proxy::start();
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
+        hear_head(&mut client);
+        client.hear(3);
+        proxy.lab.send_stop(StopRequest::Drain);
+        assert_eq!(client.hear_all(), (vec![], End::Fin));
+        assert_eq!(upstream.hear_all().0, b"");
+        drop((client, upstream));
+        let reported = proxy.lab.cut();
+        assert_eq!(word(reported.record(), "reason"), "drain_idle");
+    }
+}
+
+#[test]
+fn a_drain_lets_a_response_arrive() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    proxy.lab.send_stop(StopRequest::Drain);
+    client.hears_nothing();
+    upstream.say(response("", "one"));
+    let (answer, end) = client.hear_all();
+    assert!(answer.ends_with(b"\r\n\r\none") && end == End::Fin, "{}", answer.escape_ascii());
+    drop((client, upstream));
+    assert_eq!(word(proxy.lab.cut().record(), "reason"), "drain_idle");
+}
+
+#[test]
+fn a_new_list_ends_what_it_forbids_of_the_present_request() {
+    let proxy = Proxy::with(Setup { on_reload: "close", ..setup() });
+    let other = proxy.other();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    upstream.say(response("", "one"));
+    hear_head(&mut client);
+    client.hear(3);
+    client.say(proxy.head("GET http://OTHER/ HTTP/1.1\nHost: OTHER"));
+    let mut upstream = other.accept();
+    hear_head(&mut upstream);
+    let forbid = |name: &str| proxy.reload(&format!("- deny: all\n  to: {name}\n{}", super::RULES));
+    // The first request's host is of no interest any more.
+    forbid("orders.example.com");
+    upstream.say(response("", "two"));
+    hear_head(&mut client);
+    client.hear(3);
+    client.hears_nothing();
+    forbid("other.example.com");
+    assert_eq!(client.hear_all(), (vec![], End::Fin));
+    drop(client);
+    proxy.lab.end().assert_only("relayed", "forbidden");
+}
+
+/// A limit of connections to a name: this connection has one at a time, to the host of its present request.
+#[test]
+fn a_name_has_so_many_connections() {
+    let proxy = Proxy::with(Setup { limits: "per_name: { connections: 1 }", ..setup() });
+    let other = proxy.other();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    upstream.say(response("Connection: close\n", "one")).finish();
+    hear_head(&mut client);
+    client.hear(3);
+    // Again to the same name, over another connection.
+    client.say(proxy.head(GET));
+    let mut upstream = proxy.lab.upstream.accept();
+    hear_head(&mut upstream);
+    let answer = proxy.refused(proxy.head(GET));
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("name_connections"), "{answer}");
+    upstream.say(response("", "two"));
+    hear_head(&mut client);
+    client.hear(3);
+    client.say(proxy.head("GET http://OTHER/ HTTP/1.1\nHost: OTHER"));
+    hear_head(&mut other.accept());
+    // Given back.
+    let (_client, _upstream, _) = proxy.request(GET);
+    drop(client);
+}
+
+#[test]
+fn a_client_has_so_many_connections() {
+    let proxy = Proxy::with(Setup { limits: "per_client: { connections: 1 }", ..setup() });
+    let (_client, _upstream) = proxy.tunnel();
+    let answer = proxy.refused(proxy.head(GET));
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("client_connections"), "{answer}");
+}
+
+#[test]
+fn a_tunnel_may_follow_a_request() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    upstream.say(response("", "one"));
+    hear_head(&mut client);
+    client.hear(3);
+    client.say([proxy.connect().as_bytes(), &hello()].concat());
+    hears(&mut client, ESTABLISHED);
+    // Not the connection of the request.
+    assert_eq!(upstream.hear_all(), (vec![], End::Fin));
+    let mut upstream = proxy.lab.upstream.accept();
+    assert_eq!(upstream.hear(hello().len()), hello());
+    upstream.say(b"answer").finish();
+    assert_eq!(client.hear_all(), (b"answer".to_vec(), End::Fin));
+}
+
+/// Every refusal behind a request that was answered: the client is told, and the connection is over.
+#[test]
+fn a_later_request_that_fails_is_answered() {
+    let proxy = Proxy::start();
+    proxy.lab.dns.set("other.example.com", support::dns::addresses(&[proxy.lab.ip(99)]));
+    let cases = [
+        ("GET http://OTHER/ HTTP/1.1\nHost: OTHER", 502, "connect_refused"),
+        ("GET http://orders.example.com:1/ HTTP/1.1\nHost: x", 403, "port_denied"),
+        ("CONNECT orders.example.com:1 HTTP/1.1\nHost: x", 403, "port_denied"),
+        ("GET / HTTP/1.1\nHost: NAME", 400, "origin_form"),
+        ("GET http://NAME/ HTTP/1.1\nHost: NAME\nVia: 1.0 latticegate", 502, "via_loop"),
+    ];
+    for (head, status, reason) in cases {
+        for closes in [false, true] {
+            let (mut client, mut upstream, _) = proxy.request(GET);
+            upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
+            hear_head(&mut client);
+            client.hear(3);
+            client.say(proxy.head(head));
+            let (answer, end) = client.hear_all();
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(reason), "{head}: {answer}");
+            assert_eq!(end, End::Fin);
+        }
+    }
+    let reported = proxy.lab.end();
+    assert_eq!(reported.records.len(), 2 * cases.len());
+}
+
+#[test]
+fn a_client_that_resets_resets_its_upstream() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request("POST http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 1000");
+    client.say([b'x'; 10]);
+    upstream.hear(10);
+    client.reset();
+    assert_eq!(upstream.hear_all(), (vec![], End::Reset));
+    proxy.lab.end().assert_only("relayed", "client_reset");
+}
+
+#[test]
+fn a_process_that_stops_answers_who_waits_for_an_upstream() {
+    let proxy = Proxy::with(Setup { dns: "ipv6: off, timeout: 60s", ..setup() });
+    proxy.lab.dns.set("orders.example.com", support::dns::Reply::Silence);
+    let mut client = proxy.client(proxy.head(GET));
+    support::until("the name is looked up", || proxy.lab.dns.asked("orders.example.com", 1) > 0);
+    proxy.lab.send_stop(StopRequest::Cut);
+    let (answer, end) = client.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 503 ") && end == End::Fin, "{}", answer.escape_ascii());
+}
