@@ -178,6 +178,39 @@ fn every_seed_of_the_responses_holds() {
 }
 
 #[test]
+fn every_head_to_the_forward_proxy_holds() {
+    holds_if_changed("forward_head", 1500, |bytes| drop(invariants::forward_head::check(bytes)));
+}
+
+#[test]
+fn every_stream_to_the_forward_proxy_holds() {
+    holds_if_changed("forward_stream", 1500, |bytes| drop(invariants::forward_stream::check(bytes)));
+}
+
+#[test]
+fn every_response_to_the_forward_proxy_holds() {
+    holds_if_changed("forward_response", 1500, |bytes| drop(invariants::forward_response::check(bytes)));
+}
+
+/// The seeds of a fuzz target, and each with a byte changed: every third, since a head is parsed at each of its lengths.
+fn holds_if_changed(target: &str, least: usize, check: impl Fn(&[u8])) {
+    let mut tried = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target)).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        check(&bytes);
+        for at in (0..bytes.len()).step_by(3) {
+            let mut changed = bytes.clone();
+            for value in [bytes[at] ^ 0x20, b'\r', b'\n', b'0', b','] {
+                changed[at] = value;
+                check(&changed);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > least, "{target}: only {tried}");
+}
+
+#[test]
 fn every_seed_of_the_targets_that_read_yaml_holds() {
     let mut seeds = 0;
     for directory in ["conf", "tests/fuzz/seeds/policy", "tests/fuzz/seeds/configuration", "tests/fuzz/seeds/yaml"] {

@@ -195,7 +195,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "listeners:\n  - { name: a, bind: \"0.0.0.0\", protocol: https }\n",
-        r#"latticegate.yaml:2:43: listeners[0].protocol: "https" is none of tls, http; write "tls""#,
+        r#"latticegate.yaml:2:43: listeners[0].protocol: "https" is none of tls, http, forward; write "tls""#,
     ),
     (
         "dns: { server: resolver.example.com }\n",
@@ -222,6 +222,70 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "upstream: { allowed_networks: [] }\n",
         "latticegate.yaml:1:31: upstream.allowed_networks: is empty, so nothing could be reached; remove the key, or write networks",
+    ),
+    (
+        "upstream: { allowed_networks: [10.0.0.0/8, pubic] }\n",
+        r#"latticegate.yaml:1:44: upstream.allowed_networks[1]: "pubic" is neither a network nor "public"; did you mean "public"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { allowed_networks: Public } }\n",
+        r#"latticegate.yaml:2:84: listeners[0].upstream.allowed_networks: "Public" is neither a network nor "public"; did you mean "public"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { allowed_networks: [] } }\n",
+        "latticegate.yaml:2:84: listeners[0].upstream.allowed_networks: is empty, so nothing could be reached; remove the key, or write networks",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { denied_networks: public } }\n",
+        r#"latticegate.yaml:2:83: listeners[0].upstream.denied_networks: "public" is not a network; write a CIDR or an address, like 10.0.0.0/8 or "2001:db8::/32""#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { names: {} } }\n",
+        "latticegate.yaml:2:66: listeners[0].upstream.names: unknown key; the keys known here are allowed_networks, denied_networks",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, conect_ports: [443] }\n",
+        r#"latticegate.yaml:2:54: listeners[0].conect_ports: unknown key; did you mean "connect_ports"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, connect_ports: [443, 0] }\n",
+        r#"latticegate.yaml:2:75: listeners[0].connect_ports[1]: "0" is not a port; write a number from 1 to 65535"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, http_ports: [80, 8080, 80] }\n",
+        "latticegate.yaml:2:77: listeners[0].http_ports[2]: has port 80 twice; remove one of the two",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, http_ports: \"80, 80\" }\n",
+        "latticegate.yaml:2:66: listeners[0].http_ports: has port 80 twice; remove one of the two",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, connect_ports: [], http_ports: [] }\n",
+        "latticegate.yaml:2:5: listeners[0]: has no port in connect_ports and none in http_ports, so it refuses everything; write ports in one of them, or remove the key for the usual ones",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, tunnel: TLS }\n",
+        r#"latticegate.yaml:2:62: listeners[0].tunnel: "TLS" is none of tls, any; did you mean "tls"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, via_name: \"our proxy\" }\n",
+        r#"latticegate.yaml:2:64: listeners[0].via_name: "our proxy" is not a name for the Via field; use 1 to 64 letters, digits, `-`, `_` or `.`, like egress-prod"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream_port: 443 }\n",
+        "latticegate.yaml:2:69: listeners[0].upstream_port: is not for `protocol: forward`, whose clients ask for a port; remove it; `connect_ports` and `http_ports` say which ports clients may ask for",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8443\", protocol: tls, connect_ports: [443] }\n",
+        "latticegate.yaml:2:65: listeners[0].connect_ports: is only for `protocol: forward`; remove it, or write that protocol",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:8080\", protocol: http, via_name: edge }\n",
+        "latticegate.yaml:2:61: listeners[0].via_name: is only for `protocol: forward`; remove it, or write that protocol",
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: squid }\n",
+        r#"latticegate.yaml:2:45: listeners[0].protocol: "squid" is none of tls, http, forward; write "forward" for a proxy that clients ask by CONNECT"#,
     ),
     (
         "workers: 0\n",

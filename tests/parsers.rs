@@ -11,6 +11,7 @@ use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello::{self, Alpn, Group};
+use latticegate_core::protocol::forward_head::ForwardParser;
 use latticegate_core::protocol::http_head::{self, BodyFraming, Head};
 use latticegate_core::protocol::proxy_header::{self, Header};
 use proptest::prelude::*;
@@ -30,6 +31,7 @@ fn parse(stage: Stage, bytes: &[u8]) -> Seen {
         Stage::Proxy => see(proxy_header::parse(bytes), |_| None),
         Stage::Tls => see(client_hello::parse(bytes), |hello| Some(hello.name.clone())),
         Stage::Http => see(http_head::parse(bytes, 80), |head| Some(head.name.clone())),
+        Stage::Forward => Resumed::default().parse(stage, bytes),
     }
 }
 
@@ -38,7 +40,7 @@ fn bound(stage: Stage) -> usize {
     match stage {
         Stage::Proxy => proxy_header::MAX_HEADER,
         Stage::Tls => client_hello::MAX_BYTES,
-        Stage::Http => http_head::MAX_HEAD,
+        Stage::Http | Stage::Forward => http_head::MAX_HEAD,
     }
 }
 
@@ -47,6 +49,7 @@ fn bound(stage: Stage) -> usize {
 struct Resumed {
     tls: client_hello::HelloParser,
     http: http_head::HeadParser,
+    forward: ForwardParser,
 }
 
 impl Resumed {
@@ -55,6 +58,7 @@ impl Resumed {
             Stage::Proxy => parse(stage, bytes),
             Stage::Tls => see(self.tls.parse(bytes), |hello| Some(hello.name.clone())),
             Stage::Http => see(self.http.parse(bytes, 80), |head| Some(head.name.clone())),
+            Stage::Forward => see(self.forward.parse(bytes, "latticegate"), |head| Some(head.name.clone())),
         }
     }
 }
@@ -143,12 +147,31 @@ fn valid() -> Vec<(Stage, Vec<u8>)> {
         "GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: a, Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ];
     all.extend(heads.map(|head| (Stage::Http, head.into())));
+    all.extend(FORWARDED.map(|head| (Stage::Forward, head.into())));
     all.push((
         Stage::Http,
         format!("{}Host: a.example\r\n\r\n", "GET / HTTP/1.1\r\n".to_owned() + &"X: y\r\n".repeat(99)).into(),
     ));
     all
 }
+
+/// Requests to a forward proxy that are accepted.
+const FORWARDED: [&str; 14] = [
+    "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+    "CONNECT a.example:443 HTTP/1.0\r\n\r\n",
+    "\r\nCONNECT A.Example.:65535 HTTP/1.1\r\nhOsT:10.0.0.1:3128\r\nUser-Agent: x\r\nVia: 1.1 other\r\n\r\n",
+    "GET http://orders.example.com/x?y HTTP/1.1\r\nHost: orders.example.com\r\n\r\n",
+    "GET HTTP://ORDERS.example.com.:8080 HTTP/1.1\r\nHost: other.example\r\n\r\n",
+    "GET http://orders.example.com?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "OPTIONS http://orders.example.com HTTP/1.1\r\nHost: [::1]:80\r\nMax-Forwards: 12\r\n\r\n",
+    "HEAD http://orders.example.com/ HTTP/1.1\r\nHost: 127.0.0.1\r\nMax-Forwards: 0\r\n\r\n",
+    "POST http://orders.example.com/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775807\r\n\r\n",
+    "POST http://orders.example.com/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\nExpect: 100-continue\r\n\r\n",
+    "GET http://orders.example.com/ HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, x-y\r\nX-Y: z\r\nUpgrade: h2c\r\n\r\n",
+    "GET http://orders.example.com/ HTTP/1.1\r\nHost: x\r\nConnection: content-length\r\nContent-Length: 3\r\n\r\n",
+    "GET http://orders.example.com/\u{fc}{}|^ HTTP/1.1\r\nHost: x\r\nX:\r\nY: \u{fc}\r\nVia: 1.0 a (b), 1.1 c\r\n\r\n",
+    "M-SEARCH http://a_b.example:1/ HTTP/1.1\r\nHost: x\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\n\r\n",
+];
 
 #[test]
 fn every_prefix_of_a_valid_input_needs_more_and_then_nothing_changes_it() {
@@ -178,7 +201,9 @@ fn every_malformed_input_is_refused_with_its_word() {
     }
     assert!(all.len() >= 150, "{}", all.len());
     for stage in Stage::ALL {
-        assert!(all.iter().filter(|row| row.stage == stage).count() >= 50, "{stage:?}");
+        let least = if stage == Stage::Forward { 200 } else { 50 };
+        let rows = all.iter().filter(|row| row.stage == stage).count();
+        assert!(rows >= least, "{stage:?}: {rows}");
     }
 }
 
@@ -192,6 +217,8 @@ fn every_reason_of_the_parsers_is_in_the_table() {
         include_str!("../src/core/protocol/http_lines.rs"),
         include_str!("../src/core/protocol/http_fields.rs"),
         include_str!("../src/core/protocol/http_authority.rs"),
+        include_str!("../src/core/protocol/forward_head.rs"),
+        include_str!("../src/core/protocol/forward_target.rs"),
     ];
     let imported = |source: &'static str| source.split("RefuseReason::{").nth(1).unwrap().split("};").next().unwrap();
     let used: HashSet<_> = sources.into_iter().flat_map(|source| imported(source).split(',')).map(str::trim).collect();

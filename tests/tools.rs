@@ -5,6 +5,7 @@ use std::process::Output;
 
 use support::cli::{self, stderr, stdout};
 use support::http;
+use support::wire::Hello;
 use tempfile::TempDir;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");
@@ -102,6 +103,126 @@ fn explain_tells_every_rule_and_the_verdict() {
     assert_eq!(ask(&["--from", "203.0.113.9"]).0, Some(2));
 }
 
+const EGRESS: &str = "listeners:
+  - { name: tls, bind: \"[::]:8443\", protocol: tls }
+  - { name: egress, bind: \"[::]:3128\", protocol: forward, connect_ports: [443, 8443], http_ports: [80] }
+proxy_protocol: { trusted: [192.168.0.0/16] }
+";
+
+/// With this list and both a tls and a forward listener.
+fn egress(policy: &str) -> TempDir {
+    cli::directory(Some(EGRESS.as_bytes()), Some(policy.as_bytes()))
+}
+
+#[test]
+fn explain_follows_a_request_to_a_forward_listener() {
+    let directory = egress(
+        "rules:\n  - allow: 10.0.0.0/8\n  - { allow: 10.1.0.0/16, to: '*.example.com', port: [443, 22] }\n  - deny: all\n",
+    );
+    let ask = |arguments: &[&str]| {
+        let output = latticegate(&directory, &[EXPLAIN, &["--listener", "egress"], arguments].concat());
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let (code, reported, _) = ask(&["--from", "10.1.0.9", "--to", "a.example.com:443"]);
+    assert_eq!(
+        reported,
+        "listener  egress (forward, clients connect to port 3128)\n\
+         client    10.1.0.9\n\
+         admit     some name may be allowed: the hello is read\n\
+         name      a.example.com\n\
+         port      443, by CONNECT\n\
+         rule      1  ipcontrol.yaml:2  allow: 10.0.0.0/8  no: without `to:` it allows nothing on a forward listener\n          \
+         2  ipcontrol.yaml:3  { allow: 10.1.0.0/16, to: '*.example.com', port: [443, 22] }  matches\n\
+         route     allowed by rule 2  ipcontrol.yaml:3  { allow: 10.1.0.0/16, to: '*.example.com', port: [443, 22] }\n\
+         tunnel    what comes by CONNECT must be TLS for this name, or for one that the client may reach on this port\n\
+         verdict   allowed\n"
+    );
+    assert_eq!(code, Some(0));
+    for (from, to, part, verdict, code) in [
+        ("10.1.0.9", "a.example.com:80", "port      80, by http://", "refused: name_denied", 1),
+        ("10.1.0.9", "a.example.com:8443", "no: another port", "refused: name_denied", 1),
+        ("10.1.0.9", "b.example.org:443", "no: another name", "refused: name_denied", 1),
+        // The rule has the port, the listener has not.
+        (
+            "10.1.0.9",
+            "a.example.com:22",
+            "port      22 is not in `connect_ports` (443, 8443) or `http_ports` (80)",
+            "refused: port_denied",
+            1,
+        ),
+        ("10.2.0.9", "a.example.com:443", "admit     denied for every name", "refused: client_denied", 1),
+        ("10.1.0.9", "a.example.com", "", "undecided: no port: write the name as NAME:PORT", 2),
+    ] {
+        let (status, reported, _) = ask(&["--from", from, "--to", to]);
+        assert!(reported.contains(part) && reported.ends_with(&format!("verdict   {verdict}\n")), "{to}: {reported}");
+        assert_eq!(status, Some(code), "{to}");
+    }
+    for (to, expected) in [
+        ("a.example.com:0", "--to: a.example.com:0 has no valid port; write a number from 1 to 65535"),
+        ("a.example.com:https", "has no valid port"),
+        ("[2001:db8::1]:443", "--to: not a DNS name"),
+        ("192.0.2.1:443", "--to: not a DNS name: it is an IP address"),
+    ] {
+        let (status, _, error) = ask(&["--from", "10.1.0.9", "--to", to]);
+        assert!(status == Some(2) && error.contains(expected), "{to}: {error}");
+    }
+    let tls = |to: &str| latticegate(&directory, &[EXPLAIN, &["--from", "10.1.0.9", "--to", to]].concat());
+    assert!(stdout(&tls("a.test:443")).ends_with("verdict   allowed\n"));
+    let other = stderr(&tls("a.test:444"));
+    assert!(
+        other.contains("a.test:444 has another port than 443, at which clients connect to listener tls"),
+        "{other}"
+    );
+    let nobody = latticegate(&directory, &[EXPLAIN, &["--listener", "egres", "--from", "10.1.0.9"]].concat());
+    assert!(stderr(&nobody).contains("--listener: none is named \"egres\"; there are tls, egress"), "{nobody:?}");
+}
+
+#[test]
+fn explain_reads_what_a_client_sends_to_a_forward_listener() {
+    let directory = egress("rules:\n  - { allow: 10.1.0.0/16, to: [a.example.com, b.example.com], port: [80, 443] }\n");
+    for (hello, endings) in [
+        (
+            "CONNECT a.example.com:443 HTTP/1.1\r\nHost: a.example.com:443\r\n\r\n",
+            &["by CONNECT\n", "verdict   allowed\n"][..],
+        ),
+        (
+            "GET http://a.example.com/x HTTP/1.1\r\nHost: a.example.com\r\n\r\n",
+            &["80, by http://\n", "verdict   allowed\n"],
+        ),
+        ("CONNECT a.example.com:80 HTTP/1.1\r\n\r\n", &["head is refused", "host_missing\n"]),
+        ("CONNECT a.example.com:80 HTTP/1.0\r\n\r\n", &["80 is not in `connect_ports` (443, 8443)\n", "port_denied\n"]),
+        ("GET http://c.example.com/ HTTP/1.1\r\nHost: c.example.com\r\n\r\n", &["another name", "name_denied\n"]),
+        ("GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n", &["the request head is refused", "refused: origin_form\n"]),
+        (
+            "CONNECT a.example.com:443 HTTP/1.0\r\n\r\nSSH-2.0-x\r\n",
+            &["the ClientHello is refused", "refused: tunnel_not_tls\n"],
+        ),
+        ("CONNECT a.exa", &["more bytes are needed\n"]),
+    ] {
+        write(&directory, "hello.bin", hello.as_bytes());
+        let arguments = ["--listener", "egress", "--from", "10.1.0.9", "--hello", "hello.bin"];
+        let output = latticegate(&directory, &[EXPLAIN, &arguments].concat());
+        let reported = stdout(&output);
+        let has = endings.iter().all(|part| reported.contains(part));
+        assert!(has && reported.ends_with(endings.last().unwrap()), "{hello}: {reported}{}", stderr(&output));
+    }
+    for (sni, part, verdict) in [
+        ("a.example.com", "tunnel    its server name is a.example.com, as in CONNECT", "allowed"),
+        ("b.example.com", "tunnel    its server name is b.example.com, allowed by rule 1", "allowed"),
+        (
+            "evil.example.org",
+            "tunnel    its server name is evil.example.org, denied by the end of the list",
+            "refused: tunnel_sni_denied",
+        ),
+    ] {
+        let hello = [b"CONNECT a.example.com:443 HTTP/1.0\r\n\r\n", &Hello::to(sni.as_bytes()).record()[..]].concat();
+        write(&directory, "hello.bin", &hello);
+        let arguments = ["--listener", "egress", "--from", "10.1.0.9", "--hello", "hello.bin"];
+        let reported = stdout(&latticegate(&directory, &[EXPLAIN, &arguments].concat()));
+        assert!(reported.contains(part) && reported.ends_with(&format!("verdict   {verdict}\n")), "{reported}");
+    }
+}
+
 /// What the head of a file in `conf/` says to type, beside that file.
 #[test]
 fn the_commands_in_the_comments_of_conf_work_there() {
@@ -187,6 +308,53 @@ fn diff_prints_ranges_and_answers_like_diff() {
     );
     assert_eq!(new.status.code(), Some(1));
     assert_eq!(latticegate(&directory, &["diff", "ipcontrol.yaml", "none.yaml"]).status.code(), Some(2));
+}
+
+#[test]
+fn diff_knows_what_a_list_means_on_a_forward_listener() {
+    let directory = egress("rules:\n  - allow: 10.0.0.0/8\n");
+    write(
+        &directory,
+        "any.yaml",
+        b"rules:\n  - { allow: 10.0.0.0/8, to: any, port: [443, 8443] }\n  - allow: 10.0.0.0/8\n",
+    );
+    let reported = latticegate(&directory, &["diff", "ipcontrol.yaml", "any.yaml"]);
+    assert_eq!(
+        stdout(&reported),
+        "any name; port 443, 8443; on forward listeners: now allowed by any.yaml:2  \
+         { allow: 10.0.0.0/8, to: any, port: [443, 8443] }\n  + 10.0.0.0/8\n"
+    );
+    assert_eq!(reported.status.code(), Some(1));
+    // Without such a listener there is nothing that changes.
+    write(&directory, "tls.yaml", b"proxy_protocol: { trusted: 10.0.0.0/8 }\n");
+    let same = latticegate(&directory, &["diff", "--config", "tls.yaml", "ipcontrol.yaml", "any.yaml"]);
+    assert_eq!((same.status.code(), stdout(&same)), (Some(0), String::new()));
+    let with = latticegate(&directory, &["diff", "--config", "latticegate.yaml", "ipcontrol.yaml", "any.yaml"]);
+    assert_eq!((with.status.code(), stdout(&with)), (Some(1), stdout(&reported)));
+    write(&directory, "wrong.yaml", b"listeners: []\n");
+    let wrong = latticegate(&directory, &["diff", "--config", "wrong.yaml", "ipcontrol.yaml", "any.yaml"]);
+    assert!(
+        wrong.status.code() == Some(2) && stderr(&wrong).contains("wrong.yaml:1:12: listeners: there is no listener")
+    );
+}
+
+#[test]
+fn check_holds_the_list_against_a_forward_listener() {
+    let directory = egress(
+        "rules:\n  - allow: 10.0.0.0/8\n  - { allow: all, to: any }\n  - { allow: 192.168.0.0/16, to: a.test, port: 25 }\n",
+    );
+    let reported = stderr(&latticegate(&directory, CHECK));
+    for part in [
+        "warning: ipcontrol.yaml:2:5: rules[0]: allows nothing on listener egress; write `to: any` or names, or \
+         `listener: [tls]` if it is not for that one\n",
+        "warning: ipcontrol.yaml:3:5: rules[1]: makes listener egress an open proxy: to anywhere, for anyone; write the \
+         networks of your own clients, their `via:`, or names\n",
+        "warning: ipcontrol.yaml:4:5: rules[2]: is for port 25, which no listener has; write the port that clients \
+         connect to (`public_port`); on a forward listener the destination's, one of its `connect_ports` or `http_ports`\n",
+    ] {
+        assert!(reported.contains(part), "{reported}");
+    }
+    assert_eq!(latticegate(&directory, &[CHECK, &["--strict"]].concat()).status.code(), Some(1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `latticegate diff`: what a new access list would change, in addresses.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -8,8 +9,9 @@ use clap::Args;
 
 use super::list;
 use super::print::print_diagnostics;
-use latticegate_core::config::PolicySource;
-use latticegate_core::diagnostic::Severity;
+use crate::sys::files;
+use latticegate_core::config::{Listener, PolicySource};
+use latticegate_core::diagnostic::{Diagnostic, Severity};
 use latticegate_core::policy::Policy;
 use latticegate_core::policy::diff::{Change, diff};
 
@@ -17,6 +19,9 @@ use latticegate_core::policy::diff::{Change, diff};
 ///
 /// Compares what the two lists decide, not how they are written: a rule that is split, moved or renamed without effect
 /// is not a difference. + is allowed by the new list only, - by the old list only.
+///
+/// A rule that allows any name without saying `to: any` allows nothing on a forward listener. Where that matters, changes
+/// on forward listeners only say so; with --config the listeners are known, and changes elsewhere are left out.
 ///
 /// Exit status as for diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]
@@ -27,6 +32,9 @@ pub(super) struct DiffArgs {
     /// The new list, in the same form.
     #[arg(value_parser = list::named)]
     new: PolicySource,
+    /// The configuration whose listeners the lists are for.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Ranges printed for one change.
@@ -34,15 +42,14 @@ const MAX_RANGES: usize = 1000;
 
 impl DiffArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let lists = list::load(&self.old).and_then(|old| Ok((old, list::load(&self.new)?)));
-        let (old, new) = match lists {
-            Ok(lists) => lists,
+        let (listeners, old, new) = match self.load() {
+            Ok(loaded) => loaded,
             Err(diagnostics) => {
                 print_diagnostics(Severity::Error, &diagnostics)?;
                 return Ok(ExitCode::from(2));
             }
         };
-        let changes = match diff(&old, &new, SystemTime::now()) {
+        let changes = match diff(&old, &new, listeners.as_deref(), SystemTime::now()) {
             Ok(changes) => changes,
             Err(error) => {
                 writeln!(io::stderr().lock(), "error: {error}")?;
@@ -54,6 +61,14 @@ impl DiffArgs {
             print(&mut out, change, &new)?;
         }
         Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    fn load(&self) -> Result<(Option<Vec<Listener>>, Policy, Policy), Vec<Diagnostic>> {
+        let listeners = match &self.config {
+            Some(file) => Some(files::configuration_for_list(Some(file), files::environment())?.0.listeners),
+            None => None,
+        };
+        Ok((listeners, list::load(&self.old)?, list::load(&self.new)?))
     }
 }
 

@@ -10,18 +10,19 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::print::print_diagnostics;
-use super::{ConfigArgs, list};
+use super::{ConfigArgs, list, replay};
 use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
 use crate::sys::interfaces;
 use crate::sys::runtime::Runtime;
+use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
-use latticegate_core::explain::{Conclusion, Explanation, Query, explain};
-use latticegate_core::hostname::Hostname;
+use latticegate_core::explain::{Conclusion, Explanation, Query, Target, destination, explain};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{Policy, endpoint};
+use latticegate_core::replay::Replay;
 
 /// Explain what would happen to a connection, step by step.
 ///
@@ -30,7 +31,11 @@ use latticegate_core::policy::{Policy, endpoint};
 /// access list configured as s3:// or http:// is fetched. For the list that a running latticegate has in force, ask its
 /// admin port: /explain?from=IP&to=NAME.
 ///
-/// Exit status 0: allowed; 1: refused; 2: undecided, or the configuration is wrong.
+/// With --log, yesterday's access log of Squid or nginx is read instead: which of the requests in it would be refused, by
+/// which rule and why, grouped and counted. The list decides as of now.
+///
+/// Exit status 0: allowed, and with --log: no request that went through would be refused; 1: refused, and with --log: some
+/// would be; 2: undecided, or the configuration is wrong, or the log cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
@@ -42,12 +47,15 @@ pub(super) struct ExplainArgs {
     /// The client's address, as in the PROXY header.
     #[arg(long, value_name = "IP")]
     from: Option<IpAddr>,
-    /// The name that the client requests.
+    /// The name that the client requests; on a forward listener with the port: NAME:PORT.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// The port that the client connects to; it selects the listener.
-    #[arg(long, value_name = "PORT", default_value_t = 443)]
-    port: u16,
+    /// The listener, by its name.
+    #[arg(long, value_name = "NAME", conflicts_with = "port")]
+    listener: Option<String>,
+    /// The port that the client connects to; it selects the listener. 443 unless there is only one listener.
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// The VPC endpoint that the client comes through (PrivateLink).
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
@@ -58,6 +66,11 @@ pub(super) struct ExplainArgs {
     /// Resolve the name with the configured resolver, and check each address with the destination guard.
     #[arg(long)]
     resolve: bool,
+    /// An access log, or - for standard input: Squid's native, common or combined format, or that of the nginx guidance.
+    /// What is in Squid's log was requested of the listener with protocol forward, what is in nginx's of the listener for
+    /// its port, unless --listener is given.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "port", "hello", "resolve"])]
+    log: Option<PathBuf>,
 }
 
 impl ExplainArgs {
@@ -85,6 +98,10 @@ impl ExplainArgs {
                 return Ok(ExitCode::from(2));
             }
         };
+        if let Some(log) = &self.log {
+            let listener = self.listener.as_ref().map(|name| named(&config, name)).transpose()?;
+            return replay::run(log, &mut Replay::new(&policy, &config, listener, self.via()?, SystemTime::now()));
+        }
         let mut explanation = self.ask(&policy, &config)?;
         if self.resolve && explanation.verdict == Some(Conclusion::Allowed) {
             self.resolve(&config, &mut explanation)?;
@@ -98,37 +115,46 @@ impl ExplainArgs {
     }
 
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
-        let via = match &self.via {
-            Some(text) => Some(endpoint(text).map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))?),
-            None => None,
+        let via = self.via()?;
+        let listener = self.listener(config)?;
+        let (to, port) = match &self.to {
+            Some(text) => {
+                let (name, port) = destination(text, listener).map_err(|error| anyhow!("--to: {error}"))?;
+                (Some(name), port)
+            }
+            None => (None, None),
         };
-        let to = self.to.as_ref().map(|text| Hostname::parse(text.as_bytes()).context("--to: not a DNS name"));
         let bytes = match &self.hello {
             Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
             None => None,
         };
-        let query = Query {
-            listener: self.listener(config)?,
-            from: self.from,
-            via,
-            to: to.transpose()?,
-            bytes: bytes.as_deref(),
-            now: SystemTime::now(),
-        };
+        let query = Query { listener, from: self.from, via, to, port, bytes: bytes.as_deref(), now: SystemTime::now() };
         Ok(explain(policy, config, &query))
     }
 
+    fn via(&self) -> anyhow::Result<Option<EndpointId>> {
+        let via = self.via.as_ref().map(|text| endpoint(text));
+        via.transpose().map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))
+    }
+
     fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
-        let found = config.listeners.iter().find(|listener| listener.public_port == self.port);
+        if let Some(name) = &self.listener {
+            return named(config, name);
+        }
+        if let (None, [only]) = (self.port, config.listeners.as_slice()) {
+            return Ok(only);
+        }
+        let port = self.port.unwrap_or(443);
+        let found = config.listeners.iter().find(|listener| listener.public_port == port);
         let Some(found) = found else {
             let ports: Vec<String> = config.listeners.iter().map(|listener| listener.public_port.to_string()).collect();
-            bail!("--port: no listener is for port {}; there are {}", self.port, ports.join(", "));
+            bail!("--port: no listener is for port {port}; there are {}", ports.join(", "));
         };
         Ok(found)
     }
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
-        let Some(name) = explanation.target.clone() else { return Ok(()) };
+        let Some(Target { name, .. }) = explanation.target.clone() else { return Ok(()) };
         let runtime = Runtime::new()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
@@ -141,7 +167,7 @@ impl ExplainArgs {
                 let destinations = gate::destination_guard(config);
                 let listener = self.listener(config)?;
                 let destinations = destinations.within(&listener.networks);
-                explanation.addresses(&found.addresses, listener.upstream_port, destinations);
+                explanation.addresses(&found.addresses, destinations);
             }
             Err(LookupError::Unknown) => {
                 let why = format!("{server} knows no address; is the private hosted zone associated with this VPC?");
@@ -154,4 +180,10 @@ impl ExplainArgs {
         }
         Ok(())
     }
+}
+
+fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Listener> {
+    let found = config.listeners.iter().find(|listener| listener.name == name);
+    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| anyhow!("--listener: there is no listener {name}; there are {}", names()))
 }

@@ -3,9 +3,14 @@
 //! The decisions come from the code of the data path: the parsers, the access list, the destination guard. Only the
 //! list of the rules that did not match is added here.
 
+mod forward;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
+
+use forward::Asked;
+pub use forward::destination;
 
 use crate::client::{Client, EndpointId};
 use crate::config::{Config, Listener, Protocol, ProxyProtocol};
@@ -20,6 +25,8 @@ use crate::protocol::proxy_header::{self, Header};
 /// Rules listed one by one, whether they match or not. Past it, rules about other addresses are only counted.
 const MAX_LISTED: usize = 20;
 
+const NO_NAME: Conclusion = Conclusion::Undecided("no name: give --to, or --hello with a hello in it");
+
 /// A connection to explain.
 #[derive(Debug)]
 pub struct Query<'a> {
@@ -30,6 +37,8 @@ pub struct Query<'a> {
     pub via: Option<EndpointId>,
     /// The requested name, where `bytes` has no ClientHello or request head.
     pub to: Option<Hostname>,
+    /// The port that goes with it, on a `forward` listener.
+    pub port: Option<u16>,
     /// What the client sends first: a PROXY header, a ClientHello or request head, or both.
     pub bytes: Option<&'a [u8]>,
     pub now: SystemTime,
@@ -40,8 +49,15 @@ pub struct Query<'a> {
 pub struct Explanation {
     pub steps: Vec<Step>,
     pub verdict: Option<Conclusion>,
-    /// The name to resolve, if the access list allowed one.
-    pub target: Option<Hostname>,
+    /// Where the connection goes, if the access list allowed it.
+    pub target: Option<Target>,
+}
+
+/// A name to resolve, and the port to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub name: Hostname,
+    pub port: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,13 +87,8 @@ impl Explanation {
     fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
         let listener = query.listener;
         let view = ListenerView::of(listener, query.now);
-        let protocol = match listener.protocol {
-            Protocol::Tls => "tls",
-            Protocol::Http => "http",
-            Protocol::Forward => "forward",
-        };
-        let port = listener.public_port;
-        self.step("listener", format!("{} ({protocol}, clients connect to port {port})", listener.name));
+        let (protocol, public_port) = (listener.protocol.word(), listener.public_port);
+        self.step("listener", format!("{} ({protocol}, clients connect to port {public_port})", listener.name));
         let (client, rest) = self.client(query)?;
         let name = query.bytes.filter(|_| !rest.is_empty()).map(|_| rest);
         match policy.admit(&client, &view) {
@@ -88,29 +99,40 @@ impl Explanation {
             }
             Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
         }
-        let name = match (name, &query.to) {
-            (Some(bytes), _) => self.name(bytes, listener)?,
-            (None, Some(name)) => name.clone(),
-            (None, None) => return Err(Conclusion::Undecided("no name: give --to, or --hello with a hello in it")),
+        let asked = match &listener.forward {
+            Some(forward) => self.asked(forward, query, name)?,
+            None => Asked::reverse(self.requested(query, name)?, listener.upstream_port),
         };
+        let Asked { name, port, .. } = &asked;
         self.step("name", name.to_string());
-        let decision = policy.route(&client, &view, &name);
-        self.rules(policy, &client, &view, Some(&name), decision.rule);
+        if let Some(forward) = &listener.forward {
+            self.port(forward, &asked)?;
+        }
+        let view = view.to_port(*port);
+        let decision = policy.route(&client, &view, name);
+        self.rules(policy, &client, &view, Some(name), decision.rule);
         if !decision.allowed {
             self.step("route", format!("denied by {}", by(policy, decision.rule)));
             return Err(Conclusion::Refused(RefuseReason::NameDenied));
         }
         self.step("route", format!("allowed by {}", by(policy, decision.rule)));
-        let target = config.upstream.name_to_resolve(&name);
-        if *target != name {
+        let target = config.upstream.name_to_resolve(name);
+        if target != name {
             self.step("names", format!("{target} is resolved instead (upstream.names)"));
         }
-        self.target = Some(target.clone());
+        if let Some(forward) = &listener.forward {
+            self.tunnel(forward, &asked, |sni| {
+                let decision = policy.route(&client, &view, sni);
+                (decision.allowed, by(policy, decision.rule))
+            })?;
+        }
+        self.target = Some(Target { name: target.clone(), port: *port });
         Ok(())
     }
 
-    /// Adds what the destination guard says of each address of the name, and refuses if all are refused.
-    pub fn addresses(&mut self, addresses: &[IpAddr], port: u16, destinations: Destinations<'_>) {
+    /// Adds what the destination guard says of each address of the target, and refuses if all are refused.
+    pub fn addresses(&mut self, addresses: &[IpAddr], destinations: Destinations<'_>) {
+        let port = self.target.as_ref().map_or(0, |target| target.port);
         let mut refused = None;
         let mut reachable = false;
         for ip in addresses {
@@ -187,17 +209,24 @@ impl Explanation {
         Ok((client, rest))
     }
 
-    fn name(&mut self, bytes: &[u8], listener: &Listener) -> Result<Hostname, Conclusion> {
-        let (what, verdict) = match listener.protocol {
-            Protocol::Tls => ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name)),
-            Protocol::Http | Protocol::Forward => {
-                ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name))
-            }
+    /// The name in the bytes, or the one that was given instead.
+    fn requested(&mut self, query: &Query<'_>, bytes: Option<&[u8]>) -> Result<Hostname, Conclusion> {
+        let listener = query.listener;
+        let Some(bytes) = bytes else { return query.to.clone().ok_or(NO_NAME) };
+        let (what, verdict) = if listener.protocol == Protocol::Tls {
+            ("ClientHello", map(client_hello::parse(bytes), |hello| hello.name))
+        } else {
+            ("request head", map(http_head::parse(bytes, listener.public_port), |head| head.name))
         };
+        self.read(what, bytes, verdict).map(|(name, _)| name)
+    }
+
+    /// Reports what was read from `bytes`; returns it with its length.
+    fn read<T>(&mut self, what: &str, bytes: &[u8], verdict: Verdict<T>) -> Result<(T, usize), Conclusion> {
         match verdict {
             Verdict::Found { value, len } => {
                 self.step("hello", format!("{what} of {len} bytes"));
-                Ok(value)
+                Ok((value, len))
             }
             Verdict::NeedMore => {
                 self.step("hello", format!("the {} bytes are not a complete {what}", bytes.len()));

@@ -207,13 +207,13 @@ impl Rule {
                 Mismatch::Listener,
             ),
             (!(self.names_nothing() && listener.port.is_destination()), Mismatch::NoName),
-            (any_or(self.ports.is_empty(), port_known.is_some()), Mismatch::PortUnknown),
             (any_or(self.ports.is_empty(), port_known.is_none_or(|port| self.ports.contains(&port))), Mismatch::Port),
             (any_or(self.via.is_empty(), client.endpoint.is_some_and(|id| self.via.contains(&id))), Mismatch::Endpoint),
             (self.until.is_none_or(|end| listener.now < end), Mismatch::Ended),
-            (any_or(self.to.is_empty(), name.is_some()), Mismatch::NameUnknown),
+            (any_or(self.ports.is_empty(), port_known.is_some()), Mismatch::PortUnknown),
+            (any_or(self.takes_every_name(), name.is_some()), Mismatch::NameUnknown),
             (
-                any_or(self.to.is_empty(), name.is_none_or(|name| self.to.iter().any(|p| p.matches(name)))),
+                any_or(self.takes_every_name(), name.is_none_or(|name| self.to.iter().any(|p| p.matches(name)))),
                 Mismatch::Name,
             ),
         ];
@@ -226,6 +226,10 @@ impl Rule {
             && (self.ports.is_empty() || listener.port.known().is_some_and(|port| self.ports.contains(&port)))
             && self.until.is_none_or(|end| listener.now < end)
             && !(self.names_nothing() && listener.port.is_destination())
+    }
+
+    fn takes_every_name(&self) -> bool {
+        self.to.is_empty() || self.to.contains(&NamePattern::Any)
     }
 
     /// Whether it allows any name without saying so: on a `forward` listener it allows none.

@@ -5,8 +5,7 @@ use std::time::SystemTime;
 
 use crate::dns::{LookupError, Resolver};
 use latticegate_core::config::{Config, Listener};
-use latticegate_core::explain::{self, Conclusion, Query};
-use latticegate_core::hostname::Hostname;
+use latticegate_core::explain::{self, Conclusion, Query, Target, destination};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
@@ -53,22 +52,22 @@ pub(super) async fn answer(
 ) -> Result<String, String> {
     let from: IpAddr =
         form.from.parse().map_err(|_| "from: not an IP address; write /explain?from=203.0.113.9&to=NAME")?;
-    let to = Hostname::parse(form.to.as_bytes()).map_err(|error| format!("to: not a DNS name: {error}"))?;
+    let listener = listener(form, config)?;
+    let (to, port) = destination(&form.to, listener).map_err(|error| format!("to: {error}"))?;
     let via = match form.via.as_str() {
         "" => None,
         id => Some(endpoint(id).map_err(|error| format!("via: {}; {}", error.message, error.help))?),
     };
-    let listener = listener(form, config)?;
-    let query = Query { listener, from: Some(from), via, to: Some(to), bytes: None, now: SystemTime::now() };
+    let query = Query { listener, from: Some(from), via, to: Some(to), port, bytes: None, now: SystemTime::now() };
     let mut explanation = explain::explain(policy, config, &query);
-    if let (Some(Conclusion::Allowed), Some(name)) = (explanation.verdict, explanation.target.clone()) {
+    if let (Some(Conclusion::Allowed), Some(Target { name, .. })) = (explanation.verdict, explanation.target.clone()) {
         match resolver.resolve(&name, None).await {
             Ok(answer) => {
                 let stale = if answer.stale { ", stale: the resolver does not answer" } else { "" };
                 let list: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
                 explanation.step("resolve", format!("{}{stale}", list.join(", ")));
                 let destinations = destinations.within(&listener.networks);
-                explanation.addresses(&answer.addresses, listener.upstream_port, destinations);
+                explanation.addresses(&answer.addresses, destinations);
             }
             Err(error) => {
                 let undecided = Conclusion::Undecided("the resolver did not answer");

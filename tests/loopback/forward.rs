@@ -13,7 +13,8 @@ use support::upstream::Upstream;
 use support::wire::tcp4;
 
 /// Two names, for the client behind the load balancer and for those that connect themselves.
-pub(crate) const RULES: &str = "- allow: [192.0.2.0/24, 127.0.0.0/8]\n  to: [orders.example.com, other.example.com]\n- deny: all";
+pub(crate) const RULES: &str =
+    "- allow: [192.0.2.0/24, 127.0.0.0/8]\n  to: [orders.example.com, other.example.com]\n- deny: all";
 
 /// What every test of this has.
 pub(crate) fn setup() -> Setup {
@@ -35,6 +36,14 @@ impl Proxy {
         let lab = Lab::with(setup);
         let port = lab.upstream.address.port();
         Self { lab, port }
+    }
+
+    /// Puts these rules in force.
+    pub(crate) fn reload(&self, rules: &str) {
+        let loaded = || self.lab.metrics()["latticegate_policy_reload_total{result=\"loaded\"}"];
+        let before = loaded();
+        std::fs::write(self.lab.files.path().join("ipcontrol.yaml"), format!("rules:\n{rules}\n")).unwrap();
+        support::until("the list is in force", || loaded() > before);
     }
 
     /// A second origin server, `other.example.com`, on the same port.

@@ -14,7 +14,7 @@ const ABREAST: usize = 64;
 #[test]
 fn nothing_malformed_gets_in_hangs_or_goes_unrecorded() {
     let mut lab = Lab::with(Setup { timeouts: "handshake: 3s", ..Setup::default() });
-    let rows = malformed::all();
+    let rows: Vec<_> = malformed::all().into_iter().filter(|row| row.stage != Stage::Forward).collect();
     assert!(rows.len() >= 120, "{} rows", rows.len());
     for rows in rows.chunks(ABREAST) {
         // A client's port may come again for another listener, but not while it is open.
@@ -25,6 +25,7 @@ fn nothing_malformed_gets_in_hangs_or_goes_unrecorded() {
                 Stage::Proxy => (Port::Tls, vec![]),
                 Stage::Tls => (Port::Tls, tcp4(&[])),
                 Stage::Http => (Port::Http, tcp4(&[])),
+                Stage::Forward => panic!("this lab has no forward listener"),
             };
             let mut client = lab.connect(port);
             client.say(header).say(&row.bytes);

@@ -12,6 +12,10 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::forward::causes::{
+    max_forwards, origin_form, port_denied, port_missing, response_malformed, scheme_unsupported, target_invalid,
+    trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
+};
 use latticegate::control::gate::StopRequest;
 use latticegate::sys::clock::Clock;
 use latticegate::telemetry::access_log::AccessLogger;
@@ -22,10 +26,6 @@ use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProt
 use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
-use crate::forward::causes::{
-    max_forwards, origin_form, port_denied, port_missing, response_malformed, scheme_unsupported, target_invalid,
-    trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
-};
 use support::dns::{Reply, SERVFAIL, addresses};
 use support::lab::{Lab, Port, Reported, Setup, word};
 use support::malformed::{self, Stage};
@@ -667,6 +667,7 @@ fn send(row: &malformed::Malformed) -> Reported {
         Stage::Proxy => (Port::Tls, vec![]),
         Stage::Tls => (Port::Tls, tcp4(&[])),
         Stage::Http => (Port::Http, tcp4(&[])),
+        Stage::Forward => panic!("this lab has no forward listener"),
     };
     let mut client = lab.connect(port);
     client.say([&header[..], &row.bytes].concat());

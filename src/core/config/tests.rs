@@ -231,6 +231,122 @@ fn sensible_but_dangerous_settings_are_warned_about() {
     assert!(lines.iter().any(|line| line.contains("120 s")));
 }
 
+const FORWARD: &str = "proxy_protocol: { trusted: 192.168.0.0/16 }\nlisteners:\n- { name: tls, bind: '[::]:8443', protocol: tls }\n\
+                       - { name: egress, bind: '[::]:3128', protocol: forward";
+
+/// A tls and a forward listener, with more keys of the latter and of the file.
+fn forward(keys: &str, file: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    with(&format!("{FORWARD}{keys} }}\n{file}\n"), &[])
+}
+
+fn networks_of(listener: &Listener) -> (bool, Vec<String>, Vec<String>) {
+    let DestinationNetworks { public, allowed, denied } = &listener.networks;
+    (*public, list(allowed), list(denied))
+}
+
+#[test]
+fn a_forward_listener_lets_through_tls_to_443_and_http_to_80_at_public_addresses() {
+    let config = accepted(forward("", ""));
+    let [tls, egress] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+    let usual = Forward {
+        connect_ports: [443].into(),
+        http_ports: [80].into(),
+        tunnel: Tunnel::Tls,
+        via_name: "latticegate".into(),
+    };
+    assert_eq!((&egress.forward, egress.public_port, egress.upstream_port), (&Some(usual), 3128, 0));
+    assert_eq!(networks_of(egress), (true, vec![], vec![]));
+    assert_eq!(tls.forward, None);
+    assert_eq!(networks_of(tls).1, ["169.254.171.0/24", "fd00:ec2:80::/64"]);
+    let text = ", connect_ports: [443, 8443], http_ports: [], tunnel: any, via_name: egress-eu, public_port: 8080";
+    let egress = accepted(forward(text, "")).listeners.remove(1);
+    let written = Forward {
+        connect_ports: [443, 8443].into(),
+        http_ports: [].into(),
+        tunnel: Tunnel::Any,
+        via_name: "egress-eu".into(),
+    };
+    assert_eq!((egress.forward, egress.public_port), (Some(written), 8080));
+    let by_variables = accepted(without_file(&[
+        TRUSTED,
+        ("LATTICEGATE_LISTENERS__0", "{ name: egress, bind: '[::]:3128', protocol: forward }"),
+        ("LATTICEGATE_LISTENERS__0__CONNECT_PORTS", "[443, 22]"),
+        ("LATTICEGATE_LISTENERS__0__TUNNEL", "any"),
+        ("LATTICEGATE_LISTENERS__0__VIA_NAME", "1.0"),
+        ("LATTICEGATE_LISTENERS__0__UPSTREAM__DENIED_NETWORKS", "52.0.0.0/8"),
+    ]));
+    let Forward { connect_ports, tunnel, via_name, .. } = by_variables.listeners[0].forward.clone().unwrap();
+    assert_eq!((&connect_ports[..], tunnel, &*via_name), (&[443, 22][..], Tunnel::Any, "1.0"));
+    assert_eq!(networks_of(&by_variables.listeners[0]), (true, vec![], vec!["52.0.0.0/8".to_owned()]));
+}
+
+#[test]
+fn a_listener_has_its_own_networks_or_those_of_the_section_and_what_is_denied_there_is_denied_to_all() {
+    let lattice = || vec!["169.254.171.0/24".to_owned(), "fd00:ec2:80::/64".to_owned()];
+    let some = |network: &str| vec![network.to_owned()];
+    for (keys, file, tls, egress) in [
+        // What is written for all is for this one too: it is not opened to the internet on the quiet.
+        ("", "upstream: { allowed_networks: 10.0.0.0/8 }", (false, some("10.0.0.0/8")), (false, some("10.0.0.0/8"))),
+        (
+            ", upstream: { allowed_networks: [public, 10.1.0.0/16] }",
+            "upstream: { allowed_networks: 10.0.0.0/8 }",
+            (false, some("10.0.0.0/8")),
+            (true, some("10.1.0.0/16")),
+        ),
+        (", upstream: { allowed_networks: 10.1.0.0/16 }", "", (false, lattice()), (false, some("10.1.0.0/16"))),
+        ("", "upstream: { denied_networks: 52.0.0.0/8 }", (false, lattice()), (true, vec![])),
+        (", upstream: { denied_networks: 52.0.0.0/8 }", "", (false, lattice()), (true, vec![])),
+    ] {
+        let config = accepted(forward(keys, file));
+        let found: Vec<_> =
+            config.listeners.iter().map(networks_of).map(|(public, allowed, _)| (public, allowed)).collect();
+        assert_eq!(found, [tls, egress], "{keys} {file}");
+    }
+    let denied = |keys: &str, file: &str| -> Vec<Vec<String>> {
+        accepted(forward(keys, file)).listeners.iter().map(|listener| networks_of(listener).2).collect()
+    };
+    let (own, section) =
+        (", upstream: { denied_networks: 52.1.0.0/16 }", "upstream: { denied_networks: [52.2.0.0/16] }");
+    assert_eq!(denied(own, ""), [vec![], some("52.1.0.0/16")]);
+    assert_eq!(denied(own, section), [some("52.2.0.0/16"), vec!["52.2.0.0/16".to_owned(), "52.1.0.0/16".to_owned()]]);
+}
+
+#[test]
+fn networks_that_are_hardly_meant_are_warned_about() {
+    for (keys, file, expected) in [
+        (
+            ", upstream: { allowed_networks: [public, 10.0.0.0/8] }",
+            "",
+            "listeners[1].upstream.allowed_networks: contains 10.0.0.0/8 beside `public`: whoever has a name that clients \
+             may request can lead them into that network; give the network a listener of its own",
+        ),
+        (
+            ", upstream: { allowed_networks: ['::/0'] }",
+            "",
+            "listeners[1].upstream.allowed_networks: contains ::/0: any address can be dialled, like an open relay",
+        ),
+        (
+            ", upstream: { allowed_networks: [public, 52.1.0.0/16], denied_networks: [52.0.0.0/8] }",
+            "",
+            "listeners[1].upstream.allowed_networks: contains 52.1.0.0/16, which 52.0.0.0/8 in denied_networks denies; \
+             remove it from one of the two",
+        ),
+        (
+            "",
+            "upstream: { allowed_networks: [public] }",
+            "upstream.allowed_networks: contains public: listener tls can be sent to any site, like an open relay; give \
+             `public` to a listener with `protocol: forward`, under its own `upstream`",
+        ),
+    ] {
+        let (_, warnings) = forward(keys, file).unwrap();
+        let [warning] = &lines_of(&warnings)[..] else { panic!("{keys}: {}", lines_of(&warnings).join("\n")) };
+        assert!(warning.contains(expected) && warning.starts_with("conf/latticegate.yaml:"), "{warning}");
+    }
+    for keys in ["", ", upstream: { allowed_networks: [public, 8.8.8.0/24], denied_networks: [52.0.0.0/8] }"] {
+        assert!(forward(keys, "").unwrap().1.is_empty(), "{keys}");
+    }
+}
+
 /// Text keeps its spelling, whatever type YAML would give it.
 #[test]
 fn names_and_numbers_are_read_as_written() {

@@ -94,7 +94,8 @@ impl Destinations<'_> {
             if guard.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            if guard.is_listener(ip, port) || guard.is_own(ip) {
+            // Beside `public`, a network is for others than this machine. Without it, an operator may mean a service here.
+            if guard.is_listener(ip, port) || networks.public && guard.is_own(ip) {
                 return Err(RefuseReason::PointsToSelf);
             }
             if ip.get().is_loopback() && !self.allows_loopback(ip) {
@@ -106,7 +107,7 @@ impl Destinations<'_> {
             return Ok(ip.with_port(port));
         }
         // Before `public`: the subnets of a load balancer may have public addresses.
-        if with_embedded(ip).any(|ip| guard.trusted.contains(ip)) {
+        if with_embedded(ip).any(|ip| guard.trusted.contains(ip) || guard.is_own(ip)) {
             return Err(RefuseReason::PointsToSelf);
         }
         // The address as it was given: an IPv4-mapped one is not public.

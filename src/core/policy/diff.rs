@@ -1,7 +1,8 @@
 //! What a new list would change, by address: which clients are allowed that were denied, and the other way round.
 //!
 //! Rules may depend on name, listener, port and endpoint. Of each, the values that the two lists mention fall into
-//! few classes that no rule distinguishes. For each combination of classes the whole address space is compared.
+//! few classes that no rule distinguishes. For each combination of classes the whole address space is compared: once as a
+//! `tls` or `http` listener decides, and once as a `forward` listener does if that differs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -12,6 +13,7 @@ use super::blocks::{self, Block, Combination};
 use super::ranges::{Range, decisions, describe};
 use super::{Action, NamePattern, Policy, Rule, RuleId};
 use crate::client::EndpointId;
+use crate::config::Listener;
 
 /// Combinations of classes compared at most; each is a pass over both lists.
 const MAX_PASSES: usize = 10_000;
@@ -33,17 +35,27 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany(pub usize);
 
-pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, TooMany> {
+/// `listeners` are those that the lists are for; `None`: not known, so any of both kinds.
+pub fn diff(
+    old: &Policy,
+    new: &Policy,
+    listeners: Option<&[Listener]>,
+    now: SystemTime,
+) -> Result<Vec<Change>, TooMany> {
+    let configured = listeners;
     let both = || old.rules.iter().chain(&new.rules);
     let names = classes(
         both(),
-        |rule| rule.to.to_vec(),
+        |rule| if rule.takes_every_name() { Vec::new() } else { rule.to.to_vec() },
         |rule, value| is_for(&rule.to, |p| value.is_some_and(|v| p.covers(v))),
     );
     let listeners =
         classes(both(), |rule| rule.listeners.to_vec(), |rule, value| is_for(&rule.listeners, |l| Some(l) == value));
     let ports = classes(both(), |rule| rule.ports.to_vec(), |rule, value| is_for(&rule.ports, |p| Some(p) == value));
     let endpoints = classes(both(), |rule| rule.via.to_vec(), |rule, value| is_for(&rule.via, |id| Some(id) == value));
+    // Only a rule that allows any name without saying so means something else on a forward listener.
+    let differ = both().any(Rule::names_nothing);
+    let kinds: Vec<Vec<Kind>> = listeners.iter().map(|class| kinds_of(class, &listeners, configured, differ)).collect();
     let passes = names.len() * listeners.len() * ports.len() * endpoints.len();
     if passes > MAX_PASSES {
         return Err(TooMany(passes));
@@ -53,21 +65,33 @@ pub fn diff(old: &Policy, new: &Policy, now: SystemTime) -> Result<Vec<Change>, 
         for (l, listener) in listeners.iter().enumerate() {
             for (p, port) in ports.iter().enumerate() {
                 for (e, endpoint) in endpoints.iter().enumerate() {
-                    let scope = Scope { name, listener, port, endpoint };
-                    for (verdict, ranges) in changes(old, new, &scope, now) {
-                        found.entry((verdict.0, verdict.1, ranges)).or_default().push([n, l, p, e]);
+                    for kind in kinds.get(l).into_iter().flatten().copied() {
+                        let scope = Scope { name, listener, port, endpoint, kind };
+                        for (verdict, ranges) in changes(old, new, &scope, now) {
+                            let combination = [n, l, p, e, kind as usize];
+                            found.entry((verdict.0, verdict.1, ranges)).or_default().push(combination);
+                        }
                     }
                 }
             }
         }
     }
+    let has = |kind: Kind| kinds.iter().flatten().any(|one| *one == kind);
+    let says_any = both().any(|rule| rule.to.contains(&NamePattern::Any));
+    let for_both = has(Kind::Reverse) && has(Kind::Forward) && (says_any || configured.is_some());
     let scope = |block: &Block| {
-        let [n, l, p, e] = block;
+        let [n, l, p, e, k] = block;
         let parts = [
             describe_names(&Selection::of(&names, n)),
             Selection::of(&listeners, l).describe("listener", "any listener but"),
             Selection::of(&ports, p).describe("port", "any port but"),
             Selection::of(&endpoints, e).describe("via", "not via"),
+            match [Kind::Reverse, Kind::Forward].map(|kind| k.contains(&(kind as usize))) {
+                [false, true] if has(Kind::Reverse) => Some("on forward listeners".to_owned()),
+                // Understood, unless the lists are for both.
+                [true, false] if for_both => Some("on tls and http listeners".to_owned()),
+                _ => None,
+            },
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     };
@@ -86,11 +110,41 @@ struct Scope<'a> {
     listener: &'a Class<Box<str>>,
     port: &'a Class<u16>,
     endpoint: &'a Class<EndpointId>,
+    kind: Kind,
+}
+
+/// Of listeners: those in front of services (`tls`, `http`), and `forward`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reverse,
+    Forward,
+}
+
+/// The kinds to compare for listeners of this class; one stands for both if they do not differ.
+fn kinds_of(
+    class: &Class<Box<str>>,
+    all: &[Class<Box<str>>],
+    configured: Option<&[Listener]>,
+    differ: bool,
+) -> Vec<Kind> {
+    let is_in = |listener: &Listener| match &*class.0 {
+        [] => !all.iter().any(|class| class.0.iter().any(|name| **name == *listener.name)),
+        names => names.iter().any(|name| **name == *listener.name),
+    };
+    let exists = |kind: Kind| match configured {
+        None => differ || kind == Kind::Reverse,
+        Some(listeners) => {
+            listeners.iter().any(|listener| is_in(listener) && listener.forward.is_some() == (kind == Kind::Forward))
+        }
+    };
+    [Kind::Reverse, Kind::Forward].into_iter().filter(|kind| exists(*kind)).collect()
 }
 
 impl Scope<'_> {
     fn holds(&self, rule: &Rule) -> bool {
-        is_for(&rule.to, |pattern| self.name.0.first().is_some_and(|name| pattern.covers(name)))
+        let is_named = |pattern: &NamePattern| self.name.0.first().is_some_and(|name| pattern.covers(name));
+        (rule.takes_every_name() || rule.to.iter().any(is_named))
+            && !(rule.names_nothing() && self.kind == Kind::Forward)
             && is_for(&rule.listeners, |listener| self.listener.0.first() == Some(listener))
             && is_for(&rule.ports, |port| self.port.0.first() == Some(port))
             && is_for(&rule.via, |id| self.endpoint.0.first() == Some(id))

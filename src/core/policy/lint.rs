@@ -1,5 +1,7 @@
 //! Warnings about rules that are valid but probably not meant: rules that never match, catch-alls that do not cover
-//! everyone, rules that end soon.
+//! everyone, rules that end soon; with a configuration also rules that do not fit its listeners.
+
+mod forward;
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -23,7 +25,7 @@ const MAX_CONDITIONS: usize = 64;
 impl Policy {
     /// All warnings, in the order of the rules; with a configuration also about what does not fit it.
     pub fn lints(&self, now: SystemTime, config: Option<&Config>) -> Vec<Diagnostic> {
-        let mut lints = Lints { policy: self, found: self.notes.clone() };
+        let mut lints = Lints { policy: self, config, found: self.notes.clone() };
         if self.rules.is_empty() {
             let diagnostic = Diagnostic::whole(self.origin.clone(), "has no rules, so everyone is denied", "add one");
             lints.found.push(diagnostic);
@@ -34,6 +36,7 @@ impl Policy {
         lints.never_reached(now);
         if let Some(config) = config {
             lints.unknown_listeners(config);
+            lints.forward_listeners(config, now);
             lints.denied_trusted(config, now);
         }
         lints.found.sort_by_key(|diagnostic| diagnostic.at);
@@ -44,6 +47,7 @@ impl Policy {
 
 struct Lints<'a> {
     policy: &'a Policy,
+    config: Option<&'a Config>,
     found: Vec<Diagnostic>,
 }
 
@@ -93,7 +97,8 @@ impl Lints<'_> {
         };
         for (id, rule) in self.policy.rules() {
             let partner = |v4: bool| {
-                let like = |other: &Rule| other.action == rule.action && Conditions::of(other) == Conditions::of(rule);
+                let like =
+                    |other: &Rule| other.action == rule.action && self.conditions(other) == self.conditions(rule);
                 self.policy.rules.iter().any(|other| like(other) && has(other, v4))
             };
             match (has(rule, true), has(rule, false)) {
@@ -116,10 +121,12 @@ impl Lints<'_> {
             if rule.until.is_some_and(|end| end <= now) || self.found.len() >= MAX_LINTS {
                 continue;
             }
-            let conditions = Conditions::of(rule);
+            let conditions = self.conditions(rule);
             let own = by_conditions.get(&conditions).copied();
             let all = || earlier.iter().filter(|(other, _)| conditions.imply(other)).map(|(_, covered)| covered);
-            let few = || [own, by_conditions.get(&Conditions::default()).copied()].into_iter().flatten();
+            let none = |never_on_forward| Conditions { never_on_forward, ..Conditions::default() };
+            let none = [false, conditions.never_on_forward].map(|never| by_conditions.get(&none(never)).copied());
+            let few = || [own].into_iter().chain(none).flatten();
             let sets: Vec<&Covered> = if earlier.len() <= MAX_CONDITIONS {
                 all().collect()
             } else {
@@ -177,13 +184,13 @@ impl Lints<'_> {
     /// Warns about networks for which an earlier rule decides, and names it.
     fn unreached(&mut self, id: RuleId, rule: &Rule, what: &str, sources: &Sources) {
         let ranges = Range::of_sources(sources);
-        let conditions = Conditions::of(rule);
+        let conditions = self.conditions(rule);
         let covers = |earlier: &Rule| {
             let mut set = Covered::default();
             for range in Range::of_sources(&earlier.sources) {
                 set.insert(range);
             }
-            conditions.imply(&Conditions::of(earlier)) && ranges.iter().all(|range| set.contains(*range))
+            conditions.imply(&self.conditions(earlier)) && ranges.iter().all(|range| set.contains(*range))
         };
         let first = self.policy.rules.iter().take(id.index()).find(|earlier| covers(earlier));
         let Some(first) = first else {
@@ -191,7 +198,7 @@ impl Lints<'_> {
             return self.warn(id, message, "move it up, or remove it");
         };
         let (line, text) = (first.line, &first.text);
-        let same = first.sources == *sources && Conditions::of(first) == conditions;
+        let same = first.sources == *sources && self.conditions(first) == conditions;
         if first.action != rule.action {
             self.warn(id, format!("{what}: line {line} ({text}) decides first"), "move it up, or remove it");
         } else if same {
@@ -211,12 +218,24 @@ impl Lints<'_> {
                 }
             }
             for port in &rule.ports {
-                if !config.listeners.iter().any(|listener| has_port(listener, *port)) {
-                    let help = "write the port that clients connect to (`public_port` of a listener)";
-                    self.warn(id, format!("is for port {port}, which no listener has"), help);
+                if !config.listeners.iter().any(|listener| is_for(rule, listener) && has_port(listener, *port)) {
+                    let of_the_rule = if rule.listeners.is_empty() { "" } else { " of the rule" };
+                    let message = format!("is for port {port}, which no listener{of_the_rule} has");
+                    self.warn(id, message, port_help(rule, config));
                 }
             }
         }
+    }
+
+    fn conditions<'b>(&self, rule: &'b Rule) -> Conditions<'b> {
+        let never_on_forward = match self.config {
+            // There may be one.
+            None => rule.names_nothing(),
+            Some(config) => {
+                rule.names_nothing() || !config.listeners.iter().any(|l| l.forward.is_some() && is_for(rule, l))
+            }
+        };
+        Conditions::of(rule, never_on_forward)
     }
 
     /// The load balancer's subnets are usually also those of clients in the VPC.
@@ -224,7 +243,10 @@ impl Lints<'_> {
         let mut allowed = Covered::default();
         let live = |rule: &Rule| rule.until.is_none_or(|end| end > now);
         // A deny rule with conditions does not deny a client for all names.
-        let counts = |rule: &Rule| Conditions::of(rule) == Conditions::default() || rule.action == Action::Allow;
+        let counts = |rule: &Rule| {
+            let conditions = Conditions { never_on_forward: false, ..self.conditions(rule) };
+            conditions == Conditions::default() || rule.action == Action::Allow
+        };
         let plain = decisions(self.policy.rules().filter(|(_, rule)| live(rule) && counts(rule)));
         for (range, id) in &plain {
             if self.policy.rule(*id).is_some_and(|rule| rule.action == Action::Allow) {
@@ -250,6 +272,11 @@ impl Lints<'_> {
     }
 }
 
+/// Whether the rule's `listener:` is absent or has this one.
+fn is_for(rule: &Rule, listener: &Listener) -> bool {
+    rule.listeners.is_empty() || rule.listeners.iter().any(|name| **name == *listener.name)
+}
+
 /// Whether `port:` in a rule can be this one there.
 fn has_port(listener: &Listener, port: u16) -> bool {
     match &listener.forward {
@@ -258,7 +285,20 @@ fn has_port(listener: &Listener, port: u16) -> bool {
     }
 }
 
-/// All conditions of a rule except its sources.
+/// What `port:` means on the listeners that the rule is for.
+fn port_help(rule: &Rule, config: &Config) -> &'static str {
+    let has = |forward: bool| config.listeners.iter().any(|l| is_for(rule, l) && l.forward.is_some() == forward);
+    match (has(false), has(true)) {
+        (_, false) => "write the port that clients connect to (`public_port` of a listener)",
+        (false, true) => "write the destination's port, one of `connect_ports` or `http_ports` of the listener",
+        (true, true) => {
+            "write the port that clients connect to (`public_port`); on a forward listener the destination's, one of \
+             its `connect_ports` or `http_ports`"
+        }
+    }
+}
+
+/// All conditions of a rule except its sources; `to: any` is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Conditions<'a> {
     to: &'a [NamePattern],
@@ -266,12 +306,15 @@ struct Conditions<'a> {
     ports: &'a [u16],
     via: &'a [crate::client::EndpointId],
     until: Option<SystemTime>,
+    /// It matches nothing on any `forward` listener.
+    never_on_forward: bool,
 }
 
 impl<'a> Conditions<'a> {
-    fn of(rule: &'a Rule) -> Self {
+    fn of(rule: &'a Rule, never_on_forward: bool) -> Self {
         let Rule { to, listeners, ports, via, until, .. } = rule;
-        Self { to, listeners, ports, via, until: *until }
+        let to = if rule.takes_every_name() { &[] } else { &**to };
+        Self { to, listeners, ports, via, until: *until, never_on_forward }
     }
 
     /// Whether `other` holds whenever these hold.
@@ -286,5 +329,6 @@ impl<'a> Conditions<'a> {
             && within(self.ports, other.ports)
             && within(self.via, other.via)
             && other.until.is_none_or(|theirs| self.until.is_some_and(|ours| ours <= theirs))
+            && (self.never_on_forward || !other.never_on_forward)
     }
 }

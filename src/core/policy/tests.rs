@@ -1,12 +1,14 @@
 //! The rules of the language, and the compiled list against a plain loop over its rules.
 
-use std::time::Duration;
-
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Config;
 
 mod diff;
 mod lints;
@@ -18,6 +20,13 @@ fn policy(text: &str) -> Policy {
 fn diagnostics(text: &str) -> Vec<String> {
     let diagnostics = Policy::parse(text, Origin::file("ipcontrol.yaml")).unwrap_err();
     diagnostics.iter().map(ToString::to_string).collect()
+}
+
+fn configuration(text: &str) -> Config {
+    let file = config::File { path: Path::new("latticegate.yaml"), text };
+    let machine = config::Machine { open_files: 65_536, cpus: NonZeroUsize::MIN, memory: 1 << 30 };
+    let config = Config::parse(Some(file), std::iter::empty(), &machine);
+    config.unwrap_or_else(|diagnostics| panic!("{diagnostics:?}")).0
 }
 
 fn client(ip: &str) -> Client {
@@ -37,6 +46,8 @@ const TLS: ListenerView<'_> =
     ListenerView { name: "tls", port: RequestedPort::Public(443), now: SystemTime::UNIX_EPOCH };
 const HTTP: ListenerView<'_> =
     ListenerView { name: "http", port: RequestedPort::Public(80), now: SystemTime::UNIX_EPOCH };
+const EGRESS: ListenerView<'_> =
+    ListenerView { name: "egress", port: RequestedPort::Destination(None), now: SystemTime::UNIX_EPOCH };
 
 /// Whether the client is allowed, and the line of the deciding rule.
 fn decided(policy: &Policy, client: &Client, listener: &ListenerView<'_>, to: &str) -> (bool, Option<u32>) {
@@ -180,6 +191,11 @@ fn mistakes_are_reported_with_place_and_help() {
         ("rules:\n- to: a.test", ":2:3: rules[0]: has neither"),
         ("rules:\n- allow: any", "write `all` for every client"),
         ("rules:\n- {allow: all, to: 10.0.0.1}", "it is an IP address"),
+        (
+            "rules:\n- {allow: all, to: [a.test, ALL]}",
+            ":2:29: rules[0].to[1]: \"ALL\" is not a name of a service; write `any`",
+        ),
+        ("rules:\n- {allow: all, to: Any}", "\"Any\" is not a name of a service; write `any` for every name"),
         ("rules:\n- {allow: all, port: 70000}", "\"70000\" is not a port"),
         ("rules:\n- {allow: all, via: vpce-svc-1}", "is not a VPC endpoint's id"),
         ("rules:\n- {allow: all, until: 2026-02-30}", "is not a time"),
@@ -236,8 +252,22 @@ fn network() -> impl Strategy<Value = IpNet> {
 }
 
 fn pattern() -> impl Strategy<Value = NamePattern> {
-    (prop::sample::select(NAMES), any::<bool>())
-        .prop_map(|(text, below)| if below { NamePattern::Below(name(text)) } else { NamePattern::Exact(name(text)) })
+    (prop::sample::select(NAMES), 0..7_u8).prop_map(|(text, kind)| match kind {
+        0 => NamePattern::Any,
+        1..4 => NamePattern::Below(name(text)),
+        _ => NamePattern::Exact(name(text)),
+    })
+}
+
+/// Two that rules name, and one that none does.
+const PORTS: [u16; 3] = [80, 443, 8443];
+
+fn requested_port() -> impl Strategy<Value = RequestedPort> {
+    let ports = prop::sample::select(&PORTS[..]);
+    prop_oneof![
+        ports.clone().prop_map(RequestedPort::Public),
+        ports.prop_map(|port| RequestedPort::Destination(Some(port))),
+    ]
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
@@ -250,7 +280,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         sources,
         prop::option::weighted(0.4, prop::collection::vec(pattern(), 1..3)),
         prop::option::weighted(0.2, prop::sample::select(&["tls", "http"][..])),
-        prop::option::weighted(0.2, prop::sample::select(&[80u16, 443][..])),
+        prop::option::weighted(0.3, prop::sample::subsequence(vec![80u16, 443], 1..=2)),
         prop::option::weighted(0.2, prop::sample::select(ENDPOINTS)),
         prop::option::weighted(0.2, 0u64..3),
     )
@@ -259,7 +289,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             sources,
             to: to.unwrap_or_default().into(),
             listeners: listener.map(Box::from).into_iter().collect(),
-            ports: port.into_iter().collect(),
+            ports: port.unwrap_or_default().into(),
             via: via.and_then(|id| EndpointId::parse(id.as_bytes())).into_iter().collect(),
             until: until.map(|day| SystemTime::UNIX_EPOCH + Duration::from_secs(day)),
             name: None,
@@ -269,20 +299,18 @@ fn rule() -> impl Strategy<Value = Rule> {
         })
 }
 
-fn connection() -> impl Strategy<Value = (Client, &'static str, u16, u64)> {
+fn connection() -> impl Strategy<Value = (Client, &'static str, RequestedPort, u64)> {
     let v4 = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n)));
     let mapped = (0u32..8).prop_map(|n| IpAddr::from(std::net::Ipv4Addr::from(n << 28 | n).to_ipv6_mapped()));
     let v6 = (0u128..4).prop_map(|n| IpAddr::from(std::net::Ipv6Addr::from(n << 120 | n)));
     let ip = prop_oneof![3 => v4, 1 => mapped, 1 => v6];
     let endpoint = prop::option::of(prop::sample::select(&["vpce-1", "vpce-2", "vpce-3"][..]));
     let listener = prop::sample::select(&["tls", "http"][..]);
-    (ip, endpoint, listener, prop::sample::select(&[80u16, 443][..]), 0u64..3).prop_map(
-        |(ip, endpoint, listener, port, now)| {
-            let endpoint = endpoint.and_then(|id| EndpointId::parse(id.as_bytes()));
-            let addr = SocketAddr::new(ip, 1);
-            (Client::new(addr, endpoint), listener, port, now)
-        },
-    )
+    (ip, endpoint, listener, requested_port(), 0u64..3).prop_map(|(ip, endpoint, listener, port, now)| {
+        let endpoint = endpoint.and_then(|id| EndpointId::parse(id.as_bytes()));
+        let addr = SocketAddr::new(ip, 1);
+        (Client::new(addr, endpoint), listener, port, now)
+    })
 }
 
 proptest! {
@@ -291,16 +319,14 @@ proptest! {
     #[test]
     fn the_index_decides_like_the_plain_loop(
         rules in prop::collection::vec(rule(), 0..24),
-        (client, listener, public_port, now) in connection(),
+        (client, listener, port, now) in connection(),
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-        let listener = ListenerView { name: listener, port: RequestedPort::Public(public_port), now };
+        let listener = ListenerView { name: listener, port, now };
         let policy = Policy::of_rules(rules.clone());
         let is_allow = |found: Option<usize>| found.is_some_and(|at| rules[at].action == Action::Allow);
         let mut some_name = false;
-        // A name below each pattern, and one that no pattern matches, represent all other names.
-        let fresh = NAMES.iter().map(|known| name(&format!("fresh.{known}")));
-        for requested in NAMES.iter().map(|text| name(text)).chain(fresh).chain([name("unheard.of")]) {
+        for requested in every_kind_of_name() {
             let expected = naive(&rules, &client, &listener, &requested);
             let decision = policy.route(&client, &listener, &requested);
             prop_assert_eq!(decision.rule.map(RuleId::index), expected, "{}", requested);
@@ -309,6 +335,104 @@ proptest! {
         }
         prop_assert_eq!(policy.admit(&client, &listener) == Admission::Possible, some_name);
     }
+
+    #[test]
+    fn before_the_port_is_known_only_those_denied_for_all_names_and_ports_are_refused(
+        rules in prop::collection::vec(rule(), 0..6),
+        (client, listener, _, now) in connection(),
+    ) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+        let listener = ListenerView { name: listener, port: RequestedPort::Destination(None), now };
+        let policy = Policy::of_rules(rules.clone());
+        let is_allowed = |port: &u16, requested: &Hostname| {
+            let found = naive(&rules, &client, &listener.to_port(*port), requested);
+            found.is_some_and(|at| rules[at].action == Action::Allow)
+        };
+        let names: Vec<Hostname> = every_kind_of_name().collect();
+        let some = PORTS.iter().any(|port| names.iter().any(|requested| is_allowed(port, requested)));
+        let admission = policy.admit(&client, &listener);
+        prop_assert_eq!(admission == Admission::Possible, some);
+        if let Admission::Denied(Some(rule)) = admission {
+            let mismatch = rules[rule.index()].mismatch(&client, &listener, None);
+            prop_assert_eq!(mismatch, None, "the rule that is named does not deny");
+        }
+    }
+}
+
+/// Those in patterns, a name below each, and one that no pattern matches: together they represent all names.
+fn every_kind_of_name() -> impl Iterator<Item = Hostname> {
+    let fresh = NAMES.iter().map(|known| name(&format!("fresh.{known}")));
+    NAMES.iter().map(|text| name(text)).chain(fresh).chain([name("unheard.of")])
+}
+
+#[test]
+fn a_list_with_many_ports_admits_rather_than_trying_them_all() {
+    let ports: Vec<String> = (1000..1100).map(|port| port.to_string()).collect();
+    let list = format!("rules:\n- {{ allow: 10.0.0.0/8, to: any, port: [{}] }}\n- deny: all\n", ports.join(", "));
+    let policy = policy(&list);
+    assert_eq!(policy.admit(&client("203.0.113.9"), &EGRESS), Admission::Possible);
+    assert!(!decided(&policy, &client("203.0.113.9"), &EGRESS.to_port(1050), "a.test").0);
+    assert!(decided(&policy, &client("10.0.0.1"), &EGRESS.to_port(1050), "a.test").0);
+}
+
+#[test]
+fn on_a_forward_listener_an_allow_rule_says_for_which_names_and_port_is_the_destinations() {
+    let policy = policy(
+        "rules:
+  - { deny: 10.9.0.0/16 }
+  - { deny: 10.0.0.0/8, to: bad.test }
+  - { allow: 10.0.0.0/8 }
+  - { allow: 10.1.0.0/16, to: any, port: [443, 8443] }
+  - { allow: 10.2.0.0/16, to: [a.test, '*.a.test'], via: vpce-0a }
+  - { allow: 10.3.0.0/16, to: ['*', a.test] }
+  - { allow: 10.4.0.0/16, to: a.test, port: 3128 }
+",
+    );
+    let line = |ip: &str, port: u16, to: &str| decided(&policy, &client(ip), &EGRESS.to_port(port), to);
+    assert_eq!(line("10.9.1.1", 443, "a.test"), (false, Some(2)));
+    assert_eq!(line("10.1.1.1", 443, "bad.test"), (false, Some(3)));
+    // The shipped kind of rule, `allow: 10.0.0.0/8`, opens nothing here; on a tls listener it does.
+    assert_eq!(line("10.5.1.1", 443, "a.test"), (false, None));
+    assert_eq!(decided(&policy, &client("10.5.1.1"), &TLS, "a.test"), (true, Some(4)));
+    assert_eq!(line("10.1.1.1", 443, "a.test"), (true, Some(5)));
+    assert_eq!(line("10.1.1.1", 8443, "b.test"), (true, Some(5)));
+    assert_eq!(line("10.1.1.1", 80, "b.test"), (false, None));
+    assert_eq!(line("10.3.1.1", 1, "anything.example"), (true, Some(7)));
+    // The listener's own port is no port that anybody asks for.
+    assert_eq!(line("10.4.1.1", 443, "a.test"), (false, None));
+    assert_eq!(line("10.4.1.1", 3128, "a.test"), (true, Some(8)));
+    let through =
+        |endpoint: &str, to: &str| decided(&policy, &client_via("10.2.1.1", endpoint), &EGRESS.to_port(443), to).0;
+    assert!(through("vpce-0a", "x.a.test") && !through("vpce-0b", "x.a.test") && !through("vpce-0a", "b.test"));
+    for (ip, possible) in [
+        ("10.9.1.1", false),
+        ("10.5.1.1", false),
+        ("192.0.2.1", false),
+        ("10.1.1.1", true),
+        ("10.2.1.1", false),
+        ("10.3.1.1", true),
+        ("10.4.1.1", true),
+    ] {
+        assert_eq!(policy.admit(&client(ip), &EGRESS) == Admission::Possible, possible, "{ip}");
+    }
+    assert_eq!(policy.admit(&client_via("10.2.1.1", "vpce-0a"), &EGRESS), Admission::Possible);
+}
+
+#[test]
+fn a_view_has_the_port_that_rules_are_about() {
+    let text = "proxy_protocol: { trusted: 10.0.0.0/8 }
+listeners:
+  - { name: tls, bind: \"[::]:8443\", protocol: tls, public_port: 8000 }
+  - { name: egress, bind: \"[::]:3128\", protocol: forward }
+";
+    let config = configuration(text);
+    let views: Vec<ListenerView<'_>> =
+        config.listeners.iter().map(|listener| ListenerView::of(listener, SystemTime::UNIX_EPOCH)).collect();
+    assert_eq!(views[0].port, RequestedPort::Public(8000));
+    assert_eq!(views[0].to_port(22).port, RequestedPort::Public(8000));
+    assert_eq!(views[1].port, RequestedPort::Destination(None));
+    assert_eq!(views[1].to_port(22).port, RequestedPort::Destination(Some(22)));
+    assert_eq!(views[1].to_port(22).name, "egress");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use self::filter::{Forwarding, Next};
 use super::preface::{Admitted, Asked};
 use super::{Established, Session, check_standing};
-use crate::limits::Buffered;
+use crate::limits::{Buffered, EvictionReason};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, Relay, Resets};
@@ -69,7 +69,10 @@ impl Session {
         let _relaying = worker.relaying();
         loop {
             let mut ahead_of_next = match self.relay_request(request, ahead, &mut to, &mut list).await {
-                Next::Onward(undecided) => ReadAhead::resume(undecided),
+                Next::Onward(undecided) => {
+                    self.hold(undecided.len())?;
+                    ReadAhead::resume(undecided)
+                }
                 Next::Over(end) => {
                     self.reset_as(end, to.upstream.take()).await;
                     return Ok(end);
@@ -82,12 +85,12 @@ impl Session {
                     return Err(outcome);
                 }
             };
-            request = match self.next_request(&mut ahead_of_next).await {
+            request = match Box::pin(self.next_request(&mut ahead_of_next)).await {
                 Ok(request) => request,
                 Err(Pause::Over(end)) => return Ok(end),
                 Err(Pause::Refused(reason)) => return Err(Outcome::Refused(reason)),
             };
-            match self.reach(&request.head, &mut to, &mut list).await {
+            match Box::pin(self.reach(&request.head, &mut to, &mut list)).await {
                 // Nothing was owed to it by then.
                 Err(Outcome::Unfinished(Unfinished::ClientLeft)) => {
                     return Ok(End { close: Close::ClientReset, first: Some(Side::Client), ..ENDED });
@@ -96,10 +99,24 @@ impl Session {
             }
             if request.head.is_connect() {
                 ahead_of_next.consume(request.len);
-                return self.serve_tunnel(to, ahead_of_next, list).await;
+                return Box::pin(self.serve_tunnel(to, ahead_of_next, list)).await;
             }
             ahead = ahead_of_next.into_pending();
+            // From here on the filter counts what waits.
+            self.buffered = None;
         }
+    }
+
+    /// Counts what has come of later requests, as long as no filter does.
+    fn hold(&mut self, bytes: usize) -> Result<(), Outcome> {
+        let mut buffered = Buffered::none(&self.worker.limits().half_open);
+        let held = buffered.hold(bytes);
+        self.buffered = Some(buffered);
+        held.map_err(|_| {
+            self.may_answer = true;
+            self.record.detail = Some(EvictionReason::Bytes.detail().into());
+            Outcome::Refused(RefuseReason::Overloaded)
+        })
     }
 
     /// After requests in absolute form, a tunnel.
@@ -193,7 +210,7 @@ impl Session {
 
     /// The head of the next request. Until it is complete this is an idle connection, with the same limit.
     async fn next_request(&mut self, ahead: &mut ReadAhead) -> Result<FirstRequest, Pause> {
-        let Self { stream, worker, reporter, .. } = self;
+        let Self { stream, worker, reporter, buffered, .. } = self;
         let ends = Instant::now() + worker.config().timeouts.idle.get();
         let scratch = worker.resources.scratch();
         let read = {
@@ -211,7 +228,7 @@ impl Session {
         let via_name = reporter.listener.forward.as_ref().map_or("", |forward| &forward.via_name);
         let parse = |bytes: &[u8]| parser.parse(bytes, via_name);
         let preread = Preread { parse, bound: MAX_HEAD, too_long: RefuseReason::HeadTooLong };
-        let mut buffered = Buffered::none(&worker.limits().half_open);
+        let buffered = buffered.get_or_insert_with(|| Buffered::none(&worker.limits().half_open));
         let wait = |ahead: &ReadAhead| buffered.hold(ahead.capacity()).map_err(|_| RefuseReason::Overloaded);
         let read = {
             let head = pin!(ahead.until(stream, scratch, preread, wait));

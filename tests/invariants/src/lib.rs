@@ -5,6 +5,9 @@
 
 pub mod client_hello;
 pub mod configuration;
+pub mod forward_head;
+pub mod forward_response;
+pub mod forward_stream;
 pub mod http_head;
 pub mod policy;
 mod diagnostics;

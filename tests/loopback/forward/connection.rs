@@ -1,7 +1,5 @@
 //! The connection around requests in absolute form: its limits, its end, its record.
 
-use std::time::Duration;
-
 use latticegate::control::gate::StopRequest;
 use support::lab::{Setup, word};
 use support::peer::End;
@@ -86,14 +84,9 @@ fn a_new_list_ends_what_it_forbids_of_the_present_request() {
     client.say(proxy.head("GET http://OTHER/ HTTP/1.1\nHost: OTHER"));
     let mut upstream = other.accept();
     hear_head(&mut upstream);
-    let forbid = |name: &str| {
-        let rules = format!("rules:\n- deny: all\n  to: {name}\n{}\n", super::RULES);
-        std::fs::write(proxy.lab.files.path().join("ipcontrol.yaml"), rules).unwrap();
-    };
+    let forbid = |name: &str| proxy.reload(&format!("- deny: all\n  to: {name}\n{}", super::RULES));
     // The first request's host is of no interest any more.
     forbid("orders.example.com");
-    let loaded = "latticegate_policy_reload_total{result=\"loaded\"}";
-    support::until("the list is in force", || proxy.lab.metrics()[loaded] >= 1.0);
     upstream.say(response("", "two"));
     hear_head(&mut client);
     client.hear(3);
@@ -186,8 +179,7 @@ fn a_later_request_that_fails_is_answered() {
 #[test]
 fn a_client_that_resets_resets_its_upstream() {
     let proxy = Proxy::start();
-    let (mut client, mut upstream, _) =
-        proxy.request("POST http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 1000");
+    let (mut client, mut upstream, _) = proxy.request("POST http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 1000");
     client.say([b'x'; 10]);
     upstream.hear(10);
     client.reset();
@@ -200,8 +192,7 @@ fn a_process_that_stops_answers_who_waits_for_an_upstream() {
     let proxy = Proxy::with(Setup { dns: "ipv6: off, timeout: 60s", ..setup() });
     proxy.lab.dns.set("orders.example.com", support::dns::Reply::Silence);
     let mut client = proxy.client(proxy.head(GET));
-    support::until("it is asked for", || proxy.lab.metrics()["latticegate_dns_lookups_running"] >= 0.0);
-    std::thread::sleep(Duration::from_millis(100));
+    support::until("the name is looked up", || proxy.lab.dns.asked("orders.example.com", 1) > 0);
     proxy.lab.send_stop(StopRequest::Cut);
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 503 ") && end == End::Fin, "{}", answer.escape_ascii());

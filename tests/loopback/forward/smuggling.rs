@@ -57,9 +57,16 @@ fn an_ambiguous_head_goes_nowhere() {
 fn an_ambiguous_body_is_cut() {
     let proxy = Proxy::start();
     let head = "POST http://NAME/ HTTP/1.1\nHost: NAME\nTransfer-Encoding: chunked";
-    for bad in ["4\nbody\r\n", "4 \r\nbody\r\n", "0x4\r\nbody\r\n", "4\r\nbodyX", "4;a\nb\r\nbody\r\n", "-1\r\n", "\r\n",
-        "fffffffffffffffff\r\n"]
-    {
+    for bad in [
+        "4\nbody\r\n",
+        "4 \r\nbody\r\n",
+        "0x4\r\nbody\r\n",
+        "4\r\nbodyX",
+        "4;a\nb\r\nbody\r\n",
+        "-1\r\n",
+        "\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
         let (mut client, mut upstream, _) = proxy.request(head);
         client.say(format!("3\r\none\r\n{bad}{SMUGGLED}"));
         let (answer, end) = client.hear_all();

@@ -96,17 +96,22 @@ fn our_own_listeners_are_not_dialled() {
         let found = check(&["127.0.0.0/8", "::1/128", "0.0.0.0/0", "::/0"], address);
         assert_eq!(found, Err(RefuseReason::PointsToSelf), "{address}");
     }
+    assert!(check(EVERYWHERE, "10.9.0.7:443").is_ok());
     assert!(check(EVERYWHERE, "10.9.0.8:8443").is_ok());
     // A listener on one loopback address does not take the others.
     assert!(check(&["127.0.0.0/8"], "127.0.0.2:9900").is_ok());
 }
 
 #[test]
-fn our_own_addresses_are_not_dialled_on_any_port_even_if_a_network_has_them() {
+fn beside_public_our_own_addresses_are_not_dialled_on_any_port_even_if_a_network_has_them() {
     for address in ["10.9.0.7:443", "[fd00::7]:22", "[::ffff:10.9.0.7]:443", "[64:ff9b::10.9.0.7]:443"] {
-        for networks in [EVERYWHERE, &["10.9.0.7/32", "fd00::7/128", "64:ff9b::/96"]] {
-            assert_eq!(check(networks, address), Err(RefuseReason::PointsToSelf), "{address}");
+        for allowed in [EVERYWHERE, &["10.9.0.7/32", "fd00::7/128", "64:ff9b::/96"], &[]] {
+            let networks = public(allowed, &[]);
+            assert_eq!(check_within(&networks, address), Err(RefuseReason::PointsToSelf), "{address}");
         }
+        // Without it, only if a network has them: a service on this machine.
+        assert!(check(EVERYWHERE, address).is_ok());
+        assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
     }
 }
 

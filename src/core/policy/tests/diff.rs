@@ -17,8 +17,12 @@ fn range_has(range: &str, ip: IpAddr) -> bool {
 }
 
 fn diffs(old: &str, new: &str) -> Vec<String> {
+    diffs_on(None, old, new)
+}
+
+fn diffs_on(listeners: Option<&[config::Listener]>, old: &str, new: &str) -> Vec<String> {
     let (old, new) = (policy(&format!("rules:\n{old}\n")), policy(&format!("rules:\n{new}\n")));
-    let changes = diff::diff(&old, &new, SystemTime::UNIX_EPOCH).unwrap();
+    let changes = diff::diff(&old, &new, listeners, SystemTime::UNIX_EPOCH).unwrap();
     let line = |change: diff::Change| {
         let rule = change.rule.and_then(|id| new.rule(id)).map_or(0, |rule| rule.line);
         let sign = if change.allowed { '+' } else { '-' };
@@ -47,7 +51,13 @@ fn a_diff_is_about_addresses_not_lines() {
 fn a_diff_distinguishes_names_where_rules_do() {
     let old = "- { allow: 10.0.0.0/8, to: [a.test, '*.b.test'] }";
     assert_eq!(diffs(old, "- { allow: 10.0.0.0/8, to: ['*.b.test'] }"), ["name a.test - 10.0.0.0/8 by 0"]);
-    assert_eq!(diffs(old, "- allow: 10.0.0.0/8"), ["any name but a.test, *.b.test + 10.0.0.0/8 by 2"]);
+    assert_eq!(
+        diffs(old, "- allow: 10.0.0.0/8"),
+        [
+            "any name but a.test, *.b.test + 10.0.0.0/8 by 2",
+            "name a.test, *.b.test; on forward listeners - 10.0.0.0/8 by 0",
+        ]
+    );
     assert_eq!(
         diffs("- allow: 10.0.0.0/8", "- { deny: 10.0.0.0/8, port: 80 }\n- allow: 10.0.0.0/8"),
         ["any name; port 80 - 10.0.0.0/8 by 2"]
@@ -55,14 +65,77 @@ fn a_diff_distinguishes_names_where_rules_do() {
     // A pattern may match a name that the lists also mention exactly.
     let both = "- { deny: 10.0.0.0/8, to: a.b.test }\n- { allow: 10.0.0.0/8, to: ['*.b.test'] }";
     assert_eq!(diffs(both, "- deny: 192.0.2.1"), ["name *.b.test, but not a.b.test - 10.0.0.0/8 by 0"]);
-    assert_eq!(diffs(both, "- allow: 10.0.0.0/8"), ["any name but *.b.test, and a.b.test + 10.0.0.0/8 by 2"]);
+    assert_eq!(
+        diffs(both, "- allow: 10.0.0.0/8"),
+        [
+            "any name but *.b.test, and a.b.test + 10.0.0.0/8 by 2",
+            "name *.b.test, but not a.b.test; on forward listeners - 10.0.0.0/8 by 0",
+        ]
+    );
+}
+
+#[test]
+fn a_diff_says_what_is_allowed_on_forward_listeners_only() {
+    // What is needed there is said in so many words: nothing changes elsewhere.
+    assert_eq!(
+        diffs("- allow: 10.0.0.0/8", "- { allow: 10.0.0.0/8, to: any }"),
+        ["any name; on forward listeners + 10.0.0.0/8 by 2"]
+    );
+    assert_eq!(
+        diffs("- { allow: 10.0.0.0/8, to: any }", "- allow: 10.0.0.0/8"),
+        ["any name; on forward listeners - 10.0.0.0/8 by 0"]
+    );
+    // Names instead of all of them close a tls listener and open a forward one.
+    assert_eq!(
+        diffs("- allow: 10.0.0.0/8", "- { allow: 10.0.0.0/8, to: a.test }"),
+        ["name a.test; on forward listeners + 10.0.0.0/8 by 2", "any name but a.test - 10.0.0.0/8 by 0"]
+    );
+    assert_eq!(
+        diffs("- { allow: 10.0.0.0/8, to: any, port: 443 }", "- { allow: 10.0.0.0/8, to: any, port: [443, 8443] }"),
+        ["any name; port 8443 + 10.0.0.0/8 by 2"]
+    );
+    // A list for both says where each of its changes is.
+    assert_eq!(
+        diffs("- { allow: 10.1.0.0/16, to: '*' }", "- allow: 10.0.0.0/8"),
+        [
+            "any name; on tls and http listeners + 10.0.0.0/16, 10.2.0.0 - 10.255.255.255 by 2",
+            "any name; on forward listeners - 10.1.0.0/16 by 0",
+        ]
+    );
+}
+
+#[test]
+fn a_diff_for_known_listeners_is_about_those() {
+    let listeners = |text: &str| {
+        let text = format!("proxy_protocol: {{ trusted: 10.0.0.0/8 }}\nlisteners:\n{text}");
+        configuration(&text).listeners
+    };
+    let reverse = listeners("- { name: tls, bind: '[::]:8443', protocol: tls }\n");
+    let forward = listeners("- { name: egress, bind: '[::]:3128', protocol: forward }\n");
+    let both: Vec<config::Listener> = reverse.iter().chain(&forward).cloned().collect();
+    let named = ("- allow: 10.0.0.0/8", "- { allow: 10.0.0.0/8, to: any }");
+    assert!(diffs_on(Some(&reverse), named.0, named.1).is_empty());
+    assert_eq!(diffs_on(Some(&forward), named.0, named.1), ["any name + 10.0.0.0/8 by 2"]);
+    assert_eq!(diffs_on(Some(&both), named.0, named.1), ["any name; on forward listeners + 10.0.0.0/8 by 2"]);
+    assert_eq!(
+        diffs_on(Some(&both), "- deny: all", "- allow: 10.0.0.0/8"),
+        ["any name; on tls and http listeners + 10.0.0.0/8 by 2"]
+    );
+    // A rule for one listener, which is of one kind.
+    let egress = ("- deny: all", "- { allow: 10.0.0.0/8, listener: egress, to: any }");
+    assert_eq!(
+        diffs_on(Some(&both), egress.0, egress.1),
+        ["any name; listener egress; on forward listeners + 10.0.0.0/8 by 2"]
+    );
+    let unnamed = "- { allow: 10.0.0.0/8, listener: egress }";
+    assert!(diffs_on(Some(&both), "- deny: all", unnamed).is_empty());
 }
 
 #[test]
 fn a_diff_describes_scopes_in_few_lines() {
     let shipped = policy(include_str!("../../../../conf/ipcontrol.yaml"));
     let rules = policy(include_str!("../../../../conf/rules.ipcontrol.yaml"));
-    let changes = diff::diff(&shipped, &rules, SystemTime::UNIX_EPOCH).unwrap();
+    let changes = diff::diff(&shipped, &rules, None, SystemTime::UNIX_EPOCH).unwrap();
     let scopes: Vec<String> = changes.iter().flat_map(|change| change.scopes.clone()).collect();
     assert_eq!(
         scopes,
@@ -85,17 +158,23 @@ proptest! {
     ) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
         let (old, new) = (Policy::of_rules(old), Policy::of_rules(new));
-        let changes = diff::diff(&old, &new, now).unwrap();
+        let changes = diff::diff(&old, &new, None, now).unwrap();
         // A client whose decision changes is in a reported range.
-        let listener = ListenerView { name: listener, port: RequestedPort::Public(port), now };
+        let listener = ListenerView { name: listener, port, now };
         for requested in NAMES.iter().map(|text| name(text)).chain([name("unheard.of")]) {
             let before = old.route(&client, &listener, &requested).allowed;
             let after = new.route(&client, &listener, &requested).allowed;
-            let reported = changes.iter().filter(|change| change.allowed == after).flat_map(|change| &change.ranges);
+            let elsewhere = match listener.port {
+                RequestedPort::Public(_) => "on forward listeners",
+                RequestedPort::Destination(_) => "on tls and http listeners",
+            };
+            let here = |change: &&diff::Change| change.scopes.iter().any(|scope| !scope.ends_with(elsewhere));
+            let reported = changes.iter().filter(|change| change.allowed == after).filter(here);
+            let reported = reported.flat_map(|change| &change.ranges);
             let reported = reported.into_iter().any(|range| range_has(range, client.ip.get()));
             prop_assert!(before == after || reported, "{requested} {before} {after} {changes:?}");
         }
-        let same = diff::diff(&new, &new, now).unwrap();
+        let same = diff::diff(&new, &new, None, now).unwrap();
         prop_assert!(same.is_empty(), "{same:?}");
     }
 }

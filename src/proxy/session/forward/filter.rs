@@ -95,7 +95,14 @@ impl HttpFilter for Forwarding<'_> {
             }
             ForwardProgress::NeedMore if self.holds(Side::Client, bytes.len()) => FilterStatus::NeedMore,
             ForwardProgress::NeedMore => self.refuse(Overloaded),
-            ForwardProgress::Request { len } => self.head(bytes.get(..len).unwrap_or_default()),
+            ForwardProgress::Request { len } => {
+                let status = self.head(bytes.get(..len).unwrap_or_default());
+                match status {
+                    // All of it waits, and so does what was read of its head.
+                    FilterStatus::Stop if !self.holds(Side::Client, bytes.len()) => self.refuse(Overloaded),
+                    status => status,
+                }
+            }
             ForwardProgress::Refuse(reason) => {
                 // What is wrong with a body is the answer to its own request.
                 if reason != BodyMalformed {
@@ -189,7 +196,7 @@ impl Forwarding<'_> {
             }
         }
         let Some(allowed) = self.requests.allow() else { return FilterStatus::NeedMore };
-        self.retry = (self.reused && may_be_repeated(&allowed)).then(|| head.into());
+        self.retry = (self.reused && may_be_repeated(&allowed, head)).then(|| head.into());
         self.responses.expect(allowed.expected);
         self.count(Side::Client, allowed.rewritten.len());
         FilterStatus::Replace { len: head.len(), with: allowed.rewritten }
@@ -324,10 +331,12 @@ impl Forwarding<'_> {
             Close::Done => self.responses.all_whole() || self.responses.upstream_closed(),
             _ => self.responses.all_whole(),
         };
-        if !whole {
+        // What is wrong with a body is the answer to its own request.
+        let is_refused_within = self.is_refused && !self.requests.between_requests();
+        if !whole && !is_refused_within {
             return (self.conclude_cut(end), false);
         }
-        if self.requests.between_requests() || !self.is_refused {
+        if whole {
             self.report(None);
         }
         self.update();
@@ -361,9 +370,11 @@ impl Forwarding<'_> {
     }
 }
 
-/// Nothing is changed by it, and all of it is at hand (RFC 9110 §9.2.1, RFC 9112 §9.3.1).
-fn may_be_repeated(head: &ForwardHead) -> bool {
-    matches!(&*head.method, "GET" | "HEAD" | "OPTIONS") && head.body == BodyFraming::None
+/// Nothing is changed by it, and all of it is at hand (RFC 9110 §9.2.1, RFC 9112 §9.3.1). What is longer than usual is not
+/// kept for that.
+fn may_be_repeated(request: &ForwardHead, head: &[u8]) -> bool {
+    const LONG: usize = 4096;
+    matches!(&*request.method, "GET" | "HEAD" | "OPTIONS") && request.body == BodyFraming::None && head.len() <= LONG
 }
 
 /// What a later request asks for that was refused because of it.

@@ -1,6 +1,7 @@
 //! What hostile and broken peers send, and the word with which each is refused. One table for the tests of the
 //! pure parsers and for those that send the same bytes through a real socket.
 
+mod forward;
 mod http;
 mod proxy;
 pub mod stream;
@@ -17,10 +18,12 @@ pub enum Stage {
     Tls,
     /// Where the request head is expected; the public port is 80.
     Http,
+    /// Where a forward proxy expects the request head.
+    Forward,
 }
 
 impl Stage {
-    pub const ALL: [Self; 3] = [Self::Proxy, Self::Tls, Self::Http];
+    pub const ALL: [Self; 4] = [Self::Proxy, Self::Tls, Self::Http, Self::Forward];
 }
 
 /// One input, and what becomes of it.
@@ -34,7 +37,12 @@ pub struct Malformed {
 
 /// Every row of the table.
 pub fn all() -> Vec<Malformed> {
-    let stages = [(Stage::Proxy, proxy::all()), (Stage::Tls, tls::all()), (Stage::Http, http::all())];
+    let stages = [
+        (Stage::Proxy, proxy::all()),
+        (Stage::Tls, tls::all()),
+        (Stage::Http, http::all()),
+        (Stage::Forward, forward::all()),
+    ];
     let rows = stages.into_iter().flat_map(|(stage, rows)| rows.into_iter().map(move |row| (stage, row)));
     rows.map(|(stage, (name, bytes, reason))| Malformed { name, stage, bytes, reason }).collect()
 }
