@@ -15,30 +15,83 @@ use rustix::pipe::fcntl_setpipe_size;
 use support::child::KillOnDrop;
 use support::{PATIENCE, until};
 
-/// Part of a command's comment; curl's exit codes; what curl prints; what the demo shows.
-const EXPECTED: [(&str, &[i32], &str, &str); 12] = [
-    ("allowed, TLS", &[0], "server name orders.example.com", "relayed 192.168.1.20 → tls orders.example.com"),
-    ("allowed, plain HTTP", &[0], "hello from orders", "relayed 192.168.1.20 → http orders.example.com"),
-    ("SigV4: not a byte", &[0], "your signature is good", "relayed 192.168.1.20 → tls billing.example.com"),
-    ("SigV4, plain HTTP", &[0], "your signature is good", "relayed 192.168.1.20 → http billing.example.com"),
-    ("not signed", &[0], "takes signed requests only", "relayed 192.168.1.20 → tls billing.example.com"),
-    ("PrivateLink", &[0], "hello from orders", "relayed 10.20.30.40 via vpce-0a1b2c3d4e5f67890 → tls orders"),
-    ("access list, TLS", &[35], "access denied", "refused 203.0.113.9 → tls client_denied (ipcontrol.yaml:8)"),
-    ("access list, plain HTTP", &[0], "client_denied", "refused 203.0.113.9 → http client_denied (ipcontrol.yaml:8)"),
-    ("does not exist", &[35], "unrecognized name", "refused 192.168.1.20 → tls nobody.example.com name_unknown"),
-    ("forbidden destination", &[0], "destination_forbidden", "destination_forbidden: 169.254.170.2 leads to ECS task"),
-    ("no SNI", &[35], "missing extension", "refused 192.168.1.20 → tls sni_missing"),
+/// Part of a command's comment; curl's exit code; what curl prints; what the demo shows.
+type Expected = (&'static str, i32, &'static [&'static str], &'static str);
+
+const EXPECTED: [Expected; 20] = [
+    ("allowed, TLS", 0, &["server name orders.example.com"], "relayed 192.168.1.20 → tls orders.example.com"),
+    ("allowed, plain HTTP", 0, &["hello from orders"], "relayed 192.168.1.20 → http orders.example.com"),
+    ("SigV4: not a byte", 0, &["your signature is good"], "relayed 192.168.1.20 → tls billing.example.com"),
+    ("SigV4, plain HTTP", 0, &["your signature is good"], "relayed 192.168.1.20 → http billing.example.com"),
+    ("not signed", 0, &["takes signed requests only"], "relayed 192.168.1.20 → tls billing.example.com"),
+    ("PrivateLink", 0, &["hello from orders"], "relayed 10.20.30.40 via vpce-0a1b2c3d4e5f67890 → tls orders"),
+    ("access list, TLS", 35, &["access denied"], "refused 203.0.113.9 → tls client_denied (ipcontrol.yaml:13)"),
+    ("access list, plain HTTP", 0, &["client_denied"], "refused 203.0.113.9 → http client_denied (ipcontrol.yaml:13)"),
+    ("does not exist", 35, &["unrecognized name"], "refused 192.168.1.20 → tls nobody.example.com name_unknown"),
+    ("forbidden destination", 0, &["destination_forbidden"], "destination_forbidden: 169.254.170.2 leads to ECS task"),
+    ("no SNI", 35, &["missing extension"], "refused 192.168.1.20 → tls sni_missing"),
     // 52: closed in good order, not reset.
-    ("past the load balancer", &[52], "Empty reply from server", "refused 127.0.0.1 → http untrusted_peer"),
+    ("past the load balancer", 52, &["Empty reply from server"], "refused 127.0.0.1 → http untrusted_peer"),
+    (
+        "HTTPS through CONNECT",
+        0,
+        &["hello from packages", "server name packages.example.org", "request    GET /, "],
+        "relayed 10.50.0.9 via vpce-0f9e8d7c6b5a43210 → egress CONNECT packages.example.org → 127.0.172.20",
+    ),
+    (
+        "sees an origin-form request",
+        0,
+        &["hello from packages", "request    GET /, ", "via        1.1 latticegate"],
+        "request 10.50.0.9 via vpce-0f9e8d7c6b5a43210 → egress GET packages.example.org → 127.0.172.20 200,",
+    ),
+    (
+        "not in the list, CONNECT",
+        // Cannot receive from the proxy what was asked of it.
+        56,
+        &[REFUSED_BY_LIST, "CONNECT tunnel failed, response 403"],
+        "refused 10.50.0.9 via vpce-0f9e8d7c6b5a43210 → egress CONNECT blocked.example.org name_denied (ipcontrol.yaml:13)",
+    ),
+    (
+        "not in the list, plain HTTP",
+        0,
+        &[REFUSED_BY_LIST, "latticegate: Your address is not allowed to reach this host name. (reason: name_denied"],
+        "request 10.50.0.9 via vpce-0f9e8d7c6b5a43210 → egress GET blocked.example.org 403, name_denied (ipcontrol.yaml:13)",
+    ),
+    (
+        "another server name in the tunnel",
+        35,
+        &["access denied"],
+        "CONNECT packages.example.org with SNI blocked.example.org → 127.0.172.20 tunnel_sni_denied (ipcontrol.yaml:13)",
+    ),
+    (
+        "credentials",
+        0,
+        &["HTTP/1.1 502 ", "error=destination_ip_prohibited; details=\"destination_forbidden\""],
+        "GET mirror.example.org → 169.254.170.2 destination_forbidden: 169.254.170.2 leads to ECS task",
+    ),
+    (
+        "a port that the listener does not have",
+        56,
+        &["details=\"port_denied\"", "CONNECT tunnel failed, response 403"],
+        "CONNECT packages.example.org port_denied",
+    ),
+    (
+        "another VPC",
+        56,
+        &["details=\"client_denied\"", "CONNECT tunnel failed, response 403"],
+        "refused 10.20.30.40 via vpce-0a1b2c3d4e5f67890 → egress client_denied (ipcontrol.yaml:13)",
+    ),
 ];
+
+const REFUSED_BY_LIST: &str = "Proxy-Status: latticegate; error=http_request_denied; details=\"name_denied\"";
 
 #[test]
 fn check_passes_and_says_so_without_colours_in_a_pipe() {
     let output = Command::new(env!("CARGO_BIN_EXE_latticegate")).args(["demo", "--check"]).output().unwrap();
     let text = all_text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("pass  ")).count(), 13, "{text}");
-    assert!(text.ends_with("13 of 13 passed\n"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("pass  ")).count(), 21, "{text}");
+    assert!(text.ends_with("21 of 21 passed\n"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 
@@ -48,19 +101,31 @@ fn every_printed_curl_command_prints_what_it_should() {
         eprintln!("SKIPPED: no curl here, so the demo's commands were not tried");
         return;
     }
-    let mut demo = Demo::start(&[]);
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&format!("`demo` prints {} `curl` commands", EXPECTED.len())));
+    let mut demo = Demo::start_with(&[], &MISLEADING);
     let commands = demo.commands();
     assert_eq!(commands.len(), EXPECTED.len(), "{commands:?}");
-    for ((comment, command), (title, codes, printed, shown)) in commands.iter().zip(EXPECTED) {
+    for ((comment, command), (title, code, printed, shown)) in commands.iter().zip(EXPECTED) {
         assert!(comment.contains(title), "{comment} is not about {title}");
-        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        let output = Command::new("sh").args(["-c", command]).envs(MISLEADING).output().unwrap();
         let text = all_text(&output);
-        assert!(codes.contains(&output.status.code().unwrap()), "{command}\n{:?}\n{text}", output.status);
-        assert!(text.contains(printed), "{command}\n{text}\ndoes not say: {printed}");
+        assert_eq!(output.status.code(), Some(code), "{command}\n{text}");
+        for words in printed {
+            assert!(text.contains(words), "{command}\n{text}\ndoes not say: {words}");
+        }
         demo.shows(shown);
     }
     demo.stop();
 }
+
+/// A user's environment: a proxy that is not there, and names that need none.
+const MISLEADING: [(&str, &str); 4] = [
+    ("http_proxy", "http://127.0.0.1:9"),
+    ("HTTPS_PROXY", "http://127.0.0.1:9"),
+    ("ALL_PROXY", "http://127.0.0.1:9"),
+    ("no_proxy", "example.org"),
+];
 
 #[test]
 fn edited_list_holds_from_the_next_connection_on() {
@@ -69,18 +134,25 @@ fn edited_list_holds_from_the_next_connection_on() {
     let mut demo = Demo::start(&["--dir", directory.to_str().unwrap()]);
     let list = directory.join("ipcontrol.yaml");
     let shipped = std::fs::read_to_string(&list).unwrap();
-    let port = demo.port_of("203.0.113.9");
+    let (port, proxy) = (demo.port_of("203.0.113.9", "http"), demo.port_of("10.50.0.9", "proxy"));
 
     assert!(get(port).contains("client_denied"));
     demo.shows("client_denied");
     std::fs::write(&list, shipped.replace("# - allow: 203.0.113.9", "- allow: 203.0.113.9")).unwrap();
-    demo.shows("new access list: 5 rules");
+    demo.shows("new access list: 6 rules");
     assert!(get(port).contains("hello from orders"));
+
+    let blocked = format!("http://blocked.example.org:{}/", demo.site_port());
+    assert!(request(proxy, &blocked, "blocked.example.org").contains("name_denied"));
+    std::fs::write(&list, shipped.replace("to: [packages.", "to: [blocked.example.org, packages.")).unwrap();
+    demo.shows("new access list: 5 rules");
+    assert!(request(proxy, &blocked, "blocked.example.org").contains("hello from blocked"));
+    assert!(get(port).contains("client_denied"));
 
     std::fs::write(&list, shipped.replace("deny: all", "denny: all")).unwrap();
     demo.shows("the old access list stays:");
-    demo.shows("ipcontrol.yaml:8:");
-    assert!(get(port).contains("hello from orders"));
+    demo.shows("ipcontrol.yaml:13:");
+    assert!(request(proxy, &blocked, "blocked.example.org").contains("hello from blocked"));
     demo.stop();
     assert!(list.exists(), "a directory of the user's stays");
 }
@@ -88,7 +160,7 @@ fn edited_list_holds_from_the_next_connection_on() {
 #[test]
 fn second_demo_takes_other_ports_and_each_clears_its_directory_away() {
     let (first, second) = (Demo::start(&[]), Demo::start(&[]));
-    assert_eq!(first.ports().len(), 6, "{:?}", first.introduction);
+    assert_eq!(first.ports().len(), 8, "{:?}", first.introduction);
     assert!(first.ports().is_disjoint(&second.ports()), "{:?} {:?}", first.ports(), second.ports());
     for demo in [first, second] {
         let directory = demo.directory();
@@ -133,8 +205,17 @@ struct Demo {
 
 impl Demo {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate"));
-        command.arg("demo").args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .arg("demo")
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut process = KillOnDrop::spawn(&mut command);
         let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -166,16 +247,25 @@ impl Demo {
         }
     }
 
-    /// The HTTP front port on which the load balancer plays this client.
-    fn port_of(&self, client: &str) -> u16 {
+    /// The front port of this kind on which the load balancer plays this client.
+    fn port_of(&self, client: &str, kind: &str) -> u16 {
         let line = self.introduction.iter().find(|line| line.trim().starts_with(client)).unwrap();
-        let mut words = line.split_whitespace().skip_while(|word| *word != "http");
+        let mut words = line.split_whitespace().skip_while(|word| *word != kind);
         words.nth(1).unwrap().parse().unwrap()
     }
 
-    /// The load balancer's ports, two for each client.
+    /// What stands for port 80 of the sites on the internet.
+    fn site_port(&self) -> u16 {
+        let line = self.introduction.iter().find(|line| line.starts_with("The internet: ")).unwrap();
+        line.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// The load balancer's ports, two for each client and one for each of the explicit proxy.
     fn ports(&self) -> HashSet<u16> {
-        let fronts = self.introduction.iter().filter(|line| line.starts_with("  ") && line.contains(" https "));
+        let fronts = self
+            .introduction
+            .iter()
+            .filter(|line| line.starts_with("  ") && (line.contains(" https ") || line.contains(" proxy ")));
         fronts.flat_map(|line| line.split_whitespace()).filter_map(|word| word.parse().ok()).collect()
     }
 
@@ -208,11 +298,15 @@ fn without_port(line: &str) -> String {
 }
 
 fn get(port: u16) -> String {
+    request(port, "/", "orders.example.com")
+}
+
+fn request(port: u16, target: &str, host: &str) -> String {
     use std::io::{Read, Write};
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = std::net::TcpStream::connect_timeout(&address, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: orders.example.com\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     // A refused client may be reset after its answer.
     let _ = stream.read_to_end(&mut answer);

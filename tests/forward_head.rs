@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::cell::Cell;
+
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::forward_head::{ForwardExpected, ForwardHead, ForwardParser, refused_names};
 use latticegate_core::protocol::http_head::BodyFraming;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 fn parse(text: &str) -> Verdict<ForwardHead> {
     ForwardParser::default().parse(text.as_bytes(), "egress")
@@ -239,3 +243,126 @@ fn refused_hosts_are_reported_without_secrets() {
     let bad = "GET http://a.example/ HTTP/1.1\r\nHost: b_/x\r\n\r\n";
     assert_eq!(names(R::HostInvalid, bad), ["b_/x"]);
 }
+
+/// What smuggling is made of: each reader of a pair that disagrees understands one of these otherwise than the other.
+const PIECES: [&str; 52] = [
+    "Host: a.example",
+    "Host: b.example:81",
+    "Content-Length: 5",
+    "content-length:0",
+    "Content-Length: 05",
+    "Content-Length: 5, 5",
+    "Content-Length: +5",
+    "Content-Length:\t5 ",
+    "Content-Length : 5",
+    "Content_Length: 7",
+    "Transfer-Encoding: chunked",
+    "transfer-encoding:CHUNKED",
+    "Transfer-Encoding: gzip, chunked",
+    "Transfer-Encoding: \x0bchunked",
+    "Transfer-Encoding:",
+    "Transfer-Encoding\t: chunked",
+    "X-Transfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r",
+    "Connection: close",
+    "Connection: content-length, transfer-encoding, host",
+    "Connection: x-one,,  X-Two ,",
+    "Connection:",
+    "X-One: 1",
+    "x-two: 2",
+    "Proxy-Connection: Content-Length, close",
+    "Keep-Alive: timeout=5",
+    "TE: trailers, chunked",
+    "Trailer: Content-Length",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAMA",
+    "Expect: 100-continue",
+    "Via: 1.1 latticegate",
+    "Via: 1.0 other (, 1.1 x)",
+    "Max-Forwards: 3",
+    "Max-Forwards: 0",
+    "Proxy-Authorization: Basic eA==",
+    "X: a: b",
+    "X:",
+    " folded",
+    "\tContent-Length: 5",
+    "X: \u{fc}",
+    "X: a\rContent-Length: 5",
+    "X: a\nContent-Length: 5",
+    "X: a\0b",
+    ": nameless",
+    "GET / HTTP/1.1",
+    "",
+    "0",
+    "5",
+    "hello",
+    "\r",
+    "\n",
+];
+
+/// Whatever a head is made of: it is refused, or what is sent instead is one request and no more, which our strict parser
+/// of gateways, a simple reader and httparse alone understand alike.
+#[test]
+fn what_is_sent_is_one_request_to_every_reader() {
+    let end = prop_oneof![40 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r"), 1 => Just("\r\r\n")];
+    let heads = (
+        prop::sample::select(&LINES[..]),
+        prop::collection::vec(prop::sample::select(&PIECES[..]), 0..5),
+        prop::collection::vec(end, 7),
+        prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+    );
+    let accepted = Cell::new(0);
+    let config = ProptestConfig { failure_persistence: None, cases: 3000, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&heads, |(line, pieces, ends, edit)| {
+        let lines = [line, "Host: c.example"].into_iter().chain(pieces);
+        let mut bytes: Vec<u8> = lines.zip(ends).flat_map(|(line, end)| [line, end].concat().into_bytes()).collect();
+        bytes.extend(b"\r\n");
+        if let Some((at, value)) = edit {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if matches!(ForwardParser::default().parse(&bytes, "latticegate"), Verdict::Found { .. })
+            && let Verdict::Found { value: head, .. } = invariants::forward_head::check(&bytes)
+        {
+            accepted.set(accepted.get() + 1);
+            is_understood_alike(&head);
+        }
+        Ok(())
+    });
+    result.unwrap();
+    assert!(accepted.get() > 300, "only {} were accepted", accepted.get());
+}
+
+/// By httparse, which decides nothing about framing.
+fn is_understood_alike(head: &ForwardHead) {
+    if head.is_connect() {
+        return;
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 110];
+    let mut request = httparse::Request::new(&mut fields);
+    assert_eq!(request.parse(&head.rewritten), Ok(httparse::Status::Complete(head.rewritten.len())));
+    assert_eq!(request.method, Some(&*head.method));
+    assert!(request.path.unwrap().starts_with(['/', '*']));
+    let expected = match head.body {
+        BodyFraming::None => None,
+        BodyFraming::Length(length) => Some(("content-length", length.to_string())),
+        BodyFraming::Chunked => Some(("transfer-encoding", "chunked".to_owned())),
+    };
+    let framing = request.headers.iter().filter_map(|field| {
+        let name = field.name.to_ascii_lowercase();
+        let name = ["content-length", "transfer-encoding"].into_iter().find(|framing| *framing == name)?;
+        Some((name, String::from_utf8_lossy(field.value).into_owned()))
+    });
+    assert_eq!(framing.collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+}
+
+const LINES: [&str; 8] = [
+    "GET http://a.example/ HTTP/1.1",
+    "POST http://a.example:81/x?y HTTP/1.1",
+    "POST http://a.example HTTP/1.0",
+    "OPTIONS http://a.example HTTP/1.1",
+    "HEAD HTTP://A.EXAMPLE.?x HTTP/1.1",
+    "CONNECT a.example:443 HTTP/1.1",
+    "CONNECT a.example:443 HTTP/1.0",
+    "PUT http://a.example//b.example/ HTTP/1.1",
+];

@@ -28,6 +28,7 @@ const CORE: &[&str] = &[
     "config",
     "policy",
     "explain",
+    "replay",
     "advice",
 ];
 /// What the core may depend on: each of these only computes.

@@ -131,6 +131,9 @@ fn every_command_is_run() {
             "check" => (0, "ipcontrol.yaml: ok: "),
             "diff" => (1, "  + 203.0.113.0/24\n"),
             "import" => (0, "  - allow: 10.0.0.0/8"),
+            "explain" if arguments.contains(" --log ") => {
+                (1, "verdict   1 request that went through would be refused\n")
+            }
             "explain" => (1, "verdict   refused: client_denied\n"),
             _ => panic!("what should `{command}` print?"),
         };
@@ -160,6 +163,11 @@ fn operators_directory(root: &Path) -> TempDir {
         ("new.yaml", new),
         ("ipcontrol.yaml", new),
         ("ipcontrol.conf", "allow 10.0.0.0/8;\ndeny all;\n"),
+        ("squid.conf", "acl localnet src 10.0.0.0/8\nhttp_access allow localnet\nhttp_access deny all\n"),
+        (
+            "access.log",
+            "2026-11-21T10:56:57+00:00 192.168.1.10 198.51.100.7 51034 TCP 443 200 169.254.171.10:443 1 2 0.005 0.001\n",
+        ),
     ] {
         fs::write(here.path().join(name), text).unwrap();
     }

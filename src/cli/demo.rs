@@ -8,7 +8,7 @@ use clap::Args;
 use super::log;
 use crate::demo::{self, Options};
 
-/// Run the whole path on this machine: load balancer, resolver and services are stand-ins on loopback.
+/// Run the whole path on this machine: load balancer, resolver, services and the internet are stand-ins on loopback.
 ///
 /// Exit status 0: ended by a signal, or with --check every request ended as expected; 1: something went wrong.
 #[derive(Debug, Args)]

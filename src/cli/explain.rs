@@ -10,17 +10,19 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::print::print_diagnostics;
-use super::{ConfigArgs, list};
+use super::{ConfigArgs, list, replay};
 use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
 use crate::sys::files;
 use crate::sys::interfaces;
 use crate::sys::runtime::Runtime;
+use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
 use latticegate_core::explain::{Conclusion, Explanation, Query, Target, destination, explain};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{Policy, endpoint};
+use latticegate_core::replay::Replay;
 
 /// Explain what would happen to a connection, step by step.
 ///
@@ -29,7 +31,11 @@ use latticegate_core::policy::{Policy, endpoint};
 /// access list configured as s3:// or http:// is fetched. For the list that a running latticegate has in force, ask its
 /// admin port: /explain?from=IP&to=NAME.
 ///
-/// Exit status 0: allowed; 1: refused; 2: undecided, or the configuration is wrong.
+/// With --log, yesterday's access log of Squid or nginx is read instead: which of the requests in it would be refused, by
+/// which rule and why, grouped and counted. The list decides as of now.
+///
+/// Exit status 0: allowed, and with --log: no request that went through would be refused; 1: refused, and with --log: some
+/// would be; 2: undecided, or the configuration is wrong, or the log cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
@@ -60,6 +66,11 @@ pub(super) struct ExplainArgs {
     /// Resolve the name with the configured resolver, and check each address with the destination guard.
     #[arg(long)]
     resolve: bool,
+    /// An access log, or - for standard input: Squid's native, common or combined format, or that of the nginx guidance.
+    /// What is in Squid's log was requested of the listener with protocol forward, what is in nginx's of the listener for
+    /// its port, unless --listener is given.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "port", "hello", "resolve"])]
+    log: Option<PathBuf>,
 }
 
 impl ExplainArgs {
@@ -87,6 +98,10 @@ impl ExplainArgs {
                 return Ok(ExitCode::from(2));
             }
         };
+        if let Some(log) = &self.log {
+            let listener = self.listener.as_ref().map(|name| named(&config, name)).transpose()?;
+            return replay::run(log, &mut Replay::new(&policy, &config, listener, self.via()?, SystemTime::now()));
+        }
         let mut explanation = self.ask(&policy, &config)?;
         if self.resolve && explanation.verdict == Some(Conclusion::Allowed) {
             self.resolve(&config, &mut explanation)?;
@@ -100,10 +115,7 @@ impl ExplainArgs {
     }
 
     fn ask(&self, policy: &Policy, config: &Config) -> anyhow::Result<Explanation> {
-        let via = match &self.via {
-            Some(text) => Some(endpoint(text).map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))?),
-            None => None,
-        };
+        let via = self.via()?;
         let listener = self.listener(config)?;
         let (to, port) = match &self.to {
             Some(text) => {
@@ -120,12 +132,14 @@ impl ExplainArgs {
         Ok(explain(policy, config, &query))
     }
 
+    fn via(&self) -> anyhow::Result<Option<EndpointId>> {
+        let via = self.via.as_ref().map(|text| endpoint(text));
+        via.transpose().map_err(|error| anyhow!("--via: {}; {}", error.message, error.help))
+    }
+
     fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
         if let Some(name) = &self.listener {
-            let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>();
-            let found = config.listeners.iter().find(|listener| listener.name == *name);
-            return found
-                .with_context(|| format!("--listener: none is named {name:?}; there are {}", names().join(", ")));
+            return named(config, name);
         }
         if let (None, [only]) = (self.port, config.listeners.as_slice()) {
             return Ok(only);
@@ -166,4 +180,10 @@ impl ExplainArgs {
         }
         Ok(())
     }
+}
+
+fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Listener> {
+    let found = config.listeners.iter().find(|listener| listener.name == name);
+    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| anyhow!("--listener: there is no listener {name}; there are {}", names()))
 }

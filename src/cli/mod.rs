@@ -10,6 +10,7 @@ mod import;
 mod list;
 mod log;
 mod print;
+mod replay;
 mod run;
 
 use std::path::PathBuf;

@@ -176,6 +176,17 @@ pub enum Protocol {
     Forward,
 }
 
+impl Protocol {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// What the clients of a `forward` listener may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {

@@ -87,12 +87,7 @@ impl Explanation {
     fn decide(&mut self, policy: &Policy, config: &Config, query: &Query<'_>) -> Result<(), Conclusion> {
         let listener = query.listener;
         let view = ListenerView::of(listener, query.now);
-        let protocol = match listener.protocol {
-            Protocol::Tls => "tls",
-            Protocol::Http => "http",
-            Protocol::Forward => "forward",
-        };
-        let public_port = listener.public_port;
+        let (protocol, public_port) = (listener.protocol.word(), listener.public_port);
         self.step("listener", format!("{} ({protocol}, clients connect to port {public_port})", listener.name));
         let (client, rest) = self.client(query)?;
         let name = query.bytes.filter(|_| !rest.is_empty()).map(|_| rest);

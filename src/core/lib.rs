@@ -20,4 +20,5 @@ pub mod yaml; // YAML text → typed values with their locations
 pub mod config; // the checked configuration
 pub mod policy; // the access list, and which addresses may be dialled
 pub mod explain; // why a connection would be allowed or refused
+pub mod replay; // an access log against a list
 pub mod advice; // what an operator should check when a destination was refused

@@ -234,7 +234,7 @@ impl Call {
 }
 
 /// A path as one word of a shell command.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
     if plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
@@ -249,7 +249,7 @@ mod tests {
             tls: SocketAddr::from(([127, 0, 0, 1], tls)),
             http: SocketAddr::from(([127, 0, 0, 1], http)),
         };
-        let fronts = names::CLIENTS.map(|client| (client, ports(client.tls_port, client.http_port)));
+        let fronts = names::FRONTS.map(|(client, tls, http)| (client, ports(tls, http)));
         Addresses { fronts: fronts.to_vec(), gate: ports(1443, 1080) }
     }
 
@@ -258,12 +258,14 @@ mod tests {
         let addresses = addresses();
         for call in CALLS {
             let port = addresses.entrance(&call).port();
-            let expected = match (call.route, call.scheme) {
-                (Route::Direct, Scheme::Https) => 1443,
-                (Route::Direct, Scheme::Http) => 1080,
-                (Route::LoadBalancer(client), Scheme::Https) => client.tls_port,
-                (Route::LoadBalancer(client), Scheme::Http) => client.http_port,
+            let (tls, http) = match call.route {
+                Route::Direct => (1443, 1080),
+                Route::LoadBalancer(client) => {
+                    let fronts = names::FRONTS.iter();
+                    fronts.filter(|(front, ..)| *front == client).map(|&(_, tls, http)| (tls, http)).next().unwrap()
+                }
             };
+            let expected = if call.scheme == Scheme::Https { tls } else { http };
             assert_eq!(port, expected, "{}", call.title);
         }
     }

@@ -1,6 +1,7 @@
 //! `demo --check`: makes every call itself and compares what the client received, what the access log
 //! says and what the stand-ins counted.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::calls::{CALLS, Call, Expect, Rejection, Route, Scheme};
 use super::client::{self, Observed};
+use super::egress;
+use super::egress::calls::EGRESS_CALLS;
 use super::format::{self, GREEN, RED, styled};
-use super::log_line::LogLine;
+use super::log_line::{ConnectionLine, LogLine, RequestLine};
 use super::setup::DemoSetup;
 use latticegate_core::outcome::{Outcome, RefuseReason};
 
@@ -20,24 +23,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Makes all calls; returns whether all ended as expected.
 pub(super) async fn run(setup: &mut DemoSetup, out: &mut impl Write) -> io::Result<bool> {
     wait_for_first_query(setup).await;
-    let mut passed = 0;
+    let mut tally = Tally::default();
     for call in &CALLS {
-        let verdict = attempt(setup, call).await;
-        let (word, detail) = match &verdict {
+        tally.report(out, call.title, attempt(setup, call).await)?;
+    }
+    for call in &EGRESS_CALLS {
+        let title = format!("proxy: {}", call.title);
+        tally.report(out, &title, egress::check::attempt(setup, call).await)?;
+    }
+    tally.report(out, "DNS is asked once per name", asked_once(setup))?;
+    let Tally { passed, all } = tally;
+    writeln!(out, "{passed} of {all} passed")?;
+    Ok(passed == all)
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    all: usize,
+}
+
+impl Tally {
+    fn report(&mut self, out: &mut impl Write, title: &str, verdict: Result<String, String>) -> io::Result<()> {
+        self.all += 1;
+        self.passed += usize::from(verdict.is_ok());
+        let (word, detail) = match verdict {
             Ok(what) => (styled(GREEN, "pass"), what),
             Err(what) => (styled(RED, "FAIL"), what),
         };
-        writeln!(out, "{word}  {}\n      {detail}", call.title)?;
-        passed += usize::from(verdict.is_ok());
+        writeln!(out, "{word}  {title}\n      {detail}")
     }
-    let asked = asked_once(setup);
-    match &asked {
-        Ok(what) => writeln!(out, "{}  DNS is asked once per name\n      {what}", styled(GREEN, "pass"))?,
-        Err(what) => writeln!(out, "{}  DNS is asked once per name\n      {what}", styled(RED, "FAIL"))?,
-    }
-    let (passed, all) = (passed + usize::from(asked.is_ok()), CALLS.len() + 1);
-    writeln!(out, "{passed} of {all} passed")?;
-    Ok(passed == all)
 }
 
 /// The gate's own first query, which makes it ready, must not be counted for a call.
@@ -49,43 +64,81 @@ async fn wait_for_first_query(setup: &DemoSetup) {
 }
 
 async fn attempt(setup: &mut DemoSetup, call: &Call) -> Result<String, String> {
-    let (queries, connections) = (setup.dns.queries(), setup.lattice.connections());
+    let before = Cost::so_far(setup);
     let observed = client::make(call, &setup.addresses, Arc::clone(&setup.tls)).await;
-    let line = timeout(PATIENCE, setup.log.recv()).await.ok().flatten();
-    let line = line.ok_or_else(|| format!("the access log has no line for it; the client saw {observed:?}"))?;
-    let cost = Cost {
-        queries: setup.dns.queries().saturating_sub(queries),
-        connections: setup.lattice.connections().saturating_sub(connections),
-    };
-    compare(call, &observed, &line, cost)
+    let logged = logged(setup).await.map_err(|wrong| format!("{wrong}; the client saw {observed:?}"))?;
+    let cost = Cost::since(before, setup);
+    compare(call, &observed, &logged, cost)
+        .map_err(|wrong| format!("{wrong}; the client saw {observed:?}; the log: {logged}"))
+}
+
+/// What the access log says of one connection.
+pub(super) struct Logged {
+    /// Lines about requests on it, which come first.
+    pub(super) requests: Vec<RequestLine>,
+    pub(super) connection: ConnectionLine,
+}
+
+impl fmt::Display for Logged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.requests.iter().try_for_each(|line| write!(f, "{}; ", format::request(line)))?;
+        f.write_str(&format::connection(&self.connection))
+    }
+}
+
+/// Waits for the lines of the next connection that ends.
+pub(super) async fn logged(setup: &mut DemoSetup) -> Result<Logged, String> {
+    let mut requests = Vec::new();
+    loop {
+        match timeout(PATIENCE, setup.log.recv()).await {
+            Ok(Some(LogLine::Request(line))) => requests.push(line),
+            Ok(Some(LogLine::Connection(connection))) => return Ok(Logged { requests, connection }),
+            Ok(None) | Err(_) => return Err("the access log has no line for it".into()),
+        }
+    }
 }
 
 /// What a call caused behind the gate.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
-    queries: u64,
-    connections: u64,
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cost {
+    pub(super) queries: u64,
+    pub(super) connections: u64,
+}
+
+impl Cost {
+    /// Of everything since the start.
+    pub(super) fn so_far(setup: &DemoSetup) -> Self {
+        let connections = setup.lattice.connections() + setup.internet.connections();
+        Self { queries: setup.dns.queries(), connections }
+    }
+
+    pub(super) fn since(before: Self, setup: &DemoSetup) -> Self {
+        let now = Self::so_far(setup);
+        Self {
+            queries: now.queries.saturating_sub(before.queries),
+            connections: now.connections.saturating_sub(before.connections),
+        }
+    }
 }
 
 /// Compares everything known about a call with what is expected; returns what was observed.
-fn compare(call: &Call, observed: &Observed, line: &LogLine, cost: Cost) -> Result<String, String> {
-    let result = match call.expect {
-        Expect::Served(status) => served(call, status, observed, line),
-        Expect::Refused(reason, rejection) => refused(reason, rejection, observed, line, cost),
+fn compare(call: &Call, observed: &Observed, logged: &Logged, cost: Cost) -> Result<String, String> {
+    let line = &logged.connection;
+    let summary = match call.expect {
+        Expect::Served(status) => served(call, status, observed, line)?,
+        Expect::Refused(reason, rejection) => refused(reason, rejection, observed, line, cost)?,
     };
-    let agreed = result.and_then(|summary| {
-        if let Route::LoadBalancer(client) = call.route {
-            same("the client's address in the log", line.client().ip(), client.address.into())?;
-            same("the VPC endpoint in the log", line.vpce.as_deref(), client.endpoint)?;
-        }
-        same("connections to the services", cost.connections, u64::from(matches!(call.expect, Expect::Served(_))))?;
-        Ok(summary)
-    });
-    agreed.map_err(|wrong| format!("{wrong}; the client saw {observed:?}; the log: {}", format::line(line)))
+    if let Route::LoadBalancer(client) = call.route {
+        same("the client's address in the log", line.origin.client().ip(), client.address.into())?;
+        same("the VPC endpoint in the log", line.origin.vpce.as_deref(), client.endpoint)?;
+    }
+    same("connections to the services", cost.connections, u64::from(matches!(call.expect, Expect::Served(_))))?;
+    same("lines of requests in the log", logged.requests.len(), 0)?;
+    Ok(summary)
 }
 
-fn served(call: &Call, status: u16, observed: &Observed, line: &LogLine) -> Result<String, String> {
-    let Observed::Http { status: got, body, end_to_end } = observed else { return Err("no HTTP answer".into()) };
+fn served(call: &Call, status: u16, observed: &Observed, line: &ConnectionLine) -> Result<String, String> {
+    let Observed::Http { status: got, body, end_to_end, .. } = observed else { return Err("no HTTP answer".into()) };
     same("the status", *got, status)?;
     same("the service found the signature good", body.contains("signature  good"), call.signed)?;
     same("one TLS session from client to service", *end_to_end, (call.scheme == Scheme::Https).then_some(true))?;
@@ -96,11 +149,12 @@ fn served(call: &Call, status: u16, observed: &Observed, line: &LogLine) -> Resu
     Ok(format!("{got} from {}{tls}{signed}", call.name.unwrap_or("-")))
 }
 
-fn refused(
+/// Compares a refusal of whichever listener.
+pub(super) fn refused(
     reason: RefuseReason,
     rejection: Rejection,
     observed: &Observed,
-    line: &LogLine,
+    line: &ConnectionLine,
     cost: Cost,
 ) -> Result<String, String> {
     let right = match (rejection, observed) {
@@ -115,12 +169,11 @@ fn refused(
         return Err(format!("expected for the client: {rejection}"));
     }
     same("the outcome", line.outcome(), Outcome::Refused(reason))?;
-    let resolves = matches!(reason, RefuseReason::NameUnknown | RefuseReason::DestinationForbidden);
-    if !resolves {
+    if !resolves(Expect::Refused(reason, rejection)) {
         same("DNS queries", cost.queries, 0)?;
     }
-    if reason == RefuseReason::ClientDenied {
-        let rule = line.rule.as_deref().unwrap_or_default();
+    if matches!(reason, RefuseReason::ClientDenied | RefuseReason::NameDenied | RefuseReason::TunnelSniDenied) {
+        let rule = line.origin.rule.as_deref().unwrap_or_default();
         same("the log names the rule", rule.starts_with("ipcontrol.yaml:"), true)?;
     }
     Ok(format!("{rejection}; the log says {}", reason.word()))
@@ -128,7 +181,8 @@ fn refused(
 
 /// The gate's own first query, and one for each name that was let through.
 fn asked_once(setup: &DemoSetup) -> Result<String, String> {
-    let mut names: Vec<_> = CALLS.iter().filter(|call| resolved(call)).filter_map(|call| call.name).collect();
+    let resolved = CALLS.iter().filter(|call| resolves(call.expect)).filter_map(|call| call.name);
+    let mut names: Vec<_> = resolved.chain(egress::check::resolved_names()).collect();
     names.sort_unstable();
     names.dedup();
     let expected = u64::try_from(names.len()).unwrap_or_default() + 1;
@@ -136,15 +190,15 @@ fn asked_once(setup: &DemoSetup) -> Result<String, String> {
     Ok(format!("{} names, {expected} queries with the one at start", names.len()))
 }
 
-fn resolved(call: &Call) -> bool {
-    match call.expect {
+/// Whether the requested name is looked up.
+pub(super) fn resolves(expect: Expect) -> bool {
+    use RefuseReason::{DestinationForbidden, NameUnknown, TunnelSniDenied};
+    match expect {
         Expect::Served(_) => true,
-        Expect::Refused(reason, _) => {
-            matches!(reason, RefuseReason::NameUnknown | RefuseReason::DestinationForbidden)
-        }
+        Expect::Refused(reason, _) => matches!(reason, NameUnknown | DestinationForbidden | TunnelSniDenied),
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
+pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Result<(), String> {
     if got == expected { Ok(()) } else { Err(format!("{what}: {got:?} instead of {expected:?}")) }
 }

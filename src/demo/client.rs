@@ -1,5 +1,6 @@
 //! A minimal client for the demo's requests, without curl: one GET over one connection.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,18 +12,20 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::calls::{Addresses, Call, Scheme};
-use super::lattice::{EXPORTER_LABEL, EXPORTER_LINE, hex};
+use super::web_server::{EXPORTER_LABEL, EXPORTER_LINE, hex};
 use super::{names, sigv4};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More than any answer of the demo.
-const MAX_ANSWER: u64 = 64 * 1024;
+pub(super) const MAX_ANSWER: u64 = 64 * 1024;
 
 /// What the client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Observed {
     Http {
         status: u16,
+        /// The field of that name.
+        proxy_status: Option<String>,
         body: String,
         /// Where TLS was used: the service computed the same exporter value, so both hold one TLS session.
         end_to_end: Option<bool>,
@@ -35,7 +38,12 @@ pub(super) enum Observed {
 
 /// Makes one call and waits for all of its answer.
 pub(super) async fn make(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> Observed {
-    match tokio::time::timeout(DEADLINE, exchange(call, addresses, tls)).await {
+    observe(exchange(call, addresses, tls)).await
+}
+
+/// What comes of an exchange, errors and a deadline included.
+pub(super) async fn observe(exchange: impl Future<Output = io::Result<Observed>>) -> Observed {
+    match tokio::time::timeout(DEADLINE, exchange).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => failed(&error),
         Err(_) => Observed::Unexpected(format!("no answer within {} s", DEADLINE.as_secs())),
@@ -53,17 +61,25 @@ async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) ->
     let request = request(&host, call.signed)?;
     match call.scheme {
         Scheme::Http => send(stream, &request).await,
-        Scheme::Https => {
-            let stream = TlsConnector::from(tls).connect(server_name, stream).await?;
-            let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None);
-            let exporter = exporter.map_err(io::Error::other)?;
-            let mut answer = send(stream, &request).await?;
-            if let Observed::Http { body, end_to_end, .. } = &mut answer {
-                *end_to_end = Some(exporter_in(body) == Some(&hex(&exporter)));
-            }
-            Ok(answer)
-        }
+        Scheme::Https => send_over_tls(stream, server_name, &request, tls).await,
     }
+}
+
+/// One request over a TLS session of its own.
+pub(super) async fn send_over_tls(
+    stream: TcpStream,
+    server_name: ServerName<'static>,
+    request: &str,
+    tls: Arc<ClientConfig>,
+) -> io::Result<Observed> {
+    let stream = TlsConnector::from(tls).connect(server_name, stream).await?;
+    let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None);
+    let exporter = exporter.map_err(io::Error::other)?;
+    let mut answer = send(stream, request).await?;
+    if let Observed::Http { body, end_to_end, .. } = &mut answer {
+        *end_to_end = Some(exporter_in(body) == Some(&hex(&exporter)));
+    }
+    Ok(answer)
 }
 
 fn request(host: &str, signed: bool) -> io::Result<String> {
@@ -79,7 +95,7 @@ fn request(host: &str, signed: bool) -> io::Result<String> {
     Ok(request)
 }
 
-async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Observed> {
+pub(super) async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Observed> {
     // A refusal may come, and the connection be gone, before all is sent; what matters is what can be read.
     let sent = async {
         stream.write_all(request.as_bytes()).await?;
@@ -95,14 +111,16 @@ async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) ->
     Ok(parse(&bytes))
 }
 
-fn parse(bytes: &[u8]) -> Observed {
+pub(super) fn parse(bytes: &[u8]) -> Observed {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(len)) = head.parse(bytes) else {
         return Observed::Unexpected(format!("no HTTP: {}", String::from_utf8_lossy(bytes).escape_debug()));
     };
     let body = String::from_utf8_lossy(bytes.get(len..).unwrap_or_default()).into_owned();
-    Observed::Http { status: head.code.unwrap_or_default(), body, end_to_end: None }
+    let proxy_status = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("proxy-status"));
+    let proxy_status = proxy_status.map(|field| String::from_utf8_lossy(field.value).into_owned());
+    Observed::Http { status: head.code.unwrap_or_default(), proxy_status, body, end_to_end: None }
 }
 
 fn exporter_in(body: &str) -> Option<&str> {
@@ -129,26 +147,26 @@ mod tests {
 
     use super::super::authority::Authority;
     use super::super::calls::{CALLS, Expect, PortPair};
-    use super::super::lattice::Lattice;
+    use super::super::lattice;
     use super::*;
 
     fn straight_to(tls: SocketAddr, http: SocketAddr) -> Addresses {
         let ports = PortPair { tls, http };
-        Addresses { fronts: names::CLIENTS.map(|client| (client, ports)).to_vec(), gate: ports }
+        Addresses { fronts: names::FRONTS.map(|(client, ..)| (client, ports)).to_vec(), gate: ports }
     }
 
     /// The calls that a service answers, made to the services themselves.
     #[tokio::test]
     async fn services_answer_as_expected_and_see_one_tls_session() {
         let authority = Authority::new().unwrap();
-        let lattice = Lattice::start(&authority).await.unwrap();
+        let lattice = lattice::start(&authority).await.unwrap();
         let addresses = straight_to(lattice.tls, lattice.http);
         let tls = Arc::new(authority.client().unwrap());
         let mut served = 0;
         for call in &CALLS {
             let Expect::Served(expected) = call.expect else { continue };
             let answer = make(call, &addresses, Arc::clone(&tls)).await;
-            let Observed::Http { status, body, end_to_end } = &answer else { panic!("{}: {answer:?}", call.title) };
+            let Observed::Http { status, body, end_to_end, .. } = &answer else { panic!("{}: {answer:?}", call.title) };
             assert_eq!(*status, expected, "{}: {body}", call.title);
             assert_eq!(*end_to_end, (call.scheme == Scheme::Https).then_some(true), "{}: {body}", call.title);
             assert!(body.contains(call.name.unwrap()), "{body}");

@@ -1,10 +1,11 @@
-//! Stand-in for the VPC's resolver, on UDP and TCP: the demo's private hosted zone, NXDOMAIN for the rest.
+//! Stand-in for the VPC's resolver, on UDP and TCP: the demo's private hosted zone and its internet, NXDOMAIN
+//! for the rest.
 //!
 //! It answers as a recursive resolver does, the whole CNAME chain in one message, and counts the queries.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -71,7 +72,7 @@ enum ZoneData {
 struct Zone {
     names: HashMap<Name, ZoneData>,
     /// Sent along with an empty answer: how long its emptiness may be remembered.
-    soa: Record,
+    soa: SOA,
     queries: Arc<AtomicU64>,
 }
 
@@ -81,16 +82,22 @@ impl Zone {
         for service in [names::ORDERS, names::BILLING] {
             let label = service.split('.').next().unwrap_or(service);
             let lattice = format!("{label}-0a1b2c3d4e5f67890.7d67968.vpc-lattice-svcs.{}.on.aws", names::REGION);
-            let IpAddr::V4(address) = names::LATTICE else {
-                return Err(io::Error::other("the Lattice stand-in's address is IPv4"));
-            };
             names.insert(name(service)?, ZoneData::Alias(name(&lattice)?));
-            names.insert(name(&lattice)?, ZoneData::Address(address));
+            names.insert(name(&lattice)?, ZoneData::Address(names::LATTICE));
         }
-        names.insert(name(names::METADATA)?, ZoneData::Address(names::TASK_METADATA));
-        let zone = name("example.com")?;
+        for site in [names::PACKAGES, names::BLOCKED] {
+            names.insert(name(site)?, ZoneData::Address(names::SITES));
+        }
+        for pointing_inside in [names::METADATA, names::MIRROR] {
+            names.insert(name(pointing_inside)?, ZoneData::Address(names::TASK_METADATA));
+        }
         let soa = SOA::new(name("ns.example.com")?, name("hostmaster.example.com")?, 1, 7200, 900, 1_209_600, TTL);
-        Ok(Self { names, soa: Record::from_rdata(zone, TTL, RData::SOA(soa)), queries })
+        Ok(Self { names, soa, queries })
+    }
+
+    /// Of `example.com` or `example.org`.
+    fn soa(&self, asked: &Name) -> Record {
+        Record::from_rdata(asked.trim_to(2), TTL, RData::SOA(self.soa.clone()))
     }
 
     /// The records for a query; empty where the name exists but has none of this type, None where it does not exist.
@@ -127,14 +134,19 @@ impl RequestHandler for Zone {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.recursion_available = true;
         let (answers, authority) = match request.request_info() {
-            Ok(info) => match self.answer(&Name::from(info.query.name()), info.query.query_type()) {
-                Some(answers) if answers.iter().any(|record| record.record_type() == RecordType::A) => (answers, None),
-                Some(answers) => (answers, Some(&self.soa)),
-                None => {
-                    metadata.response_code = ResponseCode::NXDomain;
-                    (Vec::new(), Some(&self.soa))
+            Ok(info) => {
+                let asked = Name::from(info.query.name());
+                match self.answer(&asked, info.query.query_type()) {
+                    Some(answers) if answers.iter().any(|record| record.record_type() == RecordType::A) => {
+                        (answers, None)
+                    }
+                    Some(answers) => (answers, Some(self.soa(&asked))),
+                    None => {
+                        metadata.response_code = ResponseCode::NXDomain;
+                        (Vec::new(), Some(self.soa(&asked)))
+                    }
                 }
-            },
+            }
             Err(_) => {
                 metadata.response_code = ResponseCode::FormErr;
                 (Vec::new(), None)
@@ -142,7 +154,7 @@ impl RequestHandler for Zone {
         };
         let failed = ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() });
         let response =
-            MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], authority, []);
+            MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], &authority, []);
         // That the client has gone is no failure of the server.
         reply.send_response(response).await.unwrap_or(failed)
     }
@@ -202,6 +214,19 @@ mod tests {
         let unknown = ask(&dns, names::UNKNOWN, RecordType::A).await;
         assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(unknown.authorities.len(), 1);
+        assert_eq!(unknown.authorities[0].name.to_string(), "example.com.");
+    }
+
+    #[tokio::test]
+    async fn sites_on_the_internet_are_elsewhere_and_one_of_their_names_points_inside() {
+        let dns = DnsServer::start().await.unwrap();
+        for (asked, address) in
+            [(names::PACKAGES, "127.0.172.20"), (names::BLOCKED, "127.0.172.20"), (names::MIRROR, "169.254.170.2")]
+        {
+            assert_eq!(data(&ask(&dns, asked, RecordType::A).await), [address], "{asked}");
+        }
+        let unknown = ask(&dns, "nobody.example.org", RecordType::A).await;
+        assert_eq!(unknown.authorities[0].name.to_string(), "example.org.");
     }
 
     #[tokio::test]

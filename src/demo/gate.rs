@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::calls::PortPair;
 use super::log_line::LogLine;
+use super::web_server::WebServer;
 use super::{Error, names};
 use crate::control::gate::{Gate, StartError, StopRequest};
 use crate::reload::{Loaded, ReloadEvent, SourceError, SourceThread};
@@ -22,6 +23,8 @@ const PART: &str = "latticegate";
 /// The gate while it serves.
 pub(super) struct RunningGate {
     pub(super) ports: PortPair,
+    /// The explicit proxy.
+    pub(super) proxy: SocketAddr,
     pub(super) admin: SocketAddr,
     /// Changes of the access list as the user edits it.
     pub(super) lists: mpsc::UnboundedReceiver<ReloadEvent>,
@@ -52,8 +55,8 @@ pub(super) async fn start(config: &Path) -> Result<(RunningGate, mpsc::Unbounded
     blocking::spawn("latticegate", thread).map_err(Error::of(PART))?;
     match started.await {
         Ok(described) => {
-            let (ports, admin) = described.map_err(Error::of(PART))?;
-            Ok((RunningGate { ports, admin, lists, stop, ended }, lines))
+            let Described { ports, proxy, admin } = described.map_err(Error::of(PART))?;
+            Ok((RunningGate { ports, proxy, admin, lists, stop, ended }, lines))
         }
         Err(_) => Err(match ended.await {
             Ok(Ok(())) => Error::of(PART)("it ended at once"),
@@ -76,18 +79,26 @@ impl RunningGate {
 }
 
 /// The configuration that the demo runs with, as a file that a reader can look at.
-pub(super) fn config_yaml(dns: SocketAddr, upstream_tls: u16, upstream_http: u16) -> String {
-    let (node, network) = (names::NODE, names::LATTICE_NETWORK);
+pub(super) fn config_yaml(dns: SocketAddr, lattice: &WebServer, internet: &WebServer) -> String {
+    let (node, lattice_network, sites_network) = (names::NODE, names::LATTICE_NETWORK, names::SITES_NETWORK);
+    let (lattice_tls, lattice_http) = (lattice.tls.port(), lattice.http.port());
+    let (https, http) = (internet.tls.port(), internet.http.port());
     format!(
         "\
 # What this demo runs latticegate with; port 0 is any free port. Made anew at each start.
 listeners:
-  - {{ name: tls, bind: \"127.0.0.1:0\", protocol: tls, upstream_port: {upstream_tls}, public_port: 443 }}
-  - {{ name: http, bind: \"127.0.0.1:0\", protocol: http, upstream_port: {upstream_http}, public_port: 80 }}
+  - {{ name: tls, bind: \"127.0.0.1:0\", protocol: tls, upstream_port: {lattice_tls}, public_port: 443 }}
+  - {{ name: http, bind: \"127.0.0.1:0\", protocol: http, upstream_port: {lattice_http}, public_port: 80 }}
+  - name: egress
+    bind: \"127.0.0.1:0\"
+    protocol: forward
+    connect_ports: [{https}]    # 443 unless set
+    http_ports: [{http}]        # 80 unless set
+    upstream: {{ allowed_networks: [{sites_network}] }}    # in place of `public`
 proxy_protocol: {{ trusted: [{node}/32] }}
 policy: ipcontrol.yaml
 dns: {{ server: \"{dns}\", ipv6: \"off\" }}
-upstream: {{ allowed_networks: [{network}] }}
+upstream: {{ allowed_networks: [{lattice_network}] }}
 drain: {{ delay: 0s, timeout: 2s }}
 health: {{ bind: \"127.0.0.1:0\" }}
 admin: {{ bind: \"127.0.0.1:0\" }}
@@ -95,13 +106,20 @@ admin: {{ bind: \"127.0.0.1:0\" }}
     )
 }
 
-fn describe(gate: &Gate) -> io::Result<(PortPair, SocketAddr)> {
+/// Where it listens.
+struct Described {
+    ports: PortPair,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+}
+
+fn describe(gate: &Gate) -> io::Result<Described> {
     let of = |protocol| {
         let listener = gate.listeners().iter().find(|listener| listener.protocol == protocol);
         listener.map(|listener| listener.bind).ok_or(io::ErrorKind::NotFound)
     };
     let ports = PortPair { tls: of(Protocol::Tls)?, http: of(Protocol::Http)? };
-    Ok((ports, gate.admin_address()))
+    Ok(Described { ports, proxy: of(Protocol::Forward)?, admin: gate.admin_address() })
 }
 
 async fn first_list(from: &PolicySource) -> Result<(SourceThread, Loaded), SourceError> {

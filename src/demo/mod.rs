@@ -1,6 +1,7 @@
 //! `latticegate demo`: the whole path on one machine, nothing else installed, no root.
 //!
-//! The data path is the real one; load balancer, resolver and VPC Lattice are stand-ins on loopback.
+//! The data path is the real one; load balancer, resolver, VPC Lattice and the internet are stand-ins on
+//! loopback.
 
 mod authority;
 mod calls;
@@ -8,6 +9,7 @@ mod check;
 mod client;
 mod directory;
 mod dns;
+mod egress;
 mod error;
 mod gate;
 mod lattice;
@@ -20,6 +22,7 @@ mod log_line;
 mod format;
 mod sigv4;
 mod setup;
+mod web_server;
 
 use std::future::Future;
 use std::io::{self, Write};

@@ -13,18 +13,24 @@ use super::authority::Authority;
 use super::calls::{Addresses, PortPair};
 use super::directory::Directory;
 use super::dns::DnsServer;
+use super::egress::calls::EgressAddresses;
+use super::egress::internet;
 use super::gate::{self, RunningGate};
-use super::lattice::Lattice;
+use super::lattice;
 use super::load_balancer::{self, Front};
 use super::log_line::LogLine;
 use super::names::{self, DemoClient};
 use super::ports::{self, Preference};
+use super::web_server::WebServer;
 
 pub(super) struct DemoSetup {
     pub(super) addresses: Addresses,
+    /// Those of the explicit proxy.
+    pub(super) egress: EgressAddresses,
     pub(super) directory: Directory,
     pub(super) dns: DnsServer,
-    pub(super) lattice: Lattice,
+    pub(super) lattice: WebServer,
+    pub(super) internet: WebServer,
     /// For clients that trust the demo's authority.
     pub(super) tls: Arc<ClientConfig>,
     pub(super) gate: RunningGate,
@@ -38,19 +44,25 @@ impl DemoSetup {
         let authority = Authority::new()?;
         let directory = Directory::set_up(directory, &authority.pem()).map_err(Error::of("the demo's directory"))?;
         let dns = DnsServer::start().await.map_err(Error::of("the stand-in for the resolver"))?;
-        let lattice = Lattice::start(&authority).await?;
-        let config = gate::config_yaml(dns.address, lattice.tls.port(), lattice.http.port());
-        std::fs::write(directory.config(), config).map_err(Error::of("the demo's directory"))?;
+        let (lattice, internet) = (lattice::start(&authority).await?, internet::start(&authority).await?);
+        std::fs::write(directory.config(), gate::config_yaml(dns.address, &lattice, &internet))
+            .map_err(Error::of("the demo's directory"))?;
         let (gate, log) = gate::start(&directory.config()).await?;
         let mut fronts = JoinSet::new();
         let mut addresses = Addresses { fronts: Vec::new(), gate: gate.ports };
-        for client in names::CLIENTS {
-            let tls = front(&mut fronts, client, (client.tls_port, 443), gate.ports.tls, preference).await?;
-            let http = front(&mut fronts, client, (client.http_port, 80), gate.ports.http, preference).await?;
+        for (client, tls, http) in names::FRONTS {
+            let tls = front(&mut fronts, client, (tls, 443), gate.ports.tls, preference).await?;
+            let http = front(&mut fronts, client, (http, 80), gate.ports.http, preference).await?;
             addresses.fronts.push((client, PortPair { tls, http }));
         }
+        let (https_port, http_port) = (internet.tls.port(), internet.http.port());
+        let mut egress = EgressAddresses { fronts: Vec::new(), https_port, http_port };
+        for (client, port) in names::PROXY_FRONTS {
+            let proxy = front(&mut fronts, client, (port, 3128), gate.proxy, preference).await?;
+            egress.fronts.push((client, proxy));
+        }
         let tls = Arc::new(authority.client()?);
-        Ok(Self { addresses, directory, dns, lattice, tls, gate, log, _fronts: fronts })
+        Ok(Self { addresses, egress, directory, dns, lattice, internet, tls, gate, log, _fronts: fronts })
     }
 }
 

@@ -143,9 +143,11 @@ fn recent(out: &mut String, now: &Snapshot) -> fmt::Result {
 
 fn explain(out: &mut String, now: &Snapshot, form: &Form, explained: Option<Result<String, String>>) -> fmt::Result {
     out.write_str("<h2 id=explain>What would happen to …</h2><form action=/#explain>")?;
+    let forward = now.shared.config.listeners.iter().any(|listener| listener.forward.is_some());
+    let name = if forward { "name (forward: NAME:PORT)" } else { "name" };
     for (name, label, value, example) in [
         ("from", "client", &form.from, "203.0.113.9"),
-        ("to", "name", &form.to, "orders.example.com"),
+        ("to", name, &form.to, "orders.example.com"),
         ("via", "VPC endpoint (optional)", &form.via, "vpce-…"),
     ] {
         write!(

@@ -60,6 +60,7 @@ impl Snapshot {
                 json!({
                     "name": listener.name,
                     "bind": listener.bind,
+                    "protocol": listener.protocol.word(),
                     "public_port": listener.public_port,
                     "active": active.get(&listener.name).map_or(0, |listener| listener.active()),
                 })

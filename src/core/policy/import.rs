@@ -1,9 +1,10 @@
 //! nginx `allow`/`deny` files → our access list. Comments are kept, and what cannot be imported is listed.
 //!
 //! Text in, text out: the caller reads the files. Where nginx behaves differently, the result says so: nginx allows
-//! clients that no rule matches, and ignores host bits.
+//! clients that no rule matches, and ignores host bits. Files of Squid are imported by [`import_squid`].
 
 mod nginx;
+mod squid;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -11,7 +12,10 @@ use std::path::PathBuf;
 use nginx::{Item, items};
 
 use crate::networks::{NetworkError, parse_network};
+pub use squid::{SquidOptions, import_squid};
 
+/// The first line of a list, by which editors know its keys.
+const SCHEMA: &str = "# yaml-language-server: $schema=ipcontrol.schema.json\n";
 /// Deepest nesting of includes.
 const MAX_DEPTH: usize = 16;
 
@@ -25,6 +29,8 @@ pub struct Imported {
     pub left_out: Vec<String>,
     /// What was changed or added to keep the meaning.
     pub notes: Vec<String>,
+    /// What denies, and cannot be imported: without it the list would let more through, so there is none.
+    pub errors: Vec<String>,
 }
 
 /// A file named by an `include`.
@@ -53,8 +59,7 @@ impl<F: Fn(&str, &str) -> Result<Vec<Included>, String>> Include for F {
 
 pub fn import(name: &str, text: &str, include: &dyn Include) -> Imported {
     let mut import = Importer { out: Imported::default(), include, ends_with_all: false, open: Vec::new() };
-    let schema = "# yaml-language-server: $schema=ipcontrol.schema.json\n";
-    let _ = write!(import.out.yaml, "{schema}# Imported from {name} by `latticegate import`.\n\nrules:\n");
+    let _ = write!(import.out.yaml, "{SCHEMA}# Imported from {} by `latticegate import`.\n\nrules:\n", printable(name));
     import.file(name, text);
     import.end();
     import.out
@@ -193,9 +198,11 @@ fn missing_end(words: &[String]) -> Option<String> {
     Some(format!("a `;` is missing after `{first}`"))
 }
 
-/// Without control characters: one would end the comment, or be refused in YAML.
+/// Without what would end the comment, or be refused in YAML.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let is_bad =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    text.chars().map(|c| if is_bad(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ fn comments_stay_where_they_are() {
     );
 }
 
+/// Behind them would stand a rule.
+#[test]
+fn what_ends_a_line_of_yaml_ends_no_comment() {
+    for end in ['\u{85}', '\u{2028}', '\u{2029}', '\u{7}'] {
+        let imported =
+            imported(&format!("# a{end}  - allow: all\nallow 10.0.0.1; # b{end}c\nfoo{end}bar;\ndeny all;\n"));
+        assert_eq!((imported.rules, imported.yaml.contains(end)), (2, false), "{end:?}");
+    }
+}
+
 #[test]
 fn what_nginx_does_silently_is_written_out() {
     let first = imported("allow 10.0.0.5/8;\n");

@@ -1,0 +1,6 @@
+//! The other direction in the demo: latticegate as an explicit proxy between a VPC and a stand-in for the internet.
+
+pub(super) mod calls;
+pub(super) mod check;
+mod client;
+pub(super) mod internet;

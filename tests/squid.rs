@@ -1,0 +1,274 @@
+//! What a user of Squid does before switching, with the real program: import the configuration or the allow list, explain
+//! a request, and see what yesterday's log says.
+
+use std::process::{Command, Output, Stdio};
+
+use support::cli::{self, stderr, stdout};
+use tempfile::TempDir;
+
+const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");
+
+const CONFIG: &str = r#"
+listeners:
+  - { name: tls, bind: "[::]:8443", protocol: tls }
+  - { name: egress, bind: "[::]:3128", protocol: forward }
+proxy_protocol: { trusted: [192.168.0.0/16] }
+"#;
+
+const SQUID: &str = "\
+acl office src 10.0.0.0/8
+acl shops dstdomain \"allow.txt\"
+acl SSL_ports port 443
+acl Safe_ports port 80 443 1025-65535
+include conf.d/*.conf
+http_access deny !Safe_ports
+http_access deny CONNECT !SSL_ports
+http_access allow office shops
+http_access deny all
+http_port 3128
+";
+
+const ALLOWED: &str = "# Shops\n.shop.example   # ours\norders.example\n";
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = cli::directory(Some(CONFIG.as_bytes()), None);
+    std::fs::create_dir(directory.path().join("conf.d")).expect("a directory");
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).expect("the directory takes the file");
+    }
+    directory
+}
+
+fn run(directory: &TempDir, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = cli::run(LATTICEGATE, directory.path(), arguments, &[]);
+    (output.status.code(), stdout(&output), stderr(&output))
+}
+
+const EXPLAIN: &[&str] = &["explain", "--config", "latticegate.yaml"];
+
+#[test]
+fn a_configuration_becomes_a_list_that_decides_alike() {
+    let directory = directory(&[
+        ("squid.conf", SQUID),
+        ("allow.txt", ALLOWED),
+        ("conf.d/debian.conf", "logfile_rotate 0\n#http_access allow localnet\n"),
+    ]);
+    let (code, list, said) = run(&directory, &["import", "--squid", "squid.conf"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        said,
+        "note: the list is for a listener with connect_ports: [443] and http_ports: [80], which are its defaults; CONNECT \
+         is told from other requests by the port\n\
+         note: Squid may let through as well, and the new list does not: other requests for ports 1025-65535; to carry \
+         some of them, give --connect-ports or --http-ports, and set the listener to the same\n\
+         not imported: conf.d/debian.conf:1: logfile_rotate 0: see `access_log`\n\
+         not imported: squid.conf:10: http_port 3128: see `bind` of the listener\n"
+    );
+    std::fs::write(directory.path().join("ipcontrol.yaml"), &list).expect("the directory takes the file");
+    let (code, _, said) = run(&directory, &["check", "--config", "latticegate.yaml"]);
+    assert_eq!(code, Some(0), "{said}");
+    for (from, to, verdict, status) in [
+        ("10.0.0.7", "a.shop.example:443", "allowed", 0),
+        ("10.0.0.7", "shop.example:443", "allowed", 0),
+        ("10.0.0.7", "http://orders.example/", "allowed", 0),
+        ("10.0.0.7", "a.orders.example:443", "refused: name_denied", 1),
+        ("10.0.0.7", "orders.example:8443", "refused: port_denied", 1),
+        ("203.0.113.9", "orders.example:443", "refused: client_denied", 1),
+    ] {
+        let ask = [EXPLAIN, &["--listener", "egress", "--from", from, "--to", to]].concat();
+        let (code, text, said) = run(&directory, &ask);
+        assert!(code == Some(status) && text.ends_with(&format!("verdict   {verdict}\n")), "{from} {to}: {text}{said}");
+    }
+}
+
+#[test]
+fn a_request_to_a_forward_proxy_is_explained_step_by_step() {
+    let directory =
+        directory(&[("ipcontrol.yaml", "rules:\n  - allow: 10.0.0.0/8\n  - { allow: all, to: any, port: 443 }\n")]);
+    let ask = |more: &[&str]| run(&directory, &[EXPLAIN, &["--from", "10.0.0.7"], more].concat());
+    let (code, text, _) = ask(&["--listener", "egress", "--to", "Orders.example:443"]);
+    assert_eq!(
+        text,
+        "listener  egress (forward, clients connect to port 3128)\n\
+         client    10.0.0.7\n\
+         admit     some name may be allowed: the request is read\n\
+         name      orders.example, port 443\n\
+         port      may be asked for, by CONNECT\n\
+         tunnel    has to be TLS for this name, or for one that the client may reach on this port\n\
+         rule      1  ipcontrol.yaml:2  allow: 10.0.0.0/8  no: without `to:` it allows nothing on a forward listener\n\
+         \x20         2  ipcontrol.yaml:3  { allow: all, to: any, port: 443 }  matches\n\
+         route     allowed by rule 2  ipcontrol.yaml:3  { allow: all, to: any, port: 443 }\n\
+         verdict   allowed\n"
+    );
+    assert_eq!(code, Some(0));
+    // Its port selects the listener as well.
+    let (code, text, _) = ask(&["--port", "3128", "--to", "http://orders.example/?q=1"]);
+    assert!(code == Some(1) && text.contains("name      orders.example, port 80\n"), "{text}");
+    for (to, part) in [
+        (
+            "orders.example",
+            "error: --to: egress is a forward proxy, which is asked for a port, too: write orders.example:443",
+        ),
+        ("192.0.2.1:443", "error: --to: is refused in any case: host_ip_address"),
+        ("https://orders.example/", "error: --to: is refused in any case: scheme_unsupported"),
+    ] {
+        let (code, _, said) = ask(&["--listener", "egress", "--to", to]);
+        assert!(code == Some(2) && said.contains(part), "{to}: {said}");
+    }
+    let (code, _, said) = ask(&["--listener", "nobody", "--to", "a.example:443"]);
+    assert!(code == Some(2) && said.contains("there is no listener nobody; there are tls, egress"), "{said}");
+    // What a client really sends.
+    std::fs::write(directory.path().join("connect.bin"), "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        .expect("it is written");
+    let (code, text, said) = ask(&["--listener", "egress", "--hello", "connect.bin"]);
+    assert!(code == Some(0) && text.contains("hello     request head of 51 bytes\n"), "{text}{said}");
+}
+
+#[test]
+fn an_allow_list_becomes_a_rule_for_each_domain() {
+    let directory = directory(&[("allow.txt", ALLOWED), ("more.txt", "\u{feff}*.bad.example\r\nmore.example\r\n")]);
+    let (code, list, said) = run(&directory, &["import", "--squid", "allow.txt", "more.txt", "--listener", "egress"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        said,
+        "not imported: more.txt:1: *.bad.example: Squid knows no `*` here; write .bad.example for the name and all below it\n"
+    );
+    for part in [
+        "  # Shops\n  - allow: all\n    to: [shop.example, \"*.shop.example\"]   # ours\n    listener: egress\n",
+        "  # from more.txt\n  # not imported (more.txt:1): *.bad.example\n",
+        "  - deny: all\n    listener: egress\n",
+    ] {
+        assert!(list.contains(part), "{list}");
+    }
+    std::fs::write(directory.path().join("ipcontrol.yaml"), &list).expect("the directory takes the file");
+    let (code, checked, said) = run(&directory, &["check", "--config", "latticegate.yaml"]);
+    assert!(code == Some(0) && checked.contains("4 rules (3 allow, 1 deny)"), "{checked}{said}");
+}
+
+#[test]
+fn nothing_is_printed_where_the_list_would_let_more_through() {
+    let hours = SQUID.replace(
+        "http_access allow office",
+        "acl night time 20:00-24:00\nhttp_access deny night\nhttp_access allow office",
+    );
+    let away = SQUID.replace("include conf.d", "include /etc/none-such.d");
+    for (text, part) in [
+        (
+            hours.as_str(),
+            "error: squid.conf:9: http_access deny night: night: rules have an end (`until:`), but no hours\n",
+        ),
+        (&away, "error: squid.conf:5: include /etc/none-such.d/*.conf: /etc/none-such.d does not exist\n"),
+        (
+            &SQUID.replace("allow.txt", "none.txt"),
+            "error: squid.conf:2: acl shops dstdomain: none.txt does not exist; Squid looks below",
+        ),
+    ] {
+        let directory = directory(&[("squid.conf", text), ("allow.txt", ALLOWED)]);
+        let (code, list, said) = run(&directory, &["import", "--squid", "squid.conf"]);
+        assert_eq!((code, list.as_str()), (Some(1), ""), "{said}");
+        assert!(said.contains(part) && said.contains("error: no list was written: "), "{said}");
+    }
+    let directory = directory(&[("a", "allow all;\n"), ("b", "deny all;\n")]);
+    let (code, list, said) = run(&directory, &["import", "a", "b"]);
+    assert!(code == Some(1) && list.is_empty() && said.contains("several are for --squid"), "{said}");
+    assert_eq!(run(&directory, &["import", "a", "--listener", "x"]).0, Some(2));
+    let (code, _, said) = run(&directory, &["import", "--squid", "a", "--listener", "x\n  - allow: all"]);
+    assert!(code == Some(2) && said.contains("1 to 32 letters"), "{said}");
+    // One for the other.
+    let (code, list, said) = run(&directory, &["import", "--squid", "a"]);
+    assert!(code == Some(1) && list.is_empty() && said.contains("a:1: allow all;: it is a line of nginx"), "{said}");
+    std::fs::write(directory.path().join("squid.conf"), SQUID).expect("it is written");
+    let (code, list, said) = run(&directory, &["import", "squid.conf"]);
+    assert!(
+        code == Some(1) && list.is_empty() && said.contains("squid.conf: is a file of Squid; import it with"),
+        "{said}"
+    );
+}
+
+const LOG: &str = "\
+1795918248.664      0 10.0.0.7 TCP_TUNNEL/200 3407 CONNECT orders.example:443 - HIER_DIRECT/192.0.2.1 -
+1795918248.678      1 10.0.0.7 TCP_TUNNEL/200 3407 CONNECT evil.example:443 - HIER_DIRECT/192.0.2.1 -
+1795918248.706      0 10.0.0.8 TCP_DENIED/403 3411 CONNECT evil.example:443 - HIER_NONE/- text/html
+";
+
+#[test]
+fn a_log_is_read_from_a_file_or_standard_input() {
+    let long = format!("{LOG}{}\n{LOG}", "x".repeat(200_000));
+    let list = "rules:\n  - { allow: 10.0.0.0/8, to: orders.example }\n";
+    let directory = directory(&[
+        ("ipcontrol.yaml", list),
+        ("access.log", &long),
+        ("short.log", LOG.lines().next().unwrap_or_default()),
+    ]);
+    let replay = |log: &str| run(&directory, &[EXPLAIN, &["--log", log]].concat());
+    let (code, text, said) = replay("access.log");
+    assert_eq!(
+        text,
+        "log       7 lines: 6 requests\n\
+         \x20         1 line that cannot be read\n\
+         \x20           line 4: it is longer than 64 KiB\n\
+         allowed   2 requests, as before\n\
+         refused   2 requests that went through before:\n\
+         \x20                2  10.0.0.7  evil.example:443  name_denied because no rule matches\n\
+         still     2 requests refused before, and now:\n\
+         \x20                2  10.0.0.8  evil.example:443  name_denied because no rule matches\n\
+         verdict   2 requests that went through would be refused\n",
+        "{said}"
+    );
+    assert_eq!(code, Some(1));
+    // The last line may have no end.
+    let (code, text, said) = replay("short.log");
+    assert!(code == Some(0) && text.ends_with("no request that went through would be refused\n"), "{text}{said}");
+    let input = Command::new(LATTICEGATE)
+        .args([EXPLAIN, &["--log", "-", "--listener", "egress"]].concat())
+        .current_dir(directory.path())
+        .env_clear()
+        .stdin(Stdio::from(std::fs::File::open(directory.path().join("access.log")).expect("the log is there")))
+        .output()
+        .expect("the program starts");
+    assert_eq!((input.status.code(), stdout(&input).lines().count()), (Some(1), 9), "{}", stderr(&input));
+}
+
+#[test]
+fn a_log_that_says_nothing_is_an_error() {
+    let directory = directory(&[("strange.log", "hello\nworld\n"), ("access.log", LOG), ("empty.log", "")]);
+    std::fs::write(directory.path().join("access.log.1.gz"), b"\x1f\x8b\x08\0").expect("it is written");
+    for (arguments, part) in [
+        (&["--log", "none.log"][..], "error: --log: none.log: No such file"),
+        (&["--log", "conf.d"], "error: --log: conf.d: Is a directory"),
+        (&["--log", "access.log.1.gz"], "it is compressed; write `zcat FILE | latticegate explain --log -`"),
+        (&["--log", "strange.log"], "it has no request that a list decides about"),
+        (&["--log", "access.log", "--listener", "tls"], "the log is of a forward proxy, and tls is none"),
+    ] {
+        let (code, _, said) = run(&directory, &[EXPLAIN, arguments].concat());
+        assert!(code == Some(2) && said.contains(part), "{arguments:?}: {said}");
+    }
+    let (code, text, said) = run(&directory, &[EXPLAIN, &["--log", "empty.log"]].concat());
+    assert!(code == Some(0) && text.starts_with("log       0 lines: 0 requests\n"), "{text}{said}");
+}
+
+/// The access log of gigabytes, read at a stretch: memory is bounded by the groups, and those by their number.
+#[test]
+fn a_long_log_needs_little_memory() {
+    use std::io::Write as _;
+
+    let directory = directory(&[]);
+    let mut log =
+        std::io::BufWriter::new(std::fs::File::create(directory.path().join("long.log")).expect("it is made"));
+    for n in 0..300_000 {
+        let name = format!("n{n}.{}.example", "a".repeat(60));
+        writeln!(log, "1.1 0 203.0.113.9 TCP_TUNNEL/200 1 CONNECT {name}:443 - HIER_DIRECT/- -")
+            .expect("it is written");
+    }
+    drop(log);
+    // 40 MiB of address space for what is allocated: a map of all names would need 60.
+    let output: Output = Command::new("sh")
+        .args(["-c", "ulimit -d 40960; exec \"$0\" explain --config latticegate.yaml --log long.log", LATTICEGATE])
+        .current_dir(directory.path())
+        .env_clear()
+        .output()
+        .expect("the program starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
+    assert!(text.contains("   299000  in further groups\n"), "{}", text.lines().rev().take(3).collect::<String>());
+}
