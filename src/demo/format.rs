@@ -36,7 +36,7 @@ pub(super) fn connection(line: &ConnectionLine) -> String {
         }
         _ => refusal(outcome, &line.origin, line.detail.as_deref()),
     };
-    format!("{}  {way}  {story}", begin(&line.origin, outcome.word(), colour(outcome)))
+    format!("{} {way}  {story}", begin(&line.origin, outcome.word(), colour(outcome)))
 }
 
 /// `10:15:22  request  10.50.0.9:51234 → egress GET packages.example.org:80 → 127.0.172.20:80  200, 142 B up, …`
@@ -48,7 +48,7 @@ pub(super) fn request(line: &RequestLine) -> String {
         None => format!("{status}, {}", cost(request.bytes_up, request.bytes_down, request.ms)),
         Some(cut) => format!("{status}, {}", refusal(cut, &line.origin, None)),
     };
-    format!("{}  {}  {story}", begin(&line.origin, "request", DIM), way(&line.origin, target))
+    format!("{} {}  {story}", begin(&line.origin, "request", DIM), way(&line.origin, target))
 }
 
 fn begin(origin: &Origin, word: &str, colour: Style) -> String {

@@ -11,6 +11,7 @@ mod directory;
 mod dns;
 mod egress;
 mod error;
+mod evidence;
 mod gate;
 mod lattice;
 mod load_balancer;

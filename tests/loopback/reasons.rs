@@ -568,7 +568,7 @@ fn lost() -> Reported {
     let counted: Vec<_> = metrics.endings().into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [(Outcome::Unfinished(Unfinished::Lost), 1)]);
     let counted = records.iter().map(|record| ((word(record, "outcome"), word(record, "reason")), 1));
-    Reported { counted: BTreeMap::from_iter(counted), records }
+    Reported { counted: BTreeMap::from_iter(counted), records, requests: Vec::new() }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::calls::{EGRESS_CALLS, EgressAddresses, EgressCall};
 use super::client;
 use crate::demo::calls::{Expect, Rejection, Scheme};
-use crate::demo::check::{Cost, Logged, logged, refused, resolves, same};
 use crate::demo::client::Observed;
+use crate::demo::evidence::{Cost, Logged, logged, refused, resolves, same};
 use crate::demo::log_line::{ConnectionLine, ForwardFacts, RequestLine};
 use crate::demo::names;
 use crate::demo::setup::DemoSetup;
@@ -39,6 +39,7 @@ fn compare(
         Expect::Served(status) => served(call, status, observed, line)?,
         Expect::Refused(reason, rejection) => {
             proxy_status(reason, rejection, observed)?;
+            same("bytes passed on to the site", line.bytes_up, 0)?;
             refused(reason, rejection, observed, line, cost)?
         }
     };
@@ -163,6 +164,7 @@ mod tests {
             ("blocked.", "other.", "the name in the log"),
             (r#""port":80"#, r#""port":81"#, "`forward`"),
             (r#""requests":1"#, r#""requests":2"#, "`forward`"),
+            (r#""bytes_up":0"#, r#""bytes_up":1"#, "passed on"),
         ] {
             let found = check(&CONNECTION.replace(right, wrong), &[REQUEST], PROXY_STATUS, none).unwrap_err();
             assert!(found.contains(noticed), "{wrong}: {found}");

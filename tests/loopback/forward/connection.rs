@@ -197,3 +197,53 @@ fn a_process_that_stops_answers_who_waits_for_an_upstream() {
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 503 ") && end == End::Fin, "{}", answer.escape_ascii());
 }
+
+/// One line for each request whose head was read, with what the client was sent and why, if it is not the upstream's.
+#[test]
+fn each_request_has_its_line() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request("GET http://NAME/secret?token HTTP/1.1\nHost: NAME");
+    upstream.say(response("", "one"));
+    hear_head(&mut client);
+    client.hear(3);
+    client.say(proxy.head("HEAD http://NAME/ HTTP/1.1\nHost: NAME"));
+    hear_head(&mut upstream);
+    upstream.say("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 Not Found\r\n\r\n");
+    hear_head(&mut client);
+    hear_head(&mut client);
+    client.say(proxy.head("POST http://denied.example.com:1/ HTTP/1.1\nHost: x"));
+    client.hear_all();
+    let (mut client, upstream, _) = proxy.request("PUT http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 0");
+    drop(upstream);
+    client.hear_all();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    upstream.say(response("", "cut off").replace(" off", ""));
+    drop(upstream);
+    client.hear_all();
+    let port = proxy.port;
+    let reported = proxy.lab.end();
+    assert!(reported.requests.iter().all(|request| !request.to_string().contains("secret")));
+    let lines: Vec<_> = reported
+        .requests
+        .iter()
+        .map(|request| {
+            let text = |key: &str| request[key].as_str().unwrap_or_default().to_owned();
+            let number = |key: &str| request[key].as_u64();
+            (text("method"), text("host"), number("port").unwrap(), number("status"), text("reason"))
+        })
+        .collect();
+    let line = |method: &str, status, reason: &str| {
+        (method.to_owned(), "orders.example.com".to_owned(), u64::from(port), Some(status), reason.to_owned())
+    };
+    let expected = [
+        line("GET", 200, ""),
+        line("HEAD", 404, ""),
+        ("POST".into(), "denied.example.com".into(), 1, Some(403), "port_denied".into()),
+        line("PUT", 502, "upstream_closed"),
+        line("GET", 200, "upstream_closed"),
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(reported.requests[2]["bytes_down"], 0);
+    assert_eq!(reported.requests[2].get("upstream"), None);
+    assert_eq!(reported.records[0]["forward"]["requests"], 3);
+}

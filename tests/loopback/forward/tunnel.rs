@@ -34,6 +34,10 @@ fn tls_goes_through_unchanged_and_both_names_are_known() {
     let record = reported.record();
     assert_eq!((word(record, "name"), word(record, "upstream")), ("orders.example.com".into(), address.to_string()));
     assert_eq!(word(record, "rule"), "ipcontrol.yaml:2");
+    assert_eq!(
+        record["forward"],
+        serde_json::json!({ "method": "CONNECT", "port": address.port(), "sni": "orders.example.com" })
+    );
     // Neither the CONNECT nor its answer.
     assert_eq!((&record["bytes_up"], &record["bytes_down"]), (&(hello().len() + 4).into(), &10.into()));
 }
@@ -119,6 +123,8 @@ fn what_may_not_come_through_is_not_passed_on() {
     for (record, reason) in reported.records.iter().zip(reasons) {
         assert_eq!((word(record, "name"), word(record, "reason")), ("orders.example.com".into(), reason.into()));
     }
+    let sni: Vec<Option<&str>> = reported.records.iter().map(|record| record["forward"]["sni"].as_str()).collect();
+    assert_eq!(sni, [Some("evil.example.com"), None, None, None, Some("192.0.2.7"), None]);
 }
 
 #[test]

@@ -92,12 +92,15 @@ pub struct Lab {
     lines: Receiver<Vec<u8>>,
     records: Vec<Value>,
     unread: Vec<Value>,
+    requests: Vec<Value>,
 }
 
 /// What a gate has reported when it ended: each connection in the log, or counted.
 #[derive(Debug)]
 pub struct Reported {
     pub records: Vec<Value>,
+    /// The lines of absolute-form requests: what is in their `request`, and the `id` of their connection.
+    pub requests: Vec<Value>,
     /// By outcome and reason.
     pub counted: BTreeMap<(String, String), u64>,
 }
@@ -131,8 +134,23 @@ impl Lab {
         });
         let (listeners, health, admin, clock) = started.recv().unwrap();
         let Parts { network, dns, upstream, files } = parts;
-        let (records, unread) = Default::default();
-        Self { dns, upstream, health, admin, files, clock, network, listeners, stop, gate, lines, records, unread }
+        let (records, unread, requests) = Default::default();
+        Self {
+            dns,
+            upstream,
+            health,
+            admin,
+            files,
+            clock,
+            network,
+            listeners,
+            stop,
+            gate,
+            lines,
+            records,
+            unread,
+            requests,
+        }
     }
 
     /// An address of this lab alone: 1 is the gate's, 53 the resolver's, 10 the upstream's.
@@ -188,7 +206,13 @@ impl Lab {
     fn take(&mut self, piece: &[u8]) {
         assert_eq!(piece.last(), Some(&b'\n'), "a piece is whole lines");
         let lines = piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        for line in lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()) {
+        for mut line in lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()) {
+            if let Some(request) = line.get_mut("request") {
+                let mut request = request.take();
+                request["id"] = line["id"].take();
+                self.requests.push(request);
+                continue;
+            }
             self.records.push(line.clone());
             self.unread.push(line);
         }
@@ -234,7 +258,7 @@ impl Lab {
     pub fn end(self) -> Reported {
         self.quiet();
         let (counted, metrics) = (self.counted(), self.metrics());
-        let records = self.stop(StopRequest::Drain);
+        let Logged { records, requests } = self.stop(StopRequest::Drain);
         let mut logged = BTreeMap::new();
         for record in &records {
             *logged.entry((word(record, "outcome"), word(record, "reason"))).or_default() += 1;
@@ -250,17 +274,20 @@ impl Lab {
             assert_eq!(metrics[&sample], bytes as f64, "{direction}");
         }
         assert_eq!(metrics["latticegate_access_log_dropped_lines_total"], 0.0);
-        Reported { records, counted }
+        for record in &records {
+            assert_requests(record, &requests);
+        }
+        Reported { records, requests, counted }
     }
 
     /// Ends a gate however it is busy; the log alone tells.
     pub fn cut(self) -> Reported {
-        let records = self.stop(StopRequest::Cut);
+        let Logged { records, requests } = self.stop(StopRequest::Cut);
         let mut counted = BTreeMap::new();
         for record in &records {
             *counted.entry((word(record, "outcome"), word(record, "reason"))).or_default() += 1;
         }
-        Reported { records, counted }
+        Reported { records, requests, counted }
     }
 
     /// Tells the gate to end, and returns at once.
@@ -268,16 +295,35 @@ impl Lab {
         self.stop.send(stop).unwrap();
     }
 
-    fn stop(mut self, stop: StopRequest) -> Vec<Value> {
+    fn stop(mut self, stop: StopRequest) -> Logged {
         // It may be on its way out already.
         let _ = self.stop.send(stop);
         // The sender goes with the gate's last thread.
         while let Ok(piece) = self.lines.recv_timeout(PATIENCE) {
             self.take(&piece);
         }
-        let Self { gate, records, .. } = self;
+        let Self { gate, records, requests, .. } = self;
         gate.join().unwrap();
-        records
+        Logged { records, requests }
+    }
+}
+
+struct Logged {
+    records: Vec<Value>,
+    requests: Vec<Value>,
+}
+
+/// Each absolute-form request of a connection has one line, and together they have its bytes.
+fn assert_requests(record: &Value, requests: &[Value]) {
+    let own: Vec<&Value> = requests.iter().filter(|request| request["id"] == record["id"]).collect();
+    let forward = &record["forward"];
+    assert_eq!(own.len() as u64, forward["requests"].as_u64().unwrap_or_default(), "{record}: {own:?}");
+    if own.is_empty() || forward["method"] == "CONNECT" {
+        return;
+    }
+    for bytes in ["bytes_up", "bytes_down"] {
+        let sum: u64 = own.iter().map(|request| request[bytes].as_u64().unwrap()).sum();
+        assert_eq!(sum, record[bytes].as_u64().unwrap(), "{record}: {own:?}");
     }
 }
 
