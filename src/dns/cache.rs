@@ -81,10 +81,14 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
             LookupRequest::Resolve { name, client, reply } => self.resolve(&name, client, reply, now),
             LookupRequest::Renew(name) => {
                 // Also where the entry was evicted: the worker has the name in use.
-                self.start_lookup(&name, now);
-                self.touch(&name, now);
+                let index = self.start_lookup(&name, now);
+                self.touch(index, now);
             }
-            LookupRequest::Used(name) => self.touch(&name, now),
+            LookupRequest::Used(name) => {
+                if let Some(index) = self.entries.find(&name) {
+                    self.touch(index, now);
+                }
+            }
             LookupRequest::Probe { name, reply } => {
                 let lookup = self.lookup.lookup(&name, Family::V4);
                 self.events.push(Box::pin(async move { Event::Probed(lookup.await, reply) }));
@@ -105,24 +109,29 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
                 // The requester may have given up.
                 let _ = reply.send(result);
             }
-            Event::ResolutionDelayOver(name) => self.reply_to_waiters(&name, now),
+            Event::ResolutionDelayOver(name) => {
+                if let Some(index) = self.entries.find(&name) {
+                    self.reply_to_waiters(index, now);
+                }
+            }
             Event::Retry(name) => self.retry(&name, now),
         }
     }
 
     fn resolve(&mut self, name: &Hostname, client: Option<ClientKey>, waiter: Waiter, now: Instant) {
-        let known = self.entries.get(name);
-        let is_in_use = known.is_some_and(|entry| entry.is_in_use(now, &self.config));
+        let mut known = self.entries.find(name);
+        let entry = known.and_then(|index| self.entries.get(index)).map(|(_, entry)| entry);
+        let is_in_use = entry.is_some_and(|entry| entry.is_in_use(now, &self.config));
         let is_free = is_in_use
-            || known.is_some_and(|entry| {
-                entry.is_in_flight() || entry.due(now, &self.config, self.outage.recovered()).is_empty()
+            || entry.is_some_and(|entry| {
+                entry.is_in_flight() || entry.due(now, &self.config, self.outage.recovered()).next().is_none()
             });
         if is_in_use {
-            self.touch(name, now);
+            known = known.map(|index| self.touch(index, now));
         }
-        let Some(client) = client.filter(|_| !is_free) else { return self.proceed(name, waiter, now) };
+        let Some(client) = client.filter(|_| !is_free) else { return self.proceed(name, known, waiter, now) };
         match self.queue.enter(name, client, waiter, now) {
-            Enqueued::Now(waiter) => self.proceed(name, waiter, now),
+            Enqueued::Now(waiter) => self.proceed(name, known, waiter, now),
             Enqueued::Queued => {}
             Enqueued::Rejected(waiters) => {
                 waiters.into_iter().for_each(|waiter| self.reply(Err(LookupError::Limited), waiter));
@@ -133,7 +142,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     fn run_queue(&mut self) {
         let now = Instant::now();
         while let Some((name, waiters)) = self.queue.next(now) {
-            waiters.into_iter().for_each(|waiter| self.proceed(&name, waiter, now));
+            waiters.into_iter().for_each(|waiter| self.proceed(&name, self.entries.find(&name), waiter, now));
         }
         // Only now: a timer may be late.
         for waiter in self.queue.expired(now) {
@@ -142,25 +151,29 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     /// Looks up what is due, and replies with what is known or lets the waiter wait.
-    fn proceed(&mut self, name: &Hostname, waiter: Waiter, now: Instant) {
-        self.start_lookup(name, now);
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn proceed(&mut self, name: &Hostname, known: Option<usize>, waiter: Waiter, now: Instant) {
+        let index = self.start_lookup_at(name, known, now);
+        let Some(entry) = self.entries.get_mut(index) else { return };
         let result = match entry.result(now, &self.config) {
             Some(result) => result,
             None if entry.is_in_flight() => return entry.wait(waiter, now),
             None => Err(LookupError::Failed),
         };
         self.reply(result, waiter);
-        self.want_retry(name, now);
+        self.want_retry(index, now);
     }
 
-    /// Looks up each family that is unknown or soon to expire, unless it has just failed.
-    fn start_lookup(&mut self, name: &Hostname, now: Instant) {
-        if self.entries.get(name).is_none() {
+    /// Looks up each family that is unknown or soon to expire, unless it has just failed. Returns the name's index.
+    fn start_lookup(&mut self, name: &Hostname, now: Instant) -> usize {
+        self.start_lookup_at(name, self.entries.find(name), now)
+    }
+
+    fn start_lookup_at(&mut self, name: &Hostname, known: Option<usize>, now: Instant) -> usize {
+        let index = known.unwrap_or_else(|| {
             let (entry, config) = (Box::new(NameEntry::new(now)), &self.config);
-            self.entries.insert(name.clone(), Rank::NoAddress, entry, |entry| entry.worth(now, config));
-        }
-        let Some(entry) = self.entries.get_mut(name) else { return };
+            self.entries.insert(name.clone(), Rank::NoAddress, entry, |entry| entry.worth(now, config))
+        });
+        let Some(entry) = self.entries.get_mut(index) else { return index };
         for family in entry.due(now, &self.config, self.outage.recovered()) {
             entry.start(family, now);
             let (lookup, name) = (self.lookup.lookup(name, family), name.clone());
@@ -169,6 +182,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         if entry.is_in_flight() {
             self.queue.join(name).into_iter().for_each(|waiter| entry.wait(waiter, now));
         }
+        index
     }
 
     fn finish_lookup(
@@ -179,23 +193,24 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         now: Instant,
     ) {
         self.outage.record(AddressSet::outcome(&result), now);
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(index) = self.entries.find(name) else { return };
+        let Some(entry) = self.entries.get_mut(index) else { return };
         let delay_begins = entry.finish(family, result, now, &self.config);
         if let Some(outcome) = entry.take_outcome() {
             self.observer.looked_up(outcome);
         }
         let rank = entry.rank(now, &self.config);
-        self.entries.set_rank(name, rank);
+        let index = self.entries.set_rank(index, rank);
         if delay_begins {
             let event = Event::ResolutionDelayOver(name.clone());
             self.schedule(event, now + NameEntry::RESOLUTION_DELAY);
         }
-        self.reply_to_waiters(name, now);
+        self.reply_to_waiters(index, now);
     }
 
     /// Replies to all who wait for the name, if there is a result by now.
-    fn reply_to_waiters(&mut self, name: &Hostname, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name).filter(|entry| !entry.waiters.is_empty()) else { return };
+    fn reply_to_waiters(&mut self, index: usize, now: Instant) {
+        let Some(entry) = self.entries.get_mut(index).filter(|entry| !entry.waiters.is_empty()) else { return };
         let result = match entry.result_for_waiters(now, &self.config) {
             Some(result) => result,
             None if entry.is_in_flight() => return,
@@ -204,38 +219,42 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         for waiter in std::mem::take(&mut entry.waiters) {
             self.reply(result.clone(), waiter);
         }
-        self.want_retry(name, now);
+        self.want_retry(index, now);
     }
 
     /// A client wanted the name, and a failure is cached: it is looked up again without a client waiting for it.
-    fn want_retry(&mut self, name: &Hostname, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn want_retry(&mut self, index: usize, now: Instant) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
         let Some(at) = entry.retry_at(&self.config, self.outage.recovered()).filter(|at| now < *at) else { return };
         entry.wanted = true;
-        if !std::mem::replace(&mut entry.retry_scheduled, true) {
+        if !std::mem::replace(&mut entry.retry_scheduled, true)
+            && let Some((name, _)) = self.entries.get(index)
+        {
             self.schedule(Event::Retry(name.clone()), at);
         }
     }
 
     fn retry(&mut self, name: &Hostname, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(index) = self.entries.find(name) else { return };
+        let Some(entry) = self.entries.get_mut(index) else { return };
         entry.retry_scheduled = false;
         let is_wanted = std::mem::take(&mut entry.wanted);
-        if !is_wanted || entry.due(now, &self.config, self.outage.recovered()).is_empty() {
+        if !is_wanted || entry.due(now, &self.config, self.outage.recovered()).next().is_none() {
             return;
         }
         // A name that never had an address may be invented: it comes after all that clients wait for.
         if entry.is_in_use(now, &self.config) || self.queue.try_take(now) {
-            self.start_lookup(name, now);
+            self.start_lookup_at(name, Some(index), now);
         }
     }
 
-    fn touch(&mut self, name: &Hostname, now: Instant) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    /// Returns the name's new index.
+    fn touch(&mut self, index: usize, now: Instant) -> usize {
+        let Some(entry) = self.entries.get_mut(index) else { return index };
         entry.last_used = now;
         entry.used_again = true;
         let rank = entry.rank(now, &self.config);
-        self.entries.set_rank(name, rank);
+        self.entries.set_rank(index, rank)
     }
 
     fn view(&self, most: usize, now: Instant) -> CacheView {

@@ -105,15 +105,24 @@ impl NameEntry {
     }
 
     /// The families to query now: neither known nor in flight, and without a recent failure.
-    pub(super) fn due(&self, now: Instant, config: &CacheConfig, recovered: Option<Instant>) -> Vec<Family> {
-        let due = |family: &Family| {
-            let (state, other) = self.with_other(*family);
+    pub(super) fn due(
+        &self,
+        now: Instant,
+        config: &CacheConfig,
+        recovered: Option<Instant>,
+    ) -> impl Iterator<Item = Family> + use<> {
+        let due = |family| {
+            let (state, other) = self.with_other(family);
             let held = state.failure().is_some_and(|failed| now < failed.until(config, recovered));
             // That one family has no address is not queried again while the other has some.
             let spare = state.is_known_empty() && other.has_fresh_addresses(now) && !other.is_renewal_due(now);
             state.in_flight.is_none() && !held && state.is_renewal_due(now) && !spare
         };
-        config.families().iter().copied().filter(due).collect()
+        let families = config.families();
+        [Family::V4, Family::V6]
+            .map(|family| (families.contains(&family) && due(family)).then_some(family))
+            .into_iter()
+            .flatten()
     }
 
     pub(super) fn start(&mut self, family: Family, now: Instant) {

@@ -1,5 +1,5 @@
-//! One query by hickory-resolver: it sends the message, waits for the response, and owns the connection. Messages are
-//! classified where they are received (`sockets.rs`), before hickory drops them or logs a warning for each.
+//! One query over TCP by hickory-resolver: it sends the message, waits for the response, and owns the connection. The
+//! response is classified where it is received (`tcp_stream.rs`), before hickory drops it or logs a warning.
 //!
 //! Each query has its own pool, so nothing is shared between queries: not a connection whose end would fail all of
 //! them, nor an equal query that was sent before and may be lost. hickory's `Resolver` has features not wanted here: a
@@ -7,62 +7,44 @@
 
 use std::future::ready;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::{RuntimeProvider, TokioHandle, TokioTime};
-use hickory_resolver::net::udp::UdpClientStream;
-use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
-use hickory_resolver::proto::op::DnsRequest;
-use hickory_resolver::{ConnectionProvider, NameServerPool, PoolContext, TlsConfig};
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use tokio::net::UdpSocket;
 
 use super::LookupError;
-use super::message::Response;
-use super::sockets::{IgnoredMessages, QueryOutcome, Tcp, Udp};
+use super::message::{Question, Response};
+use super::tcp_stream::{QueryOutcome, Tcp};
 
 pub(super) struct Hickory {
     server: SocketAddr,
     context: Arc<PoolContext>,
-    pub(super) ignored: Arc<IgnoredMessages>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Transport {
-    Udp,
-    Tcp,
 }
 
 impl Hickory {
     pub(super) fn new(server: SocketAddr, deadline: Duration) -> Self {
         let mut options = ResolverOpts::default();
         options.timeout = deadline;
-        // The kernel chooses at random as well, and only what is free.
-        options.os_port_selection = true;
         let context = Arc::new(PoolContext::new(options, TlsConfig {}));
-        Self { server, context, ignored: Arc::default() }
+        Self { server, context }
     }
 
-    /// Sends `request` once.
-    pub(super) async fn query(&self, transport: Transport, request: DnsRequest) -> Result<Response, LookupError> {
-        let mut connection = match transport {
-            Transport::Udp => ConnectionConfig::udp(),
-            Transport::Tcp => ConnectionConfig::tcp(),
-        };
+    /// Sends the query once.
+    pub(super) async fn query(&self, question: &Question) -> Result<Response, LookupError> {
+        let mut connection = ConnectionConfig::tcp();
         connection.port = self.server.port();
         let server = NameServerConfig::new(self.server.ip(), true, vec![connection]);
-        let runtime = HickoryRuntime {
-            handle: TokioHandle::default(),
-            server: self.server,
-            outcome: Arc::default(),
-            ignored: Arc::clone(&self.ignored),
-        };
+        let runtime = HickoryRuntime { handle: TokioHandle::default(), server: self.server, outcome: Arc::default() };
         let outcome = Arc::clone(&runtime.outcome);
-        let pool = NameServerPool::from_config([server], Arc::clone(&self.context), ConnectionFactory(runtime));
-        let response = pool.send(request).first_answer().await;
+        let pool = NameServerPool::from_config([server], Arc::clone(&self.context), runtime);
+        let response = pool.send(question.request()).first_answer().await;
         // hickory has one error for all failures to send or receive.
         outcome.take().unwrap_or_else(|| {
             tracing::debug!(?response, "DNS query without an outcome");
@@ -77,7 +59,6 @@ struct HickoryRuntime {
     handle: TokioHandle,
     server: SocketAddr,
     outcome: Arc<QueryOutcome>,
-    ignored: Arc<IgnoredMessages>,
 }
 
 type OpenFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
@@ -85,7 +66,7 @@ type OpenFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 impl RuntimeProvider for HickoryRuntime {
     type Handle = TokioHandle;
     type Timer = TokioTime;
-    type Udp = Udp;
+    type Udp = UdpSocket;
     type Tcp = Tcp;
 
     fn create_handle(&self) -> TokioHandle {
@@ -97,37 +78,8 @@ impl RuntimeProvider for HickoryRuntime {
         Box::pin(Tcp::open(self.server, Arc::clone(&self.outcome)))
     }
 
-    fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> OpenFuture<Udp> {
-        Box::pin(Udp::open(local, self.server, Arc::clone(&self.outcome), Arc::clone(&self.ignored)))
-    }
-}
-
-/// hickory's own connections, except that a datagram is sent once. Retries are decided in `wire.rs`.
-#[derive(Clone)]
-struct ConnectionFactory(HickoryRuntime);
-
-impl ConnectionProvider for ConnectionFactory {
-    type Conn = DnsExchange<HickoryRuntime>;
-    type FutureConn = Pin<Box<dyn Future<Output = Result<Self::Conn, NetError>> + Send>>;
-    type RuntimeProvider = HickoryRuntime;
-
-    fn new_connection(
-        &self,
-        ip: IpAddr,
-        config: &ConnectionConfig,
-        context: &PoolContext,
-    ) -> Result<Self::FutureConn, NetError> {
-        if !matches!(config.protocol, ProtocolConfig::Udp) {
-            return self.0.new_connection(ip, config, context);
-        }
-        let datagrams = UdpClientStream::builder(SocketAddr::new(ip, config.port), self.0.clone())
-            .with_timeout(Some(context.options.timeout))
-            .with_os_port_selection(context.options.os_port_selection)
-            .with_max_retries(1);
-        Ok(Box::pin(ready(Ok(datagrams.exchange()))))
-    }
-
-    fn runtime_provider(&self) -> &HickoryRuntime {
-        &self.0
+    /// Queries over UDP are sent by `udp.rs`.
+    fn bind_udp(&self, _: SocketAddr, _: SocketAddr) -> OpenFuture<UdpSocket> {
+        Box::pin(ready(Err(io::ErrorKind::Unsupported.into())))
     }
 }

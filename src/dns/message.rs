@@ -1,28 +1,45 @@
-//! Pure: one query as it is sent, and what a received message means for it. hickory reads and writes the format; what
-//! counts as an answer is decided here.
+//! Pure: one query as it is sent, and what a received message means for it. hickory reads the format; what counts as an
+//! answer is decided here.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{
     DnsRequest, DnsRequestOptions, Header, Message, MessageType, OpCode, Query, ResponseCode,
 };
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_resolver::proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, DecodeError};
 
 use super::{AddressSet, Family, LookupError};
 use latticegate_core::hostname::Hostname;
 
 /// Fits into one packet on every path, so that responses are not fragmented (DNS Flag Day 2020).
 const UDP_PAYLOAD: u16 = 1232;
+/// The OPT record that says so (RFC 6891 §6.1.2).
+const OPTIONS: [u8; 11] = {
+    let [high, low] = UDP_PAYLOAD.to_be_bytes();
+    [0, 0, 41, high, low, 0, 0, 0, 0, 0, 0]
+};
+/// RFC 1035 §4.1.1.
+const HEADER_LEN: u16 = 12;
 /// Addresses taken from one response: more than any service has, and a bound on what one name costs.
 const MAX_ADDRESSES: usize = 64;
 
-/// The ID and the question of a query that was sent.
+/// What is asked: a name, a type, and the class IN.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) name: Name,
+    family: Family,
+    /// As it is sent (RFC 1035 §4.1.2).
+    section: Vec<u8>,
+}
+
+/// A query that was sent.
 #[derive(Debug)]
 pub(super) struct SentQuery {
     id: u16,
-    query: Query,
+    question: Rc<Question>,
 }
 
 /// What a received message means for a query.
@@ -66,14 +83,6 @@ impl ResponseError {
     }
 }
 
-/// With a final dot. Any label is valid in DNS, whatever the rules for host names (RFC 2181 §11).
-pub(super) fn absolute(name: &Hostname) -> Result<Name, LookupError> {
-    let name = Name::from_labels(name.as_str().split('.').map(str::as_bytes));
-    let mut name = name.map_err(|_| LookupError::Failed)?;
-    name.set_fqdn(true);
-    Ok(name)
-}
-
 impl Family {
     fn record_type(self) -> RecordType {
         match self {
@@ -83,21 +92,66 @@ impl Family {
     }
 }
 
-/// The query for hickory, which chooses its ID.
-pub(super) fn request(name: &Name, family: Family, edns: bool) -> DnsRequest {
-    let mut options = DnsRequestOptions::default();
-    options.recursion_desired = true;
-    options.use_edns = edns;
-    options.edns_payload_len = UDP_PAYLOAD;
-    DnsRequest::from_query(Query::query(name.clone(), family.record_type()), options)
+impl Question {
+    /// Any label is valid in DNS, whatever the rules for host names (RFC 2181 §11).
+    pub(super) fn new(name: &Hostname, family: Family) -> Result<Self, LookupError> {
+        let mut section = Vec::with_capacity(name.as_str().len() + 6);
+        for label in name.as_str().as_bytes().split(|&byte| byte == b'.') {
+            section.push(u8::try_from(label.len()).map_err(|_| LookupError::Failed)?);
+            section.extend_from_slice(label);
+        }
+        section.push(0);
+        let name = Name::read(&mut BinDecoder::new(&section)).map_err(|_| LookupError::Failed)?;
+        Ok(Self::ending(section, name, family))
+    }
+
+    /// The same for the name's alias.
+    pub(super) fn of_alias(&self, name: Name) -> Result<Self, LookupError> {
+        let section = name.to_bytes().map_err(|_| LookupError::Failed)?;
+        Ok(Self::ending(section, name, self.family))
+    }
+
+    fn ending(mut section: Vec<u8>, name: Name, family: Family) -> Self {
+        section.extend_from_slice(&u16::from(family.record_type()).to_be_bytes());
+        section.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
+        Self { name, family, section }
+    }
+
+    /// For hickory, which chooses its ID.
+    pub(super) fn request(&self) -> DnsRequest {
+        let mut options = DnsRequestOptions::default();
+        options.recursion_desired = true;
+        options.use_edns = false;
+        DnsRequest::from_query(Query::query(self.name.clone(), self.family.record_type()), options)
+    }
+}
+
+/// An ID that cannot be guessed: hickory has it from a generator for cryptography.
+pub(super) fn random_id() -> u16 {
+    Message::query().metadata.id
 }
 
 impl SentQuery {
-    /// From the message that is sent.
+    pub(super) fn new(id: u16, question: Rc<Question>) -> Self {
+        Self { id, question }
+    }
+
+    /// As it is sent (RFC 1035 §4.1): one layout for all queries, so it is written here and not by hickory.
+    pub(super) fn message(&self, edns: bool) -> Vec<u8> {
+        let additional = u8::from(edns);
+        let header = [1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
+        let options = if edns { &OPTIONS[..] } else { &[] };
+        [&self.id.to_be_bytes()[..], &header, &self.question.section, options].concat()
+    }
+
+    /// From a message that was sent.
     pub(super) fn parse(sent: &[u8]) -> Option<Self> {
         let mut decoder = BinDecoder::new(sent);
         let header = Header::read(&mut decoder).ok()?;
-        Some(Self { id: header.id, query: Query::read(&mut decoder).ok()? })
+        let query = Query::read(&mut decoder).ok()?;
+        let family = if query.query_type() == RecordType::AAAA { Family::V6 } else { Family::V4 };
+        let section = query.name().to_bytes().ok()?;
+        Some(Self { id: header.id, question: Rc::new(Question::ending(section, query.name().clone(), family)) })
     }
 
     /// What `bytes`, received from the queried address, mean for this query.
@@ -118,11 +172,10 @@ impl SentQuery {
                 return Response::Failed(ResponseError::Malformed);
             }
             0 => return Response::Failed(ResponseError::Code(code)),
-            1 => match Query::read(&mut decoder) {
-                Ok(query) if query == self.query => {}
-                Ok(_) => return Response::Unrelated,
-                Err(_) => return Response::Failed(ResponseError::Malformed),
-            },
+            1 if self.is_asked(&mut decoder) => {}
+            1 if Query::read(&mut decoder.clone(HEADER_LEN)).is_err() => {
+                return Response::Failed(ResponseError::Malformed);
+            }
             _ => return Response::Unrelated,
         }
         if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
@@ -132,30 +185,36 @@ impl SentQuery {
         if header.truncation {
             return Response::Truncated;
         }
-        match Message::from_vec(bytes) {
-            Ok(message) => self.classify_message(&message),
+        match Records::read(&mut decoder, &header) {
+            Ok(records) => self.classify_records(&records),
             Err(_) => Response::Failed(ResponseError::Malformed),
         }
     }
 
-    fn classify_message(&self, message: &Message) -> Response {
-        let code = message.metadata.response_code;
-        let exists = match code {
+    /// Reads the question, and says whether it is this one, in whatever case.
+    fn is_asked(&self, decoder: &mut BinDecoder<'_>) -> bool {
+        let section = &self.question.section;
+        // Neither the length of a label nor what follows the name has the value of a letter.
+        decoder.read_slice(section.len()).is_ok_and(|read| read.unverified().eq_ignore_ascii_case(section))
+    }
+
+    fn classify_records(&self, records: &Records) -> Response {
+        let exists = match records.code {
             ResponseCode::NoError => true,
             ResponseCode::NXDomain => false,
-            // The upper bits of the code are in the OPT record.
             other => return Response::Failed(ResponseError::Code(other)),
         };
-        if message.all_sections().any(|record| record.dns_class != self.query.query_class()) {
+        if records.all().any(|record| record.dns_class != DNSClass::IN) {
             return Response::Failed(ResponseError::Malformed);
         }
-        let Some(chain) = Chain::follow(self.query.name(), self.query.query_type(), &message.answers) else {
+        let question = &self.question;
+        let Some(chain) = Chain::follow(&question.name, question.family.record_type(), &records.answers) else {
             return Response::Failed(ResponseError::Malformed);
         };
         if !chain.addresses.is_empty() {
             return Response::Addresses(AddressSet { addresses: chain.addresses, ttl: chain.ttl });
         }
-        let soa = message.authorities.iter().find_map(|record| match &record.data {
+        let soa = records.authorities.iter().find_map(|record| match &record.data {
             // RFC 2308 §5.
             RData::SOA(soa) => Some(seconds(soa.minimum).min(seconds(record.ttl))),
             _ => None,
@@ -163,15 +222,46 @@ impl SentQuery {
         if !exists || soa.is_some() {
             return Response::Negative(chain.ttl.min(soa.unwrap_or(Duration::MAX)));
         }
-        if chain.end != self.query.name() {
+        if !is_same(chain.end, &question.name) {
             return Response::Alias(chain.end.clone(), chain.ttl);
         }
         // RFC 2308 §2.2: with NS and without SOA it is a referral; without either it says "no data", type 3.
-        if message.authorities.iter().any(|record| record.record_type() == RecordType::NS) {
+        if records.authorities.iter().any(|record| record.record_type() == RecordType::NS) {
             return Response::Failed(ResponseError::Referral);
         }
         Response::Negative(chain.ttl)
     }
+}
+
+/// What follows the question.
+struct Records {
+    code: ResponseCode,
+    answers: Vec<Record>,
+    authorities: Vec<Record>,
+    additionals: Vec<Record>,
+}
+
+impl Records {
+    fn read(decoder: &mut BinDecoder<'_>, header: &Header) -> Result<Self, DecodeError> {
+        let mut read = |count: u16, is_additional| {
+            Message::read_records(decoder, usize::from(count), is_additional, header.op_code)
+        };
+        let (answers, ..) = read(header.counts.answers, false)?;
+        let (authorities, ..) = read(header.counts.authorities, false)?;
+        let (additionals, edns, _) = read(header.counts.additionals, true)?;
+        // The upper bits of the code are in the OPT record.
+        let high = edns.map_or(0, |edns| edns.rcode_high());
+        Ok(Self { code: ResponseCode::from(high, header.response_code.low()), answers, authorities, additionals })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Record> {
+        [&self.answers, &self.authorities, &self.additionals].into_iter().flatten()
+    }
+}
+
+/// In whatever case; cheaper than `==`, which goes through the letters of each label one by one.
+fn is_same(one: &Name, other: &Name) -> bool {
+    one.len() == other.len() && one.iter().zip(other.iter()).all(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// From a name along its aliases to the addresses at their end.
@@ -188,7 +278,7 @@ impl<'a> Chain<'a> {
         let mut chain = Self { end: name, addresses: Vec::new(), ttl: Duration::MAX };
         for _ in 0..=records.len() {
             let mut next = None;
-            for record in records.iter().filter(|record| record.name == *chain.end) {
+            for record in records.iter().filter(|record| is_same(&record.name, chain.end)) {
                 match &record.data {
                     RData::CNAME(target) => next = Some((&target.0, record.ttl)),
                     data if record.record_type() == kind => chain.add(data.ip_addr(), record.ttl),

@@ -5,26 +5,34 @@
 //! thread: it sends each query once however many connections wait for it, renews names in use before they expire, and
 //! serves stale answers while the server does not respond. Its state for one name is in `dns/entry.rs`, which names stay
 //! when there are too many in `dns/ranked_map.rs`; `dns/lookup_queue.rs` decides which new name is looked up next.
-//! `dns/wire.rs` sends the queries, by hickory-resolver (`dns/hickory.rs`) over `dns/sockets.rs`, and `dns/message.rs`
-//! reads the responses.
+//!
+//! `dns/wire.rs` queries the server. Nearly every query goes over UDP and is sent by ourselves (`dns/udp.rs`, over the
+//! sockets of `dns/udp_socket.rs`): this is the hot path, and hickory-resolver would make a pool, a task and a socket for
+//! each. What a received message means is decided in `dns/message.rs`, which reads it by hickory's decoder. After a
+//! truncated response hickory-resolver queries over TCP (`dns/hickory.rs`, `dns/tcp_stream.rs`).
 
 mod cache;
 mod cache_config;
 mod entry;
 mod hickory;
+mod ignored;
 mod lookup_queue;
 mod message;
 mod outage;
 mod ranked_map;
 mod request;
 mod resolver;
-mod sockets;
+mod tcp_stream;
+mod udp;
+mod udp_socket;
 mod wire;
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::sys::runtime::Instant;
+use crate::sys::socket::Trouble;
 
 pub use self::cache::{Cache, Observer};
 pub use self::cache_config::CacheConfig;
@@ -88,6 +96,14 @@ pub enum LookupError {
     Shortage,
     /// SERVFAIL, REFUSED, a malformed response, or a server that cannot be reached.
     Failed,
+}
+
+impl LookupError {
+    /// For an error of a socket.
+    fn of(error: &io::Error) -> Self {
+        tracing::debug!(%error, "dns.server cannot be queried");
+        if Trouble::of(error) == Trouble::Shortage { Self::Shortage } else { Self::Failed }
+    }
 }
 
 /// One query to the server. The cache sends its queries through it, and tests script it.

@@ -31,11 +31,14 @@ pub(super) struct Worth {
     pub(super) last_used: Instant,
 }
 
+/// Entries are found by name and from then on reached by index, so that a name is hashed once for whatever is done to
+/// it. An index is valid until the next `insert` or `set_rank`.
 #[derive(Debug)]
 pub(super) struct RankedMap<V> {
-    no_address: IndexMap<Hostname, V>,
-    used_once: IndexMap<Hostname, V>,
-    used_again: IndexMap<Hostname, V>,
+    /// Those used again, then those used once, then those without an address.
+    entries: IndexMap<Hostname, V>,
+    used_again: usize,
+    used_once: usize,
     capacity: usize,
     random: Random,
 }
@@ -48,54 +51,88 @@ impl<V> RankedMap<V> {
     pub(super) fn new(capacity: usize) -> Self {
         // Nobody can foresee which names go.
         let random = Random(RandomState::new().hash_one("evicted names"));
-        let (no_address, used_once, used_again) = Default::default();
-        Self { no_address, used_once, used_again, capacity, random }
+        Self { entries: IndexMap::new(), used_again: 0, used_once: 0, capacity, random }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.no_address.len() + self.used_once.len() + self.used_again.len()
+        self.entries.len()
     }
 
-    pub(super) fn get(&self, name: &Hostname) -> Option<&V> {
-        [&self.used_again, &self.used_once, &self.no_address].into_iter().find_map(|map| map.get(name))
+    pub(super) fn find(&self, name: &Hostname) -> Option<usize> {
+        self.entries.get_index_of(name)
     }
 
-    pub(super) fn get_mut(&mut self, name: &Hostname) -> Option<&mut V> {
-        self.get_ranked(name).map(|(_, value)| value)
+    pub(super) fn get(&self, index: usize) -> Option<(&Hostname, &V)> {
+        self.entries.get_index(index)
     }
 
-    pub(super) fn get_ranked(&mut self, name: &Hostname) -> Option<(Rank, &mut V)> {
-        let ranks = [
-            (Rank::UsedAgain, &mut self.used_again),
-            (Rank::UsedOnce, &mut self.used_once),
-            (Rank::NoAddress, &mut self.no_address),
-        ];
-        ranks.into_iter().find_map(|(rank, map)| Some((rank, map.get_mut(name)?)))
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut V> {
+        self.entries.get_index_mut(index).map(|(_, value)| value)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Hostname, &V)> {
-        [&self.used_again, &self.used_once, &self.no_address].into_iter().flatten()
+        self.entries.iter()
     }
 
-    /// Adds a name that is not in the map. `worth`: None keeps an entry, whatever its rank.
-    pub(super) fn insert(&mut self, name: Hostname, rank: Rank, value: V, worth: impl Fn(&V) -> Option<Worth>) {
+    /// Adds a name that is not in the map, and returns its index. `worth`: None keeps an entry, whatever its rank.
+    pub(super) fn insert(
+        &mut self,
+        name: Hostname,
+        rank: Rank,
+        value: V,
+        worth: impl Fn(&V) -> Option<Worth>,
+    ) -> usize {
         // Two, so that the map shrinks again where entries that had to be kept have made it longer.
         for _ in 0..2 {
             if self.len() >= self.capacity {
                 self.evict(&worth);
             }
         }
-        self.of(rank).insert(name, value);
+        let (last, _) = self.entries.insert_full(name, value);
+        self.set_rank(last, rank)
     }
 
-    pub(super) fn set_rank(&mut self, name: &Hostname, rank: Rank) {
-        if self.of(rank).contains_key(name) {
-            return;
+    pub(super) fn rank(&self, index: usize) -> Rank {
+        if index < self.used_again {
+            Rank::UsedAgain
+        } else if index < self.used_again + self.used_once {
+            Rank::UsedOnce
+        } else {
+            Rank::NoAddress
         }
-        let mut others = [Rank::UsedOnce, Rank::NoAddress, Rank::UsedAgain].into_iter();
-        if let Some((name, value)) = others.find_map(|rank| self.of(rank).swap_remove_entry(name)) {
-            self.of(rank).insert(name, value);
+    }
+
+    /// Returns the entry's new index: it changes places with the entry at the border of the ranks, which then moves.
+    pub(super) fn set_rank(&mut self, index: usize, rank: Rank) -> usize {
+        let mut index = index;
+        while self.rank(index) != rank {
+            index = match (self.rank(index), rank) {
+                (Rank::NoAddress, _) => {
+                    self.used_once += 1;
+                    self.swap(index, self.used_again + self.used_once - 1)
+                }
+                (Rank::UsedOnce, Rank::UsedAgain) => {
+                    (self.used_again, self.used_once) = (self.used_again + 1, self.used_once - 1);
+                    self.swap(index, self.used_again - 1)
+                }
+                (Rank::UsedOnce, _) => {
+                    self.used_once -= 1;
+                    self.swap(index, self.used_again + self.used_once)
+                }
+                (Rank::UsedAgain, _) => {
+                    (self.used_again, self.used_once) = (self.used_again - 1, self.used_once + 1);
+                    self.swap(index, self.used_again)
+                }
+            }
         }
+        index
+    }
+
+    fn swap(&mut self, from: usize, to: usize) -> usize {
+        if from != to {
+            self.entries.swap_indices(from, to);
+        }
+        to
     }
 
     /// Removes an entry that is not fresh, if it meets one. Otherwise of those used again the one not used for the
@@ -103,10 +140,9 @@ impl<V> RankedMap<V> {
     /// the oldest would be the next to be of use.
     fn evict(&mut self, worth: &impl Fn(&V) -> Option<Worth>) {
         let rank = self.least_rank();
-        let len = self.of(rank).len();
-        let sample: [usize; SAMPLE] = array::from_fn(|_| self.random.index(len));
-        let map = self.of(rank);
-        let removable = sample.into_iter().filter_map(|index| Some((index, worth(map.get_index(index)?.1)?)));
+        let (first, len) = self.range(rank);
+        let sample: [usize; SAMPLE] = array::from_fn(|_| first + self.random.index(len));
+        let removable = sample.into_iter().filter_map(|index| Some((index, worth(self.entries.get_index(index)?.1)?)));
         let least = removable.min_by(|(_, one), (_, other)| {
             let by_use = match rank {
                 Rank::UsedAgain => one.last_used.cmp(&other.last_used),
@@ -115,27 +151,31 @@ impl<V> RankedMap<V> {
             one.is_fresh.cmp(&other.is_fresh).then(by_use)
         });
         if let Some((index, _)) = least {
-            map.swap_remove_index(index);
+            let index = self.set_rank(index, Rank::NoAddress);
+            self.entries.swap_remove_index(index);
         }
     }
 
     /// The rank that has more than its share: a sixteenth without an address, an eighth used once. So a new name has
     /// the time to be answered and used again, however many names are in use.
     fn least_rank(&self) -> Rank {
-        if self.no_address.len() > self.capacity / 16 {
+        let no_address = self.len() - self.used_again - self.used_once;
+        if no_address > self.capacity / 16 {
             Rank::NoAddress
-        } else if self.used_once.len() > self.capacity / 8 {
+        } else if self.used_once > self.capacity / 8 {
             Rank::UsedOnce
         } else {
             Rank::UsedAgain
         }
     }
 
-    fn of(&mut self, rank: Rank) -> &mut IndexMap<Hostname, V> {
+    /// The first index of a rank, and how many entries it has.
+    fn range(&self, rank: Rank) -> (usize, usize) {
+        let before = self.used_again + self.used_once;
         match rank {
-            Rank::NoAddress => &mut self.no_address,
-            Rank::UsedOnce => &mut self.used_once,
-            Rank::UsedAgain => &mut self.used_again,
+            Rank::UsedAgain => (0, self.used_again),
+            Rank::UsedOnce => (self.used_again, self.used_once),
+            Rank::NoAddress => (before, self.len() - before),
         }
     }
 }

@@ -119,7 +119,9 @@ impl Resolver {
 
     fn recall(&self, name: &Hostname) -> Option<Result<Arc<ResolvedAddresses>, LookupError>> {
         let mut entries = self.entries.borrow_mut();
-        let (rank, entry) = entries.get_ranked(name)?;
+        let index = entries.find(name)?;
+        let rank = entries.rank(index);
+        let entry = entries.get_mut(index)?;
         let now = Instant::now();
         if now >= entry.expires() {
             return None;
@@ -134,7 +136,7 @@ impl Resolver {
         };
         let _ = self.requests.send(request);
         entry.last_used = now;
-        entries.set_rank(name, Rank::UsedAgain);
+        entries.set_rank(index, Rank::UsedAgain);
         Some(Ok(resolved))
     }
 
@@ -145,12 +147,15 @@ impl Resolver {
         // have forgotten it meanwhile, ranks it as this worker does.
         let rank = if resolved.is_some() { Rank::UsedOnce } else { Rank::NoAddress };
         let new = LocalEntry { resolved, renewing: false, last_used: now };
-        if let Some(entry) = entries.get_mut(name) {
+        let Some(index) = entries.find(name) else {
+            entries.insert(name.clone(), rank, new, |entry| {
+                Some(Worth { is_fresh: now < entry.expires(), last_used: entry.last_used })
+            });
+            return;
+        };
+        if let Some(entry) = entries.get_mut(index) {
             *entry = new;
-            return entries.set_rank(name, rank);
         }
-        entries.insert(name.clone(), rank, new, |entry| {
-            Some(Worth { is_fresh: now < entry.expires(), last_used: entry.last_used })
-        });
+        entries.set_rank(index, rank);
     }
 }

@@ -1,22 +1,22 @@
 //! One family's addresses of one name from the configured server: UDP, TCP on truncation, aliases, retries, all
 //! under one deadline. What is cached is decided in `cache.rs`.
 //!
-//! hickory-resolver sends the queries (`hickory.rs`). Retries are decided here: its own ones repeat the same query,
-//! also to servers that do not support EDNS.
+//! Queries over UDP are sent by `udp.rs`, those over TCP by hickory-resolver (`hickory.rs`). Retries are decided here:
+//! hickory's own ones repeat the same query, also to servers that do not support EDNS.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use hickory_resolver::proto::rr::Name;
-use tokio::time::timeout;
+use crate::sys::runtime::{Instant, TimedOut, timeout};
 
-use super::hickory::{Hickory, Transport};
-use super::message::{Response, absolute, request};
+use super::hickory::Hickory;
+use super::message::{Question, Response};
+use super::udp::{PendingQuery, SocketChoice, Udp};
 use super::{AddressSet, Family, Lookup, LookupError};
 use latticegate_core::hostname::Hostname;
 
@@ -32,8 +32,12 @@ impl Wire {
 
     /// `deadline`: for one name, all retries included.
     pub fn new(address: SocketAddr, deadline: Duration) -> Self {
-        let hickory = Hickory::new(address, deadline);
-        let server = Server { hickory, retry_after: deadline / Self::TRIES, plain_until: Cell::new(None) };
+        let server = Server {
+            udp: Udp::new(address),
+            hickory: Hickory::new(address, deadline),
+            retry_after: deadline / Self::TRIES,
+            plain_until: Cell::new(None),
+        };
         Self { server: Rc::new(server), deadline }
     }
 }
@@ -45,12 +49,12 @@ impl Lookup for Wire {
         family: Family,
     ) -> impl Future<Output = Result<AddressSet, LookupError>> + 'static {
         let (server, deadline, local) = (Rc::clone(&self.server), self.deadline, localhost(name, family));
-        let name = absolute(name);
+        let (question, choice) = (Question::new(name, family), server.udp.choose(name));
         async move {
-            match local {
-                Some(set) => Ok(set),
-                None => timeout(deadline, server.follow(name?, family)).await.unwrap_or(Err(LookupError::Timeout)),
+            if let Some(set) = local {
+                return Ok(set);
             }
+            Search { server, choice, end: Instant::now() + deadline }.follow(Rc::new(question?)).await
         }
     }
 }
@@ -66,6 +70,7 @@ fn localhost(name: &Hostname, family: Family) -> Option<AddressSet> {
 }
 
 struct Server {
+    udp: Udp,
     hickory: Hickory,
     /// After this time without a response a query is sent again.
     retry_after: Duration,
@@ -76,65 +81,96 @@ struct Server {
 impl Server {
     /// How long a server that did not support EDNS is queried without it.
     const PLAIN: Duration = Duration::from_secs(300);
+
+    fn may_use_edns(&self) -> bool {
+        let Some(until) = self.plain_until.get() else { return true };
+        let now = Instant::now();
+        if now >= until {
+            // This query tries it; others do not wait for its outcome.
+            self.plain_until.set(Some(now + self.retry_after * Wire::TRIES * 2));
+        }
+        now >= until
+    }
+
+    fn forget_edns(&self) {
+        self.plain_until.set(Some(Instant::now() + Self::PLAIN));
+    }
+}
+
+/// One lookup.
+struct Search {
+    server: Rc<Server>,
+    choice: SocketChoice,
+    /// Until then it is waited for.
+    end: Instant,
+}
+
+impl Search {
     /// Aliases whose target needs another query. A resolver follows them itself; few forwarders do not.
     const MAX_ALIASES: usize = 8;
 
-    async fn follow(&self, mut name: Name, family: Family) -> Result<AddressSet, LookupError> {
+    async fn follow(&self, mut question: Rc<Question>) -> Result<AddressSet, LookupError> {
         let mut shortest = Duration::MAX;
         for _ in 0..=Self::MAX_ALIASES {
-            let response = self.query(&name, family).await?;
+            let response = self.query(&question).await?;
             match response {
                 Response::Addresses(set) => return Ok(AddressSet { ttl: set.ttl.min(shortest), ..set }),
                 Response::Negative(ttl) => return Ok(AddressSet { addresses: Vec::new(), ttl: ttl.min(shortest) }),
-                Response::Alias(target, ttl) => (name, shortest) = (target, shortest.min(ttl)),
+                Response::Alias(target, ttl) => {
+                    (question, shortest) = (Rc::new(question.of_alias(target)?), shortest.min(ttl));
+                }
                 Response::Failed(_) | Response::Unrelated | Response::Truncated => {
-                    tracing::debug!(%name, ?response, "DNS lookup failed");
+                    tracing::debug!(name = %question.name, ?response, "DNS lookup failed");
                     return Err(LookupError::Failed);
                 }
             }
         }
-        tracing::debug!(%name, "DNS lookup failed: too many aliases");
+        tracing::debug!(name = %question.name, "DNS lookup failed: too many aliases");
         Err(LookupError::Failed)
     }
 
-    async fn query(&self, name: &Name, family: Family) -> Result<Response, LookupError> {
-        let mut response = self.over_udp(name, family, self.may_use_edns()).await?;
+    async fn query(&self, question: &Rc<Question>) -> Result<Response, LookupError> {
+        let mut response = self.over_udp(question, self.server.may_use_edns()).await?;
         if let Response::Failed(error) = response
             && error.may_be_edns()
         {
             // Once more: EDNS may be the cause, and a SERVFAIL may come from one server of several.
-            let second = timeout(self.retry_after, self.over_udp(name, family, false)).await;
+            let second = timeout(self.server.retry_after, self.over_udp(question, false)).await;
             match second {
                 Ok(Ok(Response::Failed(error))) if error.may_be_edns() => {}
                 Ok(Ok(second)) => {
-                    self.forget_edns();
+                    self.server.forget_edns();
                     response = second;
                 }
                 // The first error was a response, this is none.
-                Ok(Err(_)) | Err(_) => {}
+                Ok(Err(_)) | Err(TimedOut) => {}
             }
         }
         match response {
-            Response::Truncated => self.over_tcp(name, family).await,
+            Response::Truncated => {
+                let tcp = timeout(self.end - Instant::now(), self.over_tcp(question));
+                tcp.await.unwrap_or(Err(LookupError::Timeout))
+            }
             response => Ok(response),
         }
     }
 
     /// The first response counts, whichever of the packets it is for. The last packet is sent without EDNS: some
     /// firewalls drop extensions that they do not know.
-    async fn over_udp(&self, name: &Name, family: Family, edns: bool) -> Result<Response, LookupError> {
-        let mut queries = FuturesUnordered::new();
+    async fn over_udp(&self, question: &Rc<Question>, edns: bool) -> Result<Response, LookupError> {
+        let mut sent = Vec::with_capacity(1);
         for attempt in 1..=Wire::TRIES {
             let with = edns && attempt < Wire::TRIES;
-            queries.push(async move { (self.hickory.query(Transport::Udp, request(name, family, with)).await, with) });
-            // The last one waits until the caller's deadline.
-            let wait = if attempt < Wire::TRIES { self.retry_after } else { Duration::from_secs(3600) };
-            let Ok(Some((response, to_edns))) = timeout(wait, queries.next()).await else { continue };
+            sent.push((self.server.udp.send(question, self.choice, sent.len(), with)?, with));
+            let left = self.end - Instant::now();
+            let wait = if attempt < Wire::TRIES { left.min(self.server.retry_after) } else { left };
+            let first = poll_fn(|cx| first_response(&mut sent, cx));
+            let Ok((response, to_edns)) = timeout(wait, first).await else { continue };
             let response = response?;
             match (&response, to_edns) {
                 (Response::Failed(error), true) if error.may_be_edns() => {}
-                (_, true) => self.plain_until.set(None),
-                (_, false) if edns => self.forget_edns(),
+                (_, true) => self.server.plain_until.set(None),
+                (_, false) if edns => self.server.forget_edns(),
                 (_, false) => {}
             }
             return Ok(response);
@@ -142,33 +178,28 @@ impl Server {
         Err(LookupError::Timeout)
     }
 
-    async fn over_tcp(&self, name: &Name, family: Family) -> Result<Response, LookupError> {
+    async fn over_tcp(&self, question: &Rc<Question>) -> Result<Response, LookupError> {
         let mut last = LookupError::Failed;
         for _ in 0..Wire::TRIES {
-            match self.hickory.query(Transport::Tcp, request(name, family, false)).await {
+            match self.server.hickory.query(question).await {
                 Ok(response) => return Ok(response),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
+}
 
-    fn may_use_edns(&self) -> bool {
-        let now = Instant::now();
-        match self.plain_until.get() {
-            None => true,
-            Some(until) if now < until => false,
-            Some(_) => {
-                // This query tries it; others do not wait for its outcome.
-                self.plain_until.set(Some(now + self.retry_after * Wire::TRIES * 2));
-                true
-            }
+type SentPacket = (PendingQuery, bool);
+
+/// And whether it is to a query with EDNS.
+fn first_response(sent: &mut [SentPacket], cx: &mut Context<'_>) -> Poll<(Result<Response, LookupError>, bool)> {
+    for (query, edns) in sent {
+        if let Poll::Ready(response) = Pin::new(query).poll(cx) {
+            return Poll::Ready((response, *edns));
         }
     }
-
-    fn forget_edns(&self) {
-        self.plain_until.set(Some(Instant::now() + Self::PLAIN));
-    }
+    Poll::Pending
 }
 
 #[cfg(test)]

@@ -99,12 +99,22 @@ impl<K: Hash + Eq + Clone> Table<K> {
         if let Some(rate) = self.rate {
             entry.rate = Some(rate.take(entry.rate, now).ok_or(Exceeded::Rate)?);
         }
-        entry.open = entry.open.saturating_add(1);
+        if self.counts_open() {
+            entry.open = entry.open.saturating_add(1);
+        }
         drop(shard);
         Ok(Permit { table: Arc::clone(self), key })
     }
 
+    /// Where only the rate is limited, nothing is to be done when a permit is dropped.
+    fn counts_open(&self) -> bool {
+        self.quota.concurrent.is_some() || self.rate.is_none()
+    }
+
     fn leave(&self, key: &K) {
+        if !self.counts_open() {
+            return;
+        }
         let mut shard = self.shard(key);
         let Some(entry) = shard.get_mut(key) else { return };
         entry.open = entry.open.saturating_sub(1);

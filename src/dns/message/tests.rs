@@ -12,16 +12,20 @@ const CNAME: u16 = 5;
 const SOA: u16 = 6;
 const OPT: u16 = 41;
 
+pub(in crate::dns) fn question(text: &str, family: Family) -> Rc<Question> {
+    Rc::new(Question::new(&Hostname::parse(text.as_bytes()).unwrap(), family).unwrap())
+}
+
 fn name(text: &str) -> Name {
-    absolute(&Hostname::parse(text.as_bytes()).unwrap()).unwrap()
+    question(text, Family::V4).name.clone()
 }
 
 fn sent(text: &str, family: Family, edns: bool) -> Vec<u8> {
-    request(&name(text), family, edns).to_vec().unwrap()
+    SentQuery::new(random_id(), question(text, family)).message(edns)
 }
 
 fn sent_query() -> SentQuery {
-    SentQuery::parse(&sent(ORDERS, Family::V4, true)).unwrap()
+    SentQuery::new(random_id(), question(ORDERS, Family::V4))
 }
 
 /// A record: name, type, TTL, data.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::timeout;
 
 use super::super::message::tests::{a, alias, labels, ns};
 use super::*;
@@ -336,7 +337,7 @@ fn forged_answers_do_not_hide_the_true_one() {
         assert_eq!(resolve(&wire, NAME).await, Ok(vec![ip(1)]));
         assert_eq!(server.edns(), [true]);
         // One line says so; the other four are counted for the next one.
-        assert_eq!(wire.server.hickory.ignored.unreported(), 4);
+        assert_eq!(wire.server.udp.ignored.unreported(), 4);
     });
 }
 
@@ -349,7 +350,7 @@ fn garbage_with_our_id_is_a_failure() {
     });
 }
 
-/// Longer than the 512 bytes that hickory has room for without EDNS.
+/// Longer than the 512 bytes that a client without EDNS is sent.
 #[test]
 fn a_long_response_without_edns_is_accepted() {
     test(async {
@@ -449,7 +450,7 @@ fn aliases_without_addresses_are_followed_but_not_in_a_loop() {
         let found = wire.lookup(&Hostname::parse(NAME.as_bytes()).unwrap(), Family::V4).await.unwrap();
         assert_eq!((found.addresses, found.ttl), (vec![ip(1)], Duration::from_secs(9)));
         assert_eq!(resolve(&wire, "circle.example.com").await, Err(LookupError::Failed));
-        assert!(server.edns().len() <= 3 + Server::MAX_ALIASES + 1);
+        assert!(server.edns().len() <= 3 + Search::MAX_ALIASES + 1);
     });
 }
 
