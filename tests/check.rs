@@ -387,6 +387,17 @@ fn a_file_in_the_place_of_another_is_reported_in_one_line() {
         let help = "turn it into an access list with `latticegate import FILE`";
         assert_eq!(lines, [format!("error: nginx.conf:{line}:1: is a file for nginx; {help}")], "{nginx}");
     }
+    for (squid, line) in [
+        ("# ours\nacl office src 10.0.0.0/8\nhttp_access allow office\n", 2),
+        ("acl CONNECT method CONNECT # the method: this one\nhttp_access deny !office\n", 1),
+        ("# shops\n.example.com\n", 2),
+        (".example.com # ours: all\nwww.example.org\n", 1),
+    ] {
+        std::fs::write(directory.path().join("allow.txt"), squid).expect("the directory takes it");
+        let lines = refused(&check(directory.path(), &["--config", "latticegate.yaml", "--policy", "allow.txt"], &[]));
+        let help = "turn it into an access list with `latticegate import --squid FILE`";
+        assert_eq!(lines, [format!("error: allow.txt:{line}:1: is a file for Squid; {help}")], "{squid}");
+    }
 }
 
 #[test]

@@ -43,9 +43,11 @@ fn connect_says_where_the_tunnel_goes() {
         ("a.example:65535", "a.example", 65535),
     ] {
         // RFC 9112 §3.2: HTTP/1.0 knows no Host, and what it says is of no account.
-        for rest in
-            ["HTTP/1.0\r\n", "HTTP/1.1\r\nHost: other.example:443\r\nUser-Agent: x\r\nProxy-Connection: close\r\n"]
-        {
+        for rest in [
+            "HTTP/1.0\r\n",
+            "HTTP/1.0\r\nContent-Length: 0\r\n",
+            "HTTP/1.1\r\nHost: other.example:443\r\nUser-Agent: x\r\nProxy-Connection: close\r\n",
+        ] {
             let head = head(&format!("CONNECT {target} {rest}\r\n"));
             assert_eq!((head.name.as_str(), head.port), (name, port));
             assert!(head.is_connect() && head.rewritten.is_empty());

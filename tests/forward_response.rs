@@ -321,6 +321,22 @@ fn what_nobody_asked_for_is_not_passed_on() {
     assert_eq!((reported.ending, reported.statuses), (Ending::Unsolicited, vec![204]));
 }
 
+/// However a head is cut, a byte is looked at once: what has been passed may be overwritten.
+#[test]
+fn what_has_been_looked_at_is_not_looked_at_again() {
+    let mut responses = ForwardResponses::default();
+    responses.expect(GET);
+    let mut seen = Vec::new();
+    for byte in format!("HTTP/1.1 200 OK\r\n{}", "X: y\r\n".repeat(99)).bytes() {
+        seen.push(byte);
+        assert_eq!(responses.advance(&seen, "egress"), ResponseAction::NeedMore);
+        let read = seen.len() - 1;
+        seen[..read].fill(b'\n');
+    }
+    seen.extend_from_slice(b"X:\n");
+    assert_eq!(responses.advance(&seen, "egress"), ResponseAction::Malformed);
+}
+
 /// A request and its response, and what the client is sent.
 fn exchange() -> impl Strategy<Value = (ForwardExpected, Vec<u8>, Vec<u8>)> {
     let data = || prop::collection::vec(any::<u8>(), 0..80);

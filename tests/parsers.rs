@@ -156,7 +156,9 @@ fn valid() -> Vec<(Stage, Vec<u8>)> {
 }
 
 /// Requests to a forward proxy that are accepted.
-const FORWARDED: [&str; 14] = [
+const FORWARDED: [&str; 15] = [
+    // As Windows (WinHTTP) asks.
+    "CONNECT a.example:443 HTTP/1.0\r\nUser-Agent: Microsoft-WNS/10.0\r\nHost: a.example:443\r\nContent-Length: 0\r\nProxy-Connection: Keep-Alive\r\nPragma: no-cache\r\n\r\n",
     "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
     "CONNECT a.example:443 HTTP/1.0\r\n\r\n",
     "\r\nCONNECT A.Example.:65535 HTTP/1.1\r\nhOsT:10.0.0.1:3128\r\nUser-Agent: x\r\nVia: 1.1 other\r\n\r\n",

@@ -117,6 +117,9 @@ fn every_command_is_run() {
         let command = command.trim_start_matches("target/release/").replace("s3://bucket/key", &published);
         let arguments = match command.strip_prefix("latticegate ") {
             Some(arguments) => arguments.to_owned(),
+            None if command.starts_with("--listener ") => {
+                format!("explain --config conf/egress.yaml --from 10.20.0.5 {command}")
+            }
             None if command.starts_with("--policy ") => format!("check --config conf/latticegate.yaml {command}"),
             None => panic!("no test runs `{command}`, which the README gives"),
         };
@@ -131,6 +134,7 @@ fn every_command_is_run() {
             "check" => (0, "ipcontrol.yaml: ok: "),
             "diff" => (1, "  + 203.0.113.0/24\n"),
             "import" => (0, "  - allow: 10.0.0.0/8"),
+            "explain" if arguments.contains(" --listener ") => (0, "verdict   allowed\n"),
             "explain" if arguments.contains(" --log ") => {
                 (1, "verdict   1 request that went through would be refused\n")
             }
@@ -154,7 +158,7 @@ fn every_command_is_run() {
 fn operators_directory(root: &Path) -> TempDir {
     let here = tempfile::tempdir().unwrap();
     fs::create_dir(here.path().join("conf")).unwrap();
-    for name in ["latticegate.yaml", "ipcontrol.yaml"] {
+    for name in ["latticegate.yaml", "ipcontrol.yaml", "egress.yaml", "egress-ipcontrol.yaml"] {
         fs::copy(root.join("conf").join(name), here.path().join("conf").join(name)).unwrap();
     }
     let (old, new) = ("rules:\n  - allow: 10.0.0.0/8\n", "rules:\n  - allow: [10.0.0.0/8, 203.0.113.0/24]\n");

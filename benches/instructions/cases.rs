@@ -24,6 +24,7 @@ use latticegate_core::outcome::{Close, Outcome};
 use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::forward_head::ForwardParser;
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header;
 
@@ -42,6 +43,8 @@ pub(crate) fn names() -> &'static [&'static str] {
         "hello_16k",
         "hello_40_records",
         "head",
+        "forward_connect",
+        "forward_get",
         "policy_10",
         "policy_1000",
         "record_json",
@@ -57,6 +60,8 @@ pub(crate) fn run(name: &str, times: u32) -> Result<()> {
         "hello_16k" => hello(times, &padded(CURL, 16_000)),
         "hello_40_records" => hello(times, &in_records(CHROMIUM, 40)),
         "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
+        "forward_connect" => forward(times, CONNECT),
+        "forward_get" => forward(times, ABSOLUTE),
         "policy_10" => policy(times, 10),
         "policy_1000" => policy(times, 1000),
         "record_json" => record(times, LogFormat::Json),
@@ -86,6 +91,10 @@ fn counted(times: u32, operation: &mut dyn FnMut() -> bool) {
 
 fn found<T>(verdict: &Verdict<T>) -> bool {
     matches!(black_box(verdict), Verdict::Found { .. })
+}
+
+fn forward(times: u32, head: &[u8]) -> Result<()> {
+    repeat(times, || found(&ForwardParser::default().parse(black_box(head), "latticegate")))
 }
 
 fn hello(times: u32, bytes: &[u8]) -> Result<()> {
@@ -135,6 +144,17 @@ const HEAD: &[u8] = b"POST /orders/42/lines?expand=price HTTP/1.1\r\n\
     Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7\r\n\
     Accept: */*\r\n\
     Connection: keep-alive\r\n\r\n";
+
+/// As curl asks a proxy: for a tunnel, and for a URL of `http`.
+const CONNECT: &[u8] = b"CONNECT n00000.orders.lattice.example:443 HTTP/1.1\r\n\
+    Host: n00000.orders.lattice.example:443\r\n\
+    User-Agent: curl/7.88.1\r\n\
+    Proxy-Connection: Keep-Alive\r\n\r\n";
+const ABSOLUTE: &[u8] = b"GET http://n00000.orders.lattice.example/orders/42/lines?expand=price HTTP/1.1\r\n\
+    Host: n00000.orders.lattice.example\r\n\
+    User-Agent: curl/7.88.1\r\n\
+    Accept: */*\r\n\
+    Proxy-Connection: Keep-Alive\r\n\r\n";
 
 /// Both questions about a client that only the last of the networks lets in.
 fn policy(times: u32, networks: u32) -> Result<()> {

@@ -37,12 +37,19 @@ pub(super) struct DiffArgs {
     config: Option<PathBuf>,
 }
 
+/// What is compared, and for which listeners if they are known.
+struct Loaded {
+    listeners: Option<Vec<Listener>>,
+    old: Policy,
+    new: Policy,
+}
+
 /// Ranges printed for one change.
 const MAX_RANGES: usize = 1000;
 
 impl DiffArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (listeners, old, new) = match self.load() {
+        let Loaded { listeners, old, new } = match self.load() {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
                 print_diagnostics(Severity::Error, &diagnostics)?;
@@ -63,12 +70,12 @@ impl DiffArgs {
         Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
-    fn load(&self) -> Result<(Option<Vec<Listener>>, Policy, Policy), Vec<Diagnostic>> {
+    fn load(&self) -> Result<Loaded, Vec<Diagnostic>> {
         let listeners = match &self.config {
             Some(file) => Some(files::configuration_for_list(Some(file), files::environment())?.0.listeners),
             None => None,
         };
-        Ok((listeners, list::load(&self.old)?, list::load(&self.new)?))
+        Ok(Loaded { listeners, old: list::load(&self.old)?, new: list::load(&self.new)? })
     }
 }
 

@@ -183,7 +183,7 @@ impl ExplainArgs {
 }
 
 fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Listener> {
-    let found = config.listeners.iter().find(|listener| listener.name == name);
-    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| anyhow!("--listener: there is no listener {name}; there are {}", names()))
+    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>();
+    let found = config.listeners.iter().find(|listener| listener.name == *name);
+    found.with_context(|| format!("--listener: none is named {name:?}; there are {}", names().join(", ")))
 }

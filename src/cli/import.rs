@@ -10,7 +10,7 @@ use super::print::print_diagnostics;
 use crate::sys::files;
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::Policy;
-use latticegate_core::policy::import::{Imported, Include, Included, SquidOptions, import, import_squid};
+use latticegate_core::policy::import::{Imported, Include, Included, SquidOptions, import, import_squid, is_squids};
 
 /// Convert an access list of nginx or Squid.
 ///
@@ -68,7 +68,7 @@ impl ImportArgs {
                 let Self { connect_ports, http_ports, listener, .. } = self;
                 import_squid(&files, &SquidOptions { connect_ports, http_ports, listener }, &FromDisk("Squid"))
             }
-            [file] if is_squids(&file.text) => {
+            [file] if is_squids(&file.text).is_some() => {
                 let name = &file.name;
                 writeln!(io::stderr().lock(), "error: {name}: is a file of Squid; import it with --squid")?;
                 return Ok(ExitCode::FAILURE);
@@ -96,14 +96,6 @@ impl ImportArgs {
         // What is left out of nginx's files may deny; what is left out of Squid's does not.
         Ok(if self.squid || imported.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
-}
-
-/// Squid's lines have no `;`.
-fn is_squids(text: &str) -> bool {
-    text.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        matches!((words.next(), words.next()), (Some("acl" | "http_access"), Some(_))) && !line.contains(';')
-    })
 }
 
 fn report(imported: &Imported) -> io::Result<()> {

@@ -108,7 +108,7 @@ pub trait HttpFilter {
     }
 
     /// What the client had sent and was not passed on when the relay ended.
-    fn take_back(&mut self, _undecided: Box<[u8]>) {}
+    fn take_back(&mut self, _undecided: Vec<u8>) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,7 +294,7 @@ impl<'a, 'f> Pair<'a, 'f> {
     fn end(&mut self, close: Close) -> End {
         let undecided = self.up.take_undecided();
         if let Some(filter) = &mut self.filter {
-            filter.take_back(undecided);
+            filter.take_back(undecided.into_vec());
         }
         let ours = matches!(close, Close::Idle | Close::Forbidden | Close::Drained | Close::DrainIdle);
         let first = self.first.filter(|_| !ours);

@@ -17,6 +17,7 @@ mod python;
 // The tests.
 mod clock;
 mod flood;
+mod forward;
 mod hanging;
 mod limits;
 mod memory;

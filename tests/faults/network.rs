@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use latticegate::sys::interfaces::ask_ipv6;
+use latticegate_core::config::{self, Config, Machine};
 use socket2::{Domain, Socket, Type};
 use support::dns::addresses;
 use support::lab::{Lab, Port, Setup, word};
@@ -225,6 +229,28 @@ fn without_ipv6_a_service_there_is_unreachable_and_no_port_is_missing() {
         lab.dns.set("orders.example.com", addresses(&["fd00:ec2:80::1".parse().unwrap()]));
         lab.client().hear_all();
         lab.end().assert_only("failed", "connect_unreachable");
+    });
+}
+
+/// `dns.ipv6: auto` is about the addresses that a listener may dial.
+#[test]
+fn aaaa_is_asked_where_there_is_a_route_to_what_a_listener_may_dial() {
+    let asks = |allowed: &str| {
+        let text = format!(
+            "listeners: [{{ name: egress, bind: '127.0.0.1:0', protocol: forward, proxy_protocol: off, \
+             upstream: {{ allowed_networks: {allowed} }} }}]"
+        );
+        let file = config::File { path: Path::new("latticegate.yaml"), text: &text };
+        let machine = Machine { open_files: 65_536, cpus: NonZeroUsize::MIN, memory: 1 << 30 };
+        let (config, _) = Config::parse(Some(file), std::iter::empty(), &machine).unwrap();
+        ask_ipv6(&config)
+    };
+    private_network::run(move || {
+        assert!(!asks("public") && !asks("'2001:db8::/32'"));
+        run("ip -6 address add 2001:db8::1/128 dev lo");
+        run("ip -6 route add 2000::/3 dev lo");
+        assert!(asks("public") && asks("'2001:db8::/32'") && asks("[10.0.0.0/8, public]"));
+        assert!(!asks("10.0.0.0/8") && !asks("'fd00::/8'"));
     });
 }
 

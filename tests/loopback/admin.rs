@@ -116,6 +116,40 @@ fn it_explains_by_the_list_in_force_and_the_resolver() {
 }
 
 #[test]
+fn it_explains_what_is_asked_of_a_forward_listener() {
+    let rules = "- allow: 192.0.2.0/24\n  to: orders.example.com\n- allow: 198.51.100.0/24";
+    let lab = Lab::with(Setup { forward: Some(""), rules, ..Setup::default() });
+    let port = lab.upstream.address.port();
+    let explain = |from: &str, to: &str| {
+        let (status, _, story) =
+            ask(&lab, &format!("GET /explain?listener=forward&from={from}&to={to}"), "localhost:9900");
+        assert_eq!(status, 200, "{story}");
+        story
+    };
+    let story = explain("192.0.2.7", &format!("orders.example.com:{port}"));
+    let dialled = format!("address   {} may be dialled\n", lab.upstream.address);
+    for part in ["forward (forward", "ipcontrol.yaml:2", &format!("port      {port}, by CONNECT or http://"), &dialled]
+    {
+        assert!(story.contains(part) && story.ends_with("verdict   allowed\n"), "{part}: {story}");
+    }
+    for (from, to, verdict) in [
+        ("192.0.2.7", "orders.example.com:22".to_owned(), "refused: port_denied"),
+        ("192.0.2.7", format!("other.example.com:{port}"), "refused: name_denied"),
+        // It has no `to:`.
+        ("198.51.100.7", format!("orders.example.com:{port}"), "refused: client_denied"),
+        ("192.0.2.7", "orders.example.com".to_owned(), "undecided: no port: write the name as NAME:PORT"),
+    ] {
+        let story = explain(from, &to);
+        assert!(story.ends_with(&format!("verdict   {verdict}\n")), "{to}: {story}");
+    }
+    let listeners = status(&lab)["listeners"].clone();
+    let protocols: Vec<&str> =
+        listeners.as_array().unwrap().iter().map(|one| one["protocol"].as_str().unwrap()).collect();
+    assert_eq!(protocols, ["tls", "http", "tls", "http", "forward", "forward"]);
+    lab.end();
+}
+
+#[test]
 fn only_an_address_or_localhost_is_answered_and_only_reading() {
     let lab = Lab::start();
     let port = lab.admin.port();

@@ -3,6 +3,7 @@
 
 pub(crate) mod causes;
 mod connection;
+mod curl;
 mod requests;
 mod smuggling;
 mod tunnel;

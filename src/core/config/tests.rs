@@ -1,6 +1,7 @@
 //! Defaults, the environment, and mistakes that concern several keys at once.
 
 use super::*;
+use crate::networks::DestinationNetworks;
 
 /// Of four CPUs, so that no default of one fits by chance.
 const MACHINE: Machine = Machine { open_files: 65_536, cpus: NonZeroUsize::new(4).unwrap(), memory: 4 << 30 };

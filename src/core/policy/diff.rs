@@ -68,7 +68,7 @@ pub fn diff(
                     for kind in kinds.get(l).into_iter().flatten().copied() {
                         let scope = Scope { name, listener, port, endpoint, kind };
                         for (verdict, ranges) in changes(old, new, &scope, now) {
-                            let combination = [n, l, p, e, kind as usize];
+                            let combination = [n, l, p, e, kind.number()];
                             found.entry((verdict.0, verdict.1, ranges)).or_default().push(combination);
                         }
                     }
@@ -86,7 +86,7 @@ pub fn diff(
             Selection::of(&listeners, l).describe("listener", "any listener but"),
             Selection::of(&ports, p).describe("port", "any port but"),
             Selection::of(&endpoints, e).describe("via", "not via"),
-            match [Kind::Reverse, Kind::Forward].map(|kind| k.contains(&(kind as usize))) {
+            match [Kind::Reverse, Kind::Forward].map(|kind| k.contains(&kind.number())) {
                 [false, true] if has(Kind::Reverse) => Some("on forward listeners".to_owned()),
                 // Understood, unless the lists are for both.
                 [true, false] if for_both => Some("on tls and http listeners".to_owned()),
@@ -118,6 +118,16 @@ struct Scope<'a> {
 enum Kind {
     Reverse,
     Forward,
+}
+
+impl Kind {
+    /// In a [`Combination`].
+    fn number(self) -> usize {
+        match self {
+            Self::Reverse => 0,
+            Self::Forward => 1,
+        }
+    }
 }
 
 /// The kinds to compare for listeners of this class; one stands for both if they do not differ.

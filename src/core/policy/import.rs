@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use nginx::{Item, items};
 
 use crate::networks::{NetworkError, parse_network};
-pub use squid::{SquidOptions, import_squid};
+pub use squid::{SquidOptions, import_squid, is_squids};
 
 /// The first line of a list, by which editors know its keys.
 const SCHEMA: &str = "# yaml-language-server: $schema=ipcontrol.schema.json\n";

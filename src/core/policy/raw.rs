@@ -25,11 +25,12 @@ pub(super) struct RawRule {
     pub(super) allow: Option<Many<String>>,
     /// Clients that are denied: `all`, networks, addresses, or names of groups.
     pub(super) deny: Option<Many<String>>,
-    /// Only for these names: exact, or `*.example.com` for any depth below.
+    /// Only for these names: exact, `*.example.com` for any depth below, or `any`. On a forward listener a rule that allows
+    /// must have it.
     pub(super) to: Option<Many<String>>,
     /// Only on these listeners, by their names.
     pub(super) listener: Option<Many<String>>,
-    /// Only on these ports, as clients know them.
+    /// Only on these ports, as clients know them; on a forward listener the ports that they ask for.
     pub(super) port: Option<Many<String>>,
     /// Only through these VPC endpoints (PrivateLink).
     pub(super) via: Option<Many<String>>,

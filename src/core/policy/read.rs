@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
+use super::import::is_squids;
 use super::raw::{RawPolicy, RawRule};
 use super::values::{end, endpoint, group_name, rule_name};
 use super::{Action, NamePattern, Rule, Sources};
@@ -20,7 +21,7 @@ const MAX_TEXT: usize = 160;
 /// The rules, and warnings about the rest of the text.
 pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let document = Document::parse(text, origin.clone())
-        .map_err(|diagnostics| nginx(text, &origin).map_or(diagnostics, |diagnostic| vec![diagnostic]))?;
+        .map_err(|diagnostics| foreign(text, &origin).map_or(diagnostics, |diagnostic| vec![diagnostic]))?;
     if let Some(diagnostic) = configuration_as_list(&document) {
         return Err(vec![diagnostic]);
     }
@@ -30,6 +31,16 @@ pub(super) fn rules(text: &str, origin: Origin) -> Result<(Vec<Rule>, Vec<Diagno
     let (rules, mut notes) = reader.rules(raw, &text.lines().collect::<Vec<_>>())?;
     notes.extend(cut_short(text, origin));
     Ok((rules, notes))
+}
+
+/// The diagnostic for a file of another program.
+fn foreign(text: &str, origin: &Origin) -> Option<Diagnostic> {
+    let squid = || {
+        let help = "turn it into an access list with `latticegate import --squid FILE`";
+        let at = Position { line: is_squids(text)?, column: 1 };
+        Some(Diagnostic::whole(origin.clone(), "is a file for Squid", help).at(at))
+    };
+    nginx(text, origin).or_else(squid)
 }
 
 /// The diagnostic for a file of nginx, like `allow 10.0.0.0/8;`.

@@ -132,15 +132,17 @@ fn is(field: &httparse::Header<'_>, name: &str) -> bool {
     field.name.eq_ignore_ascii_case(name)
 }
 
-/// We ask for no transfer coding but chunked, and a tunnel has no body: a length of it would be read by some servers and
-/// not by others (RFC 9110 §9.3.6).
+/// We ask for no transfer coding but chunked. A tunnel has no body: what is longer than nothing would be content to some
+/// servers and the tunnel's first bytes to others (RFC 9110 §9.3.6). Windows says `Content-Length: 0`, which is true.
 fn framing(fields: &Fields<'_>, parts: &RequestParts<'_, '_>) -> Result<BodyFraming, ParseError> {
-    let is_framed = fields.content_length.is_some() || fields.transfer_encoding.is_some();
-    let other_coding = fields.transfer_encoding.is_some_and(|codings| !is_chunked(codings));
-    if other_coding || parts.method == "CONNECT" && is_framed {
+    if fields.transfer_encoding.is_some_and(|codings| !is_chunked(codings)) {
         return Err(HeadMalformed.into());
     }
-    fields.body(parts.minor)
+    match fields.body(parts.minor)? {
+        BodyFraming::None | BodyFraming::Length(0) if parts.method == "CONNECT" => Ok(BodyFraming::None),
+        _ if parts.method == "CONNECT" => Err(HeadMalformed.into()),
+        framing => Ok(framing),
+    }
 }
 
 /// The `Max-Forwards` to send, for the only method of those that have it which is passed on (RFC 9110 §7.6.2).

@@ -92,7 +92,7 @@ fn has_every_field(head: &ForwardHead, received: &[u8]) {
     let anew = ["host", "connection", "content-length", "transfer-encoding", "max-forwards", "via"];
     let passes = |(name, _): &(Vec<u8>, Vec<u8>)| {
         let is = |other: &&str| name == other.as_bytes();
-        !anew.iter().any(|other| is(&other)) && !HOP_BY_HOP.iter().any(|other| is(&other))
+        !anew.iter().any(is) && !HOP_BY_HOP.iter().any(is)
     };
     let kept = ["expect", "trailer"].map(|name| name.as_bytes().to_vec());
     let mut expected: Vec<_> = all_fields(received).into_iter().filter(passes).collect();

@@ -18,9 +18,9 @@ fn an_idle_connection_ends_whether_or_not_it_has_an_upstream() {
         upstream.say(response("", "one"));
         hear_head(&mut client);
         client.hear(3);
-        let kept = if closes { drop(upstream) } else { std::mem::forget(upstream) };
+        let upstream = (!closes).then_some(upstream);
         assert_eq!(client.hear_all(), (vec![], End::Fin));
-        let () = kept;
+        drop(upstream);
         proxy.lab.end().assert_only("relayed", "idle");
     }
 }

@@ -65,6 +65,11 @@ pub fn import_squid(files: &[Included], options: &SquidOptions, include: &dyn In
     out
 }
 
+/// The line by which a text is a file of Squid, if it is one.
+pub fn is_squids(text: &str) -> Option<u32> {
+    list::recognise(text)
+}
+
 fn import_lists(files: &[Included], options: &SquidOptions, head: String, out: &mut Imported) {
     let comments = BTreeMap::new();
     let mut writer = writer(options, head + ".\n", &comments);

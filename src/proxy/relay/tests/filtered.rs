@@ -68,8 +68,8 @@ impl HttpFilter for Lines {
         !self.tied
     }
 
-    fn take_back(&mut self, undecided: Box<[u8]>) {
-        self.taken_back = Some(undecided.into());
+    fn take_back(&mut self, undecided: Vec<u8>) {
+        self.taken_back = Some(undecided);
     }
 }
 

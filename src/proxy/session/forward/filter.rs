@@ -174,8 +174,8 @@ impl HttpFilter for Forwarding<'_> {
         self.is_idle() && (self.responses.client_ends() || self.responses.upstream_ends())
     }
 
-    fn take_back(&mut self, undecided: Box<[u8]>) {
-        self.undecided = undecided.into();
+    fn take_back(&mut self, undecided: Vec<u8>) {
+        self.undecided = undecided;
     }
 }
 

@@ -307,7 +307,8 @@ fn framing() -> Vec<Row> {
     }
     vec![
         connect_with!("a length", "Content-Length: 5"),
-        connect_with!("a length of 0", "Content-Length: 0"),
+        connect_with!("a length of -0", "Content-Length: -0"),
+        connect_with!("a list of zeros", "Content-Length: 0, 0"),
         connect_with!("chunked", "Transfer-Encoding: chunked"),
         connect_with!("an empty coding", "Transfer-Encoding:"),
         (

@@ -14,6 +14,19 @@ pub(super) fn is_list(text: &str) -> bool {
     })
 }
 
+/// The first line, from 1, by which a text is a configuration of Squid or a list of domains, and nothing else.
+pub(super) fn recognise(text: &str) -> Option<u32> {
+    let lines = || text.lines().zip(1..).filter_map(|(line, number)| Some((text::value(line).0?, number)));
+    let is_directive = |line: &str| {
+        let mut words = line.split_whitespace();
+        matches!((words.next(), words.next()), (Some("acl" | "http_access"), Some(_))) && !line.ends_with(';')
+    };
+    let is_domain = |line: &str| line.contains('.') && matches!(values::domain(line), Ok(Domain::Names(_)));
+    let first = || lines().next().map(|(_, number)| number);
+    let directive = lines().find(|(line, _)| is_directive(line)).map(|(_, number)| number);
+    directive.or_else(|| first().filter(|_| lines().all(|(line, _)| is_domain(line))))
+}
+
 /// Writes a rule for each line, so that its comment stays beside it and its hits are counted for it.
 pub(super) fn rules(file: &Included, writer: &mut Writer<'_>, out: &mut Imported) {
     for (line, number) in file.text.lines().zip(1..) {
@@ -31,6 +44,29 @@ pub(super) fn rules(file: &Included, writer: &mut Writer<'_>, out: &mut Imported
                 writer.comment(&format!("not imported ({}:{number}): {value}{comment}", file.name));
                 out.left_out.push(format!("{}:{number}: {value}: {why}", file.name));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_squid_are_recognised() {
+        for (text, line) in [
+            ("# x\nhttp_port 3128\nacl a src ::1\n", Some(3)),
+            ("http_access deny all", Some(1)),
+            ("\n# shops\n.example.com # ours\nwww.example.org\r\n", Some(3)),
+            ("rules:\n- allow: all\n", None),
+            ("allow 10.0.0.0/8;\ndeny all;\n", None),
+            ("acl x;\n", None),
+            ("example.com\nexample.org: x\n", None),
+            ("rules\n", None),
+            ("10.0.0.1\n", None),
+            ("", None),
+        ] {
+            assert_eq!(recognise(text), line, "{text:?}");
         }
     }
 }

@@ -160,3 +160,67 @@ fn well_known_configurations_are_decided_alike() {
         agree(&format!("{acls}{lines}")).unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+/// Words of a configuration, right and wrong.
+fn word() -> impl Strategy<Value = String> {
+    let known = &[
+        "acl",
+        "http_access",
+        "include",
+        "allow",
+        "deny",
+        "src",
+        "dstdomain",
+        "dst",
+        "port",
+        "method",
+        "proto",
+        "time",
+        "all",
+        "a",
+        "!a",
+        "b",
+        "!b",
+        "manager",
+        "!manager",
+        "CONNECT",
+        "GET",
+        ".example",
+        "*.example",
+        "10.0.0.0/8",
+        "10.0.0.9-10.0.0.1",
+        "::/0",
+        "0-65535",
+        "443",
+        "-i",
+        "\"x\"",
+        "'",
+        "\"",
+        "#",
+        "\\",
+        "\n",
+        "\n",
+        "\n",
+        "\r\n",
+        ";",
+        "!",
+    ][..];
+    prop_oneof![8 => prop::sample::select(known).prop_map(str::to_owned), 1 => "\\PC{0,4}", 1 => any::<char>().prop_map(String::from)]
+}
+
+proptest! {
+    /// Whatever a file has in it, there are errors and no list, or a list that is valid.
+    #[test]
+    fn any_text_makes_a_valid_list_or_none(words in prop::collection::vec(word(), 0..40), glue in "[ \n]") {
+        let text = words.join(&glue);
+        for text in [text.clone(), format!("acl a dstdomain x.example\nacl b src 10.0.0.0/8\n{text}")] {
+            let imported = import(&text);
+            prop_assert_eq!(imported.yaml.is_empty(), !imported.errors.is_empty(), "{}", text);
+            if imported.errors.is_empty() {
+                let policy = Policy::parse(&imported.yaml, Origin::Defaults);
+                let rules = policy.map_err(|errors| format!("{errors:?}")).map(|policy| policy.rules().len());
+                prop_assert_eq!(rules, Ok(imported.rules), "{}\n{}", text, imported.yaml);
+            }
+        }
+    }
+}
