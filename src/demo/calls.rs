@@ -4,9 +4,10 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::names::{self, DemoClient};
 use rustls::AlertDescription;
 
+use super::addresses::Addresses;
+use super::names::{self, DemoClient};
 use latticegate_core::outcome::RefuseReason;
 
 /// One request to try.
@@ -168,42 +169,25 @@ pub(super) const CALLS: [Call; 12] = [
     },
 ];
 
-/// The front ports of one client of the load balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PortPair {
-    pub(super) tls: SocketAddr,
-    pub(super) http: SocketAddr,
-}
-
-/// Where everything listens.
-#[derive(Debug, Clone)]
-pub(super) struct Addresses {
-    pub(super) fronts: Vec<(DemoClient, PortPair)>,
-    /// latticegate's own listeners.
-    pub(super) gate: PortPair,
-}
-
-impl Addresses {
-    /// The address that a call connects to.
-    pub(super) fn entrance(&self, call: &Call) -> SocketAddr {
-        let ports = match call.route {
-            Route::Direct => self.gate,
+impl Call {
+    /// The address to connect to.
+    pub(super) fn entrance(&self, addresses: &Addresses) -> SocketAddr {
+        let ports = match self.route {
+            Route::Direct => addresses.gate,
             Route::LoadBalancer(client) => {
-                let front = self.fronts.iter().find(|(front, _)| *front == client);
-                front.map_or(self.gate, |(_, ports)| *ports)
+                let front = addresses.fronts.iter().find(|(front, _)| *front == client);
+                front.map_or(addresses.gate, |(_, ports)| *ports)
             }
         };
-        match call.scheme {
+        match self.scheme {
             Scheme::Https => ports.tls,
             Scheme::Http => ports.http,
         }
     }
-}
 
-impl Call {
     /// The curl command; it works as it stands in any POSIX shell.
     pub(super) fn curl(&self, addresses: &Addresses, authority: &Path, proxied: bool) -> String {
-        let entrance = addresses.entrance(self);
+        let entrance = self.entrance(addresses);
         let mut command = "curl -sS".to_owned();
         if proxied {
             command.push_str(" --noproxy '*'");
@@ -243,6 +227,7 @@ pub(super) fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::addresses::PortPair;
 
     fn addresses() -> Addresses {
         let ports = |tls, http| PortPair {
@@ -257,7 +242,7 @@ mod tests {
     fn every_call_enters_at_a_port_of_its_own_client() {
         let addresses = addresses();
         for call in CALLS {
-            let port = addresses.entrance(&call).port();
+            let port = call.entrance(&addresses).port();
             let (tls, http) = match call.route {
                 Route::Direct => (1443, 1080),
                 Route::LoadBalancer(client) => {

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::calls::{Addresses, Call, Scheme};
+use super::addresses::Addresses;
+use super::calls::{Call, Scheme};
 use super::web_server::{EXPORTER_LABEL, EXPORTER_LINE, hex};
 use super::{names, sigv4};
 
@@ -51,7 +52,7 @@ pub(super) async fn observe(exchange: impl Future<Output = io::Result<Observed>>
 }
 
 async fn exchange(call: &Call, addresses: &Addresses, tls: Arc<ClientConfig>) -> io::Result<Observed> {
-    let entrance = addresses.entrance(call);
+    let entrance = call.entrance(addresses);
     let stream = TcpStream::connect(entrance).await?;
     // An address is not sent as server name: that is the call without SNI.
     let (server_name, host) = match call.name {
@@ -145,8 +146,9 @@ mod tests {
 
     use tokio::net::TcpListener;
 
+    use super::super::addresses::PortPair;
     use super::super::authority::Authority;
-    use super::super::calls::{CALLS, Expect, PortPair};
+    use super::super::calls::{CALLS, Expect};
     use super::super::lattice;
     use super::*;
 

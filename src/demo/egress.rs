@@ -3,4 +3,3 @@
 pub(super) mod calls;
 pub(super) mod check;
 mod client;
-pub(super) mod internet;

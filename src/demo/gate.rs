@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::calls::PortPair;
+use super::addresses::PortPair;
 use super::log_line::LogLine;
 use super::web_server::WebServer;
 use super::{Error, names};

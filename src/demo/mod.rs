@@ -3,6 +3,7 @@
 //! The data path is the real one; load balancer, resolver, VPC Lattice and the internet are stand-ins on
 //! loopback.
 
+mod addresses;
 mod authority;
 mod calls;
 mod check;
@@ -17,6 +18,7 @@ mod lattice;
 mod load_balancer;
 mod output;
 mod ports;
+mod internet;
 mod intro;
 mod names;
 mod log_line;

@@ -9,13 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Error;
+use super::addresses::{Addresses, EgressAddresses, PortPair};
 use super::authority::Authority;
-use super::calls::{Addresses, PortPair};
 use super::directory::Directory;
 use super::dns::DnsServer;
-use super::egress::calls::EgressAddresses;
-use super::egress::internet;
 use super::gate::{self, RunningGate};
+use super::internet;
 use super::lattice;
 use super::load_balancer::{self, Front};
 use super::log_line::LogLine;

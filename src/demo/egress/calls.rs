@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustls::AlertDescription;
 
+use crate::demo::addresses::EgressAddresses;
 use crate::demo::calls::{Expect, Rejection, Scheme, quoted};
 use crate::demo::names::{self, DemoClient};
 use latticegate_core::outcome::RefuseReason;
@@ -75,16 +76,6 @@ const fn call(scheme: Scheme, name: &'static str, expect: Expect) -> EgressCall 
 
 const fn refused(reason: RefuseReason, status: u16) -> Expect {
     Expect::Refused(reason, Rejection::Status(status))
-}
-
-/// Where the clients and the sites are.
-#[derive(Debug, Clone)]
-pub(in crate::demo) struct EgressAddresses {
-    /// The load balancer's front ports.
-    pub(in crate::demo) fronts: Vec<(DemoClient, SocketAddr)>,
-    /// What stands for ports 443 and 80 of all sites; only root could listen there.
-    pub(in crate::demo) https_port: u16,
-    pub(in crate::demo) http_port: u16,
 }
 
 impl EgressCall {

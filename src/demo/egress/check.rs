@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::calls::{EGRESS_CALLS, EgressAddresses, EgressCall};
+use super::calls::{EGRESS_CALLS, EgressCall};
 use super::client;
+use crate::demo::addresses::EgressAddresses;
 use crate::demo::calls::{Expect, Rejection, Scheme};
 use crate::demo::client::Observed;
 use crate::demo::evidence::{Cost, Logged, logged, refused, resolves, same};

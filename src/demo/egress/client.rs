@@ -8,7 +8,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::calls::{EgressAddresses, EgressCall};
+use super::calls::EgressCall;
+use crate::demo::addresses::EgressAddresses;
 use crate::demo::calls::Scheme;
 use crate::demo::client::{MAX_ANSWER, Observed, observe, parse, send, send_over_tls};
 
@@ -59,7 +60,7 @@ mod tests {
     use crate::demo::authority::Authority;
     use crate::demo::calls::Expect;
     use crate::demo::egress::calls::EGRESS_CALLS;
-    use crate::demo::egress::internet;
+    use crate::demo::internet;
     use crate::demo::names;
 
     fn at(proxy: SocketAddr, https_port: u16) -> EgressAddresses {

@@ -5,12 +5,12 @@
 use hyper::StatusCode;
 use hyper::header::VIA;
 
-use crate::demo::authority::Authority;
-use crate::demo::web_server::{Asked, Page, WebServer};
-use crate::demo::{Error, names};
+use super::authority::Authority;
+use super::web_server::{Asked, Page, WebServer};
+use super::{Error, names};
 
 /// Starts both sites.
-pub(in crate::demo) async fn start(authority: &Authority) -> Result<WebServer, Error> {
+pub(super) async fn start(authority: &Authority) -> Result<WebServer, Error> {
     let tls = authority.server(&[names::PACKAGES, names::BLOCKED])?;
     WebServer::start(names::SITES, tls, answer).await.map_err(Error::of("the stand-in for the internet"))
 }
