@@ -175,10 +175,10 @@ impl Session {
             request: refusable,
             may_answer,
             buffered: [none(), none()],
-            passed: ByteCounts::default(),
             retry: None,
             stopped: None,
             is_refused: false,
+            is_open_refused: false,
             undecided: Vec::new(),
         });
         filter.update();
@@ -200,7 +200,7 @@ impl Session {
                 }
             }
         };
-        let (next, lives) = filter.conclude(end);
+        let (next, lives) = filter.conclude(end, record.bytes);
         *reused = true;
         if !lives && matches!(next, Next::Onward(_)) {
             *upstream = None;
