@@ -81,7 +81,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
             LookupRequest::Resolve { name, client, reply } => self.resolve(&name, client, reply, now),
             LookupRequest::Renew(name) => {
                 // Also where the entry was evicted: the worker has the name in use.
-                let index = self.start_lookup(&name, now);
+                let index = self.start_lookup(&name, self.entries.find(&name), now);
                 self.touch(index, now);
             }
             LookupRequest::Used(name) => {
@@ -152,7 +152,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
     /// Looks up what is due, and replies with what is known or lets the waiter wait.
     fn proceed(&mut self, name: &Hostname, known: Option<usize>, waiter: Waiter, now: Instant) {
-        let index = self.start_lookup_at(name, known, now);
+        let index = self.start_lookup(name, known, now);
         let Some(entry) = self.entries.get_mut(index) else { return };
         let result = match entry.result(now, &self.config) {
             Some(result) => result,
@@ -164,11 +164,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     }
 
     /// Looks up each family that is unknown or soon to expire, unless it has just failed. Returns the name's index.
-    fn start_lookup(&mut self, name: &Hostname, now: Instant) -> usize {
-        self.start_lookup_at(name, self.entries.find(name), now)
-    }
-
-    fn start_lookup_at(&mut self, name: &Hostname, known: Option<usize>, now: Instant) -> usize {
+    fn start_lookup(&mut self, name: &Hostname, known: Option<usize>, now: Instant) -> usize {
         let index = known.unwrap_or_else(|| {
             let (entry, config) = (Box::new(NameEntry::new(now)), &self.config);
             self.entries.insert(name.clone(), Rank::NoAddress, entry, |entry| entry.worth(now, config))
@@ -244,7 +240,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         }
         // A name that never had an address may be invented: it comes after all that clients wait for.
         if entry.is_in_use(now, &self.config) || self.queue.try_take(now) {
-            self.start_lookup_at(name, Some(index), now);
+            self.start_lookup(name, Some(index), now);
         }
     }
 

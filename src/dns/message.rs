@@ -107,8 +107,12 @@ impl Question {
 
     /// The same for the name's alias.
     pub(super) fn of_alias(&self, name: Name) -> Result<Self, LookupError> {
+        Self::of(name, self.family)
+    }
+
+    fn of(name: Name, family: Family) -> Result<Self, LookupError> {
         let section = name.to_bytes().map_err(|_| LookupError::Failed)?;
-        Ok(Self::ending(section, name, self.family))
+        Ok(Self::ending(section, name, family))
     }
 
     fn ending(mut section: Vec<u8>, name: Name, family: Family) -> Self {
@@ -150,8 +154,8 @@ impl SentQuery {
         let header = Header::read(&mut decoder).ok()?;
         let query = Query::read(&mut decoder).ok()?;
         let family = if query.query_type() == RecordType::AAAA { Family::V6 } else { Family::V4 };
-        let section = query.name().to_bytes().ok()?;
-        Some(Self { id: header.id, question: Rc::new(Question::ending(section, query.name().clone(), family)) })
+        let question = Question::of(query.name().clone(), family).ok()?;
+        Some(Self { id: header.id, question: Rc::new(question) })
     }
 
     /// What `bytes`, received from the queried address, mean for this query.

@@ -8,6 +8,7 @@
 
 use std::array;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
 use indexmap::IndexMap;
 
@@ -37,8 +38,9 @@ pub(super) struct Worth {
 pub(super) struct RankedMap<V> {
     /// Those used again, then those used once, then those without an address.
     entries: IndexMap<Hostname, V>,
-    used_again: usize,
-    used_once: usize,
+    /// Where the first two end.
+    used_again_end: usize,
+    used_once_end: usize,
     capacity: usize,
     random: Random,
 }
@@ -51,7 +53,7 @@ impl<V> RankedMap<V> {
     pub(super) fn new(capacity: usize) -> Self {
         // Nobody can foresee which names go.
         let random = Random(RandomState::new().hash_one("evicted names"));
-        Self { entries: IndexMap::new(), used_again: 0, used_once: 0, capacity, random }
+        Self { entries: IndexMap::new(), used_again_end: 0, used_once_end: 0, capacity, random }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,9 +95,9 @@ impl<V> RankedMap<V> {
     }
 
     pub(super) fn rank(&self, index: usize) -> Rank {
-        if index < self.used_again {
+        if index < self.used_again_end {
             Rank::UsedAgain
-        } else if index < self.used_again + self.used_once {
+        } else if index < self.used_once_end {
             Rank::UsedOnce
         } else {
             Rank::NoAddress
@@ -108,20 +110,20 @@ impl<V> RankedMap<V> {
         while self.rank(index) != rank {
             index = match (self.rank(index), rank) {
                 (Rank::NoAddress, _) => {
-                    self.used_once += 1;
-                    self.swap(index, self.used_again + self.used_once - 1)
+                    self.used_once_end += 1;
+                    self.swap(index, self.used_once_end - 1)
                 }
                 (Rank::UsedOnce, Rank::UsedAgain) => {
-                    (self.used_again, self.used_once) = (self.used_again + 1, self.used_once - 1);
-                    self.swap(index, self.used_again - 1)
+                    self.used_again_end += 1;
+                    self.swap(index, self.used_again_end - 1)
                 }
                 (Rank::UsedOnce, _) => {
-                    self.used_once -= 1;
-                    self.swap(index, self.used_again + self.used_once)
+                    self.used_once_end -= 1;
+                    self.swap(index, self.used_once_end)
                 }
                 (Rank::UsedAgain, _) => {
-                    (self.used_again, self.used_once) = (self.used_again - 1, self.used_once + 1);
-                    self.swap(index, self.used_again)
+                    self.used_again_end -= 1;
+                    self.swap(index, self.used_again_end)
                 }
             }
         }
@@ -140,8 +142,8 @@ impl<V> RankedMap<V> {
     /// the oldest would be the next to be of use.
     fn evict(&mut self, worth: &impl Fn(&V) -> Option<Worth>) {
         let rank = self.least_rank();
-        let (first, len) = self.range(rank);
-        let sample: [usize; SAMPLE] = array::from_fn(|_| first + self.random.index(len));
+        let range = self.range(rank);
+        let sample: [usize; SAMPLE] = array::from_fn(|_| range.start + self.random.index(range.len()));
         let removable = sample.into_iter().filter_map(|index| Some((index, worth(self.entries.get_index(index)?.1)?)));
         let least = removable.min_by(|(_, one), (_, other)| {
             let by_use = match rank {
@@ -159,23 +161,21 @@ impl<V> RankedMap<V> {
     /// The rank that has more than its share: a sixteenth without an address, an eighth used once. So a new name has
     /// the time to be answered and used again, however many names are in use.
     fn least_rank(&self) -> Rank {
-        let no_address = self.len() - self.used_again - self.used_once;
-        if no_address > self.capacity / 16 {
+        if self.range(Rank::NoAddress).len() > self.capacity / 16 {
             Rank::NoAddress
-        } else if self.used_once > self.capacity / 8 {
+        } else if self.range(Rank::UsedOnce).len() > self.capacity / 8 {
             Rank::UsedOnce
         } else {
             Rank::UsedAgain
         }
     }
 
-    /// The first index of a rank, and how many entries it has.
-    fn range(&self, rank: Rank) -> (usize, usize) {
-        let before = self.used_again + self.used_once;
+    /// The indexes of a rank.
+    fn range(&self, rank: Rank) -> Range<usize> {
         match rank {
-            Rank::UsedAgain => (0, self.used_again),
-            Rank::UsedOnce => (self.used_again, self.used_once),
-            Rank::NoAddress => (before, self.len() - before),
+            Rank::UsedAgain => 0..self.used_again_end,
+            Rank::UsedOnce => self.used_again_end..self.used_once_end,
+            Rank::NoAddress => self.used_once_end..self.len(),
         }
     }
 }

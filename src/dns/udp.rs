@@ -21,6 +21,7 @@ use super::LookupError;
 use super::ignored::IgnoredMessages;
 use super::message::{Question, Response};
 use super::udp_socket::QuerySocket;
+use crate::sys::random::Random;
 use crate::sys::runtime::timeout;
 use latticegate_core::hostname::Hostname;
 
@@ -58,9 +59,7 @@ impl Udp {
     }
 
     pub(super) fn choose(&self, name: &Hostname) -> SocketChoice {
-        // Half of the hash, which a usize holds on every machine.
-        let half = usize::try_from(self.spread.hash_one(name) >> 32).unwrap_or_default();
-        SocketChoice(half % Self::SOCKETS)
+        SocketChoice(Random(self.spread.hash_one(name)).index(Self::SOCKETS))
     }
 
     /// Sends a query once. `repeated`: how often it was sent before.

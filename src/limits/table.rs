@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
-
 use crate::sys::mutex::lock;
+use crate::sys::random::Random;
+use crate::sys::runtime::Instant;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +125,7 @@ impl<K: Hash + Eq + Clone> Table<K> {
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Usage>> {
-        // Half of the hash, which a usize holds on every machine.
-        let index = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0) % SHARDS;
+        let index = Random(self.hasher.hash_one(key)).index(SHARDS);
         let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
         lock(shard)
     }

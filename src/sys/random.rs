@@ -1,5 +1,5 @@
-//! Numbers that are the same for the same seed: for the order of addresses, and for simulations in tests. Nothing that
-//! must not be guessed.
+//! Numbers that are the same for the same seed: for the order of addresses, for the place of a key by its hash, and for
+//! simulations in tests. Nothing that must not be guessed, unless the seed must not be either.
 
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);

@@ -32,6 +32,11 @@ impl Server {
         Received { bytes: buffer[..len].to_vec(), from }
     }
 
+    /// A query that was sent, and how it arrived.
+    async fn query(&self, udp: &Udp) -> (PendingQuery, Received) {
+        (send(udp, Family::V4, 0), self.receive().await)
+    }
+
     async fn port_of(&self, udp: &Udp, family: Family, repeated: usize) -> (u16, PendingQuery) {
         let query = send(udp, family, repeated);
         (self.receive().await.from.port(), query)
@@ -95,8 +100,7 @@ fn a_socket_is_used_for_a_bounded_number_of_queries_with_an_id_each() {
         let mut ids = std::collections::HashSet::new();
         let (mut first, mut last) = (None, None);
         for _ in 0..=Udp::MAX_QUERIES {
-            let query = send(&udp, Family::V4, 0);
-            let received = server.receive().await;
+            let (query, received) = server.query(&udp).await;
             last = Some(received.from);
             first = first.or(last);
             if last == first {
@@ -114,8 +118,7 @@ fn a_socket_is_used_for_a_bounded_number_of_queries_with_an_id_each() {
 fn a_message_that_belongs_to_no_query_ends_the_use_of_its_socket() {
     test(async {
         let (server, udp) = Server::start().await;
-        let query = send(&udp, Family::V4, 0);
-        let received = server.receive().await;
+        let (query, received) = server.query(&udp).await;
         let socket = Rc::downgrade(&query.open.socket);
         server.answer(&received, 1).await;
         while !udp.ignored.any() {
@@ -133,13 +136,11 @@ fn a_message_that_belongs_to_no_query_ends_the_use_of_its_socket() {
 fn a_late_or_repeated_response_is_no_forgery() {
     test(async {
         let (server, udp) = Server::start().await;
-        let given_up = send(&udp, Family::V4, 0);
-        let late = server.receive().await;
+        let (given_up, late) = server.query(&udp).await;
         drop(given_up);
         server.answer(&late, 0).await;
         for _ in 0..2 {
-            let query = send(&udp, Family::V4, 0);
-            let received = server.receive().await;
+            let (query, received) = server.query(&udp).await;
             assert_eq!(received.from, late.from);
             server.answer(&received, 0).await;
             server.answer(&received, 0).await;
@@ -155,8 +156,7 @@ async fn a_socket_is_closed_after_a_while_though_not_before_its_last_response() 
     let local = LocalSet::new();
     let body = local.run_until(async {
         let (server, udp) = Server::start().await;
-        let query = send(&udp, Family::V4, 0);
-        let received = server.receive().await;
+        let (query, received) = server.query(&udp).await;
         let socket = Rc::downgrade(&query.open.socket);
         sleep(Udp::MAX_AGE * 2).await;
         assert!(udp.sockets.0.borrow().iter().all(Option::is_none));
@@ -178,8 +178,8 @@ fn a_closed_port_fails_the_queries_that_wait_and_no_later_one() {
         assert_eq!(first.await, Err(LookupError::Failed));
         assert_eq!(second.await, Err(LookupError::Failed));
         let server = Server(UdpSocket::bind(address).await.unwrap());
-        let query = send(&udp, Family::V4, 0);
-        server.answer(&server.receive().await, 0).await;
+        let (query, received) = server.query(&udp).await;
+        server.answer(&received, 0).await;
         assert!(is_answer(query.await));
     });
 }
@@ -188,8 +188,7 @@ fn a_closed_port_fails_the_queries_that_wait_and_no_later_one() {
 fn nothing_is_left_of_a_client_that_is_dropped() {
     test(async {
         let (server, udp) = Server::start().await;
-        let query = send(&udp, Family::V4, 0);
-        let received = server.receive().await;
+        let (query, received) = server.query(&udp).await;
         let socket = Rc::downgrade(&query.open.socket);
         server.answer(&received, 0).await;
         assert!(is_answer(query.await));
