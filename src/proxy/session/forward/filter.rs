@@ -322,6 +322,9 @@ impl Forwarding<'_> {
             *self.may_answer = !self.responses.has_begun();
             return (Next::Failed(failed), false);
         }
+        if self.is_judged {
+            return (self.conclude_unsent(), false);
+        }
         let lives = end.close == Close::Done
             && end.first != Some(Side::Upstream)
             && self.stopped != Some(Stopped::Unsolicited)
@@ -350,6 +353,27 @@ impl Forwarding<'_> {
         (next, lives)
     }
 
+    /// The upstream has ended, or spoken, before the first request was passed on.
+    fn conclude_unsent(&mut self) -> Next {
+        if self.reused {
+            return self.again(Vec::new());
+        }
+        *self.may_answer = true;
+        Next::Failed(Outcome::Failed(match self.stopped {
+            Some(Stopped::Unsolicited) => Failure::ResponseMalformed,
+            _ => Failure::UpstreamClosed,
+        }))
+    }
+
+    /// The open request has another attempt, over a new connection. `head`: what was passed on of it.
+    fn again(&mut self, mut head: Vec<u8>) -> Next {
+        self.facts.open = None;
+        self.facts.requests = self.facts.requests.saturating_sub(1);
+        self.report(None);
+        head.append(&mut self.undecided);
+        Next::Onward(head)
+    }
+
     /// The upstream has ended in the middle of a response, or before it.
     fn conclude_cut(&mut self, end: End) -> Next {
         let closed = Outcome::Failed(Failure::UpstreamClosed);
@@ -357,13 +381,9 @@ impl Forwarding<'_> {
             self.report(Some(closed));
             return Next::Over(End { refused: None, ..end });
         }
-        if let Some(mut again) = self.retry.take().map(Vec::from).filter(|_| end.client_sends) {
+        if let Some(head) = self.retry.take().filter(|_| end.client_sends) {
             // It has closed for want of requests, while this one was on its way: that is nobody's fault.
-            self.facts.open = None;
-            self.facts.requests = self.facts.requests.saturating_sub(1);
-            self.report(None);
-            again.append(&mut self.undecided);
-            return Next::Onward(again);
+            return self.again(head.into());
         }
         *self.may_answer = true;
         Next::Failed(closed)
