@@ -237,9 +237,18 @@ impl<'a, 'f> Pair<'a, 'f> {
         if let Some(close) = self.relay.cut.get() {
             return Poll::Ready(self.end(close));
         }
+        // No request is sent to an upstream that is known to have ended, where the client has another choice.
+        let upstream_first = self.filter.as_ref().is_some_and(|filter| filter.outlives_upstream());
         loop {
-            self.poll_direction(cx, Side::Client, &mut bytes.up);
-            self.poll_direction(cx, Side::Upstream, &mut bytes.down);
+            if upstream_first {
+                self.poll_direction(cx, Side::Upstream, &mut bytes.down);
+            }
+            if !(upstream_first && self.is_over()) {
+                self.poll_direction(cx, Side::Client, &mut bytes.up);
+            }
+            if !upstream_first {
+                self.poll_direction(cx, Side::Upstream, &mut bytes.down);
+            }
             if let Some(filter) = self.filter.as_mut().filter(|_| self.down.holds_nothing() && self.up.has_sent_all()) {
                 filter.delivered(*bytes);
             }

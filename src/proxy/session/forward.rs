@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use self::filter::{Forwarding, Next};
-use super::preface::{Admitted, Asked};
+use super::preface::{Admitted, Asked, FirstRequest};
 use super::{Established, Session, check_standing};
 use crate::limits::{Buffered, EvictionReason};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
@@ -27,12 +27,6 @@ use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser};
 use latticegate_core::protocol::forward_response::ForwardResponses;
 use latticegate_core::protocol::forward_stream::ForwardStream;
 use latticegate_core::protocol::http_head::MAX_HEAD;
-
-/// A request whose head, of `len` bytes, was read ahead.
-pub(super) struct FirstRequest {
-    pub(super) head: ForwardHead,
-    pub(super) len: usize,
-}
 
 /// Where a request goes.
 struct Destination {
@@ -70,6 +64,7 @@ impl Session {
         loop {
             let mut ahead_of_next = match self.relay_request(request, ahead, &mut to, &mut list).await {
                 Next::Onward(undecided) => {
+                    self.may_answer = true;
                     self.hold(undecided.len())?;
                     ReadAhead::resume(undecided)
                 }
@@ -113,7 +108,6 @@ impl Session {
         let held = buffered.hold(bytes);
         self.buffered = Some(buffered);
         held.map_err(|_| {
-            self.may_answer = true;
             self.record.detail = Some(EvictionReason::Bytes.detail().into());
             Outcome::Refused(RefuseReason::Overloaded)
         })
@@ -244,8 +238,12 @@ impl Session {
         match read {
             Ok((head, len)) => Ok(FirstRequest { head, len }),
             Err(error) => {
-                if let ReadAheadError::Refuse(reason) = error {
-                    self.note_later_names(reason, ahead.pending());
+                match error {
+                    ReadAheadError::Refuse(RefuseReason::Overloaded) => {
+                        self.record.detail = Some(EvictionReason::Bytes.detail().into());
+                    }
+                    ReadAheadError::Refuse(reason) => self.note_later_names(reason, ahead.pending()),
+                    ReadAheadError::Left => {}
                 }
                 Err(error.into())
             }

@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::forward::FirstRequest;
 use super::requests::Exchange;
 use super::{Session, view};
 use crate::limits::{EvictionReason, HalfOpenConnection, Permit};
@@ -19,7 +18,7 @@ use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Outcome, Probe, RefuseReason, Unfinished};
 use latticegate_core::policy::Admission;
 use latticegate_core::protocol::client_hello::{self, Hello};
-use latticegate_core::protocol::forward_head::{self, ForwardParser};
+use latticegate_core::protocol::forward_head::{self, ForwardHead, ForwardParser};
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header::{self, Header};
 
@@ -46,6 +45,12 @@ pub(super) enum Asked {
     Requests(Box<Exchange>),
     /// On a `forward` listener: a tunnel, or a request.
     Forward(Box<FirstRequest>),
+}
+
+/// A request whose head, of `len` bytes, was read ahead.
+pub(super) struct FirstRequest {
+    pub(super) head: ForwardHead,
+    pub(super) len: usize,
 }
 
 impl Asked {

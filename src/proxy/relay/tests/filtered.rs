@@ -190,6 +190,24 @@ fn a_client_outlives_its_upstream() {
     }
 }
 
+/// Both are there to be read when the relay begins.
+#[test]
+fn nothing_is_sent_to_an_upstream_that_has_ended() {
+    block_on(async {
+        let (to_client, mut far_client) = connection(false).await;
+        let (to_upstream, mut far_upstream) = connection(false).await;
+        far_client.write_all(b"one\n").await.unwrap();
+        far_upstream.shutdown().await.unwrap();
+        to_upstream.broken_or_finished().await;
+        let (mut filter, mut bytes) = (Lines::default(), ByteCounts::default());
+        let (resources, cut) = (RelayResources::new(), Cell::new(None));
+        let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
+        let end = relay.run(b"ahead\n".to_vec(), &mut bytes, Some(&mut filter)).await;
+        assert_eq!((end.close, end.first, bytes), (Close::Done, Some(Side::Upstream), ByteCounts::default()));
+        assert_eq!(filter.taken_back.unwrap(), b"ahead\n");
+    });
+}
+
 /// The last bytes of an answer are not kept back for a FIN that does not follow.
 #[test]
 fn an_answer_that_came_with_fin_is_not_delayed() {

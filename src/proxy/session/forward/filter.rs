@@ -323,6 +323,9 @@ impl Forwarding<'_> {
             *self.may_answer = !self.responses.has_begun();
             return (Next::Failed(failed), false);
         }
+        if self.is_judged {
+            return (self.conclude_unsent(bytes), false);
+        }
         let lives = end.close == Close::Done
             && end.first != Some(Side::Upstream)
             && self.stopped != Some(Stopped::Unsolicited)
@@ -332,10 +335,12 @@ impl Forwarding<'_> {
             Close::Done => self.responses.all_whole() || self.responses.upstream_closed(),
             _ => self.responses.all_whole(),
         };
-        if !whole {
+        // What is wrong with a body is the answer to its own request.
+        let is_refused_within = self.is_refused && !self.requests.between_requests();
+        if !whole && !is_refused_within {
             return (self.conclude_cut(end, bytes), false);
         }
-        if end.refused.is_none() {
+        if whole && !self.is_open_refused {
             self.report(None, bytes);
         }
         self.update();
@@ -351,10 +356,6 @@ impl Forwarding<'_> {
 
     /// It was ended by us, or by the client's reset.
     fn conclude_ended(&mut self, end: End) -> Next {
-        if self.facts.open.is_none() && end.close == Close::Forbidden {
-            // The list is asked about the next request, which may be for another host.
-            return Next::Onward(std::mem::take(&mut self.undecided));
-        }
         if self.facts.open.is_none() || self.responses.has_begun() || self.responses.all_whole() {
             return Next::Over(end);
         }
@@ -369,6 +370,27 @@ impl Forwarding<'_> {
         Next::Failed(outcome)
     }
 
+    /// The upstream has ended, or spoken, before the first request was passed on.
+    fn conclude_unsent(&mut self, bytes: ByteCounts) -> Next {
+        if self.reused {
+            return self.again(Vec::new(), bytes);
+        }
+        *self.may_answer = true;
+        Next::Failed(Outcome::Failed(match self.stopped {
+            Some(Stopped::Unsolicited) => Failure::ResponseMalformed,
+            _ => Failure::UpstreamClosed,
+        }))
+    }
+
+    /// The open request has another attempt, over a new connection. `head`: what was passed on of it.
+    fn again(&mut self, mut head: Vec<u8>, bytes: ByteCounts) -> Next {
+        self.facts.open = None;
+        self.facts.requests = self.facts.requests.saturating_sub(1);
+        self.report(None, bytes);
+        head.append(&mut self.undecided);
+        Next::Onward(head)
+    }
+
     /// The upstream has ended in the middle of a response, or before it.
     fn conclude_cut(&mut self, end: End, bytes: ByteCounts) -> Next {
         let closed = Outcome::Failed(Failure::UpstreamClosed);
@@ -378,13 +400,9 @@ impl Forwarding<'_> {
             let first = end.first.or(Some(Side::Upstream));
             return Next::Over(End { close: Close::UpstreamReset, first, refused: None, resets, ..end });
         }
-        if let Some(mut again) = self.retry.take().map(Vec::from).filter(|_| end.client_sends) {
+        if let Some(head) = self.retry.take().filter(|_| end.client_sends) {
             // It has closed for want of requests, while this one was on its way: that is nobody's fault.
-            self.facts.open = None;
-            self.facts.requests = self.facts.requests.saturating_sub(1);
-            self.report(None, bytes);
-            again.append(&mut self.undecided);
-            return Next::Onward(again);
+            return self.again(head.into(), bytes);
         }
         *self.may_answer = true;
         let cut = !end.client_sends && !self.requests.between_requests();
