@@ -198,14 +198,24 @@ fn a_loop_is_seen_in_any_via() {
         "Via: 1.1 other\r\nVia: 1.1  egress\r\n",
         "Via: 1.1\tegress\r\n",
         "Connection: via\r\nVia: 1.1 egress\r\n",
+        // RFC 9110 §7.6.3: a pseudonym may have a port. A comment is set off by a blank, but not by everybody.
+        "Via: 1.1 egress:3128\r\n",
+        "Via: 1.1 other, 1.1 Egress: (x)\r\n",
+        "Via: 1.1 egress(x)\r\n",
         // An open parenthesis hides nothing.
         "Via: 1.1 other (x, 1.1 egress\r\n",
     ] {
         assert_eq!(with(via), Verdict::Refuse(RefuseReason::ViaLoop), "{via}");
     }
-    for via in
-        ["Via: 1.1 egress2\r\n", "Via: egress other\r\n", "Via: 1.1 other (1.1 egress)\r\n", "Via: ,\r\n", "Via:\r\n"]
-    {
+    for via in [
+        "Via: 1.1 egress2\r\n",
+        "Via: 1.1 egress.x:3128\r\n",
+        "Via: 1.1 x:egress\r\n",
+        "Via: egress other\r\n",
+        "Via: 1.1 other (1.1 egress)\r\n",
+        "Via: ,\r\n",
+        "Via:\r\n",
+    ] {
         assert!(matches!(with(via), Verdict::Found { .. }), "{via}");
     }
     let connect = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 egress\r\n\r\n";

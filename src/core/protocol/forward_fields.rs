@@ -64,7 +64,10 @@ fn is_one_of(names: &[&str], name: &[u8]) -> bool {
 pub(crate) fn names_us(via: &[u8], via_name: &str) -> bool {
     list(via).any(|member| {
         let mut words = member.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        words.nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case(via_name.as_bytes()))
+        let received_by = words.nth(1).unwrap_or_default();
+        // Without the port, and without a comment that no blank sets off.
+        let name = received_by.split(|byte| b":(".contains(byte)).next().unwrap_or_default();
+        name.eq_ignore_ascii_case(via_name.as_bytes())
     })
 }
 
