@@ -14,11 +14,11 @@ rules:
   - allow: 10.0.0.0/8
   # Uncomment to let the demo's client on the internet in:
   # - allow: 203.0.113.9
-  # What one VPC may reach through the explicit proxy; rules without `to:` allow nothing there. Try blocked.example.org:
+  # What one VPC may reach through the explicit proxy; a rule without `to:` allows nothing there.
   - allow: 10.50.0.0/16
     via: vpce-0f9e8d7c6b5a43210
     listener: egress
-    to: [packages.example.org, mirror.example.org]
+    to: [packages.example.org, mirror.example.org]    # Add blocked.example.org, and it is let through.
   - deny: all
 ";
 

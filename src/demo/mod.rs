@@ -1,7 +1,7 @@
 //! `latticegate demo`: the whole path on one machine, nothing else installed, no root.
 //!
-//! The data path is the real one; load balancer, resolver, VPC Lattice and the internet are stand-ins on
-//! loopback.
+//! The data path is the real one; load balancer, resolver, VPC Lattice and the internet are stand-ins
+//! on loopback.
 
 mod addresses;
 mod authority;

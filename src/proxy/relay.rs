@@ -93,6 +93,9 @@ pub trait HttpFilter {
     /// Every request that was passed on has its whole response.
     fn is_whole(&self) -> bool;
 
+    /// All that was let through so far is with the sockets: so many bytes since the relay's connection began.
+    fn delivered(&mut self, _bytes: ByteCounts) {}
+
     /// The connection is between two requests, and is to end there.
     fn may_close(&self) -> bool;
 
@@ -237,6 +240,9 @@ impl<'a, 'f> Pair<'a, 'f> {
         loop {
             self.poll_direction(cx, Side::Client, &mut bytes.up);
             self.poll_direction(cx, Side::Upstream, &mut bytes.down);
+            if let Some(filter) = self.filter.as_mut().filter(|_| self.down.holds_nothing() && self.up.has_sent_all()) {
+                filter.delivered(*bytes);
+            }
             if self.is_over() {
                 let close = match self.reset {
                     None => Close::Done,

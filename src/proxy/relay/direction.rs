@@ -121,11 +121,14 @@ impl Direction {
         self.fin && self.is_closed()
     }
 
+    /// All that was let through was passed on.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.held.is_empty() && self.pipe.as_ref().is_none_or(|pipe| pipe.is_empty())
+    }
+
     /// All that was read was passed on, or will not be.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.held.is_empty()
-            && (self.undecided.is_empty() || self.is_closed())
-            && self.pipe.as_ref().is_none_or(|pipe| pipe.is_empty())
+        self.has_sent_all() && (self.undecided.is_empty() || self.is_closed())
     }
 
     /// What was read and not let through.

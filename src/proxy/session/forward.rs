@@ -150,7 +150,8 @@ impl Session {
     ) -> Next {
         let Self { stream, reporter, worker, record, may_answer, request: refusable, .. } = self;
         let listener = &reporter.listener;
-        let (record, Destination { name, port, upstream, reused }) = ((&mut **record) as &mut Record, to);
+        let record: &mut Record = record;
+        let Destination { name, port, upstream, reused } = to;
         let (Some(connected), Some(facts), Some(forward)) = (&*upstream, &mut record.forward, &listener.forward) else {
             return Next::Over(ENDED);
         };
@@ -175,10 +176,10 @@ impl Session {
             request: refusable,
             may_answer,
             buffered: [none(), none()],
-            passed: ByteCounts::default(),
             retry: None,
             stopped: None,
             is_refused: false,
+            is_open_refused: false,
             undecided: Vec::new(),
         });
         filter.update();
@@ -200,7 +201,7 @@ impl Session {
                 }
             }
         };
-        let (next, lives) = filter.conclude(end);
+        let (next, lives) = filter.conclude(end, record.bytes);
         *reused = true;
         if !lives && matches!(next, Next::Onward(_)) {
             *upstream = None;

@@ -182,7 +182,7 @@ impl Session {
         waiting: &HalfOpenConnection,
     ) -> Result<(Hostname, Asked), Outcome> {
         if self.reporter.listener.protocol == Protocol::Tls {
-            let hello = self.read_hello(ahead, waiting).await?;
+            let hello = self.read_hello(ahead, waiting, None).await?;
             self.record.times.hello = Some(self.record.times.now());
             self.record.name = Some(hello.name.as_str().into());
             return Ok((hello.name, Asked::Relay));
@@ -219,14 +219,15 @@ impl Session {
         Ok((name, asked))
     }
 
-    /// The ClientHello, at the beginning of the connection or of a tunnel.
+    /// The ClientHello, at the beginning of the connection or of a tunnel. `late`: the client's place among those that are
+    /// waited for, if it has one.
     pub(super) async fn read_hello(
         &mut self,
         ahead: &mut ReadAhead,
         waiting: &HalfOpenConnection,
+        mut late: Option<Permit<ClientKey>>,
     ) -> Result<Hello, Outcome> {
         let (record, worker) = (&self.record, &self.worker);
-        let mut late = None;
         let wait = |ahead: &ReadAhead| wait_for_more(worker, record.client.as_ref(), &mut late, waiting, ahead);
         let mut parser = client_hello::HelloParser::default();
         let preread = Preread {

@@ -57,8 +57,12 @@ impl Session {
     async fn judge_hello(&mut self, name: &Hostname, ahead: &mut ReadAhead) -> Result<(), Outcome> {
         let deadline = self.worker.config().timeouts.handshake.get();
         let waiting = self.worker.half_open.connection();
+        // A silent one is counted, too: an upstream waits for it.
+        let late = self.record.client.as_ref().filter(|_| ahead.pending().is_empty());
+        let late = late.map(|client| self.worker.limits().enter_half_open(client)).transpose();
+        let late = late.map_err(Outcome::Refused)?;
         let read = {
-            let hello = pin!(self.read_hello(ahead, &waiting));
+            let hello = pin!(self.read_hello(ahead, &waiting, late));
             timeout(deadline, race(hello, pin!(waiting.evicted()))).await
         };
         let hello = match read {

@@ -7,17 +7,17 @@ use std::rc::Rc;
 use super::{ENDED, begin};
 use crate::limits::{Buffered, EvictionReason};
 use crate::proxy::refuse;
-use crate::proxy::relay::{End, FilterStatus, HttpFilter};
+use crate::proxy::relay::{End, FilterStatus, HttpFilter, Resets};
 use crate::proxy::session::noted;
 use crate::proxy::worker::{Phase, Worker};
 use crate::telemetry::record::{Address, ForwardFacts, RequestFacts, as_written};
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::client::Client;
 use latticegate_core::hostname::Hostname;
-use latticegate_core::outcome::RefuseReason::{self, BodyMalformed, NameDenied, Overloaded};
-use latticegate_core::outcome::{ByteCounts, Close, Failure, Outcome, Side};
+use latticegate_core::outcome::RefuseReason::{self, BodyCut, BodyMalformed, BodyTimeout, NameDenied, Overloaded};
+use latticegate_core::outcome::{ByteCounts, Close, Failure, Outcome, Side, Unfinished};
 use latticegate_core::policy::ListenerView;
-use latticegate_core::protocol::forward_head::{self, ForwardHead};
+use latticegate_core::protocol::forward_head::{self, ForwardExpected, ForwardHead};
 use latticegate_core::protocol::forward_response::{ForwardResponses, ResponseAction};
 use latticegate_core::protocol::forward_stream::{ForwardProgress, ForwardStream};
 use latticegate_core::protocol::http_head::BodyFraming;
@@ -71,12 +71,12 @@ pub(super) struct Forwarding<'a> {
     pub(super) may_answer: &'a mut bool,
     /// What is kept of an incomplete head, chunk line or trailer section of the client and of the upstream.
     pub(super) buffered: [Buffered; 2],
-    /// For the open request.
-    pub(super) passed: ByteCounts,
     /// The head of the open request as it came, if it may be sent again.
     pub(super) retry: Option<Box<[u8]>>,
     pub(super) stopped: Option<Stopped>,
     pub(super) is_refused: bool,
+    /// The open request is what was refused.
+    pub(super) is_open_refused: bool,
     /// What the client had sent when the relay ended.
     pub(super) undecided: Vec<u8>,
 }
@@ -90,7 +90,7 @@ impl HttpFilter for Forwarding<'_> {
         match self.requests.advance(bytes, self.via_name) {
             ForwardProgress::Forward(n) => {
                 self.release(Side::Client);
-                self.count(Side::Client, n);
+                self.update();
                 FilterStatus::Pass(n)
             }
             ForwardProgress::NeedMore if self.holds(Side::Client, bytes.len()) => FilterStatus::NeedMore,
@@ -118,7 +118,7 @@ impl HttpFilter for Forwarding<'_> {
         match self.responses.advance(bytes, self.via_name) {
             ResponseAction::Forward(n) => {
                 self.release(Side::Upstream);
-                self.count(Side::Upstream, n);
+                self.update();
                 FilterStatus::Pass(n)
             }
             ResponseAction::Replace { len, with, status } => {
@@ -127,7 +127,7 @@ impl HttpFilter for Forwarding<'_> {
                     open.status = Some(status);
                 }
                 self.retry = None;
-                self.count(Side::Upstream, with.len());
+                self.update();
                 FilterStatus::Replace { len, with }
             }
             ResponseAction::NeedMore if self.holds(Side::Upstream, bytes.len()) => FilterStatus::NeedMore,
@@ -149,7 +149,13 @@ impl HttpFilter for Forwarding<'_> {
             Side::Client => self.requests.pass(bytes),
             Side::Upstream => self.responses.pass(bytes),
         }
-        self.count(from, usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.update();
+    }
+
+    fn delivered(&mut self, bytes: ByteCounts) {
+        if self.facts.open.is_some() && !self.is_judged && !self.is_open_refused && self.is_idle() {
+            self.report(None, bytes);
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -192,20 +198,25 @@ impl Forwarding<'_> {
             self.reused = true;
             self.request.set(refuse::Request::of(head));
             if !self.is_allowed() {
+                self.is_open_refused = true;
                 return self.refuse(NameDenied);
             }
         }
         let Some(allowed) = self.requests.allow() else { return FilterStatus::NeedMore };
         self.retry = (self.reused && may_be_repeated(&allowed, head)).then(|| head.into());
-        self.responses.expect(allowed.expected);
-        self.count(Side::Client, allowed.rewritten.len());
+        // While the process is draining, a client that is told so sends its next request elsewhere.
+        let last = allowed.expected.last || self.worker.phase() >= Phase::Draining;
+        self.responses.expect(ForwardExpected { last, ..allowed.expected });
+        self.update();
         FilterStatus::Replace { len: head.len(), with: allowed.rewritten }
     }
 
     /// It is for this upstream, and nothing has to be waited for.
     fn is_next(&self, head: &ForwardHead) -> bool {
         let is_here = head.name == *self.name && head.port == self.port && !head.is_connect();
-        is_here && self.responses.all_whole() && !self.responses.upstream_ends()
+        // A response that the client has not taken yet is not over.
+        let is_free = self.responses.all_whole() && self.facts.open.is_none();
+        is_here && is_free && !self.responses.upstream_ends()
     }
 
     fn is_allowed(&mut self) -> bool {
@@ -263,26 +274,15 @@ impl Forwarding<'_> {
         }
     }
 
-    fn count(&mut self, from: Side, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let passed = match from {
-            Side::Client => &mut self.passed.up,
-            Side::Upstream => &mut self.passed.down,
-        };
-        *passed = passed.saturating_add(bytes);
-        if self.is_idle() {
-            self.report(None);
-        }
-        self.update();
-    }
-
     /// The open request, if there is one, is over.
-    fn report(&mut self, cut: Option<Outcome>) {
+    /// `bytes`: of the whole connection so far.
+    fn report(&mut self, cut: Option<Outcome>, bytes: ByteCounts) {
         self.retry = None;
-        let bytes = std::mem::take(&mut self.passed);
-        let reported = &mut self.facts.reported;
-        reported.up = reported.up.saturating_add(bytes.up);
-        reported.down = reported.down.saturating_add(bytes.down);
+        let before = std::mem::replace(&mut self.facts.reported, bytes);
+        let bytes = ByteCounts {
+            up: bytes.up.saturating_sub(before.up),
+            down: bytes.down.saturating_sub(before.down),
+        };
         let Some(open) = self.facts.open.take() else { return };
         self.reporter.request(&RequestFacts {
             id: self.id,
@@ -308,10 +308,11 @@ impl Forwarding<'_> {
         };
     }
 
-    /// What comes after a relay that has ended so, and whether the upstream may get another request.
-    pub(super) fn conclude(mut self: Box<Self>, end: End) -> (Next, bool) {
+    /// What comes after a relay that has ended so, and whether the upstream may get another request. `bytes`: of the
+    /// whole connection.
+    pub(super) fn conclude(mut self: Box<Self>, end: End, bytes: ByteCounts) -> (Next, bool) {
         if !matches!(end.close, Close::Done | Close::UpstreamReset) {
-            return (Next::Over(end), false);
+            return (self.conclude_ended(end), false);
         }
         let failed = match self.stopped {
             Some(Stopped::Malformed) => Some(Outcome::Failed(Failure::ResponseMalformed)),
@@ -331,13 +332,11 @@ impl Forwarding<'_> {
             Close::Done => self.responses.all_whole() || self.responses.upstream_closed(),
             _ => self.responses.all_whole(),
         };
-        // What is wrong with a body is the answer to its own request.
-        let is_refused_within = self.is_refused && !self.requests.between_requests();
-        if !whole && !is_refused_within {
-            return (self.conclude_cut(end), false);
+        if !whole {
+            return (self.conclude_cut(end, bytes), false);
         }
-        if whole {
-            self.report(None);
+        if end.refused.is_none() {
+            self.report(None, bytes);
         }
         self.update();
         let is_last = self.responses.client_ends() || !end.client_sends || !self.requests.between_requests();
@@ -350,23 +349,46 @@ impl Forwarding<'_> {
         (next, lives)
     }
 
+    /// It was ended by us, or by the client's reset.
+    fn conclude_ended(&mut self, end: End) -> Next {
+        if self.facts.open.is_none() && end.close == Close::Forbidden {
+            // The list is asked about the next request, which may be for another host.
+            return Next::Onward(std::mem::take(&mut self.undecided));
+        }
+        if self.facts.open.is_none() || self.responses.has_begun() || self.responses.all_whole() {
+            return Next::Over(end);
+        }
+        let outcome = match end.close {
+            Close::Idle if self.requests.between_requests() => Outcome::Failed(Failure::ResponseTimeout),
+            Close::Idle => Outcome::Refused(BodyTimeout),
+            Close::Forbidden => Outcome::Refused(NameDenied),
+            Close::Drained => Outcome::Unfinished(Unfinished::Stopped),
+            Close::Done | Close::ClientReset | Close::UpstreamReset | Close::DrainIdle => return Next::Over(end),
+        };
+        *self.may_answer = true;
+        Next::Failed(outcome)
+    }
+
     /// The upstream has ended in the middle of a response, or before it.
-    fn conclude_cut(&mut self, end: End) -> Next {
+    fn conclude_cut(&mut self, end: End, bytes: ByteCounts) -> Next {
         let closed = Outcome::Failed(Failure::UpstreamClosed);
         if self.responses.has_begun() {
-            self.report(Some(closed));
-            return Next::Over(End { refused: None, ..end });
+            self.report(Some(closed), bytes);
+            let resets = Resets { client: true, upstream: false };
+            let first = end.first.or(Some(Side::Upstream));
+            return Next::Over(End { close: Close::UpstreamReset, first, refused: None, resets, ..end });
         }
         if let Some(mut again) = self.retry.take().map(Vec::from).filter(|_| end.client_sends) {
             // It has closed for want of requests, while this one was on its way: that is nobody's fault.
             self.facts.open = None;
             self.facts.requests = self.facts.requests.saturating_sub(1);
-            self.report(None);
+            self.report(None, bytes);
             again.append(&mut self.undecided);
             return Next::Onward(again);
         }
         *self.may_answer = true;
-        Next::Failed(closed)
+        let cut = !end.client_sends && !self.requests.between_requests();
+        Next::Failed(if cut { Outcome::Refused(BodyCut) } else { closed })
     }
 }
 
