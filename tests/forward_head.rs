@@ -4,9 +4,10 @@
 
 use std::cell::Cell;
 
+use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::forward_head::{ForwardExpected, ForwardHead, ForwardParser, refused_names};
+use latticegate_core::protocol::forward_head::{Asked, ForwardExpected, ForwardHead, ForwardParser, refused_names};
 use latticegate_core::protocol::http_head::BodyFraming;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -197,14 +198,24 @@ fn a_loop_is_seen_in_any_via() {
         "Via: 1.1 other\r\nVia: 1.1  egress\r\n",
         "Via: 1.1\tegress\r\n",
         "Connection: via\r\nVia: 1.1 egress\r\n",
+        // RFC 9110 §7.6.3: a pseudonym may have a port. A comment is set off by a blank, but not by everybody.
+        "Via: 1.1 egress:3128\r\n",
+        "Via: 1.1 other, 1.1 Egress: (x)\r\n",
+        "Via: 1.1 egress(x)\r\n",
         // An open parenthesis hides nothing.
         "Via: 1.1 other (x, 1.1 egress\r\n",
     ] {
         assert_eq!(with(via), Verdict::Refuse(RefuseReason::ViaLoop), "{via}");
     }
-    for via in
-        ["Via: 1.1 egress2\r\n", "Via: egress other\r\n", "Via: 1.1 other (1.1 egress)\r\n", "Via: ,\r\n", "Via:\r\n"]
-    {
+    for via in [
+        "Via: 1.1 egress2\r\n",
+        "Via: 1.1 egress.x:3128\r\n",
+        "Via: 1.1 x:egress\r\n",
+        "Via: egress other\r\n",
+        "Via: 1.1 other (1.1 egress)\r\n",
+        "Via: ,\r\n",
+        "Via:\r\n",
+    ] {
         assert!(matches!(with(via), Verdict::Found { .. }), "{via}");
     }
     let connect = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 egress\r\n\r\n";
@@ -236,14 +247,99 @@ fn refused_hosts_are_reported_without_secrets() {
         (R::PortMissing, "CONNECT a.example HTTP/1.1", &["a.example"]),
         (R::TargetInvalid, "CONNECT a.example:443/secret HTTP/1.1", &["a.example:443"]),
         (R::OriginForm, "GET /secret HTTP/1.1", &[]),
-        (R::HeadMalformed, "GET http://a.example/ HTTP/1.1", &[]),
+        // Whatever is wrong with the rest.
+        (R::HeadMalformed, "GET http://A.example.:81/secret HTTP/1.1", &["a.example"]),
+        (R::ViaLoop, "CONNECT a.example:443 HTTP/1.1", &["a.example"]),
+        (R::TraceMethod, "TRACE http://a.example/secret HTTP/1.1", &["a.example"]),
+        (R::MaxForwards, "OPTIONS http://a.example HTTP/1.1", &["a.example"]),
+        (R::HostMissing, "GET http://a.example?secret HTTP/1.1", &["a.example"]),
+        (R::HandshakeTimeout, "GET http://a.example/users/@secret HTTP/1.1", &["a.example"]),
+        (R::HeadMalformed, "GET  http://a.example/ HTTP/1.1", &[]),
+        (R::HeadMalformed, "connect a.example:443 HTTP/1.1", &[]),
+        // Userinfo and path cannot be told apart.
+        (R::TargetInvalid, "GET http://user:pa?ss@a.example/ HTTP/1.1", &[]),
+        (R::SchemeUnsupported, "GET https://user:secret/pass@a.example/x HTTP/1.1", &[]),
+        (R::SchemeUnsupported, "GET https://a.example/users/@secret HTTP/1.1", &[]),
+        (R::HostInvalid, "GET http://user%3Asecret%40a.example/ HTTP/1.1", &[]),
+        (R::TargetInvalid, "GET http://a.example:80\\@secret/ HTTP/1.1", &[]),
+        (R::TargetInvalid, "GET http://user:secret/ HTTP/1.1", &["user"]),
+        (R::TargetInvalid, "GET a.example/?u=https://secret/ HTTP/1.1", &[]),
+        (R::HostIpAddress, "CONNECT [2001:db8::1%25eth0]:443 HTTP/1.1", &["[2001:db8::1"]),
+        (R::HostIpAddress, "CONNECT [2001:db8::1]:443 HTTP/1.1", &["[2001:db8::1]:443"]),
+        (R::HostIpAddress, "CONNECT 2001:db8::1:443 HTTP/1.1", &["2001:db8::1:443"]),
     ] {
         assert_eq!(names(reason, &format!("{line}\r\nHost: b.example\r\n\r\n")), expected, "{line}");
     }
     let two = "\r\nGET http://a.example/ HTTP/1.1\r\nHost: b.example\r\nHost: c.example\r\n\r\n";
     assert_eq!(names(R::HostAmbiguous, two), ["b.example", "c.example"]);
     let bad = "GET http://a.example/ HTTP/1.1\r\nHost: b_/x\r\n\r\n";
-    assert_eq!(names(R::HostInvalid, bad), ["b_/x"]);
+    assert_eq!(names(R::HostInvalid, bad), ["b_", "a.example"]);
+    for (host, logged) in [
+        ("user:secret@a.example", &["a.example", "b.example"][..]),
+        ("b/secret?token=1", &["b", "b.example"]),
+        ("http://user:secret@a.example/x", &["a.example", "b.example"]),
+        ("/secret", &["b.example"]),
+        ("user:secret/x@a.example", &["b.example"]),
+        ("a.example, c.example", &["a.example, c.example", "b.example"]),
+    ] {
+        let head = format!("GET http://b.example/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(refused(&head), R::HostInvalid, "{host}");
+        assert_eq!(names(R::HostInvalid, &head), logged, "{host}");
+    }
+    let two = "GET http://a.example/ HTTP/1.1\r\nHost: x@y\r\nHost: b/secret?token=1\r\n\r\n";
+    assert_eq!(names(R::HostAmbiguous, two), ["y", "b"]);
+    // The line is all that has to be there.
+    assert_eq!(names(R::HeadTooLong, "GET http://a.example/ HTTP/1.1\r\nX: "), ["a.example"]);
+    assert!(names(R::HandshakeTimeout, "GET http://a.example/ HTTP/1.1").is_empty());
+}
+
+#[test]
+fn what_a_refused_request_asks_for_is_known_if_its_target_is() {
+    let asked = |line: &str| Asked::of(format!("\r\n{line}\r\nbroken\0").as_bytes());
+    let of =
+        |method: &str, port| Some(Asked { method: method.into(), name: Hostname::parse(b"a.example").unwrap(), port });
+    assert_eq!(asked("TRACE http://A.example./x HTTP/1.1"), of("TRACE", 80));
+    assert_eq!(asked("CONNECT a.example:8443 HTTP/1.0"), of("CONNECT", 8443));
+    assert_eq!(asked("GET https://a.example/ HTTP/1.1"), None);
+    assert_eq!(asked("GET http://a.example/ HTTP/1.1 x"), None);
+}
+
+/// Wherever userinfo, path and query stand, and whatever is wrong with the request: what they say is not logged.
+#[test]
+fn no_secret_is_ever_named() {
+    let delimiter = || prop::sample::select(&["/", "?", "#", "\\", ":", "%2F", "%3A", ";", "@"][..]);
+    let host = || prop::sample::select(&["a.example", "a_b", "", "127.0.0.1", "[::1]", "*.example", "a.example:0"][..]);
+    let scheme = prop::sample::select(&["http://", "HTTP://", "https://", "ftp://", ""][..]);
+    let at = prop::sample::select(&["@", "%40"][..]);
+    // `user:SECRET@host/SECRET`, where the password has delimiters in it too.
+    let place =
+        (prop::option::of((prop::collection::vec(delimiter(), 0..3), at)), host(), prop::option::of(delimiter()));
+    let written = (scheme, place).prop_map(|(scheme, (userinfo, host, path))| {
+        let userinfo = userinfo.map(|(parts, at)| {
+            let password: String = parts.iter().map(|part| format!("SECRET{part}")).collect();
+            format!("user:{password}SECRET{at}")
+        });
+        // Behind a `;` or a `%` it is part of the name.
+        let path = path.filter(|path| b"/?#\\:".contains(&path.as_bytes()[0])).map(|path| format!("{path}SECRET"));
+        format!("{scheme}{}{host}{}", userinfo.unwrap_or_default(), path.unwrap_or_default())
+    });
+    let method = prop::sample::select(&["GET", "CONNECT", "TRACE", "OPTIONS"][..]);
+    let inputs = (method, written.clone(), prop::collection::vec(written, 0..3));
+    let named = Cell::new(0);
+    let config = ProptestConfig { failure_persistence: None, cases: 5000, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&inputs, |(method, target, hosts)| {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let head = format!("{method} {target} HTTP/1.1\r\n{hosts}Via: 1.1 egress\r\n\r\n");
+        let reason = refused(&head);
+        for name in refused_names(reason, head.as_bytes()) {
+            let name = String::from_utf8(name).unwrap();
+            prop_assert!(!name.contains("SECRET") && !name.contains("user") && !name.is_empty(), "{name}: {head}");
+            named.set(named.get() + 1);
+        }
+        Ok(())
+    });
+    result.unwrap();
+    assert!(named.get() > 1000, "only {} names", named.get());
 }
 
 /// What smuggling is made of: each reader of a pair that disagrees understands one of these otherwise than the other.

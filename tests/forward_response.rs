@@ -305,6 +305,9 @@ fn what_two_readers_read_differently_is_not_passed_on() {
         format!("5;{}", "a".repeat(300)),
         "0\r\nContent-Length: 5\r\n\r\n".into(),
         "0\r\nX\r\n\r\n".into(),
+        "0\r\nDigest: x\r\nconnection: close\r\n\r\n".into(),
+        "0\r\nProxy-Authenticate: Basic\r\n\r\n".into(),
+        "0\r\nVia: 1.1 x\r\n\r\n".into(),
     ] {
         let reported = whole(&[GET, GET], &format!("{chunked}{text}"));
         assert_eq!((&reported.ending, reported.begun, reported.owed), (&Ending::Malformed, true, 2), "{text}");

@@ -163,6 +163,34 @@ fn what_smuggles_behind_a_body_is_cut_before_its_first_byte() {
     assert!(ran >= 40, "{ran}");
 }
 
+/// What is taken out of a head does not come back behind the body. A gateway forwards these heads and trailers as they are.
+#[test]
+fn fields_of_this_hop_are_no_trailers() {
+    for name in [
+        "Connection",
+        "Keep-Alive",
+        "proxy-authorization",
+        "Proxy-Authenticate",
+        "Proxy-Connection",
+        "TE",
+        "UPGRADE",
+        "Trailer",
+        "Via",
+        "Max-Forwards",
+        "Expect",
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+    ] {
+        let reported = run([format!("{CHUNKED}1\r\nx\r\n0\r\nDigest: x\r\n{name}: x\r\n\r\n").as_bytes()]);
+        assert_eq!((reported.refused, reported.between), (Some(RefuseReason::BodyMalformed), false), "{name}");
+        assert!(reported.sent.ends_with(b"\r\n\r\n1\r\nx\r\n0\r\n"), "{name}: {}", reported.sent.escape_ascii());
+    }
+    let trailers = "0\r\nDigest: x\r\ngrpc-status: 0\r\nx-amz-checksum-crc32: AAAAAA==\r\nServer-Timing: db\r\n\r\n";
+    let reported = run([format!("{CHUNKED}{trailers}").as_bytes()]);
+    assert!(reported.refused.is_none() && reported.sent.ends_with(trailers.as_bytes()));
+}
+
 /// Each row of the table, behind a request that is complete.
 #[test]
 fn a_head_that_is_refused_is_refused_behind_another_too() {

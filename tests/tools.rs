@@ -160,6 +160,12 @@ fn explain_follows_a_request_to_a_forward_listener() {
     for (to, expected) in [
         ("a.example.com:0", "--to: a.example.com:0 has no valid port; write a number from 1 to 65535"),
         ("a.example.com:https", "has no valid port"),
+        // A listener refuses it in this form.
+        (
+            "a.example.com:0443",
+            "--to: a.example.com:0443 has no valid port; write a number from 1 to 65535, without a sign or leading zeros",
+        ),
+        ("a.example.com:+443", "has no valid port"),
         ("[2001:db8::1]:443", "--to: not a DNS name"),
         ("192.0.2.1:443", "--to: not a DNS name: it is an IP address"),
     ] {

@@ -3,10 +3,11 @@
 pub mod client_hello; // the name in a ClientHello
 mod forward_fields; // the fields that a forward proxy passes on
 pub mod forward_head; // the head of a request to a forward proxy, and what is sent instead of it
+pub(crate) mod forward_refused; // whom a refused request asks for, for the log
 pub mod forward_response; // the responses to such requests, and what is sent instead of their heads
 pub mod forward_stream; // the requests of a connection to a forward proxy
 pub(crate) mod forward_target; // what such a request asks for
-mod http_authority; // host and port in a Host field or a target
+pub(crate) mod http_authority; // host and port in a Host field or a target
 mod http_body; // the framing of a body that is forwarded as it is
 mod http_chunks; // the parts of a chunked body that are not data
 mod http_fields; // the fields that decide where a message goes and where it ends

@@ -16,7 +16,8 @@ use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::policy::{Admission, ListenerView, NamePattern, Policy};
 use crate::protocol::ParseError;
-use crate::protocol::forward_target::{Target, refused_host};
+use crate::protocol::forward_refused::refused_host;
+use crate::protocol::forward_target::Target;
 use groups::{Group, Groups, Why};
 use lines::{Line, Request};
 
@@ -256,7 +257,8 @@ fn asked_for(method: &str, target: &str) -> Result<(Hostname, u16), (RefuseReaso
             ParseError::Refuse(reason) => reason,
             ParseError::NeedMore => RefuseReason::TargetInvalid,
         };
-        (reason, refused_host(reason, method, target).unwrap_or_default().to_owned())
+        let host = refused_host(method, target).unwrap_or_default();
+        (reason, String::from_utf8_lossy(&host).into_owned())
     })
 }
 

@@ -6,6 +6,7 @@ use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::protocol::client_hello;
 use crate::protocol::forward_head::{ForwardHead, ForwardParser};
+use crate::protocol::http_authority::canonical_port;
 
 /// A name and a port, and how they are asked for.
 #[derive(Debug)]
@@ -37,11 +38,12 @@ pub fn destination(text: &str, listener: &Listener) -> Result<(Hostname, Option<
         .split_once(':')
         .filter(|(_, port)| !port.contains(':'))
         .map_or((text, None), |(name, port)| (name, Some(port)));
-    let port = match port.map(str::parse) {
-        Some(Ok(0) | Err(_)) => return Err(format!("{text} has no valid port; write a number from 1 to 65535")),
-        Some(Ok(port)) => Some(port),
-        None => None,
+    // As a listener reads it: `0443` is refused there.
+    let canonical = |digits: &str| {
+        let advice = "write a number from 1 to 65535, without a sign or leading zeros";
+        canonical_port(digits.as_bytes()).ok_or_else(|| format!("{text} has no valid port; {advice}"))
     };
+    let port = port.map(canonical).transpose()?;
     let name = Hostname::parse(name.as_bytes()).map_err(|error| format!("not a DNS name: {error}"))?;
     let Listener { name: listener_name, public_port, forward, .. } = listener;
     match port {

@@ -55,6 +55,14 @@ impl<'a> ConnectionOptions<'a> {
     }
 }
 
+/// Whether a field may not come in the trailers of a message whose head we have written: it is for one hop only, frames or
+/// routes the message, or tells how to handle it, and a receiver may merge it into the head (RFC 9110 §6.5.1). Trailers are
+/// forwarded as they are, so that such a message is refused.
+pub(crate) fn is_no_trailer(name: &str) -> bool {
+    let name = name.as_bytes();
+    is_one_of(&HOP_BY_HOP, name) || is_one_of(&KEPT, name) || name.eq_ignore_ascii_case(b"max-forwards")
+}
+
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
     names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
 }
@@ -64,7 +72,10 @@ fn is_one_of(names: &[&str], name: &[u8]) -> bool {
 pub(crate) fn names_us(via: &[u8], via_name: &str) -> bool {
     list(via).any(|member| {
         let mut words = member.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        words.nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case(via_name.as_bytes()))
+        let received_by = words.nth(1).unwrap_or_default();
+        // Without the port, and without a comment that no blank sets off.
+        let name = received_by.split(|byte| b":(".contains(byte)).next().unwrap_or_default();
+        name.eq_ignore_ascii_case(via_name.as_bytes())
     })
 }
 

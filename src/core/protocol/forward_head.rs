@@ -9,13 +9,12 @@ use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use crate::hostname::Hostname;
-use crate::outcome::RefuseReason::{
-    self, HeadMalformed, HostAmbiguous, HostInvalid, HostMissing, MaxForwards, TraceMethod, ViaLoop,
-};
+use crate::outcome::RefuseReason::{HeadMalformed, HostInvalid, HostMissing, MaxForwards, TraceMethod, ViaLoop};
 use crate::protocol::forward_fields::{ConnectionOptions, names_us, write_end, write_field};
-use crate::protocol::forward_target::{Target, is_host, refused_host};
+pub use crate::protocol::forward_refused::{Asked, refused_names};
+use crate::protocol::forward_target::{Target, is_host};
 use crate::protocol::http_fields::{BodyFraming, Fields, is_chunked};
-use crate::protocol::http_lines::{EMPTY_LINE, MAX_FIELDS, RequestLines, RequestParts};
+use crate::protocol::http_lines::{MAX_FIELDS, RequestLines, RequestParts};
 use crate::protocol::{ParseError, Verdict};
 
 /// Longest method. The longest that is registered has 17 bytes; it goes into the log.
@@ -69,27 +68,6 @@ impl ForwardParser {
         let complete = self.0.read(bytes, is_method)?;
         Ok((complete_head(complete.head, via_name)?, complete.len))
     }
-}
-
-/// The hosts of a head that was refused because of them, as the client sent them: at most two, for the log, Host before
-/// the target. The head is parsed a second time here, so that allowed ones cost nothing.
-#[cold]
-pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
-    let bytes = bytes.strip_prefix(EMPTY_LINE).unwrap_or(bytes);
-    if request.parse_with_uninit_headers(bytes, &mut room).is_err() {
-        return Vec::new();
-    }
-    if matches!(reason, HostInvalid | HostAmbiguous) {
-        let hosts = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
-        let hosts: Vec<&[u8]> = hosts.map(|field| field.value).collect();
-        if hosts.len() > 1 || hosts.iter().any(|host| !is_host(host)) {
-            return hosts.into_iter().take(2).map(<[u8]>::to_vec).collect();
-        }
-    }
-    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-    refused_host(reason, method, target).map(|host| host.as_bytes().to_vec()).into_iter().collect()
 }
 
 /// Methods are case-sensitive, but there are servers to which `head` is HEAD: those that change how a message is read

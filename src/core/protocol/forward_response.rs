@@ -213,8 +213,8 @@ impl Rewritten {
         }
         let has_no_content = expected.head || parts.status < 200 || matches!(parts.status, 204 | 304);
         let body = match framing {
-            _ if has_no_content => Body::behind(0, BodyFraming::None),
-            Some(framing) => Body::behind(0, framing),
+            _ if has_no_content => Body::of_rewritten(BodyFraming::None),
+            Some(framing) => Body::of_rewritten(framing),
             None => Body::until_close(),
         };
         let ends = Ends {

@@ -92,7 +92,7 @@ impl ForwardStream {
                 if head.is_connect() {
                     self.state = State::Tunnel;
                 } else {
-                    self.enter(Body::behind(0, head.body));
+                    self.enter(Body::of_rewritten(head.body));
                 }
                 Some(*head)
             }

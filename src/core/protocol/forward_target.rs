@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use crate::hostname::Hostname;
-use crate::outcome::RefuseReason::{
-    self, HostInvalid, HostIpAddress, OriginForm, PortMissing, SchemeUnsupported, TargetInvalid,
-};
+use crate::outcome::RefuseReason::{self, HostIpAddress, OriginForm, PortMissing, SchemeUnsupported, TargetInvalid};
 use crate::protocol::ParseError;
 use crate::protocol::http_authority::{authority_of, canonical_port, name_and_port};
 
@@ -70,17 +68,21 @@ fn host(authority: &str) -> Result<(Hostname, Option<&[u8]>), ParseError> {
 
 /// Why it is no URL of `http`.
 fn other_form(target: &str) -> RefuseReason {
-    let has_scheme = target.split_once("://").is_some_and(|(scheme, _)| {
-        let mut letters = scheme.bytes();
-        letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-            && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-    });
     match target {
         "*" => OriginForm,
         _ if target.starts_with('/') => OriginForm,
-        _ if has_scheme => SchemeUnsupported,
+        _ if scheme_of(target).is_some() => SchemeUnsupported,
         _ => TargetInvalid,
     }
+}
+
+/// What stands before `://`, if it is a scheme (RFC 3986 §3.1).
+pub(crate) fn scheme_of(target: &str) -> Option<&str> {
+    let (scheme, _) = target.split_once("://")?;
+    let mut letters = scheme.bytes();
+    let is_scheme = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme.then_some(scheme)
 }
 
 /// Whether a Host field is a host with or without a port: an address too, since nothing is done with it but to replace it.
@@ -98,18 +100,4 @@ fn is_address(value: &[u8]) -> bool {
     text.parse::<std::net::SocketAddr>().is_ok()
         || text.parse::<std::net::Ipv4Addr>().is_ok()
         || bare.is_some_and(|bare| bare.parse::<std::net::Ipv6Addr>().is_ok())
-}
-
-/// The host of a target that was refused because of it, for the log: without path and query, which may be secrets, and
-/// without userinfo, which is one.
-pub(crate) fn refused_host<'a>(reason: RefuseReason, method: &str, target: &'a str) -> Option<&'a str> {
-    if !matches!(reason, HostInvalid | HostIpAddress | PortMissing | TargetInvalid | SchemeUnsupported) {
-        return None;
-    }
-    let authority = match target.split_once("://") {
-        Some((_, rest)) => rest.split(['/', '?', '#']).next(),
-        None if method == "CONNECT" => target.split(['/', '?', '#']).next(),
-        None => None,
-    }?;
-    authority.rsplit('@').next().filter(|host| !host.is_empty())
 }

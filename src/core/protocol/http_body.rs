@@ -5,7 +5,8 @@
 
 use crate::outcome::RefuseReason::BodyMalformed;
 use crate::protocol::ParseError;
-use crate::protocol::http_chunks::{chunk_size, crlf, trailers};
+use crate::protocol::forward_fields;
+use crate::protocol::http_chunks::{chunk_size, crlf, frames_or_routes, trailers};
 use crate::protocol::http_fields::BodyFraming;
 use crate::protocol::http_lines::{Lines, MAX_HEAD};
 
@@ -19,6 +20,8 @@ pub(crate) struct Body {
     state: BodyState,
     /// The progress in an incomplete trailer section.
     trailers: Lines,
+    /// Its head was written anew by a forward proxy, so fields that are gone there must not come behind it.
+    rewritten: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +57,19 @@ impl Body {
             BodyFraming::Length(length) => (before.saturating_add(length), Next::End),
             BodyFraming::Chunked => (before, Next::ChunkSize),
         };
-        let mut body = Self { state: BodyState::Pass { left, next }, trailers: Lines::default() };
+        let mut body = Self { state: BodyState::Pass { left, next }, trailers: Lines::default(), rewritten: false };
         body.pass(0);
         body
     }
 
+    /// A body with this framing behind a head that a forward proxy has written anew.
+    pub(crate) fn of_rewritten(framing: BodyFraming) -> Self {
+        Self { rewritten: true, ..Self::behind(0, framing) }
+    }
+
     /// Content that ends when the connection closes.
     pub(crate) fn until_close() -> Self {
-        Self { state: BodyState::UntilClose, trailers: Lines::default() }
+        Self { state: BodyState::UntilClose, trailers: Lines::default(), rewritten: true }
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -117,7 +125,8 @@ impl Body {
                 Ok(len)
             }
             BodyState::Trailers => {
-                let len = within(MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes))?;
+                let is_forbidden = if self.rewritten { forward_fields::is_no_trailer } else { frames_or_routes };
+                let len = within(MAX_HEAD, bytes, |bytes| trailers(&mut self.trailers, bytes, is_forbidden))?;
                 self.state = BodyState::End;
                 Ok(len)
             }

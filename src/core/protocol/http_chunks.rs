@@ -37,9 +37,13 @@ pub(crate) fn crlf(bytes: &[u8]) -> Result<usize, ParseError> {
     }
 }
 
-/// The length of the trailer section. Fields that would change framing or routing if they were merged into the
-/// head are not allowed in it (RFC 9110 §6.5.1).
-pub(crate) fn trailers(lines: &mut Lines, bytes: &[u8]) -> Result<usize, ParseError> {
+/// The length of the trailer section. Some fields are not allowed in it, since a receiver may merge them into the head
+/// (RFC 9110 §6.5.1).
+pub(crate) fn trailers(
+    lines: &mut Lines,
+    bytes: &[u8],
+    is_forbidden: impl Fn(&str) -> bool,
+) -> Result<usize, ParseError> {
     let len = lines.section_len(bytes, MAX_FIELDS).map_err(|error| match error {
         ParseError::NeedMore => ParseError::NeedMore,
         ParseError::Refuse(_) => BodyMalformed.into(),
@@ -49,11 +53,16 @@ pub(crate) fn trailers(lines: &mut Lines, bytes: &[u8]) -> Result<usize, ParseEr
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     match httparse::parse_headers(bytes.get(..len).unwrap_or_default(), &mut fields) {
-        Ok(httparse::Status::Complete((read, fields))) if read == len && !fields.iter().any(is_forbidden) => Ok(len),
+        Ok(httparse::Status::Complete((read, fields)))
+            if read == len && !fields.iter().any(|field| is_forbidden(field.name)) =>
+        {
+            Ok(len)
+        }
         _ => Err(BodyMalformed.into()),
     }
 }
 
-fn is_forbidden(field: &httparse::Header<'_>) -> bool {
-    ["host", "content-length", "transfer-encoding"].iter().any(|name| field.name.eq_ignore_ascii_case(name))
+/// The fields that would change framing or routing: not allowed whoever relays the trailers.
+pub(crate) fn frames_or_routes(name: &str) -> bool {
+    ["host", "content-length", "transfer-encoding"].iter().any(|other| name.eq_ignore_ascii_case(other))
 }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use memchr::{memchr, memmem};
 
-use crate::protocol::http_chunks::{chunk_size, trailers};
+use crate::protocol::http_chunks::{chunk_size, frames_or_routes, trailers};
 use crate::protocol::http_fields::{content_length, ends_in_chunked, is_token, list};
 use crate::protocol::http_head;
 use crate::protocol::http_lines::{Lines, MAX_FIELDS};
@@ -246,7 +246,7 @@ impl Responses {
     }
 
     fn trailers(&mut self, section: &[u8]) {
-        match trailers(&mut Lines::default(), section) {
+        match trailers(&mut Lines::default(), section, frames_or_routes) {
             Ok(len) if len == section.len() => self.end(),
             _ => self.lose(),
         }

@@ -291,6 +291,7 @@ fn fields() -> Vec<[Row; 2]> {
             ["Host: a.example", "Via: 1.0 x, HTTP/1.1 LatticeGate (x), 1.1 y"],
             "via_loop"
         ),
+        both!("our own Via with a port", ["Host: a.example", "Via: 1.1 latticegate:3128"], "via_loop"),
         both!("our own Via behind others", ["Host: a.example", "Via: 1.1 x", "Via: 1.1 latticegate"], "via_loop"),
     ]
 }

@@ -1,0 +1,111 @@
+//! What of the head of a refused request may be logged: whom it asks for, and nothing that may be a secret. Userinfo is
+//! one, a path and a query may be.
+
+use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
+
+use memchr::{memchr, memmem, memrchr};
+
+use crate::hostname::Hostname;
+use crate::outcome::RefuseReason::{self, HostAmbiguous, HostInvalid};
+use crate::protocol::forward_target::{Target, is_host, scheme_of};
+use crate::protocol::http_fields::is_token;
+use crate::protocol::http_lines::{EMPTY_LINE, MAX_FIELDS};
+
+/// What a request asks for, as far as its first line says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub method: Box<str>,
+    pub name: Hostname,
+    pub port: u16,
+}
+
+impl Asked {
+    /// Nothing if the request line is not complete, or its target is not valid: whatever is wrong with the rest.
+    #[cold]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let (method, target) = request_line(bytes)?;
+        let target = Target::of(method, target).ok()?;
+        Some(Self { method: method.into(), name: target.name, port: target.port })
+    }
+}
+
+/// The hosts of a head that was refused, for the log: at most two. Those for which it was refused are what the client
+/// wrote, Host before the target. The head is parsed a second time here, so that allowed ones cost nothing.
+#[cold]
+pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let asked = Asked::of(bytes).map(|asked| asked.name.as_str().as_bytes().to_vec());
+    let target = asked.or_else(|| request_line(bytes).and_then(|(method, target)| refused_host(method, target)));
+    let mut names = match reason {
+        HostInvalid | HostAmbiguous => refused_hosts(bytes),
+        _ => Vec::new(),
+    };
+    names.extend(target);
+    names.truncate(2);
+    names
+}
+
+/// The Host fields, if it is them that are wrong.
+pub(crate) fn refused_hosts(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    if request.parse_with_uninit_headers(behind_empty_line(bytes), &mut room).is_err() {
+        return Vec::new();
+    }
+    let hosts = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    let hosts: Vec<&[u8]> = hosts.map(|field| field.value).collect();
+    if hosts.len() == 1 && hosts.iter().all(|host| is_host(host)) {
+        return Vec::new();
+    }
+    hosts.into_iter().filter_map(host_in).map(<[u8]>::to_vec).collect()
+}
+
+/// Method and target of a complete request line.
+fn request_line(bytes: &[u8]) -> Option<(&str, &str)> {
+    let bytes = behind_empty_line(bytes);
+    let line = bytes.get(..memchr(b'\n', bytes)?)?;
+    let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()?;
+    let mut words = line.split(' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+    (words.next().is_none() && is_token(method.as_bytes()) && version.starts_with("HTTP/")).then_some((method, target))
+}
+
+fn behind_empty_line(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(EMPTY_LINE).unwrap_or(bytes)
+}
+
+/// The host of a target that is not valid. A word without a scheme may be anything.
+pub(crate) fn refused_host(method: &str, target: &str) -> Option<Vec<u8>> {
+    let has_host = method == "CONNECT" || scheme_of(target).is_some();
+    has_host.then(|| host_in(target.as_bytes()).map(<[u8]>::to_vec)).flatten()
+}
+
+/// What can be a host, with its port, of what a client wrote where one belongs. What stands before an `@` may be a password,
+/// what stands behind one of `/?#\%` a path, a query or an encoded password. If an `@` follows one of those, the text may
+/// be either, so that none of it is logged. Behind a colon only digits are a port; anything else may be a password too.
+fn host_in(text: &[u8]) -> Option<&[u8]> {
+    let scheme = std::str::from_utf8(text).ok().and_then(scheme_of);
+    let text = text.get(scheme.map_or(0, |scheme| scheme.len() + "://".len())..)?;
+    let end = text.iter().position(|byte| b"/?#\\%".contains(byte)).unwrap_or(text.len());
+    let (authority, rest) = text.split_at_checked(end)?;
+    if rest.contains(&b'@') || memmem::find(rest, b"%40").is_some() {
+        return None;
+    }
+    let host = authority.get(memrchr(b'@', authority).map_or(0, |at| at + 1)..)?;
+    host.get(..host_len(host)).filter(|host| !host.is_empty())
+}
+
+/// With the port, if there is one.
+fn host_len(text: &[u8]) -> usize {
+    let is_address = || std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    let address = match text {
+        [b'[', ..] => memchr(b']', text).unwrap_or(text.len()),
+        _ if is_address() => text.len(),
+        _ => 0,
+    };
+    let behind = text.get(address..).unwrap_or_default();
+    match memchr(b':', behind) {
+        Some(colon) if !behind.iter().skip(colon + 1).all(u8::is_ascii_digit) => address + colon,
+        _ => text.len(),
+    }
+}
