@@ -211,6 +211,10 @@ reasons! {
         HostChanged = "host_changed",
         /// A chunked body that two parsers could understand differently, or bytes where no body is allowed.
         BodyMalformed = "body_malformed",
+        /// The client did not finish the body of its request within `timeouts.idle`.
+        BodyTimeout = "body_timeout",
+        /// The client ended its side of the connection before the body of its request was complete.
+        BodyCut = "body_cut",
         /// What came through CONNECT is not TLS, and `tunnel` is `tls`.
         TunnelNotTls = "tunnel_not_tls",
         /// The ClientHello in a tunnel has no server name.
@@ -247,6 +251,8 @@ reasons! {
         ResponseMalformed = "response_malformed",
         /// The upstream closed the connection before it answered.
         UpstreamClosed = "upstream_closed",
+        /// The upstream took the request and did not begin an answer within `timeouts.idle`.
+        ResponseTimeout = "response_timeout",
     }
 }
 

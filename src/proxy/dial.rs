@@ -169,7 +169,7 @@ fn most_telling(tries: &[(SocketAddr, Failure)]) -> Option<&(SocketAddr, Failure
         Failure::ConnectTimeout => 4,
         Failure::ConnectFailed | Failure::DnsTimeout | Failure::DnsFailed => 3,
         // What comes after a connect.
-        Failure::ResponseMalformed | Failure::UpstreamClosed => 3,
+        Failure::ResponseMalformed | Failure::UpstreamClosed | Failure::ResponseTimeout => 3,
     })
 }
 

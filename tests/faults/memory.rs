@@ -118,6 +118,50 @@ fn an_idle_connection_takes_little_and_what_is_kept_is_used_again() {
     assert!(with_many_again <= with_many + (with_many / 10), "{} KiB more", (with_many_again - with_many) / 1024);
 }
 
+/// The same for what a `forward` listener has: an idle tunnel, and a connection that is kept alive between two requests. Both
+/// keep what is logged of them beside what all have; the latter keeps the state of its requests too.
+#[test]
+fn an_idle_tunnel_takes_little_and_so_does_a_connection_between_requests() {
+    const FEW: usize = 500;
+    const MANY: usize = 1500;
+    const BOUNDS: [u64; 2] = [3000, 6000];
+    latticegate::sys::socket::raise_fd_limit().unwrap();
+    let rules = "- allow: all\n  to: orders.example.com\n- deny: all";
+    let setup = Setup { limits: "connections: 5000", forward: Some(""), rules, ..Setup::default() };
+    let gate = Gate::start(Parts::make(&setup), FILES, &[]);
+    let (address, port) = (gate.address("forward-direct"), gate.parts.upstream.address.port());
+    let tunnel = || {
+        let mut client = Peer::connect(address);
+        client.say(format!("CONNECT orders.example.com:{port} HTTP/1.1\r\nHost: x\r\n\r\n")).say(hello());
+        let mut upstream = gate.parts.upstream.accept();
+        upstream.hear(hello().len());
+        upstream.say(b"ok");
+        client.hear("HTTP/1.1 200 Connection established\r\n\r\nok".len());
+        (client, upstream)
+    };
+    let kept_alive = || {
+        let mut client = Peer::connect(address);
+        client.say(format!("GET http://orders.example.com:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let mut upstream = gate.parts.upstream.accept();
+        upstream.has_unread(60);
+        upstream.say(b"HTTP/1.1 204 No Content\r\n\r\n");
+        client.hear("HTTP/1.1 204 No Content\r\nVia: 1.1 latticegate\r\n\r\n".len());
+        (client, upstream)
+    };
+    let kinds: [&dyn Fn() -> (Peer, Peer); 2] = [&tunnel, &kept_alive];
+    let each = kinds.map(|open| {
+        let mut idle: Vec<_> = (0..FEW).map(|_| open()).collect();
+        let with_few = gate.memory("VmRSS:");
+        idle.extend((FEW..MANY).map(|_| open()));
+        let each = (gate.memory("VmRSS:") - with_few) / (MANY - FEW) as u64;
+        // What is kept of these would serve those of the other kind.
+        idle.into_iter().for_each(|(client, upstream)| std::mem::forget((client, upstream)));
+        each
+    });
+    eprintln!("{} bytes for an idle tunnel, {} for a connection between two requests", each[0], each[1]);
+    assert!(each.iter().zip(BOUNDS).all(|(each, bound)| *each <= bound), "{each:?}");
+}
+
 /// The least task in which the limits by memory are reached before the 20 000 open files of this machine are: what
 /// fits here fits a larger one, where the program itself is a smaller part.
 const TASK: u64 = 192 * MIB;

@@ -13,7 +13,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::forward::causes::{
-    max_forwards, origin_form, port_denied, port_missing, response_malformed, scheme_unsupported, target_invalid,
+    body_cut, body_timeout, max_forwards, origin_form, port_denied, port_missing, response_malformed, response_timeout, scheme_unsupported, target_invalid,
     trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
 };
 use latticegate::control::gate::StopRequest;
@@ -69,11 +69,11 @@ caused! {
         name_denied name_unknown
         destination_forbidden points_to_self
         origin_form scheme_unsupported port_missing target_invalid trace_method via_loop max_forwards port_denied
-        tunnel_not_tls tunnel_sni_missing tunnel_sni_denied
+        tunnel_not_tls tunnel_sni_missing tunnel_sni_denied body_timeout body_cut
     }
     failed {
         dns_timeout dns_failed connect_timeout connect_refused connect_unreachable no_local_port connect_failed
-        response_malformed upstream_closed
+        response_malformed response_timeout upstream_closed
     }
     probe { empty local }
     unfinished { client_left stopped lost }

@@ -157,6 +157,14 @@ impl AnswerText {
                     "A connection serves one host name; open another one for this Host.",
                 ),
                 R::BodyMalformed => (A::DecodeError, "400 Bad Request", "The request body is malformed."),
+                R::BodyTimeout => {
+                    (A::DecodeError, "408 Request Timeout", "The rest of the request body did not arrive in time.")
+                }
+                R::BodyCut => (
+                    A::DecodeError,
+                    "400 Bad Request",
+                    "The connection was closed before the request body was complete.",
+                ),
                 R::TunnelSniMissing => (
                     A::MissingExtension,
                     "400 Bad Request",
@@ -193,6 +201,7 @@ impl AnswerText {
             Failure::ConnectFailed => ("502 Bad Gateway", "The connection to the service failed."),
             Failure::ResponseMalformed => ("502 Bad Gateway", "The service's response is not valid HTTP/1."),
             Failure::UpstreamClosed => ("502 Bad Gateway", "The service closed the connection before it had answered."),
+            Failure::ResponseTimeout => ("504 Gateway Timeout", "The service did not answer the request in time."),
         };
         (Alert::InternalError, status, sentence)
     }

@@ -69,6 +69,7 @@ fn error(outcome: Outcome) -> Option<&'static str> {
             Failure::ConnectFailed => "destination_unavailable",
             Failure::ResponseMalformed => "http_protocol_error",
             Failure::UpstreamClosed => "connection_terminated",
+            Failure::ResponseTimeout => "http_response_timeout",
         },
         Outcome::Relayed(_) | Outcome::Probe(_) | Outcome::Unfinished(_) => "proxy_internal_response",
     })

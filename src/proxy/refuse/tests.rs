@@ -116,6 +116,9 @@ fn a_forward_proxy_speaks_of_itself_and_not_of_a_site() {
         (Failed(Failure::ConnectUnreachable), "502 Bad Gateway", "destination_ip_unroutable"),
         (Failed(Failure::ResponseMalformed), "502 Bad Gateway", "http_protocol_error"),
         (Failed(Failure::UpstreamClosed), "502 Bad Gateway", "connection_terminated"),
+        (Failed(Failure::ResponseTimeout), "504 Gateway Timeout", "http_response_timeout"),
+        (Refused(RefuseReason::BodyTimeout), "408 Request Timeout", "http_request_error"),
+        (Refused(RefuseReason::BodyCut), "400 Bad Request", "http_request_error"),
     ] {
         let answer = written(outcome, FORWARD, b"GET http://a.example/ HTTP/1.1\r\n");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{outcome:?}: {answer}");

@@ -150,7 +150,8 @@ impl Session {
     ) -> Next {
         let Self { stream, reporter, worker, record, may_answer, request: refusable, .. } = self;
         let listener = &reporter.listener;
-        let (record, Destination { name, port, upstream, reused }) = ((&mut **record) as &mut Record, to);
+        let record: &mut Record = record;
+        let Destination { name, port, upstream, reused } = to;
         let (Some(connected), Some(facts), Some(forward)) = (&*upstream, &mut record.forward, &listener.forward) else {
             return Next::Over(ENDED);
         };

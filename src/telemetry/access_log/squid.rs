@@ -78,7 +78,9 @@ fn is_of_no_request(outcome: Outcome) -> bool {
             | R::NameUnknown
             | R::DestinationForbidden
             | R::PointsToSelf
-            | R::BodyMalformed,
+            | R::BodyMalformed
+            | R::BodyTimeout
+            | R::BodyCut,
         ) => false,
         Outcome::Refused(_) => true,
         Outcome::Relayed(_) | Outcome::Failed(_) | Outcome::Probe(_) | Outcome::Unfinished(_) => false,
@@ -92,6 +94,8 @@ fn code(outcome: Outcome, tunnel: bool) -> &'static str {
         (Outcome::Relayed(Close::Done | Close::DrainIdle), true) => "TCP_TUNNEL",
         (Outcome::Relayed(Close::Done | Close::DrainIdle), false) => "TCP_MISS",
         (Outcome::Relayed(Close::Idle), _) => "TCP_MISS_TIMEDOUT",
+        (Outcome::Refused(R::BodyTimeout), _) => "TCP_MISS_TIMEDOUT",
+        (Outcome::Refused(R::BodyCut), _) => "TCP_MISS_ABORTED",
         (Outcome::Relayed(_), true) => "TCP_TUNNEL_ABORTED",
         (Outcome::Relayed(_), false) => "TCP_MISS_ABORTED",
         (
@@ -132,7 +136,7 @@ pub fn status(outcome: Outcome) -> Option<u16> {
             }
             R::ClientDenied | R::NameDenied | R::PortDenied | R::TunnelSniDenied => 403,
             R::TraceMethod | R::ConnectMethod => 405,
-            R::HandshakeTimeout | R::HandshakeSlow => 408,
+            R::HandshakeTimeout | R::HandshakeSlow | R::BodyTimeout => 408,
             R::HeadTooLong => 431,
             R::NameUnknown | R::DestinationForbidden | R::PointsToSelf | R::ViaLoop => 502,
             R::Overloaded
@@ -145,7 +149,7 @@ pub fn status(outcome: Outcome) -> Option<u16> {
             R::MaxForwards => 200,
             _ => 400,
         },
-        Outcome::Failed(Failure::DnsTimeout | Failure::ConnectTimeout) => 504,
+        Outcome::Failed(Failure::DnsTimeout | Failure::ConnectTimeout | Failure::ResponseTimeout) => 504,
         Outcome::Failed(Failure::NoLocalPort) => 503,
         Outcome::Failed(_) => 502,
         Outcome::Relayed(_) | Outcome::Probe(_) | Outcome::Unfinished(_) => return None,

@@ -1,9 +1,10 @@
 //! Each reason that only a `forward` listener has, caused once.
 
-use support::lab::{Reported, word};
+use support::lab::{Reported, Setup, word};
+use support::peer::End;
 use support::wire::Hello;
 
-use super::{Proxy, response};
+use super::{Proxy, response, setup};
 
 /// A head that is refused, with this status.
 fn bent(head: &str, status: u16) -> Reported {
@@ -86,5 +87,42 @@ pub(crate) fn upstream_closed() -> Reported {
     drop(upstream);
     let (answer, _) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 502 "), "{}", answer.escape_ascii());
+    proxy.lab.end()
+}
+
+/// What waits no longer than this.
+fn hasty() -> Proxy {
+    Proxy::with(Setup { timeouts: "handshake: 5s, connect: 3s, idle: 300ms", ..setup() })
+}
+
+fn answered_in_time(head: &str, body: &str, status: u16) -> Reported {
+    let proxy = hasty();
+    let (mut client, _upstream, _) = proxy.request(head);
+    client.say(body);
+    let (answer, end) = client.hear_all();
+    assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", answer.escape_ascii());
+    assert_eq!(end, End::Fin);
+    let reported = proxy.lab.end();
+    let request = &reported.requests[0];
+    assert_eq!((&request["status"], reported.requests.len()), (&status.into(), 1));
+    reported
+}
+
+pub(crate) fn response_timeout() -> Reported {
+    answered_in_time("GET http://NAME/ HTTP/1.1\nHost: NAME", "", 504)
+}
+
+pub(crate) fn body_timeout() -> Reported {
+    answered_in_time("PUT http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 9", "part", 408)
+}
+
+pub(crate) fn body_cut() -> Reported {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request("PUT http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 9");
+    client.say("part").finish();
+    assert_eq!(upstream.hear_all().0, b"part");
+    drop(upstream);
+    let (answer, _) = client.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
     proxy.lab.end()
 }

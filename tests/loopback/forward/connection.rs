@@ -247,3 +247,43 @@ fn each_request_has_its_line() {
     assert_eq!(reported.requests[2].get("upstream"), None);
     assert_eq!(reported.records[0]["forward"]["requests"], 3);
 }
+
+/// What the client has not taken it has not been sent.
+#[test]
+fn the_bytes_of_a_request_are_those_that_were_sent() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    let size = 64 << 20;
+    upstream.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n"));
+    let sending = std::thread::spawn(move || {
+        upstream.say(vec![b'x'; size]);
+        upstream
+    });
+    client.hear(1 << 20);
+    client.reset();
+    let _upstream = sending.join();
+    let reported = proxy.lab.end();
+    let (record, request) = (reported.record(), &reported.requests[0]);
+    assert_eq!((&record["reason"], &request["reason"]), (&"client_reset".into(), &"client_reset".into()));
+    assert_eq!((&record["bytes_down"], &record["bytes_up"]), (&request["bytes_down"], &request["bytes_up"]));
+    assert_eq!(reported.requests.len(), 1);
+}
+
+/// A list that forbids what is waited for is the answer to it.
+#[test]
+fn a_request_that_waits_is_answered_when_a_new_list_forbids_it() {
+    let proxy = Proxy::with(Setup { on_reload: "close", ..setup() });
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    let (mut idle, mut other, _) = proxy.request(GET);
+    other.say(response("", "one"));
+    hear_head(&mut idle);
+    idle.hear(3);
+    proxy.reload("- allow: all\n  to: other.example.com");
+    let (answer, end) = client.hear_all();
+    assert!(answer.starts_with(b"HTTP/1.1 403 ") && end == End::Fin, "{}", answer.escape_ascii());
+    assert_eq!((upstream.hear_all().0, other.hear_all().0), (vec![], vec![]));
+    // One that waits for nothing may ask for another host.
+    let second = proxy.other();
+    idle.say(proxy.head("GET http://OTHER/ HTTP/1.1\nHost: OTHER"));
+    hear_head(&mut second.accept());
+}

@@ -80,6 +80,15 @@ fn a_request_has_squids_line_without_its_path() {
     assert!(request_line(&refused).contains(" TCP_DENIED/403 467 GET http://api.example.com:8080/ - "));
     let unanswered = facts("api.example.com", None, Some(Outcome::Relayed(Close::ClientReset)));
     assert!(request_line(&unanswered).contains(" TCP_MISS_ABORTED/000 467 "));
+    for (outcome, words) in [
+        (Outcome::Refused(RefuseReason::BodyTimeout), " TCP_MISS_TIMEDOUT/408 "),
+        (Outcome::Refused(RefuseReason::BodyCut), " TCP_MISS_ABORTED/400 "),
+        (Outcome::Failed(Failure::ResponseTimeout), " TCP_MISS/504 "),
+    ] {
+        let written = request_line(&facts("api.example.com", status(outcome), Some(outcome)));
+        assert!(written.contains(words), "{written}");
+        assert_eq!(line(&record("POST", 1), outcome), "", "the request has its line: {outcome:?}");
+    }
 }
 
 #[test]
