@@ -317,6 +317,26 @@ fn what_two_readers_read_differently_is_not_passed_on() {
     assert_eq!(whole(&vec![GET; 1025], "HTTP/1.1 204 x\r\n\r\n").ending, Ending::Malformed, "within a bound");
 }
 
+/// Many protocols begin with a line of the server, which then waits: its client would wait, too.
+#[test]
+fn what_is_no_http_is_known_by_its_first_bytes() {
+    for text in [
+        "S",
+        "SSH-2.0-x\r\n",
+        "220 mail.example ESMTP\r\n",
+        "\x15\x03\x01\0\x02\x02\x16",
+        "HTTP/2",
+        "http/1.1 200 OK",
+        "\r",
+    ] {
+        let reported = whole(&[GET], text);
+        assert_eq!((reported.ending, reported.sent), (Ending::Malformed, vec![]), "{text}");
+    }
+    for len in 0.."HTTP/1.1 200".len() {
+        assert_eq!(whole(&[GET], &"HTTP/1.1 200"[..len]).ending, Ending::Open, "{len}");
+    }
+}
+
 #[test]
 fn what_nobody_asked_for_is_not_passed_on() {
     assert_eq!(whole(&[], "HTTP/1.1 408 Request Timeout\r\n\r\n").ending, Ending::Unsolicited);

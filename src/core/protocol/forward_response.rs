@@ -76,6 +76,8 @@ impl ForwardResponses {
             State::Malformed => ResponseAction::Malformed,
             State::Head(_) if bytes.is_empty() => ResponseAction::NeedMore,
             State::Head(_) if self.expected.is_empty() => ResponseAction::Unsolicited,
+            // A server that waits behind its greeting would keep the client waiting for the end of a head.
+            State::Head(lines) if !is_http(bytes, lines.seen()) => ResponseAction::Malformed,
             State::Head(lines) => {
                 let window = bytes.get(..MAX_SECTION).unwrap_or(bytes);
                 match lines.section_len(window, 1 + MAX_FIELDS) {
@@ -176,6 +178,11 @@ impl ForwardResponses {
         self.begun = false;
         self.state = State::default();
     }
+}
+
+/// Whether bytes that may be incomplete can be the beginning of a response. Of the first `seen` that is known.
+fn is_http(bytes: &[u8], seen: usize) -> bool {
+    bytes.iter().zip(b"HTTP/1.").skip(seen).all(|(byte, expected)| byte == expected)
 }
 
 /// What the client is sent instead of a head.

@@ -44,6 +44,11 @@ impl Lines {
         Err(ParseError::NeedMore)
     }
 
+    /// The number of bytes that have been searched.
+    pub(crate) fn seen(&self) -> usize {
+        self.seen
+    }
+
     /// Where the current line ends.
     fn line_feed(&self, bytes: &[u8]) -> Option<usize> {
         memchr(b'\n', bytes.get(self.seen..)?).map(|at| self.seen + at)
