@@ -51,7 +51,7 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 }
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::of_worker()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
     let AccessLog { format, keep, .. } = shared.config.access_log;

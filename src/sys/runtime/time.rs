@@ -9,18 +9,23 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::task::coop::unconstrained;
 
+use crate::event_loop;
+
 /// A moment of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(tokio::time::Instant);
 
 impl Instant {
     pub fn now() -> Self {
+        if event_loop::is_running() {
+            return Self(event_loop::now().into());
+        }
         Self(tokio::time::Instant::now())
     }
 
     /// Time since then; zero for a moment that is still to come.
     pub fn elapsed(self) -> Duration {
-        self.0.elapsed()
+        Self::now().saturating_duration_since(self)
     }
 
     /// Time from `earlier` until this moment; zero if it is the earlier one.
@@ -53,14 +58,30 @@ pin_project! {
     /// Resolves at a moment that can be moved while it is waited for.
     pub struct Timer {
         #[pin]
-        sleep: tokio::time::Sleep,
+        of: RuntimeTimer,
+    }
+}
+
+pin_project! {
+    #[project = RuntimeTimerProjection]
+    enum RuntimeTimer {
+        Tokio {
+            #[pin]
+            sleep: tokio::time::Sleep,
+        },
+        Own {
+            timer: event_loop::Timer,
+        },
     }
 }
 
 impl Timer {
     /// Another moment, also after it has resolved.
     pub fn reset(self: Pin<&mut Self>, at: Instant) {
-        self.project().sleep.reset(at.0);
+        match self.project().of.project() {
+            RuntimeTimerProjection::Tokio { sleep } => sleep.reset(at.0),
+            RuntimeTimerProjection::Own { timer } => timer.reset(at.0.into_std()),
+        }
     }
 }
 
@@ -68,16 +89,27 @@ impl Future for Timer {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.poll(cx)
+        match self.project().of.project() {
+            RuntimeTimerProjection::Tokio { sleep } => sleep.poll(cx),
+            RuntimeTimerProjection::Own { timer } => Pin::new(timer).poll(cx),
+        }
     }
 }
 
 pub fn sleep(duration: Duration) -> Timer {
-    Timer { sleep: tokio::time::sleep(duration) }
+    if event_loop::is_running() {
+        return sleep_until(Instant::now() + duration);
+    }
+    Timer { of: RuntimeTimer::Tokio { sleep: tokio::time::sleep(duration) } }
 }
 
 pub fn sleep_until(at: Instant) -> Timer {
-    Timer { sleep: tokio::time::sleep_until(at.0) }
+    let of = if event_loop::is_running() {
+        RuntimeTimer::Own { timer: event_loop::Timer::at(at.0.into_std()) }
+    } else {
+        RuntimeTimer::Tokio { sleep: tokio::time::sleep_until(at.0) }
+    };
+    Timer { of }
 }
 
 /// The deadline has passed before the work was done.
@@ -91,7 +123,7 @@ pin_project! {
         work: W,
         deadline: Duration,
         #[pin]
-        timer: Option<tokio::time::Sleep>,
+        timer: Option<Timer>,
     }
 }
 
@@ -109,7 +141,7 @@ impl<W: Future> Future for Timeout<W> {
             return Poll::Ready(Ok(done));
         }
         if this.timer.is_none() {
-            this.timer.set(Some(tokio::time::sleep(*this.deadline)));
+            this.timer.set(Some(sleep(*this.deadline)));
         }
         match this.timer.as_pin_mut() {
             // Also where the work has used up this task's share of time.

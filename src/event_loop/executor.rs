@@ -1,0 +1,302 @@
+//! The loop itself: waits for events, finds who is concerned, and polls them.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+#[cfg(debug_assertions)]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::context;
+use super::inbox::Inbox;
+use super::source::Sources;
+use super::tasks::{TaskId, Tasks, Work};
+use super::wheel::Wheel;
+
+/// Events taken from the kernel at once; what is left comes in the next turn.
+const EVENTS: usize = 128;
+/// Polls of one turn. A task that wakes another has it polled in the same turn, so there has to be an end of it.
+const POLLS: usize = 512;
+/// The event of the inbox; no source has this key.
+const INBOX: u64 = u64::MAX;
+
+/// Runs the tasks of the thread that made it.
+pub struct EventLoop {
+    inner: Rc<Inner>,
+    _entered: context::Entered,
+}
+
+pub(super) struct Inner {
+    pub(super) epoll: OwnedFd,
+    pub(super) sources: RefCell<Sources>,
+    /// The same sockets, reported as long as they are readable: what finds lost wake-ups.
+    #[cfg(debug_assertions)]
+    watch: OwnedFd,
+    tasks: RefCell<Tasks>,
+    wheel: RefCell<Wheel>,
+    inbox: Arc<Inbox>,
+    /// Closed at the end of the turn, so that no other connection waits for it.
+    closing: RefCell<Vec<OwnedFd>>,
+    /// The only event of this turn concerns one socket.
+    pub(super) is_lone: Cell<bool>,
+    base: Instant,
+    longest_turn: Cell<Duration>,
+    #[cfg(test)]
+    turns: Cell<u64>,
+}
+
+impl EventLoop {
+    /// From here on this thread runs it.
+    pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let inbox = Arc::new(Inbox::new()?);
+        epoll::add(&epoll, &*inbox, EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
+        let inner = Rc::new(Inner {
+            epoll,
+            sources: RefCell::new(Sources::new()),
+            #[cfg(debug_assertions)]
+            watch: epoll::create(CreateFlags::CLOEXEC)?,
+            tasks: RefCell::new(Tasks::new()),
+            wheel: RefCell::new(Wheel::new()),
+            inbox,
+            closing: RefCell::default(),
+            is_lone: Cell::new(false),
+            base: Instant::now(),
+            longest_turn: Cell::default(),
+            #[cfg(test)]
+            turns: Cell::default(),
+        });
+        let entered = context::enter(&inner);
+        Ok(Self { inner, _entered: entered })
+    }
+
+    /// Until `work` is done. Tasks that are still running then are dropped with the loop.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut events = Vec::with_capacity(EVENTS);
+        self.inner.wake(TaskId::ROOT);
+        loop {
+            let done = self.inner.poll_ready(&mut || match context::poll(work.as_mut()) {
+                Poll::Ready(done) => Some(done),
+                Poll::Pending => None,
+            });
+            self.inner.close_now();
+            if let Some(done) = done {
+                return done;
+            }
+            self.inner.wait(&mut events);
+        }
+    }
+
+    /// How often it has looked for events.
+    #[cfg(test)]
+    pub(super) fn turns(&self) -> u64 {
+        self.inner.turns.get()
+    }
+
+    /// The longest that a turn has taken, for which all others waited.
+    pub fn longest_turn(&self) -> Duration {
+        self.inner.longest_turn.get()
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        loop {
+            // Not while it is borrowed: what is dropped may wake others, or close its sockets.
+            let Some(work) = self.inner.tasks.borrow_mut().pop() else { break };
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+        }
+        self.inner.close_now();
+    }
+}
+
+impl Inner {
+    pub(super) fn spawn(&self, work: Work) -> TaskId {
+        self.tasks.borrow_mut().insert(Some(work))
+    }
+
+    pub(super) fn wake(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake(task);
+    }
+
+    pub(super) fn wake_next_turn(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake_next_turn(task);
+    }
+
+    pub(super) fn join(&self, task: TaskId) -> bool {
+        self.tasks.borrow_mut().join(task)
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Polls who is ready, and who becomes so meanwhile, up to a bound. Ends with the root.
+    fn poll_ready<T>(&self, root: &mut dyn FnMut() -> Option<T>) -> Option<T> {
+        self.tasks.borrow_mut().begin_turn();
+        for _ in 0..POLLS {
+            let next = self.tasks.borrow_mut().next();
+            let Some((task, work)) = next else { return None };
+            if task == TaskId::ROOT {
+                let (done, deadline) = context::polling(task, &mut *root);
+                if done.is_some() {
+                    return done;
+                }
+                self.put_back(task, None, deadline);
+            } else if let Some(work) = work {
+                self.poll(task, work);
+            }
+        }
+        None
+    }
+
+    fn poll(&self, task: TaskId, mut work: Work) {
+        let (polled, deadline) =
+            context::polling(task, || catch_unwind(AssertUnwindSafe(|| context::poll(work.as_mut()))));
+        if let Ok(Poll::Pending) = polled {
+            return self.put_back(task, Some(work), deadline);
+        }
+        // A panic ends one session, with its record, which is written as it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
+        self.wheel.borrow_mut().remove(task.index);
+        self.tasks.borrow_mut().remove(task);
+    }
+
+    fn put_back(&self, task: TaskId, work: Option<Work>, deadline: Option<Instant>) {
+        let deadline = deadline.map(|at| self.tick(at));
+        if let Some(tick) = deadline {
+            self.wheel.borrow_mut().set(task.index, tick);
+        }
+        self.tasks.borrow_mut().put_back(task, work, deadline);
+    }
+
+    /// Waits for events, and wakes whom they concern.
+    fn wait(&self, events: &mut Vec<Event>) {
+        let began = context::now();
+        let timeout = if self.tasks.borrow().is_idle() {
+            let now = Instant::now();
+            self.note_turn(now.saturating_duration_since(began));
+            self.wheel.borrow().next().map(|tick| self.moment(tick).saturating_duration_since(now))
+        } else {
+            Some(Duration::ZERO)
+        };
+        let is_busy = timeout == Some(Duration::ZERO);
+        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "what checks this loop may change it"))]
+        let mut timeout = timeout.map(whole_milliseconds);
+        events.clear();
+        #[cfg(debug_assertions)]
+        if !is_busy && self.find_lost_wakeups(events) {
+            timeout = Some(Timespec::default());
+        }
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // Nothing that could be done about it, and nothing that the kernel says of a valid epoll.
+            Err(error) => tracing::error!(%error, "epoll_wait failed"),
+        }
+        #[cfg(test)]
+        self.turns.set(self.turns.get() + 1);
+        let now = Instant::now();
+        if is_busy {
+            self.note_turn(now.saturating_duration_since(began));
+        }
+        context::set_now(now);
+        self.is_lone.set(events.len() == 1);
+        for event in &*events {
+            match event.data.u64() {
+                INBOX => self.inbox.take().into_iter().for_each(|task| self.wake(task)),
+                key => self.wake_of(key, event.flags),
+            }
+        }
+        self.expire(now);
+    }
+
+    fn wake_of(&self, key: u64, flags: EventFlags) {
+        let waiter = self.sources.borrow_mut().note(&self.epoll, key, flags);
+        self.wake(waiter);
+    }
+
+    /// Before it sleeps: a task that waits for a socket that is readable would wait in vain, if no event is on its way.
+    /// Returns whether there are such events, which `events` has then.
+    #[cfg(debug_assertions)]
+    fn find_lost_wakeups(&self, events: &mut Vec<Event>) -> bool {
+        let mut readable: Vec<Event> = Vec::with_capacity(EVENTS);
+        let _ = epoll::wait(&self.watch, rustix::buffer::spare_capacity(&mut readable), Some(&Timespec::default()));
+        readable.retain(|event| self.sources.borrow_mut().is_parked(event.data.u64()));
+        if readable.is_empty() {
+            return false;
+        }
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&Timespec::default()));
+        let is_full = events.len() == EVENTS;
+        let lost =
+            readable.iter().find(|one| !is_full && !events.iter().any(|event| event.data.u64() == one.data.u64()));
+        assert!(lost.is_none(), "a task waits for a socket that is readable: a wake-up was lost");
+        true
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
+        let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
+    }
+
+    fn expire(&self, now: Instant) {
+        let tick = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
+        let mut due = Vec::new();
+        self.wheel.borrow_mut().advance(tick, &mut due);
+        for task in due {
+            let later = self.tasks.borrow_mut().look_at(task, tick);
+            if let Some(later) = later {
+                self.wheel.borrow_mut().set(task, later);
+            }
+        }
+    }
+
+    fn note_turn(&self, took: Duration) {
+        self.longest_turn.set(self.longest_turn.get().max(took));
+    }
+
+    /// The first tick that is not before `at`.
+    fn tick(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.base);
+        since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
+    }
+
+    fn moment(&self, tick: u64) -> Instant {
+        self.base + Duration::from_millis(tick)
+    }
+
+    pub(super) fn close_later(&self, fd: OwnedFd) {
+        self.closing.borrow_mut().push(fd);
+    }
+
+    fn close_now(&self) -> bool {
+        let closing = self.closing.take();
+        !closing.is_empty()
+    }
+
+    /// A call that opens a file. What is about to be closed makes room for it.
+    pub(super) fn opening<T>(&self, mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) if self.close_now() => Ok(open()?),
+            opened => Ok(opened?),
+        }
+    }
+}
+
+/// Rounded up, or the loop would spin through the last part of one; as much as the kernel takes.
+fn whole_milliseconds(timeout: Duration) -> Timespec {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let timeout = timeout.min(LONGEST);
+    let milliseconds = timeout.subsec_nanos().div_ceil(1_000_000);
+    let (seconds, milliseconds) = (timeout.as_secs() + u64::from(milliseconds / 1000), milliseconds % 1000);
+    Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: i64::from(milliseconds * 1_000_000) }
+}
