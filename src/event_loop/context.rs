@@ -1,19 +1,20 @@
 //! What the code that runs in a turn knows of its loop: which one it is, which task runs, and what time it is.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::executor::Inner;
+use super::shared::Shared;
 use super::tasks::TaskId;
 
 /// Socket calls of one task in one turn, before others have theirs.
 const SHARE: u32 = 64;
 
 thread_local! {
-    static LOOP: RefCell<Option<Rc<Inner>>> = const { RefCell::new(None) };
+    static LOOP: RefCell<Option<Rc<Shared>>> = const { RefCell::new(None) };
     static TASK: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -51,7 +52,12 @@ pub(super) fn task() -> TaskId {
     TASK.get()
 }
 
-pub(super) fn current() -> Option<Rc<Inner>> {
+/// The loop of this thread.
+pub(super) fn current_or_fail() -> io::Result<Rc<Shared>> {
+    current().ok_or_else(|| io::Error::other("this thread runs no event loop"))
+}
+
+pub(super) fn current() -> Option<Rc<Shared>> {
     // Not there any more while the thread ends.
     LOOP.try_with(|inner| inner.borrow().clone()).ok().flatten()
 }
@@ -63,7 +69,7 @@ pub(super) fn need_by(at: Instant) {
 }
 
 /// Whether the current task may do one more socket call in this turn; if not, it is polled again in the next one.
-pub(super) fn take_share(inner: &Inner) -> bool {
+pub(super) fn take_share(inner: &Shared) -> bool {
     let Some(left) = LEFT.get().checked_sub(1) else {
         inner.wake_next_turn(task());
         return false;
@@ -89,7 +95,7 @@ pub(super) fn polling<T>(task: TaskId, poll: impl FnOnce() -> T) -> (T, Option<I
 /// Until it is dropped, this thread runs `inner`.
 pub(super) struct Entered(());
 
-pub(super) fn enter(inner: &Rc<Inner>) -> Entered {
+pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
     LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
     set_now(Instant::now());
     Entered(())

@@ -1,80 +1,51 @@
 //! The loop itself: waits for events, finds who is concerned, and polls them.
 
-use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
-#[cfg(debug_assertions)]
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
 
 use super::context;
-use super::inbox::Inbox;
-use super::source::Sources;
-use super::tasks::{TaskId, Tasks, Work};
-use super::wheel::Wheel;
+use super::shared::{INBOX, Shared};
+use super::tasks::{TaskId, Work};
 
 /// Events taken from the kernel at once; what is left comes in the next turn.
 const EVENTS: usize = 128;
 /// Polls of one turn. A task that wakes another has it polled in the same turn, so there has to be an end of it.
 const POLLS: usize = 512;
-/// The event of the inbox; no source has this key.
-const INBOX: u64 = u64::MAX;
+
+/// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
+pub fn spawn(work: impl Future<Output = ()> + 'static) -> TaskId {
+    context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work)))
+}
+
+impl TaskId {
+    /// Ready when it has ended, also by a panic.
+    pub fn poll_ended(self) -> Poll<()> {
+        match context::current() {
+            Some(inner) if !inner.join(self, context::task()) => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+}
 
 /// Runs the tasks of the thread that made it.
 pub struct EventLoop {
-    inner: Rc<Inner>,
+    inner: Rc<Shared>,
     _entered: context::Entered,
-}
-
-pub(super) struct Inner {
-    pub(super) epoll: OwnedFd,
-    pub(super) sources: RefCell<Sources>,
-    /// The same sockets, reported as long as they are readable: what finds lost wake-ups.
-    #[cfg(debug_assertions)]
-    watch: OwnedFd,
-    tasks: RefCell<Tasks>,
-    wheel: RefCell<Wheel>,
-    inbox: Arc<Inbox>,
-    /// Closed at the end of the turn, so that no other connection waits for it.
-    closing: RefCell<Vec<OwnedFd>>,
-    /// The only event of this turn concerns one socket.
-    pub(super) is_lone: Cell<bool>,
-    base: Instant,
-    longest_turn: Cell<Duration>,
-    #[cfg(test)]
-    turns: Cell<u64>,
 }
 
 impl EventLoop {
     /// From here on this thread runs it.
     pub fn new() -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let inbox = Arc::new(Inbox::new()?);
-        epoll::add(&epoll, &*inbox, EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
-        let inner = Rc::new(Inner {
-            epoll,
-            sources: RefCell::new(Sources::new()),
-            #[cfg(debug_assertions)]
-            watch: epoll::create(CreateFlags::CLOEXEC)?,
-            tasks: RefCell::new(Tasks::new()),
-            wheel: RefCell::new(Wheel::new()),
-            inbox,
-            closing: RefCell::default(),
-            is_lone: Cell::new(false),
-            base: Instant::now(),
-            longest_turn: Cell::default(),
-            #[cfg(test)]
-            turns: Cell::default(),
-        });
+        let inner = Rc::new(Shared::new()?);
         let entered = context::enter(&inner);
         Ok(Self { inner, _entered: entered })
     }
@@ -120,27 +91,7 @@ impl Drop for EventLoop {
     }
 }
 
-impl Inner {
-    pub(super) fn spawn(&self, work: Work) -> TaskId {
-        self.tasks.borrow_mut().insert(Some(work))
-    }
-
-    pub(super) fn wake(&self, task: TaskId) {
-        self.tasks.borrow_mut().wake(task);
-    }
-
-    pub(super) fn wake_next_turn(&self, task: TaskId) {
-        self.tasks.borrow_mut().wake_next_turn(task);
-    }
-
-    pub(super) fn join(&self, task: TaskId) -> bool {
-        self.tasks.borrow_mut().join(task)
-    }
-
-    pub(super) fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
-    }
-
+impl Shared {
     /// Polls who is ready, and who becomes so meanwhile, up to a bound. Ends with the root.
     fn poll_ready<T>(&self, root: &mut dyn FnMut() -> Option<T>) -> Option<T> {
         self.tasks.borrow_mut().begin_turn();
@@ -243,11 +194,6 @@ impl Inner {
         true
     }
 
-    #[cfg(debug_assertions)]
-    pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
-        let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
-    }
-
     fn expire(&self, now: Instant) {
         let tick = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
         let mut due = Vec::new();
@@ -257,37 +203,6 @@ impl Inner {
             if let Some(later) = later {
                 self.wheel.borrow_mut().set(task, later);
             }
-        }
-    }
-
-    fn note_turn(&self, took: Duration) {
-        self.longest_turn.set(self.longest_turn.get().max(took));
-    }
-
-    /// The first tick that is not before `at`.
-    fn tick(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.base);
-        since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
-    }
-
-    fn moment(&self, tick: u64) -> Instant {
-        self.base + Duration::from_millis(tick)
-    }
-
-    pub(super) fn close_later(&self, fd: OwnedFd) {
-        self.closing.borrow_mut().push(fd);
-    }
-
-    fn close_now(&self) -> bool {
-        let closing = self.closing.take();
-        !closing.is_empty()
-    }
-
-    /// A call that opens a file. What is about to be closed makes room for it.
-    pub(super) fn opening<T>(&self, mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-        match open() {
-            Err(Errno::MFILE | Errno::NFILE) if self.close_now() => Ok(open()?),
-            opened => Ok(opened?),
         }
     }
 }

@@ -8,18 +8,22 @@ mod context;
 mod cross_thread;
 mod executor;
 mod inbox;
+mod listener;
 mod notify;
+mod shared;
 mod source;
+mod sources;
 mod tasks;
 mod timer;
 mod wheel;
 
 pub use self::context::{is_running, now, poll_share, yield_now};
 pub use self::cross_thread::{CrossThread, cross_thread};
-pub use self::executor::EventLoop;
+pub use self::executor::{EventLoop, spawn};
+pub use self::listener::Listener;
 pub use self::notify::{Notified, Notify, Waiter};
-pub use self::source::{Listener, Source};
-pub use self::tasks::{TaskId, spawn};
+pub use self::source::Source;
+pub use self::tasks::TaskId;
 pub use self::timer::Timer;
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::Poll;
 
 use slab::Slab;
-
-use super::context;
 
 /// A task, also after it has ended: no other one has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,21 +16,6 @@ impl TaskId {
     pub(super) const NONE: Self = Self { index: u32::MAX, generation: 0 };
     /// What `block_on` was given.
     pub(super) const ROOT: Self = Self { index: 0, generation: 1 };
-}
-
-impl TaskId {
-    /// Ready when it has ended, also by a panic.
-    pub fn poll_ended(self) -> Poll<()> {
-        match context::current() {
-            Some(inner) if !inner.join(self) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    }
-}
-
-/// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
-pub fn spawn(work: impl Future<Output = ()> + 'static) -> TaskId {
-    context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work)))
 }
 
 pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
@@ -154,9 +136,9 @@ impl Tasks {
         }
     }
 
-    /// Whether it has ended; if not, the current task is woken then.
-    pub(super) fn join(&mut self, id: TaskId) -> bool {
-        self.get_mut(id).map(|task| task.joiner = context::task()).is_none()
+    /// Whether it has ended; if not, `joiner` is woken then.
+    pub(super) fn join(&mut self, id: TaskId, joiner: TaskId) -> bool {
+        self.get_mut(id).map(|task| task.joiner = joiner).is_none()
     }
 
     /// One of those that are left, for the end of the loop.

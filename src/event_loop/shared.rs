@@ -1,0 +1,118 @@
+//! What one loop consists of, as its sockets, timers and tasks see it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+#[cfg(debug_assertions)]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::inbox::Inbox;
+use super::sources::Sources;
+use super::tasks::{TaskId, Tasks, Work};
+use super::wheel::Wheel;
+
+/// The event of the inbox; no socket has this key.
+pub(super) const INBOX: u64 = u64::MAX;
+
+pub(super) struct Shared {
+    pub(super) epoll: OwnedFd,
+    pub(super) sources: RefCell<Sources>,
+    /// The same sockets, reported as long as they are readable: what finds lost wake-ups.
+    #[cfg(debug_assertions)]
+    pub(super) watch: OwnedFd,
+    pub(super) tasks: RefCell<Tasks>,
+    pub(super) wheel: RefCell<Wheel>,
+    pub(super) inbox: Arc<Inbox>,
+    /// Closed at the end of the turn, so that no other connection waits for it.
+    pub(super) closing: RefCell<Vec<OwnedFd>>,
+    /// The only event of this turn concerns one socket.
+    pub(super) is_lone: Cell<bool>,
+    pub(super) base: Instant,
+    pub(super) longest_turn: Cell<Duration>,
+    #[cfg(test)]
+    pub(super) turns: Cell<u64>,
+}
+
+impl Shared {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let inbox = Arc::new(Inbox::new()?);
+        epoll::add(&epoll, &*inbox, EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
+        Ok(Self {
+            epoll,
+            sources: RefCell::new(Sources::new()),
+            #[cfg(debug_assertions)]
+            watch: epoll::create(CreateFlags::CLOEXEC)?,
+            tasks: RefCell::new(Tasks::new()),
+            wheel: RefCell::new(Wheel::new()),
+            inbox,
+            closing: RefCell::default(),
+            is_lone: Cell::new(false),
+            base: Instant::now(),
+            longest_turn: Cell::default(),
+            #[cfg(test)]
+            turns: Cell::default(),
+        })
+    }
+
+    pub(super) fn spawn(&self, work: Work) -> TaskId {
+        self.tasks.borrow_mut().insert(Some(work))
+    }
+
+    pub(super) fn wake(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake(task);
+    }
+
+    pub(super) fn wake_next_turn(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake_next_turn(task);
+    }
+
+    pub(super) fn join(&self, task: TaskId, joiner: TaskId) -> bool {
+        self.tasks.borrow_mut().join(task, joiner)
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
+        let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
+    }
+
+    pub(super) fn note_turn(&self, took: Duration) {
+        self.longest_turn.set(self.longest_turn.get().max(took));
+    }
+
+    /// The first tick that is not before `at`.
+    pub(super) fn tick(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.base);
+        since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
+    }
+
+    pub(super) fn moment(&self, tick: u64) -> Instant {
+        self.base + Duration::from_millis(tick)
+    }
+
+    pub(super) fn close_later(&self, fd: OwnedFd) {
+        self.closing.borrow_mut().push(fd);
+    }
+
+    pub(super) fn close_now(&self) -> bool {
+        let closing = self.closing.take();
+        !closing.is_empty()
+    }
+
+    /// A call that opens a file. What is about to be closed makes room for it.
+    pub(super) fn opening<T>(&self, mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) if self.close_now() => Ok(open()?),
+            opened => Ok(opened?),
+        }
+    }
+}
