@@ -119,15 +119,11 @@ impl Shared {
         }
         // A panic ends one session, with its record, which is written as it is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
-        self.wheel.borrow_mut().remove(task.index);
         self.tasks.borrow_mut().remove(task);
     }
 
     fn put_back(&self, task: TaskId, work: Option<Work>, deadline: Option<Instant>) {
         let deadline = deadline.map(|at| self.tick(at));
-        if let Some(tick) = deadline {
-            self.wheel.borrow_mut().set(task.index, tick);
-        }
         self.tasks.borrow_mut().put_back(task, work, deadline);
     }
 
@@ -137,7 +133,7 @@ impl Shared {
         let timeout = if self.tasks.borrow().is_idle() {
             let now = Instant::now();
             self.note_turn(now.saturating_duration_since(began));
-            self.wheel.borrow().next().map(|tick| self.moment(tick).saturating_duration_since(now))
+            self.tasks.borrow().next_deadline().map(|tick| self.moment(tick).saturating_duration_since(now))
         } else {
             Some(Duration::ZERO)
         };
@@ -196,14 +192,7 @@ impl Shared {
 
     fn expire(&self, now: Instant) {
         let tick = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
-        let mut due = Vec::new();
-        self.wheel.borrow_mut().advance(tick, &mut due);
-        for task in due {
-            let later = self.tasks.borrow_mut().look_at(task, tick);
-            if let Some(later) = later {
-                self.wheel.borrow_mut().set(task, later);
-            }
-        }
+        self.tasks.borrow_mut().expire(tick);
     }
 }
 

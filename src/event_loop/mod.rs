@@ -15,7 +15,6 @@ mod source;
 mod sources;
 mod tasks;
 mod timer;
-mod wheel;
 
 pub use self::context::{is_running, now, poll_share, yield_now};
 pub use self::cross_thread::{CrossThread, cross_thread};

@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use super::inbox::Inbox;
 use super::sources::Sources;
 use super::tasks::{TaskId, Tasks, Work};
-use super::wheel::Wheel;
 
 /// The event of the inbox; no socket has this key.
 pub(super) const INBOX: u64 = u64::MAX;
@@ -26,7 +25,6 @@ pub(super) struct Shared {
     #[cfg(debug_assertions)]
     pub(super) watch: OwnedFd,
     pub(super) tasks: RefCell<Tasks>,
-    pub(super) wheel: RefCell<Wheel>,
     pub(super) inbox: Arc<Inbox>,
     /// Closed at the end of the turn, so that no other connection waits for it.
     pub(super) closing: RefCell<Vec<OwnedFd>>,
@@ -49,7 +47,6 @@ impl Shared {
             #[cfg(debug_assertions)]
             watch: epoll::create(CreateFlags::CLOEXEC)?,
             tasks: RefCell::new(Tasks::new()),
-            wheel: RefCell::new(Wheel::new()),
             inbox,
             closing: RefCell::default(),
             is_lone: Cell::new(false),

@@ -1,6 +1,6 @@
 //! The tasks of a loop, and which of them are to be polled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 
 use slab::Slab;
@@ -28,6 +28,8 @@ struct Task {
     work: Option<Work>,
     /// The tick by which it wants to be polled.
     deadline: u64,
+    /// With which it stands among the deadlines, not later than that.
+    entered: u64,
     /// Who waits for its end.
     joiner: TaskId,
 }
@@ -37,8 +39,11 @@ pub(super) struct Tasks {
     next_generation: u32,
     ready: VecDeque<TaskId>,
     next_turn: Vec<TaskId>,
+    /// At most one for each task.
+    deadlines: BTreeSet<(u64, u32)>,
 }
 
+/// No deadline.
 const NEVER: u64 = u64::MAX;
 
 impl Tasks {
@@ -49,6 +54,7 @@ impl Tasks {
             next_generation: TaskId::ROOT.generation,
             ready: VecDeque::new(),
             next_turn: Vec::new(),
+            deadlines: BTreeSet::new(),
         };
         tasks.insert(None);
         tasks
@@ -58,8 +64,14 @@ impl Tasks {
         let generation = self.next_generation;
         // 0 is that of no task.
         self.next_generation = generation.checked_add(1).unwrap_or(1);
-        let index =
-            self.tasks.insert(Task { generation, is_queued: false, work, deadline: NEVER, joiner: TaskId::NONE });
+        let index = self.tasks.insert(Task {
+            generation,
+            is_queued: false,
+            work,
+            deadline: NEVER,
+            entered: NEVER,
+            joiner: TaskId::NONE,
+        });
         let id = TaskId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         self.wake(id);
         id
@@ -106,23 +118,49 @@ impl Tasks {
         None
     }
 
-    /// It waits, and wants to be polled by `deadline`.
+    /// It waits, and wants to be polled by `deadline`. One that moves away is looked at in vain once, where it stood; so most
+    /// connections are entered once and taken out once.
     pub(super) fn put_back(&mut self, id: TaskId, work: Option<Work>, deadline: Option<u64>) {
-        if let Some(task) = self.get_mut(id) {
-            task.work = work;
-            task.deadline = deadline.unwrap_or(NEVER);
+        let Some(task) = self.get_mut(id) else { return };
+        task.work = work;
+        task.deadline = deadline.unwrap_or(NEVER);
+        let (before, now) = (task.entered, task.entered.min(task.deadline));
+        task.entered = now;
+        self.enter(id.index, before, now);
+    }
+
+    fn enter(&mut self, index: u32, before: u64, now: u64) {
+        if before == now {
+            return;
+        }
+        if before != NEVER {
+            self.deadlines.remove(&(before, index));
+        }
+        if now != NEVER {
+            self.deadlines.insert((now, index));
         }
     }
 
-    /// A task that the wheel has let go: wakes it, or says when it is due.
-    pub(super) fn look_at(&mut self, index: u32, now: u64) -> Option<u64> {
-        let task = self.tasks.get(usize::try_from(index).ok()?)?;
-        let (deadline, id) = (task.deadline, TaskId { index, generation: task.generation });
-        if deadline <= now {
-            self.wake(id);
-            return None;
+    /// When it is to be looked next whether a deadline has come.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(tick, _)| *tick)
+    }
+
+    /// Wakes those whose deadline has come.
+    pub(super) fn expire(&mut self, now: u64) {
+        while let Some((entered, index)) = self.deadlines.first().copied().filter(|(tick, _)| *tick <= now) {
+            self.deadlines.pop_first();
+            let Some(task) = usize::try_from(index).ok().and_then(|index| self.tasks.get_mut(index)) else { continue };
+            let (deadline, generation) = (task.deadline, task.generation);
+            let is_due = deadline <= now;
+            task.entered = if is_due { NEVER } else { deadline };
+            debug_assert!(entered <= deadline);
+            if is_due {
+                self.wake(TaskId { index, generation });
+            } else {
+                self.enter(index, NEVER, deadline);
+            }
         }
-        (deadline != NEVER).then_some(deadline)
     }
 
     /// It has ended.
@@ -132,6 +170,7 @@ impl Tasks {
         }
         let task = usize::try_from(id.index).ok().and_then(|index| self.tasks.try_remove(index));
         if let Some(task) = task {
+            self.enter(id.index, task.entered, NEVER);
             self.wake(task.joiner);
         }
     }
@@ -147,3 +186,6 @@ impl Tasks {
         self.tasks.try_remove(index).map(|task| task.work)
     }
 }
+
+#[cfg(test)]
+mod tests;
