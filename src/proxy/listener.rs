@@ -174,14 +174,14 @@ impl Acceptor {
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.get().ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
-            Protocol::Http | Protocol::Forward => refuse::Request::waiting(stream, &mut scratch.borrow()),
+            Protocol::Http | Protocol::Forward => refuse::Request::of(refuse::waiting(stream, &mut scratch.borrow())),
             Protocol::Tls => refuse::Request::default(),
         };
         let now = self.worker.clock().now();
         let answer = refuse::answer(outcome, Spoken::of(listener.protocol, listener), record.id, request, now)
             .filter(|_| trusted);
         refuse::discard(stream, scratch);
-        refuse::send(stream, answer.as_deref().unwrap_or_default());
+        record.answered = refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());
         record.close(outcome);
         answer.is_some()
