@@ -181,7 +181,7 @@ impl Acceptor {
         let answer = refuse::answer(outcome, Spoken::of(listener.protocol, listener), record.id, request, now)
             .filter(|_| trusted);
         refuse::discard(stream, scratch);
-        record.answered = refuse::send(stream, answer.as_deref().unwrap_or_default());
+        refuse::send(stream, answer.as_deref().unwrap_or_default());
         record.detail = Some(short_of.into());
         record.close(outcome);
         answer.is_some()

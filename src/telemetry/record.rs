@@ -29,14 +29,12 @@ pub struct Record {
     pub detail: Option<Box<str>>,
     /// What was relayed.
     pub bytes: ByteCounts,
-    /// Bytes of answers of ours that the client was sent, which are not among those.
-    pub answered: u16,
     pub closed_by: Option<Side>,
     /// The addresses came from an expired answer, because the resolver was silent.
     pub stale: bool,
     /// ClientHello facts, for TLS.
     pub hello: Option<HelloFacts>,
-    /// On a `forward` listener, once a request line was read.
+    /// On a `forward` listener, once a request was read, or refused without that.
     pub forward: Option<Box<ForwardFacts>>,
     pub times: Times,
 }
@@ -75,6 +73,8 @@ pub struct ForwardFacts {
     pub open: Option<OpenRequest>,
     /// What those that are over have in the connection's bytes.
     pub reported: ByteCounts,
+    /// Bytes of answers of ours that the client was sent, which are not among the connection's.
+    pub answered: u16,
 }
 
 impl ForwardFacts {
@@ -238,7 +238,6 @@ impl Record {
             upstream: None,
             detail: None,
             bytes: ByteCounts::default(),
-            answered: 0,
             closed_by: None,
             stale: false,
             hello: None,
@@ -266,7 +265,7 @@ impl Record {
                 up: self.bytes.up.saturating_sub(forward.reported.up),
                 down: self.bytes.down.saturating_sub(forward.reported.down),
             },
-            answered: self.answered,
+            answered: forward.answered,
             duration: open.began.elapsed(),
             cut,
         })
@@ -275,8 +274,13 @@ impl Record {
     /// Begins with a request that a `forward` listener has refused without its whole head, or because of it.
     pub(crate) fn begin_refused(&mut self, refused: RefusedRequest) {
         self.set_refused_names(&refused.names);
-        if refused.asked.is_some() || self.forward.is_some() {
-            self.forward.get_or_insert_default().begin_refused(refused.asked);
+        self.forward.get_or_insert_default().begin_refused(refused.asked);
+    }
+
+    /// Counts an answer of ours. Only the format that is for `forward` listeners has its bytes.
+    pub(crate) fn count_answer(&mut self, bytes: u16) {
+        if let Some(forward) = &mut self.forward {
+            forward.answered = forward.answered.saturating_add(bytes);
         }
     }
 

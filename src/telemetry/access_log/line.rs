@@ -67,7 +67,7 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
         hello.boolean(key!("ech"), facts.ech);
         hello.end();
     }
-    if let Some(facts) = record.forward.as_deref() {
+    if let Some(facts) = record.forward.as_deref().filter(|facts| !facts.method.is_empty() || facts.requests > 0) {
         let mut forward = line.object(key!("forward"));
         target(&mut forward, &facts.method, facts.scheme.as_deref(), None, facts.port);
         forward.text_if_any(key!("sni"), facts.sni.as_deref());

@@ -36,7 +36,7 @@ pub(super) fn connection(
         (None, _) => "",
     };
     let port = forward.map_or(listener.upstream_port, |facts| facts.port);
-    let before = forward.map_or(0, |facts| facts.reported.down);
+    let (before, answered) = forward.map_or((0, 0), |facts| (facts.reported.down, facts.answered));
     let sni = forward.and_then(|facts| facts.sni.as_deref());
     Line {
         time: now.time,
@@ -44,7 +44,7 @@ pub(super) fn connection(
         client: record.client.as_ref().map_or(record.peer.get().ip(), |client| client.ip.get()),
         code: code(outcome, method == CONNECT),
         status: connection_status(outcome),
-        bytes: record.bytes.down.saturating_sub(before).saturating_add(record.answered.into()),
+        bytes: record.bytes.down.saturating_sub(before).saturating_add(answered.into()),
         method,
         scheme: forward.and_then(|facts| facts.scheme.as_deref()),
         host: record.name.as_deref(),

@@ -196,7 +196,7 @@ fn a_request_with_a_bad_target_has_what_is_known_of_it() {
     }
     let mut silent = self::record();
     silent.begin_refused(refused("\x16"));
-    assert!(silent.forward.is_none());
+    assert_eq!(json_of(&silent, Outcome::Refused(RefuseReason::HandshakeTimeout)).get("forward"), None);
 }
 
 #[test]

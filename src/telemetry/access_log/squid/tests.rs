@@ -75,8 +75,9 @@ fn a_tunnel_has_squids_line() {
 #[test]
 fn reason_rule_and_server_name_are_in_the_last_field() {
     let mut tunnel = record("CONNECT", 0);
-    (tunnel.rule, tunnel.bytes.down, tunnel.answered) = (Some("a b.yaml:3".into()), 0, 46);
-    tunnel.forward.as_mut().unwrap().sni = Some("x;y.example.com".into());
+    (tunnel.rule, tunnel.bytes.down) = (Some("a b.yaml:3".into()), 0);
+    let forward = tunnel.forward.as_mut().unwrap();
+    (forward.sni, forward.answered) = (Some("x;y.example.com".into()), 46);
     // It was open already, and its upstream dialled.
     assert_eq!(
         line(&tunnel, Outcome::Refused(RefuseReason::TunnelSniDenied)),
@@ -121,7 +122,7 @@ fn only_an_address_that_was_dialled_is_in_the_line() {
 #[test]
 fn our_own_answers_count() {
     let mut tunnel = record("CONNECT", 0);
-    tunnel.answered = 39;
+    tunnel.count_answer(39);
     assert!(line(&tunnel, Outcome::Relayed(Close::Done)).contains(" TCP_TUNNEL/200 3839 CONNECT "));
     let refused = facts("api.example.com", Some(403), Some(Outcome::Refused(RefuseReason::NameDenied)));
     let refused = RequestFacts { answered: 300, bytes: ByteCounts::default(), ..refused };
@@ -129,7 +130,7 @@ fn our_own_answers_count() {
     // Behind requests that have lines of their own.
     let mut behind = record("CONNECT", 2);
     behind.forward.as_mut().unwrap().reported.down = 3000;
-    behind.answered = 39;
+    behind.count_answer(39);
     assert!(line(&behind, Outcome::Relayed(Close::Done)).contains(" TCP_TUNNEL/200 839 CONNECT "));
 }
 
