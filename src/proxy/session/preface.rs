@@ -295,7 +295,8 @@ impl Session {
 /// On a `forward` listener: what a known client asks for that was refused before its head was read, or because of it, as far as
 /// `bytes`, which have come of it, say that.
 pub(super) fn note_unread(record: &mut Record, spoken: Option<Protocol>, reason: RefuseReason, bytes: &[u8]) {
-    if spoken == Some(Protocol::Forward) && record.client.is_some() && record.forward.is_none() {
+    let is_unknown = record.forward.as_ref().is_none_or(|facts| facts.method.is_empty());
+    if spoken == Some(Protocol::Forward) && record.client.is_some() && is_unknown {
         record.begin_refused(RefusedRequest::of(reason, bytes));
     }
 }
