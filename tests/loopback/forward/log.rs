@@ -75,6 +75,20 @@ fn a_request_that_is_refused_for_its_head_has_its_line() {
     }
 }
 
+/// Its first line says what it asks for, whatever becomes of the rest.
+#[test]
+fn a_request_whose_head_never_ends_has_its_line() {
+    let proxy = Proxy::with(Setup { timeouts: "handshake: 600ms, connect: 3s, idle: 60s", ..setup() });
+    let answer = proxy.refused(format!("GET http://a.test:{}/secret HTTP/1.1\r\nHost:", proxy.port));
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let port = proxy.port;
+    let line = json!({
+        "method": "GET", "host": "a.test", "port": port, "status": 408, "reason": "handshake_timeout",
+        "bytes_up": 0, "bytes_down": 0,
+    });
+    assert_eq!(lines(&proxy.lab.end()), [line]);
+}
+
 /// A tunnel that is refused has the connection's line alone.
 #[test]
 fn a_connect_that_is_refused_for_its_target_says_what_it_was() {
@@ -111,6 +125,7 @@ fn a_later_request_that_is_refused_is_not_taken_for_the_one_before() {
             hear_head(&mut client);
             client.hear(3);
             client.say(proxy.head(head)).hear_all();
+            drop((client, upstream));
             let port = proxy.port;
             let reported = proxy.lab.end();
             let record = reported.record();
