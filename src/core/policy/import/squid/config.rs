@@ -317,8 +317,9 @@ fn is_flag(word: &str) -> bool {
     word.starts_with(['-', '+']) && word.len() >= 2
 }
 
+/// Schemes that requests here may have for Squid; which one CONNECT has depends on its version.
 fn is_http(scheme: &str) -> bool {
-    ["http", "https", "none"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    ["http", "https", "none", "authority_form"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 /// An ACL of this type before its first value.

@@ -411,6 +411,7 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("acl a method POST PUT\nhttp_access deny a\nhttp_access allow all\n", "no further methods"),
         ("acl a method CONNECT PURGE\nhttp_access deny a\nhttp_access allow all\n", "no further methods"),
         ("acl a ssl::server_name x.example\nhttp_access deny !a\nhttp_access allow all\n", "TLS server name"),
+        ("acl a proto AUTHORITY_FORM\nhttp_access deny a\nhttp_access allow all\n", "knows no schemes"),
         ("acl a maxconn 10\nhttp_access deny a\nhttp_access allow all\n", "limits.per_client.connections"),
         ("acl a dstdomain -x a.example\nhttp_access allow a\n", ":1: acl a dstdomain: the option -x"),
         (
