@@ -20,7 +20,7 @@ use latticegate_core::policy::diff::{Change, diff};
 /// Compares what the two lists decide, not how they are written: a rule that is split, moved or renamed without effect
 /// is not a difference. + is allowed by the new list only, - by the old list only.
 ///
-/// A rule that allows any name without saying `to: any` allows nothing on a forward listener. Where that matters, changes
+/// A rule that allows any name without saying to: any allows nothing on a forward listener. Where that matters, changes
 /// on forward listeners only say so; with --config the listeners are known, and changes elsewhere are left out.
 ///
 /// Exit status as for diff(1): 0: no difference; 1: some; 2: a list cannot be read.

@@ -88,7 +88,7 @@ impl Lints<'_> {
         }
     }
 
-    /// `0.0.0.0/0` looks like everyone but covers IPv4 only.
+    /// `0.0.0.0/0` looks like everyone but covers IPv4 only. Beside networks of IPv6 it was written with both in mind.
     fn catch_alls(&mut self) {
         let is_everything = |network: &IpNet, v4: bool| network.prefix_len() == 0 && network.addr().is_ipv4() == v4;
         let has = |rule: &Rule, v4: bool| match &rule.sources {
@@ -99,7 +99,9 @@ impl Lints<'_> {
             let partner = |v4: bool| {
                 let like =
                     |other: &Rule| other.action == rule.action && self.conditions(other) == self.conditions(rule);
-                self.policy.rules.iter().any(|other| like(other) && has(other, v4))
+                let has_some = |network: &IpNet| network.addr().is_ipv4() == v4;
+                let beside = matches!(&rule.sources, Sources::Networks(networks) if networks.iter().any(has_some));
+                beside || self.policy.rules.iter().any(|other| like(other) && has(other, v4))
             };
             match (has(rule, true), has(rule, false)) {
                 (true, false) if !partner(false) => {

@@ -56,6 +56,8 @@ fn sensible_rules_are_not_reported() {
         "- { allow: all, to: '*.a.test' }\n- { deny: all, to: '*.test' }",
         "- { deny: 10.0.0.0/8, until: 2026-12-31 }\n- allow: 10.0.0.0/8",
         "- allow: 0.0.0.0/0\n- allow: '::/0'",
+        "- deny: [0.0.0.0/5, 128.0.0.0/1, '::/0']",
+        "- allow: [0.0.0.0/0, '2001:db8::/32']",
         "- { allow: all, via: vpce-1 }\n- { deny: all, via: vpce-2 }",
     ] {
         let lines = lints(&format!("rules:\n{text}\n"));
