@@ -1,6 +1,5 @@
 //! The loop itself: waits for events, finds who is concerned, and polls them.
 
-use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -97,7 +96,7 @@ impl Shared {
         self.tasks.borrow_mut().begin_turn();
         for _ in 0..POLLS {
             let next = self.tasks.borrow_mut().next();
-            let Some((task, work)) = next else { return None };
+            let (task, work) = next?;
             if task == TaskId::ROOT {
                 let (done, deadline) = context::polling(task, &mut *root);
                 if done.is_some() {

@@ -1,5 +1,7 @@
 //! The loop over real sockets: what it waits for, in which order it polls, and what happens to a task that panics.
 
+#![allow(clippy::disallowed_methods, reason = "the peer of a socket under test")]
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
