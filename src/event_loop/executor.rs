@@ -73,6 +73,11 @@ impl EventLoop {
         self.inner.turns.get()
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.inner
+    }
+
     /// The longest that a turn has taken, for which all others waited.
     pub fn longest_turn(&self) -> Duration {
         self.inner.longest_turn.get()
@@ -130,18 +135,25 @@ impl Shared {
     fn wait(&self, events: &mut Vec<Event>) {
         let began = context::now();
         let timeout = if self.tasks.borrow().is_idle() {
-            let now = Instant::now();
+            let now = self.clock();
             self.note_turn(now.saturating_duration_since(began));
             self.tasks.borrow().next_deadline().map(|tick| self.moment(tick).saturating_duration_since(now))
         } else {
             Some(Duration::ZERO)
         };
         let is_busy = timeout == Some(Duration::ZERO);
-        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "what checks this loop may change it"))]
+        #[cfg_attr(
+            not(any(test, debug_assertions)),
+            expect(unused_mut, reason = "what checks this loop may change it")
+        )]
         let mut timeout = timeout.map(whole_milliseconds);
         events.clear();
         #[cfg(debug_assertions)]
         if !is_busy && self.find_lost_wakeups(events) {
+            timeout = Some(Timespec::default());
+        }
+        #[cfg(test)]
+        if self.simulated.get().is_some() {
             timeout = Some(Timespec::default());
         }
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
@@ -150,8 +162,12 @@ impl Shared {
             Err(error) => tracing::error!(%error, "epoll_wait failed"),
         }
         #[cfg(test)]
+        if events.is_empty() && !is_busy {
+            self.skip_to_deadline();
+        }
+        #[cfg(test)]
         self.turns.set(self.turns.get() + 1);
-        let now = Instant::now();
+        let now = self.clock();
         if is_busy {
             self.note_turn(now.saturating_duration_since(began));
         }

@@ -11,6 +11,8 @@ mod inbox;
 mod listener;
 mod notify;
 mod shared;
+#[cfg(test)]
+pub(crate) mod simulation;
 mod source;
 mod sources;
 mod tasks;

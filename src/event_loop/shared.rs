@@ -34,6 +34,9 @@ pub(super) struct Shared {
     pub(super) longest_turn: Cell<Duration>,
     #[cfg(test)]
     pub(super) turns: Cell<u64>,
+    /// The time, where it is a test's.
+    #[cfg(test)]
+    pub(super) simulated: Cell<Option<Instant>>,
 }
 
 impl Shared {
@@ -54,7 +57,14 @@ impl Shared {
             longest_turn: Cell::default(),
             #[cfg(test)]
             turns: Cell::default(),
+            #[cfg(test)]
+            simulated: Cell::default(),
         })
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn clock(&self) -> Instant {
+        Instant::now()
     }
 
     pub(super) fn spawn(&self, work: Work) -> TaskId {

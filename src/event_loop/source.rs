@@ -37,6 +37,10 @@ impl Source {
 
     /// Connects. `prepare` sets what has to be set before.
     pub async fn connect(address: SocketAddr, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(connecting) = super::simulation::connect(address) {
+            return Self::connected(connecting.await?);
+        }
         let inner = context::current_or_fail()?;
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
