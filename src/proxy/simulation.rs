@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -16,6 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::join;
+use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::Value;
@@ -135,14 +135,23 @@ impl Scenario {
         Self { begins: random.below(2000), client, dns, upstream }
     }
 
-    /// Both sides end in good order, and one of them first.
-    fn is_orderly(&self) -> bool {
-        let Upstream::Accepts { script, .. } = &self.upstream else { return false };
-        let orderly = |ending| matches!(ending, Ending::First | Ending::Second);
-        matches!(self.dns, Dns::Answers(_))
-            && orderly(self.client.ending)
-            && orderly(script.ending)
-            && (self.client.ending, script.ending) != (Ending::Second, Ending::Second)
+    /// What its record has to say. None: it depends on the moment at which a side leaves.
+    fn outcome(&self) -> Option<(&'static str, &'static str)> {
+        if matches!(self.client.ending, Ending::Abrupt(_)) {
+            return None;
+        }
+        Some(match (&self.dns, &self.upstream) {
+            (Dns::Fails(LookupError::Unknown), _) => ("refused", "name_unknown"),
+            (Dns::Fails(_), _) => ("failed", "dns_timeout"),
+            (Dns::Forbidden, _) => ("refused", "destination_forbidden"),
+            (_, Upstream::Refuses) => ("failed", "connect_refused"),
+            (_, Upstream::Silent) => ("failed", "connect_timeout"),
+            (_, Upstream::Accepts { script, .. }) => match (self.client.ending, script.ending) {
+                (_, Ending::Abrupt(_)) => return None,
+                (Ending::Second, Ending::Second) => ("relayed", "idle"),
+                _ => ("relayed", "done"),
+            },
+        })
     }
 }
 
@@ -285,7 +294,7 @@ fn start_upstream(simulation: Rc<Simulation>, address: SocketAddr) -> Connecting
         simulation.dialled.borrow_mut().push(address.ip());
         let connection = connection_of(address.ip());
         match simulation.scenarios[connection].upstream.clone() {
-            Upstream::Refuses => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+            Upstream::Refuses => Err(Errno::CONNREFUSED.into()),
             Upstream::Silent => std::future::pending().await,
             Upstream::Accepts { after, script } => {
                 sleep(Duration::from_millis(after)).await;
@@ -430,33 +439,41 @@ fn check(simulation: &Simulation, metrics: &Metrics, records: &[Value]) {
         let hello = Hello::to(name.as_bytes()).record();
         let of = by_name.remove(&*name).unwrap_or_default();
         assert!(of.len() <= 1, "{of:?}");
-        let (Some([client, upstream]), Upstream::Accepts { script, .. }) = (seen.get(&connection), &scenario.upstream)
-        else {
-            continue;
-        };
+        let record = of.first();
+        if let Some((outcome, reason)) = scenario.outcome() {
+            let record = record.unwrap_or_else(|| panic!("no record: {about}"));
+            assert!(record["outcome"] == outcome && record["reason"] == reason, "{record} {about}");
+            check_times(record, reason);
+        }
+        let Some([client, upstream]) = seen.get(&connection) else { continue };
+        let received = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.received.clone()).unwrap_or_default();
+        let (to_client, to_upstream) = (received(client), received(upstream));
         let up = [&hello[..], &scenario.client.sends].concat();
         // Nothing is ever changed, made up or out of order.
-        let (to_client, to_upstream) = (
-            client.as_ref().map(|seen| &seen.received[..]).unwrap_or_default(),
-            upstream.as_ref().map(|seen| &seen.received[..]).unwrap_or_default(),
-        );
-        assert!(up.starts_with(to_upstream), "{about}");
-        // A refused client reads an alert.
-        if upstream.is_some() {
-            assert!(script.sends.starts_with(to_client), "{about}");
-        }
-        if scenario.is_orderly() {
+        assert!(up.starts_with(&to_upstream), "{about}");
+        let (Upstream::Accepts { script, .. }, Some(_)) = (&scenario.upstream, upstream) else { continue };
+        assert!(script.sends.starts_with(&to_client), "{about}");
+        if let (Some(("relayed", _)), Some(record)) = (scenario.outcome(), record) {
             assert!(
                 to_upstream == up && to_client == script.sends,
-                "{}, {}: {about}",
+                "{} and {}: {about}",
                 to_upstream.len(),
                 to_client.len()
             );
-            let record = of.first().unwrap_or_else(|| panic!("no record: {about}"));
-            assert_eq!(record["outcome"], "relayed", "{record} {about}");
-            assert_eq!(record["bytes_up"], up.len(), "{record} {about}");
-            assert_eq!(record["bytes_down"], script.sends.len(), "{record} {about}");
+            assert!(record["bytes_up"] == up.len() && record["bytes_down"] == to_client.len(), "{record} {about}");
         }
+    }
+    assert!(by_name.keys().all(|name| name.is_empty()), "{by_name:?}");
+}
+
+/// Deadlines are kept, and not before their time.
+fn check_times(record: &Value, reason: &str) {
+    let ms = |key: &str| record[key].as_f64().unwrap_or_default();
+    let left = ms("total_ms") - ms("hello_ms") - ms("dns_ms");
+    match reason {
+        "connect_timeout" => assert!((3000.0..=3050.0).contains(&left), "{record}"),
+        "idle" => assert!(ms("total_ms") >= 60_000.0, "{record}"),
+        _ => {}
     }
 }
 
