@@ -27,7 +27,7 @@ use crate::dns::{LookupError, ResolvedAddresses, ResolverFactory};
 use crate::event_loop::simulation::Connecting;
 use crate::event_loop::{EventLoop, Source};
 use crate::limits::ConnectionLimits;
-use crate::reload::{Current, Loaded};
+use crate::reload::{Current, Loaded, notify_sessions};
 use crate::sys::blocking::Pending;
 use crate::sys::clock::Clock;
 use crate::sys::random::Random;
@@ -43,10 +43,13 @@ use latticegate_core::diagnostic::Origin;
 use latticegate_core::policy::Policy;
 use latticegate_core::policy::destination::DestinationGuard;
 
-const CONNECTIONS: u64 = 12;
+const CONNECTIONS: usize = 12;
 const IDLE: Duration = Duration::from_secs(60);
 /// The longest that a connection can take: its peers pause for seconds at most, but often.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Once relays are ended nothing takes longer: those that wait for a hello, DNS and a connection have their deadlines.
+const DRAINED: Duration = Duration::from_secs(20);
 
 const CONFIG: &str = "\
 listeners:
@@ -57,6 +60,7 @@ upstream: { allowed_networks: [10.0.0.0/8] }
 timeouts: { handshake: 10s, connect: 3s, idle: 60s }
 workers: 1
 access_log: { format: json }
+on_reload: close
 ";
 
 /// How one side of a connection behaves.
@@ -197,13 +201,43 @@ impl Script {
 /// Pieces that each side sends and reads at most, with a pause after each.
 const PAUSES: usize = 100;
 
+/// What happens to the worker meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// After so many milliseconds a list comes into force that forbids one connection's name.
+    Reload(u64, usize),
+    /// After so many milliseconds the process ends what it relays.
+    Drain(u64),
+}
+
+impl Event {
+    fn draw(random: &mut Random) -> Option<Self> {
+        match random.below(4) {
+            0 => Some(Self::Reload(random.below(5000), random.index(CONNECTIONS))),
+            1 => Some(Self::Drain(random.below(5000))),
+            _ => None,
+        }
+    }
+
+    /// Whether this connection may end otherwise because of it.
+    fn concerns(self, connection: usize) -> bool {
+        match self {
+            Self::Reload(_, forbidden) => forbidden == connection,
+            Self::Drain(_) => true,
+        }
+    }
+}
+
 struct Simulation {
+    event: Option<Event>,
     random: RefCell<Random>,
     scenarios: Vec<Scenario>,
     /// By connection: what its client and its upstream have seen.
     seen: RefCell<HashMap<usize, [Option<Seen>; 2]>>,
     dialled: RefCell<Vec<IpAddr>>,
     running: Cell<usize>,
+    /// Connections that were open long after the end of all.
+    undrained: Rc<Cell<usize>>,
 }
 
 impl Simulation {
@@ -314,12 +348,15 @@ fn start_upstream(simulation: Rc<Simulation>, address: SocketAddr) -> Connecting
 fn run(seed: u64) -> Vec<Value> {
     let mut random = Random(seed);
     let scenarios: Vec<Scenario> = (0..CONNECTIONS).map(|_| Scenario::draw(&mut random)).collect();
+    let event = Event::draw(&mut random);
     let simulation = Rc::new(Simulation {
+        event,
         random: RefCell::new(random),
         scenarios,
         seen: RefCell::default(),
         dialled: RefCell::default(),
         running: Cell::new(0),
+        undrained: Rc::default(),
     });
     let network = Rc::clone(&simulation);
     let event_loop = EventLoop::simulated(move |address| start_upstream(Rc::clone(&network), address)).unwrap();
@@ -363,8 +400,10 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
         let access_log = &shared.config.access_log;
         AccessLogger::new(access_log.format, access_log.keep, writer, Clock::default())
     };
+    let current = Arc::clone(&shared.policy);
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), 0, 1));
-    let (_phase, watched_phase) = watched(Phase::Serving);
+    let (phase, watched_phase) = watched(Phase::Serving);
+    spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
     spawn(Rc::clone(&worker.half_open).run_evictions());
     spawn(worker.resources.keep_pipes_few());
     spawn(Rc::clone(&worker).follow(watched_phase));
@@ -412,6 +451,24 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
             simulation.running.set(simulation.running.get() - 1);
         });
     }
+    if let Some(Event::Reload(after, connection)) = simulation.event {
+        spawn(async move {
+            sleep(Duration::from_millis(after)).await;
+            let text = format!("rules:\n- deny: all\n  to: {}\n- allow: all\n  to: any\n", name(connection));
+            current.swap(Loaded::from(Policy::parse(&text, Origin::Variable("list".into())).unwrap()));
+        });
+    }
+    if let Some(Event::Drain(after)) = simulation.event {
+        let (worker, open) = (Rc::clone(&worker), Rc::clone(&simulation.undrained));
+        spawn(async move {
+            sleep(Duration::from_millis(after)).await;
+            phase.publish(Phase::Ending);
+            sleep(DRAINED).await;
+            // A panic would be taken for one of a session.
+            open.set(worker.limits().open().0);
+            phase.publish(Phase::Cut);
+        });
+    }
     let all = async {
         while simulation.running.get() > 0 {
             sleep(Duration::from_millis(100)).await;
@@ -424,13 +481,25 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
 }
 
 fn check(simulation: &Simulation, metrics: &Metrics, records: &[Value]) {
-    assert_eq!(metrics.endings().values().sum::<u64>(), CONNECTIONS, "each connection is counted once");
+    assert_eq!(
+        metrics.endings().values().sum::<u64>(),
+        u64::try_from(CONNECTIONS).unwrap(),
+        "each connection is counted once"
+    );
     assert_eq!(metrics.active(), 0);
+    assert_eq!(simulation.undrained.get(), 0, "connections were open long after the end of all");
+    let lost = records.iter().find(|record| record["reason"] == "lost");
+    assert!(lost.is_none(), "a panic: {lost:?}");
     let allowed = |ip: &IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 10);
     assert!(simulation.dialled.borrow().iter().all(allowed), "{:?}", simulation.dialled.borrow());
     let mut by_name: HashMap<&str, Vec<&Value>> = HashMap::new();
     for record in records {
         by_name.entry(record["name"].as_str().unwrap_or_default()).or_default().push(record);
+    }
+    if let Some(Event::Reload(_, forbidden)) = simulation.event {
+        let of_others = records.iter().filter(|record| record["name"] != *name(forbidden));
+        let wrong = of_others.into_iter().find(|record| record["reason"] == "forbidden");
+        assert!(wrong.is_none(), "{wrong:?}");
     }
     let seen = simulation.seen.borrow();
     for (connection, scenario) in simulation.scenarios.iter().enumerate() {
@@ -440,7 +509,8 @@ fn check(simulation: &Simulation, metrics: &Metrics, records: &[Value]) {
         let of = by_name.remove(&*name).unwrap_or_default();
         assert!(of.len() <= 1, "{of:?}");
         let record = of.first();
-        if let Some((outcome, reason)) = scenario.outcome() {
+        let expected = scenario.outcome().filter(|_| !simulation.event.is_some_and(|event| event.concerns(connection)));
+        if let Some((outcome, reason)) = expected {
             let record = record.unwrap_or_else(|| panic!("no record: {about}"));
             assert!(record["outcome"] == outcome && record["reason"] == reason, "{record} {about}");
             check_times(record, reason);
@@ -453,7 +523,7 @@ fn check(simulation: &Simulation, metrics: &Metrics, records: &[Value]) {
         assert!(up.starts_with(&to_upstream), "{about}");
         let (Upstream::Accepts { script, .. }, Some(_)) = (&scenario.upstream, upstream) else { continue };
         assert!(script.sends.starts_with(&to_client), "{about}");
-        if let (Some(("relayed", _)), Some(record)) = (scenario.outcome(), record) {
+        if let (Some(("relayed", _)), Some(record)) = (expected, record) {
             assert!(
                 to_upstream == up && to_client == script.sends,
                 "{} and {}: {about}",
