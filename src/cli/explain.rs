@@ -32,10 +32,12 @@ use latticegate_core::replay::Replay;
 /// admin port: /explain?from=IP&to=NAME.
 ///
 /// With --log, yesterday's access log of Squid or nginx is read instead: which of the requests in it would be refused, by
-/// which rule and why, grouped and counted. The list decides as of now.
+/// which rule and why, grouped and counted. The list decides as of now. Requests that the proxy itself could not serve,
+/// and tunnels that it refused for what was in them, are only counted: the line does not say what a list would decide by.
 ///
 /// Exit status 0: allowed, and with --log: no request that went through would be refused; 1: refused, and with --log: some
-/// would be; 2: undecided, or the configuration is wrong, or the log cannot be read.
+/// would be; 2: undecided, and with --log: none would be refused, but some are undecided, as in a log of nginx where the
+/// list decides by name; or the configuration is wrong, or the log cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]

@@ -279,10 +279,7 @@ impl Forwarding<'_> {
     fn report(&mut self, cut: Option<Outcome>, bytes: ByteCounts) {
         self.retry = None;
         let before = std::mem::replace(&mut self.facts.reported, bytes);
-        let bytes = ByteCounts {
-            up: bytes.up.saturating_sub(before.up),
-            down: bytes.down.saturating_sub(before.down),
-        };
+        let bytes = ByteCounts { up: bytes.up.saturating_sub(before.up), down: bytes.down.saturating_sub(before.down) };
         let Some(open) = self.facts.open.take() else { return };
         self.reporter.request(&RequestFacts {
             id: self.id,
