@@ -94,8 +94,7 @@ impl Destinations<'_> {
             if guard.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            // Beside `public`, a network is for others than this machine. Without it, an operator may mean a service here.
-            if guard.is_listener(ip, port) || networks.public && guard.is_own(ip) {
+            if guard.is_listener(ip, port) || !networks.own_machine && guard.is_own(ip) {
                 return Err(RefuseReason::PointsToSelf);
             }
             if ip.get().is_loopback() && !self.allows_loopback(ip) {
@@ -132,6 +131,12 @@ impl Destinations<'_> {
                 "{address} is a listener of this proxy: the name leads back to us; \
                  is the private hosted zone associated with this VPC?"
             ),
+            RefuseReason::PointsToSelf if !networks.own_machine && with_embedded(ip).any(|ip| guard.is_own(ip)) => {
+                format!(
+                    "{ip} leads to this machine's own address, which is dialled neither for a forward listener nor beside \
+                 `public`, on any port and whatever network allows it"
+                )
+            }
             RefuseReason::PointsToSelf => format!(
                 "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
                  leads back to us; is the private hosted zone associated with this VPC?"
@@ -143,12 +148,7 @@ impl Destinations<'_> {
             _ if self.is_denied(ip) => {
                 format!("{ip} is in `upstream.denied_networks`, which wins over all networks that are allowed")
             }
-            _ if networks.public => format!(
-                "{address_ip} is not public{kind} and in no other network of `upstream.allowed_networks`; if clients \
-                 may go there, add its network to that list",
-                address_ip = address.ip(),
-                kind = entry(address.ip()).map_or_else(String::new, |entry| format!(" ({})", entry.name)),
-            ),
+            _ if networks.public => not_public(address.ip()),
             _ => format!(
                 "{ip} is outside `upstream.allowed_networks`; is the private hosted zone associated with this VPC? \
                  If the service does live there, add its network to that list"
@@ -165,6 +165,37 @@ impl Destinations<'_> {
         let inside = |network: &&IpNet| network.network().is_loopback() && network.broadcast().is_loopback();
         self.networks.allowed.iter().filter(inside).any(|network| network.contains(&ip.get()))
     }
+}
+
+/// Why a listener with `public` does not dial the address, which none of its other networks has.
+fn not_public(ip: IpAddr) -> String {
+    let kind = |ip: IpAddr| entry(ip).map_or_else(String::new, |entry| format!(" ({})", entry.name));
+    let translated = embedded_ipv4(ip).into_iter().next().map(IpAddr::from);
+    match translated.filter(|_| entry(ip).is_some_and(|entry| entry.globally_reachable)) {
+        // NAT64. Its block is for addresses of all kinds, so it is no network to add.
+        Some(inside) => format!(
+            "{ip} leads to {inside}, which is not public{}; if clients may go there, give the name that address (A) in \
+             DNS, and add its network to `upstream.allowed_networks`",
+            kind(inside)
+        ),
+        None => format!(
+            "{ip} is not public{} and in no other network of `upstream.allowed_networks`; if clients may go there, add \
+             its network to that list",
+            kind(ip)
+        ),
+    }
+}
+
+/// What all of the network is, if none of it is ever dialled.
+pub fn never_within(network: &IpNet) -> Option<&'static str> {
+    let [first, last] = [network.network(), network.broadcast()].map(|ip| never(CanonicalIp::new(ip)));
+    // No two of these addresses or blocks have the same words in one family.
+    first.filter(|_| first == last)
+}
+
+/// Whether some address of the network hands out credentials or is of this machine only.
+pub fn has_never(network: &IpNet) -> bool {
+    NEVER.iter().any(|(ip, _)| network.contains(ip))
 }
 
 fn never(ip: CanonicalIp) -> Option<&'static str> {
