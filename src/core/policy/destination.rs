@@ -3,28 +3,15 @@
 //! First comes a list that no setting overrides, then this machine, then the operator's networks: each listener has its
 //! own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::canonical_ip::CanonicalIp;
 use crate::networks::{DestinationNetworks, Networks};
+use crate::never_dialled::never;
 use crate::outcome::RefuseReason;
 use crate::special_purpose::{entry, is_public};
-
-/// Addresses of a VPC that hand out credentials or are for this machine only. No setting allows them.
-const NEVER: &[(IpAddr, &str)] = &[
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "ECS task metadata and credentials"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), "EKS pod credentials"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), "the VPC's resolver"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 123)), "the time service"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), "instance metadata"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), "EKS pod credentials"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)), "the VPC's resolver"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123)), "the time service"),
-    (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
-];
 
 /// What no listener may dial, whatever networks it has.
 #[derive(Debug, Clone)]
@@ -184,30 +171,6 @@ fn not_public(ip: IpAddr) -> String {
             kind(ip)
         ),
     }
-}
-
-/// What all of the network is, if none of it is ever dialled.
-pub fn never_within(network: &IpNet) -> Option<&'static str> {
-    let [first, last] = [network.network(), network.broadcast()].map(|ip| never(CanonicalIp::new(ip)));
-    // No two of these addresses or blocks have the same words in one family.
-    first.filter(|_| first == last)
-}
-
-/// Whether some address of the network hands out credentials or is of this machine only.
-pub fn has_never(network: &IpNet) -> bool {
-    NEVER.iter().any(|(ip, _)| network.contains(ip))
-}
-
-fn never(ip: CanonicalIp) -> Option<&'static str> {
-    let ip = ip.get();
-    if let Some((_, what)) = NEVER.iter().find(|(never, _)| *never == ip) {
-        return Some(what);
-    }
-    let this_network = matches!(ip, IpAddr::V4(ip) if ip.octets().starts_with(&[0]));
-    if ip.is_unspecified() || this_network {
-        return Some("this machine (unspecified address)");
-    }
-    ip.is_multicast().then_some("multicast")
 }
 
 /// `ip`, and every IPv4 address that a translator or tunnel could read out of it.

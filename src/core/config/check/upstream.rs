@@ -9,8 +9,9 @@ use crate::config::raw::{RawDns, RawNetworks, RawUpstream};
 use crate::config::values::Destination;
 use crate::config::{Dns, Protocol, Upstream, defaults};
 use crate::hostname::Hostname;
+use crate::hostname_help::name_help;
 use crate::networks::{DestinationNetworks, Networks};
-use crate::policy::destination::{has_never, never_within};
+use crate::never_dialled::{has_never, never_within};
 use crate::special_purpose::is_public_network;
 use crate::yaml::{Many, Path, Read};
 
@@ -151,7 +152,7 @@ impl Checker<'_> {
             match Hostname::parse(requested.as_bytes()) {
                 Err(error) => {
                     let message = format!("the key is not a DNS name: {error}");
-                    self.key_error(&path.key(&requested), message, "write it like orders.example.com");
+                    self.key_error(&path.key(&requested), message, &name_help(&requested, error));
                 }
                 Ok(name) => {
                     if names.insert(name, instead).is_some() {

@@ -1,6 +1,9 @@
 //! Every spelling of an address that must not be dialled, and who may dial what.
 
+use std::net::Ipv6Addr;
+
 use super::*;
+use crate::never_dialled::NEVER;
 
 fn networks(list: &[&str]) -> Networks {
     Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
@@ -223,23 +226,6 @@ fn a_name_that_leads_to_the_load_balancer_has_its_own_reason() {
     for address in ["203.0.113.9:443", "10.1.1.1:443", "[2001:db8:0:1::5]:443"] {
         assert_eq!(check(LATTICE, address), Err(RefuseReason::DestinationForbidden), "{address}");
     }
-}
-
-#[test]
-fn a_network_that_is_never_dialled_is_known() {
-    for (network, what) in [
-        ("169.254.169.254/32", Some("instance metadata")),
-        ("fd00:ec2::254/128", Some("instance metadata")),
-        ("0.0.0.0/8", Some("this machine (unspecified address)")),
-        ("224.0.0.0/4", Some("multicast")),
-        ("ff02::/16", Some("multicast")),
-        ("169.254.169.0/24", None),
-        ("0.0.0.0/7", None),
-        ("10.0.0.0/8", None),
-    ] {
-        assert_eq!(never_within(&network.parse().unwrap()), what, "{network}");
-    }
-    assert!(has_never(&"169.254.0.0/16".parse().unwrap()) && !has_never(&"169.254.171.0/24".parse().unwrap()));
 }
 
 #[test]
