@@ -347,3 +347,18 @@ fn a_request_that_waits_is_answered_when_a_new_list_forbids_it() {
     assert!(answer.starts_with(b"HTTP/1.1 403 ") && end == End::Fin, "{}", answer.escape_ascii());
     assert!(upstream.hear_all().0.is_empty());
 }
+
+/// What is refused behind a request is not what has ended it.
+#[test]
+fn a_request_is_not_ended_by_what_is_refused_behind_it() {
+    let proxy = Proxy::with(Setup { timeouts: "handshake: 5s, connect: 3s, idle: 300ms", ..setup() });
+    let mut client = proxy.client([proxy.head(GET), proxy.head("GET / HTTP/1.1\nHost: NAME")].concat());
+    let mut upstream = proxy.lab.upstream.accept();
+    hear_head(&mut upstream);
+    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
+    let (answer, end) = client.hear_all();
+    assert!(answer.ends_with(b"part") && end == End::Reset, "{}", answer.escape_ascii());
+    let reported = proxy.lab.end();
+    assert_eq!((&reported.requests[0]["status"], &reported.requests[0]["reason"]), (&200.into(), &"idle".into()));
+    assert_eq!(word(reported.record(), "reason"), "idle");
+}

@@ -369,7 +369,11 @@ impl Forwarding<'_> {
     }
 
     /// It was ended by us, or by the client's reset.
-    fn conclude_ended(&mut self, end: End) -> Next {
+    fn conclude_ended(&mut self, mut end: End) -> Next {
+        if self.facts.open.is_some() && !self.responses.all_whole() && self.requests.between_requests() {
+            // What was refused behind the open request is not what has ended it.
+            end.refused = end.refused.filter(|_| self.is_open_refused);
+        }
         if self.facts.open.is_none() || self.responses.has_begun() || self.responses.all_whole() {
             return Next::Over(end);
         }
