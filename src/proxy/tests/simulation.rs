@@ -21,12 +21,12 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::Value;
 use support::wire::Hello;
 
-use super::session;
-use super::worker::{OpenConnection, Phase, Shared, Worker};
 use crate::dns::{LookupError, ResolvedAddresses, ResolverFactory};
 use crate::event_loop::simulation::Connecting;
 use crate::event_loop::{EventLoop, Source};
 use crate::limits::ConnectionLimits;
+use crate::proxy::session;
+use crate::proxy::worker::{OpenConnection, Phase, Shared, Worker};
 use crate::reload::{Current, Loaded, notify_sessions};
 use crate::sys::blocking::Pending;
 use crate::sys::clock::Clock;
