@@ -16,8 +16,10 @@ use super::shared::Shared;
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<OwnedFd>>>>;
 
+type Network = Rc<dyn Fn(SocketAddr) -> Connecting>;
+
 thread_local! {
-    static NETWORK: RefCell<Option<Rc<dyn Fn(SocketAddr) -> Connecting>>> = const { RefCell::new(None) };
+    static NETWORK: RefCell<Option<Network>> = const { RefCell::new(None) };
 }
 
 impl EventLoop {

@@ -128,7 +128,8 @@ impl Scenario {
         };
         let (mut client, mut script) = (Script::draw(random), Script::draw(random));
         client.keep_up_with(script.sends.len());
-        script.keep_up_with(client.sends.len());
+        // With the hello.
+        script.keep_up_with(client.sends.len() + 300);
         // So that its hello is not too slow.
         client.piece = client.piece.max(40);
         let upstream = match random.below(12) {
