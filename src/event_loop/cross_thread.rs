@@ -11,7 +11,7 @@ use super::inbox::Inbox;
 use super::tasks::TaskId;
 
 pin_project! {
-    /// See [`cross_thread`].
+    /// See [`cross_thread()`].
     pub struct CrossThread<F> {
         #[pin]
         future: F,

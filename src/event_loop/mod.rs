@@ -1,7 +1,7 @@
 //! The event loop of one worker: epoll outermost, connections as futures that are polled with a waker that does nothing.
 //!
 //! A future here waits for a socket ([`Source`]), a moment ([`Timer`]), another task ([`Notify`], [`Waiter`]) or another
-//! thread ([`cross_thread`]), and for nothing else: an await of any other kind would never be polled again. In debug
+//! thread ([`cross_thread()`]), and for nothing else: an await of any other kind would never be polled again. In debug
 //! builds such an await is a panic. How it works is described in docs/event-loop.md.
 
 mod context;

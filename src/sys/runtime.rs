@@ -2,7 +2,7 @@
 //!
 //! The data path reaches the network and the monotonic clock through this module only; clippy and `tests/house.rs` hold
 //! it to that. Beneath is tokio, on the control thread and in most tests, or the workers' [own loop](crate::event_loop):
-//! whichever the thread runs. Channels between threads are tokio's everywhere, and awaited by [`cross_thread`].
+//! whichever the thread runs. Channels between threads are tokio's everywhere, and awaited by [`cross_thread()`].
 
 mod listener;
 mod notify;
