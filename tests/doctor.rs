@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,7 +15,7 @@ use support::child::KillOnDrop;
 use support::cli::{self, stderr, stdout};
 use support::dns::{Dns, Reply, addresses};
 use support::upstream::{BlackHole, Upstream};
-use support::{http, until};
+use support::{http, private_network, until};
 use tempfile::TempDir;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");
@@ -106,6 +109,10 @@ impl Found {
     #[track_caller]
     fn passes(&self, check: &str, words: &str) {
         assert_eq!(self.only(check, words).0, "pass");
+    }
+
+    fn has_line(&self, check: &str, text: &str) -> bool {
+        self.findings.iter().any(|finding| finding["check"] == check && finding["text"] == text)
     }
 
     fn has(&self, check: &str) -> bool {
@@ -206,17 +213,23 @@ fn a_port_is_ours_or_in_the_way() {
     let config = fixture.files.path().join("latticegate.yaml");
     let mut run = Command::new(LATTICEGATE);
     run.args(["run", "--config"]).arg(&config).env_clear().stdout(Stdio::null()).stderr(Stdio::null());
+    // As in the image, while commands that are run in it from outside are root's.
+    run.uid(65534).gid(65534);
+    for readable in [fixture.files.path(), &config, &fixture.files.path().join("ipcontrol.yaml")] {
+        std::fs::set_permissions(readable, Permissions::from_mode(0o755)).unwrap();
+    }
     let process = KillOnDrop::spawn(&mut run);
-    let check = ["healthcheck", "--config", config.to_str().unwrap()];
-    let is_ready = || cli::run(LATTICEGATE, Path::new("/"), &check, &[]).status.success();
-    until("it is ready", is_ready);
+    until("it is ready", || fixture.doctor(&["a.example"]).has_line("process", "runs and is ready"));
     let found = fixture.doctor(&["a.example"]);
     found.passes("process", "runs and is ready");
-    found.passes("port", &format!("web: {taken} is in use, and latticegate runs with this configuration"));
+    found.passes("port", &format!("web: {taken} is held by latticegate"));
+    found.passes("port", &format!("health: {health} is held by latticegate"));
     // It was started with another address than the file has by now.
     let moved = closed();
     fixture.edit("latticegate.yaml", &taken.to_string(), &moved.to_string());
     fixture.doctor(&["a.example"]).warns("port", &format!("web: {moved} is free, though"), "restart it");
+    let _other = TcpListener::bind(moved).unwrap();
+    fixture.doctor(&["a.example"]).fails("port", &format!("web: {moved} is in use, and not by"), "ss -ltnp");
 
     process.signal(Signal::SIGSTOP);
     fixture.doctor(&["a.example"]).fails("process", "runs, but does not answer within 2 s", "restart");
@@ -360,6 +373,20 @@ fn names_are_chosen_by_the_list_and_by_hand() {
     found.warns("names", "stranger.example.com: no rule of the list lets anyone go there", "explain");
     found.fails("names", "a..b: not a DNS name", "write NAME");
     found.fails("names", "n1.example.com:1: ", "write NAME");
+}
+
+/// In a network namespace, whose kernel settings are its own.
+#[test]
+fn a_machine_that_is_too_small_fails() {
+    private_network::run(|| {
+        let limits = "limits: { connections: 100000000 }";
+        let fixture = Fixture::new(&[listener("http", "http", closed())], LIST, limits);
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "60000 60099").unwrap();
+        let found = fixture.doctor(&["a.example"]);
+        found.fails("files", "100000000 connections need 200000000 open files", "nofile");
+        found.fails("memory", "100000000 connections need ", "more memory");
+        found.fails("sysctl", "net.ipv4.ip_local_port_range: 60000 60099: 100 connections", "systemControls");
+    });
 }
 
 #[test]

@@ -82,3 +82,32 @@ fn date(time: SystemTime) -> String {
     let timestamp = Timestamp::try_from(time);
     timestamp.map_or_else(|_| "an unknown date".to_owned(), |at| at.to_zoned(TimeZone::UTC).date().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Grade;
+
+    #[test]
+    fn what_is_no_certificate_fails() {
+        let name = Hostname::parse(b"orders.example.com").unwrap();
+        let finding = judge("a", "TLS 1.3", &CertificateDer::from(vec![0x30, 0]), &name, SystemTime::now());
+        assert!(finding.grade == Grade::Fail && finding.text.contains("cannot be parsed"), "{finding}");
+    }
+
+    #[test]
+    fn of_many_names_some_are_printed() {
+        let names: Vec<String> = (0..8).map(|number| format!("n{number}.example.com")).collect();
+        let params = rcgen::CertificateParams::new(names).unwrap();
+        let shown = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let name = Hostname::parse(b"n7.example.com").unwrap();
+        let finding = judge("a", "TLS 1.3", shown.der(), &name, SystemTime::now());
+        assert!(
+            finding.text.contains(
+                "for n0.example.com n1.example.com n2.example.com n3.example.com n4.example.com and 3 more until"
+            ),
+            "{finding}"
+        );
+        assert_eq!(finding.grade, Grade::Pass, "{finding}");
+    }
+}

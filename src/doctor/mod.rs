@@ -30,8 +30,8 @@ use self::target::Targets;
 use crate::control::gate;
 use crate::dns::Wire;
 use crate::sys::interfaces::ask_ipv6;
+use crate::sys::machine as sys_machine;
 use crate::sys::runtime::{Runtime, timeout};
-use crate::sys::{machine as sys_machine, socket};
 use crate::web::health_socket;
 use latticegate_core::config::Config;
 use latticegate_core::policy::Policy;
@@ -57,8 +57,8 @@ pub fn examine(request: &Request) -> io::Result<Diagnosis> {
     runtime.block_on(async {
         let mut diagnosis = Diagnosis::default();
         let file = request.config.as_deref();
-        if let Some(config) = diagnosis.keep(source::configuration(file).await) {
-            let policy = diagnosis.keep(source::list(&config).await);
+        if let Some(config) = diagnosis.keep(source::configuration(file, source::FILE_PATIENCE).await) {
+            let policy = diagnosis.keep(source::list(&config, source::LIST_PATIENCE).await);
             this_machine(&mut diagnosis, file, &config);
             diagnosis.add(clock::compare(request.time_server).await);
             path(&mut diagnosis, request, &config, policy.as_ref()).await;
@@ -69,12 +69,9 @@ pub fn examine(request: &Request) -> io::Result<Diagnosis> {
 
 /// What does not depend on the network.
 fn this_machine(diagnosis: &mut Diagnosis, file: Option<&Path>, config: &Config) {
-    let running = health_socket::running(file, PROCESS_PATIENCE).unwrap_or_default();
-    let is_running = !running.is_empty();
+    let running = health_socket::visible(file, PROCESS_PATIENCE).unwrap_or_default();
+    diagnosis.extend(ports::all(config, &running));
     diagnosis.extend(ports::processes(running));
-    for (name, address) in ports::all(config) {
-        diagnosis.add(ports::judge(&name, address, &socket::may_listen(address), is_running));
-    }
     let machine = sys_machine::of_process();
     diagnosis.add(machine::files(&config.limits, &machine));
     diagnosis.add(machine::memory(&config.limits, &machine));

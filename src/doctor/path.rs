@@ -162,3 +162,27 @@ fn why(unreached: &Unreached) -> (&'static str, &'static str) {
     };
     (word, help)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latticegate_core::outcome::Outcome;
+
+    #[test]
+    fn every_reason_has_help_and_the_usual_ones_have_their_own() {
+        let address = "169.254.171.10:443".parse().unwrap();
+        let of = |error: DialError| why(&Unreached { error, tries: Vec::new() });
+        let mut helps: Vec<&str> = Failure::ALL
+            .iter()
+            .map(|failure| {
+                let (word, help) = of(DialError::Failed(*failure, address));
+                assert_eq!(word, Outcome::Failed(*failure).reason());
+                help
+            })
+            .collect();
+        helps.push(of(DialError::Shortage(address)).1);
+        helps.sort_unstable();
+        helps.dedup();
+        assert!(helps.len() == 6 && helps.iter().all(|help| !help.is_empty()), "{helps:?}");
+    }
+}

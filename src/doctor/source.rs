@@ -5,17 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use super::{Finding, within};
 use crate::reload::{SourceError, SourceThread};
-use crate::sys::blocking::{BlockingThread, PATIENCE};
+use crate::sys::blocking::BlockingThread;
 use crate::sys::files;
 use latticegate_core::config::{Config, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
 use latticegate_core::policy::Policy;
 
+/// A pipe is waited for 10 s.
+pub(super) const FILE_PATIENCE: Duration = Duration::from_secs(12);
 /// S3 is tried three times for 5 s each, a file that is a pipe is waited for 10 s.
-const LIST_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The configuration, unless it has a mistake.
-pub(super) async fn configuration(file: Option<&Path>) -> (Option<Config>, Vec<Finding>) {
+pub(super) async fn configuration(file: Option<&Path>, patience: Duration) -> (Option<Config>, Vec<Finding>) {
     const CHECK: &str = "configuration";
     let name = file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
     let from = file.map(Path::to_owned);
@@ -23,7 +25,7 @@ pub(super) async fn configuration(file: Option<&Path>) -> (Option<Config>, Vec<F
         let thread = BlockingThread::start("configuration").ok()?;
         thread.run(move || files::configuration(from.as_deref(), files::environment())).await
     };
-    match within(PATIENCE * 4, read).await.flatten() {
+    match within(patience, read).await.flatten() {
         Some(Ok((config, warnings))) => {
             let mut findings = vec![Finding::pass(CHECK, name, "loads")];
             findings.extend(warnings.iter().map(|warning| {
@@ -35,13 +37,13 @@ pub(super) async fn configuration(file: Option<&Path>) -> (Option<Config>, Vec<F
         Some(Err(diagnostics)) => (None, invalid(CHECK, &diagnostics)),
         None => {
             let help = "its file system may hang; look at it with `stat`";
-            (None, vec![Finding::fail(CHECK, name, "cannot be read: it does not answer", help)])
+            (None, vec![Finding::fail(CHECK, name, format!("cannot be read within {patience:?}"), help)])
         }
     }
 }
 
 /// The access list, unless it has a mistake or its source does not answer.
-pub(super) async fn list(config: &Config) -> (Option<Policy>, Vec<Finding>) {
+pub(super) async fn list(config: &Config, patience: Duration) -> (Option<Policy>, Vec<Finding>) {
     const CHECK: &str = "list";
     let source = &config.policy;
     let fetched = async {
@@ -60,8 +62,8 @@ pub(super) async fn list(config: &Config) -> (Option<Policy>, Vec<Finding>) {
         };
         (None, vec![Finding::fail(CHECK, source.to_string(), why, format!("{help}{fallback}"))])
     };
-    match within(LIST_PATIENCE, fetched).await {
-        None => unreachable(&format!("does not answer within {} s", LIST_PATIENCE.as_secs())),
+    match within(patience, fetched).await {
+        None => unreachable(&format!("does not answer within {patience:?}")),
         Some(Err(SourceError::Unreachable(why))) => {
             unreachable(why.strip_prefix(&format!("{source}: ")).unwrap_or(&why))
         }
@@ -111,7 +113,41 @@ fn in_two(diagnostic: &Diagnostic) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
+    use crate::doctor::Grade;
+    use crate::sys::runtime::Runtime;
+
+    /// As on a file system that hangs.
+    #[test]
+    fn what_never_answers_fails_at_its_deadline() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let patience = Duration::from_millis(50);
+        let list_is = |path: &Path| {
+            let env = [
+                ("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "10.0.0.0/16"),
+                ("LATTICEGATE_POLICY", path.to_str().unwrap()),
+            ];
+            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            files::configuration(None, env.into_iter()).unwrap().0
+        };
+        let config = list_is(&pipe);
+        Runtime::new().unwrap().block_on(async {
+            let (read, findings) = configuration(Some(&pipe), patience).await;
+            assert!(read.is_none());
+            let (policy, more) = list(&config, patience).await;
+            assert!(policy.is_none());
+            for (finding, words) in
+                [(&findings[..], "cannot be read within 50ms"), (&more[..], "does not answer within 50ms")]
+            {
+                let [finding] = finding else { panic!("{finding:?}") };
+                assert!(finding.grade == Grade::Fail && finding.text.contains(words), "{finding}");
+            }
+        });
+    }
 
     #[test]
     fn an_age_is_a_number_that_people_read() {
