@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -393,6 +394,22 @@ fn a_machine_that_is_too_small_fails() {
 fn wrong_arguments_are_no_finding() {
     let output = cli::run(LATTICEGATE, Path::new("/"), &["doctor", "--time-server", "clock"], &[]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// The page that explains the lines has every check, and no other.
+#[test]
+fn every_check_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/doctor.md")).unwrap();
+    let (_, table) = page.split_once("| Check | What is examined |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let documented: BTreeSet<String> = rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect();
+    let mut checks = BTreeSet::new();
+    for file in std::fs::read_dir(root.join("src/doctor")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        checks.extend(text.split("CHECK: &str = \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+    }
+    assert_eq!(documented, checks);
 }
 
 #[cfg(not(feature = "tls"))]
