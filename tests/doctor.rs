@@ -34,7 +34,7 @@ impl Fixture {
         let dns = Dns::start(HERE);
         let config = format!(
             "listeners:\n{}\nproxy_protocol: {{ trusted: [10.9.0.0/16] }}\n\
-             dns: {{ server: \"{}\", ipv6: off, timeout: 600ms }}\nhealth: {{ bind: \"127.0.0.1:0\" }}\n\
+             dns: {{ server: \"{}\", ipv6: off, timeout: 5s }}\nhealth: {{ bind: \"127.0.0.1:0\" }}\n\
              admin: {{ bind: \"127.0.0.1:0\" }}\nupstream: {{ allowed_networks: [127.0.0.0/8] }}\n{more}\n",
             listeners.join("\n"),
             dns.address
@@ -240,6 +240,7 @@ fn a_port_is_ours_or_in_the_way() {
 #[test]
 fn a_resolver_that_does_not_answer_fails() {
     let fixture = Fixture::new(&[listener("http", "http", http_server(OK))], LIST, "");
+    fixture.edit("latticegate.yaml", "timeout: 5s", "timeout: 600ms");
     fixture.dns.set_otherwise(Reply::Silence);
     let found = fixture.doctor(&["orders.example.com"]);
     found.fails("dns", "query for A: no answer within 600ms (dns_timeout)", "169.254.169.253:53");
@@ -385,7 +386,7 @@ fn a_machine_that_is_too_small_fails() {
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "60000 60099").unwrap();
         let found = fixture.doctor(&["a.example"]);
         found.fails("files", "100000000 connections need 200000000 open files", "nofile");
-        found.fails("memory", "100000000 connections need ", "more memory");
+        found.fails("memory", "100000000 connections and limits.half_open_bytes may take ", "more memory");
         found.fails("sysctl", "net.ipv4.ip_local_port_range: 60000 60099: 100 connections", "systemControls");
     });
 }

@@ -24,7 +24,7 @@ pub(super) fn memory(limits: &Limits, machine: &Machine) -> Finding {
     let (needed, most) = (limits.memory(), machine.memory);
     let [needed_mib, most_mib] = [needed, most].map(|bytes| bytes >> 20);
     let text = format!(
-        "{} connections need {needed_mib} MiB; this process may use {most_mib} MiB (control group, or machine)",
+        "{} connections and limits.half_open_bytes may take {needed_mib} MiB; this process may use {most_mib} MiB (control group, or machine)",
         limits.connections
     );
     if needed > most {
