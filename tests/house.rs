@@ -19,7 +19,9 @@ const ROOMS: &[&str] =
 const CORE: &[&str] = &[
     "canonical_ip",
     "hostname",
+    "hostname_help",
     "networks",
+    "never_dialled",
     "special_purpose",
     "diagnostic",
     "outcome",

@@ -233,6 +233,25 @@ fn a_log_that_says_nothing_is_an_error() {
     assert!(code == Some(0) && text.starts_with("log       0 lines: 0 requests\n"), "{text}{said}");
 }
 
+/// nginx writes no name, so a list of names decides nothing about it: no reason to switch.
+#[test]
+fn a_log_that_decides_nothing_is_no_success() {
+    let line = |client: &str| format!("2026-11-21T10:56:57+00:00 192.168.1.10 {client} 5 TCP 443 200 - 0 0 0.005 -\n");
+    let (one, both) = (line("10.0.0.7"), line("10.0.0.7") + &line("203.0.113.9"));
+    let list = "rules:\n  - { allow: 10.0.0.0/8, to: orders.example }\n";
+    let all = "rules:\n  - allow: 10.0.0.0/8\n";
+    let directory = directory(&[("ipcontrol.yaml", list), ("all.yaml", all), ("one.log", &one), ("both.log", &both)]);
+    for (log, policy, verdict, status) in [
+        ("one.log", "ipcontrol.yaml", "no request that went through would be refused; 1 request undecided", 2),
+        ("both.log", "ipcontrol.yaml", "1 request that went through would be refused; 1 request undecided", 1),
+        ("one.log", "all.yaml", "no request that went through would be refused", 0),
+    ] {
+        let (code, text, said) = run(&directory, &[EXPLAIN, &["--policy", policy, "--log", log]].concat());
+        let ends = text.ends_with(&format!("verdict   {verdict}\n"));
+        assert!(ends && code == Some(status), "{log} {policy}: {code:?} {text}{said}");
+    }
+}
+
 /// The access log of gigabytes, read at a stretch: memory is bounded by the groups, and those by their number.
 #[test]
 fn a_long_log_needs_little_memory() {
