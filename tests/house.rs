@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The rooms of the program in the order of their layers. Before all of them stands the core crate.
-const ROOMS: &[&str] = &["sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "demo", "cli"];
+const ROOMS: &[&str] =
+    &["sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "doctor", "demo", "cli"];
 /// The modules of the core crate, in their order.
 const CORE: &[&str] = &[
     "canonical_ip",
