@@ -101,7 +101,7 @@ in_container() {
     shift
     for file in "$@"; do names+=("/$(basename "$file")"); done
     container=$("$ENGINE" create --network none --env "LATTICEGATE_POLICY=${names[0]}" --env "LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED" \
-        "$LINTER_IMAGE" "$verb" $([ "$verb" = check ] || printf '%s\n' "${names[@]}")) || return 125
+        "$LINTER_IMAGE" "$verb" $([ "$verb" = check ] && printf '%s' "${CONFIGURATION:+--config /etc/latticegate/$CONFIGURATION}" || printf '%s\n' "${names[@]}")) || return 125
     for file in "$@"; do
         cat "$file" >"$SCRATCH/copy" && chmod 644 "$SCRATCH/copy"
         "$ENGINE" cp "$SCRATCH/copy" "$container:/$(basename "$file")" >/dev/null || code=125
@@ -114,11 +114,12 @@ in_container() {
 # The list alone is judged; the networks are documentation addresses that stand for a real configuration.
 TRUSTED=192.0.2.0/24
 
-# check_policy FILE: the linter's own words. 0 valid, 1 invalid, anything else: it could not be checked.
+# check_policy FILE: the linter's own words. 0 valid, 1 invalid, anything else: it could not be checked. With the design's
+# configuration: a rule may mean something else on a forward listener.
 check_policy() {
     find_linter
     if [ -n "${LINTER:-}" ]; then
-        LATTICEGATE_POLICY=$(absolute "$1") LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED "$LINTER" check
+        LATTICEGATE_POLICY=$(absolute "$1") LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED "$LINTER" check ${CONFIGURATION:+--config "$REPO/conf/$CONFIGURATION"}
     else
         in_container check "$1"
     fi

@@ -29,9 +29,13 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-# What Ref gives, by type; {h} is 17 hexadecimal digits, {n} the resource's name. Others get their name.
+# What Ref gives, by type; {h} is 17 hexadecimal digits, {d} a number below 256, {n} the resource's name. Others get their name.
 REF = {
+    "AWS::EC2::EgressOnlyInternetGateway": "eigw-{h}",
+    "AWS::EC2::EIP": "198.51.100.{d}",
+    "AWS::EC2::Instance": "i-{h}",
     "AWS::EC2::InternetGateway": "igw-{h}",
+    "AWS::EC2::NatGateway": "nat-{h}",
     "AWS::EC2::RouteTable": "rtb-{h}",
     "AWS::EC2::SecurityGroup": "sg-{h}",
     "AWS::EC2::Subnet": "subnet-{h}",
@@ -51,6 +55,7 @@ REF = {
 }
 # What Fn::GetAtt gives; an attribute that is not here is an error, so that a typing mistake cannot pass.
 ATTRIBUTE = {
+    ("AWS::EC2::EIP", "AllocationId"): "eipalloc-{h}",
     ("AWS::EC2::SecurityGroup", "GroupId"): "sg-{h}",
     ("AWS::EC2::VPC", "Ipv6CidrBlocks"): ["2600:1f18:1234:5600::/56"],
     ("AWS::EC2::VPCEndpointService", "PrivateDnsNameConfiguration.Name"): "_{h}",
@@ -265,7 +270,7 @@ class _Evaluator:
         if resource.type in ("AWS::S3::Bucket", "AWS::ECR::Repository"):
             name = name.lower()
         path = resource.properties.get("Path", "/")
-        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT, path=path)
+        return pattern.format(h=digest[:17], h16=digest[:16], d=int(digest[:2], 16), n=name, r=REGION, a=ACCOUNT, path=path)
 
     # ---------- values ----------
     def value(self, node: Any) -> Any:
