@@ -7,6 +7,7 @@ import functools
 import json
 import pathlib
 
+import hub
 import modes
 import policy_sentry
 import pytest
@@ -155,6 +156,8 @@ def _every_stack():
     for mode in modes.OFFERED:
         yield resolve.resolve(modes.ROOT, mode.parameters())
     yield resolve.resolve(modes.ROOT, modes.OFFERED[-1].parameters(EnableExec="true", KmsKeyArn=modes.KEY))
+    for form in hub.OFFERED[::5]:
+        yield resolve.resolve(hub.ROOT, form.parameters(EnableExec="true", KmsKeyArn=modes.KEY))
     for source in SOURCES:
         for key in ("", modes.KEY):
             yield pipeline(source, KmsKeyArn=key, **(BUILD_IN_VPC if key else {}))
@@ -283,6 +286,9 @@ UNUSED = {
     "contributor insights": ["cloudwatch:DeleteInsightRules", "cloudwatch:PutManagedInsightRules"],
     "OIDC listeners": ["cognito-idp:DescribeUserPoolClient"],
     "IPAM, own pools": ["ec2:AllocateIpamPoolCidr", "elasticloadbalancing:ModifyIpPools"],
+    "moved addresses, several addresses of a NAT gateway": [
+        "ec2:AcceptAddressTransfer", "ec2:AssignPrivateNatGatewayAddress", "ec2:AssociateNatGatewayAddress", "ec2:DisassociateNatGatewayAddress", "ec2:UnassignPrivateNatGatewayAddress",
+    ],
     "VPN gateways": ["ec2:AttachVpnGateway", "ec2:DetachVpnGateway"],
     "VPC encryption control, tenancy": ["ec2:CreateVpcEncryptionControl", "ec2:ModifyVpcTenancy"],
     "payer responsibility, other regions": ["ec2:ModifyVpcEndpointServicePayerResponsibility", "vpce:AllowMultiRegion"],
@@ -330,6 +336,8 @@ def test_the_deploy_role_can_deploy_every_mode():
     for mode in modes.OFFERED:
         for more in ({}, {"EnableExec": "true", "MoreAwsEndpoints": "ssm,secretsmanager"}):
             types |= {r.type for s in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk() for r in s.resources.values()}
+    for form in hub.OFFERED:
+        types |= {r.type for s in resolve.resolve(hub.ROOT, form.parameters()).walk() for r in s.resources.values()}
     needed = set()
     for kind in types:
         handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"]
@@ -390,6 +398,14 @@ def test_the_deploy_role_cannot_touch_the_pipeline_or_the_foundation():
 
 
 def test_the_deploy_role_reaches_all_that_is_the_fleets(fleet):
+    reaches_all_of(fleet)
+
+
+def test_the_deploy_role_reaches_all_that_is_a_hubs():
+    reaches_all_of(resolve.resolve(hub.ROOT, hub.USUAL.parameters()))
+
+
+def reaches_all_of(fleet):
     role = deploy_role()
     here = f"{resolve.REGION}:{resolve.ACCOUNT}"
     seen = set()
