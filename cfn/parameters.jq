@@ -101,9 +101,10 @@ def subnets($p; $zones; $bits; $block; $kind; $skip):
       end;
 
 def of_new_vpc($p; $zones):
-    ($p.LatticeAccess == "ENDPOINTS") as $endpoints
+    # Where the template does not ask, it makes them.
+    (if $p | has("LatticeAccess") then $p.LatticeAccess == "ENDPOINTS" else $p | has("EndpointVpcCidr") end) as $endpoints
     | ($p.VpcCidr | span) as $vpc | ($p.EndpointVpcCidr // $p.VpcCidr | span) as $second
-    | [ (if $p.DeploymentMode != "PRIVATE" then subnets($p; $zones; 5; "VpcCidr"; "Public"; 0) else empty end),
+    | [ (if $p.DeploymentMode != "PRIVATE" and ($p | has("PublicSubnet1Cidr")) then subnets($p; $zones; 5; "VpcCidr"; "Public"; 0) else empty end),
         subnets($p; $zones; 5; "VpcCidr"; "Private"; 3),
         (if $endpoints then subnets($p; $zones; 7; "EndpointVpcCidr"; "Endpoint"; 0) else empty end) ] as $all
     | ([$all[] | select(.net)]) as $made
@@ -131,6 +132,8 @@ def together($p):
          ((["ecr.api", "ecr.dkr", "logs"] + (if $p.EnableExec == "true" then ["ssmmessages"] else [] end)) - $made - ($p.MoreAwsEndpoints | list)) as $missing
          | if $missing != [] then {what: "AwsEndpoints=\($p.AwsEndpoints) omits \($missing | join(", ")), so AwsServicesEgressCidr must say where the existing VPC reaches \(if $missing | length > 1 then "them" else "it" end)", help: "the CIDR of its endpoints, or 0.0.0.0/0 with NAT"} else empty end
        else empty end),
+      ($p.Services // "" | list | . as $services | (group_by(.)[] | select(length > 1) | {what: "Services names \(.[0]) twice", help: "a VPC has one endpoint for each service"}),
+        ("ecr.api", "ecr.dkr", "logs", "s3" | select(IN($services[])) | {what: "Services names \(.), which this VPC has an endpoint for already", help: "omit it"})),
       (if $p.VpcCidr and ($p.ExistingVpcId // "") == "" and $zones != [] then of_new_vpc($p; $zones | length) else empty end);
 
 # parameters: of lines NAME=VALUE over the defaults; the last line counts.
