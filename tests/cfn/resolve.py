@@ -266,7 +266,7 @@ class _Evaluator:
     @staticmethod
     def fill(pattern: Any, resource: Resource) -> Any:
         if isinstance(pattern, list):
-            return pattern
+            return [_Evaluator.fill(p, resource) for p in pattern]
         digest = hashlib.sha256(f"{resource.stack}/{resource.name}".encode()).hexdigest()
         name = f"{resource.stack}-{resource.name}-{digest[:12].upper()}"
         if resource.type in ("AWS::S3::Bucket", "AWS::ECR::Repository"):
@@ -337,6 +337,10 @@ class _Evaluator:
         if not isinstance(parts, list) or not all(isinstance(p, str) for p in parts):
             raise TemplateError(f"{self.stack.path.name}: Fn::Join of {parts}")
         return argument[0].join(parts)
+
+    def fn_base64(self, argument: Any) -> str:
+        # Left as it is, to be read.
+        return self.value(argument)
 
     def fn_split(self, argument: Any) -> list[str]:
         return self.value(argument[1]).split(argument[0])
