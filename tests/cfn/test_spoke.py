@@ -12,12 +12,12 @@ from test_security import as_list, rules_of
 
 ROOT = modes.CFN / "egress-spoke.yaml"
 SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
-ALWAYS = {"EndpointServiceName": SERVICE, "VpcId": "vpc-0fedcba9876543210", "SubnetIds": "subnet-0a01,subnet-0a02", "ClientCidr1": "10.20.0.0/16"}
+ALWAYS = {"EndpointServiceName": SERVICE, "VpcId": "vpc-0fedcba9876543210", "SubnetIds": "subnet-0a010000000000000,subnet-0a020000000000000", "ClientCidr1": "10.20.0.0/16"}
 FORMS = [
     dict(pair for part in choice for pair in part.items())
     for choice in itertools.product(
         [{}, {"PrivateDns": "on", "PrivateDnsName": "proxy.example.com"}],
-        [{}, {"ClientCidr2": "10.21.0.0/16", "ClientCidr3": "100.64.0.0/16"}, {"ClientSecurityGroupId": "sg-0123"}],
+        [{}, {"ClientCidr2": "10.21.0.0/16", "ClientCidr3": "100.64.0.0/16"}, {"ClientSecurityGroupId": "sg-0123456789abcdef0"}],
         [{}, {"TestInstance": "on"}, {"TestInstance": "on", "SsmEndpoints": "existing"}],
         [{}, {"PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary"}],
     )
@@ -33,7 +33,7 @@ def test_every_form(form):
     made = spoke(**form)
     endpoints = {e.properties["ServiceName"]: e.properties for e in made.all("AWS::EC2::VPCEndpoint")}
     proxy = endpoints.pop(SERVICE)
-    assert proxy["SubnetIds"] == ["subnet-0a01", "subnet-0a02"] and proxy["PrivateDnsEnabled"] is ("PrivateDns" in form)
+    assert proxy["SubnetIds"] == ["subnet-0a010000000000000", "subnet-0a020000000000000"] and proxy["PrivateDnsEnabled"] is ("PrivateDns" in form)
     ssm = form.get("TestInstance") == "on" and "SsmEndpoints" not in form
     assert set(endpoints) == ({"com.amazonaws.us-east-1.ssm", "com.amazonaws.us-east-1.ssmmessages"} if ssm else set())
     clients = {r.get("CidrIp") or r["SourceSecurityGroupId"] for g, r in rules_of(made, "Ingress") if g.name == "EndpointSecurityGroup"}
