@@ -28,8 +28,7 @@ registry_login() {
     "$ENGINE" login --username AWS --password-stdin "${1%%/*}" <<<"$answer" >&2 || fail "$ENGINE cannot log in to ${1%%/*}" "see its message above"
 }
 
-# source_hash: of all that the image is made of, and nothing else. conf/ipcontrol.yaml is left out: the fleet reads its
-# list from S3.
+# source_hash: of all that the image is made of, and nothing else. Access lists are left out: a fleet reads its list from S3.
 source_hash() {
     local sum=sha256sum
     command -v sha256sum >/dev/null || sum='shasum -a 256'
@@ -38,7 +37,7 @@ source_hash() {
         # shellcheck disable=SC2086 # a command and its option
         find Cargo.toml Cargo.lock .dockerignore src conf benches tests/invariants tests/support docker/Dockerfile \
             docker/build docker/sbom docs/reasons.md \
-            -type f ! -path conf/ipcontrol.yaml ! -name .DS_Store | LC_ALL=C sort | tr '\n' '\0' | xargs -0 $sum | $sum | cut -c1-20
+            -type f ! -path 'conf/*ipcontrol.yaml' ! -name .DS_Store | LC_ALL=C sort | tr '\n' '\0' | xargs -0 $sum | $sum | cut -c1-20
     )
 }
 
