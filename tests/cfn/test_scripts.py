@@ -212,3 +212,25 @@ def test_call_unsigned_and_refused(moto, service):
     assert "Authorization" not in headers
     port = free_port()
     assert "PublicClientCidr1" in run(moto, "call", "--direct", f"http://127.0.0.1:{port}/", expect=2)
+
+
+@pytest.mark.parametrize("design, given", [("egress", ["PrivateLinkPrincipals=arn:aws:iam::111122223333:root"]), ("endpoints", ["BucketArns=arn:aws:s3:::reports", "Services=sqs"]), ("isolated", [])])
+def test_the_sibling_designs_from_nothing_to_destroyed(moto, design, given):
+    """By the real `aws cloudformation package` and `deploy`, like the fleet above."""
+    said = run(moto, "deploy", "--yes", "--design", design, "--image", IMAGE, *given)
+    assert f"design {design}" in said and f"cfn/verify --design {design}" in said
+    stacks = aws(moto, "cloudformation", "describe-stacks", "--query", "Stacks[].StackName").split()
+    assert {f"latticegate-{design}", f"latticegate-{design}-foundation"} <= set(stacks)
+    balancers = aws(moto, "elbv2", "describe-load-balancers", "--query", "LoadBalancers[].Scheme").split()
+    assert balancers == ([] if design == "isolated" else ["internal"])
+    nats = aws(moto, "ec2", "describe-nat-gateways", "--query", "NatGateways[?State=='available'].NatGatewayId").split()
+    assert len(nats) == (3 if design == "egress" else 0)
+    said = run(moto, "verify", "--design", design, expect=1)
+    assert f"ok    stack latticegate-{design} is CREATE_COMPLETE" in said
+    run(moto, "destroy", "--yes", "--design", design, "--empty")
+    assert aws(moto, "s3api", "list-buckets", "--query", "Buckets[].Name") in ("", "None")
+    # moto does not delete what is in nested stacks.
+    for balancer in aws(moto, "elbv2", "describe-load-balancers", "--query", "LoadBalancers[].LoadBalancerArn").split():
+        aws(moto, "elbv2", "delete-load-balancer", "--load-balancer-arn", balancer)
+    for nat in nats:
+        aws(moto, "ec2", "delete-nat-gateway", "--nat-gateway-id", nat)
