@@ -217,7 +217,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "upstream: { names: { orders.example.com: svc_.example.com/ } }\n",
-        "latticegate.yaml:1:42: upstream.names.orders.example.com: \"svc_.example.com/\" is not a DNS name: a character is not a letter, digit, `-`, `_` or `.`; write it like orders.example.com",
+        "latticegate.yaml:1:42: upstream.names.orders.example.com: \"svc_.example.com/\" is not a DNS name: a character is not a letter, digit, `-`, `_` or `.`; write svc_.example.com alone",
     ),
     (
         "upstream: { allowed_networks: [] }\n",
@@ -230,6 +230,14 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { allowed_networks: Public } }\n",
         r#"latticegate.yaml:2:84: listeners[0].upstream.allowed_networks: "Public" is neither a network nor "public"; did you mean "public"?"#,
+    ),
+    (
+        "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, connect_ports: [443, 0443] }\n",
+        r#"latticegate.yaml:2:75: listeners[0].connect_ports[1]: "0443" begins with a zero, as an octal number does in YAML 1.1; write 443"#,
+    ),
+    (
+        "limits: { connections: 010 }\n",
+        r#"latticegate.yaml:1:24: limits.connections: "010" begins with a zero, as an octal number does in YAML 1.1; write 10"#,
     ),
     (
         "listeners:\n  - { name: a, bind: \"[::]:3128\", protocol: forward, upstream: { allowed_networks: [] } }\n",

@@ -4,10 +4,9 @@
 
 use std::cell::Cell;
 
-use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::forward_head::{Asked, ForwardExpected, ForwardHead, ForwardParser, refused_names};
+use latticegate_core::protocol::forward_head::{Asked, ForwardExpected, ForwardHead, ForwardParser, RefusedRequest};
 use latticegate_core::protocol::http_head::BodyFraming;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -236,7 +235,8 @@ fn as_many_connection_options_as_a_message_has_fields() {
 #[test]
 fn refused_hosts_are_reported_without_secrets() {
     let names = |reason, text: &str| -> Vec<String> {
-        refused_names(reason, text.as_bytes()).into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
+        let refused = RefusedRequest::of(reason, text.as_bytes());
+        refused.names.into_iter().map(|name| String::from_utf8(name).unwrap()).collect()
     };
     use RefuseReason as R;
     for (reason, line, expected) in [
@@ -294,14 +294,28 @@ fn refused_hosts_are_reported_without_secrets() {
 }
 
 #[test]
-fn what_a_refused_request_asks_for_is_known_if_its_target_is() {
+fn what_a_refused_request_asks_for_is_known_from_its_first_line() {
     let asked = |line: &str| Asked::of(format!("\r\n{line}\r\nbroken\0").as_bytes());
-    let of =
-        |method: &str, port| Some(Asked { method: method.into(), name: Hostname::parse(b"a.example").unwrap(), port });
-    assert_eq!(asked("TRACE http://A.example./x HTTP/1.1"), of("TRACE", 80));
-    assert_eq!(asked("CONNECT a.example:8443 HTTP/1.0"), of("CONNECT", 8443));
-    assert_eq!(asked("GET https://a.example/ HTTP/1.1"), None);
-    assert_eq!(asked("GET http://a.example/ HTTP/1.1 x"), None);
+    let of = |method: &str, scheme: Option<&str>, host: Option<&str>, port| {
+        let (scheme, host) = (scheme.map(Into::into), host.map(|host| host.as_bytes().to_vec()));
+        Some(Asked { method: method.into(), scheme, host, port })
+    };
+    let host = Some("a.example");
+    for (line, expected) in [
+        ("TRACE http://A.example./x HTTP/1.1", of("TRACE", Some("http"), host, Some(80))),
+        ("CONNECT a.example:8443 HTTP/1.0", of("CONNECT", None, host, Some(8443))),
+        ("GET HTTPS://a.example/ HTTP/1.1", of("GET", Some("https"), host, None)),
+        ("CONNECT 192.0.2.1:443 HTTP/1.1", of("CONNECT", None, Some("192.0.2.1:443"), None)),
+        ("CONNECT https://a.example/ HTTP/1.1", of("CONNECT", None, host, None)),
+        ("GET http://user:pa?ss@a.example/ HTTP/1.1", of("GET", Some("http"), None, None)),
+        ("GET /secret HTTP/1.1", of("GET", None, None, None)),
+        ("GET http://a.example/ HTTP/1.1 x", None),
+    ] {
+        assert_eq!(asked(line), expected, "{line}");
+    }
+    assert_eq!(asked(&format!("{} http://a.example/ HTTP/1.1", "M".repeat(33))), None);
+    let long = asked(&format!("GET {}://a.example/ HTTP/1.1", "s".repeat(33))).unwrap();
+    assert_eq!((long.scheme, long.host.is_some()), (None, true));
 }
 
 /// Wherever userinfo, path and query stand, and whatever is wrong with the request: what they say is not logged.
@@ -331,7 +345,7 @@ fn no_secret_is_ever_named() {
         let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
         let head = format!("{method} {target} HTTP/1.1\r\n{hosts}Via: 1.1 egress\r\n\r\n");
         let reason = refused(&head);
-        for name in refused_names(reason, head.as_bytes()) {
+        for name in RefusedRequest::of(reason, head.as_bytes()).names {
             let name = String::from_utf8(name).unwrap();
             prop_assert!(!name.contains("SECRET") && !name.contains("user") && !name.is_empty(), "{name}: {head}");
             named.set(named.get() + 1);

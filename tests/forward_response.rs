@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
 use latticegate_core::protocol::forward_head::ForwardExpected;
-use latticegate_core::protocol::forward_response::{ForwardResponses, ResponseAction};
+use latticegate_core::protocol::forward_response::{ClientNow, ForwardResponses, MAX_INTERIM, ResponseAction};
 use latticegate_core::protocol::http_response::MAX_SECTION;
 use proptest::prelude::*;
 
@@ -153,7 +153,6 @@ fn the_status_line_is_written_anew() {
         ("HTTP/1.1 200 OK", "HTTP/1.1 200 OK", false),
         ("HTTP/1.1 404", "HTTP/1.1 404 ", false),
         ("HTTP/1.1 599 Quite another phrase", "HTTP/1.1 599 Quite another phrase", false),
-        ("HTTP/1.1 999 Request denied", "HTTP/1.1 999 Request denied", false),
         // Its server closes, though it says otherwise: nobody has asked it to keep the connection.
         ("HTTP/1.0 200 OK", "HTTP/1.1 200 OK", true),
     ] {
@@ -194,6 +193,57 @@ fn interim_responses_pass_to_those_who_know_them() {
     assert_eq!((reported.owed, reported.begun), (1, false));
     let reported = whole(&[GET], "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n");
     assert_eq!((reported.owed, reported.begun), (1, true));
+}
+
+/// Each is small and may be late, so that only their number bounds what one request can be sent.
+#[test]
+fn interim_responses_to_one_request_come_to_an_end() {
+    let (interim, last) = ("HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 204 x\r\n\r\n");
+    let most = usize::from(MAX_INTERIM);
+    let reported =
+        run(&[GET, GET], [interim.repeat(most), last.into(), interim.repeat(most)].iter().map(String::as_bytes));
+    assert_eq!((reported.ending, reported.statuses.len(), reported.owed), (Ending::Open, 2 * most + 1, 1));
+    for request in [GET, OLD] {
+        let reported = run(&[request], [interim.repeat(most + 1).as_bytes(), last.as_bytes()]);
+        assert_eq!((reported.ending, reported.statuses.len()), (Ending::Malformed, most));
+    }
+}
+
+/// The client is told before its connection ends, if that is known only when its response comes.
+#[test]
+fn what_becomes_the_last_response_says_so() {
+    let closing = "HTTP/1.1 413 x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let open = "HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n";
+    let old = "HTTP/1.0 413 x\r\nContent-Length: 0\r\n\r\n";
+    let (sending, ends) = (ClientNow { is_sending: true, ends: false }, ClientNow { is_sending: false, ends: true });
+    for (client, text, upstream_ends, client_ends) in [
+        (ClientNow::default(), closing, true, false),
+        (ClientNow::default(), open, false, false),
+        // What is left of its body has nowhere to go.
+        (sending, closing, true, true),
+        (sending, old, true, true),
+        (sending, open, false, false),
+        (ends, open, true, true),
+    ] {
+        let mut responses = ForwardResponses::default();
+        responses.expect(GET);
+        responses.note_client(client);
+        let ResponseAction::Replace { with, .. } = responses.advance(text.as_bytes(), "egress") else {
+            panic!("{text}")
+        };
+        let with = String::from_utf8(with).unwrap();
+        assert_eq!(with.contains("\r\nConnection: close\r\n"), client_ends, "{client:?} {with}");
+        assert_eq!(
+            (responses.upstream_ends(), responses.client_ends()),
+            (upstream_ends, client_ends),
+            "{client:?} {text}"
+        );
+    }
+    let mut responses = ForwardResponses::default();
+    responses.expect(GET);
+    responses.note_client(ends);
+    let interim = responses.advance(b"HTTP/1.1 100 Continue\r\n\r\n", "egress");
+    assert!(matches!(interim, ResponseAction::Replace { with, .. } if !with.windows(5).any(|word| word == b"close")));
 }
 
 #[test]
@@ -280,6 +330,8 @@ fn what_two_readers_read_differently_is_not_passed_on() {
         "ICY 200 OK\r\n\r\n".into(),
         "HTTP/1.1 20 OK\r\n\r\n".into(),
         "HTTP/1.1 099 Continue\r\n\r\n".into(),
+        "HTTP/1.1 600 Beyond\r\nContent-Length: 0\r\n\r\n".into(),
+        "HTTP/1.1 999 Request denied\r\nContent-Length: 0\r\n\r\n".into(),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n".into(),
         "\r\nHTTP/1.1 200 OK\r\n\r\n".into(),
         "<html>hello\r\n\r\n".into(),

@@ -12,7 +12,7 @@ const CONFIG: &str = r#"
 listeners:
   - { name: tls, bind: "[::]:8443", protocol: tls }
   - { name: egress, bind: "[::]:3128", protocol: forward }
-proxy_protocol: { trusted: [192.168.0.0/16] }
+proxy_protocol: { trusted: [10.0.255.0/24] }
 "#;
 
 const SQUID: &str = "\
@@ -65,7 +65,7 @@ fn a_configuration_becomes_a_list_that_decides_alike() {
          not imported: squid.conf:10: http_port 3128: see `bind` of the listener\n"
     );
     std::fs::write(directory.path().join("ipcontrol.yaml"), &list).expect("the directory takes the file");
-    let (code, _, said) = run(&directory, &["check", "--config", "latticegate.yaml"]);
+    let (code, _, said) = run(&directory, &["check", "--config", "latticegate.yaml", "--strict"]);
     assert_eq!(code, Some(0), "{said}");
     for (from, to, verdict, status) in [
         ("10.0.0.7", "a.shop.example:443", "allowed", 0),
@@ -102,18 +102,47 @@ fn an_allow_list_becomes_a_rule_for_each_domain() {
     assert!(code == Some(0) && checked.contains("4 rules (3 allow, 1 deny)"), "{checked}{said}");
 }
 
+/// The steps of the documentation, with what an operator's files have: names twice, and exceptions that meet each other.
+#[test]
+fn what_was_imported_passes_a_strict_check() {
+    let squid = "acl net src 10.0.0.0/8\nacl a dstdomain .a.example\nacl b dstdomain .www.a.example\n\
+                 acl c dstdomain x.www.a.example\nhttp_access deny !net\nhttp_access allow a !b\nhttp_access allow b !c\n\
+                 http_access deny !c CONNECT\nhttp_access allow c\n";
+    let open = "acl net src 10.0.0.0/8\nhttp_access deny !net\nhttp_access allow all\n";
+    let list = ".shop.example\nwww.shop.example   # ours\n.shop.example\n";
+    for (file, text, rules) in
+        [("squid.conf", squid, None), ("squid.conf", open, Some(2)), ("allow.txt", list, Some(2))]
+    {
+        let directory = directory(&[(file, text)]);
+        let (code, list, said) = run(&directory, &["import", "--squid", file, "--listener", "egress"]);
+        assert!(code == Some(0) && !said.contains("warning"), "{said}");
+        std::fs::write(directory.path().join("ipcontrol.yaml"), &list).expect("the directory takes the file");
+        let (code, checked, said) = run(&directory, &["check", "--config", "latticegate.yaml", "--strict"]);
+        assert_eq!(code, Some(0), "{list}{checked}{said}");
+        let is_found = |rules: usize| checked.contains(&format!("{rules} rules"));
+        assert!(rules.is_none_or(is_found), "{checked}");
+    }
+}
+
 #[test]
 fn nothing_is_printed_where_the_list_would_let_more_through() {
     let hours = SQUID.replace(
         "http_access allow office",
         "acl night time 20:00-24:00\nhttp_access deny night\nhttp_access allow office",
     );
+    let answers = format!("{SQUID}acl shop dstdomain .shop.example\nhttp_reply_access allow shop\n");
     let away = SQUID.replace("include conf.d", "include /etc/none-such.d");
     for (text, part) in [
         (
             hours.as_str(),
             "error: squid.conf:9: http_access deny night: night: rules have an end (`until:`), but no hours\n",
         ),
+        (
+            &answers,
+            "error: squid.conf:12: http_reply_access allow shop: Squid does the opposite for requests that no line",
+        ),
+        ("intranet portal\n", "error: squid.conf:1: intranet portal: it is no domain, and no line has a directive"),
+        ("a.example, b.example\n", "error: squid.conf: no line could be imported"),
         (&away, "error: squid.conf:5: include /etc/none-such.d/*.conf: /etc/none-such.d does not exist\n"),
         (
             &SQUID.replace("allow.txt", "none.txt"),
@@ -202,6 +231,25 @@ fn a_log_that_says_nothing_is_an_error() {
     }
     let (code, text, said) = run(&directory, &[EXPLAIN, &["--log", "empty.log"]].concat());
     assert!(code == Some(0) && text.starts_with("log       0 lines: 0 requests\n"), "{text}{said}");
+}
+
+/// nginx writes no name, so a list of names decides nothing about it: no reason to switch.
+#[test]
+fn a_log_that_decides_nothing_is_no_success() {
+    let line = |client: &str| format!("2026-11-21T10:56:57+00:00 192.168.1.10 {client} 5 TCP 443 200 - 0 0 0.005 -\n");
+    let (one, both) = (line("10.0.0.7"), line("10.0.0.7") + &line("203.0.113.9"));
+    let list = "rules:\n  - { allow: 10.0.0.0/8, to: orders.example }\n";
+    let all = "rules:\n  - allow: 10.0.0.0/8\n";
+    let directory = directory(&[("ipcontrol.yaml", list), ("all.yaml", all), ("one.log", &one), ("both.log", &both)]);
+    for (log, policy, verdict, status) in [
+        ("one.log", "ipcontrol.yaml", "no request that went through would be refused; 1 request undecided", 2),
+        ("both.log", "ipcontrol.yaml", "1 request that went through would be refused; 1 request undecided", 1),
+        ("one.log", "all.yaml", "no request that went through would be refused", 0),
+    ] {
+        let (code, text, said) = run(&directory, &[EXPLAIN, &["--policy", policy, "--log", log]].concat());
+        let ends = text.ends_with(&format!("verdict   {verdict}\n"));
+        assert!(ends && code == Some(status), "{log} {policy}: {code:?} {text}{said}");
+    }
 }
 
 /// The access log of gigabytes, read at a stretch: memory is bounded by the groups, and those by their number.

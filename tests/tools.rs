@@ -81,7 +81,7 @@ fn explain_tells_every_rule_and_the_verdict() {
         reported,
         "listener  tls (tls, clients connect to port 443)\n\
          client    203.0.113.9\n\
-         admit     some name may be allowed: the hello is read\n\
+         admit     some name may be allowed: the ClientHello is read\n\
          name      orders.example.com\n\
          rule      1  ipcontrol.yaml:2 [partners]  { allow: 203.0.113.0/24, to: '*.example.com', name: partners }  matches\n\
          route     allowed by rule 1  ipcontrol.yaml:2 [partners]  { allow: 203.0.113.0/24, to: '*.example.com', name: partners }\n\
@@ -128,7 +128,7 @@ fn explain_follows_a_request_to_a_forward_listener() {
         reported,
         "listener  egress (forward, clients connect to port 3128)\n\
          client    10.1.0.9\n\
-         admit     some name may be allowed: the hello is read\n\
+         admit     some name may be allowed: the request head is read\n\
          name      a.example.com\n\
          port      443, by CONNECT\n\
          rule      1  ipcontrol.yaml:2  allow: 10.0.0.0/8  no: without `to:` it allows nothing on a forward listener\n          \
@@ -168,19 +168,62 @@ fn explain_follows_a_request_to_a_forward_listener() {
         ("a.example.com:+443", "has no valid port"),
         ("[2001:db8::1]:443", "--to: not a DNS name"),
         ("192.0.2.1:443", "--to: not a DNS name: it is an IP address"),
+        ("https://ok.test/", "--to: https://ok.test/ is a URL; write ok.test:443"),
+        ("http://ok.test:8080/x", "--to: http://ok.test:8080/x is a URL; write ok.test:8080"),
+        ("b\u{fc}cher.test:443", "write it as DNS has it, like xn--"),
+        (".ok.test:443", "--to: not a DNS name: a label is empty or longer than 63 bytes; write ok.test"),
     ] {
         let (status, _, error) = ask(&["--from", "10.1.0.9", "--to", to]);
         assert!(status == Some(2) && error.contains(expected), "{to}: {error}");
     }
-    let tls = |to: &str| latticegate(&directory, &[EXPLAIN, &["--from", "10.1.0.9", "--to", to]].concat());
+    let tls = |to: &str| {
+        latticegate(&directory, &[EXPLAIN, &["--listener", "tls", "--from", "10.1.0.9", "--to", to]].concat())
+    };
     assert!(stdout(&tls("a.test:443")).ends_with("verdict   allowed\n"));
     let other = stderr(&tls("a.test:444"));
     assert!(
         other.contains("a.test:444 has another port than 443, at which clients connect to listener tls"),
         "{other}"
     );
+    assert!(stderr(&tls("https://a.test/")).contains("https://a.test/ is a URL; write a.test\n"));
+    // Port and name mean something else on each of the two.
+    let which = latticegate(&directory, &[EXPLAIN, &["--from", "10.1.0.9", "--to", "a.test:443"]].concat());
+    assert_eq!(which.status.code(), Some(2));
+    assert_eq!(
+        stderr(&which),
+        "error: --listener: choose a listener by its name; there are tls (443), egress (3128)\n"
+    );
     let nobody = latticegate(&directory, &[EXPLAIN, &["--listener", "egres", "--from", "10.1.0.9"]].concat());
-    assert!(stderr(&nobody).contains("--listener: none is named \"egres\"; there are tls, egress"), "{nobody:?}");
+    assert!(
+        stderr(&nobody).contains("--listener: no listener is named \"egres\"; there are tls (443), egress (3128)"),
+        "{nobody:?}"
+    );
+}
+
+/// The endpoint is in the header that the load balancer sends.
+#[test]
+fn explain_believes_in_an_endpoint_where_a_header_is_read() {
+    let directory = cli::directory(
+        Some(EGRESS.replace("protocol: forward,", "protocol: forward, proxy_protocol: off,").as_bytes()),
+        Some(b"rules:\n  - { allow: 10.0.0.0/8, to: any, via: vpce-0123456789abcdef0 }\n"),
+    );
+    for (listener, to, part, verdict, status) in [
+        ("tls", "a.test", "10.1.0.9, through vpce-0123456789abcdef0\n", "allowed", 0),
+        (
+            "egress",
+            "a.test:443",
+            "10.1.0.9; not known to come through vpce-0123456789abcdef0: the listener has `proxy_protocol: off`\n",
+            "refused: client_denied",
+            1,
+        ),
+    ] {
+        let via = ["--via", "vpce-0123456789abcdef0"];
+        let ask = ["--listener", listener, "--from", "10.1.0.9", "--to", to];
+        let output = latticegate(&directory, &[EXPLAIN, &ask, &via].concat());
+        let reported = stdout(&output);
+        let has = reported.contains(part) && reported.ends_with(&format!("verdict   {verdict}\n"));
+        assert!(has && output.status.code() == Some(status), "{reported}{}", stderr(&output));
+    }
 }
 
 #[test]
@@ -226,6 +269,27 @@ fn explain_reads_what_a_client_sends_to_a_forward_listener() {
         let arguments = ["--listener", "egress", "--from", "10.1.0.9", "--hello", "hello.bin"];
         let reported = stdout(&latticegate(&directory, &[EXPLAIN, &arguments].concat()));
         assert!(reported.contains(part) && reported.ends_with(&format!("verdict   {verdict}\n")), "{reported}");
+    }
+}
+
+#[test]
+fn diff_for_a_configuration_is_about_the_ports_of_its_listeners() {
+    let directory = egress("rules:\n  - { allow: 10.0.0.0/8, to: any, port: 443 }\n");
+    for (port, expected, status) in [
+        (25, "", 0),
+        (
+            8443,
+            "any name; port 8443; on forward listeners: now allowed by new.yaml:3  { allow: 10.0.0.0/8, to: any, port: 8443 }\n  + 10.0.0.0/8\n",
+            1,
+        ),
+    ] {
+        let new = format!(
+            "rules:\n  - {{ allow: 10.0.0.0/8, to: any, port: 443 }}\n  - {{ allow: 10.0.0.0/8, to: any, port: {port} }}\n"
+        );
+        write(&directory, "new.yaml", new.as_bytes());
+        let arguments = ["diff", "--config", "latticegate.yaml", "ipcontrol.yaml", "new.yaml"];
+        let output = latticegate(&directory, &arguments);
+        assert_eq!((stdout(&output).as_str(), output.status.code()), (expected, Some(status)), "{}", stderr(&output));
     }
 }
 
@@ -422,8 +486,14 @@ fn import_ends_a_cycle_at_its_first_turn() {
 fn explain_asked_wrongly_is_no_refusal() {
     let directory = directory("rules:\n  - allow: 10.0.0.0/8\n");
     for (arguments, expected) in [
-        (&["--to", "10.0.0.1"][..], "error: --to: not a DNS name: it is an IP address, not a name\n"),
-        (&["--to", "a.test", "--port", "8443"], "error: --port: no listener is for port 8443; there are 443, 80\n"),
+        (
+            &["--to", "10.0.0.1"][..],
+            "error: --to: not a DNS name: it is an IP address, not a name; write it like orders.example.com\n",
+        ),
+        (
+            &["--to", "a.test", "--port", "8443"],
+            "error: --port: no listener is for port 8443; there are tls (443), http (80)\n",
+        ),
         (&["--to", "a.test", "--via", "eni-1"], "error: --via: is not a VPC endpoint's id; write it like vpce-"),
         (&["--hello", "none.bin"], "error: --hello: none.bin: No such file"),
         (&["--to", "a.test", "--policy", "none.yaml"], "error: none.yaml: does not exist"),

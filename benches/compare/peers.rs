@@ -158,7 +158,8 @@ impl Peer {
             Kind::Squid => {
                 // It gives up the rights of root before it opens its log.
                 fs::set_permissions(directory, fs::Permissions::from_mode(0o777))?;
-                command.args(["-N", "-f", "squid.conf"])
+                // A name of its own: of its shared memory there may be some already, left by another Squid of this machine.
+                command.args(["-n", "latticegatebench", "-N", "-f", "squid.conf"])
             }
             Kind::Latticegate if self.role == Role::Egress => command.args(["run", "--config", "egress.yaml"]),
             Kind::Latticegate => command.args(["run", "--config", "latticegate.yaml"]),
@@ -233,7 +234,7 @@ impl Drop for Running {
 
 fn last_words(directory: &Path) -> String {
     let mut words = String::new();
-    for file in ["stdout", "stderr", "error.log"] {
+    for file in ["stdout", "stderr", "error.log", "cache.log"] {
         let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         words.push_str(&lines[lines.len().saturating_sub(15)..].join("\n"));

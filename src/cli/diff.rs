@@ -20,8 +20,9 @@ use latticegate_core::policy::diff::{Change, diff};
 /// Compares what the two lists decide, not how they are written: a rule that is split, moved or renamed without effect
 /// is not a difference. + is allowed by the new list only, - by the old list only.
 ///
-/// A rule that allows any name without saying `to: any` allows nothing on a forward listener. Where that matters, changes
-/// on forward listeners only say so; with --config the listeners are known, and changes elsewhere are left out.
+/// A rule that allows any name without saying "to: any" allows nothing on a forward listener. Where that matters, changes
+/// on forward listeners only say so; with --config the listeners are known, and changes elsewhere are left out: for other
+/// listeners, ports that none has, and endpoints where no PROXY header names them.
 ///
 /// Exit status as for diff(1): 0: no difference; 1: some; 2: a list cannot be read.
 #[derive(Debug, Args)]

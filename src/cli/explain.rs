@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::print::print_diagnostics;
@@ -19,7 +19,7 @@ use crate::sys::runtime::Runtime;
 use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
-use latticegate_core::explain::{Conclusion, Explanation, Query, Target, destination, explain};
+use latticegate_core::explain::{Conclusion, Explanation, Query, Target, chosen, destination, explain};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{Policy, endpoint};
 use latticegate_core::replay::Replay;
@@ -32,10 +32,12 @@ use latticegate_core::replay::Replay;
 /// admin port: /explain?from=IP&to=NAME.
 ///
 /// With --log, yesterday's access log of Squid or nginx is read instead: which of the requests in it would be refused, by
-/// which rule and why, grouped and counted. The list decides as of now.
+/// which rule and why, grouped and counted. The list decides as of now. Requests that the proxy itself could not serve,
+/// and tunnels that it refused for what was in them, are only counted: the line does not say what a list would decide by.
 ///
 /// Exit status 0: allowed, and with --log: no request that went through would be refused; 1: refused, and with --log: some
-/// would be; 2: undecided, or the configuration is wrong, or the log cannot be read.
+/// would be; 2: undecided, and with --log: none would be refused, but some are undecided, as in a log of nginx where the
+/// list decides by name; or the configuration is wrong, or the log cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     #[command(flatten)]
@@ -50,13 +52,14 @@ pub(super) struct ExplainArgs {
     /// The name that the client requests; on a forward listener with the port: NAME:PORT.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// The listener, by its name.
+    /// The listener, by its name. Needed where there are several and one of them is a forward listener.
     #[arg(long, value_name = "NAME", conflicts_with = "port")]
     listener: Option<String>,
-    /// The port that the client connects to; it selects the listener. 443 unless there is only one listener.
+    /// The port that the client connects to; it selects the listener. 443 unless there is only one listener, or a forward
+    /// listener.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// The VPC endpoint that the client comes through (PrivateLink).
+    /// The VPC endpoint that the client comes through (PrivateLink). A listener with proxy_protocol: off does not know it.
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
     /// A recording of what the client sends: PROXY header, ClientHello or request head. What it contains takes precedence
@@ -99,7 +102,7 @@ impl ExplainArgs {
             }
         };
         if let Some(log) = &self.log {
-            let listener = self.listener.as_ref().map(|name| named(&config, name)).transpose()?;
+            let listener = self.listener.as_ref().map(|_| self.listener(&config)).transpose()?;
             return replay::run(log, &mut Replay::new(&policy, &config, listener, self.via()?, SystemTime::now()));
         }
         let mut explanation = self.ask(&policy, &config)?;
@@ -138,19 +141,10 @@ impl ExplainArgs {
     }
 
     fn listener<'a>(&self, config: &'a Config) -> anyhow::Result<&'a Listener> {
-        if let Some(name) = &self.listener {
-            return named(config, name);
-        }
-        if let (None, [only]) = (self.port, config.listeners.as_slice()) {
-            return Ok(only);
-        }
-        let port = self.port.unwrap_or(443);
-        let found = config.listeners.iter().find(|listener| listener.public_port == port);
-        let Some(found) = found else {
-            let ports: Vec<String> = config.listeners.iter().map(|listener| listener.public_port.to_string()).collect();
-            bail!("--port: no listener is for port {port}; there are {}", ports.join(", "));
-        };
-        Ok(found)
+        chosen(config, self.listener.as_deref(), self.port).map_err(|error| match self.port {
+            Some(_) => anyhow!("--port: {error}"),
+            None => anyhow!("--listener: {error}"),
+        })
     }
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
@@ -180,10 +174,4 @@ impl ExplainArgs {
         }
         Ok(())
     }
-}
-
-fn named<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Listener> {
-    let names = || config.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>();
-    let found = config.listeners.iter().find(|listener| listener.name == *name);
-    found.with_context(|| format!("--listener: none is named {name:?}; there are {}", names().join(", ")))
 }

@@ -21,7 +21,7 @@ use latticegate_core::policy::import::{Imported, Include, Included, SquidOptions
 /// its ACLs src, dstdomain, port and method CONNECT, or allow lists with a domain on each line.
 ///
 /// Exit status 0: everything was imported, from Squid at least all that denies; 1: something was not, or a file cannot be
-/// read. If something that Squid denies cannot be imported, nothing is printed: the list would let more through.
+/// read. If something by which Squid refuses requests cannot be imported, or nothing can, nothing is printed.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The nginx file: lines such as "allow 10.0.0.0/8;" and "deny all;". With --squid: squid.conf, or allow lists, in their
@@ -110,8 +110,8 @@ fn report(imported: &Imported) -> io::Result<()> {
         writeln!(err, "error: {error}")?;
     }
     if !imported.errors.is_empty() {
-        let why = "without what is named above it would let more through than before";
-        writeln!(err, "error: no list was written: {why}; change these lines in a copy of the file, and import that")?;
+        let why = "a list without what is named above might let more through than Squid does";
+        writeln!(err, "error: no list was written: {why}; change it in a copy of the file, and import that")?;
     }
     Ok(())
 }

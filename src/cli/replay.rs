@@ -26,7 +26,11 @@ pub(super) fn run(path: &Path, replay: &mut Replay<'_>) -> anyhow::Result<ExitCo
     if replay.has_nothing() {
         bail!("--log: {}: it has no request that a list decides about", path.display());
     }
-    Ok(if replay.refused() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (replay.refused(), replay.undecided()) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    })
 }
 
 fn read(log: &mut impl BufRead, replay: &mut Replay<'_>) -> anyhow::Result<()> {

@@ -4,13 +4,14 @@
 //! list of the rules that did not match is added here.
 
 mod forward;
+mod written;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use forward::Asked;
-pub use forward::destination;
+pub use written::{chosen, destination};
 
 use crate::client::{Client, EndpointId};
 use crate::config::{Config, Listener, Protocol, ProxyProtocol};
@@ -97,7 +98,10 @@ impl Explanation {
                 self.step("admit", format!("denied for every name, by {}", by(policy, rule)));
                 return Err(Conclusion::Refused(RefuseReason::ClientDenied));
             }
-            Admission::Possible => self.step("admit", "some name may be allowed: the hello is read".to_owned()),
+            Admission::Possible => {
+                let what = if listener.protocol == Protocol::Tls { "ClientHello" } else { "request head" };
+                self.step("admit", format!("some name may be allowed: the {what} is read"));
+            }
         }
         let asked = match &listener.forward {
             Some(forward) => self.asked(forward, query, name)?,
@@ -169,8 +173,8 @@ impl Explanation {
     /// The client, and the bytes after its header.
     fn client<'a>(&mut self, query: &Query<'a>) -> Result<(Client, &'a [u8]), Conclusion> {
         let bytes = query.bytes.unwrap_or_default();
-        let from = |ip: IpAddr| Client::new(SocketAddr::new(ip, 0), query.via);
         let required = query.listener.proxy_protocol == ProxyProtocol::Required;
+        let from = |ip: IpAddr| Client::new(SocketAddr::new(ip, 0), query.via.filter(|_| required));
         let (client, rest) = match proxy_header::parse(bytes) {
             Verdict::Found { value: Header::Proxy(client), len } if required => {
                 self.step("header", format!("PROXY v2, {len} bytes"));
@@ -204,7 +208,11 @@ impl Explanation {
                 }
             },
         };
-        let via = client.endpoint.map_or_else(String::new, |id| format!(", through {id}"));
+        let via = match (client.endpoint, query.via) {
+            (Some(id), _) => format!(", through {id}"),
+            (None, Some(id)) => format!("; not known to come through {id}: the listener has `proxy_protocol: off`"),
+            (None, None) => String::new(),
+        };
         self.step("client", format!("{}{via}", client.ip));
         Ok((client, rest))
     }

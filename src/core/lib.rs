@@ -10,7 +10,9 @@
 
 pub mod canonical_ip; // an IP address in its one normal form
 pub mod hostname; // the one normal form of a DNS name
+mod hostname_help; // what to write instead of something that is almost a name
 pub mod networks; // a set of CIDR networks
+mod never_dialled; // addresses that no setting allows
 pub mod special_purpose; // which addresses are public, by IANA's registries
 pub mod diagnostic; // what is wrong with an operator's file, where, and how to fix it
 pub mod outcome; // how a connection can end, and the fixed word for each ending

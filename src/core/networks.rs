@@ -31,6 +31,9 @@ pub struct DestinationNetworks {
     pub allowed: Networks,
     /// Wins over the others.
     pub denied: Networks,
+    /// An allowed network may lead to an address of this machine too: to a service beside this proxy. Not where clients
+    /// ask a proxy for any name, nor beside `public`.
+    pub own_machine: bool,
 }
 
 /// Why a text is not a network.

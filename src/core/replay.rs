@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use crate::canonical_ip::CanonicalIp;
 use crate::client::{Client, EndpointId};
 use crate::config::{Config, Forward, Listener, Protocol, ProxyProtocol};
 use crate::hostname::Hostname;
@@ -125,13 +126,22 @@ impl<'a> Replay<'a> {
         self.refused.total()
     }
 
+    /// Requests for which the log does not say enough.
+    pub fn undecided(&self) -> u64 {
+        self.undecided.total()
+    }
+
     /// Whether the log has lines, but no request that a list decides about.
     pub fn has_nothing(&self) -> bool {
         self.lines > 0 && self.requests == 0
     }
 
     fn request(&mut self, request: &Request<'_>) -> Result<(), NoListener> {
-        let client = Client::new(SocketAddr::new(request.client, 0), self.via);
+        let client = |listener: &Listener| {
+            // Without the load balancer's header no client comes through an endpoint that is known.
+            let via = self.via.filter(|_| listener.proxy_protocol == ProxyProtocol::Required);
+            Client::new(SocketAddr::new(request.client, 0), via)
+        };
         let (name, port, decided) = match &request.target {
             lines::Target::Unnamed { port } => match self.unnamed(*port)? {
                 None => return self.other("requests on ports that no listener is for"),
@@ -140,11 +150,17 @@ impl<'a> Replay<'a> {
                 }
                 Some(listener) => {
                     let port = Some(port.unwrap_or(listener.public_port));
-                    (String::new(), port, self.admit(&client, listener))
+                    (String::new(), port, self.admit(&client(listener), listener))
                 }
             },
-            lines::Target::Connect(to) => self.route(&client, self.forward()?, "CONNECT", to),
-            lines::Target::Url { method, url } => self.route(&client, self.forward()?, method, url),
+            lines::Target::Connect(to) => {
+                let listener = self.forward()?;
+                self.route(&client(listener), listener, "CONNECT", to)
+            }
+            lines::Target::Url { method, url } => {
+                let listener = self.forward()?;
+                self.route(&client(listener), listener, method, url)
+            }
         };
         self.requests += 1;
         let (groups, why) = match (decided, request.was_refused) {
@@ -157,7 +173,7 @@ impl<'a> Replay<'a> {
             (Decided::Refused(why), true) => (&mut self.still_refused, why),
             (Decided::Undecided, _) => (&mut self.undecided, Why::Nameless),
         };
-        groups.add(Group::new(client.ip, &name, port, why));
+        groups.add(Group::new(CanonicalIp::new(request.client), &name, port, why));
         Ok(())
     }
 
@@ -250,9 +266,13 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Name and port, or why the target is refused, and its host as it was written.
+/// Name and port, or why the request is refused, and its host as it was written.
 fn asked_for(method: &str, target: &str) -> Result<(Hostname, u16), (RefuseReason, String)> {
-    Target::of(method, target).map(|target| (target.name, target.port)).map_err(|error| {
+    let asked = match Target::of(method, target) {
+        Ok(Target { name, .. }) if method == "TRACE" => return Err((RefuseReason::TraceMethod, name.to_string())),
+        asked => asked,
+    };
+    asked.map(|target| (target.name, target.port)).map_err(|error| {
         let reason = match error {
             ParseError::Refuse(reason) => reason,
             ParseError::NeedMore => RefuseReason::TargetInvalid,
@@ -301,9 +321,15 @@ impl fmt::Display for Replay<'_> {
                 groups.write(f, self.policy)?;
             }
         }
+        let undecided = match self.undecided.total() {
+            0 => String::new(),
+            some => format!("; {} undecided", count(some, "request")),
+        };
         match self.refused.total() {
-            0 => writeln!(f, "{:<9} no request that went through would be refused", "verdict"),
-            some => writeln!(f, "{:<9} {} that went through would be refused", "verdict", count(some, "request")),
+            0 => writeln!(f, "{:<9} no request that went through would be refused{undecided}", "verdict"),
+            some => {
+                writeln!(f, "{:<9} {} that went through would be refused{undecided}", "verdict", count(some, "request"))
+            }
         }
     }
 }

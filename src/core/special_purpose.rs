@@ -102,6 +102,21 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Whether every address of the network is public.
+pub fn is_public_network(network: &IpNet) -> bool {
+    if let IpNet::V6(v6) = network
+        && let [0x64, 0xff9b, 0, 0, 0, 0, ..] = v6.addr().segments()
+        && let Some(prefix) = v6.prefix_len().checked_sub(96)
+    {
+        let [.., a, b, c, d] = v6.addr().octets();
+        return Ipv4Net::new(Ipv4Addr::new(a, b, c, d), prefix).is_ok_and(|v4| is_public_network(&v4.into()));
+    }
+    let registry = if network.addr().is_ipv4() { IPV4 } else { IPV6 };
+    let has = |entry: &Entry| !entry.globally_reachable && network.contains(&entry.network);
+    // Both ends, so that it lies within no block that is not public; then what lies within it.
+    [network.network(), network.broadcast()].into_iter().all(is_public) && !registry.iter().any(has)
+}
+
 /// The most specific entry that the address is in.
 pub fn entry(address: IpAddr) -> Option<&'static Entry> {
     let registry = if address.is_ipv4() { IPV4 } else { IPV6 };

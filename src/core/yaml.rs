@@ -21,7 +21,7 @@ mod values;
 use serde_yaml::Value;
 
 pub(crate) use events::MAX_DIAGNOSTICS;
-pub use scalar::{FromScalar, Many, Read, ValueError, number, typed, word};
+pub use scalar::{FromScalar, Many, Read, ValueError, number, number_error, typed, word};
 pub use source::{MAX_BYTES, text, unreadable};
 pub use tree::Path;
 

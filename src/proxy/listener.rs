@@ -174,7 +174,7 @@ impl Acceptor {
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.get().ip());
         let scratch = self.worker.resources.scratch();
         let request = match listener.protocol {
-            Protocol::Http | Protocol::Forward => refuse::Request::waiting(stream, &mut scratch.borrow()),
+            Protocol::Http | Protocol::Forward => refuse::Request::of(refuse::waiting(stream, &mut scratch.borrow())),
             Protocol::Tls => refuse::Request::default(),
         };
         let now = self.worker.clock().now();

@@ -95,8 +95,19 @@ impl ReadAhead {
 
     /// Waits for the first byte that is not consumed.
     pub async fn begin(&mut self, stream: &Stream, scratch: &Scratch) -> Result<(), ReadAheadError> {
-        while self.pending().is_empty() {
+        self.begin_with(stream, scratch, |bytes| !bytes.is_empty()).await
+    }
+
+    /// Waits until what is not consumed has begun; silence and what comes before do not count as its [age](Self::age).
+    pub async fn begin_with(
+        &mut self,
+        stream: &Stream,
+        scratch: &Scratch,
+        has_begun: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), ReadAheadError> {
+        while !has_begun(self.pending()) {
             self.read(stream, scratch, AT_ONCE).await?;
+            self.since = Some(Instant::now());
         }
         Ok(())
     }

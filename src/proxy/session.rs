@@ -90,7 +90,8 @@ impl Drop for Session {
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
         let answer = spoken.and_then(|spoken| refuse::answer(stopped, spoken, self.record.id, self.request.get(), now));
         if let Some(answer) = answer {
-            refuse::send(&self.stream, &answer);
+            let sent = refuse::send(&self.stream, &answer);
+            self.record.count_answer(sent);
         }
     }
 }

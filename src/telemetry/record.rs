@@ -12,6 +12,7 @@ use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Outcome, Side};
 use latticegate_core::protocol::client_hello::{Alpn, Group, Hello};
+use latticegate_core::protocol::forward_head::{Asked, ForwardHead, RefusedRequest};
 
 /// Kept for as long as the connection is open: what makes it larger costs each idle connection as much.
 pub struct Record {
@@ -26,13 +27,14 @@ pub struct Record {
     pub upstream: Option<Address>,
     /// What an operator should know in addition to the reason word.
     pub detail: Option<Box<str>>,
+    /// What was relayed.
     pub bytes: ByteCounts,
     pub closed_by: Option<Side>,
     /// The addresses came from an expired answer, because the resolver was silent.
     pub stale: bool,
     /// ClientHello facts, for TLS.
     pub hello: Option<HelloFacts>,
-    /// On a `forward` listener, once a request's head was read.
+    /// On a `forward` listener, once a request was read, or refused without that.
     pub forward: Option<Box<ForwardFacts>>,
     pub times: Times,
 }
@@ -57,18 +59,22 @@ impl From<&Hello> for HelloFacts {
 /// What the record of a connection on a `forward` listener has beside what all have. In a box, as only those have it.
 #[derive(Debug, Clone, Default)]
 pub struct ForwardFacts {
-    /// `CONNECT`, or the method of the last request.
+    /// `CONNECT`, or the method of the last request. Empty if that cannot be read.
     pub method: Box<str>,
-    /// The port asked for, of the last request.
+    /// Of the URL of the last request, if it is not `http`.
+    pub scheme: Option<Box<str>>,
+    /// The port asked for, of the last request. 0 if its target is not valid.
     pub port: u16,
     /// The server name in the tunnel's ClientHello; one that was refused [as the client wrote it](as_written).
     pub sni: Option<Box<str>>,
-    /// Absolute-form requests whose head was read, refused ones included.
+    /// Absolute-form requests whose first line was read, refused ones included.
     pub requests: u32,
     /// The one that is not over. It ends with the connection at the latest.
     pub open: Option<OpenRequest>,
     /// What those that are over have in the connection's bytes.
     pub reported: ByteCounts,
+    /// Bytes of answers of ours that the client was sent, which are not among the connection's.
+    pub answered: u16,
 }
 
 impl ForwardFacts {
@@ -76,12 +82,36 @@ impl ForwardFacts {
     pub fn is_connect(&self) -> bool {
         &*self.method == "CONNECT"
     }
+
+    /// Begins with a request whose head was read.
+    pub(crate) fn begin(&mut self, head: &ForwardHead) {
+        (self.method, self.scheme, self.port) = (head.method.clone(), None, head.port);
+        if !head.is_connect() {
+            self.open();
+        }
+    }
+
+    /// Begins with a request that was refused without its whole head, or because of it.
+    fn begin_refused(&mut self, asked: Option<Asked>) {
+        let is_url = asked.as_ref().is_some_and(|asked| asked.scheme.is_some());
+        let (method, scheme, port) =
+            asked.map_or_else(Default::default, |asked| (asked.method, asked.scheme, asked.port.unwrap_or_default()));
+        (self.method, self.scheme, self.port) = (method, scheme.filter(|scheme| &**scheme != "http"), port);
+        if is_url {
+            self.open();
+        }
+    }
+
+    fn open(&mut self) {
+        self.requests = self.requests.saturating_add(1);
+        self.open = Some(OpenRequest { began: Instant::now(), status: None });
+    }
 }
 
 /// An absolute-form request that is not over.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenRequest {
-    /// When its head had been read.
+    /// When its head had been read, or was refused.
     pub began: Instant,
     /// Of the final answer, once its head was sent to the client.
     pub status: Option<u16>,
@@ -97,7 +127,11 @@ pub struct RequestFacts<'a> {
     /// The rule that decided about it, as `ipcontrol.yaml:12`.
     pub rule: Option<&'a str>,
     pub method: &'a str,
+    /// If it is not `http`.
+    pub scheme: Option<&'a str>,
+    /// Empty if none can be read without what may be a secret.
     pub host: &'a str,
+    /// 0 if its target is not valid: what can be logged of that is in `host`.
     pub port: u16,
     /// The address that was dialled.
     pub upstream: Option<Address>,
@@ -105,6 +139,8 @@ pub struct RequestFacts<'a> {
     pub status: Option<u16>,
     /// What was passed on, heads included; an answer of ours does not count.
     pub bytes: ByteCounts,
+    /// The bytes of such an answer.
+    pub answered: u16,
     /// From its head to the end of its answer.
     pub duration: Duration,
     /// What ended it otherwise than by a whole answer of the upstream.
@@ -220,6 +256,7 @@ impl Record {
             client: self.client.as_ref(),
             rule: self.rule.as_deref(),
             method: &forward.method,
+            scheme: forward.scheme.as_deref(),
             host: self.name.as_deref().unwrap_or_default(),
             port: forward.port,
             upstream: self.upstream,
@@ -228,16 +265,32 @@ impl Record {
                 up: self.bytes.up.saturating_sub(forward.reported.up),
                 down: self.bytes.down.saturating_sub(forward.reported.down),
             },
+            answered: forward.answered,
             duration: open.began.elapsed(),
             cut,
         })
+    }
+
+    /// Begins with a request that a `forward` listener has refused without its whole head, or because of it.
+    pub(crate) fn begin_refused(&mut self, refused: RefusedRequest) {
+        self.set_refused_names(&refused.names);
+        self.forward.get_or_insert_default().begin_refused(refused.asked);
+    }
+
+    /// Counts an answer of ours. Only the format that is for `forward` listeners has its bytes.
+    pub(crate) fn count_answer(&mut self, bytes: u16) {
+        if let Some(forward) = &mut self.forward {
+            forward.answered = forward.answered.saturating_add(bytes);
+        }
     }
 
     /// The names for which a client was refused: the first, and where there are two the other as the detail.
     pub(crate) fn set_refused_names(&mut self, names: &[Vec<u8>]) {
         let mut names = names.iter().map(|name| as_written(name));
         self.name = names.next();
-        self.detail = names.next().map(|other| format!("it also names {other}").into());
+        if let Some(other) = names.next() {
+            self.detail = Some(format!("it also names {other}").into());
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::dns::{LookupError, Resolver};
 use latticegate_core::config::{Config, Listener};
-use latticegate_core::explain::{self, Conclusion, Query, Target, destination};
+use latticegate_core::explain::{self, Conclusion, Query, Target, chosen, destination};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
 
@@ -90,12 +90,10 @@ pub(super) async fn answer(
 }
 
 fn listener<'a>(form: &Form, config: &'a Config) -> Result<&'a Listener, String> {
-    let names = || config.listeners.iter().map(|l| format!("{} ({})", l.name, l.public_port)).collect::<Vec<_>>();
-    let mut listeners = config.listeners.iter();
-    let found = match (form.listener.as_str(), form.port.as_str()) {
-        ("", "") => listeners.find(|listener| listener.public_port == 443).or(config.listeners.first()),
-        ("", port) => listeners.find(|listener| listener.public_port.to_string() == port),
-        (name, _) => listeners.find(|listener| listener.name == name),
+    let port = match form.port.as_str() {
+        "" => None,
+        port => Some(port.parse().map_err(|_| "port: not a port; write a number from 1 to 65535")?),
     };
-    found.ok_or_else(|| format!("no such listener; there are: {}", names().join(", ")))
+    let name = Some(form.listener.as_str()).filter(|name| !name.is_empty());
+    chosen(config, name, port).map_err(|error| format!("listener: {error}"))
 }

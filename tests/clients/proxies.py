@@ -196,7 +196,7 @@ pinger_enable off
 shutdown_lifetime 0 seconds
 forwarded_for delete
 """)
-        self.started(network, "squid", "-N", "-f", configuration)
+        self.started(network, "squid", "-n", "latticegateclients", "-N", "-f", configuration)
 
     def contradictions(self):
         return []

@@ -106,7 +106,7 @@ fn it_explains_by_the_list_in_force_and_the_resolver() {
     for (query, says) in [
         ("", "from: not an IP address"),
         ("from=192.0.2.7&to=..", "to: not a DNS name"),
-        ("from=192.0.2.7&to=a.example.com&port=25", "no such listener; there are: tls (443)"),
+        ("from=192.0.2.7&to=a.example.com&port=25", "listener: no listener is for port 25; there are tls (443)"),
         ("from=192.0.2.7&to=a.example.com&via=%00", "via:"),
     ] {
         let (status, _, body) = explain(query);

@@ -4,6 +4,7 @@
 pub(crate) mod causes;
 mod connection;
 mod curl;
+mod log;
 mod requests;
 mod smuggling;
 mod tunnel;

@@ -13,8 +13,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::forward::causes::{
-    body_cut, body_timeout, max_forwards, origin_form, port_denied, port_missing, response_malformed, response_timeout, scheme_unsupported, target_invalid,
-    trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing, upstream_closed, via_loop,
+    body_cut, body_timeout, max_forwards, origin_form, port_denied, port_missing, response_malformed, response_timeout,
+    scheme_unsupported, target_invalid, trace_method, tunnel_not_tls, tunnel_sni_denied, tunnel_sni_missing,
+    upstream_closed, via_loop,
 };
 use latticegate::control::gate::StopRequest;
 use latticegate::sys::clock::Clock;

@@ -22,6 +22,17 @@ pub struct Listener {
     pub networks: DestinationNetworks,
 }
 
+impl Listener {
+    /// Those that `port:` in a rule can be about here: destinations' ports, or the one that clients connect to.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        let (connect, http, public) = match &self.forward {
+            Some(Forward { connect_ports, http_ports, .. }) => (&**connect_ports, &**http_ports, None),
+            None => (&[][..], &[][..], Some(self.public_port)),
+        };
+        connect.iter().chain(http).copied().chain(public)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// The name is the SNI of a ClientHello.

@@ -232,6 +232,49 @@ fn sensible_but_dangerous_settings_are_warned_about() {
     assert!(lines.iter().any(|line| line.contains("120 s")));
 }
 
+/// The advice about networks that clients can be led to, where they can.
+#[test]
+fn networks_that_lead_nowhere_or_are_written_twice_are_warned_about() {
+    let beside = "beside `public`: whoever has a name that clients may request can lead them into that network";
+    for (networks, expected) in [
+        (
+            "[public, 169.254.169.254]",
+            "contains 169.254.169.254/32, which is never dialled, whatever is configured: instance metadata",
+        ),
+        ("[169.254.169.254]", "contains 169.254.169.254/32, which is never dialled"),
+        ("['fd00:ec2::254']", "contains fd00:ec2::254/128, which is never dialled"),
+        ("[224.0.0.0/4]", "which is never dialled, whatever is configured: multicast"),
+        ("[0.0.0.0/8]", "which is never dialled, whatever is configured: this machine"),
+        ("[public, 169.254.0.0/16]", "into that network, except to what is never dialled, like the metadata service"),
+        ("[public, 10.0.0.0/8]", beside),
+        // Its first address is public, and others are not.
+        ("[public, 8.0.0.0/6]", beside),
+        ("[public, '64:ff9b::/96']", beside),
+        ("[public, public]", "contains public twice; remove one of the two"),
+        ("[10.0.0.0/8, '::ffff:10.0.0.0/104']", "contains 10.0.0.0/8 twice"),
+    ] {
+        let (_, warnings) = forward(&format!(", upstream: {{ allowed_networks: {networks} }}"), "").unwrap();
+        let lines = lines_of(&warnings);
+        assert!(lines.len() == 1 && lines[0].contains(expected), "{networks}: {lines:#?}");
+    }
+    for networks in ["[public]", "[10.0.0.0/8, 169.254.171.0/24]", "[public, 8.8.8.0/24]"] {
+        let (_, warnings) = forward(&format!(", upstream: {{ allowed_networks: {networks} }}"), "").unwrap();
+        assert!(warnings.is_empty(), "{networks}: {warnings:#?}");
+    }
+}
+
+#[test]
+fn only_what_is_in_front_of_services_may_lead_to_this_machine() {
+    let config =
+        accepted(forward(", upstream: { allowed_networks: 10.0.0.0/8 }", "upstream: { allowed_networks: 10.0.0.0/8 }"));
+    assert_eq!(
+        config.listeners.iter().map(|listener| listener.networks.own_machine).collect::<Vec<_>>(),
+        [true, false]
+    );
+    let (config, _) = forward("", "upstream: { allowed_networks: [public, 10.0.0.0/8] }").unwrap();
+    assert!(config.listeners.iter().all(|listener| !listener.networks.own_machine));
+}
+
 const FORWARD: &str = "proxy_protocol: { trusted: 192.168.0.0/16 }\nlisteners:\n- { name: tls, bind: '[::]:8443', protocol: tls }\n\
                        - { name: egress, bind: '[::]:3128', protocol: forward";
 
@@ -241,7 +284,7 @@ fn forward(keys: &str, file: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diag
 }
 
 fn networks_of(listener: &Listener) -> (bool, Vec<String>, Vec<String>) {
-    let DestinationNetworks { public, allowed, denied } = &listener.networks;
+    let DestinationNetworks { public, allowed, denied, .. } = &listener.networks;
     (*public, list(allowed), list(denied))
 }
 

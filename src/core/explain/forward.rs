@@ -1,12 +1,11 @@
 //! What is asked of a `forward` listener, by CONNECT or in absolute form, and what may come through a tunnel.
 
 use super::{Conclusion, Explanation, NO_NAME, Query};
-use crate::config::{Forward, Listener, Tunnel};
+use crate::config::{Forward, Tunnel};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::protocol::client_hello;
 use crate::protocol::forward_head::{ForwardHead, ForwardParser};
-use crate::protocol::http_authority::canonical_port;
 
 /// A name and a port, and how they are asked for.
 #[derive(Debug)]
@@ -23,34 +22,6 @@ impl Asked<'_> {
     /// Of a listener that has one port for all.
     pub(super) fn reverse(name: Hostname, port: u16) -> Self {
         Self { name, port, connect: None, rest: &[] }
-    }
-}
-
-/// Reads what clients of `listener` ask for as they write it: `orders.example.com`, `orders.example.com:443`. The port is that
-/// of a `forward` listener's destination; on others it can only be the one that clients connect to.
-///
-/// # Errors
-///
-/// What is wrong with the name or the port.
-pub fn destination(text: &str, listener: &Listener) -> Result<(Hostname, Option<u16>), String> {
-    // More than one colon: an IPv6 address, which the error about the name says.
-    let (name, port) = text
-        .split_once(':')
-        .filter(|(_, port)| !port.contains(':'))
-        .map_or((text, None), |(name, port)| (name, Some(port)));
-    // As a listener reads it: `0443` is refused there.
-    let canonical = |digits: &str| {
-        let advice = "write a number from 1 to 65535, without a sign or leading zeros";
-        canonical_port(digits.as_bytes()).ok_or_else(|| format!("{text} has no valid port; {advice}"))
-    };
-    let port = port.map(canonical).transpose()?;
-    let name = Hostname::parse(name.as_bytes()).map_err(|error| format!("not a DNS name: {error}"))?;
-    let Listener { name: listener_name, public_port, forward, .. } = listener;
-    match port {
-        Some(port) if forward.is_none() && port != *public_port => Err(format!(
-            "{text} has another port than {public_port}, at which clients connect to listener {listener_name}"
-        )),
-        port => Ok((name, port)),
     }
 }
 

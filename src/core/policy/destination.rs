@@ -3,28 +3,15 @@
 //! First comes a list that no setting overrides, then this machine, then the operator's networks: each listener has its
 //! own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::canonical_ip::CanonicalIp;
 use crate::networks::{DestinationNetworks, Networks};
+use crate::never_dialled::never;
 use crate::outcome::RefuseReason;
 use crate::special_purpose::{entry, is_public};
-
-/// Addresses of a VPC that hand out credentials or are for this machine only. No setting allows them.
-const NEVER: &[(IpAddr, &str)] = &[
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "ECS task metadata and credentials"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), "EKS pod credentials"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), "the VPC's resolver"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 123)), "the time service"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), "instance metadata"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), "EKS pod credentials"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)), "the VPC's resolver"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123)), "the time service"),
-    (IpAddr::V4(Ipv4Addr::BROADCAST), "broadcast"),
-];
 
 /// What no listener may dial, whatever networks it has.
 #[derive(Debug, Clone)]
@@ -94,8 +81,7 @@ impl Destinations<'_> {
             if guard.is_never(ip, port) {
                 return Err(RefuseReason::DestinationForbidden);
             }
-            // Beside `public`, a network is for others than this machine. Without it, an operator may mean a service here.
-            if guard.is_listener(ip, port) || networks.public && guard.is_own(ip) {
+            if guard.is_listener(ip, port) || !networks.own_machine && guard.is_own(ip) {
                 return Err(RefuseReason::PointsToSelf);
             }
             if ip.get().is_loopback() && !self.allows_loopback(ip) {
@@ -132,6 +118,12 @@ impl Destinations<'_> {
                 "{address} is a listener of this proxy: the name leads back to us; \
                  is the private hosted zone associated with this VPC?"
             ),
+            RefuseReason::PointsToSelf if !networks.own_machine && with_embedded(ip).any(|ip| guard.is_own(ip)) => {
+                format!(
+                    "{ip} leads to this machine's own address, which is dialled neither for a forward listener nor beside \
+                 `public`, on any port and whatever network allows it"
+                )
+            }
             RefuseReason::PointsToSelf => format!(
                 "{ip} is in the load balancer's subnets (`proxy_protocol.trusted`) or this machine's own: the name \
                  leads back to us; is the private hosted zone associated with this VPC?"
@@ -143,12 +135,7 @@ impl Destinations<'_> {
             _ if self.is_denied(ip) => {
                 format!("{ip} is in `upstream.denied_networks`, which wins over all networks that are allowed")
             }
-            _ if networks.public => format!(
-                "{address_ip} is not public{kind} and in no other network of `upstream.allowed_networks`; if clients \
-                 may go there, add its network to that list",
-                address_ip = address.ip(),
-                kind = entry(address.ip()).map_or_else(String::new, |entry| format!(" ({})", entry.name)),
-            ),
+            _ if networks.public => not_public(address.ip()),
             _ => format!(
                 "{ip} is outside `upstream.allowed_networks`; is the private hosted zone associated with this VPC? \
                  If the service does live there, add its network to that list"
@@ -167,16 +154,23 @@ impl Destinations<'_> {
     }
 }
 
-fn never(ip: CanonicalIp) -> Option<&'static str> {
-    let ip = ip.get();
-    if let Some((_, what)) = NEVER.iter().find(|(never, _)| *never == ip) {
-        return Some(what);
+/// Why a listener with `public` does not dial the address, which none of its other networks has.
+fn not_public(ip: IpAddr) -> String {
+    let kind = |ip: IpAddr| entry(ip).map_or_else(String::new, |entry| format!(" ({})", entry.name));
+    let translated = embedded_ipv4(ip).into_iter().next().map(IpAddr::from);
+    match translated.filter(|_| entry(ip).is_some_and(|entry| entry.globally_reachable)) {
+        // NAT64. Its block is for addresses of all kinds, so it is no network to add.
+        Some(inside) => format!(
+            "{ip} leads to {inside}, which is not public{}; if clients may go there, give the name that address (A) in \
+             DNS, and add its network to `upstream.allowed_networks`",
+            kind(inside)
+        ),
+        None => format!(
+            "{ip} is not public{} and in no other network of `upstream.allowed_networks`; if clients may go there, add \
+             its network to that list",
+            kind(ip)
+        ),
     }
-    let this_network = matches!(ip, IpAddr::V4(ip) if ip.octets().starts_with(&[0]));
-    if ip.is_unspecified() || this_network {
-        return Some("this machine (unspecified address)");
-    }
-    ip.is_multicast().then_some("multicast")
 }
 
 /// `ip`, and every IPv4 address that a translator or tunnel could read out of it.

@@ -4,7 +4,7 @@
 //! few classes that no rule distinguishes. For each combination of classes the whole address space is compared: once as a
 //! `tls` or `http` listener decides, and once as a `forward` listener does if that differs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use super::blocks::{self, Block, Combination};
 use super::ranges::{Range, decisions, describe};
 use super::{Action, NamePattern, Policy, Rule, RuleId};
 use crate::client::EndpointId;
-use crate::config::Listener;
+use crate::config::{Listener, ProxyProtocol};
 
 /// Combinations of classes compared at most; each is a pass over both lists.
 const MAX_PASSES: usize = 10_000;
@@ -35,7 +35,7 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany(pub usize);
 
-/// `listeners` are those that the lists are for; `None`: not known, so any of both kinds.
+/// `listeners` are those that the lists are for; `None`: not known, so any of both kinds, with any ports.
 pub fn diff(
     old: &Policy,
     new: &Policy,
@@ -51,21 +51,29 @@ pub fn diff(
     );
     let listeners =
         classes(both(), |rule| rule.listeners.to_vec(), |rule, value| is_for(&rule.listeners, |l| Some(l) == value));
-    let ports = classes(both(), |rule| rule.ports.to_vec(), |rule, value| is_for(&rule.ports, |p| Some(p) == value));
+    let mut ports =
+        classes(both(), |rule| rule.ports.to_vec(), |rule, value| is_for(&rule.ports, |p| Some(p) == value));
+    if let Some(configured) = configured {
+        ports = ports_of(ports, configured);
+    }
     let endpoints = classes(both(), |rule| rule.via.to_vec(), |rule, value| is_for(&rule.via, |id| Some(id) == value));
     // Only a rule that allows any name without saying so means something else on a forward listener.
     let differ = both().any(Rule::names_nothing);
-    let kinds: Vec<Vec<Kind>> = listeners.iter().map(|class| kinds_of(class, &listeners, configured, differ)).collect();
     let passes = names.len() * listeners.len() * ports.len() * endpoints.len();
     if passes > MAX_PASSES {
         return Err(TooMany(passes));
     }
+    let mut there: HashSet<[usize; 4]> = HashSet::new();
     let mut found: BTreeMap<(bool, Option<RuleId>, Vec<Range>), Vec<Combination>> = BTreeMap::new();
     for (n, name) in names.iter().enumerate() {
         for (l, listener) in listeners.iter().enumerate() {
             for (p, port) in ports.iter().enumerate() {
                 for (e, endpoint) in endpoints.iter().enumerate() {
-                    for kind in kinds.get(l).into_iter().flatten().copied() {
+                    for kind in [Kind::Reverse, Kind::Forward] {
+                        if !exists(configured, (&listeners, &ports), (listener, port, endpoint, kind), differ) {
+                            continue;
+                        }
+                        there.insert([l, p, e, kind.number()]);
                         let scope = Scope { name, listener, port, endpoint, kind };
                         for (verdict, ranges) in changes(old, new, &scope, now) {
                             let combination = [n, l, p, e, kind.number()];
@@ -76,7 +84,7 @@ pub fn diff(
             }
         }
     }
-    let has = |kind: Kind| kinds.iter().flatten().any(|one| *one == kind);
+    let has = |kind: Kind| there.iter().any(|[.., one]| *one == kind.number());
     let says_any = both().any(|rule| rule.to.contains(&NamePattern::Any));
     let for_both = has(Kind::Reverse) && has(Kind::Forward) && (says_any || configured.is_some());
     let scope = |block: &Block| {
@@ -96,7 +104,7 @@ pub fn diff(
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     };
     let change = |((allowed, rule, ranges), places): ((bool, Option<RuleId>, Vec<Range>), Vec<Combination>)| {
-        let scopes = blocks::cover(&places).iter().map(scope).collect();
+        let scopes = blocks::cover(&places, |[_, place @ ..]| there.contains(place)).iter().map(scope).collect();
         Change { scopes, allowed, rule, ranges: describe(&ranges) }
     };
     Ok(found.into_iter().rev().map(change).collect())
@@ -130,24 +138,40 @@ impl Kind {
     }
 }
 
-/// The kinds to compare for listeners of this class; one stands for both if they do not differ.
-fn kinds_of(
-    class: &Class<Box<str>>,
-    all: &[Class<Box<str>>],
+/// The classes of ports that these listeners have, without the ports that none has.
+fn ports_of(classes: Vec<Class<u16>>, listeners: &[Listener]) -> Vec<Class<u16>> {
+    let all: BTreeSet<u16> = listeners.iter().flat_map(Listener::ports).collect();
+    let is_mentioned = |port: &u16| classes.iter().any(|class| class.0.contains(port));
+    let others = !all.iter().all(is_mentioned);
+    let kept = classes.into_iter().filter_map(|Class(ports)| match ports.is_empty() {
+        true => others.then_some(Class(ports)),
+        false => Some(Class(ports.into_iter().filter(|port| all.contains(port)).collect::<Vec<_>>()))
+            .filter(|class| !class.0.is_empty()),
+    });
+    kept.collect()
+}
+
+/// Whether some listener is of this kind and class, and has such a port and endpoint. Where none is known, one kind stands
+/// for both unless they differ.
+fn exists(
     configured: Option<&[Listener]>,
+    (all, all_ports): (&[Class<Box<str>>], &[Class<u16>]),
+    (listeners, ports, endpoints, kind): (&Class<Box<str>>, &Class<u16>, &Class<EndpointId>, Kind),
     differ: bool,
-) -> Vec<Kind> {
-    let is_in = |listener: &Listener| match &*class.0 {
+) -> bool {
+    let Some(configured) = configured else { return differ || kind == Kind::Reverse };
+    let is_in = |listener: &Listener| match &*listeners.0 {
         [] => !all.iter().any(|class| class.0.iter().any(|name| **name == *listener.name)),
         names => names.iter().any(|name| **name == *listener.name),
     };
-    let exists = |kind: Kind| match configured {
-        None => differ || kind == Kind::Reverse,
-        Some(listeners) => {
-            listeners.iter().any(|listener| is_in(listener) && listener.forward.is_some() == (kind == Kind::Forward))
-        }
-    };
-    [Kind::Reverse, Kind::Forward].into_iter().filter(|kind| exists(*kind)).collect()
+    configured.iter().any(|listener| {
+        let has_port = match &*ports.0 {
+            [] => listener.ports().any(|port| !all_ports.iter().any(|class| class.0.contains(&port))),
+            ports => listener.ports().any(|port| ports.contains(&port)),
+        };
+        let has_endpoint = endpoints.0.is_empty() || listener.proxy_protocol == ProxyProtocol::Required;
+        is_in(listener) && listener.forward.is_some() == (kind == Kind::Forward) && has_port && has_endpoint
+    })
 }
 
 impl Scope<'_> {
@@ -234,11 +258,14 @@ struct Selection<'a, T> {
     without: Vec<&'a T>,
     /// Values that the lists do not mention are included.
     others: bool,
+    /// All of the classes.
+    whole: bool,
 }
 
 impl<'a, T: fmt::Display> Selection<'a, T> {
     fn of(classes: &'a [Class<T>], chosen: &BTreeSet<usize>) -> Self {
-        let mut part = Self { within: Vec::new(), without: Vec::new(), others: false };
+        let whole = chosen.len() == classes.len();
+        let mut part = Self { within: Vec::new(), without: Vec::new(), others: false, whole };
         for (at, Class(values)) in classes.iter().enumerate() {
             match chosen.contains(&at) {
                 true if values.is_empty() => part.others = true,
@@ -251,10 +278,10 @@ impl<'a, T: fmt::Display> Selection<'a, T> {
 
     /// `None` if nothing is left out.
     fn describe(&self, only: &str, but: &str) -> Option<String> {
-        match (self.others, self.without.as_slice()) {
-            (true, []) => None,
-            (true, without) => Some(format!("{but} {}", list(without))),
-            (false, _) => Some(format!("{only} {}", list(&self.within))),
+        match (self.whole, self.others) {
+            (true, _) => None,
+            (false, true) => Some(format!("{but} {}", list(&self.without))),
+            (false, false) => Some(format!("{only} {}", list(&self.within))),
         }
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::ranges::{Covered, Range, decisions};
 use super::{Action, NamePattern, Policy, Rule, RuleId, Sources};
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, ProxyProtocol};
 use crate::diagnostic::{Diagnostic, Position};
 
 /// How long before its end a rule is warned about: time to find out whether it is still needed.
@@ -36,6 +36,7 @@ impl Policy {
         lints.never_reached(now);
         if let Some(config) = config {
             lints.unknown_listeners(config);
+            lints.unknown_endpoints(config);
             lints.forward_listeners(config, now);
             lints.denied_trusted(config, now);
         }
@@ -88,7 +89,7 @@ impl Lints<'_> {
         }
     }
 
-    /// `0.0.0.0/0` looks like everyone but covers IPv4 only.
+    /// `0.0.0.0/0` looks like everyone but covers IPv4 only. Beside networks of IPv6 it was written with both in mind.
     fn catch_alls(&mut self) {
         let is_everything = |network: &IpNet, v4: bool| network.prefix_len() == 0 && network.addr().is_ipv4() == v4;
         let has = |rule: &Rule, v4: bool| match &rule.sources {
@@ -99,7 +100,9 @@ impl Lints<'_> {
             let partner = |v4: bool| {
                 let like =
                     |other: &Rule| other.action == rule.action && self.conditions(other) == self.conditions(rule);
-                self.policy.rules.iter().any(|other| like(other) && has(other, v4))
+                let has_some = |network: &IpNet| network.addr().is_ipv4() == v4;
+                let beside = matches!(&rule.sources, Sources::Networks(networks) if networks.iter().any(has_some));
+                beside || self.policy.rules.iter().any(|other| like(other) && has(other, v4))
             };
             match (has(rule, true), has(rule, false)) {
                 (true, false) if !partner(false) => {
@@ -218,12 +221,29 @@ impl Lints<'_> {
                 }
             }
             for port in &rule.ports {
-                if !config.listeners.iter().any(|listener| is_for(rule, listener) && has_port(listener, *port)) {
+                if !config
+                    .listeners
+                    .iter()
+                    .any(|listener| is_for(rule, listener) && listener.ports().any(|one| one == *port))
+                {
                     let of_the_rule = if rule.listeners.is_empty() { "" } else { " of the rule" };
                     let message = format!("is for port {port}, which no listener{of_the_rule} has");
                     self.warn(id, message, port_help(rule, config));
                 }
             }
+        }
+    }
+
+    /// An endpoint is in the load balancer's PROXY header, and nowhere else.
+    fn unknown_endpoints(&mut self, config: &Config) {
+        for (id, rule) in self.policy.rules().filter(|(_, rule)| !rule.via.is_empty()) {
+            let listeners: Vec<&Listener> = config.listeners.iter().filter(|listener| is_for(rule, listener)).collect();
+            if listeners.is_empty() || listeners.iter().any(|listener| listener.proxy_protocol != ProxyProtocol::Off) {
+                continue;
+            }
+            let names: Vec<&str> = listeners.iter().map(|listener| &*listener.name).collect();
+            let message = format!("never matches: with `proxy_protocol: off`, {} knows no `via:`", names.join(", "));
+            self.warn(id, message, "write `proxy_protocol: required` for a listener of the rule, or remove the rule");
         }
     }
 
@@ -275,14 +295,6 @@ impl Lints<'_> {
 /// Whether the rule's `listener:` is absent or has this one.
 fn is_for(rule: &Rule, listener: &Listener) -> bool {
     rule.listeners.is_empty() || rule.listeners.iter().any(|name| **name == *listener.name)
-}
-
-/// Whether `port:` in a rule can be this one there.
-fn has_port(listener: &Listener, port: u16) -> bool {
-    match &listener.forward {
-        Some(forward) => forward.connect_ports.contains(&port) || forward.http_ports.contains(&port),
-        None => listener.public_port == port,
-    }
 }
 
 /// What `port:` means on the listeners that the rule is for.

@@ -11,14 +11,12 @@ use std::mem::MaybeUninit;
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{HeadMalformed, HostInvalid, HostMissing, MaxForwards, TraceMethod, ViaLoop};
 use crate::protocol::forward_fields::{ConnectionOptions, names_us, write_end, write_field};
-pub use crate::protocol::forward_refused::{Asked, refused_names};
+use crate::protocol::forward_refused::MAX_METHOD;
+pub use crate::protocol::forward_refused::{Asked, RefusedRequest};
 use crate::protocol::forward_target::{Target, is_host};
 use crate::protocol::http_fields::{BodyFraming, Fields, is_chunked};
 use crate::protocol::http_lines::{MAX_FIELDS, RequestLines, RequestParts};
 use crate::protocol::{ParseError, Verdict};
-
-/// Longest method. The longest that is registered has 17 bytes; it goes into the log.
-const MAX_METHOD: usize = 32;
 
 /// What is read from the head of a request to a forward proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

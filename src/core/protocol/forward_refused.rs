@@ -6,43 +6,70 @@ use std::net::Ipv6Addr;
 
 use memchr::{memchr, memmem, memrchr};
 
-use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{self, HostAmbiguous, HostInvalid};
 use crate::protocol::forward_target::{Target, is_host, scheme_of};
 use crate::protocol::http_fields::is_token;
 use crate::protocol::http_lines::{EMPTY_LINE, MAX_FIELDS};
 
+/// Longest method. The longest that is registered has 17 bytes; it goes into the log.
+pub(crate) const MAX_METHOD: usize = 32;
+/// Longer than any that is registered; it goes into the log.
+const MAX_SCHEME: usize = 32;
+const CONNECT: &str = "CONNECT";
+
 /// What a request asks for, as far as its first line says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     pub method: Box<str>,
-    pub name: Hostname,
-    pub port: u16,
+    /// Of a target that is a URL, whatever else is wrong with it.
+    pub scheme: Option<Box<str>>,
+    /// In its normal form if the target is valid; otherwise as the client wrote it, with the port if it has one.
+    pub host: Option<Vec<u8>>,
+    /// Of a valid target.
+    pub port: Option<u16>,
 }
 
 impl Asked {
-    /// Nothing if the request line is not complete, or its target is not valid: whatever is wrong with the rest.
+    /// Nothing if the request line is not complete, whatever is wrong with the rest.
     #[cold]
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let (method, target) = request_line(bytes)?;
-        let target = Target::of(method, target).ok()?;
-        Some(Self { method: method.into(), name: target.name, port: target.port })
+        let scheme = scheme_of(target).filter(|scheme| method != CONNECT && scheme.len() <= MAX_SCHEME);
+        let (host, port) = match Target::of(method, target) {
+            Ok(target) => (Some(target.name.as_str().as_bytes().to_vec()), Some(target.port)),
+            Err(_) => (refused_host(method, target), None),
+        };
+        Some(Self {
+            method: method.into(),
+            scheme: scheme.map(|scheme| scheme.to_ascii_lowercase().into()),
+            host,
+            port,
+        })
     }
 }
 
-/// The hosts of a head that was refused, for the log: at most two. Those for which it was refused are what the client
-/// wrote, Host before the target. The head is parsed a second time here, so that allowed ones cost nothing.
-#[cold]
-pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
-    let asked = Asked::of(bytes).map(|asked| asked.name.as_str().as_bytes().to_vec());
-    let target = asked.or_else(|| request_line(bytes).and_then(|(method, target)| refused_host(method, target)));
-    let mut names = match reason {
-        HostInvalid | HostAmbiguous => refused_hosts(bytes),
-        _ => Vec::new(),
-    };
-    names.extend(target);
-    names.truncate(2);
-    names
+/// What the log says of a request that was refused without, or because of, what its head says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusedRequest {
+    /// Nothing if not even its first line is complete.
+    pub asked: Option<Asked>,
+    /// Hosts, at most two. Those for which it was refused are what the client wrote, Host before the target.
+    pub names: Vec<Vec<u8>>,
+}
+
+impl RefusedRequest {
+    /// The head is parsed a second time here, so that allowed ones cost nothing.
+    #[cold]
+    pub fn of(reason: RefuseReason, bytes: &[u8]) -> Self {
+        let asked = Asked::of(bytes);
+        let mut names = match reason {
+            HostInvalid | HostAmbiguous => refused_hosts(bytes),
+            _ => Vec::new(),
+        };
+        names.extend(asked.as_ref().and_then(|asked| asked.host.clone()));
+        names.truncate(2);
+        Self { asked, names }
+    }
 }
 
 /// The Host fields, if it is them that are wrong.
@@ -67,7 +94,8 @@ fn request_line(bytes: &[u8]) -> Option<(&str, &str)> {
     let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()?;
     let mut words = line.split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    (words.next().is_none() && is_token(method.as_bytes()) && version.starts_with("HTTP/")).then_some((method, target))
+    let is_method = is_token(method.as_bytes()) && method.len() <= MAX_METHOD;
+    (words.next().is_none() && is_method && version.starts_with("HTTP/")).then_some((method, target))
 }
 
 fn behind_empty_line(bytes: &[u8]) -> &[u8] {
@@ -76,7 +104,7 @@ fn behind_empty_line(bytes: &[u8]) -> &[u8] {
 
 /// The host of a target that is not valid. A word without a scheme may be anything.
 pub(crate) fn refused_host(method: &str, target: &str) -> Option<Vec<u8>> {
-    let has_host = method == "CONNECT" || scheme_of(target).is_some();
+    let has_host = method == CONNECT || scheme_of(target).is_some();
     has_host.then(|| host_in(target.as_bytes()).map(<[u8]>::to_vec)).flatten()
 }
 

@@ -41,9 +41,25 @@ pub struct ForwardResponses {
     expected: VecDeque<ForwardExpected>,
     /// The head of the final response to the first of them has been passed on.
     begun: bool,
+    /// Interim responses to the first of them.
+    interim: u16,
+    client: ClientNow,
     upstream_ends: bool,
     client_ends: bool,
 }
+
+/// What is known of the client by the time the head of a response is passed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientNow {
+    /// It is to send no further request, whatever was meant when it sent this one.
+    pub ends: bool,
+    /// The body of its request is not complete: its connection cannot be used again if the upstream's ends.
+    pub is_sending: bool,
+}
+
+/// Interim responses to one request. A server that is at work may say so every few seconds for minutes; one that never comes to
+/// an end holds the client for ever.
+pub const MAX_INTERIM: u16 = 256;
 
 #[derive(Debug)]
 enum State {
@@ -99,6 +115,12 @@ impl ForwardResponses {
             self.state = State::Malformed;
         }
         action
+    }
+
+    /// To be called before [`advance`](Self::advance) with what is known by then. A client is told that its connection ends
+    /// behind a response whenever that is known.
+    pub fn note_client(&mut self, client: ClientNow) {
+        self.client = client;
     }
 
     /// How many bytes may be forwarded without being passed here, for a caller that moves them inside the kernel.
@@ -158,9 +180,14 @@ impl ForwardResponses {
     }
 
     fn head(&mut self, head: &[u8], via_name: &str) -> ResponseAction {
-        let read = self.expected.front().and_then(|expected| Rewritten::of(head, *expected, via_name));
+        let client = self.client;
+        let read = self.expected.front().and_then(|expected| Rewritten::of(head, *expected, client, via_name));
         let Some(Rewritten { status, with, body, ends }) = read else { return ResponseAction::Malformed };
         if status < 200 {
+            if self.interim >= MAX_INTERIM {
+                return ResponseAction::Malformed;
+            }
+            self.interim += 1;
             self.state = State::default();
         } else {
             self.begun = true;
@@ -175,7 +202,7 @@ impl ForwardResponses {
     /// The final response to the first request is whole.
     fn end(&mut self) {
         self.expected.pop_front();
-        self.begun = false;
+        (self.begun, self.interim) = (false, 0);
         self.state = State::default();
     }
 }
@@ -201,7 +228,7 @@ struct Ends {
 }
 
 impl Rewritten {
-    fn of(head: &[u8], expected: ForwardExpected, via_name: &str) -> Option<Self> {
+    fn of(head: &[u8], expected: ForwardExpected, client: ClientNow, via_name: &str) -> Option<Self> {
         let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let parts = ResponseParts::of(head, &mut room)?;
         let options = ConnectionOptions::read(parts.fields)?;
@@ -214,8 +241,8 @@ impl Rewritten {
             }
             _ => return None,
         };
-        // Nothing that we send on asks for another protocol; and there is no status below 100.
-        if parts.status == 101 || parts.status < 100 {
+        // Nothing that we send on asks for another protocol; and a status is from 100 to 599 (RFC 9110 §15).
+        if parts.status == 101 || !(100..=599).contains(&parts.status) {
             return None;
         }
         let has_no_content = expected.head || parts.status < 200 || matches!(parts.status, 204 | 304);
@@ -224,11 +251,10 @@ impl Rewritten {
             Some(framing) => Body::of_rewritten(framing),
             None => Body::until_close(),
         };
-        let ends = Ends {
-            // We never ask a server of HTTP/1.0 to keep a connection open.
-            upstream: options.close || parts.minor == 0 || expected.last || body.is_until_close(),
-            client: expected.last || body.is_until_close(),
-        };
+        let last = expected.last || client.ends;
+        // We never ask a server of HTTP/1.0 to keep a connection open.
+        let upstream = options.close || parts.minor == 0 || last || body.is_until_close();
+        let ends = Ends { upstream, client: last || body.is_until_close() || (upstream && client.is_sending) };
         let with = match parts.status {
             // It knows no interim responses (RFC 9110 §15.2).
             ..200 if expected.http10 => Vec::new(),

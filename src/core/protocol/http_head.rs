@@ -13,8 +13,8 @@ use crate::outcome::RefuseReason::{
 use crate::protocol::http_authority::{authority, authority_of};
 pub use crate::protocol::http_fields::BodyFraming;
 use crate::protocol::http_fields::Fields;
-use crate::protocol::http_lines::{EMPTY_LINE, RequestLines, RequestParts};
-pub use crate::protocol::http_lines::{MAX_FIELDS, MAX_HEAD};
+pub use crate::protocol::http_lines::{EMPTY_LINE, MAX_FIELDS, MAX_HEAD};
+use crate::protocol::http_lines::{RequestLines, RequestParts};
 use crate::protocol::{ParseError, Verdict};
 
 /// The facts that are read from the head of a request.

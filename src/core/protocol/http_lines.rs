@@ -125,7 +125,7 @@ impl<'f, 'b> RequestParts<'f, 'b> {
     }
 }
 
-pub(crate) const EMPTY_LINE: &[u8] = b"\r\n";
+pub const EMPTY_LINE: &[u8] = b"\r\n";
 
 fn skip_empty_line(bytes: &[u8]) -> Result<usize, ParseError> {
     match bytes {

@@ -121,6 +121,8 @@ fn explained(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::PortDenied => ": not in `connect_ports`, or for http:// not in `http_ports`",
         RefuseReason::HostIpAddress => ": an address is not a name",
+        RefuseReason::OriginForm => ": a proxy is asked by CONNECT or for http://",
+        RefuseReason::TraceMethod => ": TRACE is answered with 405",
         RefuseReason::SchemeUnsupported => ": only CONNECT and http:// are forwarded",
         _ => "",
     }

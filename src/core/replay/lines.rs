@@ -27,7 +27,7 @@ pub(super) struct Request<'a> {
 pub(super) enum Target<'a> {
     /// `host:port`, of CONNECT or of a request in a tunnel that Squid has decrypted.
     Connect(Cow<'a, str>),
-    /// The URL of another request.
+    /// The URL of another request, or what Squid was asked for instead of one.
     Url { method: &'a str, url: &'a str },
     /// nginx writes no name. The port that it was asked on, if it writes that.
     Unnamed { port: Option<u16> },
@@ -36,13 +36,21 @@ pub(super) enum Target<'a> {
 const UNKNOWN: Line<'_> =
     Line::Unreadable("it is in none of the formats: Squid's own, common, combined, and that of the nginx guidance");
 const NO_CLIENT: Line<'_> = Line::Unreadable("its client is not an address");
+/// Squid has no answer of a server to them, so they went nowhere, whatever a list says.
+const FAILED: Line<'_> = Line::Other("requests that the proxy itself could not serve");
+/// What was in the tunnel is not in the line, and the list has allowed the name in CONNECT.
+const TUNNEL_DENIED: Line<'_> = Line::Other("tunnels that were refused for what was in them");
 
 pub(super) fn parse(line: &[u8]) -> Line<'_> {
     let Ok(line) = str::from_utf8(line) else { return Line::Unreadable("it is not UTF-8") };
     let words: Vec<&str> = line.split_ascii_whitespace().take(16).collect();
     match words[..] {
         [] => Line::Other("empty lines"),
-        [time, _, client, code, _, method, url, ..] if is_epoch(time) => squid(client, code, method, url),
+        [time, _, client, code, _, method, url, ref rest @ ..] if is_epoch(time) => {
+            let (code, status) = code.split_once('/').unwrap_or((code, ""));
+            let hierarchy = rest.get(1).and_then(|word| word.split('/').next()).unwrap_or_default();
+            squid(client, Done { code, status, hierarchy }, method, url)
+        }
         [time, peer, client, _, "TCP" | "UDP", port, status, ..] if is_iso(time) => nginx(peer, client, port, status),
         [client, ..] if line.contains('[') && line.contains('"') => common(client, line),
         _ => UNKNOWN,
@@ -60,17 +68,44 @@ fn is_iso(word: &str) -> bool {
     word.len() >= 19 && word.as_bytes().get(10) == Some(&b'T') && word.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// `time elapsed client code/status bytes method URL …`
-fn squid<'a>(client: &str, code: &str, method: &'a str, url: &'a str) -> Line<'a> {
-    let (code, status) = code.split_once('/').unwrap_or((code, ""));
+/// How Squid was done with a request: `TCP_MISS`, `200`, `HIER_DIRECT`.
+struct Done<'a> {
+    code: &'a str,
+    status: &'a str,
+    hierarchy: &'a str,
+}
+
+impl Done<'_> {
+    /// It has answered itself, or not at all, for another reason than its list.
+    fn failed(&self) -> bool {
+        let Self { code, status, hierarchy } = self;
+        // `NONE` is that of Squid before version 5. With 200 it is a tunnel that Squid has decrypted.
+        let no_answer = *status == "000" || status.starts_with(['4', '5']);
+        let unreached = code.starts_with("TCP_MISS") && status.starts_with('5') && hierarchy.ends_with("NONE");
+        code.starts_with("NONE") && no_answer || unreached
+    }
+}
+
+/// `time elapsed client code/status bytes method URL user hierarchy/address …`, as in Squid's own format.
+fn squid<'a>(client: &str, done: Done<'_>, method: &'a str, url: &'a str) -> Line<'a> {
+    let Done { code, status, .. } = done;
     if code.starts_with("UDP_") || method.starts_with("ICP_") || method.starts_with("HTCP_") {
         return Line::Other("queries of other caches");
     }
     let was_refused = code.starts_with("TCP_DENIED");
-    if was_refused && status == "407" {
-        return Line::Other("requests that were asked for a password first");
+    match status {
+        "407" if was_refused => return Line::Other("requests that were asked for a password first"),
+        "200" if was_refused && method == "CONNECT" => return TUNNEL_DENIED,
+        _ => {}
     }
-    request(client, method, url, was_refused)
+    match request(client, method, url, was_refused) {
+        Line::Request(_) if done.failed() => FAILED,
+        // A forward proxy was asked for it, unlike nginx.
+        Line::Request(request) if matches!(request.target, Target::Unnamed { .. }) => {
+            Line::Request(Request { target: Target::Url { method, url }, ..request })
+        }
+        line => line,
+    }
 }
 
 fn request<'a>(client: &str, method: &'a str, url: &'a str, was_refused: bool) -> Line<'a> {
@@ -124,12 +159,9 @@ fn common<'a>(client: &str, line: &'a str) -> Line<'a> {
     let (Some(method), Some(url)) = (asked.next(), asked.next()) else {
         return Line::Other("connections without a complete request");
     };
-    let own_code = last.split_once(':').map(|(code, _)| code).filter(|code| code.bytes().all(is_code));
+    let own_code = last.split_once(':').filter(|(code, _)| code.bytes().all(is_code));
     match own_code {
-        Some(code) if code.starts_with("TCP_DENIED") && status == "407" => {
-            Line::Other("requests that were asked for a password first")
-        }
-        Some(code) => request(client, method, url, code.starts_with("TCP_DENIED")),
+        Some((code, hierarchy)) => squid(client, Done { code, status, hierarchy }, method, url),
         // nginx answers 403 itself to whom its list denies; from Squid it may be the answer of a server.
         None => request(client, method, url, status == "403" && url.starts_with('/')),
     }
@@ -208,6 +240,45 @@ mod tests {
                 get("http://a.example/"),
                 false,
             ),
+            // What a proxy is not asked in, and Squid refuses; another server may not.
+            ("1.1 0 10.0.0.7 TCP_MISS/200 3 GET / - HIER_NONE/- -", "10.0.0.7", get("/"), false),
+            (
+                "1.1 0 10.0.0.7 TCP_DENIED/403 3 OPTIONS * - HIER_NONE/- -",
+                "10.0.0.7",
+                Target::Url { method: "OPTIONS", url: "*" },
+                true,
+            ),
+            (
+                r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "GET /x HTTP/1.1" 200 39 TCP_MISS:HIER_DIRECT"#,
+                "10.0.0.7",
+                get("/x"),
+                false,
+            ),
+            // These went through: a tunnel that Squid decrypts, an answer of the server, one of the cache.
+            (
+                "1.1 0 10.0.0.7 NONE_NONE/200 0 CONNECT a.example:443 - HIER_NONE/- -",
+                "10.0.0.7",
+                connect("a.example:443"),
+                false,
+            ),
+            (
+                "1.1 0 10.0.0.7 TCP_MISS/503 9 GET http://a.example/ - HIER_DIRECT/192.0.2.1 -",
+                "10.0.0.7",
+                get("http://a.example/"),
+                false,
+            ),
+            (
+                "1.1 0 10.0.0.7 TCP_HIT/500 9 GET http://a.example/ - HIER_NONE/- -",
+                "10.0.0.7",
+                get("http://a.example/"),
+                false,
+            ),
+            (
+                "1.1 0 10.0.0.7 TCP_MISS_ABORTED/000 0 GET http://a.example/ - HIER_DIRECT/192.0.2.1 -",
+                "10.0.0.7",
+                get("http://a.example/"),
+                false,
+            ),
             (
                 r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "GET /index.html HTTP/1.1" 403 39 "-" "curl/7.88 (x:y)""#,
                 "10.0.0.7",
@@ -255,6 +326,21 @@ mod tests {
                 "without a complete request",
             ),
             ("1.1 0 10.0.0.7 TCP_DENIED/407 3 CONNECT a.example:443 - HIER_NONE/- -", "password"),
+            ("1.1 0 10.0.0.7 TCP_DENIED/200 0 CONNECT a.example:443 - HIER_DIRECT/192.0.2.1 -", "what was in them"),
+            (
+                r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "CONNECT a.example:443 HTTP/1.1" 200 0 TCP_DENIED:HIER_DIRECT"#,
+                "what was in them",
+            ),
+            ("1.1 0 10.0.0.7 NONE_NONE/502 3 CONNECT a.example:443 - HIER_DIRECT/10.0.0.1 -", "could not serve"),
+            ("1.1 0 10.0.0.7 NONE_NONE/400 3 CONNECT 192.0.2.1:443 - HIER_NONE/- -", "could not serve"),
+            ("1.1 0 10.0.0.7 NONE_NONE/400 3 GET / - HIER_NONE/- -", "could not serve"),
+            ("1.1 0 10.0.0.7 NONE/503 3 GET http://a.example/ - HIER_NONE/- -", "could not serve"),
+            ("1.1 0 10.0.0.7 NONE_NONE_ABORTED/000 0 CONNECT a.example:443 - HIER_NONE/- -", "could not serve"),
+            ("1.1 0 10.0.0.7 TCP_MISS/503 3 GET http://a.example/ - HIER_NONE/- -", "could not serve"),
+            (
+                r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "GET http://a.example/ HTTP/1.1" 503 39 NONE_NONE:HIER_NONE"#,
+                "could not serve",
+            ),
             ("1.1 0 10.0.0.7 UDP_MISS/000 3 ICP_QUERY http://a.example/ - HIER_NONE/- -", "other caches"),
             ("1.1 0 10.0.0.7 TCP_MISS/200 3 GET cache_object://localhost/info - HIER_NONE/- -", "cache manager"),
             (r#"10.0.0.7 - - [28/Nov/2026:10:00:00 +0000] "" 400 0 "-" "-""#, "without a complete request"),

@@ -57,6 +57,12 @@ fn squids_log_is_grouped_and_counted() {
         (1, "2001:db8::2", "TCP_DENIED/403", "CONNECT bad.example:443"),
         (2, "10.0.0.7", "TCP_DENIED/403", "GET http://a.shop.example/"),
         (6, "10.0.0.7", "NONE_NONE/000", "NONE error:transaction-end-before-headers"),
+        (2, "10.0.0.7", "NONE_NONE/502", "CONNECT orders.example:443"),
+        (1, "10.0.0.7", "NONE_NONE/502", "CONNECT bad.example:443"),
+        (4, "10.0.0.7", "TCP_DENIED/200", "CONNECT orders.example:443"),
+        (1, "10.0.0.7", "TCP_MISS/200", "TRACE http://only.example/"),
+        (1, "10.0.0.7", "TCP_MISS/200", "GET /"),
+        (1, "10.0.0.7", "TCP_MISS/200", "OPTIONS *"),
     ] {
         log += &line(client, code, asked).repeat(times);
     }
@@ -64,15 +70,19 @@ fn squids_log_is_grouped_and_counted() {
     let (text, refused) = replayed(LIST, &log);
     assert_eq!(
         text,
-        "log       30 lines: 23 requests
+        "log       40 lines: 26 requests
           6 connections without a complete request
+          3 requests that the proxy itself could not serve
+          4 tunnels that were refused for what was in them
           1 line that cannot be read
-            line 30: it is in none of the formats: Squid's own, common, combined, and that of the nginx guidance
+            line 40: it is in none of the formats: Squid's own, common, combined, and that of the nginx guidance
 allowed   6 requests, as before
-refused   10 requests that went through before:
+refused   13 requests that went through before:
                  3  10.0.0.7  bad.example:443  name_denied by ipcontrol.yaml:6  deny: all, to: bad.example
+                 2  10.0.0.7  ?  origin_form: a proxy is asked by CONNECT or for http://
                  2  10.0.0.8  bad.example:443  name_denied by ipcontrol.yaml:6  deny: all, to: bad.example
                  1  10.0.0.7  192.0.2.1:443  host_ip_address: an address is not a name
+                 1  10.0.0.7  only.example  trace_method: TRACE is answered with 405
                  1  10.0.0.7  only.example:443  name_denied because no rule matches
                  1  10.0.0.7  orders.example  scheme_unsupported: only CONNECT and http:// are forwarded
                  1  10.0.0.7  orders.example:22  port_denied: not in `connect_ports`, or for http:// not in `http_ports`
@@ -81,10 +91,10 @@ still     5 requests refused before, and now:
                  5  2001:db8::/64  bad.example:443  client_denied because no rule matches
 opened    2 requests refused before, and allowed now:
                  2  10.0.0.7  a.shop.example:80  allowed by ipcontrol.yaml:3  allow: 10.0.0.0/8, to: [orders.example, \"*.shop.example\"]
-verdict   10 requests that went through would be refused
+verdict   13 requests that went through would be refused
 "
     );
-    assert_eq!(refused, 10);
+    assert_eq!(refused, 13);
     assert!(!text.contains("secret"));
 }
 
@@ -133,6 +143,7 @@ fn nginxs_log_has_no_names() {
         refused == 1 && text.contains("undecided 2 requests allowed for some names, and the log has no name:\n"),
         "{text}"
     );
+    assert!(text.ends_with("verdict   1 request that went through would be refused; 2 requests undecided\n"), "{text}");
     // The web server's own log has no port, either.
     let web = "203.0.113.9 - - [28/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 39 \"-\" \"curl\"\n";
     assert_eq!(replayed("rules:\n  - allow: 10.0.0.0/8\n", web).1, 1);
@@ -170,4 +181,18 @@ fn what_finds_no_place_is_counted_together() {
     assert_eq!(replay.refused(), total);
     assert!(text.contains("     9500  in further groups\n"), "{}", text.lines().rev().take(3).collect::<String>());
     assert!(text.lines().count() < 1010);
+}
+
+/// Rules with `via:` decide by the load balancer's header, which a listener without it does not read.
+#[test]
+fn an_endpoint_is_that_of_clients_whose_header_is_read() {
+    let policy = policy("rules:\n  - { allow: 10.0.0.0/8, to: any, via: vpce-0a }\n");
+    let log = "1.1 0 10.0.0.7 TCP_TUNNEL/200 1 CONNECT orders.example:443 - HIER_NONE/- -";
+    for (protocol, refused) in [("required", 0), ("off", 1)] {
+        let config = config(&LISTENERS.replace("forward }", &format!("forward, proxy_protocol: {protocol} }}")));
+        let via = crate::policy::endpoint("vpce-0a").ok();
+        let mut replay = Replay::new(&policy, &config, None, via, SystemTime::UNIX_EPOCH);
+        replay.line(log.as_bytes()).unwrap();
+        assert_eq!(replay.refused(), refused, "{protocol}");
+    }
 }

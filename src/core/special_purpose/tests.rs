@@ -186,3 +186,28 @@ fn addresses_of_each_kind_are_as_the_words_say() {
         assert!(!is_public(address.parse().unwrap()), "{address}");
     }
 }
+
+#[test]
+fn a_network_is_public_if_all_of_it_is() {
+    for (network, public) in [
+        ("8.8.8.0/24", true),
+        ("8.8.8.8/32", true),
+        ("192.0.0.9/32", true),
+        ("8.0.0.0/6", false),
+        ("192.0.0.8/31", false),
+        ("10.0.0.0/8", false),
+        ("0.0.0.0/0", false),
+        ("192.0.0.0/2", false),
+        ("2606:4700::/32", true),
+        ("2000::/4", false),
+        ("2000::/3", false),
+        ("fc00::/7", false),
+        ("64:ff9b::808:800/120", true),
+        ("64:ff9b::800:0/102", false),
+        ("64:ff9b::a00:0/104", false),
+        ("64:ff9b::/96", false),
+    ] {
+        let network: IpNet = network.parse().unwrap();
+        assert_eq!(is_public_network(&network), public, "{network}");
+    }
+}

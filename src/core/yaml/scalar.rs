@@ -66,9 +66,33 @@ pub fn typed<T: DeserializeOwned>(text: &str) -> Option<T> {
     if is_plain { serde_yaml::from_str(text).ok() } else { None }
 }
 
-/// A number, also one with leading zeros, which YAML reads as text.
+/// A number. None begins with a zero, like `0443`: it is 443 to some readers of YAML, and 291 to those of YAML 1.1.
 pub fn number<T: FromStr + DeserializeOwned>(text: &str) -> Option<T> {
+    if without_zeros(text).is_some() {
+        return None;
+    }
     text.parse().ok().or_else(|| typed(text))
+}
+
+/// The error about what is a number, or the one about its leading zeros.
+pub fn number_error(text: &str, other: impl FnOnce() -> ValueError) -> ValueError {
+    match without_zeros(text) {
+        Some(digits) => {
+            let message = "begins with a zero, as an octal number does in YAML 1.1";
+            ValueError::new(message, format!("write {digits}"))
+        }
+        None => other(),
+    }
+}
+
+/// The same decimal number without leading zeros, if it has some.
+fn without_zeros(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_decimal = digits.len() > 1 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_decimal || !digits.starts_with('0') {
+        return None;
+    }
+    Some(digits.trim_start_matches('0')).map(|rest| if rest.is_empty() { "0" } else { rest })
 }
 
 /// One of a few fixed words.

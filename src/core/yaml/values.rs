@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{FromScalar, ValueError, number, typed};
+use super::{FromScalar, ValueError, number, number_error, typed};
 use crate::hostname::Hostname;
+use crate::hostname_help::name_help;
 use crate::networks::{NetworkError, parse_network};
 
 impl FromScalar for String {
@@ -58,7 +59,7 @@ macro_rules! numbers {
             const EXPECTED: &'static str = $expected;
 
             fn from_scalar(text: &str) -> Result<Self, ValueError> {
-                number(text).ok_or_else(|| ValueError::new($message, $help))
+                number(text).ok_or_else(|| number_error(text, || ValueError::new($message, $help)))
             }
 
             #[cfg(test)]
@@ -106,7 +107,7 @@ impl FromScalar for Hostname {
 
     fn from_scalar(text: &str) -> Result<Self, ValueError> {
         Self::parse(text.as_bytes())
-            .map_err(|error| ValueError::new(format!("is not a DNS name: {error}"), "write it like orders.example.com"))
+            .map_err(|error| ValueError::new(format!("is not a DNS name: {error}"), name_help(text, error)))
     }
 
     #[cfg(test)]

@@ -2,11 +2,7 @@
 
 use memchr::memchr;
 
-use crate::sys::runtime::Stream;
-
 use latticegate_core::outcome::RefuseReason;
-use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::proxy_header;
 
 /// Nothing where nothing has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,18 +30,6 @@ impl Request {
             line_is_open: line.is_none() && !bytes.is_empty(),
             other_version: version
                 .is_some_and(|version| matches!(version, [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', ..])),
-        }
-    }
-
-    /// Of what lies unread in the socket, behind a PROXY header if there is one.
-    pub fn waiting(stream: &Stream, scratch: &mut [u8]) -> Self {
-        let Ok(n) = stream.peek_now(scratch) else {
-            return Self::default();
-        };
-        let bytes = scratch.get(..n).unwrap_or_default();
-        match proxy_header::parse(bytes) {
-            Verdict::Found { len, .. } => Self::of(bytes.get(len..).unwrap_or_default()),
-            _ => Self::of(bytes),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join;
 
 use super::Session;
+use super::preface::note_unread;
 use crate::proxy::linger::discard_all;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
@@ -56,7 +57,10 @@ impl Session {
             && self.request.get() == refuse::Request::default();
         if unread && reason == Some(ClientDenied) {
             // The request may have come, but there was no need to read it.
-            self.request.set(refuse::Request::waiting(&self.stream, &mut scratch.borrow()));
+            let mut scratch = scratch.borrow();
+            let waiting = refuse::waiting(&self.stream, &mut scratch);
+            self.request.set(refuse::Request::of(waiting));
+            note_unread(&mut self.record, self.spoken, ClientDenied, waiting);
         }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
@@ -72,7 +76,8 @@ impl Session {
         if answer.is_none() {
             refuse::discard(&self.stream, scratch);
         }
-        refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
+        let sent = refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
+        self.record.count_answer(sent);
         self.record.close(outcome);
         if answer.is_some() {
             Box::pin(self.worker.lingering.linger(&self.stream, scratch)).await;

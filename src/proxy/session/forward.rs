@@ -11,22 +11,22 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use self::filter::{Forwarding, Next};
-use super::preface::{Admitted, Asked, FirstRequest};
+use super::preface::{Admitted, Asked, FirstRequest, wait_for_more};
 use super::{Established, Session, check_standing};
-use crate::limits::{Buffered, EvictionReason};
+use crate::limits::{Buffered, EvictionReason, HalfOpenConnection};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, Relay, Resets};
 use crate::proxy::worker::Phase;
-use crate::sys::runtime::{Either, Instant, Stream, race, timeout};
-use crate::telemetry::record::{ForwardFacts, OpenRequest, Record};
+use crate::sys::runtime::{Either, Stream, race, timeout};
+use crate::telemetry::record::Record;
 use latticegate_core::hostname::Hostname;
-use latticegate_core::outcome::{ByteCounts, Close, Outcome, RefuseReason, Side, Unfinished};
+use latticegate_core::outcome::{Close, Outcome, RefuseReason, Side, Unfinished};
 use latticegate_core::policy::ListenerView;
-use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser};
+use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser, RefusedRequest};
 use latticegate_core::protocol::forward_response::ForwardResponses;
 use latticegate_core::protocol::forward_stream::ForwardStream;
-use latticegate_core::protocol::http_head::MAX_HEAD;
+use latticegate_core::protocol::http_head::{EMPTY_LINE, MAX_HEAD};
 
 /// Where a request goes.
 struct Destination {
@@ -41,11 +41,7 @@ struct Destination {
 impl Session {
     /// Notes in the record what is asked for.
     pub(super) fn note_request(&mut self, head: &ForwardHead) {
-        let facts = self.record.forward.get_or_insert_with(|| {
-            let (method, reported) = (Box::default(), ByteCounts::default());
-            Box::new(ForwardFacts { method, port: 0, sni: None, requests: 0, open: None, reported })
-        });
-        begin(facts, head);
+        self.record.forward.get_or_insert_default().begin(head);
     }
 
     /// Serves requests until one of the sides ends the connection; the first one is allowed and its upstream connected.
@@ -65,8 +61,11 @@ impl Session {
             let mut ahead_of_next = match self.relay_request(request, ahead, &mut to, &mut list).await {
                 Next::Onward(undecided) => {
                     self.may_answer = true;
-                    self.hold(undecided.len())?;
-                    ReadAhead::resume(undecided)
+                    let ahead = ReadAhead::resume(undecided);
+                    if let Err(reason) = self.hold(ahead.pending().len()) {
+                        return Err(self.refuse_later(reason, &ahead));
+                    }
+                    ahead
                 }
                 Next::Over(end) => {
                     self.reset_as(end, to.upstream.take()).await;
@@ -83,7 +82,7 @@ impl Session {
             request = match Box::pin(self.next_request(&mut ahead_of_next)).await {
                 Ok(request) => request,
                 Err(Pause::Over(end)) => return Ok(end),
-                Err(Pause::Refused(reason)) => return Err(Outcome::Refused(reason)),
+                Err(Pause::Refused(reason)) => return Err(self.refuse_later(reason, &ahead_of_next)),
             };
             match Box::pin(self.reach(&request.head, &mut to, &mut list)).await {
                 // Nothing was owed to it by then.
@@ -103,14 +102,20 @@ impl Session {
     }
 
     /// Counts what has come of later requests, as long as no filter does.
-    fn hold(&mut self, bytes: usize) -> Result<(), Outcome> {
+    fn hold(&mut self, bytes: usize) -> Result<(), RefuseReason> {
         let mut buffered = Buffered::none(&self.worker.limits().half_open);
         let held = buffered.hold(bytes);
         self.buffered = Some(buffered);
         held.map_err(|_| {
             self.record.detail = Some(EvictionReason::Bytes.detail().into());
-            Outcome::Refused(RefuseReason::Overloaded)
+            RefuseReason::Overloaded
         })
+    }
+
+    /// The record is about the request that ends the connection, and not about an innocent one before it.
+    fn refuse_later(&mut self, reason: RefuseReason, ahead: &ReadAhead) -> Outcome {
+        note_later(&mut self.record, RefusedRequest::of(reason, ahead.pending()));
+        Outcome::Refused(reason)
     }
 
     /// After requests in absolute form, a tunnel.
@@ -149,6 +154,7 @@ impl Session {
         let (Some(connected), Some(facts), Some(forward)) = (&*upstream, &mut record.forward, &listener.forward) else {
             return Next::Over(ENDED);
         };
+        let mut refused_head = None;
         let none = || Buffered::none(&worker.limits().half_open);
         let mut filter = Box::new(Forwarding {
             requests: ForwardStream::new(request.head, request.len),
@@ -171,6 +177,7 @@ impl Session {
             may_answer,
             buffered: [none(), none()],
             retry: None,
+            refused_head: &mut refused_head,
             stopped: None,
             is_refused: false,
             is_open_refused: false,
@@ -196,6 +203,9 @@ impl Session {
             }
         };
         let (next, lives) = filter.conclude(end, record.bytes);
+        if let (Some(refused), Next::Over(End { refused: Some(_), .. })) = (refused_head, &next) {
+            note_later(record, refused);
+        }
         *reused = true;
         if !lives && matches!(next, Next::Onward(_)) {
             *upstream = None;
@@ -203,50 +213,59 @@ impl Session {
         next
     }
 
-    /// The head of the next request. Until it is complete this is an idle connection, with the same limit.
+    /// The head of the next request.
     async fn next_request(&mut self, ahead: &mut ReadAhead) -> Result<FirstRequest, Pause> {
-        let Self { stream, worker, reporter, buffered, .. } = self;
-        let ends = Instant::now() + worker.config().timeouts.idle.get();
-        let scratch = worker.resources.scratch();
-        let read = {
-            // A request that has not begun may as well be sent elsewhere while the process is draining.
-            let begun = pin!(ahead.begin(stream, scratch));
-            let left = ends.saturating_duration_since(Instant::now());
-            match race(pin!(timeout(left, begun)), pin!(worker.reached(Phase::Closing))).await {
-                Either::First(Ok(begun)) => begun,
-                Either::First(Err(_)) => return Err(Pause::over(Close::Idle)),
-                Either::Second(()) => return Err(Pause::over(Close::DrainIdle)),
-            }
-        };
-        read.map_err(Pause::from)?;
+        self.await_request(ahead).await?;
+        let waiting = self.worker.half_open.connection();
+        let read = self.read_later_head(ahead, &waiting).await;
+        self.request.set(refuse::Request::of(ahead.pending()));
+        let read = read.and_then(|(head, len)| {
+            let settled = waiting.settle(ahead.capacity());
+            self.buffered = settled.map_err(|_| Pause::Refused(RefuseReason::Overloaded))?;
+            Ok(FirstRequest { head, len })
+        });
+        if matches!(read, Err(Pause::Refused(RefuseReason::Overloaded))) {
+            self.note_overload(&waiting);
+        }
+        read
+    }
+
+    /// Until the next request begins, this is an idle connection. A request that has not begun may as well be sent elsewhere while
+    /// the process is draining.
+    async fn await_request(&self, ahead: &mut ReadAhead) -> Result<(), Pause> {
+        let worker = &self.worker;
+        let begun = pin!(ahead.begin_with(&self.stream, worker.resources.scratch(), is_head));
+        let idle = worker.config().timeouts.idle.get();
+        match race(pin!(timeout(idle, begun)), pin!(worker.reached(Phase::Closing))).await {
+            Either::First(Ok(begun)) => Ok(begun?),
+            Either::First(Err(_)) => Err(Pause::over(Close::Idle)),
+            Either::Second(()) => Err(Pause::over(Close::DrainIdle)),
+        }
+    }
+
+    /// Once begun, it is under the same bounds as a first one.
+    async fn read_later_head(
+        &mut self,
+        ahead: &mut ReadAhead,
+        waiting: &HalfOpenConnection,
+    ) -> Result<(ForwardHead, usize), Pause> {
+        // Counted by `waiting` from here on.
+        self.buffered = None;
+        let Self { stream, worker, reporter, record, .. } = self;
         let mut parser = ForwardParser::default();
         let via_name = reporter.listener.forward.as_ref().map_or("", |forward| &forward.via_name);
         let parse = |bytes: &[u8]| parser.parse(bytes, via_name);
         let preread = Preread { parse, bound: MAX_HEAD, too_long: RefuseReason::HeadTooLong };
-        let buffered = buffered.get_or_insert_with(|| Buffered::none(&worker.limits().half_open));
-        let wait = |ahead: &ReadAhead| buffered.hold(ahead.capacity()).map_err(|_| RefuseReason::Overloaded);
-        let read = {
-            let head = pin!(ahead.until(stream, scratch, preread, wait));
-            let left = ends.saturating_duration_since(Instant::now());
-            match race(pin!(timeout(left, head)), pin!(worker.reached(Phase::Ending))).await {
-                Either::First(Ok(read)) => read,
-                Either::First(Err(_)) => return Err(Pause::over(Close::Idle)),
-                Either::Second(()) => return Err(Pause::over(Close::Drained)),
-            }
-        };
-        self.request.set(refuse::Request::of(ahead.pending()));
-        match read {
-            Ok((head, len)) => Ok(FirstRequest { head, len }),
-            Err(error) => {
-                match error {
-                    ReadAheadError::Refuse(RefuseReason::Overloaded) => {
-                        self.record.detail = Some(EvictionReason::Bytes.detail().into());
-                    }
-                    ReadAheadError::Refuse(reason) => self.note_later_names(reason, ahead.pending()),
-                    ReadAheadError::Left => {}
-                }
-                Err(error.into())
-            }
+        let mut late = None;
+        let wait = |ahead: &ReadAhead| wait_for_more(worker, record.client.as_ref(), &mut late, waiting, ahead);
+        let (head, evicted) =
+            (pin!(ahead.until(stream, worker.resources.scratch(), preread, wait)), pin!(waiting.evicted()));
+        let head = pin!(timeout(worker.config().timeouts.handshake.get(), race(head, evicted)));
+        match race(head, pin!(worker.reached(Phase::Ending))).await {
+            Either::First(Ok(Either::First(read))) => Ok(read?),
+            Either::First(Ok(Either::Second(()))) => Err(Pause::Refused(RefuseReason::Overloaded)),
+            Either::First(Err(_)) => Err(Pause::Refused(RefuseReason::HandshakeTimeout)),
+            Either::Second(()) => Err(Pause::over(Close::Drained)),
         }
     }
 
@@ -280,20 +299,17 @@ impl Session {
         *to = Destination { name: head.name.clone(), port: head.port, upstream: Some(upstream), reused: false };
         Ok(())
     }
-
-    /// The record's name is that of the last request whose head could be read.
-    fn note_later_names(&mut self, reason: RefuseReason, bytes: &[u8]) {
-        self.record.detail = filter::names_in(reason, bytes);
-    }
 }
 
-/// Begins another request.
-fn begin(facts: &mut ForwardFacts, head: &ForwardHead) {
-    (facts.method, facts.port) = (head.method.clone(), head.port);
-    if !head.is_connect() {
-        facts.requests = facts.requests.saturating_add(1);
-        facts.open = Some(OpenRequest { began: Instant::now(), status: None });
-    }
+/// Of a later request that was refused without its whole head, or because of it.
+fn note_later(record: &mut Record, refused: RefusedRequest) {
+    (record.rule, record.upstream) = (None, None);
+    record.begin_refused(refused);
+}
+
+/// Whether a request has begun. The empty line that old clients send behind a body is the beginning of none.
+fn is_head(bytes: &[u8]) -> bool {
+    !EMPTY_LINE.starts_with(bytes)
 }
 
 /// In good order, with a client that may still be sending.

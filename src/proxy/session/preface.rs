@@ -12,13 +12,14 @@ use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
 use crate::sys::runtime::{Either, race, timeout};
+use crate::telemetry::record::Record;
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Outcome, Probe, RefuseReason, Unfinished};
 use latticegate_core::policy::Admission;
 use latticegate_core::protocol::client_hello::{self, Hello};
-use latticegate_core::protocol::forward_head::{self, ForwardHead, ForwardParser};
+use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser, RefusedRequest};
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header::{self, Header};
 
@@ -106,8 +107,11 @@ impl Session {
             self.buffered = settled.map_err(|_| Outcome::Refused(RefuseReason::Overloaded))?;
             Ok(named)
         });
-        if let Err(Outcome::Refused(RefuseReason::Overloaded)) = result {
-            self.note_overload(&waiting);
+        if let Err(Outcome::Refused(reason)) = result {
+            note_unread(&mut self.record, self.spoken, reason, ahead.pending());
+            if reason == RefuseReason::Overloaded {
+                self.note_overload(&waiting);
+            }
         }
         result
     }
@@ -252,7 +256,8 @@ impl Session {
         self.record.set_refused_names(&match self.reporter.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
             Protocol::Http => http_head::refused_names(reason, ahead.pending()),
-            Protocol::Forward => forward_head::refused_names(reason, ahead.pending()),
+            // It may be refused before its head is read: see `note_unread`.
+            Protocol::Forward => return,
         });
     }
 
@@ -287,8 +292,17 @@ impl Session {
     }
 }
 
+/// On a `forward` listener: what a known client asks for that was refused before its head was read, or because of it, as far as
+/// `bytes`, which have come of it, say that.
+pub(super) fn note_unread(record: &mut Record, spoken: Option<Protocol>, reason: RefuseReason, bytes: &[u8]) {
+    let is_unknown = record.forward.as_ref().is_none_or(|facts| facts.method.is_empty());
+    if spoken == Some(Protocol::Forward) && record.client.is_some() && is_unknown {
+        record.begin_refused(RefusedRequest::of(reason, bytes));
+    }
+}
+
 /// Whether a client may be waited for whose hello or head is not complete: from then on it is one of so many.
-fn wait_for_more(
+pub(super) fn wait_for_more(
     worker: &Worker,
     client: Option<&Client>,
     late: &mut Option<Permit<ClientKey>>,

@@ -36,7 +36,7 @@ impl Session {
         Ok(())
     }
 
-    async fn establish_tunnel(&self) -> Result<(), Outcome> {
+    async fn establish_tunnel(&mut self) -> Result<(), Outcome> {
         let mut rest = ESTABLISHED;
         let sent = poll_fn(|cx| {
             while !rest.is_empty() {
@@ -48,7 +48,10 @@ impl Session {
         // It fits into an empty send buffer: only a client that has left is waited for.
         let sent = timeout(self.worker.config().timeouts.handshake.get(), sent).await;
         match sent {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.record.count_answer(u16::try_from(ESTABLISHED.len()).unwrap_or(u16::MAX));
+                Ok(())
+            }
             Ok(Err(_)) | Err(_) => Err(Outcome::Unfinished(Unfinished::ClientLeft)),
         }
     }

@@ -67,10 +67,9 @@ pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener,
         hello.boolean(key!("ech"), facts.ech);
         hello.end();
     }
-    if let Some(facts) = record.forward.as_deref() {
+    if let Some(facts) = record.forward.as_deref().filter(|facts| !facts.method.is_empty() || facts.requests > 0) {
         let mut forward = line.object(key!("forward"));
-        forward.text(key!("method"), &facts.method);
-        forward.number(key!("port"), facts.port.into());
+        target(&mut forward, &facts.method, facts.scheme.as_deref(), None, facts.port);
         forward.text_if_any(key!("sni"), facts.sni.as_deref());
         if facts.requests > 0 {
             forward.number(key!("requests"), facts.requests.into());
@@ -101,9 +100,7 @@ pub(super) fn request_json(
         line.address(key!("upstream"), upstream.get());
     }
     let mut request = line.object(key!("request"));
-    request.text(key!("method"), facts.method);
-    request.text(key!("host"), facts.host);
-    request.number(key!("port"), facts.port.into());
+    target(&mut request, facts.method, facts.scheme, Some(facts.host), facts.port);
     if let Some(status) = facts.status {
         request.number(key!("status"), status.into());
     }
@@ -114,6 +111,17 @@ pub(super) fn request_json(
     request.end();
     line.end();
     out.push(b'\n');
+}
+
+/// What is known of whom a request asks for.
+fn target(object: &mut Object<'_>, method: &str, scheme: Option<&str>, host: Option<&str>, port: u16) {
+    let known = |text: &&str| !text.is_empty();
+    object.text_if_any(key!("method"), Some(method).filter(known));
+    object.text_if_any(key!("scheme"), scheme);
+    object.text_if_any(key!("host"), host.filter(known));
+    if port > 0 {
+        object.number(key!("port"), port.into());
+    }
 }
 
 fn client(line: &mut Object<'_>, client: Option<&Client>) {

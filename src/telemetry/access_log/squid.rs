@@ -2,14 +2,18 @@
 //! hierarchy/address type` (its `logformat squid`).
 //!
 //! As Squid does, it has a line for each tunnel and for each absolute-form request, and none for a connection that
-//! carried requests. Where Squid writes a path there is only `/`: paths and queries carry secrets.
+//! carried requests. Where Squid writes a path there is only `/`: paths and queries carry secrets. As with Squid, the bytes
+//! are those that the client was sent, our own answers included.
+//!
+//! What the format has no field for is in the last one, which is a media type: [`TYPE`] with parameters. Parsers take
+//! anything without a blank there, and some allow nothing behind it.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ascii;
 use super::line::Now;
-use crate::telemetry::record::{Address, Record, RequestFacts};
+use crate::telemetry::record::{Address, ForwardFacts, Record, RequestFacts};
 
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason};
@@ -23,68 +27,69 @@ pub(super) fn connection(
     outcome: Outcome,
 ) {
     let forward = record.forward.as_deref();
-    if forward.is_some_and(|facts| facts.requests > 0) && !is_of_no_request(outcome) {
+    if forward.is_some_and(|facts| facts.requests > 0 && !is_of_no_request(facts, outcome)) {
         return;
     }
     let method = match (forward, listener.protocol) {
         (Some(facts), _) => &*facts.method,
         (None, Protocol::Tls) if record.name.is_some() => CONNECT,
-        (None, _) => "NONE",
+        (None, _) => "",
     };
     let port = forward.map_or(listener.upstream_port, |facts| facts.port);
+    let (before, answered) = forward.map_or((0, 0), |facts| (facts.reported.down, facts.answered));
+    let sni = forward.and_then(|facts| facts.sni.as_deref());
     Line {
         time: now.time,
         elapsed: now.elapsed,
         client: record.client.as_ref().map_or(record.peer.get().ip(), |client| client.ip.get()),
         code: code(outcome, method == CONNECT),
         status: connection_status(outcome),
-        bytes: record.bytes.down,
+        bytes: record.bytes.down.saturating_sub(before).saturating_add(answered.into()),
         method,
+        scheme: forward.and_then(|facts| facts.scheme.as_deref()),
         host: record.name.as_deref(),
         port,
-        upstream: record.upstream,
+        upstream: record.upstream.filter(|_| is_dialled(outcome)),
+        reason: Some(outcome).filter(|outcome| *outcome != Outcome::Relayed(Close::Done)),
+        rule: record.rule.as_deref(),
+        sni: sni.filter(|sni| record.name.as_deref() != Some(sni)),
     }
     .write(out);
 }
 
 pub(super) fn request(out: &mut Vec<u8>, time: SystemTime, facts: &RequestFacts<'_>) {
+    // A request that was refused may have come over the connection of one that was not.
+    let is_sent = facts.bytes.up > 0 || !matches!(facts.cut, Some(Outcome::Refused(_)));
+    let is_dialled = is_sent && facts.cut.is_none_or(is_dialled);
     Line {
         time,
         elapsed: facts.duration,
         client: facts.client.map_or(facts.peer.get().ip(), |client| client.ip.get()),
         code: facts.cut.map_or("TCP_MISS", |cut| code(cut, false)),
         status: facts.status,
-        bytes: facts.bytes.down,
+        bytes: facts.bytes.down.saturating_add(facts.answered.into()),
         method: facts.method,
-        host: Some(facts.host),
+        scheme: facts.scheme,
+        host: Some(facts.host).filter(|host| !host.is_empty()),
         port: facts.port,
-        upstream: facts.upstream,
+        upstream: facts.upstream.filter(|_| is_dialled),
+        reason: facts.cut,
+        rule: facts.rule,
+        sni: None,
     }
     .write(out);
 }
 
 const CONNECT: &str = "CONNECT";
 
-/// Whether a connection ended so before, or between, requests that have lines of their own.
-fn is_of_no_request(outcome: Outcome) -> bool {
-    use RefuseReason as R;
-    match outcome {
-        Outcome::Refused(
-            R::NameDenied
-            | R::PortDenied
-            | R::NameConnections
-            | R::NameRate
-            | R::LookupRate
-            | R::NameUnknown
-            | R::DestinationForbidden
-            | R::PointsToSelf
-            | R::BodyMalformed
-            | R::BodyTimeout
-            | R::BodyCut,
-        ) => false,
-        Outcome::Refused(_) => true,
-        Outcome::Relayed(_) | Outcome::Failed(_) | Outcome::Probe(_) | Outcome::Unfinished(_) => false,
-    }
+/// Whether a connection ended as a tunnel, or before, or between, requests that have lines of their own.
+fn is_of_no_request(facts: &ForwardFacts, outcome: Outcome) -> bool {
+    facts.is_connect() || (facts.open.is_none() && matches!(outcome, Outcome::Refused(_)))
+}
+
+/// Whether the address in the record is one that was dialled, and not the reason why none was.
+fn is_dialled(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Refused(RefuseReason::DestinationForbidden | RefuseReason::PointsToSelf))
 }
 
 /// Squid's result code.
@@ -163,10 +168,19 @@ struct Line<'a> {
     code: &'static str,
     status: Option<u16>,
     bytes: u64,
+    /// Empty if it cannot be read.
     method: &'a str,
+    /// If it is not `http`.
+    scheme: Option<&'a str>,
     host: Option<&'a str>,
+    /// 0: what is known of it is in the host.
     port: u16,
     upstream: Option<Address>,
+    /// If it is worth a word.
+    reason: Option<Outcome>,
+    rule: Option<&'a str>,
+    /// If it is another than the host.
+    sni: Option<&'a str>,
 }
 
 impl Line<'_> {
@@ -188,7 +202,7 @@ impl Line<'_> {
         out.push(b' ');
         ascii::decimal(out, self.bytes);
         out.push(b' ');
-        escaped(out, self.method);
+        escaped(out, if self.method.is_empty() { "NONE" } else { self.method });
         out.push(b' ');
         self.url(out);
         out.extend_from_slice(b" - ");
@@ -199,17 +213,36 @@ impl Line<'_> {
             }
             None => out.extend_from_slice(b"HIER_NONE/-"),
         }
-        out.extend_from_slice(b" -\n");
+        out.push(b' ');
+        self.details(out);
+        out.push(b'\n');
+    }
+
+    /// The field of the media type, which we do not look at.
+    fn details(&self, out: &mut Vec<u8>) {
+        let reason = self.reason.map(Outcome::reason);
+        let rule = self.rule.filter(|_| reason.is_some());
+        let details = [(";reason=", reason), (";rule=", rule), (";sni=", self.sni)];
+        if reason.is_none() && self.sni.is_none() {
+            return out.push(b'-');
+        }
+        out.extend_from_slice(TYPE.as_bytes());
+        for (name, value) in details {
+            let Some(value) = value else { continue };
+            out.extend_from_slice(name.as_bytes());
+            escaped(out, value);
+        }
     }
 
     fn url(&self, out: &mut Vec<u8>) {
         let Some(host) = self.host else { return out.extend_from_slice(b"error:invalid-request") };
         let tunnel = self.method == CONNECT;
         if !tunnel {
-            out.extend_from_slice(b"http://");
+            escaped(out, self.scheme.unwrap_or("http"));
+            out.extend_from_slice(b"://");
         }
         escaped(out, host);
-        if tunnel || self.port != HTTP_PORT {
+        if self.port > 0 && (tunnel || self.port != HTTP_PORT) {
             out.push(b':');
             ascii::decimal(out, self.port.into());
         }
@@ -219,13 +252,15 @@ impl Line<'_> {
     }
 }
 
+/// What has more to say than Squid's fields.
+const TYPE: &str = "application/x-latticegate";
 const ELAPSED_WIDTH: usize = 6;
 const HTTP_PORT: u16 = 80;
 
 /// With what would end a field or a line, and what is not ASCII, as `%20`.
 fn escaped(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !b"\"%\\".contains(&byte) {
+        if byte.is_ascii_graphic() && !b"\"%\\;".contains(&byte) {
             out.push(byte);
         } else {
             ascii::display(out, format_args!("%{byte:02X}"));

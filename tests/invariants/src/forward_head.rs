@@ -2,7 +2,7 @@
 
 use latticegate_core::hostname::Hostname;
 use latticegate_core::protocol::Verdict;
-use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser, refused_names};
+use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser, RefusedRequest};
 use latticegate_core::protocol::http_head::{self, BodyFraming, MAX_FIELDS, MAX_HEAD};
 
 use crate::verdict::{resumes, stable};
@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) -> Verdict<ForwardHead> {
             }
         }
         Verdict::Refuse(reason) => {
-            for name in refused_names(*reason, bytes) {
+            for name in RefusedRequest::of(*reason, bytes).names {
                 let is_secret = name.iter().any(|byte| b"@/?#\\%".contains(byte));
                 assert!(!is_secret, "userinfo, a path or a query would be logged: {}", name.escape_ascii());
             }

@@ -25,22 +25,84 @@ fn an_idle_connection_ends_whether_or_not_it_has_an_upstream() {
     }
 }
 
-/// The head of a later request has the same limit, whether it is waited for with an upstream or without.
+/// Once it has begun, the head of a later request has a first one's deadline, whether there is an upstream or none.
 #[test]
-fn a_head_that_never_ends_is_an_idle_connection() {
-    let timeouts = "handshake: 5s, connect: 3s, idle: 600ms";
+fn a_later_head_that_never_ends_is_refused_like_a_first_one() {
     for closes in [false, true] {
-        let proxy = Proxy::with(Setup { timeouts, ..setup() });
+        let proxy = Proxy::with(Setup { timeouts: "handshake: 600ms, connect: 3s, idle: 60s", ..setup() });
         let (mut client, mut upstream, _) = proxy.request(GET);
         upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
         hear_head(&mut client);
         client.hear(3);
         client.say("GET http://");
-        let (answer, _) = client.hear_all();
-        assert_eq!(answer, b"");
-        drop(upstream);
+        let (answer, end) = client.hear_all();
+        assert!(answer.starts_with(b"HTTP/1.1 408 ") && end == End::Fin, "{}", answer.escape_ascii());
+        drop((client, upstream));
+        proxy.lab.end().assert_only("refused", "handshake_timeout");
+    }
+}
+
+/// It counts for its client, who may have so many of them.
+#[test]
+fn a_later_head_that_has_begun_is_half_open() {
+    for closes in [false, true] {
+        let proxy = Proxy::with(Setup { limits: "half_open_per_client: 1", ..setup() });
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
+        hear_head(&mut client);
+        client.hear(3);
+        client.say("GET http://");
+        support::until("it is half-open", || proxy.lab.metrics()["latticegate_connections_half_open"] == 1.0);
+        let answer = proxy.refused("GET http://");
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("client_half_open"), "{answer}");
+        // The rest of it is as good as ever.
+        let head = proxy.head(GET);
+        client.say(&head["GET http://".len()..]);
+        let mut upstream = if closes { proxy.lab.upstream.accept() } else { upstream };
+        hear_head(&mut upstream);
+        upstream.say(response("", "two"));
+        hear_head(&mut client);
+        client.hear(3);
+        assert_eq!(proxy.lab.metrics()["latticegate_connections_half_open"], 0.0);
+    }
+}
+
+/// Old clients send one behind a body: nothing has begun with it.
+#[test]
+fn an_empty_line_is_no_head() {
+    for closes in [false, true] {
+        let proxy = Proxy::with(Setup { timeouts: "handshake: 600ms, connect: 3s, idle: 1200ms", ..setup() });
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        upstream.say(response(if closes { "Connection: close\n" } else { "" }, "one"));
+        hear_head(&mut client);
+        client.hear(3);
+        client.say("\r\n");
+        assert_eq!(client.hear_all(), (vec![], End::Fin));
+        drop((client, upstream));
         proxy.lab.end().assert_only("relayed", "idle");
     }
+}
+
+/// What has come of the next head when an answer is on its way waits for it, and is read to its end behind it.
+#[test]
+fn a_part_of_a_pipelined_head_waits() {
+    let proxy = Proxy::start();
+    let head = proxy.head(GET);
+    let (begin, rest) = head.split_at(30);
+    let mut client = proxy.client([&head, begin].concat());
+    let mut upstream = proxy.lab.upstream.accept();
+    hear_head(&mut upstream);
+    upstream.hears_nothing();
+    for body in ["one", "two"] {
+        upstream.say(response("", body));
+        hear_head(&mut client);
+        assert_eq!(client.hear(3), body.as_bytes());
+        if body == "one" {
+            client.say(rest);
+            hear_head(&mut upstream);
+        }
+    }
+    proxy.lab.upstream.assert_untouched();
 }
 
 #[test]
@@ -68,9 +130,10 @@ fn a_drain_lets_a_response_arrive() {
     client.hears_nothing();
     upstream.say(response("", "one"));
     let (answer, end) = client.hear_all();
-    assert!(answer.ends_with(b"\r\n\r\none") && end == End::Fin, "{}", answer.escape_ascii());
+    // The client knows that the connection ends, and loses no request on it.
+    assert!(answer.ends_with(b"\r\nConnection: close\r\n\r\none") && end == End::Fin, "{}", answer.escape_ascii());
     drop((client, upstream));
-    assert_eq!(word(proxy.lab.cut().record(), "reason"), "drain_idle");
+    assert_eq!(word(proxy.lab.cut().record(), "reason"), "done");
 }
 
 #[test]
@@ -223,7 +286,7 @@ fn each_request_has_its_line() {
     let port = proxy.port;
     let reported = proxy.lab.end();
     assert!(reported.requests.iter().all(|request| !request.to_string().contains("secret")));
-    let lines: Vec<_> = reported
+    let mut lines: Vec<_> = reported
         .requests
         .iter()
         .map(|request| {
@@ -235,17 +298,22 @@ fn each_request_has_its_line() {
     let line = |method: &str, status, reason: &str| {
         (method.to_owned(), "orders.example.com".to_owned(), u64::from(port), Some(status), reason.to_owned())
     };
-    let expected = [
+    // The connections are served by several workers.
+    lines.sort();
+    let mut expected = [
         line("GET", 200, ""),
         line("HEAD", 404, ""),
         ("POST".into(), "denied.example.com".into(), 1, Some(403), "port_denied".into()),
         line("PUT", 502, "upstream_closed"),
         line("GET", 200, "upstream_closed"),
     ];
+    expected.sort();
     assert_eq!(lines, expected);
-    assert_eq!(reported.requests[2]["bytes_down"], 0);
-    assert_eq!(reported.requests[2].get("upstream"), None);
-    assert_eq!(reported.records[0]["forward"]["requests"], 3);
+    let refused = reported.requests.iter().find(|request| request["method"] == "POST").unwrap();
+    assert_eq!((&refused["bytes_down"], refused.get("upstream")), (&0.into(), None));
+    let mut requests: Vec<_> = reported.records.iter().map(|record| record["forward"]["requests"].as_u64()).collect();
+    requests.sort();
+    assert_eq!(requests, [Some(1), Some(1), Some(3)]);
 }
 
 /// What the client has not taken it has not been sent.
@@ -274,16 +342,23 @@ fn the_bytes_of_a_request_are_those_that_were_sent() {
 fn a_request_that_waits_is_answered_when_a_new_list_forbids_it() {
     let proxy = Proxy::with(Setup { on_reload: "close", ..setup() });
     let (mut client, mut upstream, _) = proxy.request(GET);
-    let (mut idle, mut other, _) = proxy.request(GET);
-    other.say(response("", "one"));
-    hear_head(&mut idle);
-    idle.hear(3);
     proxy.reload("- allow: all\n  to: other.example.com");
     let (answer, end) = client.hear_all();
     assert!(answer.starts_with(b"HTTP/1.1 403 ") && end == End::Fin, "{}", answer.escape_ascii());
-    assert_eq!((upstream.hear_all().0, other.hear_all().0), (vec![], vec![]));
-    // One that waits for nothing may ask for another host.
-    let second = proxy.other();
-    idle.say(proxy.head("GET http://OTHER/ HTTP/1.1\nHost: OTHER"));
-    hear_head(&mut second.accept());
+    assert!(upstream.hear_all().0.is_empty());
+}
+
+/// What is refused behind a request is not what has ended it.
+#[test]
+fn a_request_is_not_ended_by_what_is_refused_behind_it() {
+    let proxy = Proxy::with(Setup { timeouts: "handshake: 5s, connect: 3s, idle: 300ms", ..setup() });
+    let mut client = proxy.client([proxy.head(GET), proxy.head("GET / HTTP/1.1\nHost: NAME")].concat());
+    let mut upstream = proxy.lab.upstream.accept();
+    hear_head(&mut upstream);
+    upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart");
+    let (answer, end) = client.hear_all();
+    assert!(answer.ends_with(b"part") && end == End::Reset, "{}", answer.escape_ascii());
+    let reported = proxy.lab.end();
+    assert_eq!((&reported.requests[0]["status"], &reported.requests[0]["reason"]), (&200.into(), &"idle".into()));
+    assert_eq!(word(reported.record(), "reason"), "idle");
 }

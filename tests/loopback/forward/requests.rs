@@ -1,5 +1,6 @@
 //! Requests in absolute form.
 
+use latticegate_core::protocol::forward_response::MAX_INTERIM;
 use support::lab::{Port, Setup};
 use support::peer::{End, Peer};
 
@@ -220,7 +221,8 @@ fn an_early_answer_arrives_and_ends_the_connection() {
     client.say([b'x'; 5000]);
     upstream.hear(5000);
     upstream.say(response("Connection: close\n", "too large")).finish();
-    let expected = relayed("too large");
+    // The client is told that what is left of its body has nowhere to go.
+    let expected = relayed("too large").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     hears(&mut client, &expected);
     assert_eq!(client.hear_all(), (vec![], End::Fin));
     drop((client, upstream));
@@ -303,19 +305,59 @@ fn a_request_that_met_a_closing_upstream_is_sent_again() {
     let proxy = Proxy::start();
     let (mut client, mut upstream, _) = proxy.request(GET);
     exchange(&mut client, &mut upstream, "one");
-    client.say(proxy.head(GET));
-    hear_head(&mut upstream);
+    for head in [
+        GET,
+        "HEAD http://NAME/ HTTP/1.1\nHost: NAME",
+        "OPTIONS http://NAME/ HTTP/1.1\nHost: NAME",
+        "DELETE http://NAME/ HTTP/1.1\nHost: NAME",
+        "DELETE http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 0",
+        "PUT http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 0",
+    ] {
+        client.say(proxy.head(head));
+        hear_head(&mut upstream);
+        drop(upstream);
+        upstream = proxy.lab.upstream.accept();
+        hear_head(&mut upstream);
+        exchange(&mut client, &mut upstream, "");
+    }
+    drop((client, upstream));
+    // Nobody knows what these have done, or they are not at hand any more.
+    for (method, body) in [("POST", ""), ("PATCH", ""), ("PUT", "body"), ("DELETE", "body"), ("GET", "body")] {
+        let (mut client, mut upstream, _) = proxy.request(GET);
+        exchange(&mut client, &mut upstream, "one");
+        let head = format!("{method} http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: {}", body.len());
+        client.say([&proxy.head(&head), body].concat());
+        hear_head(&mut upstream);
+        upstream.hear(body.len());
+        drop(upstream);
+        let (answer, _) = client.hear_all();
+        assert!(answer.starts_with(b"HTTP/1.1 502 "), "{method}: {}", answer.escape_ascii());
+        proxy.lab.upstream.assert_untouched();
+    }
+}
+
+/// One that comes over a new connection is sent once: that one was not expected to close.
+#[test]
+fn a_first_request_is_not_sent_again() {
+    let proxy = Proxy::start();
+    let (mut client, upstream, _) = proxy.request(GET);
     drop(upstream);
-    let mut upstream = proxy.lab.upstream.accept();
-    hear_head(&mut upstream);
-    exchange(&mut client, &mut upstream, "two");
-    // Once: a new connection is not expected to close.
-    client.say(proxy.head("POST http://NAME/ HTTP/1.1\nHost: NAME\nContent-Length: 0"));
-    hear_head(&mut upstream);
-    drop(upstream);
-    let (answer, _) = client.hear_all();
-    assert!(answer.starts_with(b"HTTP/1.1 502 "), "{}", answer.escape_ascii());
+    assert!(client.hear_all().0.starts_with(b"HTTP/1.1 502 "));
     proxy.lab.upstream.assert_untouched();
+}
+
+/// However small each of them is.
+#[test]
+fn interim_responses_come_to_an_end() {
+    let proxy = Proxy::start();
+    let (mut client, mut upstream, _) = proxy.request(GET);
+    let most = usize::from(MAX_INTERIM);
+    upstream.say("HTTP/1.1 102 Processing\r\n\r\n".repeat(most + 1));
+    let (answer, end) = client.hear_all();
+    let answer = String::from_utf8(answer).unwrap();
+    let refusal = answer.strip_prefix(&"HTTP/1.1 102 Processing\r\nVia: 1.1 latticegate\r\n\r\n".repeat(most)).unwrap();
+    assert!(refusal.starts_with("HTTP/1.1 502 ") && refusal.contains("response_malformed"), "{refusal}");
+    assert_eq!(end, End::Fin);
 }
 
 #[test]

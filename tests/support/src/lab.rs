@@ -290,6 +290,18 @@ impl Lab {
         Reported { records, requests, counted }
     }
 
+    /// Ends an idle gate whose log is not in JSON, and returns its lines.
+    pub fn text(self) -> Vec<String> {
+        self.quiet();
+        let _ = self.stop.send(StopRequest::Drain);
+        let mut text = Vec::new();
+        while let Ok(piece) = self.lines.recv_timeout(PATIENCE) {
+            text.extend(piece);
+        }
+        self.gate.join().unwrap();
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+    }
+
     /// Tells the gate to end, and returns at once.
     pub fn send_stop(&self, stop: StopRequest) {
         self.stop.send(stop).unwrap();

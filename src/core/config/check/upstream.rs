@@ -9,8 +9,10 @@ use crate::config::raw::{RawDns, RawNetworks, RawUpstream};
 use crate::config::values::Destination;
 use crate::config::{Dns, Protocol, Upstream, defaults};
 use crate::hostname::Hostname;
+use crate::hostname_help::name_help;
 use crate::networks::{DestinationNetworks, Networks};
-use crate::special_purpose::is_public;
+use crate::never_dialled::{has_never, never_within};
+use crate::special_purpose::is_public_network;
 use crate::yaml::{Many, Path, Read};
 
 /// `allowed_networks`, if it is written, and `denied_networks`.
@@ -72,9 +74,15 @@ impl Checker<'_> {
             }
             let mut allowed = Allowed { public: false, networks: Vec::new(), path: path.clone() };
             for destination in list {
-                match destination {
-                    Destination::Public => allowed.public = true,
-                    Destination::Network(network) => allowed.networks.push(network),
+                let written_before = match destination {
+                    Destination::Public => std::mem::replace(&mut allowed.public, true),
+                    Destination::Network(network) => {
+                        allowed.networks.push(network);
+                        allowed.networks.iter().filter(|other| **other == network).count() > 1
+                    }
+                };
+                if written_before {
+                    self.warning(&path, format!("contains {destination} twice"), "remove one of the two");
                 }
             }
             self.allowed(&allowed, &denied);
@@ -90,10 +98,18 @@ impl Checker<'_> {
             if network.prefix_len() == 0 {
                 let message = format!("contains {network}: any address can be dialled, like an open relay");
                 self.warning(path, message, "write the networks that your services are in");
-            } else if *public && !is_public(network.addr()) {
+            } else if let Some(what) = never_within(network) {
+                let message = format!("contains {network}, which is never dialled, whatever is configured: {what}");
+                self.warning(path, message, "remove it");
+            } else if *public && !is_public_network(network) {
+                let but = if has_never(network) {
+                    ", except to what is never dialled, like the metadata service"
+                } else {
+                    ""
+                };
                 let message = format!(
                     "contains {network} beside `public`: whoever has a name that clients may request can lead them into \
-                     that network"
+                     that network{but}"
                 );
                 self.warning(path, message, "give the network a listener of its own");
             }
@@ -126,7 +142,8 @@ impl Checker<'_> {
             networks = DestinationNetworks { public: *public, allowed: Networks::new(allowed.clone()), ..networks };
         }
         let denied = section.denied.iter().chain(&own.denied).copied().collect();
-        DestinationNetworks { denied: Networks::new(denied), ..networks }
+        let own_machine = protocol != Protocol::Forward && !networks.public;
+        DestinationNetworks { denied: Networks::new(denied), own_machine, ..networks }
     }
 
     fn names(&mut self, raw: BTreeMap<String, Read<Hostname>>, path: &Path) -> BTreeMap<Hostname, Hostname> {
@@ -135,7 +152,7 @@ impl Checker<'_> {
             match Hostname::parse(requested.as_bytes()) {
                 Err(error) => {
                     let message = format!("the key is not a DNS name: {error}");
-                    self.key_error(&path.key(&requested), message, "write it like orders.example.com");
+                    self.key_error(&path.key(&requested), message, &name_help(&requested, error));
                 }
                 Ok(name) => {
                     if names.insert(name, instead).is_some() {

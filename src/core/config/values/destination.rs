@@ -1,5 +1,7 @@
 //! What `allowed_networks` has: networks, and the word `public`.
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use crate::diagnostic::nearest;
@@ -10,6 +12,15 @@ pub(in crate::config) enum Destination {
     /// Every public address.
     Public,
     Network(IpNet),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Public => f.write_str("public"),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
 }
 
 impl FromScalar for Destination {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::yaml::{FromScalar, ValueError, number};
+use crate::yaml::{FromScalar, ValueError, number, number_error};
 
 /// Workers at most: far more than Fargate has CPUs.
 const MAX_WORKERS: usize = 1024;
@@ -21,7 +21,7 @@ impl FromScalar for Connections {
             return Ok(Self::Auto);
         }
         let error = || ValueError::new("is not a number above 0", "write `auto` or a number");
-        number(text).map(Self::Number).ok_or_else(error)
+        number(text).map(Self::Number).ok_or_else(|| number_error(text, error))
     }
 
     #[cfg(test)]
@@ -96,7 +96,10 @@ impl FromScalar for Workers {
         }
         match number::<NonZeroUsize>(text) {
             Some(number) if number.get() <= MAX_WORKERS => Ok(Self::Number(number)),
-            _ => Err(ValueError::new("is not a number of workers", "write auto, or a number from 1 to 1024")),
+            _ => {
+                let error = || ValueError::new("is not a number of workers", "write auto, or a number from 1 to 1024");
+                Err(number_error(text, error))
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! Every spelling of an address that must not be dialled, and who may dial what.
 
+use std::net::Ipv6Addr;
+
 use super::*;
+use crate::never_dialled::NEVER;
 
 fn networks(list: &[&str]) -> Networks {
     Networks::new(list.iter().map(|network| network.parse().unwrap()).collect())
@@ -19,7 +22,7 @@ const LATTICE: &[&str] = &["169.254.171.0/24", "fd00:ec2:80::/64"];
 const EVERYWHERE: &[&str] = &["0.0.0.0/0", "::/0"];
 
 fn only(allowed: &[&str]) -> DestinationNetworks {
-    DestinationNetworks { allowed: networks(allowed), ..DestinationNetworks::default() }
+    DestinationNetworks { allowed: networks(allowed), own_machine: true, ..DestinationNetworks::default() }
 }
 
 fn check(allowed: &[&str], address: &str) -> Result<String, RefuseReason> {
@@ -103,20 +106,24 @@ fn our_own_listeners_are_not_dialled() {
 }
 
 #[test]
-fn beside_public_our_own_addresses_are_not_dialled_on_any_port_even_if_a_network_has_them() {
+fn for_a_proxy_our_own_addresses_are_not_dialled_on_any_port_even_if_a_network_has_them() {
     for address in ["10.9.0.7:443", "[fd00::7]:22", "[::ffff:10.9.0.7]:443", "[64:ff9b::10.9.0.7]:443"] {
         for allowed in [EVERYWHERE, &["10.9.0.7/32", "fd00::7/128", "64:ff9b::/96"], &[]] {
-            let networks = public(allowed, &[]);
-            assert_eq!(check_within(&networks, address), Err(RefuseReason::PointsToSelf), "{address}");
+            for public in [true, false] {
+                let networks = DestinationNetworks { public, allowed: networks(allowed), ..Default::default() };
+                assert_eq!(check_within(&networks, address), Err(RefuseReason::PointsToSelf), "{address}");
+                let text = guard().within(&networks).explain(address.parse().unwrap(), RefuseReason::PointsToSelf);
+                assert!(text.contains("leads to this machine's own address"), "{text}");
+            }
         }
-        // Without it, only if a network has them: a service on this machine.
+        // Elsewhere, only if a network has them: a service on this machine.
         assert!(check(EVERYWHERE, address).is_ok());
         assert_eq!(check(LATTICE, address), Err(RefuseReason::PointsToSelf), "{address}");
     }
 }
 
 fn public(allowed: &[&str], denied: &[&str]) -> DestinationNetworks {
-    DestinationNetworks { public: true, allowed: networks(allowed), denied: networks(denied) }
+    DestinationNetworks { public: true, allowed: networks(allowed), denied: networks(denied), own_machine: false }
 }
 
 fn check_within(networks: &DestinationNetworks, address: &str) -> Result<String, RefuseReason> {
@@ -243,6 +250,10 @@ fn the_text_names_the_setting_or_the_usual_cause() {
         ("10.1.2.3:443", "10.1.2.3 is not public (Private-Use)"),
         ("[::ffff:1.2.3.4]:443", "::ffff:1.2.3.4 is not public (IPv4-mapped Address)"),
         ("[4000::1]:443", "4000::1 is not public and in no other network"),
+        // Its block is public, and not to be allowed: what counts is inside.
+        ("[64:ff9b::10.1.2.3]:443", "64:ff9b::a01:203 leads to 10.1.2.3, which is not public (Private-Use)"),
+        ("[64:ff9b::127.0.171.10]:443", "64:ff9b::7f00:ab0a leads to 127.0.171.10, which is not public (Loopback)"),
+        ("[2002:a01:203::1]:443", "2002:a01:203::1 is not public (6to4)"),
         ("8.8.8.8:443", "8.8.8.8 is in `upstream.denied_networks`"),
     ] {
         let (guard, address) = (guard.within(&networks), address.parse().unwrap());

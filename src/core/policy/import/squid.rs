@@ -5,8 +5,11 @@
 
 mod compile;
 mod config;
+mod directives;
 mod list;
 mod ports;
+mod prune;
+mod refusals;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,9 @@ use super::{Imported, Include, Included, SCHEMA, printable};
 use crate::yaml::MAX_BYTES;
 use compile::{Clause, Region, compile};
 use config::{Access, Config, Meaning};
+use list::{Kind, Lists};
 use ports::ListenerPorts;
+use prune::prune;
 use sets::{Clients, Names};
 use write::Writer;
 
@@ -38,13 +43,17 @@ pub struct SquidOptions {
 /// Imports configurations or allow lists, in the order of the files. With errors there is no list.
 pub fn import_squid(files: &[Included], options: &SquidOptions, include: &dyn Include) -> Imported {
     let mut out = Imported::default();
-    let lists = files.iter().filter(|file| list::is_list(&file.text)).count();
+    let kinds: Vec<Kind> = files.iter().map(|file| list::kind(&file.text)).collect();
+    let is_list = |kind: &Kind| *kind == Kind::List;
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let names = printable(&names.join(", "));
     let head = format!("{SCHEMA}# Imported from {names} by `latticegate import --squid`");
-    if lists == files.len() {
+    let others: Vec<String> = files.iter().zip(&kinds).filter_map(|(file, kind)| neither(file, kind)).collect();
+    if !others.is_empty() {
+        out.errors = others;
+    } else if kinds.iter().all(is_list) {
         import_lists(files, options, head, &mut out);
-    } else if lists == 0 {
+    } else if !kinds.iter().any(is_list) {
         import_config(files, options, include, head, &mut out);
     } else {
         out.errors.push(
@@ -62,7 +71,18 @@ pub fn import_squid(files: &[Included], options: &SquidOptions, include: &dyn In
         out.yaml.clear();
         out.rules = 0;
     }
+    // They quote the files, and are for a terminal.
+    for text in out.left_out.iter_mut().chain(&mut out.notes).chain(&mut out.errors) {
+        *text = printable(text);
+    }
     out
+}
+
+fn neither(file: &Included, kind: &Kind) -> Option<String> {
+    let Kind::Neither(line) = kind else { return None };
+    let text = file.text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim();
+    let why = "it is no domain, and no line has a directive of Squid; a list has one domain on each line";
+    Some(format!("{}:{line}: {text}: {why}", file.name))
 }
 
 /// The line by which a text is a file of Squid, if it is one.
@@ -73,15 +93,18 @@ pub fn is_squids(text: &str) -> Option<u32> {
 fn import_lists(files: &[Included], options: &SquidOptions, head: String, out: &mut Imported) {
     let comments = BTreeMap::new();
     let mut writer = writer(options, head + ".\n", &comments);
+    let mut lists = Lists::new(&mut writer, out);
     for file in files {
         if files.len() > 1 {
-            writer.blank();
-            writer.comment(&format!("from {}", file.name));
+            lists.writer.blank();
+            lists.writer.comment(&format!("from {}", file.name));
         }
-        list::rules(file, &mut writer, out);
+        lists.file(file);
     }
-    if writer.rules == 0 {
+    if writer.rules == 0 && out.left_out.is_empty() {
         out.notes.push("no domain was found: the new list denies everyone".to_owned());
+    } else if writer.rules == 0 {
+        out.errors.push(format!("{}: no line could be imported: the list would deny everyone", head_name(files)));
     }
     writer.blank();
     writer.deny_all();
@@ -126,17 +149,20 @@ fn import_config(files: &[Included], options: &SquidOptions, include: &dyn Inclu
         let help = "too many lines have a `!` before names; write them as `deny` lines above";
         return out.errors.push(format!("{}: {help}", head_name(files)));
     };
+    let with_rules: BTreeSet<usize> = rules.iter().map(|rule| rule.clause).collect();
+    let rules = prune(rules, everything.ports.as_ref());
     let mut writer = writer(options, head, &config.comments);
     writer.ports.clone_from(&everything.ports);
     for (index, access) in access.iter().enumerate() {
         access.line.above.iter().for_each(|comment| writer.comment(comment));
         let why = idle.get(index).and_then(Option::as_deref);
         let own = || rules.iter().filter(|rule| rule.clause == index);
-        let reached = rules.iter().any(|rule| rule.clause > index) || own().next().is_some();
+        let reached = with_rules.last().is_some_and(|last| *last >= index);
         let why = match why {
             Some(why) => format!(": {why}"),
             None if own().next().is_some() => String::new(),
             None if !reached => ": never reached".to_owned(),
+            None if with_rules.contains(&index) => ": the rules above decide about all of it".to_owned(),
             None if access.allow => ": no request that is left matches".to_owned(),
             None => ": what it denies, no rule below allows".to_owned(),
         };
@@ -240,7 +266,11 @@ impl Reader<'_, '_> {
         let what = format!("{}: {}", access.at, access.line.text());
         let Some(acl) = self.config.acls.get_mut(name) else {
             let near = "Squid does not start with it";
-            self.config.errors.push(format!("{what}: there is no ACL {name}; {near}"));
+            let why = match name {
+                "" => "a `!` stands alone; write it right before the name of an ACL".to_owned(),
+                _ => values::odd_blank(name).unwrap_or_else(|| format!("there is no ACL {name}; {near}")),
+            };
+            self.config.errors.push(format!("{what}: {why}"));
             return Some(near.to_owned());
         };
         acl.used = true;

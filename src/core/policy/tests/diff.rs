@@ -131,6 +131,39 @@ fn a_diff_for_known_listeners_is_about_those() {
     assert!(diffs_on(Some(&both), "- deny: all", unnamed).is_empty());
 }
 
+/// Nobody gets through to a port that no listener has, nor through an endpoint where no header names it.
+#[test]
+fn a_diff_for_known_listeners_is_about_their_ports_and_endpoints() {
+    let listeners = |text: &str| {
+        let text = format!("proxy_protocol: {{ trusted: 10.0.0.0/8 }}\nlisteners:\n{text}");
+        configuration(&text).listeners
+    };
+    let egress = listeners("- { name: egress, bind: '[::]:3128', protocol: forward, connect_ports: [443, 22] }\n");
+    let off = listeners("- { name: egress, bind: '[::]:3128', protocol: forward, proxy_protocol: off }\n");
+    let both = listeners(
+        "- { name: tls, bind: '[::]:8443', protocol: tls }\n- { name: http, bind: '[::]:8080', protocol: http }\n",
+    );
+    let nothing = "- deny: all";
+    let rule = |more: &str| format!("- {{ allow: 10.0.0.0/8, to: any, {more} }}");
+    for (listeners, more, expected) in [
+        (&egress, "port: 8443", &[][..]),
+        (&egress, "port: [443, 8443]", &["any name; port 443 + 10.0.0.0/8 by 2"]),
+        (&egress, "port: [443, 22, 80]", &["any name + 10.0.0.0/8 by 2"]),
+        (&egress, "port: [443, 22]", &["any name; port 443, 22 + 10.0.0.0/8 by 2"]),
+        (&egress, "via: vpce-1", &["any name; via vpce-1 + 10.0.0.0/8 by 2"]),
+        (&off, "via: vpce-1", &[]),
+        (&both, "port: 8443", &[]),
+        (&both, "port: [443, 8443]", &["any name; port 443 + 10.0.0.0/8 by 2"]),
+        (&both, "port: 443, listener: http", &[]),
+        (&both, "port: 443, listener: tls", &["any name; listener tls; port 443 + 10.0.0.0/8 by 2"]),
+    ] {
+        assert_eq!(diffs_on(Some(listeners), nothing, &rule(more)), expected, "{more}");
+    }
+    // Combinations that do not exist are not missed: what is left of the deny's listener and port is everything.
+    let new = "- { deny: 192.0.2.1, port: 443, listener: tls }\n- allow: 10.0.0.0/8";
+    assert_eq!(diffs_on(Some(&both), nothing, new), ["any name + 10.0.0.0/8 by 3"]);
+}
+
 #[test]
 fn a_diff_describes_scopes_in_few_lines() {
     let shipped = policy(include_str!("../../../../conf/ipcontrol.yaml"));

@@ -56,6 +56,8 @@ fn sensible_rules_are_not_reported() {
         "- { allow: all, to: '*.a.test' }\n- { deny: all, to: '*.test' }",
         "- { deny: 10.0.0.0/8, until: 2026-12-31 }\n- allow: 10.0.0.0/8",
         "- allow: 0.0.0.0/0\n- allow: '::/0'",
+        "- deny: [0.0.0.0/5, 128.0.0.0/1, '::/0']",
+        "- allow: [0.0.0.0/0, '2001:db8::/32']",
         "- { allow: all, via: vpce-1 }\n- { deny: all, via: vpce-2 }",
     ] {
         let lines = lints(&format!("rules:\n{text}\n"));
@@ -179,4 +181,31 @@ proptest! {
             }
         }
     }
+}
+
+/// The endpoint that a client comes through is in the PROXY header.
+#[test]
+fn a_rule_with_via_where_no_listener_reads_a_header_is_reported() {
+    let listeners = |tls: &str, egress: &str| {
+        format!(
+            "\n- {{ name: tls, bind: '[::]:8443', protocol: tls, proxy_protocol: {tls} }}\n\
+             - {{ name: egress, bind: '[::]:3128', protocol: forward, proxy_protocol: {egress} }}\n"
+        )
+    };
+    let rule = |more: &str| format!("- {{ allow: 192.0.2.0/24, to: a.test, via: vpce-1{more} }}");
+    let off = "rules[0]: never matches: with `proxy_protocol: off`, ";
+    for (tls, egress, more, expected) in [
+        ("off", "off", "", Some("tls, egress knows no `via:`; write `proxy_protocol: required` for a listener")),
+        ("required", "off", ", listener: egress", Some("egress knows no `via:`")),
+        ("required", "off", ", listener: tls", None),
+        ("required", "off", "", None),
+        ("off", "required", ", listener: [tls, egress]", None),
+    ] {
+        let lines = lints_on(&listeners(tls, egress), &rule(more));
+        let about_it: Vec<&String> = lines.iter().filter(|line| line.contains(":2:3:")).collect();
+        let found = about_it.iter().any(|line| line.contains(off) && expected.is_some_and(|part| line.contains(part)));
+        assert!(about_it.len() == usize::from(found) && found == expected.is_some(), "{more}\n{lines:#?}");
+    }
+    let denied = lints_on(&listeners("off", "off"), "- { deny: all, via: vpce-1 }");
+    assert!(denied.iter().any(|line| line.contains(off)), "{denied:#?}");
 }

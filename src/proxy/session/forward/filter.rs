@@ -4,21 +4,21 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::{ENDED, begin};
+use super::{ENDED, is_head};
 use crate::limits::{Buffered, EvictionReason};
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, FilterStatus, HttpFilter, Resets};
 use crate::proxy::session::noted;
 use crate::proxy::worker::{Phase, Worker};
-use crate::telemetry::record::{Address, ForwardFacts, RequestFacts, as_written};
+use crate::telemetry::record::{Address, ForwardFacts, RequestFacts};
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::client::Client;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::RefuseReason::{self, BodyCut, BodyMalformed, BodyTimeout, NameDenied, Overloaded};
 use latticegate_core::outcome::{ByteCounts, Close, Failure, Outcome, Side, Unfinished};
 use latticegate_core::policy::ListenerView;
-use latticegate_core::protocol::forward_head::{self, ForwardExpected, ForwardHead};
-use latticegate_core::protocol::forward_response::{ForwardResponses, ResponseAction};
+use latticegate_core::protocol::forward_head::{ForwardExpected, ForwardHead, RefusedRequest};
+use latticegate_core::protocol::forward_response::{ClientNow, ForwardResponses, ResponseAction};
 use latticegate_core::protocol::forward_stream::{ForwardProgress, ForwardStream};
 use latticegate_core::protocol::http_head::BodyFraming;
 
@@ -73,6 +73,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) buffered: [Buffered; 2],
     /// The head of the open request as it came, if it may be sent again.
     pub(super) retry: Option<Box<[u8]>>,
+    /// What was refused without the whole head of a request, or because of it.
+    pub(super) refused_head: &'a mut Option<RefusedRequest>,
     pub(super) stopped: Option<Stopped>,
     pub(super) is_refused: bool,
     /// The open request is what was refused.
@@ -93,28 +95,23 @@ impl HttpFilter for Forwarding<'_> {
                 self.update();
                 FilterStatus::Pass(n)
             }
+            // There is a deadline for a head that has begun, and the session has it.
+            ForwardProgress::NeedMore if self.requests.between_requests() && is_head(bytes) => self.set_aside(bytes),
             ForwardProgress::NeedMore if self.holds(Side::Client, bytes.len()) => FilterStatus::NeedMore,
             ForwardProgress::NeedMore => self.refuse(Overloaded),
             ForwardProgress::Request { len } => {
                 let status = self.head(bytes.get(..len).unwrap_or_default());
-                match status {
-                    // All of it waits, and so does what was read of its head.
-                    FilterStatus::Stop if !self.holds(Side::Client, bytes.len()) => self.refuse(Overloaded),
-                    status => status,
-                }
+                if status == FilterStatus::Stop { self.set_aside(bytes) } else { status }
             }
-            ForwardProgress::Refuse(reason) => {
-                // What is wrong with a body is the answer to its own request.
-                if reason != BodyMalformed {
-                    self.request.set(refuse::Request::of(bytes));
-                    *self.detail = names_in(reason, bytes);
-                }
-                self.refuse(reason)
-            }
+            // What is wrong with a body is the answer to its own request.
+            ForwardProgress::Refuse(BodyMalformed) => self.refuse(BodyMalformed),
+            ForwardProgress::Refuse(reason) => self.refuse_head(reason, bytes),
         }
     }
 
     fn response(&mut self, bytes: &[u8]) -> FilterStatus {
+        let (ends, is_sending) = (self.is_draining(), !self.requests.between_requests());
+        self.responses.note_client(ClientNow { ends, is_sending });
         match self.responses.advance(bytes, self.via_name) {
             ResponseAction::Forward(n) => {
                 self.release(Side::Upstream);
@@ -194,7 +191,7 @@ impl Forwarding<'_> {
             if !self.is_next(requested) {
                 return self.stop(Stopped::Request);
             }
-            begin(self.facts, requested);
+            self.facts.begin(requested);
             self.reused = true;
             self.request.set(refuse::Request::of(head));
             if !self.is_allowed() {
@@ -204,8 +201,7 @@ impl Forwarding<'_> {
         }
         let Some(allowed) = self.requests.allow() else { return FilterStatus::NeedMore };
         self.retry = (self.reused && may_be_repeated(&allowed, head)).then(|| head.into());
-        // While the process is draining, a client that is told so sends its next request elsewhere.
-        let last = allowed.expected.last || self.worker.phase() >= Phase::Draining;
+        let last = allowed.expected.last || self.is_draining();
         self.responses.expect(ForwardExpected { last, ..allowed.expected });
         self.update();
         FilterStatus::Replace { len: head.len(), with: allowed.rewritten }
@@ -234,6 +230,25 @@ impl Forwarding<'_> {
     /// Between two requests.
     fn is_idle(&self) -> bool {
         self.requests.between_requests() && self.responses.all_whole()
+    }
+
+    /// A client that is told so sends its next request elsewhere.
+    fn is_draining(&self) -> bool {
+        self.worker.phase() >= Phase::Draining
+    }
+
+    /// All of it waits, and so does what was read of its head.
+    fn set_aside(&mut self, bytes: &[u8]) -> FilterStatus {
+        if self.holds(Side::Client, bytes.len()) {
+            return self.stop(Stopped::Request);
+        }
+        self.refuse_head(Overloaded, bytes)
+    }
+
+    fn refuse_head(&mut self, reason: RefuseReason, bytes: &[u8]) -> FilterStatus {
+        self.request.set(refuse::Request::of(bytes));
+        *self.refused_head = Some(RefusedRequest::of(reason, bytes));
+        self.refuse(reason)
     }
 
     fn refuse(&mut self, reason: RefuseReason) -> FilterStatus {
@@ -279,10 +294,7 @@ impl Forwarding<'_> {
     fn report(&mut self, cut: Option<Outcome>, bytes: ByteCounts) {
         self.retry = None;
         let before = std::mem::replace(&mut self.facts.reported, bytes);
-        let bytes = ByteCounts {
-            up: bytes.up.saturating_sub(before.up),
-            down: bytes.down.saturating_sub(before.down),
-        };
+        let bytes = ByteCounts { up: bytes.up.saturating_sub(before.up), down: bytes.down.saturating_sub(before.down) };
         let Some(open) = self.facts.open.take() else { return };
         self.reporter.request(&RequestFacts {
             id: self.id,
@@ -290,11 +302,13 @@ impl Forwarding<'_> {
             client: self.client.as_ref(),
             rule: self.rule.as_deref(),
             method: &self.facts.method,
+            scheme: None,
             host: self.name.as_str(),
             port: self.port,
             upstream: self.upstream,
             status: open.status,
             bytes,
+            answered: 0,
             duration: open.began.elapsed(),
             cut,
         });
@@ -355,7 +369,11 @@ impl Forwarding<'_> {
     }
 
     /// It was ended by us, or by the client's reset.
-    fn conclude_ended(&mut self, end: End) -> Next {
+    fn conclude_ended(&mut self, mut end: End) -> Next {
+        if self.facts.open.is_some() && !self.responses.all_whole() && self.requests.between_requests() {
+            // What was refused behind the open request is not what has ended it.
+            end.refused = end.refused.filter(|_| self.is_open_refused);
+        }
         if self.facts.open.is_none() || self.responses.has_begun() || self.responses.all_whole() {
             return Next::Over(end);
         }
@@ -410,15 +428,10 @@ impl Forwarding<'_> {
     }
 }
 
-/// Nothing is changed by it, and all of it is at hand (RFC 9110 §9.2.1, RFC 9112 §9.3.1). What is longer than usual is not
-/// kept for that.
+/// Twice is the same as once (RFC 9110 §9.2.2), and all of it is at hand: bodies are not kept, and neither is a head that is
+/// longer than usual. Of any other request nobody knows what it has done (RFC 9112 §9.3.1).
 fn may_be_repeated(request: &ForwardHead, head: &[u8]) -> bool {
     const LONG: usize = 4096;
-    matches!(&*request.method, "GET" | "HEAD" | "OPTIONS") && request.body == BodyFraming::None && head.len() <= LONG
-}
-
-/// What a later request asks for that was refused because of it.
-pub(super) fn names_in(reason: RefuseReason, bytes: &[u8]) -> Option<Box<str>> {
-    let names: Vec<Box<str>> = forward_head::refused_names(reason, bytes).iter().map(|name| as_written(name)).collect();
-    (!names.is_empty()).then(|| format!("a later request names {}", names.join(" and ")).into())
+    let is_idempotent = matches!(&*request.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
+    is_idempotent && matches!(request.body, BodyFraming::None | BodyFraming::Length(0)) && head.len() <= LONG
 }

@@ -15,6 +15,7 @@ use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
 use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{ByteCounts, Unfinished};
 use latticegate_core::protocol::client_hello::Group;
+use latticegate_core::protocol::forward_head::RefusedRequest;
 
 pub(in super::super) fn listener() -> Listener {
     Listener {
@@ -148,11 +149,13 @@ fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own()
         client: record.client.as_ref(),
         rule: record.rule.as_deref(),
         method: "GET",
+        scheme: None,
         host: "orders.example.com",
         port: 80,
         upstream: record.upstream,
         status: Some(403),
         bytes: ByteCounts { up: 0, down: 0 },
+        answered: 300,
         duration: Duration::from_micros(1_500),
         cut: Some(Outcome::Refused(RefuseReason::NameDenied)),
     };
@@ -168,6 +171,32 @@ fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own()
             "bytes_up": 0, "bytes_down": 0, "ms": 1.5 },
     });
     assert_eq!(line, expected);
+}
+
+/// Of a target that is not valid there is what can be read, and no port that nobody has asked for.
+#[test]
+fn a_request_with_a_bad_target_has_what_is_known_of_it() {
+    let mut record = record();
+    let refused =
+        |text: &str| RefusedRequest::of(RefuseReason::HeadMalformed, format!("{text} HTTP/1.1\r\n").as_bytes());
+    for (line, name, expected, requests) in [
+        ("CONNECT 192.0.2.1:443", json!("192.0.2.1:443"), json!({ "method": "CONNECT" }), 0),
+        ("GET https://a.test/x", json!("a.test"), json!({ "method": "GET", "scheme": "https", "requests": 1 }), 1),
+        ("GET http://u:s/x@a.test/", json!(null), json!({ "method": "GET", "requests": 2 }), 2),
+        ("PUT http://A.test:81/x", json!("a.test"), json!({ "method": "PUT", "port": 81, "requests": 3 }), 3),
+        ("GET /x", json!(null), json!({ "method": "GET", "requests": 3 }), 3),
+        ("\x16\x03", json!(null), json!({ "requests": 3 }), 3),
+    ] {
+        record.begin_refused(refused(line));
+        assert_eq!(record.forward.as_ref().unwrap().requests, requests, "{line}");
+        let open = record.forward.as_mut().unwrap().open.take();
+        assert_eq!(open.is_some(), line.contains("://"), "{line}");
+        let written = json_of(&record, Outcome::Refused(RefuseReason::HeadMalformed));
+        assert_eq!((&written["name"], &written["forward"]), (&name, &expected), "{line}");
+    }
+    let mut silent = self::record();
+    silent.begin_refused(refused("\x16"));
+    assert_eq!(json_of(&silent, Outcome::Refused(RefuseReason::HandshakeTimeout)).get("forward"), None);
 }
 
 #[test]

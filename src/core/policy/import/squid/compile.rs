@@ -38,6 +38,13 @@ pub(super) struct Rule {
     pub(super) clause: usize,
 }
 
+impl Rule {
+    /// The ports that are written, where `all` are those of the listener: a rule that denies all of them needs none.
+    pub(super) fn ports_beside<'a>(&'a self, all: Option<&BTreeSet<u16>>) -> Option<&'a BTreeSet<u16>> {
+        self.region.ports.as_ref().filter(|ports| self.allow || Some(*ports) != all)
+    }
+}
+
 /// Too many steps were needed.
 #[derive(Debug)]
 pub(super) struct TooEntangled;
@@ -63,17 +70,20 @@ impl Region {
 
     /// Whether it has all requests of `other`.
     fn includes(&self, other: &Self) -> bool {
-        let names = match (&self.names, &other.names) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(ours), Some(theirs)) => ours.includes(theirs),
-        };
         let ports = match (&self.ports, &other.ports) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(ours), Some(theirs)) => theirs.is_subset(ours),
         };
-        names && ports && self.clients.intersection(&other.clients) == other.clients
+        self.has_names_of(other) && ports && self.clients.intersection(&other.clients) == other.clients
+    }
+
+    pub(super) fn has_names_of(&self, other: &Self) -> bool {
+        match (&self.names, &other.names) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ours), Some(theirs)) => ours.includes(theirs),
+        }
     }
 }
 

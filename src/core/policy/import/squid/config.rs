@@ -4,25 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::{Include, Included, MAX_DEPTH};
+use super::refusals::{Finding, Refusals};
 use super::sets::{Clients, Names, Pattern, Ports};
 use super::text::{self, Line};
 use super::values::{self, Domain};
-
-/// Directives that may refuse what `http_access` allows, and the argument that makes them do so.
-const OTHER_DENIALS: [(&str, &str, &str); 8] = [
-    ("adapted_http_access", "deny", "it denies requests after they were adapted"),
-    ("http_access2", "deny", "it denies requests"),
-    ("http_reply_access", "deny", "it denies answers"),
-    ("miss_access", "deny", "it denies requests"),
-    (
-        "ssl_bump",
-        "terminate",
-        "it closes TLS connections; write the names that it lets through as dstdomain in http_access",
-    ),
-    ("redirect_program", "", "the program may refuse requests"),
-    ("url_rewrite_program", "", "the program may refuse requests"),
-    ("configuration_includes_quoted_values", "on", "quotes then mean something else"),
-];
 
 /// Where something stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +71,7 @@ pub(super) struct Config<'a> {
     pub(super) left_out: Vec<String>,
     pub(super) notes: Vec<String>,
     pub(super) errors: Vec<String>,
+    refusals: Refusals,
     /// The files that are being read, each included by the one before.
     open: Vec<PathBuf>,
 }
@@ -108,11 +94,14 @@ impl<'a> Config<'a> {
             left_out: Vec::new(),
             notes: Vec::new(),
             errors: Vec::new(),
+            refusals: Refusals::default(),
             open: Vec::new(),
         };
         for file in files {
             config.file(&file.name, &file.text);
         }
+        let findings = std::mem::take(&mut config.refusals).end();
+        config.report(findings);
         config
     }
 
@@ -120,6 +109,10 @@ impl<'a> Config<'a> {
         self.open.push(self.include.0.identity(name));
         for line in text::lines(text) {
             let at = Place { file: name.to_owned(), line: line.number };
+            if line.is_cut {
+                let why = "what stands behind a carriage return is not read, by Squid either";
+                self.left_out.push(format!("{at}: {}: {why}", line.text()));
+            }
             self.directive(at, line);
         }
         self.open.pop();
@@ -154,16 +147,18 @@ impl<'a> Config<'a> {
             ["if" | "else" | "endif", ..] => {
                 self.errors.push(format!("{at}: {}: conditions are not supported; write what holds", line.text()));
             }
-            [name, ref rest @ ..] => {
-                let denial = OTHER_DENIALS
-                    .iter()
-                    .find(|(directive, word, _)| *directive == name && (word.is_empty() || rest.contains(word)));
-                match denial {
-                    // The only one that does nothing without a program.
-                    Some((_, "", _)) if rest == ["none"] => {}
-                    Some((_, _, why)) => self.errors.push(format!("{at}: {}: {why}", line.text())),
-                    None => self.left_out.push(format!("{at}: {}: {}", line.text(), directive(name))),
-                }
+            [name, ref arguments @ ..] => {
+                let finding = self.refusals.line(format!("{at}: {}", line.text()), name, arguments);
+                self.report(finding);
+            }
+        }
+    }
+
+    fn report(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            match finding {
+                Finding::LeftOut(text) => self.left_out.push(text),
+                Finding::Error(text) => self.errors.push(text),
             }
         }
     }
@@ -207,9 +202,10 @@ impl<'a> Config<'a> {
         };
         let mut acl = self.acls.remove(name).unwrap_or_else(|| Acl::new(kind, empty(name, kind)));
         acl.at.get_or_insert_with(|| at.clone());
-        for Value { at, text, comment } in values {
+        for Value { at, text, comment, unread } in values {
             let what = format!("{at}: acl {name} {kind} {text}");
-            match acl.add(kind, &text) {
+            let added = unread.map_or_else(|| acl.add(kind, &text), |why| Err(why.to_owned()));
+            match added {
                 Ok(added) => {
                     self.notes.extend(added.note.map(|note| format!("{what}: {note}")));
                     if let Some(comment) = comment {
@@ -225,19 +221,27 @@ impl<'a> Config<'a> {
     /// The values of an `acl` line, those from files included.
     fn values(&self, at: &Place, words: &[&str], comment: Option<&str>) -> Result<Vec<Value>, String> {
         let mut values = Vec::new();
+        let mut unread = None;
         for word in words {
-            let word = word.strip_prefix("parameters(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(word);
-            let Some(path) = word.strip_prefix(['"', '\'']) else {
+            let mut push = |text: &str, comment, unread| {
+                values.push(Value { at: at.clone(), text: text.to_owned(), comment, unread });
+            };
+            let Some(path) = word.strip_prefix(['"', '\'']).filter(|_| unread.is_none()) else {
                 let comment = comment.filter(|_| words.len() == 1).map(str::to_owned);
-                values.push(Value { at: at.clone(), text: (*word).to_owned(), comment });
+                push(word, comment, unread.or_else(|| word.starts_with("parameters(").then_some(PARAMETERS)));
                 continue;
             };
-            let path = path.split(['"', '\'']).next().unwrap_or_default();
+            unread = Some(BEHIND_A_FILE);
+            let (path, rest) = path.split_once(['"', '\'']).unwrap_or((path, ""));
+            if !rest.is_empty() {
+                push(rest, None, unread);
+            }
             for file in self.include.0.find(&at.file, path)? {
                 for (line, number) in file.text.lines().zip(1..) {
                     if let (Some(value), comment) = text::value(line) {
                         let at = Place { file: file.name.clone(), line: number };
-                        values.push(Value { at, text: value.to_owned(), comment: comment.map(str::to_owned) });
+                        let comment = comment.map(str::to_owned);
+                        values.push(Value { at, text: value.to_owned(), comment, unread: None });
                     }
                 }
             }
@@ -250,7 +254,13 @@ struct Value {
     at: Place,
     text: String,
     comment: Option<String>,
+    /// Why Squid does not read it.
+    unread: Option<&'static str>,
 }
+
+// Both seen with 5.7. The end of a file is the end of the line that names it.
+const BEHIND_A_FILE: &str = "Squid reads nothing that stands behind a file on the line; write it in a line of its own";
+const PARAMETERS: &str = "Squid takes it for a value, and reads no file; write the file's name in quotes alone";
 
 /// What a value has added to its ACL.
 #[derive(Default)]
@@ -307,8 +317,9 @@ fn is_flag(word: &str) -> bool {
     word.starts_with(['-', '+']) && word.len() >= 2
 }
 
+/// Schemes that requests here may have for Squid; which one CONNECT has depends on its version.
 fn is_http(scheme: &str) -> bool {
-    ["http", "https", "none"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    ["http", "https", "none", "authority_form"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 /// An ACL of this type before its first value.
@@ -354,39 +365,4 @@ fn built_in() -> BTreeMap<String, Acl> {
     .into_iter()
     .map(|(name, kind, what)| (name.to_owned(), Acl::new(kind, what)))
     .collect()
-}
-
-/// Why a directive is left out.
-fn directive(name: &str) -> &'static str {
-    let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
-    if begins(&["cache_peer", "never_direct", "always_direct", "prefer_direct", "nonhierarchical"]) {
-        "there are no parent proxies: every request goes to its destination"
-    } else if begins(&[
-        "cache",
-        "refresh_",
-        "maximum_object",
-        "minimum_object",
-        "memory_",
-        "store",
-        "coredump",
-        "quick_abort",
-    ]) {
-        "there is no cache"
-    } else if begins(&["auth_param", "authenticate_", "external_acl"]) {
-        "there is no authentication"
-    } else if begins(&["ssl", "tls_", "https_port"]) {
-        "TLS is not decrypted"
-    } else if begins(&["http_port"]) {
-        "see `bind` of the listener"
-    } else if begins(&["icap", "ecap", "adaptation"]) {
-        "contents are not inspected"
-    } else if begins(&["delay_"]) {
-        "there are no delay pools; see `limits`"
-    } else if begins(&["access_log", "logformat", "log_", "logfile_"]) {
-        "see `access_log`"
-    } else if begins(&["dns_", "hosts_file", "positive_dns", "negative_dns"]) {
-        "see `dns`"
-    } else {
-        "only acl, http_access and include are imported"
-    }
 }

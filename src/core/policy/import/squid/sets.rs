@@ -29,10 +29,6 @@ impl Clients {
         Self { v6: Ranges::default(), ..Self::all() }
     }
 
-    pub(super) fn all_v6() -> Self {
-        Self { v4: Ranges::default(), ..Self::all() }
-    }
-
     /// From the first to the last address, of one family.
     pub(super) fn between(first: IpAddr, last: IpAddr) -> Option<Self> {
         match (first, last) {
@@ -63,7 +59,8 @@ impl Clients {
         Self { v4: self.v4.complement(LAST_V4), v6: self.v6.complement(LAST_V6) }
     }
 
-    /// The fewest networks that are this set; `None`: every client.
+    /// The fewest networks that are this set; `None`: every client. All of one family are two halves: `::/0` by itself
+    /// looks like a slip for everyone.
     pub(super) fn networks(&self) -> Option<Vec<IpNet>> {
         if *self == Self::all() {
             return None;
@@ -72,7 +69,11 @@ impl Clients {
         let of_v4 = self.v4.0.iter().flat_map(move |(first, last)| Ipv4Subnets::new(v4(*first), v4(*last), 0));
         let v6 = Ipv6Addr::from_bits;
         let of_v6 = self.v6.0.iter().flat_map(move |(first, last)| Ipv6Subnets::new(v6(*first), v6(*last), 0));
-        Some(of_v4.map(IpNet::V4).chain(of_v6.map(IpNet::V6)).collect())
+        let networks: Vec<IpNet> = of_v4.map(IpNet::V4).chain(of_v6.map(IpNet::V6)).collect();
+        Some(match networks[..] {
+            [one] if one.prefix_len() == 0 => one.subnets(1).map(Iterator::collect).unwrap_or_default(),
+            _ => networks,
+        })
     }
 }
 
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(networks(&ten), "10.0.0.0/8");
         assert_eq!(networks(&between("10.0.0.1", "10.0.0.6")), "10.0.0.1/32 10.0.0.2/31 10.0.0.4/31 10.0.0.6/32");
         assert_eq!(networks(&Clients::all()), "all");
-        assert_eq!(networks(&Clients::all_v4()), "0.0.0.0/0");
+        assert_eq!(networks(&Clients::all_v4()), "0.0.0.0/1 128.0.0.0/1");
         assert_eq!(networks(&ten.union(&between("11.0.0.0", "11.255.255.255"))), "10.0.0.0/7");
         let others = ten.complement();
         assert!(

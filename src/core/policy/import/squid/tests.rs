@@ -11,6 +11,7 @@ fn files(_: &str, pattern: &str) -> Result<Vec<Included>, String> {
     let text = match pattern {
         "/etc/squid/allow.txt" => "# shops\n.example.com\t# all of it\r\n\n  WWW.example.org  \n10.0.0.1\n",
         "/etc/squid/blocked.txt" => "bad.example\nworse.example # really\n",
+        "/etc/squid/more.txt" => "more.example\n",
         "/etc/squid/conf.d/*.conf" => "http_access allow localnet\n",
         _ => return Err(format!("{pattern} does not exist")),
     };
@@ -30,6 +31,9 @@ fn imported(text: &str) -> Imported {
     assert_eq!(imported.errors, [""; 0], "{text}");
     let policy = Policy::parse(&imported.yaml, Origin::Defaults).unwrap_or_else(|p| panic!("{p:?}\n{}", imported.yaml));
     assert_eq!(policy.rules().len(), imported.rules);
+    // `check --strict` takes it.
+    let lints = policy.lints(std::time::SystemTime::UNIX_EPOCH, None);
+    assert!(lints.is_empty(), "{text}\n{}\n{lints:#?}", imported.yaml);
     imported
 }
 
@@ -135,7 +139,7 @@ rules:
         imported.left_out,
         [
             "squid.conf:39: http_port 3128: see `bind` of the listener",
-            "squid.conf:40: coredump_dir /var/spool/squid: there is no cache",
+            "squid.conf:40: coredump_dir /var/spool/squid: it is about Squid's own process",
             "squid.conf:41: refresh_pattern ^ftp: 1440 20% 10080: there is no cache",
             "squid.conf:42: refresh_pattern . 0 20% 4320: there is no cache",
         ]
@@ -177,6 +181,54 @@ fn an_allow_list_is_a_rule_for_each_line() {
     assert!(imported.left_out.is_empty() && imported.notes.is_empty());
     let none = import("# nothing\n");
     assert_eq!((none.rules, none.notes.len()), (1, 1), "{none:?}");
+}
+
+#[test]
+fn what_an_earlier_line_of_an_allow_list_has_is_left_out() {
+    let imported = imported(
+        "www.b.example\n.a.example # ours\nwww.a.example # shop\n.x.a.example\na.example\n.a.example\n.b.example\n\
+         xa.example\nwww.b.example\n",
+    );
+    assert_eq!(
+        body(&imported),
+        r#"  - allow: all
+    to: www.b.example
+  - allow: all
+    to: [a.example, "*.a.example"]   # ours
+  # squid.conf:3: www.a.example: squid.conf:2 (.a.example) already covers it   # shop
+  # squid.conf:4: .x.a.example: squid.conf:2 (.a.example) already covers it
+  # squid.conf:5: a.example: squid.conf:2 (.a.example) already covers it
+  # squid.conf:6: .a.example: squid.conf:2 (.a.example) already covers it
+  - allow: all
+    to: [b.example, "*.b.example"]
+  - allow: all
+    to: xa.example
+  # squid.conf:9: www.b.example: squid.conf:1 (www.b.example) already covers it
+
+  - deny: all
+"#
+    );
+    assert_eq!(imported.notes.len(), 5);
+    let note = "squid.conf:3: www.a.example: squid.conf:2 (.a.example) already covers it, so it has no rule";
+    assert_eq!((imported.notes[0].as_str(), imported.left_out.len()), (note, 0));
+}
+
+#[test]
+fn a_file_that_is_neither_a_list_nor_a_configuration_is_an_error() {
+    for (text, part) in [
+        (
+            "example.com www.example.com\nintranet portal\n",
+            "squid.conf:2: intranet portal: it is no domain, and no line",
+        ),
+        ("htp_access deny bad\nb.example\n", "squid.conf:1: htp_access deny bad: it is no domain"),
+        // Domains, but none on a line of its own.
+        ("a.example, b.example\n10.0.0.1\n", "squid.conf: no line could be imported"),
+    ] {
+        let imported = import(text);
+        assert!(imported.errors.len() == 1 && imported.errors[0].starts_with(part), "{text}: {:?}", imported.errors);
+        assert_eq!((imported.yaml.as_str(), imported.rules), ("", 0), "{text}");
+    }
+    assert_eq!(import("a.example, b.example\n10.0.0.1\n").left_out.len(), 2);
 }
 
 #[test]
@@ -227,7 +279,7 @@ impl Concat for [Vec<Included>; 2] {
 #[test]
 fn lists_in_quotes_keep_their_comments() {
     let imported = imported(
-        "acl office src 192.0.2.0/24 2001:db8::/32\nacl shops dstdomain \"/etc/squid/allow.txt\" .example.net\n\
+        "acl office src 192.0.2.0/24 2001:db8::/32\nacl shops dstdomain .example.net \"/etc/squid/allow.txt\"\n\
          # the office\nhttp_access allow office shops # since 2019\nhttp_access deny all\n",
     );
     assert_eq!(
@@ -236,11 +288,11 @@ fn lists_in_quotes_keep_their_comments() {
   # squid.conf:4: http_access allow office shops   # since 2019
   - allow: [192.0.2.0/24, "2001:db8::/32"]
     to:
+      - example.net
+      - "*.example.net"
       - example.com   # all of it
       - "*.example.com"
       - www.example.org
-      - example.net
-      - "*.example.net"
   # squid.conf:5: http_access deny all
   - deny: all
 "#
@@ -273,7 +325,7 @@ fn negation_is_the_complement_or_goes_first() {
         // Clients.
         (
             "http_access deny !net\nhttp_access allow good\nhttp_access deny all\n",
-            "  - deny: X\n  - allow: all\n    to: [example.com, \"*.example.com\", www.bad.example]\n  - deny: all\n",
+            "  - deny: X\n  - allow: 10.0.0.0/8\n    to: [example.com, \"*.example.com\", www.bad.example]\n  - deny: all\n",
         ),
         ("http_access allow net !net\nhttp_access deny all\n", "  - deny: all\n"),
         (
@@ -294,6 +346,42 @@ fn negation_is_the_complement_or_goes_first() {
         let short = found.replace("  - deny: all\n    to: [example.com, \"*.example.com\", www.bad.example]\n", "");
         assert_eq!(short, expected, "{lines}");
     }
+}
+
+/// In the lines that go first for the names behind a `!` there is what others of these have, too.
+#[test]
+fn rules_that_never_match_are_not_written() {
+    let acls = "acl a dstdomain .a.example\nacl b dstdomain .www.a.example\nacl c dstdomain x.www.a.example\n\
+                acl net src 10.0.0.0/8\nacl sub src 10.1.0.0/16\nacl v6 src 2001:db8::/32\n";
+    for (lines, expected) in [
+        (
+            "http_access allow a !b\nhttp_access allow b !c\nhttp_access deny !c CONNECT\nhttp_access allow c localhost\n",
+            None,
+        ),
+        // A network that an earlier line decides about, beside one that it does not.
+        (
+            "http_access deny !net\nhttp_access allow all !v6\nhttp_access deny all\n",
+            Some("  - allow: 10.0.0.0/8\n    to: any\n"),
+        ),
+        (
+            "http_access allow sub a\nhttp_access deny net\nhttp_access allow sub\nhttp_access allow all\n",
+            Some("  - deny: 10.0.0.0/8\n  - allow: all\n    to: any\n"),
+        ),
+        ("http_access allow net\nhttp_access deny !v6 a\nhttp_access deny !net a\nhttp_access allow v6\n", None),
+        // Each half, since the network alone looks like a slip.
+        (
+            "acl most src 0.0.0.0-9.255.255.255 11.0.0.0-255.255.255.255\nhttp_access deny most a\nhttp_access allow !net a\n\
+             http_access deny all\n",
+            Some("  - allow: [\"::/1\", \"8000::/1\"]\n"),
+        ),
+    ] {
+        let text = format!("{acls}{lines}");
+        let found = rules(&text);
+        assert!(expected.is_none_or(|expected| found.contains(expected)), "{lines}{found}");
+    }
+    let twice = imported(&format!("{acls}http_access allow net\nhttp_access deny sub a\nhttp_access deny all\n"));
+    let comment = "http_access deny sub a: the rules above decide about all of it\n";
+    assert!(body(&twice).contains(comment) && twice.rules == 2, "{}", body(&twice));
 }
 
 #[test]
@@ -323,6 +411,7 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("acl a method POST PUT\nhttp_access deny a\nhttp_access allow all\n", "no further methods"),
         ("acl a method CONNECT PURGE\nhttp_access deny a\nhttp_access allow all\n", "no further methods"),
         ("acl a ssl::server_name x.example\nhttp_access deny !a\nhttp_access allow all\n", "TLS server name"),
+        ("acl a proto AUTHORITY_FORM\nhttp_access deny a\nhttp_access allow all\n", "knows no schemes"),
         ("acl a maxconn 10\nhttp_access deny a\nhttp_access allow all\n", "limits.per_client.connections"),
         ("acl a dstdomain -x a.example\nhttp_access allow a\n", ":1: acl a dstdomain: the option -x"),
         (
@@ -343,6 +432,47 @@ fn what_denies_and_cannot_be_carried_over_is_an_error() {
         ("include none.conf\nhttp_access allow all\n", ":1: include none.conf: none.conf does not exist"),
         ("if true\nhttp_access allow all\nendif\n", ":1: if true: conditions are not supported"),
         ("http_access permit all\nhttp_access allow all\n", ":1: http_access permit all: it is not complete"),
+        // What http_access allows, and another directive refuses.
+        (
+            "acl a dstdomain .a.example\nmiss_access allow a\nhttp_access allow all\n",
+            ":2: miss_access allow a: Squid does the opposite",
+        ),
+        (
+            "http_access allow all\nadapted_http_access deny manager\n",
+            ":2: adapted_http_access deny manager: it denies",
+        ),
+        (
+            "follow_x_forwarded_for allow all\nhttp_access allow all\n",
+            ":1: follow_x_forwarded_for allow all: `src` then",
+        ),
+        (
+            "cache_peer p.example parent 3128 0\nnever_direct allow all\nhttp_access allow all\n",
+            ":2: never_direct allow all:",
+        ),
+        ("icap_enable on\nicap_service s reqmod_precache icap://x/y\nhttp_access allow all\n", ":2: icap_service s"),
+        (
+            "http_access allow all\nnew_access deny all\n",
+            ":2: new_access deny all: it is no directive of Squid that is",
+        ),
+        // What Squid reads in another way.
+        (
+            "acl a dstdomain \"/etc/squid/more.txt\" a.example\nhttp_access deny a\nhttp_access allow all\n",
+            ":1: acl a dstdomain a.example: Squid reads nothing that stands behind a file",
+        ),
+        (
+            "acl a dstdomain \"/etc/squid/more.txt\" a.example\nhttp_access allow !a\n",
+            ":1: acl a dstdomain a.example: Squid reads nothing",
+        ),
+        (
+            "acl a src 10.0.0.0/0\nhttp_access deny a\nhttp_access allow all\n",
+            ":1: acl a src 10.0.0.0/0: Squid 5 finds no client",
+        ),
+        (
+            "acl a src 10.0.0.0/8\nhttp_access deny ! a\nhttp_access allow all\n",
+            ":2: http_access deny ! a: a `!` stands alone",
+        ),
+        ("acl a src 10.0.0.0/8\nhttp_access deny a\u{a0}\nhttp_access allow all\n", "(U+00A0)"),
+        ("acl a dstdomain a.example\u{a0}b.example\nhttp_access deny a\nhttp_access allow all\n", "(U+00A0)"),
         ("http_access allow all\nssl_bump terminate step2 all\n", ":2: ssl_bump terminate step2 all: it closes TLS"),
         ("http_access allow all\nhttp_reply_access deny all\n", ":2: http_reply_access deny all: it denies answers"),
         ("http_access allow all\nurl_rewrite_program /usr/bin/squidGuard\n", "the program may refuse requests"),
@@ -392,9 +522,42 @@ fn what_allows_and_cannot_be_carried_over_is_named() {
             "  - allow: all\n    to: any\n",
         ),
         (
-            "http_access allow all\ncache_peer p.example parent 3128 0\n",
+            "http_access allow all\ncache_peer p.example sibling 3128 3130\n",
             "no parent proxies",
             "  - allow: all\n    to: any\n",
+        ),
+        (
+            "http_access allow all\nhttp_reply_access allow all\n",
+            ":2: http_reply_access allow all: it denies nothing",
+            "  - allow: all\n    to: any\n",
+        ),
+        // What Squid does not read, or finds nobody with.
+        (
+            "acl a dstdomain \"/etc/squid/more.txt\" a.example\nacl a dstdomain c.example \"/etc/squid/blocked.txt\"x \
+             \"/etc/squid/none.txt\"\nhttp_access allow a\nhttp_access deny all\n",
+            ":2: acl a dstdomain \"/etc/squid/none.txt\": Squid reads nothing that stands behind a file",
+            "  - allow: all\n    to:\n      - more.example\n      - c.example\n      - bad.example\n      - worse.example   \
+             # really\n  - deny: all\n",
+        ),
+        (
+            "acl a dstdomain parameters(\"/etc/squid/more.txt\") c.example\nhttp_access allow a\nhttp_access deny all\n",
+            ":1: acl a dstdomain parameters(\"/etc/squid/more.txt\"): Squid takes it for a value",
+            "  - allow: all\n    to: c.example\n  - deny: all\n",
+        ),
+        (
+            "acl a src 10.0.0.0/0 ipv6 192.0.2.1\nhttp_access allow a\nhttp_access deny all\n",
+            ":1: acl a src ipv6: Squid 5 finds no client with it",
+            "  - allow: 192.0.2.1\n    to: any\n  - deny: all\n",
+        ),
+        (
+            "acl a dstdomain a.example\u{2028}b.example c.example\nhttp_access allow a\nhttp_access deny all\n",
+            "(U+2028)",
+            "  - allow: all\n    to: c.example\n  - deny: all\n",
+        ),
+        (
+            "acl a dstdomain a.example\rb.example\nhttp_access allow a\nhttp_access deny all\n",
+            ":1: acl a dstdomain a.example: what stands behind a carriage return is not read",
+            "  - allow: all\n    to: a.example\n  - deny: all\n",
         ),
         ("http_access allow all\nicap_enable on\n", "contents are not inspected", "  - allow: all\n    to: any\n"),
         ("http_access allow all\ndelay_pools 1\n", "no delay pools", "  - allow: all\n    to: any\n"),

@@ -13,6 +13,18 @@ pub(super) struct Line {
     pub(super) comment: Option<String>,
     /// The comments right above it.
     pub(super) above: Vec<String>,
+    /// Whether a carriage return ended it, and more text stood behind that.
+    pub(super) is_cut: bool,
+}
+
+/// What parts words. Squid takes no other blanks for such, those of Unicode least of all.
+pub(super) fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r')
+}
+
+/// What Squid removes at both ends of a line.
+fn is_space(c: char) -> bool {
+    is_blank(c) || matches!(c, '\u{b}' | '\u{c}')
 }
 
 impl Line {
@@ -26,66 +38,69 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut above: Vec<String> = Vec::new();
     // What a `\` at the end of a line has left open.
-    let mut open: Option<(usize, String)> = None;
+    let mut open = Line::default();
+    let mut whole = String::new();
     for (line, number) in text.lines().zip(1..) {
-        let line = line.trim();
+        let (line, rest) = line.split_once('\r').unwrap_or((line, ""));
+        let line = line.trim_start_matches(is_space);
         // Squid skips these in the middle of a directive, too.
         if let Some(comment) = line.strip_prefix('#') {
-            if open.is_none() {
+            if open.number == 0 {
                 above.push(comment.trim().to_owned());
             }
             continue;
         }
         if line.is_empty() {
-            if open.is_none() {
+            if open.number == 0 {
                 above.clear();
             }
             continue;
         }
-        let (number, mut whole) = open.take().unwrap_or((number, String::new()));
+        if open.number == 0 {
+            open = Line { number, ..Line::default() };
+        }
+        open.is_cut |= !rest.trim_matches(is_space).is_empty();
         whole.push_str(line);
         if whole.ends_with('\\') {
             whole.pop();
-            open = Some((number, whole));
             continue;
         }
-        lines.push(directive(number, &whole, &mut above));
+        lines.push(directive(std::mem::take(&mut open), &std::mem::take(&mut whole), &mut above));
     }
-    lines.extend(open.map(|(number, whole)| directive(number, &whole, &mut above)));
+    lines.extend((open.number != 0).then(|| directive(open, &whole, &mut above)));
     lines
 }
 
-fn directive(number: usize, text: &str, above: &mut Vec<String>) -> Line {
-    let (words, comment) = words(text);
+fn directive(line: Line, text: &str, above: &mut Vec<String>) -> Line {
+    let (words, comment) = words(text.trim_end_matches(is_space));
     let above = std::mem::take(above);
     let above = if above.len() <= MAX_COMMENT { above } else { Vec::new() };
-    Line { number, words, comment, above }
+    Line { words, comment, above, ..line }
 }
 
-/// A `#` begins a comment where a word would begin.
 fn words(text: &str) -> (Vec<String>, Option<String>) {
-    let starts = text.char_indices().filter(|(at, c)| {
-        *c == '#' && text.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace))
-    });
-    let (code, comment) = match starts.map(|(at, _)| at).next().and_then(|at| text.split_at_checked(at)) {
-        Some((code, comment)) => (code, Some(comment.trim_start_matches('#').trim().to_owned())),
-        None => (text, None),
-    };
-    (code.split_whitespace().map(str::to_owned).collect(), comment.filter(|comment| !comment.is_empty()))
+    let (code, comment) = before_comment(text);
+    let words = code.split(is_blank).filter(|word| !word.is_empty());
+    (words.map(str::to_owned).collect(), comment.map(str::to_owned))
 }
 
 /// One value on a line, as in a file that an ACL names: blanks inside belong to it.
 pub(super) fn value(line: &str) -> (Option<&str>, Option<&str>) {
-    let line = line.trim();
-    let comment = line
-        .match_indices('#')
-        .map(|(at, _)| at)
-        .find(|at| line.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace)));
-    let (value, comment) = match comment.and_then(|at| line.split_at_checked(at)) {
-        Some((value, comment)) => (value.trim(), Some(comment.trim_start_matches('#').trim())),
-        None => (line, None),
-    };
-    (Some(value).filter(|value| !value.is_empty()), comment.filter(|comment| !comment.is_empty()))
+    let (value, comment) = before_comment(line);
+    let value = value.trim_matches(is_blank);
+    (Some(value).filter(|value| !value.is_empty()), comment)
+}
+
+/// A `#` begins a comment where a word would begin.
+fn before_comment(text: &str) -> (&str, Option<&str>) {
+    let begins = |at: &usize| text.get(..*at).is_some_and(|before| before.is_empty() || before.ends_with(is_blank));
+    let at = text.match_indices('#').map(|(at, _)| at).find(begins);
+    match at.and_then(|at| text.split_at_checked(at)) {
+        Some((code, comment)) => {
+            (code, Some(comment.trim_start_matches('#').trim()).filter(|comment| !comment.is_empty()))
+        }
+        None => (text, None),
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +117,30 @@ mod tests {
         assert_eq!((found[0].comment.as_deref(), &found[0].above[..]), (Some("http"), &["ours".to_owned()][..]));
         assert_eq!((found[1].number, found[1].text().as_str()), (6, "http_access allow localnet a#b"));
         assert!(found[1].above.is_empty());
+    }
+
+    #[test]
+    fn blanks_are_those_of_squid() {
+        let words = |text: &str| lines(text).into_iter().map(|line| line.words).collect::<Vec<_>>();
+        assert_eq!(words(" \u{c}acl\ta  b\u{b}\n"), [["acl", "a", "b"]]);
+        for part in ['\u{a0}', '\u{2028}', '\u{3000}', '\u{85}', '\u{b}', '\u{c}'] {
+            let text = format!("acl a dstdomain b.example{part}c.example");
+            assert_eq!(words(&text)[0].len(), 4, "{part:?}");
+            let line = format!("b.example{part}# x");
+            assert_eq!(value(&line), (Some(line.as_str()), None), "{part:?}");
+            assert_eq!(value(&format!(" b.example{part}")).0.unwrap().chars().last(), Some(part));
+        }
+        // A `\` before a blank is a word.
+        assert_eq!(words("acl a \\ \nb"), [vec!["acl", "a", "\\"], vec!["b"]]);
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line() {
+        let found = lines("acl a b\rc \\\r d\r\nacl e\r\n# x\racl f\nacl g \\\r\n h\r i\n");
+        let found: Vec<_> = found.iter().map(|line| (line.number, line.text(), line.is_cut)).collect();
+        let line = |number, text: &str, is_cut| (number, text.to_owned(), is_cut);
+        assert_eq!(found, [line(1, "acl a b", true), line(2, "acl e", false), line(4, "acl g h", true)]);
+        assert_eq!(value(" a\rb.example\r # x").0, Some("a\rb.example"));
     }
 
     #[test]

@@ -5,22 +5,24 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::sets::{Clients, Pattern, Ports};
+use super::text::is_blank;
 use crate::canonical_ip::CanonicalIp;
 use crate::hostname::{Hostname, NameError};
 use crate::networks::parse_network;
 
 /// Seen with 5.7, in spite of its documentation.
-const OF_A_FAMILY: &str = "read as it is documented; Squid 5 finds no client with it";
+const NOBODY: &str = "Squid 5 finds no client with it; write `all`, or networks with their own masks";
+/// Where IPv4 addresses are among those of IPv6 (`::ffff:0:0/96`). To Squid an IPv4 client has one of these as well.
+const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// Reads a value of `src`: a network, a range, `all`, `ipv4` or `ipv6`. With it comes what an operator should know about it.
+/// Reads a value of `src`: a network, a range, or `all`. With it comes what an operator should know about it.
 pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
     match text {
         // Squid reads the others as `all`, too, and says so when it starts.
         "all" | "0/0" | "0.0.0.0/0" | "0.0.0.0/0.0.0.0" | "0.0.0.0-255.255.255.255" | "0.0.0.0-0.0.0.0/0" => {
             return Ok((Clients::all(), None));
         }
-        "ipv4" => return Ok((Clients::all_v4(), Some(OF_A_FAMILY.to_owned()))),
-        "ipv6" => return Ok((Clients::all_v6(), Some(OF_A_FAMILY.to_owned()))),
+        "ipv4" | "ipv6" => return Err(NOBODY.to_owned()),
         _ => {}
     }
     let unknown =
@@ -43,11 +45,22 @@ pub(super) fn clients(text: &str) -> Result<(Clients, Option<String>), String> {
         None => IpNet::from(first).max_prefix_len(),
         Some(mask) => prefix(mask).ok_or_else(|| "its mask is none of a network".to_owned())?,
     };
+    if prefix == 0 {
+        return Err(NOBODY.to_owned());
+    }
     let network = |ip: IpAddr| IpNet::new(ip, prefix).map_err(|_| "its mask is too long".to_owned());
     let (from, to) = (network(first)?.trunc(), network(last)?.trunc());
     let clients = Clients::between(from.network(), to.broadcast()).filter(|clients| !clients.is_empty());
+    let mut clients = clients.ok_or("it ends before it begins")?;
+    if let (IpAddr::V6(from), IpAddr::V6(to)) = (from.network(), to.broadcast())
+        && from.to_bits() <= MAPPED.0
+        && to.to_bits() >= MAPPED.1
+    {
+        clients = clients.union(&Clients::all_v4());
+        return Ok((clients, Some("Squid finds IPv4 clients with it, too".to_owned())));
+    }
     let masked = from.addr() != first || to.addr() != last;
-    Ok((clients.ok_or("it ends before it begins")?, masked.then(|| format!("Squid ignores the host bits of {text}"))))
+    Ok((clients, masked.then(|| format!("Squid ignores the host bits of {text}"))))
 }
 
 /// `24`, or `255.255.255.0`.
@@ -78,16 +91,44 @@ pub(super) fn domain(text: &str) -> Result<Domain, String> {
         Ok(name) if below => Ok(Domain::Names(vec![Pattern::Exact(name.clone()), Pattern::Below(name)])),
         Ok(name) => Ok(Domain::Names(vec![Pattern::Exact(name)])),
         Err(NameError::IpAddress) => Ok(Domain::Address),
-        Err(NameError::BadCharacter) if !name.is_ascii() => {
-            Err("it is not ASCII; write it as DNS has it, like xn--bcher-kva.example".to_owned())
-        }
-        Err(_) if name.starts_with("*.") => Err(format!(
-            "Squid knows no `*` here; write .{} for the name and all below it",
-            name.trim_start_matches("*.")
-        )),
-        Err(_) if name.contains("://") || name.contains('/') => Err("it is a URL; write the name alone".to_owned()),
-        Err(error) => Err(format!("it is not a DNS name: {error}")),
+        Err(error) => Err(no_domain(name).unwrap_or_else(|| format!("it is not a DNS name: {error}"))),
     }
+}
+
+/// What stands in place of a name, and what to write.
+fn no_domain(text: &str) -> Option<String> {
+    let is_pattern = |c: char| "^$\\()|?+[]{}".contains(c);
+    let why = if let Some(odd) = odd_blank(text) {
+        return Some(odd);
+    } else if text.contains(is_blank) {
+        "Squid takes all of it for one name; write each name on a line of its own"
+    } else if text.contains([',', ';']) {
+        "Squid takes all of it for one name; names are parted by blanks, or stand on lines of their own"
+    } else if !text.is_ascii() {
+        "it is not ASCII; write it as DNS has it, like xn--bcher-kva.example"
+    } else if clients(text).is_ok() {
+        "it is a network, and Squid finds no name with it; requests for addresses are refused in any case"
+    } else if text.contains("://") {
+        "it is a URL; write the name alone"
+    } else if text.starts_with('/') || text.contains(is_pattern) {
+        "it is a pattern, such as a regular expression, and Squid finds no name with it; write names, like \
+         www.example.com, or .example.com for the name and all below it"
+    } else if text.contains('/') {
+        "it has a path; write the name alone"
+    } else if text.contains('*') {
+        let name = text.trim_start_matches(['*', '.']);
+        let name = if name.is_empty() || name.contains('*') { "example.com" } else { name };
+        return Some(format!("Squid knows no `*` here; write .{name} for the name and all below it"));
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
+}
+
+/// That a text has a blank of Unicode, which is hard to see.
+pub(super) fn odd_blank(text: &str) -> Option<String> {
+    let odd = text.chars().find(|c| !is_blank(*c) && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}')))?;
+    Some(format!("it has a blank that Squid takes for a letter (U+{:04X}); write a usual one", u32::from(odd)))
 }
 
 /// Reads a value of `port`: `443`, or `1025-65535`.
@@ -148,9 +189,9 @@ mod tests {
             ("0.0.0.1-0.255.255.255", "0.0.0.0/8"),
             ("2001:db8::/32", "2001:db8::/32"),
             ("2001:db8::1", "2001:db8::1/128"),
-            ("::/0", "::/0"),
-            ("ipv4", "0.0.0.0/0"),
-            ("ipv6", "::/0"),
+            // IPv4 clients are among these.
+            ("::/1", "0.0.0.0/0 ::/1"),
+            ("::-2001::", "0.0.0.0/0 ::/3 2000::/16 2001::/128"),
         ] {
             let (clients, _) = clients(text).unwrap();
             let found: Vec<String> = clients.networks().unwrap().iter().map(IpNet::to_string).collect();
@@ -165,6 +206,15 @@ mod tests {
             "10.0.0.0/255.0.255.0",
             "10.0.0.9-10.0.0.1",
             "::ffff:1.2.3.4",
+            // Squid finds no client with these.
+            "10.0.0.0/0",
+            "10.0.0.0/0.0.0.0",
+            "10.0.0.1-10.0.0.9/0",
+            "2001:db8::/0",
+            "0.0.0.0/00",
+            "::/0",
+            "ipv4",
+            "ipv6",
             "",
         ] {
             assert!(clients(text).is_err(), "{text}");
@@ -179,7 +229,7 @@ mod tests {
         };
         assert_eq!(texts(".Example.COM"), "example.com *.example.com");
         assert_eq!(texts("www.example.com"), "www.example.com");
-        for address in ["10.0.0.1", "[2001:db8::1]", "2001:db8::1"] {
+        for address in ["10.0.0.1", "10.0.0.1-10.0.0.9", "[2001:db8::1]", "2001:db8::1"] {
             assert_eq!(domain(address), Ok(Domain::Address), "{address}");
         }
         for (text, part) in [
@@ -190,7 +240,21 @@ mod tests {
             ("example.com.", "write example.com"),
             ("..example.com", "a label is empty"),
             (".", "is empty"),
-            ("a b", "a character"),
+            ("a.example b.example", "each name on a line of its own"),
+            ("a.example\rb.example", "each name on a line of its own"),
+            ("a.example,b.example", "parted by blanks"),
+            ("a.example\u{a0}b.example", "(U+00A0)"),
+            ("a.example\u{2028}", "(U+2028)"),
+            ("\u{feff}a.example", "(U+FEFF)"),
+            ("10.0.0.0/8", "it is a network"),
+            ("2001:db8::/32", "it is a network"),
+            ("/example/", "a regular expression"),
+            ("^(.+\\.)?example\\.com$", "a regular expression"),
+            ("||ads.example^", "a regular expression"),
+            ("example.com/path", "it has a path"),
+            ("*", "write .example.com for"),
+            ("ads*.example.com", "no `*`"),
+            ("a@b.example", "a character"),
         ] {
             assert!(domain(text).unwrap_err().contains(part), "{text}: {:?}", domain(text));
         }

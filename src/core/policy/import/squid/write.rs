@@ -35,7 +35,7 @@ impl Writer<'_> {
 
     pub(super) fn rule(&mut self, rule: &Rule) {
         self.rules += 1;
-        let Region { clients, names, ports } = &rule.region;
+        let Region { clients, names, .. } = &rule.region;
         let clients = clients.networks().map_or_else(
             || vec!["all".to_owned()],
             |networks| networks.iter().map(|network| quoted(&short(&network.to_string()))).collect(),
@@ -48,7 +48,7 @@ impl Writer<'_> {
             None => {}
             Some(names) => self.values("  to", self.named(names)),
         }
-        if let Some(ports) = ports.as_ref().filter(|ports| rule.allow || Some(*ports) != self.ports.as_ref()) {
+        if let Some(ports) = rule.ports_beside(self.ports.as_ref()) {
             self.values("  port", ports.iter().map(|port| (port.to_string(), None)).collect());
         }
         self.conditions();

@@ -81,6 +81,8 @@ fn agree(config: &str) -> Result<(), TestCaseError> {
     prop_assert!(imported.errors.is_empty(), "{config}: {:?}", imported.errors);
     let yaml = &imported.yaml;
     let policy = Policy::parse(yaml, Origin::Defaults).unwrap_or_else(|errors| panic!("{errors:?}\n{yaml}"));
+    let lints = policy.lints(std::time::SystemTime::UNIX_EPOCH, None);
+    prop_assert!(lints.is_empty(), "{config}{yaml}{lints:#?}");
     let lines: Vec<Vec<&str>> = config.lines().map(|line| line.split_whitespace().collect()).collect();
     for client in CLIENTS {
         for name in NAMES {
@@ -110,7 +112,7 @@ fn acl(name: &'static str) -> impl Strategy<Value = String> {
         prop::collection::vec(prop::sample::select(values), 1..4).prop_map(|values| values.join(" "))
     };
     let kind = match &name[..1] {
-        "c" => some(&["10.0.0.0/8", "10.1.2.0/25", "10.1.0.0-10.1.2.10", "192.0.2.7/32", "2001:db8::/32", "::/0"])
+        "c" => some(&["10.0.0.0/8", "10.1.2.0/25", "10.1.0.0-10.1.2.10", "192.0.2.7/32", "2001:db8::/32", "2000::/3"])
             .prop_map(|values| format!("src {values}"))
             .boxed(),
         "n" => some(&["example", ".example", "a.example", ".a.example", ".x.a.example", "b.example", ".test"])
@@ -202,6 +204,11 @@ fn word() -> impl Strategy<Value = String> {
         "\n",
         "\n",
         "\r\n",
+        "\r",
+        "\u{a0}",
+        "miss_access",
+        "never_direct",
+        "10.0.0.0/0",
         ";",
         "!",
     ][..];
