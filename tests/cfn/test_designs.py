@@ -31,6 +31,7 @@ def running(stub, design, parameters=(), outputs=()):  # noqa: F811
     stub.answer("describe-vpc-endpoint-service-configurations", {"ServiceConfigurations": [{"ServiceState": "Available"}]})
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
     stub.answer("describe-internet-gateways", "")
+    stub.answer("describe-vpc-endpoint-services", {"ServiceDetails": []})
 
 
 def new(stub, design):  # noqa: F811
@@ -43,7 +44,14 @@ def new(stub, design):  # noqa: F811
     stub.tool("aws", stub.bin.joinpath("aws").read_text().replace("case $operation in\n    package)", deployed))
     stub.bin.joinpath("cp").symlink_to("/bin/cp")
     stub.error("head-object", "404", "Not Found")
+    stub.answer("describe-addresses", "1")
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"))
     stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
+
+
+def services(*zones):
+    kind = lambda k: {"ServiceName": "com.amazonaws.us-east-1.s3", "ServiceType": [{"ServiceType": k}], "AvailabilityZones": list(zones) if k == "Interface" else []}  # noqa: E731
+    return {"ServiceDetails": [kind("Gateway"), kind("Interface")]}
 
 
 def deployment(stub, name):  # noqa: F811
@@ -111,6 +119,33 @@ def test_the_networks_of_a_gateway_endpoint(stub):  # noqa: F811
     running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
     assert stub.run("deploy", "--yes", "--design", "endpoints").returncode == 0
     assert deployment(stub, "latticegate-endpoints")["S3Networks"] == "16.15.176.0/20,52.216.0.0/15"
+
+
+def test_what_the_account_lacks_is_said_first(stub):  # noqa: F811
+    refused = lambda *arguments: (stub.run("deploy", "--yes", "--image", IMAGE, *arguments), [c for c in stub.calls() if " deploy " in c])  # noqa: E731
+    new(stub, "egress")
+    stub.answer("describe-addresses", "3")
+    stub.answer("get-service-quota", "5.0")
+    done, made = refused("--design", "egress")
+    assert done.returncode == 1 and not made and "need 3 Elastic IPs; 3 of the 5 of this region are in use" in done.stderr and "--desired-value 6" in done.stderr
+    assert stub.run("deploy", "--dry-run", "--design", "egress", "NatGateways=single").returncode == 0
+    assert stub.run("deploy", "--dry-run", "--design", "egress", "--zones", "2").returncode == 0
+    stub.error("describe-addresses", "UnauthorizedOperation")
+    done = stub.run("deploy", "--dry-run", "--design", "egress")
+    assert done.returncode == 0 and "whether 3 Elastic IPs can be had cannot be seen" in done.stderr
+
+
+def test_zones_and_services_without_endpoints_are_said_first(stub):  # noqa: F811
+    refused = lambda *arguments: (stub.run("deploy", "--yes", "--image", IMAGE, *arguments), [c for c in stub.calls() if " deploy " in c])  # noqa: E731
+    new(stub, "endpoints")
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b"))
+    done, made = refused("--design", "endpoints", f"BucketArns={endpoint_proxy.BUCKETS}")
+    assert done.returncode == 1 and not made and "com.amazonaws.us-east-1.s3 has no endpoints in us-east-1c" in done.stderr
+    stub.error("describe-vpc-endpoint-services", "InvalidServiceName", "The Vpc Endpoint Service 'com.amazonaws.us-east-1.sqz' does not exist")
+    done, made = refused("--design", "endpoints", f"BucketArns={endpoint_proxy.BUCKETS}", "Services=sqz")
+    assert done.returncode == 1 and not made and "'com.amazonaws.us-east-1.sqz' does not exist" in done.stderr
+    (call,) = [c for c in stub.calls() if "describe-vpc-endpoint-services" in c]
+    assert "--service-names com.amazonaws.us-east-1.sqz com.amazonaws.us-east-1.s3 " in call
 
 
 def test_a_hub_in_an_existing_vpc_never_dials_it(stub):  # noqa: F811
@@ -208,6 +243,14 @@ def test_a_hub_is_called_as_a_proxy(stub):  # noqa: F811
     assert done.returncode == 0, done.stderr
     call = "\n".join(stub.calls())
     assert "curl " in call and "--proxy http://hub.elb.amazonaws.com:3128" in call and "sigv4" not in call and "--connect-to" not in call
+
+
+def test_an_endpoint_proxy_is_called_by_the_services_name(stub):  # noqa: F811
+    running(stub, "endpoints")
+    stub.write("curl-says", "HTTP/1.1 403 Forbidden\n\n\n192.168.1.100 10.0.0.1")
+    done = stub.run("call", "--design", "endpoints", "https://reports.s3.us-east-1.amazonaws.com/")
+    call = "\n".join(stub.calls())
+    assert done.returncode == 0 and "--connect-to reports.s3.us-east-1.amazonaws.com:443:endpoints.elb.amazonaws.com:443" in call and "sigv4" not in call
 
 
 def test_a_list_is_checked_with_the_configuration_of_its_design(stub, tmp_path):  # noqa: F811
