@@ -235,6 +235,16 @@ def test_a_gateway_that_somebody_attached(stub):  # noqa: F811
     assert code == 1 and "has a way to the internet: igw-1" in said
 
 
+def test_networks_that_aws_has_added(stub):  # noqa: F811
+    running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
+    stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
+    code, said = verified(stub, "endpoints")
+    assert code == 1 and "does not dial: 52.216.0.0/15" in said
+    running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20,52.216.0.0/15"})
+    code, said = verified(stub, "endpoints")
+    assert code == 0 and "all networks of S3 may be dialled" in said
+
+
 # ---------- call, list, destroy ----------
 def test_a_hub_is_called_as_a_proxy(stub):  # noqa: F811
     running(stub, "egress")
