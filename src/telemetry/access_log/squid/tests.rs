@@ -79,6 +79,7 @@ fn reason_rule_and_server_name_are_in_the_last_field() {
     let forward = tunnel.forward.as_mut().unwrap();
     (forward.sni, forward.answered) = (Some("x;y.example.com".into()), 46);
     // It was open already, and its upstream dialled.
+    forward.answer_status = Some(200);
     assert_eq!(
         line(&tunnel, Outcome::Refused(RefuseReason::TunnelSniDenied)),
         "1795258617.057     12 10.1.2.3 TCP_DENIED/200 46 CONNECT api.example.com:443 - HIER_DIRECT/192.0.2.10 \
