@@ -122,8 +122,8 @@ rules:
             request = line["request"]
             served = request.get("status", 500) < 500 and "reason" not in request
             reason = request.get("reason", str(request.get("status")))
-            yield Entry(request["method"], request["host"], request["port"], served, reason, line.get("rule"))
-        elif "forward" in line and (line["forward"]["method"] == "CONNECT" or line["outcome"] != "relayed"):
+            yield Entry(request["method"], request.get("host", ""), request.get("port", 0), served, reason, line.get("rule"))
+        elif "port" in line.get("forward", {}) and (line["forward"]["method"] == "CONNECT" or line["outcome"] != "relayed"):
             forward = line["forward"]
             served = line["outcome"] == "relayed"
             yield Entry(
