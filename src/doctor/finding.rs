@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 
+use latticegate_core::diagnostic::OneLine;
+
 /// How good it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
@@ -28,7 +30,7 @@ pub struct Finding {
 
 impl Finding {
     pub fn pass(check: &'static str, about: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { grade: Grade::Pass, check, about: about.into(), text: text.into(), help: String::new() }
+        Self::new(Grade::Pass, check, about, text, "")
     }
 
     pub fn warn(
@@ -37,7 +39,7 @@ impl Finding {
         text: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { grade: Grade::Warn, help: help.into(), ..Self::pass(check, about, text) }
+        Self::new(Grade::Warn, check, about, text, help)
     }
 
     pub fn fail(
@@ -46,7 +48,18 @@ impl Finding {
         text: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { grade: Grade::Fail, help: help.into(), ..Self::pass(check, about, text) }
+        Self::new(Grade::Fail, check, about, text, help)
+    }
+
+    /// Where it depends on something else how bad it is.
+    pub fn new(
+        grade: Grade,
+        check: &'static str,
+        about: impl Into<String>,
+        text: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { grade, check, about: about.into(), text: text.into(), help: help.into() }
     }
 }
 
@@ -107,29 +120,18 @@ impl Grade {
     }
 }
 
-/// Certificates and responses come from strangers: nothing of them may steer a terminal or begin a line.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(
-            |c| {
-                if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
-            },
-        )
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { grade, check, about, text, help } = self;
         write!(f, "{}  {check:<13} ", grade.word())?;
         if !about.is_empty() {
-            write!(f, "{}: ", Printable(about))?;
+            write!(OneLine(f), "{about}: ")?;
         }
-        write!(f, "{}", Printable(text))?;
+        // Certificates and responses come from strangers.
+        OneLine(f).write_str(text)?;
         if !help.is_empty() {
-            write!(f, "\n      help: {}", Printable(help))?;
+            f.write_str("\n      help: ")?;
+            OneLine(f).write_str(help)?;
         }
         Ok(())
     }

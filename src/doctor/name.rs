@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use futures_util::future::join_all;
 
-use super::Finding;
 use super::path;
 use super::resolver::{Answer, failure, query, record_type};
 use super::target::Target;
+use super::{Finding, Grade};
 use crate::dns::{LookupError, Wire};
 use latticegate_core::config::Config;
 use latticegate_core::hostname::Hostname;
@@ -60,10 +60,9 @@ impl Examination<'_> {
             }
         }
         let is_known = !addresses.is_empty();
-        let grade: fn(&'static str, String, String, String) -> Finding =
-            if is_known { Finding::warn } else { Finding::fail };
+        let grade = if is_known { Grade::Warn } else { Grade::Fail };
         let mut findings: Vec<Finding> =
-            findings.into_iter().map(|(text, help)| grade(CHECK, about.clone(), text, help.to_owned())).collect();
+            findings.into_iter().map(|(text, help)| Finding::new(grade, CHECK, &about, text, help)).collect();
         if is_known {
             findings.insert(0, Finding::pass(CHECK, about, found.join(", ")));
         } else if findings.is_empty() {

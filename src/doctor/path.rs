@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::target::{Route, Speaks};
-use super::{Finding, http, tls};
+use super::{Finding, Grade, http, tls};
 use crate::proxy::dial::{DialError, Failing, Unreached, dial};
 use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::advice::advice;
@@ -72,14 +72,8 @@ impl Path<'_> {
             findings.push(Finding::pass(CHECK, &self.about, format!("may be dialled: {}", list.join(" "))));
         }
         // Where one of several may be dialled, connections go there.
-        let all = allowed.is_empty();
-        findings.extend(refused.into_iter().map(|(text, help)| {
-            if all {
-                Finding::fail(CHECK, &self.about, text, help)
-            } else {
-                Finding::warn(CHECK, &self.about, text, help)
-            }
-        }));
+        let grade = if allowed.is_empty() { Grade::Fail } else { Grade::Warn };
+        findings.extend(refused.into_iter().map(|(text, help)| Finding::new(grade, CHECK, &self.about, text, help)));
         (allowed, findings)
     }
 
@@ -119,6 +113,7 @@ impl Path<'_> {
         });
         let dialled = join_all(attempts).await;
         let reached = dialled.iter().any(|(_, dialled, _)| dialled.is_ok());
+        let grade = if reached { Grade::Warn } else { Grade::Fail };
         let (mut first, mut findings) = (None, Vec::new());
         for (address, dialled, took) in dialled {
             findings.push(match dialled {
@@ -128,11 +123,7 @@ impl Path<'_> {
                 }
                 Err(unreached) => {
                     let (why, help) = why(&unreached);
-                    let text = format!("{address}: {why}");
-                    match reached {
-                        true => Finding::warn(CHECK, &self.about, text, help),
-                        false => Finding::fail(CHECK, &self.about, text, help),
-                    }
+                    Finding::new(grade, CHECK, &self.about, format!("{address}: {why}"), help)
                 }
             });
         }

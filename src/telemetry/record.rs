@@ -265,10 +265,7 @@ impl Record {
             port: forward.port,
             upstream: self.upstream,
             status: open.status,
-            bytes: ByteCounts {
-                up: self.bytes.up.saturating_sub(forward.reported.up),
-                down: self.bytes.down.saturating_sub(forward.reported.down),
-            },
+            bytes: self.bytes.since(forward.reported),
             answered: forward.answered,
             duration: open.began.elapsed(),
             cut,
