@@ -28,8 +28,7 @@ registry_login() {
     "$ENGINE" login --username AWS --password-stdin "${1%%/*}" <<<"$answer" >&2 || fail "$ENGINE cannot log in to ${1%%/*}" "see its message above"
 }
 
-# source_hash: of all that the image is made of, and nothing else. conf/ipcontrol.yaml is left out: the fleet reads its
-# list from S3.
+# source_hash: of all that the image is made of, and nothing else. Access lists are left out: a fleet reads its list from S3.
 source_hash() {
     local sum=sha256sum
     command -v sha256sum >/dev/null || sum='shasum -a 256'
@@ -38,7 +37,7 @@ source_hash() {
         # shellcheck disable=SC2086 # a command and its option
         find Cargo.toml Cargo.lock .dockerignore src conf benches tests/invariants tests/support docker/Dockerfile \
             docker/build docker/sbom docs/reasons.md \
-            -type f ! -path conf/ipcontrol.yaml ! -name .DS_Store | LC_ALL=C sort | tr '\n' '\0' | xargs -0 $sum | $sum | cut -c1-20
+            -type f ! -path 'conf/*ipcontrol.yaml' ! -name .DS_Store | LC_ALL=C sort | tr '\n' '\0' | xargs -0 $sum | $sum | cut -c1-20
     )
 }
 
@@ -101,7 +100,7 @@ in_container() {
     shift
     for file in "$@"; do names+=("/$(basename "$file")"); done
     container=$("$ENGINE" create --network none --env "LATTICEGATE_POLICY=${names[0]}" --env "LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED" \
-        "$LINTER_IMAGE" "$verb" $([ "$verb" = check ] || printf '%s\n' "${names[@]}")) || return 125
+        "$LINTER_IMAGE" "$verb" $([ "$verb" = check ] && printf '%s' "${CONFIGURATION:+--config /etc/latticegate/$CONFIGURATION}" || printf '%s\n' "${names[@]}")) || return 125
     for file in "$@"; do
         cat "$file" >"$SCRATCH/copy" && chmod 644 "$SCRATCH/copy"
         "$ENGINE" cp "$SCRATCH/copy" "$container:/$(basename "$file")" >/dev/null || code=125
@@ -114,11 +113,12 @@ in_container() {
 # The list alone is judged; the networks are documentation addresses that stand for a real configuration.
 TRUSTED=192.0.2.0/24
 
-# check_policy FILE: the linter's own words. 0 valid, 1 invalid, anything else: it could not be checked.
+# check_policy FILE: the linter's own words. 0 valid, 1 invalid, anything else: it could not be checked. With the design's
+# configuration: a rule may mean something else on a forward listener.
 check_policy() {
     find_linter
     if [ -n "${LINTER:-}" ]; then
-        LATTICEGATE_POLICY=$(absolute "$1") LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED "$LINTER" check
+        LATTICEGATE_POLICY=$(absolute "$1") LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED "$LINTER" check ${CONFIGURATION:+--config "$REPO/conf/$CONFIGURATION"}
     else
         in_container check "$1"
     fi

@@ -6,9 +6,11 @@
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(dirname "$HERE")
-STACK=${STACK:-latticegate}
+STACK=${STACK:-}
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/latticegate.XXXXXX")
 trap 'rm -rf "$SCRATCH"' EXIT
+# shellcheck source=cfn/designs.sh
+. "$HERE/designs.sh"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -109,8 +111,9 @@ no_answer() {
     esac
 }
 
-# Who and where; sets ACCOUNT, AWS_REGION.
+# Who and where; sets ACCOUNT, AWS_REGION, and STACK if nothing named it.
 account() {
+    settle_design
     need aws jq
     AWS_REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
     [ -n "$AWS_REGION" ] || fail "no region" "export AWS_REGION=us-east-1 (or: aws configure set region us-east-1)"

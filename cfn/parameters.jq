@@ -1,4 +1,4 @@
-# What cfn/root.yaml says of its parameters, and why given ones cannot be deployed. Read by parameters.sh.
+# What a root template says of its parameters, and why given ones cannot be deployed. Read by parameters.sh.
 #
 # The template is the one source: its constraints and rules are taken from its text (which keeps to the forms read here;
 # tests/cfn/test_parameters.py compares both with what a YAML parser and an evaluator of templates make of it).
@@ -55,10 +55,10 @@ def private_range: . as $it | [("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 def list: split(",") | map(select(. != ""));
 
 # ---------- refusals: {what, help} ----------
-# What a pattern means, by the name of its parameter: said here once, since root.yaml may have 51 200 bytes.
+# What a pattern means, by the name of its parameter: said here once, since a root may have 51 200 bytes.
 def meaning($key): $key | if test("Ipv6Cidr$") then "an IPv6 network, one address being x::x/128; "
     elif test("Cidr[123]?$") then "an IPv4 network x.x.x.x/n, one address being x.x.x.x/32; "
-    elif test("(Ids|Cidrs)$") then "a list, comma-separated without spaces; "
+    elif test("(Ids|Cidrs|Networks)$") then "a list, comma-separated without spaces; "
     else "" end;
 def constraint($spec; $key):
     if $spec.AllowedValues then select(IN($spec.AllowedValues[]) | not) | "one of \($spec.AllowedValues | join(", "))"
@@ -74,7 +74,7 @@ def by_value($spec; $p):
     | ([constraint($spec[$key]; $key)] | first) as $wanted
     | if length > 4096 then {what: "\($key) has \(length) characters", help: "a parameter of CloudFormation has 4 096 at most"}
       elif $wanted then {what: "\($key)=\(.)", help: $wanted}
-      elif $key | test("Cidrs?[123]?$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}
+      elif $key | test("Cidrs?[123]?$|Networks$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}
       elif $key == "PrivateAddresses" then list[] | select(is_address | not) | {what: "\($key): \(.) is no IPv4 address", help: "x.x.x.x, each x up to 255"}
       else empty end;
 
@@ -85,7 +85,7 @@ def judge($p):
     elif .[0] == "Not" then .[1] | judge($p) | not
     elif .[0] == "And" then all(.[1:][]; judge($p))
     elif .[0] == "Or" then any(.[1:][]; judge($p))
-    else error("cfn/root.yaml: a rule with \(.[0])") end;
+    else error("a rule with \(.[0])") end;
 
 def by_rule($rules; $p): $rules[] | select((.when == null or (.when | judge($p))) and (.assert | judge($p) | not)) | {what: .say, help: ""};
 
@@ -93,7 +93,7 @@ def by_rule($rules; $p): $rules[] | select((.when == null or (.when | judge($p))
 def subnets($p; $zones; $bits; $block; $kind; $skip):
     ($p[$block] | span) as $whole
     | range($zones) as $i | "\($kind)Subnet\($i + 1)Cidr" as $key
-    | if $p[$key] != "" then {key: $key, nth: $i, net: ($p[$key] | span)}
+    | if ($p[$key] // "") != "" then {key: $key, nth: $i, net: ($p[$key] | span)}
       else ($whole | part($skip + $i; $bits)) as $net
         | if $whole.last < (if $kind == "Endpoint" then $net.last else ($whole | part(5; $bits)).last end)
           then {refused: {what: "\($block)=\($p[$block]) does not hold its subnets", help: (if $kind == "Endpoint" then "\($zones) of /\(32 - $bits) for the endpoints: a larger block, or \($key)=..." else "six of /\(32 - $bits): a /24 or larger, or all of PublicSubnet1Cidr, PrivateSubnet1Cidr ..." end)}}
@@ -101,9 +101,10 @@ def subnets($p; $zones; $bits; $block; $kind; $skip):
       end;
 
 def of_new_vpc($p; $zones):
-    ($p.LatticeAccess == "ENDPOINTS") as $endpoints
-    | ($p.VpcCidr | span) as $vpc | ($p.EndpointVpcCidr | span) as $second
-    | [ (if $p.DeploymentMode != "PRIVATE" then subnets($p; $zones; 5; "VpcCidr"; "Public"; 0) else empty end),
+    # Where the template does not ask, it makes them.
+    (if $p | has("LatticeAccess") then $p.LatticeAccess == "ENDPOINTS" else $p | has("EndpointVpcCidr") end) as $endpoints
+    | ($p.VpcCidr | span) as $vpc | ($p.EndpointVpcCidr // $p.VpcCidr | span) as $second
+    | [ (if $p.DeploymentMode != "PRIVATE" and ($p | has("PublicSubnet1Cidr")) then subnets($p; $zones; 5; "VpcCidr"; "Public"; 0) else empty end),
         subnets($p; $zones; 5; "VpcCidr"; "Private"; 3),
         (if $endpoints then subnets($p; $zones; 7; "EndpointVpcCidr"; "Endpoint"; 0) else empty end) ] as $all
     | ([$all[] | select(.net)]) as $made
@@ -114,24 +115,26 @@ def of_new_vpc($p; $zones):
       (if $endpoints and ($vpc | overlaps($second)) then {what: "EndpointVpcCidr=\($second.name) overlaps VpcCidr=\($vpc.name)", help: "it is a second block of the VPC: 100.64.0.0/23 fits any private range"} else empty end),
       (if $endpoints and ($second.name | private_range) != "" and ($second.name | private_range) != ($vpc.name | private_range)
        then {what: "EndpointVpcCidr=\($second.name) is of another range than VpcCidr=\($vpc.name)", help: "AWS adds a block of the same private range (10/8, 172.16/12, 192.168/16) or of 100.64.0.0/10"} else empty end),
-      ($p.PrivateAddresses | list | to_entries[] | (.value | span) as $address | .key as $i
+      ($p.PrivateAddresses // "" | list | to_entries[] | (.value | span) as $address | .key as $i
         | first($made[] | select(.key == "PrivateSubnet\($i + 1)Cidr"))
         | select((.net | holds($address) | not) or $address.first - .net.first < 4 or $address.first == .net.last)
         | {what: "PrivateAddresses: \($address.name) is no free address of \(.key) (\(.net.name))", help: "one of that subnet, not its first four and not its last"});
 
 # Without an error of their own in Rules, which know no lists, networks and comparisons.
 def together($p):
-    [$p["AvailabilityZone1", "AvailabilityZone2", "AvailabilityZone3"] | select(. != "")] as $zones
-    | ($p.AwsEndpoints | if startswith("create:") then ltrimstr("create:") | list else null end) as $made
+    [$p["AvailabilityZone1", "AvailabilityZone2", "AvailabilityZone3"] // empty | select(. != "")] as $zones
+    | ($p.AwsEndpoints // "" | if startswith("create:") then ltrimstr("create:") | list else null end) as $made
     | (if $zones | unique | length != ($zones | length) then {what: "a zone is named twice: \($zones | join(", "))", help: "a load balancer has one subnet in each zone"} else empty end),
-      (if ($p.MinTasks | tonumber) > ($p.MaxTasks | tonumber) then {what: "MinTasks=\($p.MinTasks) is above MaxTasks=\($p.MaxTasks)", help: "raise MaxTasks too"} else empty end),
-      (("PublicAllocationIds", "PrivateAddresses") as $key | $p[$key] | list | select(. != [] and length != ($zones | length))
+      (if $p.MaxTasks and ($p.MinTasks | tonumber) > ($p.MaxTasks | tonumber) then {what: "MinTasks=\($p.MinTasks) is above MaxTasks=\($p.MaxTasks)", help: "raise MaxTasks too"} else empty end),
+      (("PublicAllocationIds", "PrivateAddresses") as $key | $p[$key] // "" | list | select(. != [] and length != ($zones | length))
         | {what: "\($key) has \(length) for \($zones | length) zones", help: "one address for each zone, in the order of AvailabilityZone1 ... (set the zones of an existing VPC too)"}),
       (if $made and $p.AwsServicesEgressCidr == "" then
          ((["ecr.api", "ecr.dkr", "logs"] + (if $p.EnableExec == "true" then ["ssmmessages"] else [] end)) - $made - ($p.MoreAwsEndpoints | list)) as $missing
          | if $missing != [] then {what: "AwsEndpoints=\($p.AwsEndpoints) omits \($missing | join(", ")), so AwsServicesEgressCidr must say where the existing VPC reaches \(if $missing | length > 1 then "them" else "it" end)", help: "the CIDR of its endpoints, or 0.0.0.0/0 with NAT"} else empty end
        else empty end),
-      (if $p.ExistingVpcId == "" and $zones != [] then of_new_vpc($p; $zones | length) else empty end);
+      ($p.Services // "" | list | . as $services | (group_by(.)[] | select(length > 1) | {what: "Services names \(.[0]) twice", help: "a VPC has one endpoint for each service"}),
+        ("ecr.api", "ecr.dkr", "logs", "s3" | select(IN($services[])) | {what: "Services names \(.), which this VPC has an endpoint for already", help: "omit it"})),
+      (if $p.VpcCidr and ($p.ExistingVpcId // "") == "" and $zones != [] then of_new_vpc($p; $zones | length) else empty end);
 
 # parameters: of lines NAME=VALUE over the defaults; the last line counts.
 def over($specification): ($specification | map_values(.Default) | with_entries(select(.value != null)))

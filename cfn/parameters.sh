@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# The parameters of cfn/root.yaml: what is given, what the stack has, what the template says of them, and whether it
-# can be deployed with them. Sourced after lib.sh.
+# The parameters of the design's root template ($TEMPLATE): what is given, what the stack has, what the template says of them, and
+# whether it can be deployed with them. Sourced after lib.sh.
 
 # As NAME=VALUE: of the command line, and looked up or made by the script.
 given=() overrides=()
 
-# from_template FILTER [jq arguments]: with the functions of parameters.jq and the text of root.yaml as $template.
+# from_template FILTER [jq arguments]: with the functions of parameters.jq and the text of the root as $template.
 from_template() {
     local filter=$1
     shift
-    jq -n -r -L "$HERE" --rawfile template "$HERE/root.yaml" "$@" "include \"parameters\"; $filter"
+    jq -n -r -L "$HERE" --rawfile template "$HERE/$TEMPLATE" "$@" "include \"parameters\"; $filter"
 }
 
-# known: the file of what root.yaml has, a line NAME=DEFAULT for each parameter.
+# known: the file of what the root has, a line NAME=DEFAULT for each parameter.
 known() {
     [ -f "$SCRATCH/known" ] || from_template '$template | specification | to_entries[] | "\(.key)=\(.value.Default // "")"' >"$SCRATCH/known"
     printf '%s' "$SCRATCH/known"
@@ -47,7 +47,7 @@ set_if_absent() { is_given "$1" || set_unless_said "$1" "$2"; }
 check_names() {
     local pair
     for pair in ${given[@]+"${given[@]}"}; do
-        knows "${pair%%=*}" || fail "cfn/root.yaml has no parameter ${pair%%=*}" "the names: $(cut -d= -f1 "$(known)" | tr '\n' ' ')"
+        knows "${pair%%=*}" || fail "cfn/$TEMPLATE has no parameter ${pair%%=*}" "the names: $(cut -d= -f1 "$(known)" | tr '\n' ' ')"
         case $pair in
         *$'\n'*) fail "${pair%%=*} has several lines" "one line" ;;
         esac

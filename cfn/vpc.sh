@@ -3,9 +3,10 @@
 # Sourced after lib.sh and parameters.sh.
 
 look_up_existing_vpc() {
-    local vpc kind wanted without_ipv6=
+    local vpc kind wanted without_ipv6= all
     vpc=$(value_of ExistingVpcId)
     request ec2 describe-vpcs --vpc-ids "$vpc" --output json
+    all=$(jq -r '[.Vpcs[0] | (.CidrBlockAssociationSet[]? | select(.CidrBlockState.State == "associated") | .CidrBlock), (.Ipv6CidrBlockAssociationSet[]? | select(.Ipv6CidrBlockState.State == "associated") | .Ipv6CidrBlock)] | join(",")' <<<"$answer")
     vpc_cidrs=$(jq -r '[.Vpcs[0].CidrBlockAssociationSet[]? | select(.CidrBlockState.State == "associated") | .CidrBlock] | join(",")' <<<"$answer")
     for kind in Public Private Endpoint; do
         [ -n "$(value_of "Existing${kind}SubnetIds")" ] || continue
@@ -19,6 +20,11 @@ look_up_existing_vpc() {
         [ -z "$wanted" ] || jq -e '[.Subnets[] | any(.Ipv6CidrBlockAssociationSet[]?; .Ipv6CidrBlockState.State == "associated")] | all' <<<"$answer" >/dev/null ||
             without_ipv6="$without_ipv6 $kind"
     done
+    if ! knows AwsEndpoints; then
+        # Never dialled; those of IPv6 are public addresses. Whatever was added since stays out as well.
+        set_unless_said ExistingVpcCidrs "$all"
+        return 0
+    fi
     if [ -n "$without_ipv6" ] && ! is_given IpAddressType; then
         say "subnets without IPv6 addresses (Existing…SubnetIds:$without_ipv6): IpAddressType=ipv4"
         set_if_absent IpAddressType ipv4

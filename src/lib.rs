@@ -15,6 +15,7 @@ pub mod reload; // the access list, its sources and its reloads
 pub mod proxy; // the data path: one connection from accept to close
 pub mod web; // the health port and the admin port
 pub mod control; // the process from its start to its drain
+pub mod doctor; // checks of machine, resolver and path, before and beside `run`
 #[cfg(feature = "demo")]
 pub mod demo; // the stand-ins of `latticegate demo`
 pub mod cli; // the verbs and their help

@@ -14,7 +14,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The rooms of the program in the order of their layers. Before all of them stands the core crate.
 const ROOMS: &[&str] =
-    &["event_loop", "sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "demo", "cli"];
+    &["event_loop", "sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "doctor", "demo", "cli"];
 /// The modules of the core crate, in their order.
 const CORE: &[&str] = &[
     "canonical_ip",

@@ -66,7 +66,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
 
 /// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that
 /// is seen there. For a path that is no program of its own the words are looked for in the file itself.
-const RUN_ELSEWHERE: [(&str, &str, &str); 13] = [
+const RUN_ELSEWHERE: [(&str, &str, &str); 14] = [
     ("cargo run --release -- demo", "tests/demo.rs", "fn every_printed_curl_command_prints_what_it_should()"),
     ("cargo run --release -- demo --check", "tests/demo.rs", r#".args(["demo", "--check"])"#),
     ("cargo build --release", "benches/run", "cargo build --release"),
@@ -84,6 +84,11 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 13] = [
         "latticegate healthcheck --config conf/latticegate.yaml",
         "tests/loopback/healthcheck.rs",
         r#"["healthcheck", "--config", "#,
+    ),
+    (
+        "latticegate doctor --config conf/latticegate.yaml orders.example.com",
+        "tests/doctor.rs",
+        r#"["doctor", "--json", "--config", "latticegate.yaml""#,
     ),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),

@@ -4,6 +4,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod diff;
+mod doctor;
 mod explain;
 mod healthcheck;
 mod import;
@@ -38,6 +39,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Diff(diff::DiffArgs),
     Import(import::ImportArgs),
+    Doctor(doctor::DoctorArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -66,6 +68,7 @@ impl Cli {
             Verb::Explain(explain) => explain.run(),
             Verb::Diff(diff) => diff.run(),
             Verb::Import(import) => import.run(),
+            Verb::Doctor(doctor) => doctor.run(),
             #[cfg(feature = "demo")]
             Verb::Demo(demo) => demo.run(),
         }

@@ -262,6 +262,22 @@ pub struct Limits {
     pub lookups_per_client: NonZeroU32,
 }
 
+impl Limits {
+    /// Open files with all connections open.
+    pub fn open_files(&self) -> u64 {
+        self.every_connection(defaults::FDS_PER_CONNECTION)
+    }
+
+    /// Bytes of memory with all connections open.
+    pub fn memory(&self) -> u64 {
+        self.every_connection(defaults::BYTES_PER_CONNECTION).saturating_add(self.half_open_bytes)
+    }
+
+    fn every_connection(&self, each: u64) -> u64 {
+        u64::try_from(self.connections).unwrap_or(u64::MAX).saturating_mul(each)
+    }
+}
+
 /// What one client or one name may have; `None`: unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {

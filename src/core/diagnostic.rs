@@ -119,8 +119,8 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Escapes control characters: a key or a parser's message may contain escape sequences for a terminal.
-struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+/// Escapes control characters: what others wrote may contain escape sequences for a terminal, or begin a line.
+pub struct OneLine<'a, 'b>(pub &'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -70,6 +70,14 @@ pub struct ByteCounts {
     pub down: u64,
 }
 
+impl ByteCounts {
+    /// What has been added since an earlier count.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { up: self.up.saturating_sub(before.up), down: self.down.saturating_sub(before.down) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,

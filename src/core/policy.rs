@@ -228,6 +228,12 @@ impl Rule {
             && !(self.names_nothing() && listener.port.is_destination())
     }
 
+    /// Whether it allows some client to go to this name.
+    pub fn lets_someone_to(&self, name: &Hostname, listener: &ListenerView<'_>) -> bool {
+        let names = || self.takes_every_name() || self.to.iter().any(|pattern| pattern.matches(name));
+        self.action == Action::Allow && self.holds_on(listener) && names()
+    }
+
     fn takes_every_name(&self) -> bool {
         self.to.is_empty() || self.to.contains(&NamePattern::Any)
     }

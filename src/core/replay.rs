@@ -131,9 +131,9 @@ impl<'a> Replay<'a> {
         self.undecided.total()
     }
 
-    /// Whether the log has lines, but no request that a list decides about.
+    /// Whether the log has no request that a list decides about; an empty one has none.
     pub fn has_nothing(&self) -> bool {
-        self.lines > 0 && self.requests == 0
+        self.requests == 0
     }
 
     fn request(&mut self, request: &Request<'_>) -> Result<(), NoListener> {

@@ -91,7 +91,7 @@ impl Drop for Session {
         let answer = spoken.and_then(|spoken| refuse::answer(stopped, spoken, self.record.id, self.request.get(), now));
         if let Some(answer) = answer {
             let sent = refuse::send(&self.stream, &answer);
-            self.record.count_answer(sent);
+            self.record.count_answer(sent, refuse::status(&answer));
         }
     }
 }

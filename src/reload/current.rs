@@ -19,6 +19,8 @@ pub struct Loaded {
     pub policy: Policy,
     pub version: ListVersion,
     pub since: SystemTime,
+    /// When its source says that it was written.
+    pub modified: Option<SystemTime>,
     /// The same moment on the monotonic clock, for its age.
     pub since_instant: Instant,
     pub hits: Hits,
@@ -45,7 +47,7 @@ impl From<Policy> for Loaded {
 impl Loaded {
     pub fn new(policy: Policy, version: ListVersion) -> Self {
         let (hits, since, since_instant) = (Hits::new(&policy), SystemTime::now(), Instant::now());
-        Self { policy, version, since, since_instant, hits, number: 0, forbidden: AtomicUsize::new(0) }
+        Self { policy, version, since, modified: None, since_instant, hits, number: 0, forbidden: AtomicUsize::new(0) }
     }
 
     /// Counts that this list has come into force.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use latticegate_core::diagnostic::Diagnostic;
 
@@ -19,6 +20,8 @@ pub struct ListVersion {
 pub(super) struct ListText {
     pub(super) bytes: Vec<u8>,
     pub(super) label: Arc<str>,
+    /// When the source says that it was written.
+    pub(super) modified: Option<SystemTime>,
 }
 
 /// Of a list that cannot be read: the bound is that of all YAML files.

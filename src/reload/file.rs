@@ -86,7 +86,8 @@ impl FileSource {
             return Ok(Update::Unchanged);
         }
         (self.read, self.changed, self.at_once) = (Some(stamp), None, false);
-        Ok(Update::New(ListText { bytes, label: "".into() }))
+        let modified = std::fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
+        Ok(Update::New(ListText { bytes, label: "".into(), modified }))
     }
 }
 

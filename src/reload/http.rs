@@ -1,11 +1,11 @@
 //! A URL on loopback, such as the AppConfig agent's: requested with the ETag of the list in force, without redirects.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, IF_NONE_MATCH, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, ETAG, HOST, HeaderMap, IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -60,14 +60,20 @@ impl HttpSource {
             return Err("the response does not state its length, so a truncated one would look complete".to_owned());
         }
         let label = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default().into();
+        let modified = response.headers().get(LAST_MODIFIED).and_then(|date| http_date(date.to_str().ok()?));
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
         let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => format!("the response {TOO_LARGE}"),
             None => format!("the response cannot be read: {error}"),
         })?;
         let bytes = bytes.to_bytes();
-        Ok(Update::New(ListText { bytes: bytes.to_vec(), label }))
+        Ok(Update::New(ListText { bytes: bytes.to_vec(), label, modified }))
     }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
+fn http_date(text: &str) -> Option<SystemTime> {
+    Some(jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?.into())
 }
 
 /// Otherwise the body ends with the connection.

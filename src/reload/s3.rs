@@ -63,13 +63,14 @@ impl S3Source {
         if object.meta.size > u64::try_from(MAX_BYTES).unwrap_or(u64::MAX) {
             return Err(self.unreachable(&TOO_LARGE));
         }
+        let modified = Some(object.meta.last_modified.into());
         let etag = object.meta.e_tag.clone().unwrap_or_default();
         let label = match &object.meta.version {
             Some(version) => format!("{etag} {version}"),
             None => etag,
         };
         let bytes = object.bytes().await.map_err(|error| self.failed(&error))?;
-        Ok(Update::New(ListText { bytes: bytes.to_vec(), label: label.into() }))
+        Ok(Update::New(ListText { bytes: bytes.to_vec(), label: label.into(), modified }))
     }
 
     /// With the innermost cause: "error sending request" alone hides an untrusted certificate.

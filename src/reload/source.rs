@@ -65,9 +65,9 @@ impl ListSource {
 
     /// 100 000 rules take most of a second.
     pub(super) fn parse(&self, text: ListText) -> Result<Loaded, SourceError> {
-        let version = ListVersion::of(&text);
+        let (version, modified) = (ListVersion::of(&text), text.modified);
         let policy = Policy::parse_bytes(text.bytes, self.origin()).map_err(SourceError::Invalid)?;
-        Ok(Loaded::new(policy, version))
+        Ok(Loaded { modified, ..Loaded::new(policy, version) })
     }
 
     fn origin(&self) -> Origin {

@@ -4,6 +4,7 @@ pub mod blocking; // calls that may never return, on threads of their own
 pub mod clock; // the clock that people read, and that may jump
 pub mod files; // an operator's files, read within bounds
 pub mod interfaces; // routes and addresses of this machine
+pub mod listening; // which process listens on a port
 pub mod machine; // open files, CPUs and memory that this process may use
 pub(crate) mod mutex; // locks that a panic does not poison
 pub(crate) mod random; // the order of addresses, simulations

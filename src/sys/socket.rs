@@ -37,10 +37,19 @@ pub fn listen(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Resul
 
 /// `listen`, but `[::]` falls back to `0.0.0.0` where there is no IPv6. Says whether it did.
 pub fn listen_any(address: SocketAddr, wait_for_data: Option<Duration>) -> io::Result<(std::net::TcpListener, bool)> {
-    match listen(address, wait_for_data) {
+    or_by_ipv4(address, |address| listen(address, wait_for_data))
+}
+
+/// Whether `listen_any` would succeed, without listening: another process that starts meanwhile is not kept from it.
+pub fn may_listen(address: SocketAddr) -> io::Result<()> {
+    or_by_ipv4(address, |address| bound(address, false)).map(drop)
+}
+
+fn or_by_ipv4<T>(address: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<(T, bool)> {
+    match open(address) {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && lacks_ipv6(&error) => {
             let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-            Ok((listen(v4, wait_for_data)?, true))
+            Ok((open(v4)?, true))
         }
         other => Ok((other?, false)),
     }
@@ -58,6 +67,16 @@ pub fn listen_beside(
 }
 
 fn open(address: SocketAddr, wait_for_data: Option<Duration>, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = bound(address, shared)?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
+    if let Some(patience) = wait_for_data {
+        defer_accept(&listener, patience)?;
+    }
+    Ok(listener)
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -68,12 +87,7 @@ fn open(address: SocketAddr, wait_for_data: Option<Duration>, shared: bool) -> i
     socket.set_tcp_nodelay(true)?;
     set_keepalive(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = std::net::TcpListener::from(socket);
-    if let Some(patience) = wait_for_data {
-        defer_accept(&listener, patience)?;
-    }
-    Ok(listener)
+    Ok(socket)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {

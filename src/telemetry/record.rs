@@ -75,6 +75,8 @@ pub struct ForwardFacts {
     pub reported: ByteCounts,
     /// Bytes of answers of ours that the client was sent, which are not among the connection's.
     pub answered: u16,
+    /// The status of the last of them: 200 where a tunnel was opened.
+    pub answer_status: Option<u16>,
 }
 
 impl ForwardFacts {
@@ -86,6 +88,7 @@ impl ForwardFacts {
     /// Begins with a request whose head was read.
     pub(crate) fn begin(&mut self, head: &ForwardHead) {
         (self.method, self.scheme, self.port) = (head.method.clone(), None, head.port);
+        self.answer_status = None;
         if !head.is_connect() {
             self.open();
         }
@@ -96,6 +99,7 @@ impl ForwardFacts {
         let is_url = asked.as_ref().is_some_and(|asked| asked.scheme.is_some());
         let (method, scheme, port) =
             asked.map_or_else(Default::default, |asked| (asked.method, asked.scheme, asked.port.unwrap_or_default()));
+        self.answer_status = None;
         (self.method, self.scheme, self.port) = (method, scheme.filter(|scheme| &**scheme != "http"), port);
         if is_url {
             self.open();
@@ -261,10 +265,7 @@ impl Record {
             port: forward.port,
             upstream: self.upstream,
             status: open.status,
-            bytes: ByteCounts {
-                up: self.bytes.up.saturating_sub(forward.reported.up),
-                down: self.bytes.down.saturating_sub(forward.reported.down),
-            },
+            bytes: self.bytes.since(forward.reported),
             answered: forward.answered,
             duration: open.began.elapsed(),
             cut,
@@ -277,10 +278,11 @@ impl Record {
         self.forward.get_or_insert_default().begin_refused(refused.asked);
     }
 
-    /// Counts an answer of ours. Only the format that is for `forward` listeners has its bytes.
-    pub(crate) fn count_answer(&mut self, bytes: u16) {
+    /// Counts an answer of ours; an alert has no status. Only the format that is for `forward` listeners has its bytes.
+    pub(crate) fn count_answer(&mut self, bytes: u16, status: Option<u16>) {
         if let Some(forward) = &mut self.forward {
             forward.answered = forward.answered.saturating_add(bytes);
+            forward.answer_status = status.or(forward.answer_status);
         }
     }
 

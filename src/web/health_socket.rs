@@ -50,13 +50,18 @@ pub async fn serve(listener: StdListener, status: Arc<Status>) {
 }
 
 /// A connection to a running process.
-pub struct RunningProcess(Socket);
+pub struct RunningProcess {
+    socket: Socket,
+    /// The process and its user, by the credentials that the kernel gives.
+    pub pid: i32,
+    pub uid: u32,
+}
 
 impl RunningProcess {
     /// Whether it is ready, in lines.
     pub fn readiness(mut self) -> io::Result<String> {
         let mut text = String::new();
-        self.0.read_to_string(&mut text)?;
+        self.socket.read_to_string(&mut text)?;
         Ok(text)
     }
 }
@@ -65,13 +70,28 @@ impl RunningProcess {
 /// from here. A container that shares our network but not our processes has its own files: the same path is another
 /// file there.
 pub fn running(config: Option<&Path>, patience: Duration) -> io::Result<Vec<RunningProcess>> {
+    connections(config, patience, is_ours)
+}
+
+/// The same, and for root those of all users: to be looked at, and not to be trusted. A command that is run in a container
+/// from outside is often root's, while the process is not.
+pub fn visible(config: Option<&Path>, patience: Duration) -> io::Result<Vec<RunningProcess>> {
+    connections(config, patience, |pid, uid| is_ours(pid, uid) || pid != 0 && geteuid().is_root())
+}
+
+fn connections(
+    config: Option<&Path>,
+    patience: Duration,
+    counts: impl Fn(i32, u32) -> bool,
+) -> io::Result<Vec<RunningProcess>> {
     let names = bound(&name_prefix(config))?;
-    let own = names.iter().filter_map(|name| {
+    let connected = names.iter().filter_map(|name| {
         let socket = connect(name, patience).ok()?;
         let peer = getsockopt(&socket, PeerCredentials).ok()?;
-        is_ours(peer.pid(), peer.uid()).then_some(RunningProcess(socket))
+        let (pid, uid) = (peer.pid(), peer.uid());
+        counts(pid, uid).then_some(RunningProcess { socket, pid, uid })
     });
-    Ok(own.collect())
+    Ok(connected.collect())
 }
 
 /// By the credentials that the kernel gives; pid 0 is a process that is not visible here.

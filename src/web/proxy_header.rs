@@ -28,7 +28,7 @@ pub(super) async fn skip(stream: TcpStream) -> Option<impl AsyncRead + AsyncWrit
     let read = ahead.until(&stream, &scratch, preread, |_| Ok(()));
     let ((), len) = timeout(HEADER_TIMEOUT, read).await.ok()?.ok()?;
     ahead.consume(len);
-    let (reader, writer) = Option::<TcpStream>::from(stream)?.into_split();
+    let (reader, writer) = stream.into_tokio().ok()?.into_split();
     Some(join(Cursor::new(ahead.into_pending()).chain(reader), writer))
 }
 

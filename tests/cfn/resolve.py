@@ -29,9 +29,13 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-# What Ref gives, by type; {h} is 17 hexadecimal digits, {n} the resource's name. Others get their name.
+# What Ref gives, by type; {h} is 17 hexadecimal digits, {d} a number below 256, {n} the resource's name. Others get their name.
 REF = {
+    "AWS::EC2::EgressOnlyInternetGateway": "eigw-{h}",
+    "AWS::EC2::EIP": "198.51.100.{d}",
+    "AWS::EC2::Instance": "i-{h}",
     "AWS::EC2::InternetGateway": "igw-{h}",
+    "AWS::EC2::NatGateway": "nat-{h}",
     "AWS::EC2::RouteTable": "rtb-{h}",
     "AWS::EC2::SecurityGroup": "sg-{h}",
     "AWS::EC2::Subnet": "subnet-{h}",
@@ -44,6 +48,7 @@ REF = {
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "arn:aws:elasticloadbalancing:{r}:{a}:loadbalancer/net/{n}/{h16}",
     "AWS::ElasticLoadBalancingV2::TargetGroup": "arn:aws:elasticloadbalancing:{r}:{a}:targetgroup/{n}/{h16}",
     "AWS::IAM::ManagedPolicy": "arn:aws:iam::{a}:policy/{n}",
+    "AWS::Route53Resolver::ResolverEndpoint": "rslvr-in-{h}",
     "AWS::SNS::Topic": "arn:aws:sns:{r}:{a}:{n}",
     "AWS::VpcLattice::ServiceNetwork": "arn:aws:vpc-lattice:{r}:{a}:servicenetwork/sn-{h}",
     "AWS::VpcLattice::Service": "arn:aws:vpc-lattice:{r}:{a}:service/svc-{h}",
@@ -51,8 +56,10 @@ REF = {
 }
 # What Fn::GetAtt gives; an attribute that is not here is an error, so that a typing mistake cannot pass.
 ATTRIBUTE = {
+    ("AWS::EC2::EIP", "AllocationId"): "eipalloc-{h}",
     ("AWS::EC2::SecurityGroup", "GroupId"): "sg-{h}",
     ("AWS::EC2::VPC", "Ipv6CidrBlocks"): ["2600:1f18:1234:5600::/56"],
+    ("AWS::EC2::VPCEndpoint", "DnsEntries"): ["Z7HUB22UULQXV:vpce-{h}-1a2b3c4d.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com"],
     ("AWS::EC2::VPCEndpointService", "PrivateDnsNameConfiguration.Name"): "_{h}",
     ("AWS::EC2::VPCEndpointService", "PrivateDnsNameConfiguration.Value"): "vpce:{h}",
     ("AWS::ECR::Repository", "Arn"): "arn:aws:ecr:{r}:{a}:repository/{n}",
@@ -259,13 +266,13 @@ class _Evaluator:
     @staticmethod
     def fill(pattern: Any, resource: Resource) -> Any:
         if isinstance(pattern, list):
-            return pattern
+            return [_Evaluator.fill(p, resource) for p in pattern]
         digest = hashlib.sha256(f"{resource.stack}/{resource.name}".encode()).hexdigest()
         name = f"{resource.stack}-{resource.name}-{digest[:12].upper()}"
         if resource.type in ("AWS::S3::Bucket", "AWS::ECR::Repository"):
             name = name.lower()
         path = resource.properties.get("Path", "/")
-        return pattern.format(h=digest[:17], h16=digest[:16], n=name, r=REGION, a=ACCOUNT, path=path)
+        return pattern.format(h=digest[:17], h16=digest[:16], d=int(digest[:2], 16), n=name, r=REGION, a=ACCOUNT, path=path)
 
     # ---------- values ----------
     def value(self, node: Any) -> Any:
@@ -330,6 +337,10 @@ class _Evaluator:
         if not isinstance(parts, list) or not all(isinstance(p, str) for p in parts):
             raise TemplateError(f"{self.stack.path.name}: Fn::Join of {parts}")
         return argument[0].join(parts)
+
+    def fn_base64(self, argument: Any) -> str:
+        # Left as it is, to be read.
+        return self.value(argument)
 
     def fn_split(self, argument: Any) -> list[str]:
         return self.value(argument[1]).split(argument[0])

@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+import endpoint_proxy
+import hub
 import modes
 import pytest
 import resolve
@@ -37,8 +39,8 @@ def environment_of(fleet):
 
 
 # ---------- the environment ----------
-def check(binary, environment):
-    done = subprocess.run([binary, "check", "--strict", "--format", "json", "--config", CONF], env=environment, capture_output=True, text=True, timeout=30)
+def check(binary, environment, conf=CONF):
+    done = subprocess.run([binary, "check", "--strict", "--format", "json", "--config", conf], env=environment, capture_output=True, text=True, timeout=30)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -55,6 +57,26 @@ def test_the_tasks_environment_is_taken(mode, fleet, binary):
 def test_options_of_the_environment_are_taken(binary, more):
     fleet = resolve.resolve(modes.ROOT, modes.Mode("BOTH", 3, "new", "ASSOCIATION", "off").parameters(**more))
     assert check(binary, environment_of(fleet))[0] == 0
+
+
+SIBLINGS = [(hub.ROOT, form.parameters()) for form in hub.OFFERED if form.zones != 2] + [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 3 and not form.services]
+SIBLINGS += [(hub.ROOT, hub.USUAL.parameters(**more)) for more in ({"LogFormat": "squid"}, {"LogKeep": "sample:100"}, {"DeniedNetworks": "198.51.100.0/24,2001:db8::/32"})]
+
+
+@pytest.mark.parametrize("root, given", SIBLINGS, ids=lambda v: getattr(v, "name", ""))
+def test_the_environment_of_a_sibling_is_taken_with_its_configuration(binary, root, given):
+    fleet = resolve.resolve(root, given, "latticegate-sibling")
+    (container,) = fleet.one("AWS::ECS::TaskDefinition").properties["ContainerDefinitions"]
+    # The file of the image that the task is started with.
+    assert container["Command"][:2] == ["run", "--config"]
+    conf = CONF.parent / Path(container["Command"][2]).name
+    assert str(conf.name) in (CONF.parents[1] / "docker/build").read_text()
+    code, report = check(binary, environment_of(fleet), conf)
+    assert (code, report["ok"], report["diagnostics"]) == (0, True, [])
+    # The listeners are those that have a target group.
+    ports = {p["ContainerPort"] for p in container["PortMappings"]} - {9901}
+    assert ports == {g.properties["Port"] for g in fleet.all("AWS::ElasticLoadBalancingV2::TargetGroup")}
+    assert ports == {int(port) for port in re.findall(r"\[::\]:(\d+)", json.dumps(report))} - {9901}
 
 
 @pytest.mark.parametrize("name, value", [("LATTICEGATE_METRICS__EMF__INTERVALL", "60s"), ("LATTICEGATE_POLICY_OWNER", "12")])

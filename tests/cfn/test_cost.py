@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 import subprocess
 
+import endpoint_proxy
+import hub
 import modes
 import pytest
 import resolve
+import test_isolated
+import test_spoke
 
 HOURS = 730
 VCPU, GB = 0.03238, 0.00356  # Fargate Linux/ARM, an hour
@@ -198,3 +202,47 @@ def test_prices_stand_in_the_table_of_sources():
     for price in (VCPU, GB, NLB, NLCU, ENDPOINT, IPV4, ALARM_METRIC, DASHBOARD, METRIC, 0.0004, LOG_GB):
         text = f"{price:.2f}" if price in (ALARM_METRIC, DASHBOARD, METRIC, LOG_GB, ENDPOINT) else f"{price}"
         assert re.search(rf"(?<![0-9.]){re.escape(text)}(?![0-9])", table), text
+
+
+# ---------- the sibling designs ----------
+NAT = 0.045
+SIBLING_ROWS = ("alarms", "dashboard", "custom metrics", "the lines of metrics", "requests for the access list")
+
+
+def endpoint_month(stack):
+    return sum(len(e.properties["SubnetIds"]) for e in stack.all("AWS::EC2::VPCEndpoint") if e.properties["VpcEndpointType"] == "Interface") * ENDPOINT * HOURS
+
+
+def test_the_table_of_the_hub():
+    doc = (modes.CFN.parent / "docs/egress.md").read_text()
+    table = {words.strip("* "): float(price.strip("* ")) for words, price in re.findall(r"^\| ([^|]+) \| \**([0-9.]+)\** \|$", doc[doc.index("### What it costs") :], re.M)}
+    fleet = resolve.resolve(hub.ROOT, hub.USUAL.parameters())
+    made = rows(fleet)
+    wanted = {
+        "Fargate ARM": made["Fargate ARM"],
+        "NLB": made["NLB"],
+        "NAT gateways": len(fleet.all("AWS::EC2::NatGateway")) * NAT * HOURS,
+        "public IPv4": len(fleet.all("AWS::EC2::EIP")) * IPV4 * HOURS,
+        "alarms": sum(made[words] for words in SIBLING_ROWS),
+        "each spoke": endpoint_month(resolve.resolve(test_spoke.ROOT, test_spoke.ALWAYS | {"SubnetIds": "subnet-1,subnet-2,subnet-3"})),
+    }
+    for words, price in wanted.items():
+        (written,) = [p for w, p in table.items() if w.startswith(words)]
+        assert near(written, price), (words, price)
+    hub_month = sum(p for w, p in wanted.items() if w != "each spoke")
+    assert near(table["the hub"], hub_month) and made["interface endpoints"] == 0
+    single = resolve.resolve(hub.ROOT, hub.USUAL.parameters(NatGateways="single"))
+    assert f"(`NatGateways=single`: {len(single.all('AWS::EC2::NatGateway')) * NAT * HOURS:.2f})" in doc
+    assert f"replaces thirty NAT gateways ({30 * NAT * HOURS:.2f}) by three and ten endpoints ({wanted['NAT gateways'] + 10 * wanted['each spoke']:.2f} with" in doc.replace("\n", " ")
+
+
+def test_the_figures_of_the_endpoint_designs():
+    doc = (modes.CFN.parent / "docs/vpc-endpoints.md").read_text()
+    proxy = resolve.resolve(endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(Services=""))
+    gateway = resolve.resolve(endpoint_proxy.ROOT, endpoint_proxy.Proxy(3, "gateway", "", "443", "off").parameters())
+    made = rows(proxy)
+    said = re.search(r"([0-9.]+) a month with S3 by an interface endpoint \(([0-9.]+) tasks, ([0-9.]+) load balancer, ([0-9.]+) for the endpoints.*?\s([0-9.]+) alarms.*?\), ([0-9.]+) with `S3Access=gateway`", doc, re.S)
+    wanted = (sum(made.values()), made["Fargate ARM"], made["NLB"], made["interface endpoints"], sum(made[w] for w in SIBLING_ROWS), sum(rows(gateway).values()))
+    assert all(near(float(a), b) for a, b in zip(said.groups(), wanted, strict=True)), wanted
+    isolated = resolve.resolve(test_isolated.ROOT, test_isolated.parameters())
+    assert f"five interface endpoints in three zones {endpoint_month(isolated):.2f} a month" in doc

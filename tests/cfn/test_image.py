@@ -43,18 +43,18 @@ def test_an_image_is_built_once_and_again_only_for_other_sources(stub, sources):
     # It is there now: nothing is built.
     assert image() == (first, False)
     # Nor for what the image does not consist of.
-    for name in ("conf/ipcontrol.yaml", "docker/compose.yaml", "docker/demo/Corefile"):
+    for name in ("conf/ipcontrol.yaml", "conf/egress-ipcontrol.yaml", "conf/start.ipcontrol.yaml", "docker/compose.yaml", "docker/demo/Corefile"):
         with (sources / name).open("a") as f:
             f.write("# an edit\n")
     (sources / "docker/demo/tls").mkdir()
     (sources / "docker/demo/tls/key.pem").write_text("made by the demo")
     assert image() == (first, False)
     tags = {first, image("X86_64")[0]}
-    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "docs/reasons.md", "benches/run", "tests/invariants/Cargo.toml", ".dockerignore"):
+    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "conf/egress.yaml", "docs/reasons.md", "benches/run", "tests/invariants/Cargo.toml", ".dockerignore"):
         with (sources / name).open("a") as f:
             f.write("\n")
         tags.add(image()[0])
-    assert len(tags) == 12
+    assert len(tags) == 13
 
 
 def test_the_image_is_one_and_not_an_index(stub):  # noqa: F811

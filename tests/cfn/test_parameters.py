@@ -1,4 +1,4 @@
-"""cfn/parameters.jq: what it reads of root.yaml, and that cfn/deploy refuses early what CloudFormation, or a part of the fleet, would
+"""cfn/parameters.jq: what it reads of the root templates, and that cfn/deploy refuses early what CloudFormation, or a part of the fleet, would
 refuse late."""
 
 from __future__ import annotations
@@ -7,44 +7,48 @@ import json
 import re
 import subprocess
 
+import endpoint_proxy
+import hub
 import modes
 import pytest
 import resolve
+import test_isolated
 import test_options
+import test_spoke
 
-TEMPLATE = resolve.decode(str(modes.ROOT))[0]
+ROOTS = [modes.ROOT, hub.ROOT, endpoint_proxy.ROOT, test_isolated.ROOT, test_spoke.ROOT]
+every_root = pytest.mark.parametrize("root", ROOTS, ids=lambda p: p.name)
 
 
-def jq(filter, **files):
+def jq(filter, root=modes.ROOT, **files):
     given = [word for name, text in files.items() for word in ("--arg", name, text)]
-    return subprocess.run(["jq", "-n", "-r", "-L", modes.CFN, "--rawfile", "template", modes.ROOT, *given, f'include "parameters"; {filter}'], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(["jq", "-n", "-r", "-L", modes.CFN, "--rawfile", "template", root, *given, f'include "parameters"; {filter}'], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def refusals(parameters, together=True):
+def refusals(parameters, together=True, root=modes.ROOT):
     """What is said against these parameters, as cfn/deploy asks."""
-    said = jq(f"$values | refusals($template; {str(together).lower()})", values="\n".join(f"{k}={v}" for k, v in parameters.items()))
+    said = jq(f"$values | refusals($template; {str(together).lower()})", root=root, values="\n".join(f"{k}={v}" for k, v in parameters.items()))
     return [line.split("\t") for line in said.splitlines()]
 
 
 # ---------- the template is the source ----------
-def test_the_constraints_are_the_templates():
-    import json
-
-    read = json.loads(jq("$template | specification | tojson"))
+@every_root
+def test_the_constraints_are_the_templates(root):
+    read = json.loads(jq("$template | specification | tojson", root))
     plain = lambda v: [str(x) for x in v] if isinstance(v, list) else str(v)  # noqa: E731
     wanted = {
         name: {k: plain(v) for k, v in spec.items() if k in ("Type", "Default", "AllowedPattern", "AllowedValues", "ConstraintDescription", "MinValue", "MaxValue")}
-        for name, spec in TEMPLATE["Parameters"].items()
+        for name, spec in resolve.decode(str(root))[0]["Parameters"].items()
     }
-    assert read == wanted and len(read) > 60
+    assert read == wanted and len(read) > (60 if root == modes.ROOT else 14)
 
 
-def test_the_rules_are_the_templates():
-    import json
-
-    read = json.loads(jq("$template | rules | tojson"))
-    wanted = [(a["AssertDescription"]) for rule in TEMPLATE["Rules"].values() for a in rule["Assertions"]]
-    assert [r["say"] for r in read] == wanted and len(read) > 12
+@every_root
+def test_the_rules_are_the_templates(root):
+    template = resolve.decode(str(root))[0]
+    read = json.loads(jq("$template | rules | tojson", root))
+    wanted = [(a["AssertDescription"]) for rule in template["Rules"].values() for a in rule["Assertions"]]
+    assert [r["say"] for r in read] == wanted and len(read) >= (13 if root == modes.ROOT else 1)
 
     def same(a, b):
         """The tree of jq and the one of the YAML parser."""
@@ -54,14 +58,15 @@ def test_the_rules_are_the_templates():
             return a[0] == name.replace("Fn::", "") and len(a) == len(arguments) + 1 and all(map(same, a[1:], arguments))
         return a == str(b)
 
-    given = [(rule.get("RuleCondition"), a["Assert"]) for rule in TEMPLATE["Rules"].values() for a in rule["Assertions"]]
+    given = [(rule.get("RuleCondition"), a["Assert"]) for rule in template["Rules"].values() for a in rule["Assertions"]]
     for r, (when, then) in zip(read, given, strict=True):
         assert same(r["assert"], then) and (when is None) == (r["when"] is None) and (when is None or same(r["when"], when)), r
 
 
-def test_patterns_mean_the_same_here_and_there():
+@every_root
+def test_patterns_mean_the_same_here_and_there(root):
     """Whole values, no dialect: jq, Python and CloudFormation (Java) read them alike."""
-    for name, spec in TEMPLATE["Parameters"].items():
+    for name, spec in resolve.decode(str(root))[0]["Parameters"].items():
         pattern = spec.get("AllowedPattern", "^$")
         depth, parts, part = 0, [], ""
         for character in pattern.replace("\\|", "§").replace("\\(", "<").replace("\\)", ">"):
@@ -78,6 +83,39 @@ def test_patterns_mean_the_same_here_and_there():
 @pytest.mark.parametrize("mode", modes.OFFERED, ids=str)
 def test_no_mode_is_refused(mode):
     assert refusals(mode.parameters()) == []
+
+
+SIBLINGS = [(hub.ROOT, form.parameters()) for form in hub.OFFERED[::7]] + [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL[::9]]
+SIBLINGS += [(test_isolated.ROOT, test_isolated.parameters(**form)) for form in test_isolated.FORMS[::7]]
+SIBLINGS += [(test_spoke.ROOT, test_spoke.ALWAYS | form) for form in test_spoke.FORMS[::7]]
+
+
+@pytest.mark.parametrize("root, given", SIBLINGS, ids=lambda v: getattr(v, "name", ""))
+def test_no_form_of_a_sibling_is_refused(root, given):
+    assert refusals(given, root=root) == []
+
+
+@pytest.mark.parametrize(
+    "root, usual, given, text",
+    [
+        (hub.ROOT, hub.USUAL.parameters(), {"VpcCidr": "10.0.0.0/25"}, "VpcCidr=10.0.0.0/25 does not hold its subnets"),
+        (hub.ROOT, hub.USUAL.parameters(), {"PublicSubnet1Cidr": "192.168.1.96/27"}, "PublicSubnet1Cidr and PrivateSubnet1Cidr overlap"),
+        (hub.ROOT, hub.USUAL.parameters(), {"PrivateAddresses": "192.168.1.100"}, "PrivateAddresses has 1 for 3 zones"),
+        (hub.ROOT, hub.USUAL.parameters(), {"DeniedNetworks": "198.51.100.0/40"}, "198.51.100.0/40 is no IPv4 network"),
+        (hub.ROOT, hub.USUAL.parameters(), {"MinTasks": "10"}, "MinTasks=10 is above MaxTasks=9"),
+        (hub.ROOT, hub.USUAL.parameters(), {"PrivateLink": "off"}, "which is not made"),
+        (endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(), {"EndpointVpcCidr": "10.1.0.0/23"}, "of another range than VpcCidr"),
+        (endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(), {"VpcCidr": "192.168.0.0/16", "EndpointVpcCidr": "192.168.2.0/23"}, "EndpointVpcCidr=192.168.2.0/23 overlaps VpcCidr"),
+        (endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(), {"Services": "sqs,sns,sqs"}, "Services names sqs twice"),
+        (endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(), {"Services": "sqs,logs"}, "Services names logs, which"),
+        (test_isolated.ROOT, test_isolated.parameters(), {"VpcCidr": "10.0.0.0/25"}, "does not hold its subnets"),
+        (test_isolated.ROOT, test_isolated.parameters(), {"AvailabilityZone2": "us-east-1a"}, "a zone is named twice"),
+        (test_spoke.ROOT, test_spoke.ALWAYS, {"ClientCidr1": "10.20.0.0/40"}, "10.20.0.0/40 is no IPv4 network"),
+    ],
+)
+def test_what_a_sibling_refuses_before_anything_is_made(root, usual, given, text):
+    said = refusals(usual | given, root=root)
+    assert said and text in said[0][0] and (said[0][1] or "not made" in text)
 
 
 CHOICES = [part for choice in test_options.TOGETHER for part in choice if part and "addresses" not in part and "AwsEndpoints" not in part]

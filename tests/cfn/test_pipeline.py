@@ -118,7 +118,8 @@ def test_the_plan_is_made_with_the_role_that_deploys():
     (changes,) = [s for s in statements(role(given, "PlanRole")) if s["Sid"] == "ChangeSet"]
     # It makes change sets and reads those of the nested stacks; to execute one is another's.
     assert set(as_list(changes["Action"])) == {"cloudformation:CreateChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:DescribeStacks"}
-    assert len(changes["Resource"]) == 7
+    # The root and each part that some design has.
+    assert len(changes["Resource"]) == 9
     assert "cloudformation:ExecuteChangeSet" in {a for s in statements(role(given, "PipelineRole")) for a in as_list(s["Action"])}
 
 

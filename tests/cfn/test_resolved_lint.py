@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import re
 
+import endpoint_proxy
+import hub
 import modes
 import resolve
+import test_isolated
+import test_spoke
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 from test_security import BUILD_IN_VPC, SOURCES, pipeline
@@ -42,6 +46,18 @@ def distinct_stacks():
                 text = json.dumps(stack.plain(), sort_keys=True)
                 pattern = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
                 found.setdefault(pattern, (text, f"{mode} {stack.name}"))
+    # Of the sibling designs those that differ in more than the number of zones: all of them resolve in tests of their own.
+    siblings = [(hub.ROOT, form.parameters()) for form in hub.OFFERED if form.zones == 3 and form.privatelink == "named"]
+    siblings += [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 2 and form.services.count(",") == 5 and (form.listeners == "443") == (form.resolver == "on")]
+    siblings += [(test_isolated.ROOT, test_isolated.parameters(**test_isolated.FORMS[-1]))]
+    siblings += [(test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[0]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[3]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[-3])]
+    for root, given in siblings:
+        for stack in resolve.resolve(root, given).walk():
+            if len(stack.children):
+                continue
+            text = json.dumps(stack.plain(), sort_keys=True)
+            pattern = ",".join(sorted(set(IDS.sub("#", text).replace(", ", ",").split(","))))
+            found.setdefault(pattern, (text, f"{root.name} {stack.name}"))
     pipelines = [pipeline(source, **more) for source in SOURCES for more in ({}, PIPELINE_MORE)]
     others = [resolve.resolve(modes.CFN / name, {"KmsKeyArn": modes.KEY} if name == "foundation.yaml" else {}) for name in ("foundation.yaml", "example.yaml")]
     for stack in pipelines + others:
@@ -57,4 +73,4 @@ def test_every_resolved_stack_passes_the_schemas():
         for match in lint(text, config=ManualArgs(regions=[resolve.REGION], ignore_checks=IGNORED)):
             problems.append(f"{where}: {match.rule.id} {match.message}")
     assert not problems, "\n".join(sorted(set(problems))[:40])
-    assert len(stacks) >= 30
+    assert len(stacks) >= 90

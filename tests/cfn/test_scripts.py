@@ -212,3 +212,25 @@ def test_call_unsigned_and_refused(moto, service):
     assert "Authorization" not in headers
     port = free_port()
     assert "PublicClientCidr1" in run(moto, "call", "--direct", f"http://127.0.0.1:{port}/", expect=2)
+
+
+# Of the siblings this one: moto knows no second block of a VPC, which the endpoint proxy has, and nobody who is connected to an
+# endpoint service.
+def test_an_egress_hub_from_nothing_to_destroyed(moto):
+    """By the real `aws cloudformation package` and `deploy`, like the fleet above."""
+    # moto does not delete what is in nested stacks: those of other tests may be there.
+    balancers = lambda: aws(moto, "elbv2", "describe-load-balancers", "--query", "LoadBalancers[].Scheme").split()  # noqa: E731
+    before = balancers()
+    said = run(moto, "deploy", "--yes", "--design", "egress", "--image", IMAGE, "PrivateLink=off")
+    assert "design egress" in said and "cfn/verify --design egress" in said
+    stacks = aws(moto, "cloudformation", "describe-stacks", "--query", "Stacks[].StackName").split()
+    assert {"latticegate-egress", "latticegate-egress-foundation"} <= set(stacks)
+    assert sorted(balancers()) == sorted([*before, "internal"])
+    nats = aws(moto, "ec2", "describe-nat-gateways", "--query", "NatGateways[?State=='available'].NatGatewayId").split()
+    assert len(nats) == 3
+    said = run(moto, "verify", "--design", "egress", expect=1)
+    assert "ok    stack latticegate-egress is CREATE_COMPLETE" in said and said.count("ok    NAT gateway") == 3
+    run(moto, "destroy", "--yes", "--design", "egress", "--empty")
+    left = aws(moto, "cloudformation", "describe-stacks", "--query", "Stacks[].StackName").split()
+    assert not {"latticegate-egress", "latticegate-egress-foundation"} & set(left)
+    assert "latticegate-egress" not in aws(moto, "s3api", "list-buckets", "--query", "Buckets[].Name")

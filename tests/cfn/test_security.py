@@ -7,6 +7,8 @@ import functools
 import json
 import pathlib
 
+import endpoint_proxy
+import hub
 import modes
 import policy_sentry
 import pytest
@@ -155,6 +157,10 @@ def _every_stack():
     for mode in modes.OFFERED:
         yield resolve.resolve(modes.ROOT, mode.parameters())
     yield resolve.resolve(modes.ROOT, modes.OFFERED[-1].parameters(EnableExec="true", KmsKeyArn=modes.KEY))
+    for form in hub.OFFERED[::5]:
+        yield resolve.resolve(hub.ROOT, form.parameters(EnableExec="true", KmsKeyArn=modes.KEY))
+    for form in endpoint_proxy.ALL[::5]:
+        yield resolve.resolve(endpoint_proxy.ROOT, form.parameters(EnableExec="true", KmsKeyArn=modes.KEY))
     for source in SOURCES:
         for key in ("", modes.KEY):
             yield pipeline(source, KmsKeyArn=key, **(BUILD_IN_VPC if key else {}))
@@ -194,7 +200,10 @@ def test_no_wildcard_without_a_reason():
                         assert set(actions) <= set(WILDCARDS), where
                 if statement.get("Principal") == "*":
                     # A gateway endpoint's policy: it narrows what the VPC reaches, the bucket decides who may.
-                    assert where == "S3Endpoint" and set(actions) <= {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
+                    assert where in ("S3Endpoint", "S3Interface")
+                    # Those that clients are meant to reach are named, by a parameter that knows no wildcard.
+                    named = {arn.removesuffix("/*") for arn in as_list(statement["Resource"])} <= set(endpoint_proxy.BUCKETS.split(","))
+                    assert named or set(actions) <= {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
     assert seen > 500
 
 
@@ -283,6 +292,10 @@ UNUSED = {
     "contributor insights": ["cloudwatch:DeleteInsightRules", "cloudwatch:PutManagedInsightRules"],
     "OIDC listeners": ["cognito-idp:DescribeUserPoolClient"],
     "IPAM, own pools": ["ec2:AllocateIpamPoolCidr", "elasticloadbalancing:ModifyIpPools"],
+    "moved addresses, several addresses of a NAT gateway": [
+        "ec2:AcceptAddressTransfer", "ec2:AssignPrivateNatGatewayAddress", "ec2:AssociateNatGatewayAddress", "ec2:DisassociateNatGatewayAddress", "ec2:UnassignPrivateNatGatewayAddress",
+    ],
+    "resolver endpoints by IPv6": ["ec2:AssignIpv6Addresses", "ec2:UnassignIpv6Addresses"],
     "VPN gateways": ["ec2:AttachVpnGateway", "ec2:DetachVpnGateway"],
     "VPC encryption control, tenancy": ["ec2:CreateVpcEncryptionControl", "ec2:ModifyVpcTenancy"],
     "payer responsibility, other regions": ["ec2:ModifyVpcEndpointServicePayerResponsibility", "vpce:AllowMultiRegion"],
@@ -330,6 +343,10 @@ def test_the_deploy_role_can_deploy_every_mode():
     for mode in modes.OFFERED:
         for more in ({}, {"EnableExec": "true", "MoreAwsEndpoints": "ssm,secretsmanager"}):
             types |= {r.type for s in resolve.resolve(modes.ROOT, mode.parameters(**more)).walk() for r in s.resources.values()}
+    for form in hub.OFFERED:
+        types |= {r.type for s in resolve.resolve(hub.ROOT, form.parameters()).walk() for r in s.resources.values()}
+    for form in endpoint_proxy.ALL[-8:]:
+        types |= {r.type for s in resolve.resolve(endpoint_proxy.ROOT, form.parameters()).walk() for r in s.resources.values()}
     needed = set()
     for kind in types:
         handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(resolve.REGION, kind).schema["handlers"]
@@ -390,6 +407,18 @@ def test_the_deploy_role_cannot_touch_the_pipeline_or_the_foundation():
 
 
 def test_the_deploy_role_reaches_all_that_is_the_fleets(fleet):
+    reaches_all_of(fleet)
+
+
+def test_the_deploy_role_reaches_all_that_is_a_hubs():
+    reaches_all_of(resolve.resolve(hub.ROOT, hub.USUAL.parameters()))
+
+
+def test_the_deploy_role_reaches_all_that_is_an_endpoint_proxys():
+    reaches_all_of(resolve.resolve(endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters()))
+
+
+def reaches_all_of(fleet):
     role = deploy_role()
     here = f"{resolve.REGION}:{resolve.ACCOUNT}"
     seen = set()

@@ -17,9 +17,14 @@ RESOLVER = "169.254.169.253"
 WEB, S3, GRPC, WEBSOCKET = "93.184.216.34", "93.184.216.35", "93.184.216.36", "93.184.216.37"
 WEB6 = "2600:1f18:7fff:f800::34"
 PRIVATE = "10.30.0.2"
+# An interface endpoint of S3, which the listener by SNI leads to.
+ENDPOINT = "10.30.0.9"
 
 ALLOWED, DENIED = "example.org", "example.net"
 S3_ALLOWED, S3_DENIED = "s3.eu-west-1.amazonaws.com", "s3.eu-central-1.amazonaws.com"
+ENDPOINT_ALLOWED, ENDPOINT_DENIED = "s3.us-west-2.amazonaws.com", "s3.ap-south-1.amazonaws.com"
+# What the spoke's DNS leads to the proxy instead.
+OVERRIDDEN = (ENDPOINT_ALLOWED, f"lists.{ENDPOINT_ALLOWED}", f"lists.{ENDPOINT_DENIED}")
 
 
 def command(*words, **options):
@@ -35,13 +40,13 @@ class Network:
         # Squid leaves files here when it is killed, and does not start where it finds them.
         command("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
         self.replace("/etc/resolv.conf", "nameserver 127.0.0.1\noptions attempts:1 timeout:1\n")
-        self.replace("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        self.replace("/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{PROXY} {' '.join(OVERRIDDEN)}\n")
         for name in ("spoke", "proxy", "internet"):
             command("ip", "netns", "add", name)
             command("ip", "-n", name, "link", "set", "lo", "up")
         self.link("spoke", "10.20.0.2/24", f"{PROXY}/24", "eth0")
         self.link("internet", "10.30.0.2/24", "10.30.0.1/24", "net0")
-        for address in (WEB, S3, GRPC, WEBSOCKET, RESOLVER):
+        for address in (WEB, S3, GRPC, WEBSOCKET, RESOLVER, ENDPOINT):
             command("ip", "-n", "internet", "address", "add", f"{address}/32", "dev", "lo")
         command("ip", "-n", "internet", "address", "add", f"{WEB6}/128", "dev", "lo", "nodad")
         command("ip", "-n", "internet", "address", "add", "fe80::2/64", "dev", "eth0", "nodad")

@@ -4,12 +4,13 @@ import base64
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 import textwrap
 import zipfile
 
-from network import ALLOWED, DENIED, GRPC, PRIVATE, RESOLVER, S3, S3_ALLOWED, S3_DENIED, WEB, WEB6, WEBSOCKET, command
+from network import ALLOWED, DENIED, ENDPOINT, ENDPOINT_ALLOWED, ENDPOINT_DENIED, GRPC, PRIVATE, RESOLVER, S3, S3_ALLOWED, S3_DENIED, WEB, WEB6, WEBSOCKET, command
 
 DEBS = 12
 
@@ -39,6 +40,7 @@ def start(network, authority, root, venvs):
         pair = authority.issue("s3", S3_ALLOWED, f"*.{S3_ALLOWED}", S3_DENIED, f"*.{S3_DENIED}")
         network.start("internet", "s3", optional["s3"], "-H", S3, "-p", 443, "-c", pair[0], "-k", pair[1])
         network.wait_for("internet", "s3", S3, 443, seconds=60)
+        endpoint(network, authority, optional["s3"], venvs / "clients/bin/aws")
     if "grpc" not in missing:
         pair = authority.issue("grpc", f"*.grpc.{ALLOWED}", f"*.grpc.{DENIED}")
         network.start("internet", "grpc", optional["grpc"], programs / "grpc_server.py", f"{GRPC}:443", *pair)
@@ -52,6 +54,26 @@ def start(network, authority, root, venvs):
     return missing
 
 
+def endpoint(network, authority, server, aws):
+    """S3 that checks signatures: a user, its key and its rights are made first, and nothing more without a signature."""
+    pair = authority.issue("endpoint", ENDPOINT_ALLOWED, f"*.{ENDPOINT_ALLOWED}", ENDPOINT_DENIED, f"*.{ENDPOINT_DENIED}")
+    network.start("internet", "endpoint", server, "-H", ENDPOINT, "-p", 443, "-c", pair[0], "-k", pair[1], env={"INITIAL_NO_AUTH_ACTION_COUNT": "3"})
+    network.wait_for("internet", "endpoint", ENDPOINT, 443, seconds=60)
+    if not aws.exists():
+        return
+    environment = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-west-2", "AWS_CONFIG_FILE": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", "PYTHONWARNINGS": "ignore"}
+
+    def iam(*words):
+        said = command("ip", "netns", "exec", "internet", str(aws), "--endpoint-url", f"https://{ENDPOINT}", "--no-verify-ssl", "--output", "json", "iam", *words, env={**os.environ, **environment})
+        return said.stdout
+
+    iam("create-user", "--user-name", "remote")
+    key = iam("create-access-key", "--user-name", "remote")
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    iam("put-user-policy", "--user-name", "remote", "--policy-name", "all", "--policy-document", json.dumps(everything))
+    (network.directory / "endpoint-key.json").write_text(key)
+
+
 def resolver(network):
     """Every name of every domain used here has an address: what is refused is not refused for want of one."""
     addresses = [
@@ -59,7 +81,7 @@ def resolver(network):
         "/#/",
         f"/{ALLOWED}/{WEB}", f"/{DENIED}/{WEB}", f"/six.{ALLOWED}/{WEB6}", f"/six-tls.{ALLOWED}/{WEB6}", f"/private.{ALLOWED}/{PRIVATE}",
         f"/missing.{ALLOWED}/", f"/grpc.{ALLOWED}/{GRPC}", f"/grpc.{DENIED}/{GRPC}", f"/ws.{ALLOWED}/{WEBSOCKET}",
-        f"/ws.{DENIED}/{WEBSOCKET}", f"/amazonaws.com/{S3}",
+        f"/ws.{DENIED}/{WEBSOCKET}", f"/amazonaws.com/{S3}", f"/{ENDPOINT_ALLOWED}/{ENDPOINT}", f"/{ENDPOINT_DENIED}/{ENDPOINT}",
     ]  # fmt: skip
     network.start(
         "internet", "dnsmasq", "dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null",

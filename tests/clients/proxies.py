@@ -1,7 +1,7 @@
 """The proxies that the clients go through, each with one configuration and a reader of its access log.
 
 Two listeners: 3128 with the defaults, and 3129 with `connect_ports: [80, 443]` and `tunnel: any`, for clients that ask for
-plain HTTP by CONNECT. Behind a load balancer these are its ports; those of the proxy, which takes the PROXY header there, are
+plain HTTP by CONNECT. latticegate has one on 443 as well, by SNI, for clients whose DNS leads there. Behind a load balancer these are its ports; those of the proxy, which takes the PROXY header there, are
 1000 higher.
 """
 
@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from network import PROXY, RESOLVER
+from network import ENDPOINT, ENDPOINT_ALLOWED, PROXY, RESOLVER
 
-DEFAULT_PORT, ANY_PORT = 3128, 3129
+DEFAULT_PORT, ANY_PORT, SNI_PORT = 3128, 3129, 443
 BEHIND = 1000
 RULE = "names of the spoke"
 
@@ -33,11 +33,13 @@ class Entry:
 
 
 class Proxy:
+    listeners = (DEFAULT_PORT, ANY_PORT)
+
     def __init__(self, directory, balanced):
         self.log = directory / "access.log"
         self.directory = directory
         self.balanced = balanced
-        self.ports = [port + (BEHIND if balanced else 0) for port in (DEFAULT_PORT, ANY_PORT)]
+        self.ports = [port + (BEHIND if balanced else 0) for port in self.listeners]
 
     def started(self, network, *words):
         """Runs it, and the load balancer in front of it, until both accept connections."""
@@ -48,13 +50,13 @@ class Proxy:
             configuration = self.directory / "haproxy.cfg"
             listen = "".join(
                 f"listen {port}\n    bind {PROXY}:{port}\n    server proxy {PROXY}:{port + BEHIND} send-proxy-v2\n"
-                for port in (DEFAULT_PORT, ANY_PORT)
+                for port in self.listeners
             )
             configuration.write_text(
                 f"defaults\n    mode tcp\n    timeout connect 3s\n    timeout client 120s\n    timeout server 120s\n{listen}"
             )
             network.start("proxy", "haproxy", "haproxy", "-db", "-f", configuration)
-            for port in (DEFAULT_PORT, ANY_PORT):
+            for port in self.listeners:
                 network.wait_for("proxy", "haproxy", PROXY, port)
 
     def logged(self, count, wanted, seconds=5):
@@ -73,6 +75,7 @@ class Proxy:
 
 class Latticegate(Proxy):
     name = "latticegate"
+    listeners = (DEFAULT_PORT, ANY_PORT, SNI_PORT)
 
     def start(self, network):
         header = "required" if self.balanced else "off"
@@ -91,6 +94,12 @@ listeners:
     connect_ports: [80, 443]
     tunnel: any
     upstream: {{ allowed_networks: [public] }}
+  - name: endpoints
+    bind: "{PROXY}:{self.ports[2]}"
+    protocol: tls
+    upstream_port: 443
+    proxy_protocol: {header}
+    upstream: {{ allowed_networks: [{ENDPOINT}/32] }}
 {trusted}policy: ipcontrol.yaml
 dns: {{ server: "{RESOLVER}:53" }}
 health: {{ bind: "127.0.0.1:9901" }}
@@ -101,7 +110,7 @@ access_log: {{ output: ./access.log }}
 rules:
   - name: {RULE}
     allow: 10.20.0.0/24
-    to: ["*.example.org", s3.eu-west-1.amazonaws.com, "*.s3.eu-west-1.amazonaws.com"]
+    to: ["*.example.org", s3.eu-west-1.amazonaws.com, "*.s3.eu-west-1.amazonaws.com", {ENDPOINT_ALLOWED}, "*.{ENDPOINT_ALLOWED}"]
 """)
         self.started(network, os.environ["GATE_BINARY"], "run", "--config", self.directory / "latticegate.yaml")
 
@@ -113,13 +122,15 @@ rules:
             request = line["request"]
             served = request.get("status", 500) < 500 and "reason" not in request
             reason = request.get("reason", str(request.get("status")))
-            yield Entry(request["method"], request["host"], request["port"], served, reason, line.get("rule"))
-        elif "forward" in line and (line["forward"]["method"] == "CONNECT" or line["outcome"] != "relayed"):
+            yield Entry(request["method"], request.get("host", ""), request.get("port", 0), served, reason, line.get("rule"))
+        elif "port" in line.get("forward", {}) and (line["forward"]["method"] == "CONNECT" or line["outcome"] != "relayed"):
             forward = line["forward"]
             served = line["outcome"] == "relayed"
             yield Entry(
                 forward["method"], line.get("name", ""), forward["port"], served, line["reason"], line.get("rule")
             )
+        elif line["listener"] == "endpoints":
+            yield Entry("TLS", line.get("name", ""), SNI_PORT, line["outcome"] == "relayed", line["reason"], line.get("rule"))
         elif line["outcome"] == "refused":
             # A target that is no name is logged as it was written.
             host, _, port = line.get("name", "").rpartition(":")

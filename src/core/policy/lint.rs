@@ -258,8 +258,12 @@ impl Lints<'_> {
         Conditions::of(rule, never_on_forward)
     }
 
-    /// The load balancer's subnets are usually also those of clients in the VPC.
+    /// The load balancer's subnets are usually also those of clients in the VPC, but not where all clients come to an explicit
+    /// proxy: its load balancer may have a VPC to itself.
     fn denied_trusted(&mut self, config: &Config, now: SystemTime) {
+        if config.listeners.iter().all(|listener| listener.forward.is_some()) {
+            return;
+        }
         let mut allowed = Covered::default();
         let live = |rule: &Rule| rule.until.is_none_or(|end| end > now);
         // A deny rule with conditions does not deny a client for all names.

@@ -77,7 +77,7 @@ impl Session {
             refuse::discard(&self.stream, scratch);
         }
         let sent = refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
-        self.record.count_answer(sent);
+        self.record.count_answer(sent, status);
         self.record.close(outcome);
         if answer.is_some() {
             Box::pin(self.worker.lingering.linger(&self.stream, scratch)).await;

@@ -49,7 +49,7 @@ impl Session {
         let sent = timeout(self.worker.config().timeouts.handshake.get(), sent).await;
         match sent {
             Ok(Ok(())) => {
-                self.record.count_answer(u16::try_from(ESTABLISHED.len()).unwrap_or(u16::MAX));
+                self.record.count_answer(u16::try_from(ESTABLISHED.len()).unwrap_or(u16::MAX), Some(200));
                 Ok(())
             }
             Ok(Err(_)) | Err(_) => Err(Outcome::Unfinished(Unfinished::ClientLeft)),

@@ -159,6 +159,14 @@ impl Stream {
         }
     }
 
+    /// For a library that knows only tokio's. Fails on a worker's event loop.
+    pub fn into_tokio(self) -> io::Result<TcpStream> {
+        match self.0 {
+            Socket::Tokio(stream) => Ok(stream),
+            Socket::Own(_) => Err(io::Error::other("this socket belongs to a worker's event loop")),
+        }
+    }
+
     /// How many bytes the peer has acknowledged, as long as there are others that it has not and still may.
     pub fn undelivered(&self) -> Option<u64> {
         tcp_info::undelivered(self)
@@ -203,16 +211,6 @@ impl From<TcpStream> for Stream {
 impl From<Source> for Stream {
     fn from(source: Source) -> Self {
         Self(Socket::Own(source))
-    }
-}
-
-/// None on a worker's event loop.
-impl From<Stream> for Option<TcpStream> {
-    fn from(stream: Stream) -> Self {
-        match stream.0 {
-            Socket::Tokio(stream) => Some(stream),
-            Socket::Own(_) => None,
-        }
     }
 }
 

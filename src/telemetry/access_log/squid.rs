@@ -37,13 +37,16 @@ pub(super) fn connection(
     };
     let port = forward.map_or(listener.upstream_port, |facts| facts.port);
     let (before, answered) = forward.map_or((0, 0), |facts| (facts.reported.down, facts.answered));
+    let answer = forward.and_then(|facts| facts.answer_status);
+    let is_refused_within = method == CONNECT && answer == Some(200) && matches!(outcome, Outcome::Refused(_));
     let sni = forward.and_then(|facts| facts.sni.as_deref());
     Line {
         time: now.time,
         elapsed: now.elapsed,
         client: record.client.as_ref().map_or(record.peer.get().ip(), |client| client.ip.get()),
-        code: code(outcome, method == CONNECT),
-        status: connection_status(outcome),
+        code: if is_refused_within { DENIED } else { code(outcome, method == CONNECT) },
+        // What the client was sent: of a tunnel that was refused after it was opened, that it was opened.
+        status: if matches!(outcome, Outcome::Relayed(_)) { Some(200) } else { answer.or_else(|| status(outcome)) },
         bytes: record.bytes.down.saturating_sub(before).saturating_add(answered.into()),
         method,
         scheme: forward.and_then(|facts| facts.scheme.as_deref()),
@@ -81,6 +84,7 @@ pub(super) fn request(out: &mut Vec<u8>, time: SystemTime, facts: &RequestFacts<
 }
 
 const CONNECT: &str = "CONNECT";
+const DENIED: &str = "TCP_DENIED";
 
 /// Whether a connection ended as a tunnel, or before, or between, requests that have lines of their own.
 fn is_of_no_request(facts: &ForwardFacts, outcome: Outcome) -> bool {
@@ -103,31 +107,10 @@ fn code(outcome: Outcome, tunnel: bool) -> &'static str {
         (Outcome::Refused(R::BodyCut), _) => "TCP_MISS_ABORTED",
         (Outcome::Relayed(_), true) => "TCP_TUNNEL_ABORTED",
         (Outcome::Relayed(_), false) => "TCP_MISS_ABORTED",
-        (
-            Outcome::Refused(
-                R::ClientDenied
-                | R::NameDenied
-                | R::PortDenied
-                | R::TunnelNotTls
-                | R::TunnelSniMissing
-                | R::TunnelSniDenied,
-            ),
-            _,
-        ) => "TCP_DENIED",
+        (Outcome::Refused(R::ClientDenied | R::NameDenied | R::PortDenied), _) => DENIED,
         (Outcome::Refused(_) | Outcome::Probe(_) | Outcome::Unfinished(_), _) => "NONE_NONE",
         (Outcome::Failed(_), true) => "TCP_TUNNEL",
         (Outcome::Failed(_), false) => "TCP_MISS",
-    }
-}
-
-/// What the client was sent; for a tunnel that was refused after it was opened, that it was opened.
-fn connection_status(outcome: Outcome) -> Option<u16> {
-    match outcome {
-        Outcome::Relayed(_)
-        | Outcome::Refused(
-            RefuseReason::TunnelNotTls | RefuseReason::TunnelSniMissing | RefuseReason::TunnelSniDenied,
-        ) => Some(200),
-        outcome => status(outcome),
     }
 }
 

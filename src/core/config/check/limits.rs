@@ -60,8 +60,7 @@ impl Checker<'_> {
             Memory::Auto => fit.half_open_bytes,
             Memory::Bytes(bytes) => bytes,
         };
-        self.memory_suffices(&path, connections, half_open_bytes);
-        Limits {
+        let limits = Limits {
             connections,
             half_open,
             half_open_bytes,
@@ -71,14 +70,15 @@ impl Checker<'_> {
             per_name: quota(per_name),
             lookups_per_second: or(lookups_per_second, defaults::LOOKUPS_PER_SECOND),
             lookups_per_client: or(lookups_per_client, defaults::LOOKUPS_PER_CLIENT),
-        }
+        };
+        self.memory_suffices(&path, &limits);
+        limits
     }
 
     /// Warns about limits that were set by the operator and need more memory than the process may use.
-    fn memory_suffices(&mut self, limits: &Path, connections: usize, half_open_bytes: u64) {
-        let relayed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(defaults::BYTES_PER_CONNECTION);
-        let (needed, memory) = (relayed.saturating_add(half_open_bytes), self.machine.memory);
-        let written = ["connections", "half_open_bytes"].map(|key| limits.key(key));
+    fn memory_suffices(&mut self, path: &Path, limits: &Limits) {
+        let (needed, memory) = (limits.memory(), self.machine.memory);
+        let written = ["connections", "half_open_bytes"].map(|key| path.key(key));
         if needed > memory
             && let Some(path) = written.iter().find(|path| self.document.has(path))
         {

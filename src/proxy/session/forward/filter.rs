@@ -157,7 +157,7 @@ impl HttpFilter for Forwarding<'_> {
 
     fn is_settled(&self) -> bool {
         // In the middle of a body that was refused, the answer due is the refusal's.
-        self.responses.all_whole() || (self.is_refused && !self.requests.between_requests())
+        self.responses.all_whole() || self.is_refused_within()
     }
 
     fn is_whole(&self) -> bool {
@@ -227,6 +227,11 @@ impl Forwarding<'_> {
         decision.allowed
     }
 
+    /// The body of the open request is what was refused.
+    fn is_refused_within(&self) -> bool {
+        self.is_refused && !self.requests.between_requests()
+    }
+
     /// Between two requests.
     fn is_idle(&self) -> bool {
         self.requests.between_requests() && self.responses.all_whole()
@@ -294,7 +299,7 @@ impl Forwarding<'_> {
     fn report(&mut self, cut: Option<Outcome>, bytes: ByteCounts) {
         self.retry = None;
         let before = std::mem::replace(&mut self.facts.reported, bytes);
-        let bytes = ByteCounts { up: bytes.up.saturating_sub(before.up), down: bytes.down.saturating_sub(before.down) };
+        let bytes = bytes.since(before);
         let Some(open) = self.facts.open.take() else { return };
         self.reporter.request(&RequestFacts {
             id: self.id,
@@ -350,8 +355,7 @@ impl Forwarding<'_> {
             _ => self.responses.all_whole(),
         };
         // What is wrong with a body is the answer to its own request.
-        let is_refused_within = self.is_refused && !self.requests.between_requests();
-        if !whole && !is_refused_within {
+        if !whole && !self.is_refused_within() {
             return (self.conclude_cut(end, bytes), false);
         }
         if whole && !self.is_open_refused {

@@ -79,6 +79,7 @@ fn reason_rule_and_server_name_are_in_the_last_field() {
     let forward = tunnel.forward.as_mut().unwrap();
     (forward.sni, forward.answered) = (Some("x;y.example.com".into()), 46);
     // It was open already, and its upstream dialled.
+    forward.answer_status = Some(200);
     assert_eq!(
         line(&tunnel, Outcome::Refused(RefuseReason::TunnelSniDenied)),
         "1795258617.057     12 10.1.2.3 TCP_DENIED/200 46 CONNECT api.example.com:443 - HIER_DIRECT/192.0.2.10 \
@@ -122,7 +123,7 @@ fn only_an_address_that_was_dialled_is_in_the_line() {
 #[test]
 fn our_own_answers_count() {
     let mut tunnel = record("CONNECT", 0);
-    tunnel.count_answer(39);
+    tunnel.count_answer(39, Some(200));
     assert!(line(&tunnel, Outcome::Relayed(Close::Done)).contains(" TCP_TUNNEL/200 3839 CONNECT "));
     let refused = facts("api.example.com", Some(403), Some(Outcome::Refused(RefuseReason::NameDenied)));
     let refused = RequestFacts { answered: 300, bytes: ByteCounts::default(), ..refused };
@@ -130,7 +131,7 @@ fn our_own_answers_count() {
     // Behind requests that have lines of their own.
     let mut behind = record("CONNECT", 2);
     behind.forward.as_mut().unwrap().reported.down = 3000;
-    behind.count_answer(39);
+    behind.count_answer(39, Some(200));
     assert!(line(&behind, Outcome::Relayed(Close::Done)).contains(" TCP_TUNNEL/200 839 CONNECT "));
 }
 
@@ -217,4 +218,19 @@ fn a_connection_of_requests_has_no_line_but_for_what_was_none() {
     let line = line(&nothing, Outcome::Refused(RefuseReason::SniInvalid));
     assert!(line.contains(" CONNECT a%20b%22%0A%C2%9B%25%5C:443 - "), "{line}");
     assert_eq!(line.split_ascii_whitespace().count(), 10, "{line}");
+}
+
+/// Whatever a tunnel was refused for after it was opened: the client was told that it is open.
+#[test]
+fn the_status_is_the_one_that_was_sent() {
+    let mut tunnel = record("CONNECT", 0);
+    tunnel.count_answer(39, Some(200));
+    tunnel.count_answer(7, None);
+    for reason in [RefuseReason::HandshakeTimeout, RefuseReason::HelloMalformed, RefuseReason::TunnelSniDenied] {
+        let refused = line(&tunnel, Outcome::Refused(reason));
+        assert!(refused.contains(" TCP_DENIED/200 3846 CONNECT "), "{refused}");
+    }
+    let mut long = record("", 0);
+    long.count_answer(300, Some(414));
+    assert!(line(&long, Outcome::Refused(RefuseReason::HeadTooLong)).contains(" NONE_NONE/414 "));
 }

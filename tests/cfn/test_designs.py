@@ -1,0 +1,305 @@
+"""The scripts with --design, against a stub account: the right template, configuration and list, and what each design adds."""
+
+from __future__ import annotations
+
+import json
+
+import endpoint_proxy
+import hub
+import modes
+import pytest
+import test_isolated
+from stub import DIGEST, IMAGE, REPOSITORY, Stub, stack, stub  # noqa: F401
+
+SERVICE = "vpce-svc-0123456789abcdef0"
+OUTPUTS = {
+    "egress": {k: v for k, v in Stub.FLEET.items() if k != "PublicName"} | {"PrivateName": "hub.elb.amazonaws.com", "PolicyUrl": "s3://lists/egress-ipcontrol.yaml", "EndpointServiceId": SERVICE, "EndpointServiceName": f"com.amazonaws.vpce.us-east-1.{SERVICE}"},
+    "endpoints": {k: v for k, v in Stub.FLEET.items() if k != "PublicName"} | {"PrivateName": "endpoints.elb.amazonaws.com", "PolicyUrl": "s3://lists/vpc-endpoints.ipcontrol.yaml", "PrivateRouteTableIds": "rtb-1"},
+    "isolated": {"VpcId": "vpc-1", "ClusterName": "cluster", "ServiceName": "service", "LogGroupName": "log", "PrivateSubnetIds": "subnet-1", "TaskSecurityGroupId": "sg-1"},
+}
+GIVEN = {"egress": hub.USUAL.parameters(), "endpoints": endpoint_proxy.USUAL.parameters(), "isolated": test_isolated.parameters()}
+TEMPLATES = {"egress": "egress-hub.yaml", "endpoints": "endpoint-proxy.yaml", "isolated": "isolated.yaml"}
+
+
+def running(stub, design, parameters=(), outputs=()):  # noqa: F811
+    """A fleet of that design beside the one of the stub, with its foundation."""
+    name = f"latticegate-{design}"
+    stub.answer("describe-stacks", stack(name, outputs=OUTPUTS[design] | {"Design": design} | dict(outputs), parameters=GIVEN[design] | {"Image": IMAGE} | dict(parameters)), name)
+    stub.answer("describe-stacks", stack(f"{name}-foundation", outputs=stub.FOUNDATION, parameters={"KmsKeyArn": ""}), f"{name}-foundation")
+    stub.answer("describe-stack-resources", {"StackResources": []})
+    stub.answer("describe-nat-gateways", {"NatGateways": [{"NatGatewayId": "nat-1", "State": "available"}]})
+    stub.answer("describe-vpc-endpoint-service-configurations", {"ServiceConfigurations": [{"ServiceState": "Available"}]})
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
+    stub.answer("describe-internet-gateways", "")
+    stub.answer("describe-vpc-endpoint-services", {"ServiceDetails": []})
+
+
+def new(stub, design):  # noqa: F811
+    """Nothing of it is there; the foundation and the fleet are, once they were deployed."""
+    running(stub, design)
+    name = f"latticegate-{design}"
+    for part in (name, f"{name}-foundation"):
+        (stub.directory / f"answers/describe-stacks.{part}").rename(stub.directory / f"later-{part}")
+    deployed = 'case $operation in\n    deploy) [ ! -f "$STUB/later-$about" ] || cp "$STUB/later-$about" "$STUB/answers/describe-stacks.$about" ;;\n    package)'
+    stub.tool("aws", stub.bin.joinpath("aws").read_text().replace("case $operation in\n    package)", deployed))
+    stub.bin.joinpath("cp").symlink_to("/bin/cp")
+    stub.error("head-object", "404", "Not Found")
+    stub.answer("describe-addresses", "1")
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"))
+    stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
+
+
+def services(*zones):
+    kind = lambda k: {"ServiceName": "com.amazonaws.us-east-1.s3", "ServiceType": [{"ServiceType": k}], "AvailabilityZones": list(zones) if k == "Interface" else []}  # noqa: E731
+    return {"ServiceDetails": [kind("Gateway"), kind("Interface")]}
+
+
+def deployment(stub, name):  # noqa: F811
+    (call,) = [c for c in stub.calls() if c.startswith("cloudformation deploy ") and f"--stack-name {name} " in c]
+    return dict(pair.split("=", 1) for pair in call.partition("--parameter-overrides ")[2].split())
+
+
+# ---------- which design ----------
+@pytest.mark.parametrize("design", TEMPLATES)
+def test_a_new_fleet_of_each_design(stub, design):  # noqa: F811
+    new(stub, design)
+    wanted = {"egress": ["PrivateLinkPrincipals=arn:aws:iam::111122223333:root"], "endpoints": [f"BucketArns={endpoint_proxy.BUCKETS}"], "isolated": []}[design]
+    done = stub.run("deploy", "--yes", "--design", design, "--image", IMAGE, *wanted, AWS_REGION="eu-west-1")
+    assert done.returncode == 0, done.stderr
+    given = deployment(stub, f"latticegate-{design}")
+    (package,) = [c for c in stub.calls() if c.startswith("cloudformation package")]
+    assert f"/{TEMPLATES[design]} " in package
+    # Zones without Lattice are no hindrance here: use1-az3 is the second of the stub's, by name.
+    assert [given[f"AvailabilityZone{i}"] for i in (1, 2, 3)] == ["us-east-1a", "us-east-1b", "us-east-1c"]
+    assert given["Image"] == IMAGE and given["S3PrefixListId"].startswith("pl-") and "LatticePrefixListId" not in given
+    assert ("PermissionsBoundaryArn" in given) == (design != "isolated")
+    puts = [c for c in stub.calls() if c.startswith("s3api put-object") and "--bucket lists" in c]
+    assert len(puts) == (design != "isolated")
+    for put in puts:
+        assert {"egress": "--key egress-ipcontrol.yaml", "endpoints": "--key vpc-endpoints.ipcontrol.yaml"}[design] in put
+    assert "cfn/verify --design" in done.stderr and f"design {design}" in done.stderr
+    assert "cfn/call" not in done.stderr
+
+
+def test_a_stack_says_itself_of_which_design_it_is(stub):  # noqa: F811
+    running(stub, "egress")
+    done = stub.run("deploy", "--yes", "--stack", "latticegate-egress", "NatGateways=single")
+    assert done.returncode == 0, done.stderr
+    assert deployment(stub, "latticegate-egress")["NatGateways"] == "single"
+    # And is not taken for another one.
+    done = stub.run("deploy", "--yes", "--stack", "latticegate-egress", "--design", "isolated")
+    assert done.returncode == 1 and "is of the design egress, not isolated" in done.stderr
+    # What was deployed before there were designs.
+    done = stub.run("deploy", "--yes", "--design", "egress", "--stack", "latticegate")
+    assert done.returncode == 1 and "is of the design lattice, not egress" in done.stderr
+    for script in ("deploy", "verify", "destroy", "call", "publish-policy"):
+        done = stub.run(script, "--design", "nothing", *(["https://a.example/"] if script == "call" else []))
+        assert done.returncode == 1 and "there is no design nothing" in done.stderr, script
+    assert "has no parameter LatticeAccess" in stub.run("deploy", "--yes", "--design", "egress", "LatticeAccess=ENDPOINTS").stderr
+
+
+def test_the_first_list_has_the_region_in_its_names(stub):  # noqa: F811
+    new(stub, "endpoints")
+    stub.tool("aws", stub.bin.joinpath("aws").read_text().replace("case $operation in\n    deploy)", 'case $operation in\n    put-object) for word in "$@"; do [ "${before:-}" != --body ] || cat "$word" >"$STUB/uploaded-$(basename "$word")"; before=$word; done; cat "$file" ;;\n    deploy)'))
+    done = stub.run("deploy", "--yes", "--design", "endpoints", "--image", IMAGE, f"BucketArns={endpoint_proxy.BUCKETS}", AWS_REGION="eu-west-1")
+    assert done.returncode == 0, done.stderr
+    text = (stub.directory / "uploaded-first.yaml").read_text()
+    assert 's3.eu-west-1.amazonaws.com"' in text and "us-east-1" not in text
+
+
+def test_the_networks_of_a_gateway_endpoint(stub):  # noqa: F811
+    new(stub, "endpoints")
+    done = stub.run("networks", "s3")
+    assert (done.returncode, done.stdout) == (0, "16.15.176.0/20,52.216.0.0/15\n"), done.stderr
+    assert stub.run("networks", "sqs").returncode == 1
+    done = stub.run("deploy", "--yes", "--design", "endpoints", "--image", IMAGE, f"BucketArns={endpoint_proxy.BUCKETS}", "S3Access=gateway")
+    assert done.returncode == 0, done.stderr
+    assert deployment(stub, "latticegate-endpoints")["S3Networks"] == "16.15.176.0/20,52.216.0.0/15"
+    # Asked again each time: AWS adds some.
+    running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
+    assert stub.run("deploy", "--yes", "--design", "endpoints").returncode == 0
+    assert deployment(stub, "latticegate-endpoints")["S3Networks"] == "16.15.176.0/20,52.216.0.0/15"
+
+
+def test_what_the_account_lacks_is_said_first(stub):  # noqa: F811
+    refused = lambda *arguments: (stub.run("deploy", "--yes", "--image", IMAGE, *arguments), [c for c in stub.calls() if " deploy " in c])  # noqa: E731
+    new(stub, "egress")
+    stub.answer("describe-addresses", "3")
+    stub.answer("get-service-quota", "5.0")
+    done, made = refused("--design", "egress")
+    assert done.returncode == 1 and not made and "need 3 Elastic IPs; 3 of the 5 of this region are in use" in done.stderr and "--desired-value 6" in done.stderr
+    assert stub.run("deploy", "--dry-run", "--design", "egress", "NatGateways=single").returncode == 0
+    assert stub.run("deploy", "--dry-run", "--design", "egress", "--zones", "2").returncode == 0
+    stub.error("describe-addresses", "UnauthorizedOperation")
+    done = stub.run("deploy", "--dry-run", "--design", "egress")
+    assert done.returncode == 0 and "whether 3 Elastic IPs can be had cannot be seen" in done.stderr
+
+
+def test_zones_and_services_without_endpoints_are_said_first(stub):  # noqa: F811
+    refused = lambda *arguments: (stub.run("deploy", "--yes", "--image", IMAGE, *arguments), [c for c in stub.calls() if " deploy " in c])  # noqa: E731
+    new(stub, "endpoints")
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b"))
+    done, made = refused("--design", "endpoints", f"BucketArns={endpoint_proxy.BUCKETS}")
+    assert done.returncode == 1 and not made and "com.amazonaws.us-east-1.s3 has no endpoints in us-east-1c" in done.stderr
+    stub.error("describe-vpc-endpoint-services", "InvalidServiceName", "The Vpc Endpoint Service 'com.amazonaws.us-east-1.sqz' does not exist")
+    done, made = refused("--design", "endpoints", f"BucketArns={endpoint_proxy.BUCKETS}", "Services=sqz")
+    assert done.returncode == 1 and not made and "'com.amazonaws.us-east-1.sqz' does not exist" in done.stderr
+    (call,) = [c for c in stub.calls() if "describe-vpc-endpoint-services" in c]
+    assert "--service-names com.amazonaws.us-east-1.sqz com.amazonaws.us-east-1.s3 " in call
+
+
+def test_a_hub_in_an_existing_vpc_never_dials_it(stub):  # noqa: F811
+    new(stub, "egress")
+    associated = lambda key, c: {key: c, key + "State": {"State": "associated"}}  # noqa: E731
+    stub.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [associated("CidrBlock", "10.20.0.0/16"), associated("CidrBlock", "10.21.0.0/20")], "Ipv6CidrBlockAssociationSet": [{"Ipv6CidrBlock": "2600:1f18:9999::/56", "Ipv6CidrBlockState": {"State": "associated"}}]}]})
+    stub.answer("describe-subnets", {"Subnets": [{"SubnetId": "subnet-1", "CidrBlock": "10.20.1.0/24", "VpcId": "vpc-1", "AvailabilityZoneId": "use1-az1"}]})
+    done = stub.run("deploy", "--yes", "--design", "egress", "--image", IMAGE, "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1")
+    assert done.returncode == 0, done.stderr
+    given = deployment(stub, "latticegate-egress")
+    assert given["ExistingVpcCidrs"] == "10.20.0.0/16,10.21.0.0/20,2600:1f18:9999::/56" and given["ExistingPrivateSubnetCidrs"] == "10.20.1.0/24"
+
+
+def test_the_image_of_the_isolated_sample_is_copied(stub):  # noqa: F811
+    new(stub, "isolated")
+    stub.error("describe-images", "ImageNotFoundException")
+    stub.write("pushed", DIGEST)
+    done = stub.run("deploy", "--yes", "--design", "isolated")
+    assert done.returncode == 0, done.stderr
+    (build,) = [c for c in stub.calls() if c.startswith("docker build")]
+    assert "--platform linux/arm64" in build and "docker/Dockerfile" not in build
+    assert [c for c in stub.calls() if c.startswith(f"docker push {REPOSITORY}:arm64-python-3.13-alpine-")]
+    assert deployment(stub, "latticegate-isolated")["Image"] == f"{REPOSITORY}@{DIGEST}"
+
+
+# ---------- verify ----------
+def verified(stub, design):  # noqa: F811
+    done = stub.run("verify", "--design", design)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("design, parts", [
+    ("egress", ["NAT gateway nat-1 is available", f"endpoint service com.amazonaws.vpce.us-east-1.{SERVICE} is available", "0 consumers are connected", "access list s3://lists/egress-ipcontrol.yaml"]),
+    ("endpoints", ["3 of 3 tasks", "access list s3://lists/vpc-endpoints.ipcontrol.yaml"]),
+    ("isolated", ["vpc-1 has no internet gateway and no NAT gateway", "3 of 3 tasks"]),
+])  # fmt: skip
+def test_what_is_well(stub, design, parts):  # noqa: F811
+    running(stub, design)
+    if design == "isolated":
+        stub.answer("describe-nat-gateways", "")
+        stub.answer("describe-services", {"services": [{"runningCount": 3, "desiredCount": 3, "deployments": [{"status": "PRIMARY", "rolloutState": "COMPLETED"}]}]})
+    code, said = verified(stub, design)
+    assert code == 0 and "all is well" in said and "WRONG" not in said, said
+    for part in parts:
+        assert part in said
+    assert "association" not in said
+
+
+def test_the_proof_of_the_private_name_is_shown(stub):  # noqa: F811
+    running(stub, "egress")
+    state = lambda s: {"ServiceConfigurations": [{"ServiceState": "Available", "PrivateDnsName": "proxy.example.com", "PrivateDnsNameConfiguration": {"State": s, "Name": "_6e86", "Value": "vpce:l6p0"}}]}  # noqa: E731
+    stub.answer("describe-vpc-endpoint-service-configurations", state("pendingVerification"))
+    code, said = verified(stub, "egress")
+    assert code == 1 and 'publish TXT _6e86.proxy.example.com "vpce:l6p0"' in said and "up to 10 minutes" in said and f"start-vpc-endpoint-service-private-dns-verification --service-id {SERVICE}" in said
+    stub.answer("describe-vpc-endpoint-service-configurations", state("verified"))
+    code, said = verified(stub, "egress")
+    assert code == 0 and "AWS has verified proxy.example.com" in said
+
+
+def test_a_spoke_that_waits_and_a_nat_gateway_that_failed(stub):  # noqa: F811
+    running(stub, "egress")
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": [{"VpcEndpointId": "vpce-1", "VpcEndpointOwner": "111122223333", "VpcEndpointState": "pendingAcceptance"}]})
+    code, said = verified(stub, "egress")
+    assert code == 0 and "waiting to be accepted: vpce-1 of 111122223333" in said and f"accept-vpc-endpoint-connections --service-id {SERVICE}" in said
+    stub.answer("describe-nat-gateways", {"NatGateways": [{"NatGatewayId": "nat-1", "State": "failed", "FailureMessage": "no address"}]})
+    code, said = verified(stub, "egress")
+    assert code == 1 and "NAT gateway nat-1 is failed" in said and "no address" in said
+
+
+@pytest.mark.parametrize("block, wrong", [("off", False), ("block-ingress", False), ("block-bidirectional", True)])
+def test_block_public_access_and_a_hub(stub, block, wrong):  # noqa: F811
+    running(stub, "egress")
+    stub.answer("describe-vpc-block-public-access-options", block)
+    stub.answer("describe-vpc-block-public-access-exclusions", {"VpcBlockPublicAccessExclusions": []})
+    code, said = verified(stub, "egress")
+    assert (code == 1) == wrong == ("nothing of the internet is reached" in said) == ("--internet-gateway-exclusion-mode allow-egress" in said)
+    exclusion = {"ResourceArn": "arn:aws:ec2:us-east-1:1:vpc/vpc-1", "InternetGatewayExclusionMode": "allow-egress", "State": "create-complete"}
+    stub.answer("describe-vpc-block-public-access-exclusions", {"VpcBlockPublicAccessExclusions": [exclusion]})
+    assert verified(stub, "egress")[0] == 0
+
+
+def test_a_gateway_that_somebody_attached(stub):  # noqa: F811
+    running(stub, "isolated")
+    stub.answer("describe-nat-gateways", "")
+    stub.answer("describe-internet-gateways", "igw-1")
+    code, said = verified(stub, "isolated")
+    assert code == 1 and "has a way to the internet: igw-1" in said
+
+
+def test_networks_that_aws_has_added(stub):  # noqa: F811
+    running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
+    stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
+    code, said = verified(stub, "endpoints")
+    assert code == 1 and "does not dial: 52.216.0.0/15" in said
+    running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20,52.216.0.0/15"})
+    code, said = verified(stub, "endpoints")
+    assert code == 0 and "all networks of S3 may be dialled" in said
+
+
+# ---------- call, list, destroy ----------
+def test_a_hub_is_called_as_a_proxy(stub):  # noqa: F811
+    running(stub, "egress")
+    stub.write("curl-says", "HTTP/1.1 200 OK\n\nhello\n192.168.1.100 10.0.0.1")
+    done = stub.run("call", "--design", "egress", "https://checkip.amazonaws.com/")
+    assert done.returncode == 0, done.stderr
+    call = "\n".join(stub.calls())
+    assert "curl " in call and "--proxy http://hub.elb.amazonaws.com:3128" in call and "sigv4" not in call and "--connect-to" not in call
+
+
+def test_an_endpoint_proxy_is_called_by_the_services_name(stub):  # noqa: F811
+    running(stub, "endpoints")
+    stub.write("curl-says", "HTTP/1.1 403 Forbidden\n\n\n192.168.1.100 10.0.0.1")
+    done = stub.run("call", "--design", "endpoints", "https://reports.s3.us-east-1.amazonaws.com/")
+    call = "\n".join(stub.calls())
+    assert done.returncode == 0 and "--connect-to reports.s3.us-east-1.amazonaws.com:443:endpoints.elb.amazonaws.com:443" in call and "sigv4" not in call
+
+
+def test_a_list_is_checked_with_the_configuration_of_its_design(stub, tmp_path):  # noqa: F811
+    running(stub, "egress")
+    stub.tool("linter", 'echo "linter $*" >>"$STUB/calls"; [ "$1" != --version ] || echo "latticegate 0.1.0"')
+    (tmp_path / "list.yaml").write_text("rules:\n  - deny: all\n# another\n")
+    done = stub.run("publish-policy", "--yes", "--design", "egress", tmp_path / "list.yaml", GATE_BINARY=str(stub.bin / "linter"))
+    assert done.returncode == 0, done.stderr
+    assert any(c.startswith("linter check --config ") and c.endswith("/conf/egress.yaml") for c in stub.calls())
+    assert any(c.startswith("s3api put-object --bucket lists --key egress-ipcontrol.yaml") for c in stub.calls())
+    # In a container, the copy in the image.
+    stub.write("images/" + IMAGE.replace("/", "_").replace(":", "_").replace("@", "_"), "latticegate 0.1.0\n")
+    done = stub.run("publish-policy", "--yes", "--design", "egress", tmp_path / "list.yaml", PATH=f"{stub.bin}")
+    containers = [c for c in stub.calls() if c.startswith("docker create")]
+    assert all("check --config /etc/latticegate/egress.yaml" in c for c in containers if " check" in c)
+
+
+def test_a_hub_with_consumers_is_not_destroyed(stub):  # noqa: F811
+    """AWS would refuse the endpoint service last, when the rest of the fleet is gone."""
+    running(stub, "egress")
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": [{"VpcEndpointId": "vpce-1", "VpcEndpointOwner": "111122223333", "VpcEndpointState": "available"}, {"VpcEndpointId": "vpce-2", "VpcEndpointOwner": "1", "VpcEndpointState": "rejected"}]})
+    done = stub.run("destroy", "--yes", "--design", "egress")
+    assert done.returncode == 1 and "vpce-1 of 111122223333" in done.stderr and "vpce-2" not in done.stderr
+    assert f"reject-vpc-endpoint-connections --service-id {SERVICE} --vpc-endpoint-ids vpce-1" in done.stderr
+    assert not [c for c in stub.calls() if "delete" in c]
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
+    stub.answer("delete-stack", "")
+    stub.answer("wait-stack-delete-complete", "")
+    done = stub.run("destroy", "--yes", "--design", "egress")
+    assert done.returncode == 0, done.stderr
+    assert "cloudformation delete-stack --stack-name latticegate-egress" in stub.calls()
+
+
+def test_the_pipeline_packages_the_design_that_runs(stub, tmp_path):  # noqa: F811
+    import subprocess
+
+    running(stub, "egress")
+    done = subprocess.run([modes.CFN / "pipeline/package", "latticegate-egress", IMAGE, "artifacts"], env=stub.env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (package,) = [c for c in stub.calls() if c.startswith("cloudformation package")]
+    assert "/egress-hub.yaml " in package
+    assert {p["ParameterKey"] for p in json.loads((tmp_path / "parameters.json").read_text())} >= {"NatGateways", "PrivateLinkDnsName"}

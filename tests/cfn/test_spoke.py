@@ -1,0 +1,195 @@
+"""The spoke of an egress hub: its template in every form, and what cfn/deploy looks up and refuses for it."""
+
+from __future__ import annotations
+
+import itertools
+
+import modes
+import pytest
+import resolve
+from stub import stack, stub  # noqa: F401
+from test_security import as_list, rules_of
+
+ROOT = modes.CFN / "egress-spoke.yaml"
+SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+ALWAYS = {"EndpointServiceName": SERVICE, "VpcId": "vpc-0fedcba9876543210", "SubnetIds": "subnet-0a010000000000000,subnet-0a020000000000000", "ClientCidr1": "10.20.0.0/16"}
+FORMS = [
+    dict(pair for part in choice for pair in part.items())
+    for choice in itertools.product(
+        [{}, {"PrivateDns": "on", "PrivateDnsName": "proxy.example.com"}],
+        [{}, {"ClientCidr2": "10.21.0.0/16", "ClientCidr3": "100.64.0.0/16"}, {"ClientSecurityGroupId": "sg-0123456789abcdef0"}],
+        [{}, {"TestInstance": "on"}, {"TestInstance": "on", "SsmEndpoints": "existing"}],
+        [{}, {"PermissionsBoundaryArn": f"arn:aws:iam::{modes.ACCOUNT}:policy/boundary"}],
+    )
+]
+
+
+def spoke(**more):
+    return resolve.resolve(ROOT, ALWAYS | more, "latticegate-spoke")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_form(form):
+    made = spoke(**form)
+    endpoints = {e.properties["ServiceName"]: e.properties for e in made.all("AWS::EC2::VPCEndpoint")}
+    proxy = endpoints.pop(SERVICE)
+    assert proxy["SubnetIds"] == ["subnet-0a010000000000000", "subnet-0a020000000000000"] and proxy["PrivateDnsEnabled"] is ("PrivateDns" in form)
+    ssm = form.get("TestInstance") == "on" and "SsmEndpoints" not in form
+    assert set(endpoints) == ({"com.amazonaws.us-east-1.ssm", "com.amazonaws.us-east-1.ssmmessages"} if ssm else set())
+    clients = {r.get("CidrIp") or r["SourceSecurityGroupId"] for g, r in rules_of(made, "Ingress") if g.name == "EndpointSecurityGroup"}
+    assert clients == {ALWAYS["ClientCidr1"], *(form[k] for k in ("ClientCidr2", "ClientCidr3", "ClientSecurityGroupId") if k in form)}
+    for group, rule in [*rules_of(made, "Ingress"), *rules_of(made, "Egress")]:
+        assert rule["Description"] and rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"]
+        assert rule["FromPort"] == (3128 if group.name == "EndpointSecurityGroup" else rule["FromPort"]) in (3128, 443)
+    for group in made.all("AWS::EC2::SecurityGroup"):
+        assert group.properties["SecurityGroupEgress"], group.name
+    name = "proxy.example.com" if "PrivateDns" in form else proxy_name(made)
+    assert made.outputs["ProxyUrl"] == f"http://{name}:3128" and made.outputs["Design"] == "spoke"
+    assert made.outputs["EndpointId"].startswith("vpce-")
+    instances = made.all("AWS::EC2::Instance")
+    assert len(instances) == len(made.all("AWS::IAM::Role")) == (form.get("TestInstance") == "on")
+    for role in made.all("AWS::IAM::Role"):
+        assert role.properties.get("PermissionsBoundary") == form.get("PermissionsBoundaryArn")
+
+
+def proxy_name(made):
+    (endpoint,) = [e for e in made.all("AWS::EC2::VPCEndpoint") if e.name == "ProxyEndpoint"]
+    return resolve._Evaluator.fill(resolve.ATTRIBUTE["AWS::EC2::VPCEndpoint", "DnsEntries"], endpoint)[0].split(":")[1]
+
+
+def test_the_test_instance_has_no_way_in_and_asks_the_proxy():
+    made = spoke(TestInstance="on")
+    p = made.one("AWS::EC2::Instance").properties
+    (interface,) = p["NetworkInterfaces"]
+    assert interface["AssociatePublicIpAddress"] is False and "KeyName" not in p
+    group = made.by_id(interface["GroupSet"][0])
+    assert "SecurityGroupIngress" not in group.properties and not [r for g, r in rules_of(made, "Ingress") if g is group]
+    assert p["MetadataOptions"]["HttpTokens"] == "required" and p["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+    script = p["UserData"]
+    assert f"https_proxy=http://{proxy_name(made)}:3128" in script
+    (none,) = [line for line in script.splitlines() if "no_proxy=" in line]
+    assert {"169.254.169.254", "169.254.170.2", "localhost", ".us-east-1.amazonaws.com"} <= set(none.split("=")[1].split(","))
+    # The least for Session Manager, and no managed policy.
+    (role,) = made.all("AWS::IAM::Role")
+    assert "ManagedPolicyArns" not in role.properties
+    actions = {a for policy in role.properties["Policies"] for s in policy["PolicyDocument"]["Statement"] for a in as_list(s["Action"])}
+    assert {a.split(":")[0] for a in actions} == {"ssm", "ssmmessages"} and len(actions) == 5
+
+
+@pytest.mark.parametrize("given", [{"EndpointServiceName": "vpce-svc-0123"}, {"SubnetIds": "subnet-1, subnet-2"}, {"ClientCidr1": ""}, {"PrivateDnsName": "*.example.com"}, {"TestInstanceImage": "ami-0123"}])
+def test_wrong_parameters_are_refused(given):
+    with pytest.raises(resolve.TemplateError):
+        spoke(**given)
+
+
+def test_a_name_without_its_name():
+    with pytest.raises(resolve.RuleFailed, match="set PrivateDnsName"):
+        spoke(PrivateDns="on")
+
+
+# ---------- cfn/deploy --design spoke ----------
+@pytest.fixture
+def consumer(stub):  # noqa: F811
+    """The account of a spoke: a VPC, the hub's service, nothing deployed."""
+    stub.answer("describe-vpc-endpoint-services", {"ServiceDetails": [{"AvailabilityZones": ["us-east-1a", "us-east-1b"], "AvailabilityZoneIds": ["use1-az1", "use1-az2"], "AcceptanceRequired": True}]})
+    stub.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [{"CidrBlock": c, "CidrBlockState": {"State": "associated"}} for c in ("10.20.0.0/16", "10.21.0.0/20")]}]})
+    stub.answer("describe-subnets", {"Subnets": [subnet(1, "a", 10), subnet(2, "a", 200), subnet(3, "b", 5), subnet(4, "c", 200)]})
+    stub.answer("describe-vpc-endpoints", "pendingAcceptance")
+    return stub
+
+
+def subnet(number, zone, free=100, vpc="vpc-1"):
+    return {"SubnetId": f"subnet-{number}", "AvailabilityZone": f"us-east-1{zone}", "AvailableIpAddressCount": free, "VpcId": vpc}
+
+
+GIVEN = ["--design", "spoke", f"EndpointServiceName={SERVICE}", "VpcId=vpc-1"]
+
+
+def becomes(consumer, status="CREATE_COMPLETE", **parameters):
+    """The stack is there once it has been deployed."""
+    outputs = {"Design": "spoke", "EndpointId": "vpce-1", "ProxyUrl": "http://vpce-1.example:3128"}
+    consumer.write("later", stack("latticegate-spoke", status, outputs, ALWAYS | {"VpcId": "vpc-1", "EndpointServiceName": SERVICE} | parameters))
+    consumer.tool("aws", consumer.bin.joinpath("aws").read_text().replace("case $operation in\n    package)", 'case $operation in\n    deploy) cp "$STUB/later" "$STUB/answers/describe-stacks.latticegate-spoke" ;;\n    package)'))
+    consumer.bin.joinpath("cp").symlink_to("/bin/cp")
+
+
+def there(consumer, **parameters):
+    outputs = {"Design": "spoke", "EndpointId": "vpce-1", "ProxyUrl": "http://vpce-1.example:3128"}
+    consumer.answer("describe-stacks", stack("latticegate-spoke", outputs=outputs, parameters=ALWAYS | {"VpcId": "vpc-1", "EndpointServiceName": SERVICE, "SubnetIds": "subnet-1,subnet-3"} | parameters), "latticegate-spoke")
+    consumer.answer("describe-subnets", {"Subnets": [subnet(1, "a"), subnet(3, "b")]})
+
+
+def refused(consumer, *arguments):
+    done = consumer.run("deploy", "--yes", *GIVEN, *arguments)
+    assert done.returncode == 1 and not [c for c in consumer.calls() if " deploy " in c or "create" in c], done.stderr
+    return done.stderr
+
+
+def test_a_spoke_finds_its_subnets_and_clients_and_says_who_accepts_it(consumer):
+    becomes(consumer)
+    done = consumer.run("deploy", "--yes", *GIVEN)
+    assert done.returncode == 0, done.stderr
+    (call,) = [c for c in consumer.calls() if c.startswith("cloudformation deploy ")]
+    assert "--stack-name latticegate-spoke " in call and "egress-spoke.yaml" in call
+    # One for each zone of the hub, where most addresses are free.
+    assert "SubnetIds=subnet-2,subnet-3" in call and "ClientCidr1=10.20.0.0/16 ClientCidr2=10.21.0.0/20" in call
+    assert "accept-vpc-endpoint-connections --service-id vpce-svc-0123456789abcdef0 --vpc-endpoint-ids vpce-1" in done.stderr
+    assert "curl -x http://vpce-1.example:3128" in done.stderr and "via: vpce-1" in done.stderr
+    # No image, no foundation, no list.
+    assert not [c for c in consumer.calls() if c.startswith(("docker", "ecr", "s3api"))]
+
+
+def test_a_dry_run_changes_nothing(consumer):
+    done = consumer.run("deploy", "--dry-run", *GIVEN)
+    assert done.returncode == 0 and "SubnetIds=subnet-2,subnet-3" in done.stderr and "nothing was changed" in done.stderr
+    assert not [c for c in consumer.calls() if " deploy " in c]
+
+
+def test_what_aws_would_refuse_late(consumer):
+    assert "subnet-4 is in us-east-1c, where the hub is not" in refused(consumer, "SubnetIds=subnet-4")
+    consumer.answer("describe-subnets", {"Subnets": [subnet(4, "c")]})
+    said = refused(consumer)
+    assert "no subnet in the zones of the hub" in said and "use1-az1, use1-az2" in said
+    consumer.answer("describe-subnets", {"Subnets": [subnet(1, "a"), subnet(2, "a")]})
+    assert "subnet-1 and subnet-2 are in one zone" in refused(consumer, "SubnetIds=subnet-1,subnet-2")
+    consumer.answer("describe-subnets", {"Subnets": [subnet(1, "a", vpc="vpc-2")]})
+    assert "subnet-1 is in vpc-2" in refused(consumer, "SubnetIds=subnet-1")
+    done = consumer.run("deploy", "--yes", *GIVEN, AWS_REGION="eu-west-1")
+    assert "another region than eu-west-1" in done.stderr and "AWS_REGION=us-east-1" in done.stderr
+    consumer.error("describe-vpc-endpoint-services", "InvalidServiceName", f"The Vpc Endpoint Service '{SERVICE}' does not exist")
+    assert "PrivateLinkPrincipals=arn:aws:iam::123456789012:root" in refused(consumer)
+
+
+def test_private_dns_needs_a_proof_and_an_acceptance(consumer):
+    named = {"AvailabilityZones": ["us-east-1a", "us-east-1b"], "AcceptanceRequired": True, "PrivateDnsName": "proxy.example.com"}
+    assert "the hub has no name" in refused(consumer, "PrivateDns=on")
+    consumer.answer("describe-vpc-endpoint-services", {"ServiceDetails": [named | {"PrivateDnsNameVerificationState": "pendingVerification"}]})
+    assert "AWS has not verified proxy.example.com (pendingVerification)" in refused(consumer, "PrivateDns=on")
+    consumer.answer("describe-vpc-endpoint-services", {"ServiceDetails": [named | {"PrivateDnsNameVerificationState": "verified"}]})
+    assert "first without PrivateDns" in refused(consumer, "PrivateDns=on")
+    there(consumer)
+    assert "has not accepted vpce-1" in refused(consumer, "PrivateDns=on")
+    consumer.answer("describe-vpc-endpoints", "available")
+    consumer.answer("describe-vpc-attribute", {"EnableDnsSupport": {"Value": False}})
+    assert "modify-vpc-attribute --vpc-id vpc-1 --enable-dns-support" in refused(consumer, "PrivateDns=on")
+    consumer.answer("describe-vpc-attribute", {"VpcId": "vpc-1", "EnableDnsHostnames": {"Value": True}})
+    done = consumer.run("deploy", "--yes", *GIVEN, "PrivateDns=on")
+    assert done.returncode == 0, done.stderr
+    (call,) = [c for c in consumer.calls() if c.startswith("cloudformation deploy ")]
+    assert "PrivateDns=on" in call and "PrivateDnsName=proxy.example.com" in call and "SubnetIds" not in call
+
+
+def test_second_endpoints_of_systems_manager(consumer):
+    becomes(consumer, TestInstance="on")
+    consumer.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"ServiceName": "com.amazonaws.us-east-1.ssm", "PrivateDnsEnabled": True}]})
+    assert "SsmEndpoints=existing" in refused(consumer, "TestInstance=on")
+
+
+def test_verify_of_a_spoke(consumer):
+    there(consumer)
+    consumer.answer("describe-stack-resources", {"StackResources": []})
+    done = consumer.run("verify", "--design", "spoke")
+    assert done.returncode == 1 and "waits to be accepted" in done.stdout and "--service-id vpce-svc-0123456789abcdef0 --vpc-endpoint-ids vpce-1" in done.stdout
+    consumer.answer("describe-vpc-endpoints", "available")
+    done = consumer.run("verify", "--design", "spoke")
+    assert done.returncode == 0 and "endpoint vpce-1 is available" in done.stdout and "all is well" in done.stdout
