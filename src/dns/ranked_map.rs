@@ -13,7 +13,7 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use crate::sys::random::Random;
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 use latticegate_core::hostname::Hostname;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

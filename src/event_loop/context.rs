@@ -21,14 +21,9 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether this thread runs an event loop.
-pub fn is_running() -> bool {
-    NOW.get().is_some()
-}
-
-/// The time at which this turn began; outside of a loop, the time.
-pub fn now() -> Instant {
-    NOW.get().unwrap_or_else(Instant::now)
+/// The time at which this turn began; outside of a loop, the time, which tests of tokio's can pause and move.
+pub(super) fn now() -> Instant {
+    NOW.get().unwrap_or_else(|| tokio::time::Instant::now().into_std())
 }
 
 /// Has the current task polled again in the next turn.
@@ -40,7 +35,7 @@ pub fn yield_now(cx: &Context<'_>) {
 }
 
 /// Ready if the current task has not had its share of this turn.
-pub fn poll_share() -> Poll<()> {
+pub(super) fn poll_share() -> Poll<()> {
     match current() {
         Some(inner) if !take_share(&inner) => Poll::Pending,
         _ => Poll::Ready(()),
@@ -64,6 +59,7 @@ pub(super) fn current() -> Option<Rc<Shared>> {
 
 /// The current task has to be polled by then.
 pub(super) fn need_by(at: Instant) {
+    debug_assert!(task() != TaskId::NONE, "this thread runs no event loop: nothing would wake it");
     let earlier = DEADLINE.get().map_or(at, |deadline| deadline.min(at));
     DEADLINE.set(Some(earlier));
 }

@@ -20,21 +20,6 @@ const EVENTS: usize = 128;
 /// Polls of one turn. A task that wakes another has it polled in the same turn, so there has to be an end of it.
 const POLLS: usize = 512;
 
-/// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
-pub fn spawn(work: impl Future<Output = ()> + 'static) -> TaskId {
-    context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work)))
-}
-
-impl TaskId {
-    /// Ready when it has ended, also by a panic.
-    pub fn poll_ended(self) -> Poll<()> {
-        match context::current() {
-            Some(inner) if !inner.join(self, context::task()) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    }
-}
-
 /// Runs the tasks of the thread that made it.
 pub struct EventLoop {
     inner: Rc<Shared>,

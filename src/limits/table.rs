@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::sys::mutex::lock;
 use crate::sys::random::Random;
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::{Notify, Stream, race, timeout};
+use crate::event_loop::{Notify, Stream, race, timeout};
 
 /// A client that sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use self::answer::AnswerText;
 pub use self::request::Request;
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::Stream;
+use crate::event_loop::Stream;
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Outcome, RefuseReason};
 use latticegate_core::protocol::{Verdict, proxy_header};

@@ -19,7 +19,7 @@ pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::{Instant, Stream, sleep};
+use crate::event_loop::{Instant, Stream, sleep};
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.

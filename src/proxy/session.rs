@@ -21,7 +21,7 @@ use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, Stream, race};
+use crate::event_loop::{Either, Stream, race};
 use crate::telemetry::record::{ForwardFacts, Record};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;

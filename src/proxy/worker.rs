@@ -15,7 +15,7 @@ use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
-use crate::sys::runtime::{Notify, Watched, race, timeout};
+use crate::event_loop::{Notify, Watched, race, timeout};
 use crate::sys::socket;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Status;

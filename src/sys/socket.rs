@@ -226,7 +226,7 @@ pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::runtime::{Runtime, Stream};
+    use crate::event_loop::{Runtime, Stream};
 
     #[test]
     fn each_shortage_is_known_as_one() {

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::worker::Phase;
-use crate::sys::runtime::{AllEnded, Publisher};
+use crate::event_loop::{AllEnded, Publisher};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::sys::runtime::{Notify, sleep};
+use crate::event_loop::{Notify, sleep};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 #[derive(Clone, Default)]

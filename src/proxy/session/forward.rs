@@ -18,7 +18,7 @@ use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, Relay, Resets};
 use crate::proxy::worker::Phase;
-use crate::sys::runtime::{Either, Stream, race, timeout};
+use crate::event_loop::{Either, Stream, race, timeout};
 use crate::telemetry::record::Record;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason, Side, Unfinished};

@@ -11,7 +11,7 @@ use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, race, timeout};
+use crate::event_loop::{Either, race, timeout};
 use crate::telemetry::record::Record;
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};

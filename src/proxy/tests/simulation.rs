@@ -31,7 +31,7 @@ use crate::reload::{Current, Loaded, notify_sessions};
 use crate::sys::blocking::Pending;
 use crate::sys::clock::Clock;
 use crate::sys::random::Random;
-use crate::sys::runtime::{Either, Instant, Stream, race, sleep, spawn, timeout, watched};
+use crate::event_loop::{Either, Instant, Stream, race, sleep, spawn, timeout, watched};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::{LineKind, Sink, Writer};
 use crate::telemetry::metrics::Metrics;

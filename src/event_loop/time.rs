@@ -1,26 +1,22 @@
-//! The monotonic clock, which cannot be set, and waiting for it. In tests it can be paused and moved.
+//! The monotonic clock, which cannot be set, and waiting for it.
 
-use std::future::Future;
 use std::ops::{Add, Sub};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::task::coop::unconstrained;
 
-use crate::event_loop;
+use super::context;
 
 /// A moment of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant(tokio::time::Instant);
+pub struct Instant(std::time::Instant);
 
 impl Instant {
+    /// On a worker, the time at which this turn began.
     pub fn now() -> Self {
-        if event_loop::is_running() {
-            return Self(event_loop::now().into());
-        }
-        Self(tokio::time::Instant::now())
+        Self(context::now())
     }
 
     /// Time since then; zero for a moment that is still to come.
@@ -35,6 +31,12 @@ impl Instant {
 
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         self.0.checked_sub(duration).map(Self)
+    }
+}
+
+impl From<Instant> for tokio::time::Instant {
+    fn from(at: Instant) -> Self {
+        at.0.into()
     }
 }
 
@@ -54,62 +56,36 @@ impl Sub for Instant {
     }
 }
 
-pin_project! {
-    /// Resolves at a moment that can be moved while it is waited for.
-    pub struct Timer {
-        #[pin]
-        of: RuntimeTimer,
-    }
-}
-
-pin_project! {
-    #[project = RuntimeTimerProjection]
-    enum RuntimeTimer {
-        Tokio {
-            #[pin]
-            sleep: tokio::time::Sleep,
-        },
-        Own {
-            timer: event_loop::Timer,
-        },
-    }
-}
+/// Resolves at a moment that can be moved while it is waited for, at once if it is past. It is no more than that moment:
+/// whoever polls it has its task polled again by then.
+#[derive(Debug, Clone, Copy)]
+pub struct Timer(Instant);
 
 impl Timer {
     /// Another moment, also after it has resolved.
     pub fn reset(self: Pin<&mut Self>, at: Instant) {
-        match self.project().of.project() {
-            RuntimeTimerProjection::Tokio { sleep } => sleep.reset(at.0),
-            RuntimeTimerProjection::Own { timer } => timer.reset(at.0.into_std()),
-        }
+        self.get_mut().0 = at;
     }
 }
 
 impl Future for Timer {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.project().of.project() {
-            RuntimeTimerProjection::Tokio { sleep } => sleep.poll(cx),
-            RuntimeTimerProjection::Own { timer } => Pin::new(timer).poll(cx),
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.0 <= Instant::now() {
+            return Poll::Ready(());
         }
+        context::need_by(self.0.0);
+        Poll::Pending
     }
 }
 
 pub fn sleep(duration: Duration) -> Timer {
-    if event_loop::is_running() {
-        return sleep_until(Instant::now() + duration);
-    }
-    Timer { of: RuntimeTimer::Tokio { sleep: tokio::time::sleep(duration) } }
+    sleep_until(Instant::now() + duration)
 }
 
 pub fn sleep_until(at: Instant) -> Timer {
-    let of = if event_loop::is_running() {
-        RuntimeTimer::Own { timer: event_loop::Timer::at(at.0.into_std()) }
-    } else {
-        RuntimeTimer::Tokio { sleep: tokio::time::sleep_until(at.0) }
-    };
-    Timer { of }
+    Timer(at)
 }
 
 /// The deadline has passed before the work was done.
@@ -144,8 +120,7 @@ impl<W: Future> Future for Timeout<W> {
             this.timer.set(Some(sleep(*this.deadline)));
         }
         match this.timer.as_pin_mut() {
-            // Also where the work has used up this task's share of time.
-            Some(timer) => pin!(unconstrained(timer)).poll(cx).map(|()| Err(TimedOut)),
+            Some(timer) => timer.poll(cx).map(|()| Err(TimedOut)),
             None => Poll::Pending,
         }
     }
