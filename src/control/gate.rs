@@ -28,6 +28,7 @@ use self::drain::drain;
 pub use self::error::StartError;
 use self::output::Outputs;
 use crate::dns::{Cache, CacheConfig, LookupRequests, ResolverFactory, Wire};
+use crate::event_loop::{AllEnded, Publisher, alive, watched};
 use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
@@ -35,9 +36,8 @@ use crate::proxy::worker::{Phase, Shared};
 use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceThread};
 use crate::sys::blocking::Patience;
 use crate::sys::clock::Clock;
-use crate::sys::interfaces::{ask_ipv6, own_addresses};
 use crate::sys::control_runtime::control_runtime;
-use crate::event_loop::{AllEnded, Publisher, alive, watched};
+use crate::sys::interfaces::{ask_ipv6, own_addresses};
 use crate::sys::socket;
 use crate::telemetry::emf;
 use crate::telemetry::log_writer::Sink;
@@ -67,8 +67,7 @@ pub struct Gate {
 
 impl Gate {
     pub fn start(mut config: Config, policy: impl Into<Loaded>, sink: Sink) -> Result<Self, StartError> {
-        let runtime =
-            control_runtime().map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
+        let runtime = control_runtime().map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::default();
         let (health, health_address) = bind_port("health", config.health)?;
         let (admin, admin_address) = bind_port("admin", config.admin)?;

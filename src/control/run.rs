@@ -12,10 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::signals::{Reopener, Signals, StopSignals};
-use crate::sys::control_runtime::control_runtime;
 use crate::control::gate::{Gate, StartError};
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::sys::blocking::{BlockingThread, Patience};
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
 use crate::sys::machine;
 use crate::sys::socket;

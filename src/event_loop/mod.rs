@@ -23,6 +23,8 @@ mod sources;
 mod stream;
 mod task;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
 
 pub use self::between_threads::{Alive, AllEnded, Publisher, SharedNotify, Watched, alive, watched};

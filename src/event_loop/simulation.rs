@@ -23,10 +23,16 @@ thread_local! {
 }
 
 impl EventLoop {
-    /// Its connections are made by `network`.
-    pub(crate) fn simulated(network: impl Fn(SocketAddr) -> Connecting + 'static) -> io::Result<Self> {
+    /// Its connections are the kernel's.
+    pub(crate) fn in_virtual_time() -> io::Result<Self> {
         let event_loop = Self::new()?;
         event_loop.shared().simulated.set(Some(event_loop.shared().base));
+        Ok(event_loop)
+    }
+
+    /// Its connections are made by `network`.
+    pub(crate) fn simulated(network: impl Fn(SocketAddr) -> Connecting + 'static) -> io::Result<Self> {
+        let event_loop = Self::in_virtual_time()?;
         NETWORK.set(Some(Rc::new(network)));
         Ok(event_loop)
     }

@@ -36,7 +36,10 @@ impl Source {
     }
 
     /// Connects. `prepare` sets what has to be set before.
-    pub(super) async fn connect(address: SocketAddr, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<Self> {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        prepare: impl FnOnce(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(connecting) = super::simulation::connect(address) {
             return Self::connected(connecting.await?);
@@ -67,12 +70,18 @@ impl Source {
 
     /// Reads by `call`, once there is something to read. It returns how many bytes it has moved, and whether another call
     /// would block as far as it can tell; it fails with EAGAIN only where there is nothing.
-    pub(super) fn poll_read(&self, call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &self,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
         self.poll_io(IN, call)
     }
 
     /// The same for writing.
-    pub(super) fn poll_write(&self, call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &self,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
         self.poll_io(OUT, call)
     }
 

@@ -30,7 +30,7 @@ impl Stream {
     }
 
     /// Of a socket that is connected.
-    pub(super) fn connected(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn connected(fd: OwnedFd) -> io::Result<Self> {
         Source::connected(fd).map(Self)
     }
 

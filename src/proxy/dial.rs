@@ -14,8 +14,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::sys::random::Random;
 use crate::event_loop::{Either, Instant, Stream, race, sleep, timeout};
+use crate::sys::random::Random;
 use crate::sys::socket::ConnectError;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
 use latticegate_core::policy::Destinations;

@@ -18,8 +18,8 @@ use std::time::Duration;
 pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
-use crate::proxy::scratch::Scratch;
 use crate::event_loop::{Instant, Stream, sleep};
+use crate::proxy::scratch::Scratch;
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.

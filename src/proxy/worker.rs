@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
+use crate::event_loop::{Notify, Watched, race, timeout};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::linger::Lingering;
@@ -15,7 +16,6 @@ use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
-use crate::event_loop::{Notify, Watched, race, timeout};
 use crate::sys::socket;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Status;

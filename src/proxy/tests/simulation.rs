@@ -23,7 +23,8 @@ use support::wire::Hello;
 
 use crate::dns::{LookupError, ResolvedAddresses, ResolverFactory};
 use crate::event_loop::simulation::Connecting;
-use crate::event_loop::{EventLoop, Source};
+use crate::event_loop::{Either, Instant, Stream, race, sleep, spawn, timeout, watched};
+use crate::event_loop::EventLoop;
 use crate::limits::ConnectionLimits;
 use crate::proxy::session;
 use crate::proxy::worker::{OpenConnection, Phase, Shared, Worker};
@@ -31,7 +32,6 @@ use crate::reload::{Current, Loaded, notify_sessions};
 use crate::sys::blocking::Pending;
 use crate::sys::clock::Clock;
 use crate::sys::random::Random;
-use crate::event_loop::{Either, Instant, Stream, race, sleep, spawn, timeout, watched};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::{LineKind, Sink, Writer};
 use crate::telemetry::metrics::Metrics;
@@ -334,7 +334,7 @@ fn start_upstream(simulation: Rc<Simulation>, address: SocketAddr) -> Connecting
             Upstream::Accepts { after, script } => {
                 sleep(Duration::from_millis(after)).await;
                 let (near, far) = simulation.pair();
-                let far = Stream::from(Source::connected(far)?);
+                let far = Stream::connected(far)?;
                 spawn(async move {
                     let seen = simulation.play(far, b"", &script).await;
                     simulation.note(connection, 1, seen);
@@ -435,7 +435,7 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
         spawn(async move {
             sleep(Duration::from_millis(scenario.begins)).await;
             let (near, far) = simulation.pair();
-            let near = Stream::from(Source::connected(near).unwrap());
+            let near = Stream::connected(near).unwrap();
             let peer = SocketAddr::from(([192, 0, 2, 7], 1000));
             let open = OpenConnection::new(&worker);
             let record = reporter.open(worker.next_id(), peer);
@@ -444,7 +444,7 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
                 session.await;
                 drop(open);
             });
-            let far = Stream::from(Source::connected(far).unwrap());
+            let far = Stream::connected(far).unwrap();
             let hello = Hello::to(name(connection).as_bytes()).record();
             let seen = simulation.play(far, &hello, &scenario.client).await;
             simulation.note(connection, 0, seen);
