@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::context;
 use super::executor::EventLoop;
 use super::shared::Shared;
 
@@ -26,7 +27,9 @@ impl EventLoop {
     /// Its connections are the kernel's.
     pub(crate) fn in_virtual_time() -> io::Result<Self> {
         let event_loop = Self::new()?;
-        event_loop.shared().simulated.set(Some(event_loop.shared().base));
+        let base = event_loop.shared().base;
+        event_loop.shared().simulated.set(Some(base));
+        context::set_now(base);
         Ok(event_loop)
     }
 

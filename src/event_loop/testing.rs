@@ -1,14 +1,14 @@
 //! What tests of sessions need beside the loop: a way in, the peers' ends of connections, and time that does not pass.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{EventLoop, ListeningSocket, Stream, timeout, yield_now};
+use super::{EventLoop, Stream, timeout, yield_now};
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,19 +36,13 @@ pub(crate) async fn next_turn() {
     .await;
 }
 
-/// A listener of the loopback interface.
-pub(crate) fn listener() -> (ListeningSocket, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    (ListeningSocket::from_std(listener).unwrap(), address)
-}
-
-/// Both ends of a connection: the one that was accepted first.
-pub(crate) async fn pair() -> (Stream, Stream) {
-    let (listener, address) = listener();
-    let theirs = Stream::connect(address).await.unwrap();
-    (listener.accept().await.unwrap().0, theirs)
+/// Both ends of a connection over the loopback interface.
+pub(crate) fn pair() -> (Stream, Stream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    [&ours, &theirs].into_iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    (Stream::connected(ours.into()).unwrap(), Stream::connected(theirs.into()).unwrap())
 }
 
 /// The peers of a test read and write as tokio's streams do.

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn it_ends_with_the_client() {
         block_on(async {
-            let (ours, mut theirs) = pair().await;
+            let (ours, mut theirs) = pair();
             let (lingering, scratch) = (Lingering::new(1), Scratch::new());
             let upload = async {
                 theirs.write_all(&vec![1; 4 << 20]).await.unwrap();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn it_ends_at_its_bound_of_bytes() {
         block_on(async {
-            let (ours, mut theirs) = pair().await;
+            let (ours, mut theirs) = pair();
             let (lingering, scratch) = (Lingering::new(1), Scratch::new());
             let upload = async {
                 let mut sent = 0;
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_client_that_has_stopped_sending_is_left_and_so_is_one_that_never_stops() {
         in_virtual_time(async {
-            let (ours, mut theirs) = pair().await;
+            let (ours, mut theirs) = pair();
             let (lingering, scratch) = (Lingering::new(1), Scratch::new());
             let start = Instant::now();
             lingering.linger(&ours, &scratch).await;
@@ -159,9 +159,9 @@ mod tests {
         in_virtual_time(async {
             let lingering = Lingering { most: 2, ..Lingering::new(1) };
             let scratch = Scratch::new();
-            let (first, mut one) = pair().await;
-            let (second, _two) = pair().await;
-            let (third, _three) = pair().await;
+            let (first, mut one) = pair();
+            let (second, _two) = pair();
+            let (third, _three) = pair();
             let start = Instant::now();
             let evicted = async {
                 lingering.linger(&first, &scratch).await;

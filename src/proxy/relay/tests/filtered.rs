@@ -77,8 +77,8 @@ impl HttpFilter for Lines {
 /// Both sockets of the relay are still open while the script runs on.
 fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(Stream, Stream)) -> (Lines, End, ByteCounts) {
     block_on(async {
-        let (to_client, far_client) = connection(false).await;
-        let (to_upstream, far_upstream) = connection(false).await;
+        let (to_client, far_client) = connection(false);
+        let (to_upstream, far_upstream) = connection(false);
         let (mut filter, mut bytes) = (filter, ByteCounts::default());
         let (resources, cut) = (RelayResources::new(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
@@ -194,8 +194,8 @@ fn a_client_outlives_its_upstream() {
 #[test]
 fn nothing_is_sent_to_an_upstream_that_has_ended() {
     block_on(async {
-        let (to_client, mut far_client) = connection(false).await;
-        let (to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false);
+        let (to_upstream, mut far_upstream) = connection(false);
         far_client.write_all(b"one\n").await.unwrap();
         far_upstream.shutdown().await.unwrap();
         to_upstream.broken_or_finished().await;
