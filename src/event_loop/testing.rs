@@ -1,5 +1,7 @@
 //! What tests of sessions need beside the loop: a way in, the peers' ends of connections, and time that does not pass.
 
+#![allow(clippy::disallowed_methods, reason = "the peer of a socket under test")]
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::pin::{Pin, pin};

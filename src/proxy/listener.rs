@@ -197,12 +197,7 @@ impl Acceptor {
             return;
         }
         let open = OpenConnection::new(&self.worker);
-        // Boxed once, as the runtime moves what it is given several times.
-        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
-        spawn(async move {
-            session.await;
-            drop(open);
-        });
+        spawn(session::serve(stream, record, Rc::clone(&self.reporter), open));
     }
 }
 

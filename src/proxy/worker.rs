@@ -1,6 +1,7 @@
 //! One worker: what its connections share, how many there are, and how far the process's end has come for them.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -212,6 +213,14 @@ impl OpenConnection {
         worker.open.set(worker.open.get().saturating_add(1));
         worker.limits().opened();
         Self(Rc::clone(worker))
+    }
+}
+
+impl Deref for OpenConnection {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

@@ -242,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "no connection of a client")]
     fn a_peer_that_vanished_is_found_out_in_time_on_either_side() {
         let listener = listen(([127, 0, 0, 1], 0).into(), None).unwrap();
         let address = listener.local_addr().unwrap();

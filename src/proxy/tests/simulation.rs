@@ -22,9 +22,9 @@ use serde_json::Value;
 use support::wire::Hello;
 
 use crate::dns::{LookupError, ResolvedAddresses, ResolverFactory};
+use crate::event_loop::EventLoop;
 use crate::event_loop::simulation::Connecting;
 use crate::event_loop::{Either, Instant, Stream, race, sleep, spawn, timeout, watched};
-use crate::event_loop::EventLoop;
 use crate::limits::ConnectionLimits;
 use crate::proxy::session;
 use crate::proxy::worker::{OpenConnection, Phase, Shared, Worker};
@@ -439,11 +439,7 @@ async fn serve(simulation: Rc<Simulation>, metrics: Metrics, writer: Writer) {
             let peer = SocketAddr::from(([192, 0, 2, 7], 1000));
             let open = OpenConnection::new(&worker);
             let record = reporter.open(worker.next_id(), peer);
-            let session = session::serve(near, record, reporter, worker);
-            let task = spawn(async move {
-                session.await;
-                drop(open);
-            });
+            let task = spawn(session::serve(near, record, reporter, open));
             let far = Stream::connected(far).unwrap();
             let hello = Hello::to(name(connection).as_bytes()).record();
             let seen = simulation.play(far, &hello, &scenario.client).await;
