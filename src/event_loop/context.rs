@@ -5,8 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
+use super::instant::Instant;
 use super::shared::Shared;
 use super::tasks::TaskId;
 
@@ -21,9 +21,9 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The time at which this turn began; outside of a loop, the time, which tests of tokio's can pause and move.
-pub(super) fn now() -> Instant {
-    NOW.get().unwrap_or_else(|| tokio::time::Instant::now().into_std())
+/// The time at which this turn began; none outside of a loop.
+pub(super) fn now() -> Option<Instant> {
+    NOW.get()
 }
 
 /// Has the current task polled again in the next turn.
@@ -93,7 +93,7 @@ pub(super) struct Entered(());
 
 pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
     LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
-    set_now(Instant::now());
+    set_now(Instant::read());
     Entered(())
 }
 

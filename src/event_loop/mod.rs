@@ -13,6 +13,7 @@ mod context;
 mod cross_thread;
 mod executor;
 mod inbox;
+mod instant;
 mod listener;
 mod notify;
 mod shared;
@@ -31,11 +32,12 @@ pub use self::between_threads::{Alive, AllEnded, Publisher, SharedNotify, Watche
 pub use self::context::yield_now;
 pub use self::cross_thread::{CrossThread, cross_thread};
 pub use self::executor::EventLoop;
+pub use self::instant::Instant;
 pub use self::listener::ListeningSocket;
 pub use self::notify::{Notified, Notify, Waiter};
 pub use self::stream::Stream;
 pub use self::task::{Either, Task, race, spawn, yield_if_busy};
-pub use self::time::{Instant, TimedOut, Timer, sleep, sleep_until, timeout};
+pub use self::time::{TimedOut, Timer, sleep, sleep_until, timeout};
 
 #[cfg(test)]
 mod tests;

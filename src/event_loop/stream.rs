@@ -114,10 +114,14 @@ impl Stream {
         let _ = set_keepalive(&SockRef::from(self));
     }
 
-    /// Resolves when the connection has broken: a reset, or an error of the network. An error would say that the kernel
-    /// cannot report it.
+    /// Ready when the connection has broken: a reset, or an error of the network; also if the kernel cannot report it.
+    pub fn poll_broken(&self, _: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_broken().map(drop)
+    }
+
+    /// Resolves when the connection [has broken](Self::poll_broken).
     pub async fn broken(&self) {
-        let _ = poll_fn(|_| self.0.poll_broken()).await;
+        poll_fn(|cx| self.poll_broken(cx)).await;
     }
 
     /// Resolves when the peer has sent its FIN, whatever it sent before, or the connection has broken.

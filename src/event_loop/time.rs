@@ -1,6 +1,5 @@
-//! The monotonic clock, which cannot be set, and waiting for it.
+//! Waiting for a moment of the monotonic clock.
 
-use std::ops::{Add, Sub};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,53 +7,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 
 use super::context;
-
-/// A moment of the monotonic clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant(std::time::Instant);
-
-impl Instant {
-    /// On a worker, the time at which this turn began.
-    pub fn now() -> Self {
-        Self(context::now())
-    }
-
-    /// Time since then; zero for a moment that is still to come.
-    pub fn elapsed(self) -> Duration {
-        Self::now().saturating_duration_since(self)
-    }
-
-    /// Time from `earlier` until this moment; zero if it is the earlier one.
-    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-        self.0.saturating_duration_since(earlier.0)
-    }
-
-    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
-        self.0.checked_sub(duration).map(Self)
-    }
-}
-
-impl From<Instant> for tokio::time::Instant {
-    fn from(at: Instant) -> Self {
-        at.0.into()
-    }
-}
-
-impl Add<Duration> for Instant {
-    type Output = Self;
-
-    fn add(self, duration: Duration) -> Self {
-        Self(self.0 + duration)
-    }
-}
-
-impl Sub for Instant {
-    type Output = Duration;
-
-    fn sub(self, earlier: Self) -> Duration {
-        self.0 - earlier.0
-    }
-}
+use super::instant::Instant;
 
 /// Resolves at a moment that can be moved while it is waited for, at once if it is past. It is no more than that moment:
 /// whoever polls it has its task polled again by then.
@@ -75,7 +28,7 @@ impl Future for Timer {
         if self.0 <= Instant::now() {
             return Poll::Ready(());
         }
-        context::need_by(self.0.0);
+        context::need_by(self.0);
         Poll::Pending
     }
 }
