@@ -320,5 +320,6 @@ mod tests {
         // 1008 on x86-64 with tokio 1.54. Up to 1032 glibc keeps what is freed at hand for the next connection; beyond,
         // each costs some 1000 instructions more.
         assert!(bytes <= 1032, "{bytes} bytes");
+       
     }
 }
