@@ -18,7 +18,7 @@ case "$*" in "nextest run"*) echo "     Summary [   1.000s] 5 tests run: 5 passe
 "#;
 
 const QUICK: [&str; 8] = [
-    "tests/setup core s3",
+    "tests/setup core s3 prometheus",
     "bin/cargo fmt --all --check",
     "bin/cargo clippy --locked --workspace --all-features --all-targets -- -D warnings",
     "bin/cargo clippy --locked --workspace --no-default-features --lib --bins --benches -- -D warnings",

@@ -69,6 +69,7 @@ impl Gate {
     pub fn start(mut config: Config, policy: impl Into<Loaded>, sink: Sink) -> Result<Self, StartError> {
         let runtime = control_runtime().map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::default();
+        metrics.names.configure(config.upstream.names.keys());
         let (health, health_address) = bind_port("health", config.health)?;
         let (admin, admin_address) = bind_port("admin", config.admin)?;
         (config.health, config.admin) = (health_address, admin_address);

@@ -1,9 +1,10 @@
 //! What is logged and counted. One record for each connection, from which all sinks read.
 
 pub mod access_log; // record → a line, without ever blocking a worker
+pub mod count; // counters that all workers share
 pub mod emf; // metrics → CloudWatch, as lines in the log
 pub mod log_writer; // the threads that write lines
-pub mod metrics; // every metric's name, help and handle
+pub mod metrics; // every metric: what is counted, its name and help
 pub mod process_log; // what the process logs about itself, without ever waiting for its reader
 pub mod recent; // the last refusals, for the operator's page
 pub mod record; // what is known of one connection when it ends

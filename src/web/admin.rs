@@ -18,6 +18,7 @@ use super::snapshot::Snapshot;
 use super::{page, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
+use crate::telemetry::metrics::Levels;
 use crate::telemetry::recent::RecentReader;
 
 pub struct AdminService {
@@ -79,12 +80,18 @@ impl AdminService {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.set_warnings(&self.shared.status);
-        self.shared.metrics.ready.set(if self.shared.status.ready().is_ok() { 1.0 } else { 0.0 });
+        let Shared { config, limits, status, metrics, policy, .. } = &*self.shared;
+        let half_open_limit = u64::try_from(config.limits.half_open.get()).unwrap_or(u64::MAX);
+        let mut text = metrics.export(Levels {
+            status,
+            max_connections: config.limits.connections,
+            half_open: (limits.half_open.count(), half_open_limit),
+            half_open_bytes: limits.half_open.bytes(),
+            drain: &config.drain,
+        });
         let shadow = self.shared.shadow.as_ref().and_then(|shadow| shadow.load());
-        let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
-        rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
-        text
+        rule_metrics::write(&mut text, &policy.load(), shadow.as_deref());
+        text.into_text()
     }
 
     async fn explain(&self, form: &Form) -> Result<String, String> {

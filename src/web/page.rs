@@ -74,6 +74,7 @@ fn write(
 
 fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
     let metrics = &now.shared.metrics;
+    let relayed = metrics.bytes();
     let (open, most) = now.shared.limits.open();
     let figures = [
         ("open now", open.to_string(), format!("of {most}")),
@@ -83,8 +84,8 @@ fn flow(out: &mut String, now: &Snapshot) -> fmt::Result {
             format!("of {}", now.shared.config.limits.half_open),
         ),
         ("accepted", metrics.opened().to_string(), "since the start".to_owned()),
-        ("to services", bytes(metrics.bytes_up.value()), "closed connections".to_owned()),
-        ("to clients", bytes(metrics.bytes_down.value()), "closed connections".to_owned()),
+        ("to services", bytes(relayed.up), "since the start".to_owned()),
+        ("to clients", bytes(relayed.down), "since the start".to_owned()),
     ];
     out.write_str("<section class=figures>")?;
     for (what, value, of) in figures {

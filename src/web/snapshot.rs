@@ -47,6 +47,7 @@ impl Snapshot {
     pub(super) fn to_json(&self) -> Value {
         let Self { now, uptime, ready, shared, loaded, shadow, dns, recent } = self;
         let metrics = &shared.metrics;
+        let bytes = metrics.bytes();
         let mut endings: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for (outcome, count) in self.endings() {
             endings.entry(outcome.word()).or_default().insert(outcome.reason(), count);
@@ -104,7 +105,7 @@ impl Snapshot {
             "not_ready_because": ready.as_ref().err().map(ToString::to_string),
             "listeners": listeners,
             "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
-            "bytes": { "up": metrics.bytes_up.value(), "down": metrics.bytes_down.value() },
+            "bytes": { "up": bytes.up, "down": bytes.down },
             "policy": {
                 "source": shared.config.policy.to_string(),
                 "version": &*loaded.version.label,

@@ -22,8 +22,6 @@ mod readme;
 mod resolver;
 mod rows;
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use client::Client;
@@ -31,6 +29,7 @@ use lattice::Lattice;
 use network::Network;
 use process::Running;
 use proxy::{Config, Proxy};
+use support::skip::{Skipped, skip};
 use tempfile::TempDir;
 
 /// Everything around the proxy, up and answering. Dropped, nothing of it is left.
@@ -109,25 +108,4 @@ fn python() -> PathBuf {
 /// A file of this folder.
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
-}
-
-/// Tells that a whole test, or a part of one, did not run, where nobody can overlook it: `tests/run` repeats it.
-fn skip(what: Skipped<'_>, reason: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let line = match what {
-        Skipped::Test => format!("test {test}: {reason}\n"),
-        Skipped::Part(part) => format!("part {test}: {part}: {reason}\n"),
-    };
-    // Not eprint!, which the test runner would hold back.
-    let _ = std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes());
-    if let Some(path) = std::env::var_os("TESTS_SKIPPED") {
-        // One write of one line: other tests append to the same file.
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
-}
-
-enum Skipped<'a> {
-    Test,
-    Part(&'a str),
 }

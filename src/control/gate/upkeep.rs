@@ -1,7 +1,7 @@
 //! What the control thread does at intervals: noticing a stuck log, metrics for CloudWatch.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep};
 
@@ -20,6 +20,7 @@ pub(super) async fn run(metrics: Metrics, status: Arc<Status>) {
     loop {
         tick.tick().await;
         process_log::report_left_out(false);
+        metrics.upstreams.forget_unused(Instant::now());
         let hangs = metrics.blocked.access_log.elapsed() >= PATIENCE;
         match (log_hangs, hangs) {
             (false, true) => {

@@ -21,6 +21,7 @@ pub mod peer;
 pub mod private_network;
 pub mod process;
 pub mod readme;
+pub mod skip;
 pub mod upstream;
 mod wait;
 pub mod wire;
