@@ -107,6 +107,7 @@ no_answer() {
     throttled) fail "aws $1: throttled by AWS: $said" "run this again in a minute; export AWS_RETRY_MODE=adaptive retries more patiently" ;;
     unreachable) fail "aws $1: no answer from AWS: $said" "check the network, the proxy and AWS_REGION=${AWS_REGION:-}; then run this again" ;;
     unknown-identity) fail "aws $1: no credentials that AWS accepts: $said" "aws configure, aws sso login, or export AWS_PROFILE" ;;
+    absent) fail "aws $1: there is no such thing: $said" "compare it, and the account (${ACCOUNT:-not known}) and region (${AWS_REGION:-}) that this was asked of" ;;
     *) fail "aws $1 failed: ${said:-no message}" "see the message of AWS in this line" ;;
     esac
 }
@@ -137,7 +138,7 @@ describe() {
     query cloudformation describe-stacks --stack-name "$1" --output json || answer='{}'
     printf '%s' "$answer" >"$file"
     # What is asked for again and again, one a line: a jq for each question would take most of a script's time.
-    jq -r '.Stacks[0] // {} | {status: .StackStatus, role: .RoleARN}
+    jq -r '.Stacks[0] // {} | {status: .StackStatus, role: .RoleARN, description: .Description}
         + ([.Outputs[]? | {("output " + .OutputKey): .OutputValue}] | add // {}) + ([.Parameters[]? | {("parameter " + .ParameterKey): .ParameterValue}] | add // {})
         | to_entries[] | select(.value) | "\(.key)=\(.value | gsub("\n"; " "))"' <<<"$answer" >"$file.lines"
 }

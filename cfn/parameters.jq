@@ -78,6 +78,12 @@ def by_value($spec; $p):
       elif $key == "PrivateAddresses" then list[] | select(is_address | not) | {what: "\($key): \(.) is no IPv4 address", help: "x.x.x.x, each x up to 255"}
       else empty end;
 
+# Without a default, and neither given nor found. The script makes the first three itself.
+def missing($spec; $p):
+    $spec | to_entries[] | select(.value | has("Default") | not) | .key as $key
+    | select(IN($key; "Image", "ImageRepositoryArn", "PolicyBucket") | not) | select($p | has($key) | not)
+    | {what: "\($key) is not set", help: "\($key)=..., \(.value.ConstraintDescription // "\(meaning($key))matching \(.value.AllowedPattern)")"};
+
 def judge($p):
     if type != "array" then .
     elif .[0] == "Ref" then $p[.[1]] // ""
@@ -144,5 +150,5 @@ def over($specification): ($specification | map_values(.Default) | with_entries(
 def refusals($template; $all):
     ($template | specification) as $spec | over($spec) as $p
     | [by_value($spec; $p)]
-    | if . != [] or ($all | not) then . else [by_rule($template | rules; $p)] | if . != [] then . else [together($p)] end end
+    | if . != [] or ($all | not) then . else [missing($spec; $p)] | if . != [] then . else [by_rule($template | rules; $p)] | if . != [] then . else [together($p)] end end end
     | .[] | "\(.what)\t\(.help)";
