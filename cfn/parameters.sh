@@ -59,7 +59,8 @@ check_names() {
 refuse_wrong() {
     local found
     {
-        of_stack "$STACK" '.Parameters[]? | "\(.ParameterKey)=\(.ParameterValue)"'
+        describe "$STACK"
+        sed -n 's/^parameter //p' "$DESCRIBED.lines"
         printf '%s\n' ${given[@]+"${given[@]}"} ${overrides[@]+"${overrides[@]}"}
     } >"$SCRATCH/values"
     found=$(from_template '$values | refusals($template; $all)' --rawfile values "$SCRATCH/values" --argjson all "$([ "$1" = together ] && echo true || echo false)")
