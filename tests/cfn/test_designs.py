@@ -192,8 +192,19 @@ def test_a_hub_in_an_existing_vpc_never_dials_it(stub):  # noqa: F811
     associated = lambda key, c: {key: c, key + "State": {"State": "associated"}}  # noqa: E731
     stub.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [associated("CidrBlock", "10.20.0.0/16"), associated("CidrBlock", "10.21.0.0/20")], "Ipv6CidrBlockAssociationSet": [{"Ipv6CidrBlock": "2600:1f18:9999::/56", "Ipv6CidrBlockState": {"State": "associated"}}]}]})
     stub.answer("describe-subnets", {"Subnets": [{"SubnetId": "subnet-1", "CidrBlock": "10.20.1.0/24", "VpcId": "vpc-1", "AvailabilityZoneId": "use1-az1"}]})
-    done = stub.run("deploy", "--yes", "--design", "egress", "--image", IMAGE, "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1")
-    assert done.returncode == 0, done.stderr
+    table = lambda way, **association: {"Associations": [association], "Routes": [{"DestinationCidrBlock": "10.20.0.0/16", "GatewayId": "local", "State": "active"}, *([{"DestinationCidrBlock": "0.0.0.0/0", "State": "active"} | way] if way else [])]}  # noqa: E731
+    nat, igw = {"NatGatewayId": "nat-1"}, {"GatewayId": "igw-1"}
+    hub_there = ["--design", "egress", "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1"]
+    # Its own table decides, else the main one.
+    stub.answer("describe-route-tables", {"RouteTables": [table(nat, Main=True), table(igw, SubnetId="subnet-1")]})
+    assert "the route of subnet-1 to 0.0.0.0/0 is an internet gateway" in refused(stub, *hub_there)
+    stub.answer("describe-route-tables", {"RouteTables": [table(igw, SubnetId="subnet-2"), table(None, Main=True)]})
+    assert "subnet-1 has no route to 0.0.0.0/0" in stub.run("deploy", "--dry-run", "--image", IMAGE, *hub_there).stderr
+    stub.answer("describe-route-tables", {"RouteTables": [table(igw, Main=True), table(nat, SubnetId="subnet-1")]})
+    stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"ServiceName": "com.amazonaws.us-east-1.sqs", "PrivateDnsEnabled": True}, {"ServiceName": "com.amazonaws.us-east-1.s3"}]})
+    done = stub.run("deploy", "--yes", "--image", IMAGE, *hub_there)
+    assert done.returncode == 0 and "no route" not in done.stderr, done.stderr
+    assert "vpc-1 has endpoints for com.amazonaws.us-east-1.sqs: these names lead to private addresses" in done.stderr
     given = deployment(stub, "latticegate-egress")
     assert given["ExistingVpcCidrs"] == "10.20.0.0/16,10.21.0.0/20,2600:1f18:9999::/56" and given["ExistingPrivateSubnetCidrs"] == "10.20.1.0/24"
 
