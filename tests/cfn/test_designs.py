@@ -264,10 +264,13 @@ def test_a_stack_that_failed_says_by_its_description_what_it_is(stub, root, desi
     description = resolve.decode(str(root))[0]["Description"]
     stub.answer("describe-stacks", stack("mine", "ROLLBACK_COMPLETE", Description=description), "mine")
     stub.absent("describe-stacks", "mine-foundation")
+    stub.answer("describe-stack-resources", {"StackResources": []})
     done = stub.run("destroy", "--dry-run", "--stack", "mine", "--design", design)
     assert done.returncode == 0 and "would delete stack mine (ROLLBACK_COMPLETE)" in done.stderr, done.stderr
     other = "egress" if design != "egress" else "isolated"
     assert f"is of the design {design}, not {other}" in stub.run("destroy", "--dry-run", "--stack", "mine", "--design", other).stderr
+    done = stub.run("verify", "--stack", "mine")
+    assert done.returncode == 1 and "WRONG stack mine is ROLLBACK_COMPLETE" in done.stdout and "1 wrong" in done.stdout, done.stdout + done.stderr
     said = stub.run("deploy", "--yes", "--stack", "mine").stderr
     assert "mine is ROLLBACK_COMPLETE and can only be deleted" in said and "cfn/destroy --stack mine, then cfn/deploy again" in said
 
@@ -458,6 +461,8 @@ def test_a_hub_with_consumers_is_not_destroyed(stub):  # noqa: F811
     assert done.returncode == 1 and "vpce-1 of 111122223333" in done.stderr and "vpce-2" not in done.stderr
     assert f"reject-vpc-endpoint-connections --service-id {SERVICE} --vpc-endpoint-ids vpce-1" in done.stderr
     assert not [c for c in stub.calls() if "delete" in c]
+    done = stub.run("destroy", "--dry-run", "--design", "egress")
+    assert done.returncode == 1 and "would delete stack latticegate-egress" in done.stderr and "vpce-1 of 111122223333" in done.stderr
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
     stub.answer("delete-stack", "")
     stub.answer("wait-stack-delete-complete", "")
