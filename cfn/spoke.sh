@@ -6,7 +6,7 @@ deploy_spoke() {
     [ -z "$plan$image$role" ] || fail "--plan, --image and --role are not for a spoke" "--dry-run shows what would be deployed"
     local service vpc zones_of_hub zone_ids domain verified accept
     service=$(value_of EndpointServiceName) vpc=$(value_of VpcId)
-    [ -n "$service" ] || fail "EndpointServiceName is not set" "EndpointServiceName=com.amazonaws.vpce.REGION.vpce-svc-..., output EndpointServiceName of the hub"
+    [ -n "$service" ] || fail "EndpointServiceName is not set" "EndpointServiceName=com.amazonaws.vpce.REGION.vpce-svc-..., output EndpointServiceName of the hub (no hub yet: cfn/deploy --design egress)"
     [ -n "$vpc" ] || fail "VpcId is not set" "VpcId=vpc-..., the VPC that shall use the proxy"
     refuse_a_move
     look_up_service

@@ -242,6 +242,13 @@ def test_principals_that_are_none(stub, principals):  # noqa: F811
     assert f"PrivateLinkPrincipals={principals}" in said and "arn:aws:iam::111122223333:root" in said
 
 
+def test_a_parameter_that_is_nearly_one(stub):  # noqa: F811
+    new(stub, "egress")
+    assert "no parameter NatGateway\n  help: perhaps NatGateways; the names: Image " in refused(stub, "--design", "egress", "NatGateway=single")
+    assert "perhaps PrivateLinkPrincipals; " in refused(stub, "--design", "egress", "Principals=x")
+    assert "help: the names: " in refused(stub, "--design", "egress", "Nonsense=1")
+
+
 def test_an_option_with_an_equals_sign(stub):  # noqa: F811
     said = refused(stub, "--design=egress")
     assert "unknown argument --design=egress" in said and "two words: --design egress" in said
@@ -271,7 +278,12 @@ def test_a_stack_that_failed_says_by_its_description_what_it_is(stub, root, desi
     assert f"is of the design {design}, not {other}" in stub.run("destroy", "--dry-run", "--stack", "mine", "--design", other).stderr
     done = stub.run("verify", "--stack", "mine")
     assert done.returncode == 1 and "WRONG stack mine is ROLLBACK_COMPLETE" in done.stdout and "1 wrong" in done.stdout, done.stdout + done.stderr
+    # Why, before it is forgotten.
+    arn = stack("mine")["Stacks"][0]["StackId"]
+    event = {"StackId": arn, "Timestamp": "2026-01-02", "LogicalResourceId": "Network", "ResourceType": "AWS::EC2::VPC", "PhysicalResourceId": "", "ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": "The maximum number of VPCs has been reached."}
+    stub.answer("describe-stack-events", {"StackEvents": [event, event | {"PhysicalResourceId": arn, "Timestamp": "2026-01-01", "ResourceStatus": "CREATE_IN_PROGRESS"}]})
     said = stub.run("deploy", "--yes", "--stack", "mine").stderr
+    assert "Network (AWS::EC2::VPC): The maximum number of VPCs has been reached." in said
     assert "mine is ROLLBACK_COMPLETE and can only be deleted" in said and "cfn/destroy --stack mine, then cfn/deploy again" in said
 
 
