@@ -14,7 +14,8 @@ import modes  # noqa: E402
 import resolve  # noqa: E402
 
 
-# The longest first, so that no worker begins with one of them when the others are done.
+# The longest first, so that no worker begins with one of them when the others are done; who is done takes of what another has yet
+# to do (tests/cfn/run: --dist worksteal).
 LONGEST = ("test_scripts.py", "test_resolved_lint.py", "test_faults.py", "test_deploy.py")
 
 
