@@ -15,6 +15,7 @@ mod shared;
 pub(crate) mod simulation;
 mod source;
 mod sources;
+mod sync;
 mod tasks;
 mod timer;
 
