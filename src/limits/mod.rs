@@ -70,6 +70,15 @@ impl ConnectionLimits {
         self.open.load(Ordering::Relaxed) >= self.max_open
     }
 
+    /// Permits that are held, and connections and bytes that are counted as half-open.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> [u64; 3] {
+        let clients = [Some(&self.half_open_per_client), self.per_client.as_ref()];
+        let clients: u64 = clients.into_iter().flatten().map(|table| table.open()).sum();
+        let names = self.per_name.as_ref().map_or(0, |table| table.open());
+        [clients + names, self.half_open.count(), self.half_open.bytes().0]
+    }
+
     /// For a client that is known by now but has not sent a whole hello.
     pub fn enter_half_open(&self, client: &Client) -> Result<Permit<ClientKey>, RefuseReason> {
         let reason = RefuseReason::ClientHalfOpen;

@@ -249,7 +249,7 @@ impl Failing {
     /// More than this many failing addresses are a failing network: forget them all.
     const MAX: usize = 1024;
 
-    fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self { since: RefCell::default(), random: RefCell::new(Random(seed)) }
     }
 
