@@ -87,9 +87,6 @@ fn steps(connection: usize, plan: &Plan) -> Vec<Step> {
             if plan.protocol == Protocol::Forward && !relay.eager {
                 steps.push(Step::Bytes(ESTABLISHED.len()));
             }
-            if relay.hello == TunnelHello::Missing && plan.protocol == Protocol::Forward {
-                return steps;
-            }
             steps.push(Step::Send(through(connection, plan, relay)));
             steps
         }
@@ -109,8 +106,9 @@ fn steps(connection: usize, plan: &Plan) -> Vec<Step> {
 /// What a client of a relay sends behind its hello, or with it, where that is what opens a tunnel.
 fn through(connection: usize, plan: &Plan, relay: &Relay) -> Vec<u8> {
     match (plan.protocol, relay.hello) {
+        (Protocol::Forward, TunnelHello::Missing) => Vec::new(),
         (Protocol::Forward, TunnelHello::Denied) => [hello(DENIED), relay.sends.clone()].concat(),
-        (Protocol::Forward, _) => [hello(&name(connection, 0)), relay.sends.clone()].concat(),
+        (Protocol::Forward, TunnelHello::Allowed) => [hello(&name(connection, 0)), relay.sends.clone()].concat(),
         _ => relay.sends.clone(),
     }
 }

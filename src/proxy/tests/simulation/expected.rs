@@ -1,6 +1,6 @@
 //! What the record of a connection has to say that nothing but its own peers has ended.
 
-use super::http::{Fault, Request, Then};
+use super::http::{Body, Fault, Request, Then};
 use super::plan::{Destination, Dns, Ending, Incomplete, Kind, Plan, Reach, Relay, TunnelHello};
 use super::scenario::{Scenario, Settings};
 use crate::dns::LookupError;
@@ -88,13 +88,17 @@ fn of_forward(settings: &Settings, plan: &Plan, requests: &[Request]) -> Option<
             return Some(("refused", "body_malformed"));
         }
         match request.response.then {
+            // The client's FIN is passed on, and the upstream sends its own.
+            Then::Never if plan.client.ending == Ending::First && request.pipelined && index + 1 == requests.len() => {
+                return Some(("failed", "upstream_closed"));
+            }
             Then::Never => return Some(("failed", "response_timeout")),
             Then::Cut(thousandths) => return Some(of_cut(request, index, thousandths)),
             // The next request may be on its way.
             Then::Drop(_) if index + 1 < requests.len() => return None,
             Then::Drop(_) | Then::Close | Then::Keep => {}
         }
-        if request.last {
+        if request.last || matches!(request.response.body, Body::UntilClose(_)) {
             return Some(DONE);
         }
     }

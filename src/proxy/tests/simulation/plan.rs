@@ -141,7 +141,9 @@ impl Plan {
             server.ending = Ending::First;
             (Kind::Requests(requests), destinations)
         } else {
-            let relay = Relay::draw(random);
+            let mut relay = Relay::draw(random);
+            // One that hardly reads would wait too long.
+            relay.eager |= client.reads < 50;
             client.keep_up_with(relay.sends.len(), relay.answers.len());
             // With the hello.
             server.keep_up_with(relay.answers.len(), relay.sends.len() + 300);
