@@ -38,6 +38,7 @@ pub(super) fn check(run: &Run, reported: &Reported) {
     assert_eq!(reported.active, 0);
     assert_eq!(reported.connections, u64::try_from(run.network.accepted().len()).unwrap(), "each is counted once");
     assert_eq!(reported.connections, u64::try_from(records.len()).unwrap() + reported.probes, "each has one record");
+    let mut permitted = Vec::new();
     let clients = run.clients.borrow();
     let upstreams = run.upstreams.borrow();
     for connection in 0..CONNECTIONS {
@@ -69,6 +70,16 @@ pub(super) fn check(run: &Run, reported: &Reported) {
             closed: run.network.closed_for_client(port),
         };
         case.check();
+        if record.is_some_and(|record| record["outcome"] == "relayed") {
+            let from = case.accepted + case.ms("hello_ms").unwrap_or(0) + 1;
+            permitted.push((case.plan.ip, from, case.end().unwrap_or(from)));
+        }
+    }
+    if let Some(Limit::PerClient(most)) = run.scenario.settings.limit {
+        for (ip, moment, _) in &permitted {
+            let at_once = permitted.iter().filter(|(other, from, end)| other == ip && (from..end).contains(&moment));
+            assert!(at_once.count() <= most, "more than {most} connections of client {ip}: {permitted:?}");
+        }
     }
 }
 

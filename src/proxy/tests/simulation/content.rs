@@ -76,6 +76,13 @@ fn check_requests(case: &Case<'_>, requests: &[Request]) {
     for (destination, upstream) in &case.upstreams {
         check_upstream(case, requests, *destination, upstream);
     }
+    for (index, request) in requests.iter().enumerate() {
+        let arrived = case.upstreams.iter().flat_map(|(_, seen)| &seen.messages.whole);
+        let times = arrived.filter(|message| request_index(&message.head) == Some(index)).count();
+        // Again only where once more is the same as once.
+        let most = if request.method == "POST" { 1 } else { 2 };
+        case.assert(times <= most, || format!("request {index} was passed on {times} times"));
+    }
     let ours = check_responses(case, requests);
     let up = case.upstreams.iter().map(|(_, seen)| seen.received.len()).sum();
     // One that has left in the middle may have got a part of our answer.

@@ -2,7 +2,7 @@
 
 use super::check::Case;
 use super::http::{Fault, Request};
-use super::plan::{Dns, Kind, Reach, TunnelHello, name};
+use super::plan::{Dns, Kind, Plan, Reach, TunnelHello, name};
 use super::scenario::Limit;
 use crate::dns::LookupError;
 use latticegate_core::config::Protocol;
@@ -76,16 +76,10 @@ fn is_true(case: &Case<'_>, outcome: &str, reason: &str) -> bool {
             let trickles = matches!(&case.plan.kind, Kind::Incomplete(incomplete) if incomplete.trickle.is_some());
             trickles && end >= case.accepted + 4000
         }
-        ("refused", "overloaded") => {
-            let is_short = |shortage: super::scenario::Shortage| {
-                latest >= shortage.at && case.accepted <= shortage.at + shortage.lasts + QUEUE_PATIENCE
-            };
-            matches!(settings.limit, Some(Limit::Open(_) | Limit::HalfOpen(_)))
-                || settings.shortage.is_some_and(is_short)
-        }
+        ("refused", "overloaded") => is_overloaded(case, latest),
         ("refused", "client_half_open") => matches!(settings.limit, Some(Limit::HalfOpenPerClient(_))),
         ("refused", "client_connections") => {
-            matches!(settings.limit, Some(Limit::PerClient(most)) if others_open(case, end) >= most)
+            matches!(settings.limit, Some(Limit::PerClient(most)) if others_open(case, end, |plan| plan.ip == case.plan.ip) >= most)
         }
         ("refused", "name_unknown") => destination(|dns, _| matches!(dns, Dns::Fails(LookupError::Unknown))),
         ("refused", "destination_forbidden") => destination(|dns, _| matches!(dns, Dns::Forbidden)),
@@ -102,6 +96,24 @@ fn is_true(case: &Case<'_>, outcome: &str, reason: &str) -> bool {
         ("unfinished", "client_left") => client_ended,
         ("unfinished", "stopped") => drain.is_some_and(|drain| drain.ending() <= latest),
         ("probe", _) => true,
+        _ => false,
+    }
+}
+
+fn is_overloaded(case: &Case<'_>, latest: u64) -> bool {
+    let settings = &case.run.scenario.settings;
+    let detail = case.record.and_then(|record| record["detail"].as_str()).unwrap_or_default();
+    let is_short = settings.shortage.is_some_and(|shortage| {
+        latest >= shortage.at && case.accepted <= shortage.at + shortage.lasts + QUEUE_PATIENCE
+    });
+    match detail {
+        "limits.connections" => {
+            matches!(settings.limit, Some(Limit::Open(most)) if others_open(case, latest, |_| true) >= most)
+        }
+        "limits.half_open, or open files or memory" => {
+            is_short || matches!(settings.limit, Some(Limit::HalfOpen(_) | Limit::Open(_)))
+        }
+        "open files or memory" | "no fd or memory for the upstream's socket" => is_short,
         _ => false,
     }
 }
@@ -166,16 +178,17 @@ fn last_activity(case: &Case<'_>) -> u64 {
     moments.filter(|moment| *moment <= end).max().unwrap_or(0).max(case.accepted + begun)
 }
 
-/// Connections of the same client at that moment.
-fn others_open(case: &Case<'_>, moment: u64) -> usize {
+/// Other connections that are open at that moment, or were until shortly before.
+fn others_open(case: &Case<'_>, moment: u64, which: impl Fn(&Plan) -> bool) -> usize {
     let others = case.run.scenario.plans.iter().enumerate();
-    let others = others.filter(|(other, plan)| *other != case.connection && plan.ip == case.plan.ip);
+    let others = others.filter(|(other, plan)| *other != case.connection && which(plan));
     others
         .filter(|(other, _)| {
             let port = super::clients::port(*other);
             let accepted = case.run.network.accepted().get(&port).copied();
             let closed = case.run.network.closed_for_client(port).map(|closed| closed.at);
-            accepted.is_some_and(|accepted| accepted <= moment) && closed.is_none_or(|closed| closed >= moment)
+            accepted.is_some_and(|accepted| accepted <= moment)
+                && closed.is_none_or(|closed| closed + case.slack() >= moment)
         })
         .count()
 }
