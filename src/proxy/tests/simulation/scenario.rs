@@ -87,7 +87,12 @@ impl Settings {
             3 => Some(Limit::PerClient(1 + random.index(3))),
             _ => None,
         };
-        let event = random.below(8);
+        // Who waits for room when the process ends is served all the same.
+        let event = match limit {
+            Some(Limit::Open(_)) if random.below(2) == 0 => 2,
+            _ => random.below(8),
+        };
+        let delay = if random.below(2) == 0 { 200 } else { 3000 };
         Self {
             handshake: between(random, 400, 15_000),
             connect: between(random, 300, 6000),
@@ -96,8 +101,8 @@ impl Settings {
             tunnel_any: random.below(2) == 0,
             reload: (event < 2).then(|| Reload { at: random.below(5000), forbids: random.index(CONNECTIONS) }),
             drain: (event == 2 || event == 3).then(|| Drain {
-                at: random.below(5000),
-                delay: random.below(3000),
+                at: random.below(3000),
+                delay: random.below(delay),
                 timeout: between(random, 1, 20_000),
             }),
             shortage: (event == 4).then(|| Shortage {

@@ -51,7 +51,11 @@ fn is_true(case: &Case<'_>, outcome: &str, reason: &str) -> bool {
         ("relayed", "forbidden") => {
             forbidden.is_some_and(|reload| end <= reload.at + LAST_DELIVERY + LATE) && names_first(case)
         }
-        ("relayed", "drained") => drain.is_some_and(|drain| drain.ending() <= latest),
+        ("relayed", "drained") => drain.is_some_and(|drain| {
+            // Only what is not relayed yet has to be cut.
+            let is_opening = is_forward || hello(case) == Some(TunnelHello::Missing);
+            drain.ending() <= latest && (is_opening || end <= drain.ending() + LAST_DELIVERY + LATE)
+        }),
         ("relayed", "drain_idle") => drain.is_some_and(|drain| drain.closing() <= latest),
         ("refused", "name_denied") => has_fault(case, Fault::Denied) || (forbidden.is_some() && names_first(case)),
         ("refused", "host_changed") => has_fault(case, Fault::Denied) && case.plan.protocol == Protocol::Http,
