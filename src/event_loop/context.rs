@@ -5,8 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
+use super::instant::Instant;
 use super::shared::Shared;
 use super::tasks::TaskId;
 
@@ -21,14 +21,9 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether this thread runs an event loop.
-pub fn is_running() -> bool {
-    NOW.get().is_some()
-}
-
-/// The time at which this turn began; outside of a loop, the time.
-pub fn now() -> Instant {
-    NOW.get().unwrap_or_else(Instant::now)
+/// The time at which this turn began; none outside of a loop.
+pub(super) fn now() -> Option<Instant> {
+    NOW.get()
 }
 
 /// Has the current task polled again in the next turn.
@@ -40,7 +35,7 @@ pub fn yield_now(cx: &Context<'_>) {
 }
 
 /// Ready if the current task has not had its share of this turn.
-pub fn poll_share() -> Poll<()> {
+pub(super) fn poll_share() -> Poll<()> {
     match current() {
         Some(inner) if !take_share(&inner) => Poll::Pending,
         _ => Poll::Ready(()),
@@ -64,6 +59,7 @@ pub(super) fn current() -> Option<Rc<Shared>> {
 
 /// The current task has to be polled by then.
 pub(super) fn need_by(at: Instant) {
+    debug_assert!(task() != TaskId::NONE, "this thread runs no event loop: nothing would wake it");
     let earlier = DEADLINE.get().map_or(at, |deadline| deadline.min(at));
     DEADLINE.set(Some(earlier));
 }
@@ -97,7 +93,7 @@ pub(super) struct Entered(());
 
 pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
     LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
-    set_now(Instant::now());
+    set_now(Instant::read());
     Entered(())
 }
 

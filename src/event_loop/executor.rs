@@ -5,13 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
 
 use super::context;
+use super::instant::Instant;
 use super::shared::{INBOX, Shared};
 use super::tasks::{TaskId, Work};
 
@@ -19,21 +20,6 @@ use super::tasks::{TaskId, Work};
 const EVENTS: usize = 128;
 /// Polls of one turn. A task that wakes another has it polled in the same turn, so there has to be an end of it.
 const POLLS: usize = 512;
-
-/// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
-pub fn spawn(work: impl Future<Output = ()> + 'static) -> TaskId {
-    context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work)))
-}
-
-impl TaskId {
-    /// Ready when it has ended, also by a panic.
-    pub fn poll_ended(self) -> Poll<()> {
-        match context::current() {
-            Some(inner) if !inner.join(self, context::task()) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    }
-}
 
 /// Runs the tasks of the thread that made it.
 pub struct EventLoop {
@@ -127,17 +113,16 @@ impl Shared {
     }
 
     fn put_back(&self, task: TaskId, work: Option<Work>, deadline: Option<Instant>) {
-        let deadline = deadline.map(|at| self.tick(at));
-        self.tasks.borrow_mut().put_back(task, work, deadline);
+        self.tasks.borrow_mut().put_back(task, work, deadline.map(Instant::tick));
     }
 
     /// Waits for events, and wakes whom they concern.
     fn wait(&self, events: &mut Vec<Event>) {
-        let began = context::now();
+        let began = Instant::now();
         let timeout = if self.tasks.borrow().is_idle() {
             let now = self.clock();
             self.note_turn(now.saturating_duration_since(began));
-            self.tasks.borrow().next_deadline().map(|tick| self.moment(tick).saturating_duration_since(now))
+            self.tasks.borrow().next_deadline().map(|tick| Instant::of_tick(tick).saturating_duration_since(now))
         } else {
             Some(Duration::ZERO)
         };
@@ -179,7 +164,7 @@ impl Shared {
                 key => self.wake_of(key, event.flags),
             }
         }
-        self.expire(now);
+        self.tasks.borrow_mut().expire(now.last_tick());
     }
 
     fn wake_of(&self, key: u64, flags: EventFlags) {
@@ -202,11 +187,6 @@ impl Shared {
         let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&PATIENCE));
         assert!(waited != Ok(0), "a task waits for a socket that is readable: a wake-up was lost");
         true
-    }
-
-    fn expire(&self, now: Instant) {
-        let tick = u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
-        self.tasks.borrow_mut().expire(tick);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A listening socket.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,14 +14,14 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 
 use super::context;
 use super::shared::Shared;
-use super::source::Source;
 use super::sources::{IN, LISTENS, WATCHED};
+use super::stream::Stream;
 
 /// Connections taken in one turn in which others wait as well.
 const ACCEPTS: u32 = 32;
 
 /// It is reported at each turn in which it has a connection, so it need not be emptied.
-pub struct Listener {
+pub struct ListeningSocket {
     fd: Rc<OwnedFd>,
     key: u64,
     index: u32,
@@ -29,10 +30,11 @@ pub struct Listener {
     inner: Rc<Shared>,
 }
 
-impl Listener {
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+impl ListeningSocket {
+    /// Of a non-blocking socket, on the thread that is to accept from it.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         let inner = context::current_or_fail()?;
-        let fd = Rc::new(fd);
+        let fd = Rc::new(OwnedFd::from(listener));
         let mut sources = inner.sources.borrow_mut();
         let index = sources.insert(LISTENS | WATCHED);
         let generation = sources.get_mut(index).map_or(0, |state| state.generation);
@@ -44,8 +46,12 @@ impl Listener {
         Ok(listener)
     }
 
-    /// A connection; one at a time if nothing else has happened, so that it is served before the next is looked for.
-    pub fn poll_accept(&self) -> Poll<io::Result<(Source, SocketAddr)>> {
+    /// Waits for a connection; one at a time if nothing else has happened, so that it is served before the next is looked for.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        poll_fn(|_| self.poll_accept()).await
+    }
+
+    fn poll_accept(&self) -> Poll<io::Result<(Stream, SocketAddr)>> {
         let mut sources = self.inner.sources.borrow_mut();
         let Some(state) = sources.get_mut(self.index) else { return Poll::Pending };
         if state.known & IN == 0 {
@@ -67,7 +73,7 @@ impl Listener {
             state.known &= !IN;
         }
         drop(sources);
-        let accepted = self.accept();
+        let accepted = self.accept_one();
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             if let Some(state) = self.inner.sources.borrow_mut().get_mut(self.index) {
                 state.known &= !IN;
@@ -78,39 +84,39 @@ impl Listener {
     }
 
     /// A connection that is there now, if there is one.
-    pub fn accept_now(&self) -> Option<io::Result<(Source, SocketAddr)>> {
-        match self.accept() {
+    pub fn accept_now(&self) -> Option<io::Result<(Stream, SocketAddr)>> {
+        match self.accept_one() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             accepted => Some(accepted),
         }
     }
 
-    fn accept(&self) -> io::Result<(Source, SocketAddr)> {
+    fn accept_one(&self) -> io::Result<(Stream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = self.inner.opening(|| acceptfrom_with(self, flags))?;
         #[cfg(test)]
         if let Some(peer) = super::simulation::accepted(&fd, peer.as_ref()) {
-            return Ok((Source::connected(fd)?, peer));
+            return Ok((Stream::connected(fd)?, peer));
         }
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
         // Nothing but TCP over IP is listened on.
-        Ok((Source::connected(fd)?, peer.ok_or(Errno::CONNABORTED)?))
+        Ok((Stream::connected(fd)?, peer.ok_or(Errno::CONNABORTED)?))
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         (*self.fd).as_fd()
     }
 }
 
-impl std::fmt::Debug for Listener {
+impl std::fmt::Debug for ListeningSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Listener").field(&self.fd).finish()
+        f.debug_tuple("ListeningSocket").field(&self.fd).finish()
     }
 }
 
-impl Drop for Listener {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         let mut sources = self.inner.sources.borrow_mut();
         sources.remove(self.index);

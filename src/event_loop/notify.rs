@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use slab::Slab;
 
@@ -10,30 +10,18 @@ use super::context;
 use super::tasks::TaskId;
 
 /// Who waits for another task of the same thread.
-#[derive(Debug)]
-pub enum Waiter {
-    Task(TaskId),
-    /// Where the thread runs another runtime.
-    Other(Waker),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter(TaskId);
 
 impl Waiter {
     /// The task that is being polled.
-    pub fn current(cx: &Context<'_>) -> Self {
-        match context::task() {
-            TaskId::NONE => Self::Other(cx.waker().clone()),
-            task => Self::Task(task),
-        }
+    pub fn current() -> Self {
+        Self(context::task())
     }
 
     pub fn wake(self) {
-        match self {
-            Self::Task(task) => {
-                if let Some(inner) = context::current() {
-                    inner.wake(task);
-                }
-            }
-            Self::Other(waker) => waker.wake(),
+        if let Some(inner) = context::current() {
+            inner.wake(self.0);
         }
     }
 }
@@ -88,7 +76,7 @@ pub struct Notified<'a> {
 impl Future for Notified<'_> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         let notify = self.notify;
         let mut waiting = notify.waiting.borrow_mut();
         let entry = self.key.and_then(|key| waiting.get_mut(key));
@@ -106,15 +94,12 @@ impl Future for Notified<'_> {
                 Poll::Ready(())
             }
             Some(Some(waiter)) => {
-                // A task that has moved it, or another one of its futures, may poll it now.
-                let is_same = matches!((&*waiter, context::task()), (Waiter::Task(one), other) if *one == other);
-                if !is_same {
-                    *waiter = Waiter::current(cx);
-                }
+                // It may have moved to another task.
+                *waiter = Waiter::current();
                 Poll::Pending
             }
             None => {
-                self.key = Some(waiting.insert(Some(Waiter::current(cx))));
+                self.key = Some(waiting.insert(Some(Waiter::current())));
                 Poll::Pending
             }
         }

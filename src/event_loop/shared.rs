@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::inbox::Inbox;
+use super::instant::Instant;
 use super::sources::Sources;
 use super::tasks::{TaskId, Tasks, Work};
 
@@ -30,7 +31,6 @@ pub(super) struct Shared {
     pub(super) closing: RefCell<Vec<OwnedFd>>,
     /// The only event of this turn concerns one socket.
     pub(super) is_lone: Cell<bool>,
-    pub(super) base: Instant,
     pub(super) longest_turn: Cell<Duration>,
     #[cfg(test)]
     pub(super) turns: Cell<u64>,
@@ -53,7 +53,6 @@ impl Shared {
             inbox,
             closing: RefCell::default(),
             is_lone: Cell::new(false),
-            base: Instant::now(),
             longest_turn: Cell::default(),
             #[cfg(test)]
             turns: Cell::default(),
@@ -64,7 +63,7 @@ impl Shared {
 
     #[cfg(not(test))]
     pub(super) fn clock(&self) -> Instant {
-        Instant::now()
+        Instant::read()
     }
 
     pub(super) fn spawn(&self, work: Work) -> TaskId {
@@ -94,16 +93,6 @@ impl Shared {
 
     pub(super) fn note_turn(&self, took: Duration) {
         self.longest_turn.set(self.longest_turn.get().max(took));
-    }
-
-    /// The first tick that is not before `at`.
-    pub(super) fn tick(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.base);
-        since.as_secs().saturating_mul(1000).saturating_add(u64::from(since.subsec_nanos().div_ceil(1_000_000)))
-    }
-
-    pub(super) fn moment(&self, tick: u64) -> Instant {
-        self.base + Duration::from_millis(tick)
     }
 
     pub(super) fn close_later(&self, fd: OwnedFd) {

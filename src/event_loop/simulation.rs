@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
+use super::context;
 use super::executor::EventLoop;
+use super::instant::Instant;
 use super::shared::Shared;
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<OwnedFd>>>>;
@@ -34,10 +35,19 @@ thread_local! {
 }
 
 impl EventLoop {
+    /// Its connections are the kernel's.
+    pub(crate) fn in_virtual_time() -> io::Result<Self> {
+        let event_loop = Self::new()?;
+        // On a whole tick, as every moment that it goes on to.
+        let first = Instant::of_tick(Instant::read().tick());
+        event_loop.shared().simulated.set(Some(first));
+        context::set_now(first);
+        Ok(event_loop)
+    }
+
     /// Its connections are those of `network`.
     pub(crate) fn simulated(network: Rc<dyn Network>) -> io::Result<Self> {
-        let event_loop = Self::new()?;
-        event_loop.shared().simulated.set(Some(event_loop.shared().base));
+        let event_loop = Self::in_virtual_time()?;
         NETWORK.set(Some(network));
         Ok(event_loop)
     }
@@ -78,10 +88,10 @@ impl Shared {
         }
         let next = self.tasks.borrow().next_deadline();
         let next = next.unwrap_or_else(|| panic!("every task waits, and nothing will ever wake one"));
-        self.simulated.set(Some(self.moment(next)));
+        self.simulated.set(Some(Instant::of_tick(next)));
     }
 
     pub(super) fn clock(&self) -> Instant {
-        self.simulated.get().unwrap_or_else(Instant::now)
+        self.simulated.get().unwrap_or_else(Instant::read)
     }
 }

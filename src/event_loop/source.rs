@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::sources::{BROKEN, FINISHED, IN, OUT, URGENT, WATCHED, WATCHED_OUT};
 
 /// A socket, and its place in the loop. It is never duplicated: closing it is what ends the reports.
-pub struct Source {
+pub(super) struct Source {
     /// None only while it is dropped.
     fd: Option<OwnedFd>,
     index: u32,
@@ -25,7 +25,7 @@ pub struct Source {
 
 impl Source {
     /// Of a socket that is connected. Whether it is readable is found out by asking it.
-    pub fn connected(fd: OwnedFd) -> io::Result<Self> {
+    pub(super) fn connected(fd: OwnedFd) -> io::Result<Self> {
         Self::new(fd, IN | OUT)
     }
 
@@ -36,7 +36,10 @@ impl Source {
     }
 
     /// Connects. `prepare` sets what has to be set before.
-    pub async fn connect(address: SocketAddr, prepare: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<Self> {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        prepare: impl FnOnce(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(connecting) = super::simulation::connect(address, &*context::current_or_fail()?)? {
             return Self::connected(connecting.await?);
@@ -67,12 +70,18 @@ impl Source {
 
     /// Reads by `call`, once there is something to read. It returns how many bytes it has moved, and whether another call
     /// would block as far as it can tell; it fails with EAGAIN only where there is nothing.
-    pub fn poll_read(&self, call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &self,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
         self.poll_io(IN, call)
     }
 
     /// The same for writing.
-    pub fn poll_write(&self, call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &self,
+        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
+    ) -> Poll<io::Result<usize>> {
         self.poll_io(OUT, call)
     }
 
@@ -102,22 +111,22 @@ impl Source {
     }
 
     /// Ready when the socket takes a byte, as far as is known.
-    pub fn poll_writable(&self) -> Poll<io::Result<()>> {
+    pub(super) fn poll_writable(&self) -> Poll<io::Result<()>> {
         self.poll_known(OUT)
     }
 
     /// Ready when the connection has broken: a reset, or an error of the network.
-    pub fn poll_broken(&self) -> Poll<io::Result<()>> {
+    pub(super) fn poll_broken(&self) -> Poll<io::Result<()>> {
         self.poll_any(BROKEN)
     }
 
     /// Ready when the peer has sent its FIN, whatever it sent before, or the connection has broken.
-    pub fn poll_finished(&self) -> Poll<io::Result<()>> {
+    pub(super) fn poll_finished(&self) -> Poll<io::Result<()>> {
         self.poll_any(FINISHED | BROKEN)
     }
 
     /// A read without waiting, which brought less than it could have.
-    pub fn note_emptied(&self) {
+    pub(super) fn note_emptied(&self) {
         self.emptied(IN);
     }
 

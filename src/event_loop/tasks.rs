@@ -7,7 +7,7 @@ use slab::Slab;
 
 /// A task, also after it has ended: no other one has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskId {
+pub(super) struct TaskId {
     pub(super) index: u32,
     generation: u32,
 }

@@ -6,18 +6,16 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::sync::oneshot;
 
+use super::source::Source;
 use super::*;
-
-fn sleep(duration: Duration) -> Timer {
-    Timer::at(now() + duration)
-}
 
 /// A connected pair: ours, and a blocking one.
 fn pair() -> (Source, TcpStream) {
@@ -53,14 +51,14 @@ fn what_was_spawned_runs_and_is_joined() {
     let event_loop = EventLoop::new().unwrap();
     let done = Rc::new(Cell::new(0));
     event_loop.block_on(async {
-        let tasks: Vec<TaskId> = (0..3)
+        let tasks: Vec<Task> = (0..3)
             .map(|_| {
                 let done = Rc::clone(&done);
                 spawn(async move { done.set(done.get() + 1) })
             })
             .collect();
         for task in tasks {
-            poll_fn(|_| task.poll_ended()).await;
+            task.await;
         }
     });
     assert_eq!(done.get(), 3);
@@ -83,7 +81,7 @@ fn a_panic_ends_one_task_and_is_the_end_of_it_for_those_that_wait() {
             sleep(Duration::from_millis(1)).await;
             panic!("as a defect would");
         });
-        poll_fn(|_| task.poll_ended()).await;
+        task.await;
     });
     assert!(dropped.get());
 }
@@ -100,7 +98,7 @@ fn what_is_left_is_dropped_with_the_loop_and_may_use_it_then() {
     });
     drop(event_loop);
     assert_eq!(far.read(&mut [0; 10]).unwrap(), 0);
-    assert!(!is_running());
+    assert!(context::current().is_none());
 }
 
 #[test]
@@ -170,7 +168,7 @@ fn urgent_data_does_not_hide_what_is_behind_it() {
         send(&far, b"!", SendFlags::OOB).unwrap();
         far.write_all(b"behind").unwrap();
         drop(far);
-        poll_fn(|_| task.poll_ended()).await;
+        task.await;
         assert_eq!(*got.borrow(), b"beforebehind");
     });
 }
@@ -223,22 +221,22 @@ fn a_listener_that_is_not_accepted_from_does_not_keep_the_loop_busy_and_loses_no
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let listener = Listener::new(listener.into()).unwrap();
+    let listener = ListeningSocket::from_std(listener).unwrap();
     event_loop.block_on(async {
         let clients: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
         let mut peers = Vec::new();
-        peers.push(poll_fn(|_| listener.poll_accept()).await.unwrap().1);
+        peers.push(listener.accept().await.unwrap().1);
         let turns = event_loop.turns();
         sleep(Duration::from_millis(100)).await;
         assert!(event_loop.turns() - turns < 6, "{}", event_loop.turns() - turns);
         for _ in 1..5 {
-            peers.push(poll_fn(|_| listener.poll_accept()).await.unwrap().1);
+            peers.push(listener.accept().await.unwrap().1);
         }
         let expected: Vec<SocketAddr> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
         assert_eq!(peers, expected);
-        assert!(poll_fn(|_| Poll::Ready(listener.poll_accept().is_pending())).await);
+        assert!(futures_util::poll!(pin!(listener.accept())).is_pending());
         let late = TcpStream::connect(address).unwrap();
-        assert_eq!(poll_fn(|_| listener.poll_accept()).await.unwrap().1, late.local_addr().unwrap());
+        assert_eq!(listener.accept().await.unwrap().1, late.local_addr().unwrap());
         assert!(listener.accept_now().is_none());
     });
 }
@@ -256,7 +254,7 @@ fn deadlines_are_kept() {
         }
         let mut timer = sleep(Duration::from_secs(1000));
         assert!(futures_util::poll!(&mut timer).is_pending());
-        timer.reset(now() + Duration::from_millis(2));
+        Pin::new(&mut timer).reset(Instant::now() + Duration::from_millis(2));
         timer.await;
     });
 }
@@ -293,7 +291,7 @@ fn a_signal_wakes_one_or_all() {
         notify.notify_one();
         notify.notify_one();
         let first = waiting();
-        poll_fn(|_| first.poll_ended()).await;
+        first.await;
         let tasks = [waiting(), waiting(), waiting()];
         sleep(Duration::from_millis(1)).await;
         assert_eq!(woken.get(), 1);
@@ -304,7 +302,7 @@ fn a_signal_wakes_one_or_all() {
         notify.notify_all();
         early.await;
         for task in tasks {
-            poll_fn(|_| task.poll_ended()).await;
+            task.await;
         }
         assert_eq!(woken.get(), 4);
         // Woken and given up: for the next one.
@@ -368,7 +366,7 @@ fn an_await_that_the_loop_does_not_know_is_found() {
             let _ = receiver.await;
             after.set(true);
         });
-        poll_fn(|_| task.poll_ended()).await;
+        task.await;
     });
     assert!(!ran_on.get());
 }

@@ -18,7 +18,7 @@ use std::task::Poll;
 
 pub use self::registry::HalfOpenRegistry;
 use self::registry::NONE;
-use crate::sys::runtime::Waiter;
+use crate::event_loop::Waiter;
 
 /// A buffer of at most this size is part of what every connection costs; it is not counted once the connection is no
 /// longer half-open.
@@ -186,11 +186,11 @@ impl HalfOpenConnection {
 
     /// Resolves when this connection is evicted. Polled first when the connection has to wait, it takes its place then.
     pub async fn evicted(&self) {
-        poll_fn(|cx| {
+        poll_fn(|_| {
             let key = self.place();
             let mut connections = self.list.connections.borrow_mut();
             let Some(state) = connections.waiting.get_mut(&key) else { return Poll::Ready(()) };
-            state.waiter = Some(Waiter::current(cx));
+            state.waiter = Some(Waiter::current());
             Poll::Pending
         })
         .await;

@@ -1,6 +1,6 @@
 //! The data path: one connection from accept to close.
 
-// Sockets, deadlines and other tasks: through sys::runtime.
+// Sockets, deadlines and other tasks: through event_loop.
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod dial; // from addresses to a connected stream

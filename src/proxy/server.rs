@@ -1,4 +1,4 @@
-//! Worker threads: each has a runtime and listening sockets of its own; a connection lives and dies on it.
+//! Worker threads: each has an event loop and listening sockets of its own; a connection lives and dies on it.
 
 use std::cell::Cell;
 use std::io;
@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking_mpsc};
 
 use crate::dns::ResolverFactory;
+use crate::event_loop::{Alive, EventLoop, ListeningSocket, Watched, spawn};
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
-use crate::sys::runtime::{Alive, ListeningSocket, Runtime, Watched, spawn};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
@@ -51,7 +51,7 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 }
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let event_loop = Runtime::of_worker()?;
+    let event_loop = EventLoop::new()?;
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
     let running = Running::new(Worker::new(shared, resolvers.resolver(), number, first_id), writer);
     event_loop.block_on(running.serve(sockets, phase, refusal_requests, || drop(started.send(Ok(())))))?;

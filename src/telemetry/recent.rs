@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::sys::runtime::cross_thread;
+use crate::event_loop::cross_thread;
 use crate::telemetry::record::Record;
 use latticegate_core::outcome::Outcome;
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::pipe::Lease;
 use super::{FilterStatus, HttpFilter, RelayResources};
-use crate::sys::runtime::{Stream, yield_now};
+use crate::event_loop::{Stream, yield_now};
 use latticegate_core::outcome::{RefuseReason, Side};
 
 /// What one turn of a direction works with.

@@ -65,27 +65,40 @@ pub(super) fn display(out: &mut Vec<u8>, value: impl Display) {
     let _ = write!(Appender(out), "{value}");
 }
 
+/// Put together first and appended once: there are several in each line.
 fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
-    let [first, rest @ ..] = address.octets();
-    octet(out, first);
-    for value in rest {
-        out.push(b'.');
-        octet(out, value);
+    let mut text = [0; 16];
+    let mut len = 0;
+    for octet in address.octets() {
+        let Some((digits, size)) = OCTETS.get(usize::from(octet)) else { continue };
+        if let Some(room) = text.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+            *room = *digits;
+        }
+        len += size;
     }
+    out.extend_from_slice(text.get(..len.saturating_sub(1)).unwrap_or_default());
 }
 
-fn octet(out: &mut Vec<u8>, value: u8) {
-    if value >= 100 {
-        out.push(digit(value / 100));
+/// Each octet's digits with the dot behind them, and how many bytes these are.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut value = 0_u8;
+    loop {
+        let [hundreds, tens, ones] = [digit(value / 100), digit(value / 10 % 10), digit(value % 10)];
+        octets[value as usize] = match value {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+        };
+        if value == u8::MAX {
+            break octets;
+        }
+        value += 1;
     }
-    if value >= 10 {
-        out.push(digit(value / 10 % 10));
-    }
-    out.push(digit(value % 10));
-}
+};
 
 /// Of a number below 16.
-fn digit(value: u8) -> u8 {
+const fn digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 

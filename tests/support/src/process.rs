@@ -83,9 +83,6 @@ pub fn command(program: &str, parts: &Parts, environment: &[(&str, &str)]) -> Co
     let mut command = Command::new(program);
     command.args(["run", "--config"]).arg(parts.files.path().join("latticegate.yaml"));
     command.env_clear().envs(environment.iter().copied());
-    if let Some(event_loop) = std::env::var_os("GATE_EVENT_LOOP") {
-        command.env("GATE_EVENT_LOOP", event_loop);
-    }
     command
 }
 

@@ -17,10 +17,9 @@ use rustix::net::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 
-use crate::event_loop::Source;
 use crate::event_loop::simulation::{Connecting, Network as Hooks};
+use crate::event_loop::{Instant, Stream, sleep};
 use crate::sys::random::Random;
-use crate::sys::runtime::{Instant, Stream, sleep};
 
 pub(super) struct Network {
     pub(super) random: RefCell<Random>,
@@ -108,7 +107,7 @@ impl Network {
         self.resize(&near);
         self.resize(&far);
         self.near.borrow_mut().insert(inode(&far), inode(&near));
-        (near, Stream::from(Source::connected(far).unwrap()))
+        (near, Stream::connected(far).unwrap())
     }
 
     fn resize(&self, socket: impl AsFd) {
@@ -132,7 +131,7 @@ impl Network {
         bind(&socket, &self.address(&peer.to_string())).unwrap();
         loop {
             match connect(&socket, &self.address(listener)) {
-                Ok(()) => return Some(Stream::from(Source::connected(socket).unwrap())),
+                Ok(()) => return Some(Stream::connected(socket).unwrap()),
                 Err(Errno::AGAIN) => sleep(Duration::from_millis(20)).await,
                 Err(Errno::CONNREFUSED) => return None,
                 Err(error) => panic!("{error}"),

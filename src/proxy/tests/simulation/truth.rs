@@ -19,6 +19,9 @@ const QUEUE_PATIENCE: u64 = 1000;
 pub(super) fn check(case: &Case<'_>, (outcome, reason): (&str, &str)) {
     case.assert(is_true(case, outcome, reason), || format!("{outcome}, {reason} is not true"));
     check_deadlines(case, outcome);
+    check_accepted(case);
+    check_reload(case, outcome, reason);
+    check_drain_idle(case);
 }
 
 fn is_true(case: &Case<'_>, outcome: &str, reason: &str) -> bool {
@@ -195,6 +198,33 @@ fn others_open(case: &Case<'_>, moment: u64, which: impl Fn(&Plan) -> bool) -> u
                 && closed.is_none_or(|closed| closed + case.slack() >= moment)
         })
         .count()
+}
+
+/// At once, or where there is no room, as soon as it has waited long enough.
+fn check_accepted(case: &Case<'_>) {
+    let connected = case.run.connected.borrow()[&case.connection];
+    let patience = if case.slack() > 0 { 2 * QUEUE_PATIENCE + case.slack() } else { 1 };
+    case.assert(case.accepted <= connected + patience, || format!("it had waited since {connected}"));
+}
+
+/// What a new list forbids is not relayed any more.
+fn check_reload(case: &Case<'_>, outcome: &str, reason: &str) {
+    let reload = case.run.scenario.settings.reload.filter(|reload| reload.forbids == case.connection);
+    let (Some(reload), Some(end), "relayed") = (reload, case.end(), outcome) else { return };
+    // Of several requests each is judged by itself.
+    let is_one = case.plan.protocol != Protocol::Forward || requests(case).next().is_none();
+    let went_on = end > reload.at + LAST_DELIVERY + LATE;
+    case.assert(!(is_one && went_on) || reason == "forbidden", || "the new list was not heeded".into());
+}
+
+/// A connection whose requests are all answered ends as soon as no more are accepted.
+fn check_drain_idle(case: &Case<'_>) {
+    let (Some(drain), Some(end)) = (case.run.drain.get(), case.end()) else { return };
+    let answered = case.client.messages.whole.iter().filter(|message| message.field("x-response").is_some()).count();
+    let is_idle = answered > 0 && answered == requests(case).count();
+    let is_prompt = case.plan.client.reads_on() && case.plan.client.read_pause == 0 && case.plan.server.reads_on();
+    let closing = drain.closing().max(case.client.last_received);
+    case.assert(!(is_idle && is_prompt) || end <= closing + LATE, || format!("idle, it outlived {closing}"));
 }
 
 fn check_deadlines(case: &Case<'_>, outcome: &str) {

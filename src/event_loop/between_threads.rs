@@ -1,11 +1,11 @@
-//! Signals between tasks, and between threads.
+//! Signals between threads. The channels are tokio's, which need no runtime; on a worker they are awaited by
+//! [`cross_thread()`], and elsewhere as they are.
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::event_loop::cross_thread;
+use super::cross_thread::cross_thread;
 
 /// Wakes a task of another thread that waits for it.
 #[derive(Debug, Default)]
