@@ -1,23 +1,20 @@
 //! Where other threads leave the tasks that they wake.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use rustix::event::{EventfdFlags, eventfd};
-
+use super::sync::{EventFd, Mutex};
 use super::tasks::TaskId;
 
 pub(super) struct Inbox {
     woken: Mutex<Vec<TaskId>>,
-    /// Written to when `woken` is no longer empty. Never read: the loop is informed of each write, not of the count.
-    signal: OwnedFd,
+    /// Written to when `woken` is no longer empty.
+    signal: EventFd,
 }
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Self> {
-        let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { woken: Mutex::default(), signal })
+        Ok(Self { woken: Mutex::new(Vec::new()), signal: EventFd::new()? })
     }
 
     /// From any thread.
@@ -27,8 +24,7 @@ impl Inbox {
         woken.push(task);
         drop(woken);
         if was_empty {
-            // It could fail only after 2^64 of them.
-            let _ = rustix::io::write(&self.signal, &1_u64.to_ne_bytes());
+            self.signal.write();
         }
     }
 
@@ -36,10 +32,9 @@ impl Inbox {
     pub(super) fn take(&self) -> Vec<TaskId> {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl AsFd for Inbox {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.signal.as_fd()
+    /// What the loop waits for.
+    pub(super) fn signal(&self) -> &EventFd {
+        &self.signal
     }
 }

@@ -94,6 +94,10 @@ impl ListeningSocket {
     fn accept_one(&self) -> io::Result<(Stream, SocketAddr)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (fd, peer) = self.inner.opening(|| acceptfrom_with(self, flags))?;
+        #[cfg(test)]
+        if let Some(peer) = super::simulation::accepted(&fd, peer.as_ref()) {
+            return Ok((Stream::connected(fd)?, peer));
+        }
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
         // Nothing but TCP over IP is listened on.
         Ok((Stream::connected(fd)?, peer.ok_or(Errno::CONNABORTED)?))

@@ -21,6 +21,7 @@ mod shared;
 pub(crate) mod simulation;
 mod source;
 mod sources;
+mod sync;
 mod stream;
 mod task;
 mod tasks;

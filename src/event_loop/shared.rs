@@ -43,7 +43,7 @@ impl Shared {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let inbox = Arc::new(Inbox::new()?);
-        epoll::add(&epoll, &*inbox, EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
+        epoll::add(&epoll, inbox.signal(), EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
         Ok(Self {
             epoll,
             sources: RefCell::new(Sources::new()),

@@ -6,9 +6,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
+
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::executor::EventLoop;
 use super::instant::{Instant, set_turn};
@@ -16,10 +18,19 @@ use super::shared::Shared;
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<OwnedFd>>>>;
 
-type Network = Rc<dyn Fn(SocketAddr) -> Connecting>;
+/// What is outside of the loop.
+pub(crate) trait Network {
+    fn connect(&self, address: SocketAddr) -> Connecting;
+
+    /// The loop has accepted this socket; who is at its other end.
+    fn accepted(&self, socket: BorrowedFd<'_>, peer: &SocketAddrUnix) -> Option<SocketAddr>;
+
+    /// The loop closes it.
+    fn closing(&self, socket: BorrowedFd<'_>);
+}
 
 thread_local! {
-    static NETWORK: RefCell<Option<Network>> = const { RefCell::new(None) };
+    static NETWORK: RefCell<Option<Rc<dyn Network>>> = const { RefCell::new(None) };
 }
 
 impl EventLoop {
@@ -33,17 +44,39 @@ impl EventLoop {
         Ok(event_loop)
     }
 
-    /// Its connections are made by `network`.
-    pub(crate) fn simulated(network: impl Fn(SocketAddr) -> Connecting + 'static) -> io::Result<Self> {
+    /// Its connections are those of `network`.
+    pub(crate) fn simulated(network: Rc<dyn Network>) -> io::Result<Self> {
         let event_loop = Self::in_virtual_time()?;
-        NETWORK.set(Some(Rc::new(network)));
+        NETWORK.set(Some(network));
         Ok(event_loop)
+    }
+
+    /// Sockets that are open.
+    pub(crate) fn sockets(&self) -> usize {
+        self.shared().sources.borrow().len()
     }
 }
 
-/// None: the kernel connects.
-pub(super) fn connect(address: SocketAddr) -> Option<Connecting> {
-    NETWORK.with_borrow(|network| network.as_ref().map(|network| network(address)))
+fn network() -> Option<Rc<dyn Network>> {
+    NETWORK.with_borrow(Clone::clone)
+}
+
+/// None: the kernel connects. It fails as the kernel does where there is no file for a socket.
+pub(super) fn connect(address: SocketAddr, inner: &Shared) -> io::Result<Option<Connecting>> {
+    let Some(network) = network() else { return Ok(None) };
+    inner.opening(|| rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC))?;
+    Ok(Some(network.connect(address)))
+}
+
+pub(super) fn accepted(socket: &OwnedFd, peer: Option<&SocketAddrAny>) -> Option<SocketAddr> {
+    let peer = SocketAddrUnix::try_from(peer?.clone()).ok()?;
+    network()?.accepted(socket.as_fd(), &peer)
+}
+
+pub(super) fn closing(socket: &OwnedFd) {
+    if let Some(network) = network() {
+        network.closing(socket.as_fd());
+    }
 }
 
 impl Shared {

@@ -41,7 +41,7 @@ impl Source {
         prepare: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<Self> {
         #[cfg(test)]
-        if let Some(connecting) = super::simulation::connect(address) {
+        if let Some(connecting) = super::simulation::connect(address, &*context::current_or_fail()?)? {
             return Self::connected(connecting.await?);
         }
         let inner = context::current_or_fail()?;
@@ -207,6 +207,8 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.inner.sources.borrow_mut().remove(self.index);
         if let Some(fd) = self.fd.take() {
+            #[cfg(test)]
+            super::simulation::closing(&fd);
             self.inner.close_later(fd);
         }
     }

@@ -59,6 +59,11 @@ impl Sources {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
     /// An event has come. Returns whom it concerns: nobody, if the socket is not there any more.
     pub(super) fn note(&mut self, epoll: impl AsFd, key: u64, flags: EventFlags) -> TaskId {
         let Some(state) = state_of(&mut self.states, key) else { return TaskId::NONE };

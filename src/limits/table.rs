@@ -106,6 +106,15 @@ impl<K: Hash + Eq + Clone> Table<K> {
         Ok(Permit { table: Arc::clone(self), key })
     }
 
+    /// What is open, of all keys.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> u64 {
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).values().map(|usage| u64::from(usage.open)).collect::<Vec<_>>())
+            .sum()
+    }
+
     /// Where only the rate is limited, nothing is to be done when a permit is dropped.
     fn counts_open(&self) -> bool {
         self.quota.concurrent.is_some() || self.rate.is_none()

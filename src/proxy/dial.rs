@@ -271,7 +271,7 @@ impl Failing {
         Self { counts, ..Self::seeded(RandomState::new().hash_one("order of addresses")) }
     }
 
-    fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self { counts: WorkerUpstreams::default(), since: RefCell::default(), random: RefCell::new(Random(seed)) }
     }
 

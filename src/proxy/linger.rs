@@ -43,6 +43,11 @@ impl Lingering {
         race(pin!(evicted.notified()), pin!(timeout(LONGEST, discard(stream, scratch)))).await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
     fn enter(&self) -> (LingeringConnection<'_>, Rc<Notify>) {
         let key = self.next.get();
         self.next.set(key.wrapping_add(1));

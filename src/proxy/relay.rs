@@ -39,6 +39,12 @@ impl RelayResources {
         &self.scratch
     }
 
+    /// Pipes in use.
+    #[cfg(test)]
+    pub(crate) fn pipes_leased(&self) -> usize {
+        self.pipes.leased()
+    }
+
     /// Gives idle pipes back to the system now, because open files are short.
     pub fn close_idle_pipes(&self) {
         self.pipes.close_idle();
