@@ -46,7 +46,9 @@ fn bytes_are_counted_as_they_move_and_once() {
     }
     // So much goes through a pipe.
     let mut sender = Peer::new(upstream.stream.try_clone().unwrap());
-    let sending = std::thread::spawn(move || drop(sender.say(vec![7; BULK])));
+    let sending = std::thread::spawn(move || {
+        sender.say(vec![7; BULK]);
+    });
     let (mut heard, mut before) = (0, expected.1);
     while heard < BULK {
         let piece = client.hear((1 << 20).min(BULK - heard));
