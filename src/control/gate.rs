@@ -215,10 +215,10 @@ impl Gate {
                 (Some(emitter), Some(writer)) => {
                     tokio::select! {
                         () = drained => {}
-                        () = upkeep::emit_metrics(emitter, writer, &shared.clock) => {}
+                        () = upkeep::emit_metrics(emitter, writer, &shared) => {}
                     }
                     // The time since the last interval is reported too.
-                    writer.send(emitter.lines(shared.clock.now()));
+                    writer.send(emitter.lines(shared.clock.now(), shared.levels()));
                 }
                 _ => drained.await,
             }

@@ -321,6 +321,12 @@ impl Emf {
         "BytesDown",
         "DnsFailures",
         "ConnectP99",
+        "LookupP99",
+        "Starts",
+        "ListOutOfStep",
+        "LinesLost",
+        "LimitsUsed",
+        "WorkerBusy",
     ];
 }
 

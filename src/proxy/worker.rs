@@ -18,7 +18,7 @@ use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
 use crate::sys::socket;
-use crate::telemetry::metrics::{Metrics, WorkerUpstreams};
+use crate::telemetry::metrics::{Levels, Metrics, WorkerUpstreams};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 use latticegate_core::policy::destination::DestinationGuard;
@@ -50,6 +50,20 @@ pub struct Shared {
     pub metrics: Metrics,
     pub status: Arc<Status>,
     pub clock: Clock,
+}
+
+impl Shared {
+    /// State and limits, for the metrics.
+    pub fn levels(&self) -> Levels<'_> {
+        let half_open = &self.limits.half_open;
+        Levels {
+            status: &self.status,
+            max_connections: self.config.limits.connections,
+            half_open: (half_open.count(), u64::try_from(self.config.limits.half_open.get()).unwrap_or(u64::MAX)),
+            half_open_bytes: half_open.bytes(),
+            drain: &self.config.drain,
+        }
+    }
 }
 
 /// What one worker's connections share.

@@ -8,6 +8,7 @@ mod dns;
 pub mod exposition;
 mod files;
 mod histogram;
+mod levels;
 mod listener;
 mod names;
 mod policy;
@@ -22,6 +23,7 @@ pub use self::dns::DnsMetrics;
 use self::exposition::{Exposition, Kind};
 pub use self::files::Blocked;
 pub use self::histogram::{DurationCounts, Durations};
+pub use self::levels::Levels;
 pub use self::listener::ListenerMetrics;
 use self::listener::Steps;
 pub use self::names::{ActiveByName, ActiveName, ActiveNames, ListNames};
@@ -32,7 +34,7 @@ pub use self::worker::{Adder, WorkerMetrics, WorkerTime, Workers};
 use crate::sys::blocking::PATIENCE;
 use crate::sys::mutex::lock;
 use crate::telemetry::count::Count;
-use crate::telemetry::status::{Status, Warning};
+use crate::telemetry::process_log;
 use latticegate_core::config;
 use latticegate_core::outcome::{ByteCounts, Outcome};
 
@@ -53,19 +55,6 @@ pub struct Metrics {
     pub names: ActiveNames,
     pub upstreams: Upstreams,
     process: ProcessMetrics,
-}
-
-/// What is not counted here, but is shown with the rest.
-#[derive(Debug, Clone, Copy)]
-pub struct Levels<'a> {
-    pub status: &'a Status,
-    /// `limits.connections`.
-    pub max_connections: usize,
-    /// Connections, and their limit.
-    pub half_open: (u64, u64),
-    /// Bytes that these hold, and their limit.
-    pub half_open_bytes: (u64, u64),
-    pub drain: &'a config::Drain,
 }
 
 impl Metrics {
@@ -119,6 +108,25 @@ impl Metrics {
         endings
     }
 
+    /// Whether the list in force is the one that its source has, as far as that answers.
+    pub fn list_in_step(&self) -> bool {
+        self.policy.is_in_step() && self.blocked.policy.elapsed() < PATIENCE
+    }
+
+    /// Lines of all logs that were lost since the start.
+    pub fn lines_lost(&self) -> u64 {
+        [self.lines_dropped.value(), self.emf_dropped.value(), process_log::lost()].iter().sum()
+    }
+
+    /// The largest share of what may be used: connections, half-open ones and their bytes, open files, memory. From 0 to 1,
+    /// as a rule.
+    pub fn limits_used(&self, levels: Levels<'_>) -> f64 {
+        let connections = (self.active(), u64::try_from(levels.max_connections).unwrap_or(u64::MAX));
+        let [files, memory] = self.process.used();
+        let all = [connections, levels.half_open, levels.half_open_bytes, files, memory];
+        all.into_iter().map(|(used, limit)| share(used, limit)).fold(0.0, f64::max)
+    }
+
     /// Everything for Prometheus. More may follow.
     pub fn export(&self, levels: Levels<'_>) -> Exposition {
         let mut text = Exposition::default();
@@ -126,13 +134,13 @@ impl Metrics {
         let mut build = text.family("latticegate_build_info", Kind::Gauge, help);
         build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.process.export(&mut text);
-        export_status(&mut text, levels);
+        levels.export(&mut text);
         self.export_connections(&mut text, levels);
         self.workers.export(&mut text);
         self.export_steps(&mut text);
         self.dns.export(&mut text);
         self.upstreams.export(&mut text);
-        self.policy.export(&mut text, self.blocked.policy.elapsed() >= PATIENCE);
+        self.policy.export(&mut text, self.list_in_step());
         self.export_files(&mut text);
         text
     }
@@ -195,16 +203,8 @@ impl Metrics {
     }
 }
 
-fn export_status(text: &mut Exposition, Levels { status, drain, .. }: Levels<'_>) {
-    text.gauge("latticegate_ready", "1 while /readyz answers 200.", u8::from(status.ready().is_ok()));
-    let help = "1 while there is a warning that does not affect readiness.";
-    let mut warnings = text.family("latticegate_warning", Kind::Gauge, help);
-    for warning in Warning::ALL {
-        warnings.sample(&[("warning", warning.word())], u8::from(status.has(warning)));
-    }
-    let help = "How long the process has been draining; 0: it is not.";
-    text.gauge("latticegate_drain_seconds", help, status.draining_for().as_secs_f64());
-    let help = "drain.delay and drain.timeout: how long it may drain.";
-    let limit = drain.delay.saturating_add(drain.timeout);
-    text.gauge("latticegate_drain_limit_seconds", help, limit.as_secs_f64());
+/// In thousandths; without a limit nothing of it is used.
+fn share(used: u64, limit: u64) -> f64 {
+    let thousandths = used.saturating_mul(1000).checked_div(limit).unwrap_or(0);
+    u32::try_from(thousandths).map_or(f64::INFINITY, f64::from) / 1000.0
 }

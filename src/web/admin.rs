@@ -18,7 +18,6 @@ use super::snapshot::Snapshot;
 use super::{page, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
-use crate::telemetry::metrics::Levels;
 use crate::telemetry::recent::RecentReader;
 
 pub struct AdminService {
@@ -80,17 +79,9 @@ impl AdminService {
     }
 
     fn metrics(&self) -> String {
-        let Shared { config, limits, status, metrics, policy, .. } = &*self.shared;
-        let half_open_limit = u64::try_from(config.limits.half_open.get()).unwrap_or(u64::MAX);
-        let mut text = metrics.export(Levels {
-            status,
-            max_connections: config.limits.connections,
-            half_open: (limits.half_open.count(), half_open_limit),
-            half_open_bytes: limits.half_open.bytes(),
-            drain: &config.drain,
-        });
+        let mut text = self.shared.metrics.export(self.shared.levels());
         let shadow = self.shared.shadow.as_ref().and_then(|shadow| shadow.load());
-        rule_metrics::write(&mut text, &policy.load(), shadow.as_deref());
+        rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
         text.into_text()
     }
 

@@ -124,6 +124,14 @@ fn it_tells_what_happened_in_the_form_that_is_specified() {
     assert_eq!((sum("BytesUp", None), sum("BytesDown", None)), (hello().len() as u64, 5));
     assert_eq!((sum("Failed", None), sum("DnsFailures", None)), (0, 0));
     let lines = lines(&process);
+    assert_eq!(sum("Starts", None), 1);
+    assert_eq!((sum("ListOutOfStep", None), sum("LinesLost", None)), (0, 0));
+    let of_all: Vec<&Value> = lines.iter().filter(|line| line["reason"].is_null()).collect();
+    for line in &of_all {
+        let [limits, busy] = ["LimitsUsed", "WorkerBusy"].map(|name| line[name].as_f64().unwrap());
+        assert!((0.0..100.0).contains(&limits) && (0.0..=100.0).contains(&busy), "{line}");
+    }
+    assert!(of_all.iter().filter_map(|line| line["LookupP99"].as_f64()).all(|p99| p99 > 0.0));
     assert!(lines.iter().all(|line| line["cluster"] == "edge" && line["service"] == "gate-1"));
     let connects: Vec<f64> = lines.iter().filter_map(|line| line["ConnectP99"].as_f64()).collect();
     assert_eq!(connects.len(), 1, "one interval had a connection to an upstream");

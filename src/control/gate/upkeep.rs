@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep};
 
+use crate::proxy::worker::Shared;
 use crate::sys::blocking::PATIENCE;
-use crate::sys::clock::Clock;
 use crate::telemetry::emf;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::metrics::Metrics;
@@ -40,10 +40,10 @@ pub(super) async fn run(metrics: Metrics, status: Arc<Status>) {
 }
 
 /// A line at each interval; never returns. The writer's queue is bounded: what does not fit is lost, not waited for.
-pub(super) async fn emit_metrics(emitter: &mut emf::Emitter, writer: &Writer, clock: &Clock) {
+pub(super) async fn emit_metrics(emitter: &mut emf::Emitter, writer: &Writer, shared: &Shared) {
     loop {
         sleep(emitter.interval()).await;
-        if !writer.send(emitter.lines(clock.now())) {
+        if !writer.send(emitter.lines(shared.clock.now(), shared.levels())) {
             tracing::warn!("metrics for CloudWatch were lost: the reader of standard output is too slow");
         }
     }

@@ -26,6 +26,11 @@ impl DnsMetrics {
         self.took.record(took);
     }
 
+    /// Time of lookups, for percentiles.
+    pub fn lookups(&self) -> &Durations {
+        &self.took
+    }
+
     /// Lookups without an answer since the start.
     pub fn failures(&self) -> u64 {
         self.timeout.value().saturating_add(self.failed.value())

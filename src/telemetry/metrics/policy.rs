@@ -42,14 +42,17 @@ impl PolicyMetrics {
         self.failed.increment(1);
     }
 
-    /// `hangs`: whether the source does not answer.
-    pub(super) fn export(&self, text: &mut Exposition, hangs: bool) {
+    pub(super) fn is_in_step(&self) -> bool {
+        self.is_in_step.load(Ordering::Relaxed)
+    }
+
+    /// `in_step`: also whether the source answers.
+    pub(super) fn export(&self, text: &mut Exposition, in_step: bool) {
         let help = "Reads of the access list, the first included, by result.";
         let mut reloads = text.family("latticegate_policy_reload_total", Kind::Counter, help);
         reloads.sample(&[("result", "loaded")], self.loaded.value());
         reloads.sample(&[("result", "failed")], self.failed.value());
         let help = "0 while the source fails or hangs, or has a list that cannot be loaded.";
-        let in_step = self.is_in_step.load(Ordering::Relaxed) && !hangs;
         text.gauge("latticegate_policy_in_step", help, u8::from(in_step));
         let Some(list) = self.in_force.load_full() else { return };
         let help = "CRC32C of the list in force: equal for two tasks with the same list.";

@@ -21,6 +21,12 @@ impl Default for ProcessMetrics {
 }
 
 impl ProcessMetrics {
+    /// Open files and memory, each with what may be used.
+    pub(super) fn used(&self) -> [(u64, u64); 2] {
+        let memory = process::usage().resident_memory;
+        [(socket::open_fds(), socket::fd_soft_limit()), (memory, self.memory_limit)]
+    }
+
     pub(super) fn export(&self, text: &mut Exposition) {
         let Usage { cpu, resident_memory, virtual_memory } = process::usage();
         let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
