@@ -15,7 +15,7 @@ use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::client::{Client, EndpointId};
-use latticegate_core::config::{Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
+use latticegate_core::config::{AccessLog, Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::networks::DestinationNetworks;
@@ -196,8 +196,9 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         forward: None,
         networks: DestinationNetworks::default(),
     };
+    let config = AccessLog { format, output: LogOutput::Stdout, keep: LogKeep::All, fields: None };
     let reporter = Rc::new(Reporter {
-        log: AccessLogger::new(format, LogKeep::All, writer, Clock::default()),
+        log: AccessLogger::new(&config, writer, metrics.lines_omitted.clone(), Clock::default()),
         metrics: metrics.listener(&listener),
         listener,
         recent: Rc::default(),

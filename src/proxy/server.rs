@@ -15,7 +15,7 @@ use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
 use crate::telemetry::reporter::Reporter;
-use latticegate_core::config::{self, AccessLog};
+use latticegate_core::config;
 
 /// Everything a worker thread is started with.
 pub struct Setup {
@@ -54,12 +54,14 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
-    let AccessLog { format, keep, .. } = shared.config.access_log;
-    let log = AccessLogger::new(format, keep, writer, shared.clock.clone());
+    let omitted = shared.metrics.lines_omitted.clone();
+    let log = AccessLogger::new(&shared.config.access_log, writer, omitted, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
     runtime.block_on(async {
         let flusher = Rc::clone(&log);
         spawn(async move { flusher.keep_flushing().await });
+        let summariser = Rc::clone(&log);
+        spawn(async move { summariser.keep_summarising().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
         spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
@@ -85,6 +87,6 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
     // What is still open is dropped with the runtime, and reported then.
     stopping.set(true);
     drop(runtime);
-    log.flush();
+    log.finish();
     Ok(())
 }

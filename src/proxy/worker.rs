@@ -18,6 +18,7 @@ use crate::sys::clock::Clock;
 use crate::sys::runtime::{Notify, Watched, race, timeout};
 use crate::sys::socket;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 use latticegate_core::policy::destination::DestinationGuard;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub destinations: DestinationGuard,
     pub limits: ConnectionLimits,
     pub shadow: Option<Arc<Shadow>>,
+    /// The first bytes of refused connections, if any are kept.
+    pub refused_bytes: Option<RefusedBytes>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
     pub clock: Clock,
@@ -122,6 +125,10 @@ impl Worker {
 
     pub(crate) fn limits(&self) -> &ConnectionLimits {
         &self.shared.limits
+    }
+
+    pub(crate) fn refused_bytes(&self) -> Option<&RefusedBytes> {
+        self.shared.refused_bytes.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

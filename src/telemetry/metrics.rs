@@ -8,6 +8,7 @@ mod durations;
 mod files;
 mod help;
 mod listener;
+mod omitted;
 mod policy;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ pub use self::files::Blocked;
 use self::files::ProcessLogMetrics;
 pub use self::listener::ListenerMetrics;
 use self::listener::StatusClass;
+pub use self::omitted::OmittedLines;
 pub use self::policy::PolicyMetrics;
 use crate::sys::blocking::PATIENCE;
 use crate::sys::mutex::lock;
@@ -39,6 +41,7 @@ pub struct Metrics {
     pub bytes_up: Count,
     pub bytes_down: Count,
     pub lines_dropped: Counter,
+    pub lines_omitted: OmittedLines,
     /// Lines of metrics for CloudWatch.
     pub emf_dropped: Counter,
     process_log: ProcessLogMetrics,
@@ -73,6 +76,7 @@ impl Default for Metrics {
                 open_fds: gauge!("latticegate_open_fds"),
                 max_fds: gauge!("latticegate_max_fds"),
                 lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
+                lines_omitted: OmittedLines::new(),
                 emf_dropped: counter!("latticegate_emf_dropped_lines_total"),
                 process_log: ProcessLogMetrics::new(),
                 blocked: Blocked::new(),

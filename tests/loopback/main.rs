@@ -28,7 +28,9 @@ mod log_keep;
 mod lookups;
 mod protocol;
 mod reasons;
+mod refused;
 mod relaying;
 mod starting;
+mod unread;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");

@@ -23,7 +23,7 @@ use latticegate::telemetry::access_log::AccessLogger;
 use latticegate::telemetry::log_writer::{LineKind, Sink, Writer};
 use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::reporter::Reporter;
-use latticegate_core::config::{Listener, LogFormat, LogKeep, Protocol, ProxyProtocol};
+use latticegate_core::config::{AccessLog, Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
 use latticegate_core::networks::DestinationNetworks;
 use latticegate_core::outcome::{Outcome, Unfinished};
 use serde_json::Value;
@@ -540,7 +540,8 @@ fn lost() -> Reported {
     let (sender, lines) = channel();
     let (dropped, blocked) = (metrics.lines_dropped.clone(), metrics.blocked.access_log.clone());
     let (writer, written) = Writer::start(LineKind::AccessLog, Sink::Channel(sender), dropped, blocked).unwrap();
-    let log = AccessLogger::new(LogFormat::Json, LogKeep::All, writer, Clock::default());
+    let config = AccessLog { format: LogFormat::Json, output: LogOutput::Stdout, keep: LogKeep::All, fields: None };
+    let log = AccessLogger::new(&config, writer, metrics.lines_omitted.clone(), Clock::default());
     let bind = SocketAddr::from(([127, 0, 0, 1], 8443));
     let (protocol, proxy_protocol) = (Protocol::Tls, ProxyProtocol::Off);
     let listener = Listener {
@@ -562,7 +563,7 @@ fn lost() -> Reported {
         stopping: Rc::new(Cell::new(false)),
     };
     drop(Rc::new(reporter).open(7, bind));
-    log.flush();
+    log.finish();
     drop(log);
     written.wait(support::PATIENCE);
     let records: Vec<Value> = lines.iter().map(|line| serde_json::from_slice(&line).unwrap()).collect();

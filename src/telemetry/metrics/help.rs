@@ -25,6 +25,10 @@ pub(super) fn describe() {
         "Lines of the access log that were not written: its reader was too slow, or its disk full."
     );
     describe_counter!(
+        "latticegate_access_log_omitted_lines_total",
+        "Lines left out of the access log on purpose: by its keep, in a flood of equal refusals, or for want of fields."
+    );
+    describe_counter!(
         "latticegate_emf_dropped_lines_total",
         "Lines of metrics for CloudWatch that were not written, for the same reasons."
     );
