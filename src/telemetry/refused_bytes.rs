@@ -65,7 +65,8 @@ impl RefusedBytes {
             id: record.id,
             listener: listener.into(),
             client: record.client.as_ref().map_or(record.peer.get().ip(), |client| client.ip.get()),
-            name: record.name.clone(),
+            // A refused Host is in the record as it was written.
+            name: record.name.clone().filter(|_| request.is_none()),
             reason,
             bytes,
             total: header.len().saturating_add(rest.len()),

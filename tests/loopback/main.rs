@@ -24,6 +24,7 @@ mod forward;
 mod health;
 mod healthcheck;
 mod hostile;
+mod insights;
 mod log_keep;
 mod lookups;
 mod protocol;

@@ -116,7 +116,8 @@ fn only_the_last_are_kept_the_newest_first() {
 
 #[test]
 fn of_a_request_there_is_its_method_and_host_and_of_anything_else_little() {
-    let lab = keeping(Setup { forward: Some(""), ..Setup::default() });
+    let rules = "- allow: 127.0.0.0/8\n  to: any";
+    let lab = keeping(Setup { forward: Some(""), rules, ..Setup::default() });
     let secret: [(Port, &[u8]); 3] = [
         (Port::HttpDirect, b"POST /secret HTTP/1.1\r\nAuthorization: secret\r\nHost: user:secret@other.example\r\n\r\nsecret"),
         (Port::TlsDirect, b"GET /secret HTTP/1.1\r\nCookie: secret\r\nHost: orders.example.com\r\n\r\n"),
