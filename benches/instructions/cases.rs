@@ -24,6 +24,7 @@ use latticegate_core::outcome::{Close, Outcome};
 use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::first_bytes;
 use latticegate_core::protocol::forward_head::ForwardParser;
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header;
@@ -42,7 +43,9 @@ pub(crate) fn names() -> &'static [&'static str] {
         "hello_2033",
         "hello_16k",
         "hello_40_records",
+        "refused_name_2033",
         "head",
+        "refused_name_head",
         "forward_connect",
         "forward_get",
         "policy_10",
@@ -59,6 +62,8 @@ pub(crate) fn run(name: &str, times: u32) -> Result<()> {
         "hello_2033" => hello(times, CHROMIUM),
         "hello_16k" => hello(times, &padded(CURL, 16_000)),
         "hello_40_records" => hello(times, &in_records(CHROMIUM, 40)),
+        "refused_name_2033" => repeat(times, || first_bytes::name(black_box(CHROMIUM)).is_some()),
+        "refused_name_head" => repeat(times, || first_bytes::name(black_box(HEAD)).is_some()),
         "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
         "forward_connect" => forward(times, CONNECT),
         "forward_get" => forward(times, ABSOLUTE),

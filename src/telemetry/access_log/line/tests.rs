@@ -303,3 +303,54 @@ fn nginx_has_a_status_that_nginx_could_give_for_every_outcome() {
     assert_eq!(nginx_status(Outcome::Refused(RefuseReason::ClientDenied)), 403);
     assert_eq!(nginx_status(Outcome::Failed(Failure::ConnectRefused)), 502);
 }
+
+/// A connection of a browser with a name of 29 characters, whose lines `docs/access-log.md` gives a price for.
+fn typical_record() -> Record {
+    let mut record = Record::new(0xf7c4_108d_b483_f973, "10.0.1.9:36536".parse().unwrap());
+    record.client = Some(Client::new("10.1.2.3:51034".parse().unwrap(), None));
+    record.rule = Some("ipcontrol.yaml:4".into());
+    record.name = Some("n00000.orders.lattice.example".into());
+    record.upstream = Some("169.254.171.10:443".parse::<SocketAddr>().unwrap().into());
+    record.bytes = ByteCounts { up: 2731, down: 7074 };
+    record.closed_by = Some(Side::Upstream);
+    record.hello =
+        Some(HelloFacts { size: 1787, records: 1, alpn: Some(Alpn::H2), ech: true, key_share: Some(Group(0x11ec)) });
+    let step = |micros| Some(Duration::from_micros(micros).into());
+    (record.times.header, record.times.hello) = (step(93), step(197));
+    (record.times.dns, record.times.connect) = (step(244), step(866));
+    record
+}
+
+/// The column "bytes a line" of the table of prices.
+#[test]
+fn the_lines_that_have_a_price_are_as_long_as_the_page_says() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access-log.md")).unwrap();
+    let (_, table) = page.split_once("| `keep`, `format`, `fields` | bytes a line |").unwrap();
+    let (example, _) = page.split_once("  fields: [").unwrap().1.split_once(']').unwrap();
+    let listed = |text: &str| -> Vec<LogField> {
+        let word =
+            |word: &str| LogField::ALL.iter().find(|(one, _)| *one == word).unwrap_or_else(|| panic!("{word}")).1;
+        text.split(", ").map(word).collect()
+    };
+    let (record, outcome, clock, listener) =
+        (typical_record(), Outcome::Relayed(Close::Done), Timestamps::default(), listener());
+    let mut rows = 0;
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let now = Now { timestamps: &clock, time: SystemTime::now(), elapsed: Duration::from_micros(5_295) };
+        let fields = match cells[0].split_once("`fields: [") {
+            Some((_, fields)) => Some(listed(fields.split_once(']').unwrap().0)),
+            None => cells[0].contains("the fields above").then(|| listed(example)),
+        };
+        let mut out = Vec::new();
+        if cells[0].contains("`nginx`") {
+            nginx(&mut out, now, &listener, &record, outcome);
+        } else {
+            json(&mut out, &Connection { now, listener: &listener, record: &record, outcome }, fields.as_deref());
+        }
+        // The end of the line is not sent to CloudWatch.
+        assert_eq!(cells[1], (out.len() - 1).to_string(), "{row}: {}", String::from_utf8_lossy(&out));
+        rows += 1;
+    }
+    assert!(rows >= 8, "{rows}");
+}
