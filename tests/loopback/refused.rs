@@ -141,10 +141,10 @@ fn of_a_request_there_is_its_method_and_host_and_of_anything_else_little() {
     let (_, body) = ask(&lab, "/refused", "localhost");
     assert!(!body.contains("secret") && !body.contains(&hex(b"secret")), "{body}");
     assert!(kept.iter().all(|one| word(one, "hex").is_empty()));
-    lab.connect(Port::TlsDirect).say(b"\x05\x01\0 and a secret behind it").hear_all();
+    lab.connect(Port::TlsDirect).say(b"\x05\x01\0 and behind it a secret").hear_all();
     until("it is counted", || lab.counted().values().sum::<u64>() == 4);
     let other = &refused(&lab)[0];
-    assert_eq!((word(other, "hex"), word(other, "reason").as_str()), (hex(b"\x05\x01\0 and a secr"), "not_tls"));
+    assert_eq!((word(other, "hex"), word(other, "reason").as_str()), (hex(b"\x05\x01\0 and behind "), "not_tls"));
     lab.end();
 }
 

@@ -112,7 +112,7 @@ fn of_what_may_be_secret_only_the_kind_is_kept() {
     assert_eq!(request, FirstBytes::Request { method: "POST", host: Some(b"a.example") });
     assert_eq!(
         FirstBytes::of(b"\x05\x01\x00 and then a secret of some kind"),
-        FirstBytes::Other(b"\x05\x01\x00 and then a")
+        FirstBytes::Other(b"\x05\x01\x00 and then a s")
     );
     assert_eq!(FirstBytes::of(&[b'a'; 40]), FirstBytes::Other(&[b'a'; 16]));
     let hello = record(&message(&[]));
