@@ -7,7 +7,7 @@ use crate::telemetry::record::{Record, as_written};
 use latticegate_core::config::Protocol;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::Outcome;
-use latticegate_core::protocol::first_bytes::{self, split_header};
+use latticegate_core::protocol::first_bytes::{self, FirstBytes, split_header};
 use latticegate_core::protocol::forward_head::RefusedRequest;
 
 /// The first bytes of a connection, as far as they are known.
@@ -58,8 +58,9 @@ pub(crate) fn note_name(record: &mut Record, spoken: Option<Protocol>, outcome: 
     {
         record.begin_refused(RefusedRequest::of(reason, rest));
     }
-    let is_secret = spoken == Some(Protocol::Forward) && !rest.starts_with(&[22]);
-    if record.name.is_none() && !is_secret {
+    // What a proxy is asked for stands in the target, not in Host.
+    let is_in_target = spoken == Some(Protocol::Forward) && !matches!(FirstBytes::of(rest), FirstBytes::Hello(_));
+    if record.name.is_none() && !is_in_target {
         record.name = first_bytes::name(rest).map(|name| match Hostname::parse(&name) {
             Ok(name) => name.as_str().into(),
             Err(_) => as_written(&name),
