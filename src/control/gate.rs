@@ -43,6 +43,7 @@ use crate::telemetry::emf;
 use crate::telemetry::log_writer::Sink;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentReader;
+use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
 use crate::web::{self, AdminService, HealthService};
 use latticegate_core::config::{Config, Listener, PolicySource};
@@ -92,12 +93,14 @@ impl Gate {
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let shadow = config.shadow.as_ref().map(|_| Arc::default());
+        let refused_bytes = config.refused_bytes.map(RefusedBytes::new);
         let shared = Arc::new(Shared {
             config,
             policy: current,
             destinations,
             limits,
             shadow,
+            refused_bytes,
             metrics,
             status,
             clock: Clock::default(),

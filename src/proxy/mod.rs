@@ -13,6 +13,7 @@ mod rule_labels; // what the log calls a rule
 pub mod scratch; // the buffer that all reads of a worker share
 pub mod server; // worker threads
 pub mod session; // one connection, step by step
+mod unread; // what a refused client has sent, for its record
 pub mod worker; // what the connections of one worker share
 
 #[cfg(test)]

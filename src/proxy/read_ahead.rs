@@ -126,6 +126,11 @@ impl ReadAhead {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
+    /// What was [consumed](Self::consume), unless it was too long to be kept.
+    pub fn consumed(&self) -> &[u8] {
+        self.bytes.get(..self.start).unwrap_or_default()
+    }
+
     /// Whether a first byte has come.
     pub fn has_begun(&self) -> bool {
         self.begun

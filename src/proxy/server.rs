@@ -15,7 +15,7 @@ use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
 use crate::telemetry::reporter::Reporter;
-use latticegate_core::config::{self, AccessLog};
+use latticegate_core::config;
 
 /// Everything a worker thread is started with.
 pub struct Setup {
@@ -69,8 +69,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(worker: Worker, writer: Writer) -> Self {
-        let AccessLog { format, keep, .. } = worker.config().access_log;
-        let log = AccessLogger::new(format, keep, writer, worker.clock().clone());
+        let omitted = worker.metrics().lines_omitted.clone();
+        let log = AccessLogger::new(&worker.config().access_log, writer, omitted, worker.clock().clone());
         Self { worker: Rc::new(worker), log, stopping: Rc::default() }
     }
 
@@ -85,6 +85,8 @@ impl Running {
         let Self { worker, log, stopping } = self;
         let flusher = Rc::clone(log);
         spawn(async move { flusher.keep_flushing().await });
+        let summariser = Rc::clone(log);
+        spawn(async move { summariser.keep_summarising().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
         spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
@@ -112,6 +114,6 @@ impl Running {
     pub(crate) fn end(self, drop_loop: impl FnOnce()) {
         self.stopping.set(true);
         drop_loop();
-        self.log.flush();
+        self.log.finish();
     }
 }

@@ -141,7 +141,12 @@ impl Session {
             });
             connect.await
         }
-        .inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
+        .inspect_err(|_| {
+            // What was looked at in the socket says more.
+            if self.request.get() == refuse::Request::default() {
+                self.request.set(refuse::Request::of(ahead.pending()));
+            }
+        })?;
         Ok(Established { admitted, upstream, ahead: ahead.into_pending().into() })
     }
 

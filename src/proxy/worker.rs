@@ -19,6 +19,7 @@ use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
 use crate::sys::socket;
 use crate::telemetry::metrics::{Levels, Metrics, WorkerUpstreams};
+use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 use latticegate_core::policy::destination::DestinationGuard;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub destinations: DestinationGuard,
     pub limits: ConnectionLimits,
     pub shadow: Option<Arc<Shadow>>,
+    /// The first bytes of refused connections, if any are kept.
+    pub refused_bytes: Option<RefusedBytes>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
     pub clock: Clock,
@@ -139,6 +142,10 @@ impl Worker {
 
     pub(crate) fn limits(&self) -> &ConnectionLimits {
         &self.shared.limits
+    }
+
+    pub(crate) fn refused_bytes(&self) -> Option<&RefusedBytes> {
+        self.shared.refused_bytes.as_ref()
     }
 
     pub(crate) fn clock(&self) -> &Clock {

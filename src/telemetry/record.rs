@@ -278,6 +278,13 @@ impl Record {
         self.forward.get_or_insert_default().begin_refused(refused.asked);
     }
 
+    /// The status of an answer of ours is that of the request that is not over, unless it has one.
+    pub(crate) fn note_status(&mut self, status: Option<u16>) {
+        if let Some(open) = self.forward.as_mut().and_then(|forward| forward.open.as_mut()) {
+            open.status = open.status.or(status);
+        }
+    }
+
     /// Counts an answer of ours; an alert has no status. Only the format that is for `forward` listeners has its bytes.
     pub(crate) fn count_answer(&mut self, bytes: u16, status: Option<u16>) {
         if let Some(forward) = &mut self.forward {

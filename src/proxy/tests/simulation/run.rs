@@ -119,6 +119,7 @@ fn serve(run: &Rc<Run>, event_loop: EventLoop, metrics: &Metrics, writer: Writer
         shadow: None,
         metrics: metrics.clone(),
         status: Arc::new(Status::new(false)),
+        refused_bytes: None,
         clock: Clock::default(),
         config,
     });

@@ -27,7 +27,9 @@ fn line(record: &Record, outcome: Outcome) -> String {
         time: UNIX_EPOCH + Duration::from_millis(TIME),
         elapsed: Duration::from_micros(12_700),
     };
-    connection(&mut out, now, &super::super::line::tests::listener(), record, outcome);
+    if has_line(record, outcome) {
+        connection(&mut out, now, &super::super::line::tests::listener(), record, outcome);
+    }
     String::from_utf8(out).unwrap()
 }
 
