@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use super::instant::{Instant, set_turn};
 use super::shared::Shared;
 use super::tasks::TaskId;
+use super::turns::LongestTurn;
 
 /// Socket calls of one task in one turn, before others have theirs.
 const SHARE: u32 = 64;
@@ -18,6 +19,11 @@ thread_local! {
     static TASK: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     static LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Of this thread's loop; of none, zero.
+pub fn longest_turn() -> LongestTurn {
+    current().map(|inner| inner.turns.longest.clone()).unwrap_or_default()
 }
 
 /// Has the current task polled again in the next turn.

@@ -56,17 +56,12 @@ impl EventLoop {
     /// How often it has looked for events.
     #[cfg(test)]
     pub(super) fn turns(&self) -> u64 {
-        self.inner.turns.get()
+        self.inner.number_of_turns.get()
     }
 
     #[cfg(test)]
     pub(super) fn shared(&self) -> &Shared {
         &self.inner
-    }
-
-    /// The longest that a turn has taken, for which all others waited.
-    pub fn longest_turn(&self) -> Duration {
-        self.inner.longest_turn.get()
     }
 }
 
@@ -121,7 +116,7 @@ impl Shared {
         let began = Instant::now();
         let timeout = if self.tasks.borrow().is_idle() {
             let now = self.clock();
-            self.note_turn(now.saturating_duration_since(began));
+            self.turns.note(now, now.saturating_duration_since(began));
             self.tasks.borrow().next_deadline().map(|tick| Instant::of_tick(tick).saturating_duration_since(now))
         } else {
             Some(Duration::ZERO)
@@ -151,10 +146,10 @@ impl Shared {
             self.skip_to_deadline();
         }
         #[cfg(test)]
-        self.turns.set(self.turns.get() + 1);
+        self.number_of_turns.set(self.number_of_turns.get() + 1);
         let now = self.clock();
         if is_busy {
-            self.note_turn(now.saturating_duration_since(began));
+            self.turns.note(now, now.saturating_duration_since(began));
         }
         set_turn(Some(now));
         self.is_lone.set(events.len() == 1);

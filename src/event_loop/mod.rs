@@ -28,9 +28,10 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;
+mod turns;
 
 pub use self::between_threads::{Alive, AllEnded, Publisher, SharedNotify, Watched, alive, watched};
-pub use self::context::yield_now;
+pub use self::context::{longest_turn, yield_now};
 pub use self::cross_thread::{CrossThread, cross_thread};
 pub use self::executor::EventLoop;
 pub use self::instant::Instant;
@@ -39,6 +40,7 @@ pub use self::notify::{Notified, Notify, Waiter};
 pub use self::stream::Stream;
 pub use self::task::{Either, Task, race, spawn, yield_if_busy};
 pub use self::time::{TimedOut, Timer, sleep, sleep_until, timeout};
+pub use self::turns::LongestTurn;
 
 #[cfg(test)]
 mod tests;

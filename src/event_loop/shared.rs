@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
@@ -15,6 +14,7 @@ use super::inbox::Inbox;
 use super::instant::Instant;
 use super::sources::Sources;
 use super::tasks::{TaskId, Tasks, Work};
+use super::turns::Turns;
 
 /// The event of the inbox; no socket has this key.
 pub(super) const INBOX: u64 = u64::MAX;
@@ -31,9 +31,9 @@ pub(super) struct Shared {
     pub(super) closing: RefCell<Vec<OwnedFd>>,
     /// The only event of this turn concerns one socket.
     pub(super) is_lone: Cell<bool>,
-    pub(super) longest_turn: Cell<Duration>,
+    pub(super) turns: Turns,
     #[cfg(test)]
-    pub(super) turns: Cell<u64>,
+    pub(super) number_of_turns: Cell<u64>,
     /// The time, where it is a test's.
     #[cfg(test)]
     pub(super) simulated: Cell<Option<Instant>>,
@@ -53,9 +53,9 @@ impl Shared {
             inbox,
             closing: RefCell::default(),
             is_lone: Cell::new(false),
-            longest_turn: Cell::default(),
+            turns: Turns::new(),
             #[cfg(test)]
-            turns: Cell::default(),
+            number_of_turns: Cell::default(),
             #[cfg(test)]
             simulated: Cell::default(),
         })
@@ -89,10 +89,6 @@ impl Shared {
     #[cfg(debug_assertions)]
     pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
         let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
-    }
-
-    pub(super) fn note_turn(&self, took: Duration) {
-        self.longest_turn.set(self.longest_turn.get().max(took));
     }
 
     pub(super) fn close_later(&self, fd: OwnedFd) {
