@@ -6,10 +6,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::sys::runtime::{Instant, sleep_until};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
+use tokio::time::sleep_until;
 
 use super::cache_config::CacheConfig;
 use super::entry::NameEntry;
@@ -18,6 +18,7 @@ use super::outage::OutageTracker;
 use super::ranked_map::{Rank, RankedMap};
 use super::request::{CacheView, LookupRequest, LookupRequests, Waiter};
 use super::{AddressSet, Family, Lookup, LookupError, ResolvedAddresses};
+use crate::event_loop::Instant;
 use crate::limits::Table;
 use latticegate_core::client::ClientKey;
 use latticegate_core::hostname::Hostname;
@@ -70,7 +71,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
                     None => return,
                 },
                 Some(event) = self.events.next() => self.handle_event(event),
-                () = sleep_until(queue_at.unwrap_or_else(Instant::now)), if queue_at.is_some() => self.run_queue(),
+                () = sleep_until(queue_at.unwrap_or_else(Instant::now).into()), if queue_at.is_some() => self.run_queue(),
             }
         }
     }
@@ -275,7 +276,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
     fn schedule(&self, event: Event, at: Instant) {
         self.events.push(Box::pin(async move {
-            sleep_until(at).await;
+            sleep_until(at.into()).await;
             event
         }));
     }
