@@ -76,6 +76,7 @@ def by_value($spec; $p):
     | if length > 4096 then {what: "\($key) has \(length) characters", help: "a parameter of CloudFormation has 4 096 at most"}
       elif $wanted then {what: "\($key)=\(.)", help: $wanted}
       elif $key | test("Cidrs?[123]?$|Networks$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}
+      elif $key == "MoreConnectPorts" then list[] | tonumber | select(. > 65535 or . == 443) | {what: "\($key): \(.) is no port beside 443", help: "up to three ports from 1 to 65535"}
       elif $key == "PrivateAddresses" then list[] | select(is_address | not) | {what: "\($key): \(.) is no IPv4 address", help: "x.x.x.x, each x up to 255"}
       else empty end;
 

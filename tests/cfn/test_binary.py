@@ -60,7 +60,7 @@ def test_options_of_the_environment_are_taken(binary, more):
 
 
 SIBLINGS = [(hub.ROOT, form.parameters()) for form in hub.OFFERED if form.zones != 2] + [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 3 and not form.services]
-SIBLINGS += [(hub.ROOT, hub.USUAL.parameters(**more)) for more in ({"LogFormat": "squid"}, {"LogKeep": "sample 1/100"}, {"DeniedNetworks": "198.51.100.0/24,2001:db8::/32"})]
+SIBLINGS += [(hub.ROOT, hub.USUAL.parameters(**more)) for more in ({"MoreConnectPorts": "8443,9443"}, {"LogFormat": "squid"}, {"LogKeep": "sample 1/100"}, {"DeniedNetworks": "198.51.100.0/24,2001:db8::/32"})]
 
 
 @pytest.mark.parametrize("root, given", SIBLINGS, ids=lambda v: getattr(v, "name", ""))

@@ -113,6 +113,7 @@ def test_no_form_of_a_sibling_is_refused(root):
         (hub.ROOT, hub.USUAL.parameters(), {"PublicSubnet1Cidr": "192.168.1.96/27"}, "PublicSubnet1Cidr and PrivateSubnet1Cidr overlap"),
         (hub.ROOT, hub.USUAL.parameters(), {"PrivateAddresses": "192.168.1.100"}, "PrivateAddresses has 1 for 3 zones"),
         (hub.ROOT, hub.USUAL.parameters(), {"DeniedNetworks": "198.51.100.0/40"}, "198.51.100.0/40 is no IPv4 network"),
+        (hub.ROOT, hub.USUAL.parameters(), {"MoreConnectPorts": "8443,70000"}, "MoreConnectPorts: 70000 is no port beside 443"),
         (hub.ROOT, hub.USUAL.parameters(), {"MinTasks": "10"}, "MinTasks=10 is above MaxTasks=9"),
         (hub.ROOT, hub.USUAL.parameters(), {"PrivateLink": "off"}, "which is not made"),
         (endpoint_proxy.ROOT, endpoint_proxy.USUAL.parameters(), {"EndpointVpcCidr": "10.1.0.0/23"}, "of another range than VpcCidr"),

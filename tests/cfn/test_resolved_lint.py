@@ -49,6 +49,7 @@ def distinct_stacks():
                 found.setdefault(pattern, (text, f"{mode} {stack.name}"))
     # Of the sibling designs those that differ in more than the number of zones: all of them resolve in tests of their own.
     siblings = [(hub.ROOT, form.parameters()) for form in hub.OFFERED if form.zones == 3 and form.privatelink == "named"]
+    siblings += [(hub.ROOT, hub.USUAL.parameters(MoreConnectPorts="8443,9443,10443", Ipv6="on"))]
     siblings += [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 2 and form.services.count(",") == 5 and (form.listeners == "443") == (form.resolver == "on")]
     siblings += [(test_isolated.ROOT, test_isolated.parameters(**test_isolated.FORMS[-1]))]
     siblings += [(test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[0]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[3]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[-3])]
