@@ -30,6 +30,7 @@ use latticegate_core::config::{self, OnReload, Protocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Unfinished};
 use latticegate_core::policy::{ListenerView, Policy, RuleId};
+use latticegate_core::protocol::client_hello;
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) fn serve(
@@ -50,6 +51,7 @@ pub(crate) fn serve(
         held: HeldPermits::default(),
         buffered: None,
         may_answer: true,
+        awaits_answer: false,
     };
     async move {
         match session.run().await {
@@ -78,6 +80,8 @@ struct Session {
     spoken: Option<Protocol>,
     /// A status sent now would be the answer to what was refused.
     may_answer: bool,
+    /// The client has sent its whole ClientHello, and nothing will follow before it is answered.
+    awaits_answer: bool,
 }
 
 /// The answer sent if the process stops before its upstream is reached: the session is dropped then.
@@ -142,6 +146,8 @@ impl Session {
             connect.await
         }
         .inspect_err(|_| {
+            let is_tls = self.reporter.listener.protocol == Protocol::Tls;
+            self.awaits_answer = is_tls && client_hello::awaits_answer(ahead.pending());
             // What was looked at in the socket says more.
             if self.request.get() == refuse::Request::default() {
                 self.request.set(refuse::Request::of(ahead.pending()));

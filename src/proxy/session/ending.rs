@@ -67,7 +67,8 @@ impl Session {
         let sent = refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
         self.record.count_answer(sent, status);
         self.record.close(outcome);
-        if answer.is_some() {
+        // With nothing unread and nothing to come, closing sends no reset that could overtake the answer.
+        if answer.is_some() && !self.awaits_answer {
             Box::pin(self.worker.lingering.linger(&self.stream, scratch)).await;
         }
     }

@@ -147,7 +147,8 @@ impl Workers {
                 starved.sample(&[("worker", &time.worker.to_string())], waited.as_secs_f64());
             }
         }
-        let help = "The longest turn of each worker's event loop in the last minute or two: its other connections waited.";
+        let help =
+            "The longest turn of each worker's event loop in the last minute or two: its other connections waited.";
         let mut longest = text.family("latticegate_worker_longest_turn_seconds", Kind::Gauge, help);
         for time in &times {
             longest.sample(&[("worker", &time.worker.to_string())], time.longest_turn.as_secs_f64());
