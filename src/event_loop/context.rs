@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::instant::Instant;
+use super::instant::{Instant, set_turn};
 use super::shared::Shared;
 use super::tasks::TaskId;
 
@@ -17,13 +17,7 @@ thread_local! {
     static LOOP: RefCell<Option<Rc<Shared>>> = const { RefCell::new(None) };
     static TASK: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
-    static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
     static LEFT: Cell<u32> = const { Cell::new(0) };
-}
-
-/// The time at which this turn began; none outside of a loop.
-pub(super) fn now() -> Option<Instant> {
-    NOW.get()
 }
 
 /// Has the current task polled again in the next turn.
@@ -74,10 +68,6 @@ pub(super) fn take_share(inner: &Shared) -> bool {
     true
 }
 
-pub(super) fn set_now(now: Instant) {
-    NOW.set(Some(now));
-}
-
 /// Polls a task; says by when it has to be polled again, if it waits for a moment.
 pub(super) fn polling<T>(task: TaskId, poll: impl FnOnce() -> T) -> (T, Option<Instant>) {
     TASK.set(task);
@@ -93,14 +83,14 @@ pub(super) struct Entered(());
 
 pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
     LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
-    set_now(Instant::read());
+    set_turn(Some(Instant::read()));
     Entered(())
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let inner = LOOP.with(RefCell::take);
-        NOW.set(None);
+        set_turn(None);
         drop(inner);
     }
 }

@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::io::Errno;
 
 use super::context;
-use super::instant::Instant;
+use super::instant::{Instant, set_turn};
 use super::shared::{INBOX, Shared};
 use super::tasks::{TaskId, Work};
 
@@ -156,7 +156,7 @@ impl Shared {
         if is_busy {
             self.note_turn(now.saturating_duration_since(began));
         }
-        context::set_now(now);
+        set_turn(Some(now));
         self.is_lone.set(events.len() == 1);
         for event in &*events {
             match event.data.u64() {

@@ -1,10 +1,9 @@
 //! The monotonic clock, which cannot be set.
 
+use std::cell::Cell;
 use std::ops::{Add, Sub};
 use std::sync::LazyLock;
 use std::time::Duration;
-
-use super::context;
 
 /// A moment of the monotonic clock, in nanoseconds: half as large as the standard library's, and compared in one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,10 +13,20 @@ pub struct Instant(u64);
 static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 const AT_FIRST: Duration = Duration::from_hours(24 * 365);
 
+thread_local! {
+    /// When the turn of this thread's loop began; none outside of a loop.
+    static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// On a worker, that a turn begins, or that there is none any more.
+pub(super) fn set_turn(at: Option<Instant>) {
+    TURN.set(at);
+}
+
 impl Instant {
     /// On a worker, the time at which this turn began.
     pub fn now() -> Self {
-        context::now().unwrap_or_else(Self::read)
+        TURN.get().unwrap_or_else(Self::read)
     }
 
     /// Reads the clock, which tests of tokio's can pause and move.
@@ -26,7 +35,10 @@ impl Instant {
         let now = tokio::time::Instant::now().into_std();
         #[cfg(not(test))]
         let now = std::time::Instant::now();
-        Self(nanoseconds(AT_FIRST).saturating_add(nanoseconds(now.saturating_duration_since(*FIRST))))
+        let first = *FIRST;
+        // A clock that a test has paused may stand before it.
+        let (since, until) = (now.saturating_duration_since(first), first.saturating_duration_since(now));
+        Self(nanoseconds(AT_FIRST + since).saturating_sub(nanoseconds(until)))
     }
 
     /// Time since then; zero for a moment that is still to come.
@@ -66,7 +78,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 impl From<Instant> for tokio::time::Instant {
     fn from(at: Instant) -> Self {
-        (*FIRST + Duration::from_nanos(at.0).saturating_sub(AT_FIRST)).into()
+        (*FIRST + Duration::from_nanos(at.0) - AT_FIRST).into()
     }
 }
 

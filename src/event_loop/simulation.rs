@@ -12,9 +12,8 @@ use std::rc::Rc;
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use super::context;
 use super::executor::EventLoop;
-use super::instant::Instant;
+use super::instant::{Instant, set_turn};
 use super::shared::Shared;
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<OwnedFd>>>>;
@@ -41,7 +40,7 @@ impl EventLoop {
         // On a whole tick, as every moment that it goes on to.
         let first = Instant::of_tick(Instant::read().tick());
         event_loop.shared().simulated.set(Some(first));
-        context::set_now(first);
+        set_turn(Some(first));
         Ok(event_loop)
     }
 

@@ -13,9 +13,20 @@ pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
 
 /// `1234` is `1.234`.
 pub(super) fn thousandths(out: &mut Vec<u8>, value: u64) {
-    decimal(out, value / 1000);
-    out.push(b'.');
-    three(out, value);
+    match u16::try_from(value) {
+        // Most times are below 10 ms: all at once.
+        Ok(value @ 0..10_000) => {
+            let digits = [value / 1000, value / 100 % 10, value / 10 % 10, value % 10];
+            let [ones, rest @ ..] = digits.map(|value| digit(value.to_be_bytes()[1]));
+            let [tenths, hundredths, thousandths] = rest;
+            out.extend_from_slice(&[ones, b'.', tenths, hundredths, thousandths]);
+        }
+        _ => {
+            decimal(out, value / 1000);
+            out.push(b'.');
+            three(out, value);
+        }
+    }
 }
 
 /// The last three digits.
@@ -82,19 +93,19 @@ fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
 /// Each octet's digits with the dot behind them, and how many bytes these are.
 const OCTETS: [([u8; 4], usize); 256] = {
     let mut octets = [([0; 4], 0); 256];
+    let mut rest: &mut [([u8; 4], usize)] = &mut octets;
     let mut value = 0_u8;
-    loop {
+    while let [next, others @ ..] = rest {
         let [hundreds, tens, ones] = [digit(value / 100), digit(value / 10 % 10), digit(value % 10)];
-        octets[value as usize] = match value {
+        *next = match value {
             0..10 => ([ones, b'.', 0, 0], 2),
             10..100 => ([tens, ones, b'.', 0], 3),
             100.. => ([hundreds, tens, ones, b'.'], 4),
         };
-        if value == u8::MAX {
-            break octets;
-        }
-        value += 1;
+        rest = others;
+        value = value.wrapping_add(1);
     }
+    octets
 };
 
 /// Of a number below 16.
