@@ -49,9 +49,23 @@ fn check_relay(case: &Case<'_>, relay: &Relay, is_relayed: bool, reason: &str) {
             "something is missing".into()
         });
     }
+    check_tails(case, relay, down.len(), to_upstream.len(), reason);
     let ends = case.upstreams.first().map(|(_, upstream)| (&*case.client, &**upstream));
     if let (Some((client, upstream)), "done") = (ends, reason) {
         check_fins(case, client, upstream);
+    }
+}
+
+/// What a side had sent before it closed is delivered, whatever it has left unread.
+fn check_tails(case: &Case<'_>, relay: &Relay, down: usize, up: usize, reason: &str) {
+    let Some((_, upstream)) = case.upstreams.first() else { return };
+    if case.plan.client.reads_on() && matches!(reason, "done" | "upstream_reset") {
+        let due = upstream.sent.min(relay.answers.len());
+        case.assert(down == due, || format!("of {due} bytes {down} were delivered to the client"));
+    }
+    if case.plan.protocol == Protocol::Tls && case.plan.server.reads_on() && reason == "client_reset" {
+        let due = case.client.sent;
+        case.assert(up == due, || format!("of {due} bytes {up} were delivered to the upstream"));
     }
 }
 
