@@ -10,7 +10,7 @@ use super::content;
 use super::expected::expected;
 use super::network::Closed;
 use super::peers::Seen;
-use super::plan::{Plan, parse_address};
+use super::plan::{Kind, Plan, parse_address};
 use super::run::{Reported, Run};
 use super::scenario::{CONNECTIONS, Limit};
 use super::truth;
@@ -38,7 +38,7 @@ pub(super) fn check(run: &Run, reported: &Reported) {
     assert_eq!(reported.active, 0);
     assert_eq!(reported.connections, u64::try_from(run.network.accepted().len()).unwrap(), "each is counted once");
     assert_eq!(reported.connections, u64::try_from(records.len()).unwrap() + reported.probes, "each has one record");
-    let mut permitted = Vec::new();
+    let mut counted = Vec::new();
     let clients = run.clients.borrow();
     let upstreams = run.upstreams.borrow();
     for connection in 0..CONNECTIONS {
@@ -70,16 +70,29 @@ pub(super) fn check(run: &Run, reported: &Reported) {
             closed: run.network.closed_for_client(port),
         };
         case.check();
-        if record.is_some_and(|record| record["outcome"] == "relayed") {
-            let from = case.accepted + case.ms("hello_ms").unwrap_or(0) + 1;
-            permitted.push((case.plan.ip, from, case.end().unwrap_or(from)));
+        match run.scenario.settings.limit {
+            Some(Limit::PerClient(_)) if record.is_some_and(|record| record["outcome"] == "relayed") => {
+                let from = case.accepted + case.ms("hello_ms").unwrap_or(0);
+                counted.push((case.plan.ip, from, case.end().unwrap_or(from)));
+            }
+            Some(Limit::HalfOpen(_)) if matches!(case.plan.kind, Kind::Incomplete(_)) => {
+                let end = case.end().or(case.closed.map(|closed| closed.at));
+                counted.push((0, case.accepted, end.unwrap_or(case.accepted)));
+            }
+            _ => {}
         }
     }
-    if let Some(Limit::PerClient(most)) = run.scenario.settings.limit {
-        for (ip, moment, _) in &permitted {
-            let at_once = permitted.iter().filter(|(other, from, end)| other == ip && (from..end).contains(&moment));
-            assert!(at_once.count() <= most, "more than {most} connections of client {ip}: {permitted:?}");
-        }
+    if let Some(Limit::PerClient(most) | Limit::HalfOpen(most)) = run.scenario.settings.limit {
+        check_limit(&counted, most);
+    }
+}
+
+/// Of one key, each with the time from which on, and up to which, it is counted.
+fn check_limit(counted: &[(u8, u64, u64)], most: usize) {
+    for (key, begins, _) in counted {
+        // Within the millisecond in which one comes another one may go.
+        let open = counted.iter().filter(|(other, from, end)| other == key && from <= begins && begins + 1 < *end);
+        assert!(open.count() <= most, "more than {most} at once: {counted:?}");
     }
 }
 
