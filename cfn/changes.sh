@@ -55,20 +55,21 @@ waiter() {
 same_as_running() {
     request cloudformation get-template --stack-name "$1" --template-stage Original --query TemplateBody --output json
     jq -e --rawfile wanted "$2" 'type == "string" and rtrimstr("\n") == ($wanted | rtrimstr("\n"))' <<<"$answer" >/dev/null || return 1
+    describe "$1"
     jq -e --slurpfile wanted "$3" '(.Stacks[0].Parameters // [] | map({(.ParameterKey): .ParameterValue}) | add // {}) as $running
-        | all($wanted[0][]; .UsePreviousValue or $running[.ParameterKey] == .ParameterValue)' "$(described "$1")" >/dev/null
+        | all($wanted[0][]; .UsePreviousValue or $running[.ParameterKey] == .ParameterValue)' "$DESCRIBED" >/dev/null
 }
 
 # parameters_json STACK NAMES PAIR ...: for create-change-set: the pairs, and what the stack has as far as NAMES (the
 # template's) still holds it.
 parameters_json() {
-    local stack=$1 names=$2 pair
+    local names=$2
+    describe "$1"
     shift 2
-    for pair in "$@"; do jq -n --arg key "${pair%%=*}" --arg value "${pair#*=}" '{ParameterKey: $key, ParameterValue: $value}'; done |
-        jq -s --arg names "$names" --slurpfile stack "$(described "$stack")" '
-            (map({(.ParameterKey): .}) | add // {}) as $given
+    jq -n --arg names "$names" --slurpfile stack "$DESCRIBED" '
+            ([$ARGS.positional[] | index("=") as $i | {(.[:$i]): {ParameterKey: .[:$i], ParameterValue: .[$i + 1:]}}] | add // {}) as $given
             | ([$stack[0].Stacks[0].Parameters[]?.ParameterKey | select(. as $key | ($names | split("\n") | index($key)) and ($given | has($key) | not))]
-               | map({ParameterKey: ., UsePreviousValue: true})) + [$given[]]'
+               | map({ParameterKey: ., UsePreviousValue: true})) + [$given[]]' --args "$@"
 }
 
 # make_change_set STACK TEMPLATE-URL PARAMETERS-FILE CREATE|UPDATE|TEXT [ROLE]: sets CHANGE_SET. 1: AWS made none, with the reason

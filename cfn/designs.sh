@@ -29,6 +29,16 @@ know_design() {
     running=$(output "$STACK" Design)
     # What was deployed before there were designs. A stack that was never there has no outputs.
     [ -n "$running" ] || [ -z "$(output "$STACK" ClusterName)" ] || running=lattice
+    # One that failed has none either.
+    [ -n "$running" ] || case $(of_lines "$STACK" description) in
+    '') ;;
+    'latticegate: '*) running=lattice ;;
+    'latticegate egress hub: '*) running=egress ;;
+    'latticegate egress spoke: '*) running=spoke ;;
+    'latticegate endpoint proxy: '*) running=endpoints ;;
+    'latticegate isolated: '*) running=isolated ;;
+    *) fail "stack $STACK is none of these designs: $(of_lines "$STACK" description)" "--stack OTHER: this one is left alone" ;;
+    esac
     [ -z "$running" ] || [ -z "$DESIGN" ] || [ "$running" = "$DESIGN" ] ||
         fail "stack $STACK is of the design $running, not $DESIGN" "--stack OTHER, or omit --design"
     DESIGN=${running:-${DESIGN:-lattice}}

@@ -107,6 +107,7 @@ no_answer() {
     throttled) fail "aws $1: throttled by AWS: $said" "run this again in a minute; export AWS_RETRY_MODE=adaptive retries more patiently" ;;
     unreachable) fail "aws $1: no answer from AWS: $said" "check the network, the proxy and AWS_REGION=${AWS_REGION:-}; then run this again" ;;
     unknown-identity) fail "aws $1: no credentials that AWS accepts: $said" "aws configure, aws sso login, or export AWS_PROFILE" ;;
+    absent) fail "aws $1: there is no such thing: $said" "compare it, and the account (${ACCOUNT:-not known}) and region (${AWS_REGION:-}) that this was asked of" ;;
     *) fail "aws $1 failed: ${said:-no message}" "see the message of AWS in this line" ;;
     esac
 }
@@ -125,32 +126,36 @@ account() {
 
 # ---------- stacks ----------
 
-# described NAME: where `describe` keeps the stack.
-described() { printf '%s/%s.stack' "$SCRATCH" "${1//[^A-Za-z0-9-]/_}"; }
+# described NAME: sets DESCRIBED to where `describe` keeps the stack. By a variable: it is asked so often that a subshell each time counts.
+described() { DESCRIBED=$SCRATCH/${1//[^A-Za-z0-9-]/_}.stack; }
 
 # describe NAME: reads the stack, once. A script does it before the functions below are used inside $( ), where a failure
-# would end the substitution only.
+# would end the substitution only. Sets DESCRIBED.
 describe() {
-    local answer file
-    file=$(described "$1")
-    [ ! -f "$file" ] || return 0
+    local answer
+    described "$1"
+    [ ! -f "$DESCRIBED" ] || return 0
     query cloudformation describe-stacks --stack-name "$1" --output json || answer='{}'
-    printf '%s' "$answer" >"$file"
+    printf '%s' "$answer" >"$DESCRIBED"
     # What is asked for again and again, one a line: a jq for each question would take most of a script's time.
-    jq -r '.Stacks[0] // {} | {status: .StackStatus, role: .RoleARN}
+    [ "$answer" != '{}' ] || { : >"$DESCRIBED.lines" && return 0; }
+    jq -r '.Stacks[0] // {} | {status: .StackStatus, role: .RoleARN, description: .Description}
         + ([.Outputs[]? | {("output " + .OutputKey): .OutputValue}] | add // {}) + ([.Parameters[]? | {("parameter " + .ParameterKey): .ParameterValue}] | add // {})
-        | to_entries[] | select(.value) | "\(.key)=\(.value | gsub("\n"; " "))"' <<<"$answer" >"$file.lines"
+        | to_entries[] | select(.value) | "\(.key)=\(.value | gsub("\n"; " "))"' <<<"$answer" >"$DESCRIBED.lines"
 }
 
 # forget NAME: after a change.
-forget() { rm -f "$(described "$1")" "$(described "$1").lines"; }
+forget() {
+    described "$1"
+    rm -f "$DESCRIBED" "$DESCRIBED.lines"
+}
 
 # of_stack NAME FILTER [jq arguments]: of the stack as AWS describes it; nothing where there is none.
 of_stack() {
     local stack=$1 filter=$2
     shift 2
     describe "$stack"
-    jq -r "$@" ".Stacks[0] // {} | $filter" "$(described "$stack")"
+    jq -r "$@" ".Stacks[0] // {} | $filter" "$DESCRIBED"
 }
 
 # value_in FILE KEY: of lines KEY=VALUE; 1 where there is none.
@@ -168,7 +173,7 @@ value_in() {
 }
 of_lines() {
     describe "$1"
-    value_in "$(described "$1").lines" "$2" || true
+    value_in "$DESCRIBED.lines" "$2" || true
 }
 
 stack_status() { of_lines "$1" status; }

@@ -70,13 +70,21 @@ def constraint($spec; $key):
 
 # Each value by itself. AWS takes the shape of a network that is none only to fail later.
 def by_value($spec; $p):
-    $p | to_entries[] | select($spec[.key]) | .key as $key | .value
+    # Those that the template gives are right.
+    $p | to_entries[] | select($spec[.key] and .value != $spec[.key].Default) | .key as $key | .value
     | ([constraint($spec[$key]; $key)] | first) as $wanted
     | if length > 4096 then {what: "\($key) has \(length) characters", help: "a parameter of CloudFormation has 4 096 at most"}
       elif $wanted then {what: "\($key)=\(.)", help: $wanted}
       elif $key | test("Cidrs?[123]?$|Networks$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}
+      elif $key == "MoreConnectPorts" then list[] | tonumber | select(. > 65535 or . == 443) | {what: "\($key): \(.) is no port beside 443", help: "up to three ports from 1 to 65535"}
       elif $key == "PrivateAddresses" then list[] | select(is_address | not) | {what: "\($key): \(.) is no IPv4 address", help: "x.x.x.x, each x up to 255"}
       else empty end;
+
+# Without a default, and neither given nor found. The script makes the first three itself.
+def missing($spec; $p):
+    $spec | to_entries[] | select(.value | has("Default") | not) | .key as $key
+    | select(IN($key; "Image", "ImageRepositoryArn", "PolicyBucket") | not) | select($p | has($key) | not)
+    | {what: "\($key) is not set", help: "\($key)=..., \(.value.ConstraintDescription // "\(meaning($key))matching \(.value.AllowedPattern)")"};
 
 def judge($p):
     if type != "array" then .
@@ -141,8 +149,9 @@ def over($specification): ($specification | map_values(.Default) | with_entries(
     + (split("\n") | map(select(test("^[A-Za-z0-9]+=")) | capture("^(?<key>[^=]+)=(?<value>.*)$") | {(.key): .value}) | add // {});
 
 # refusals: one a line, what and help by a tab. A value that is wrong by itself is not judged beside others.
-def refusals($template; $all):
-    ($template | specification) as $spec | over($spec) as $p
+def refusals_by($spec; $rules; $all):
+    over($spec) as $p
     | [by_value($spec; $p)]
-    | if . != [] or ($all | not) then . else [by_rule($template | rules; $p)] | if . != [] then . else [together($p)] end end
+    | if . != [] or ($all | not) then . else [missing($spec; $p)] | if . != [] then . else [by_rule($rules; $p)] | if . != [] then . else [together($p)] end end end
     | .[] | "\(.what)\t\(.help)";
+def refusals($template; $all): refusals_by($template | specification; if $all then $template | rules else [] end; $all);

@@ -45,9 +45,13 @@ set_if_absent() { is_given "$1" || set_unless_said "$1" "$2"; }
 
 # read_pairs: `given` names what the template has, each value in one line.
 check_names() {
-    local pair
+    local pair near
     for pair in ${given[@]+"${given[@]}"}; do
-        knows "${pair%%=*}" || fail "cfn/$TEMPLATE has no parameter ${pair%%=*}" "the names: $(cut -d= -f1 "$(known)" | tr '\n' ' ')"
+        knows "${pair%%=*}" || {
+            # What is longer or shorter than a name, or in other letters.
+            near=$(cut -d= -f1 "$(known)" | awk -v wanted="${pair%%=*}" '{ a = tolower($0) } index(a, tolower(wanted)) || index(tolower(wanted), a)' | tr '\n' ' ')
+            fail "cfn/$TEMPLATE has no parameter ${pair%%=*}" "${near:+perhaps ${near% }; }the names: $(cut -d= -f1 "$(known)" | tr '\n' ' ')"
+        }
         case $pair in
         *$'\n'*) fail "${pair%%=*} has several lines" "one line" ;;
         esac
@@ -59,7 +63,8 @@ check_names() {
 refuse_wrong() {
     local found
     {
-        of_stack "$STACK" '.Parameters[]? | "\(.ParameterKey)=\(.ParameterValue)"'
+        describe "$STACK"
+        sed -n 's/^parameter //p' "$DESCRIBED.lines"
         printf '%s\n' ${given[@]+"${given[@]}"} ${overrides[@]+"${overrides[@]}"}
     } >"$SCRATCH/values"
     found=$(from_template '$values | refusals($template; $all)' --rawfile values "$SCRATCH/values" --argjson all "$([ "$1" = together ] && echo true || echo false)")

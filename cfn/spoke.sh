@@ -6,8 +6,9 @@ deploy_spoke() {
     [ -z "$plan$image$role" ] || fail "--plan, --image and --role are not for a spoke" "--dry-run shows what would be deployed"
     local service vpc zones_of_hub zone_ids domain verified accept
     service=$(value_of EndpointServiceName) vpc=$(value_of VpcId)
-    [ -n "$service" ] || fail "EndpointServiceName is not set" "EndpointServiceName=com.amazonaws.vpce.REGION.vpce-svc-..., output EndpointServiceName of the hub"
+    [ -n "$service" ] || fail "EndpointServiceName is not set" "EndpointServiceName=com.amazonaws.vpce.REGION.vpce-svc-..., output EndpointServiceName of the hub (no hub yet: cfn/deploy --design egress)"
     [ -n "$vpc" ] || fail "VpcId is not set" "VpcId=vpc-..., the VPC that shall use the proxy"
+    refuse_a_move
     look_up_service
     look_up_vpc_of_spoke
     look_up_subnets_of_spoke
@@ -19,6 +20,15 @@ deploy_spoke() {
     report_spoke
 }
 
+# A stack is the spoke of one VPC and one hub: with another one AWS makes the endpoint anew, and the VPC of the stack loses its way out.
+refuse_a_move() {
+    local key from to
+    [ -n "$exists" ] || return 0
+    for key in VpcId EndpointServiceName; do
+        ! changes "$key" || fail "stack $STACK is a spoke already, with $key=$from: with $to its endpoint would be deleted, and whoever uses it would lose the way out" "a second spoke beside it: --stack $STACK-2 (any name that is free)"
+    done
+}
+
 look_up_service() {
     case $service in
     *".$AWS_REGION."*) ;;
@@ -26,7 +36,7 @@ look_up_service() {
     esac
     attempt ec2 describe-vpc-endpoint-services --service-names "$service" --output json || {
         # AWS says the same of a service that is not there and of one that this account is not allowed to see.
-        grep -q InvalidServiceName "$SCRATCH/errors" && fail "account $ACCOUNT does not see $service" "at the hub: cfn/deploy --design egress PrivateLinkPrincipals=arn:aws:iam::$ACCOUNT:root (with the principals that it has, comma-separated)"
+        grep -q InvalidServiceName "$SCRATCH/errors" && fail "account $ACCOUNT does not see $service in $AWS_REGION: it does not exist, or its hub does not admit this account" "compare it with output EndpointServiceName of the hub (cfn/verify --design egress prints it; no hub yet: cfn/deploy --design egress). If it is the same, at the hub: cfn/deploy --design egress PrivateLinkPrincipals=arn:aws:iam::$ACCOUNT:root (with the principals that it has, comma-separated)"
         no_answer "ec2 describe-vpc-endpoint-services"
     }
     zones_of_hub=$(jq -r '.ServiceDetails[0].AvailabilityZones // [] | join(",")' <<<"$answer")
@@ -72,7 +82,7 @@ look_up_subnets_of_spoke() {
 
 # AWS refuses it for an endpoint that the hub has not accepted, or a name whose owner has not proven it.
 check_private_dns() {
-    local attribute endpoint state
+    local endpoint state
     [ "$(effective PrivateDns)" = on ] || return 0
     [ -n "$domain" ] || fail "PrivateDns=on, but the hub has no name" "at the hub: cfn/deploy --design egress PrivateLinkDnsName=proxy.example.com"
     [ "$verified" = verified ] || fail "PrivateDns=on, but AWS has not verified $domain ($verified)" "at the hub: cfn/verify --design egress shows the TXT record to publish"
@@ -84,9 +94,14 @@ check_private_dns() {
         state=$answer
     fi
     [ "$state" = available ] || fail "PrivateDns=on, but the hub has not accepted ${endpoint:-the endpoint, which is not made yet}" "first without PrivateDns; then at the hub: $(accept_command "${endpoint:-vpce-...}"); then PrivateDns=on"
+    check_dns_of_vpc PrivateDns=on
+}
+# check_dns_of_vpc WHY: private DNS of an endpoint needs both of the VPC; a VPC has host names only if somebody switched them on.
+check_dns_of_vpc() {
+    local attribute
     for attribute in enableDnsSupport enableDnsHostnames; do
         request ec2 describe-vpc-attribute --vpc-id "$vpc" --attribute "$attribute" --output json
-        jq -e 'any(.[]; type == "object" and .Value == true)' <<<"$answer" >/dev/null || fail "PrivateDns=on, but $vpc has no $attribute" "aws ec2 modify-vpc-attribute --vpc-id $vpc --$(sed 's/\([A-Z]\)/-\1/g' <<<"$attribute" | tr '[:upper:]' '[:lower:]')"
+        jq -e 'any(.[]; type == "object" and .Value == true)' <<<"$answer" >/dev/null || fail "$1, but $vpc has no $attribute" "aws ec2 modify-vpc-attribute --vpc-id $vpc --$(sed 's/\([A-Z]\)/-\1/g' <<<"$attribute" | tr '[:upper:]' '[:lower:]')"
     done
 }
 accept_command() { printf 'aws ec2 accept-vpc-endpoint-connections --service-id %s --vpc-endpoint-ids %s' "${service##*.}" "$1"; }
@@ -100,9 +115,19 @@ check_ssm() {
     request ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$vpc" --output json
     there=$(jq -r --arg region "$AWS_REGION" '[.VpcEndpoints[]? | select(.PrivateDnsEnabled) | .ServiceName | select(. == "com.amazonaws.\($region).ssm" or . == "com.amazonaws.\($region).ssmmessages")] | unique | join(", ")' <<<"$answer")
     [ -z "$there" ] || fail "$vpc has endpoints for $there already, and AWS refuses second ones" "SsmEndpoints=existing"
+    check_dns_of_vpc "TestInstance=on with SsmEndpoints=create"
+}
+
+# The hub sees these addresses, and its load balancer admits private ones unless it was told otherwise: the connection would hang.
+mention_clients() {
+    local others
+    others=$(from_template '[$clients | list[] | . as $net | select(any(("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"); span | holds($net | span)) | not)] | join(", ")' \
+        --arg clients "$(for i in 1 2 3; do lookup_or_given "ClientCidr$i" && echo; done | csv)")
+    [ -z "$others" ] || say "clients of $others: the hub admits 10/8, 172.16/12 and 192.168/16 unless its PrivateClientCidr1 ... say otherwise (or EnforcePrivateLinkSecurityGroup=off there); others hang"
 }
 
 announce_spoke() {
+    mention_clients
     say "spoke: $STACK with ${given[*]-} ${overrides[*]-}"
     [ -z "$dry" ] || { say "nothing was changed" && exit 0; }
     confirm "$([ -n "$exists" ] && echo Update || echo Create) $STACK in account $ACCOUNT, $AWS_REGION?"

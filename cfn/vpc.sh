@@ -23,6 +23,7 @@ look_up_existing_vpc() {
     if ! knows AwsEndpoints; then
         # Never dialled; those of IPv6 are public addresses. Whatever was added since stays out as well.
         set_unless_said ExistingVpcCidrs "$all"
+        look_at_way_out "$vpc"
         return 0
     fi
     if [ -n "$without_ipv6" ] && ! is_given IpAddressType; then
@@ -31,6 +32,26 @@ look_up_existing_vpc() {
     fi
     check_aws_endpoints "$vpc"
     admit_vpc "$vpc"
+}
+
+# look_at_way_out VPC: a hub's tasks need a route to a NAT gateway; and names for which the VPC has endpoints lead to private
+# addresses, which the proxy never dials.
+look_at_way_out() {
+    local subnet way named
+    request ec2 describe-route-tables --filters "Name=vpc-id,Values=$1" --output json
+    IFS=$'\t' read -r subnet way < <(jq -r --arg subnets "$(value_of ExistingPrivateSubnetIds)" '.RouteTables as $tables
+        | [($subnets | split(","))[] as $subnet
+           | ([$tables[] | select(any(.Associations[]?; .SubnetId == $subnet))] + [$tables[] | select(any(.Associations[]?; .Main))] | first) as $table
+           | [$table.Routes[]? | select(.DestinationCidrBlock == "0.0.0.0/0" and .State != "blackhole") | .GatewayId // "another"] as $ways
+           | [$subnet, if $ways == [] then "none" elif any($ways[]; startswith("igw-")) then "igw" else empty end] | select(length == 2)]
+        | sort_by(.[1]) | first // empty | @tsv' <<<"$answer") || true
+    case $way in
+    igw) fail "ExistingPrivateSubnetIds: the route of $subnet to 0.0.0.0/0 is an internet gateway, which tasks cannot use: they have no public address" "subnets whose route leads to a NAT gateway" ;;
+    none) ask_about "$subnet has no route to 0.0.0.0/0: tasks there reach neither ECR nor the internet, and the deployment is rolled back." ;;
+    esac
+    request ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$1" --output json
+    named=$(jq -r '[.VpcEndpoints[]? | select(.PrivateDnsEnabled) | .ServiceName] | unique | join(", ")' <<<"$answer")
+    [ -z "$named" ] || say "$1 has endpoints for $named: these names lead to private addresses there, which the proxy refuses (destination_forbidden); clients name them in no_proxy"
 }
 
 # look_up_subnets KIND VPC: their CIDRs, where other subnets are named than the stack has, or none were known. What somebody

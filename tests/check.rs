@@ -300,8 +300,20 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:10: workers: "0" is not a number of workers; write auto, or a number from 1 to 1024"#,
     ),
     (
-        "access_log: { keep: sample:0 }\n",
-        r#"latticegate.yaml:1:21: access_log.keep: "sample:0" has no sample size: a number from 1 to 4294967295; write all, refused, or sample:N for one of N relayed connections, like sample:100"#,
+        "access_log: { keep: sample 1/0 }\n",
+        r#"latticegate.yaml:1:21: access_log.keep: "sample 1/0" has no sample size: a number from 1 to 4294967295; write all, failures, or sample 1/N for one of N relayed connections, like sample 1/100"#,
+    ),
+    (
+        "access_log: { fields: [time, naem] }\n",
+        r#"latticegate.yaml:1:30: access_log.fields[1]: "naem" is none of time, id, listener, peer, client, client_port, vpce, rule, name, upstream, outcome, reason, detail, bytes_up, bytes_down, header_ms, hello_ms, dns_ms, connect_ms, total_ms, closed_by, dns_stale, hello, forward, request; did you mean "name"?"#,
+    ),
+    (
+        "access_log:\n  format: squid\n  fields: [time]\n",
+        "latticegate.yaml:3:11: access_log.fields: is for the JSON line, and the format is squid, whose fields are fixed; remove the key, or set `format: json`",
+    ),
+    (
+        "admin: { refused_bytes: 101 }\n",
+        r#"latticegate.yaml:1:25: admin.refused_bytes: "101" is no number of refused connections; write off, or a number from 1 to 100, like 20"#,
     ),
     (
         "access_log: { output: stdot }\n",

@@ -25,13 +25,18 @@ const EXPECTED: [Expected; 20] = [
     ("SigV4, plain HTTP", 0, &["your signature is good"], "relayed 192.168.1.20 → http billing.example.com"),
     ("not signed", 0, &["takes signed requests only"], "relayed 192.168.1.20 → tls billing.example.com"),
     ("PrivateLink", 0, &["hello from orders"], "relayed 10.20.30.40 via vpce-0a1b2c3d4e5f67890 → tls orders"),
-    ("access list, TLS", 35, &["access denied"], "refused 203.0.113.9 → tls client_denied (ipcontrol.yaml:13)"),
-    ("access list, plain HTTP", 0, &["client_denied"], "refused 203.0.113.9 → http client_denied (ipcontrol.yaml:13)"),
+    ("access list, TLS", 35, &["access denied"], "refused 203.0.113.9 → tls … client_denied (ipcontrol.yaml:13)"),
+    (
+        "access list, plain HTTP",
+        0,
+        &["client_denied"],
+        "refused 203.0.113.9 → http … client_denied (ipcontrol.yaml:13)",
+    ),
     ("does not exist", 35, &["unrecognized name"], "refused 192.168.1.20 → tls nobody.example.com name_unknown"),
     ("forbidden destination", 0, &["destination_forbidden"], "destination_forbidden: 169.254.170.2 leads to ECS task"),
     ("no SNI", 35, &["missing extension"], "refused 192.168.1.20 → tls sni_missing"),
     // 52: closed in good order, not reset.
-    ("past the load balancer", 52, &["Empty reply from server"], "refused 127.0.0.1 → http untrusted_peer"),
+    ("past the load balancer", 52, &["Empty reply from server"], "refused 127.0.0.1 → http … untrusted_peer"),
     (
         "HTTPS through CONNECT",
         0,

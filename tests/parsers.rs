@@ -94,6 +94,21 @@ fn decides_once(stage: Stage, bytes: &[u8]) -> Seen {
     decided.unwrap_or(Seen::NeedMore)
 }
 
+#[test]
+fn a_client_waits_behind_one_whole_hello() {
+    let browser = Hello::browser(ORDERS);
+    let message = browser.message();
+    for whole in [browser.record(), wire::records(&message, 100), wire::hello()] {
+        assert!(client_hello::awaits_answer(&whole), "{}", whole.escape_ascii());
+        assert!(!client_hello::awaits_answer(&whole[..whole.len() - 1]));
+        assert!(!client_hello::awaits_answer(&[&whole[..], b"x"].concat()));
+    }
+    let early_data = Hello::to(ORDERS).with(42, vec![]).record();
+    for other in [&early_data[..], b"", b"\x16", b"GET / HTTP/1.1\r\n\r\n"] {
+        assert!(!client_hello::awaits_answer(other), "{}", other.escape_ascii());
+    }
+}
+
 /// Everything that must be accepted.
 fn valid() -> Vec<(Stage, Vec<u8>)> {
     let hello = Hello::to(ORDERS);

@@ -15,7 +15,7 @@ use latticegate::telemetry::metrics::Metrics;
 use latticegate::telemetry::record::HelloFacts;
 use latticegate::telemetry::reporter::Reporter;
 use latticegate_core::client::{Client, EndpointId};
-use latticegate_core::config::{Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
+use latticegate_core::config::{AccessLog, Listener, LogFormat, LogKeep, LogOutput, Protocol, ProxyProtocol};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::networks::DestinationNetworks;
@@ -24,6 +24,7 @@ use latticegate_core::outcome::{Close, Outcome};
 use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
 use latticegate_core::protocol::Verdict;
 use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::first_bytes;
 use latticegate_core::protocol::forward_head::ForwardParser;
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header;
@@ -42,7 +43,9 @@ pub(crate) fn names() -> &'static [&'static str] {
         "hello_2033",
         "hello_16k",
         "hello_40_records",
+        "refused_name_2033",
         "head",
+        "refused_name_head",
         "forward_connect",
         "forward_get",
         "policy_10",
@@ -59,6 +62,8 @@ pub(crate) fn run(name: &str, times: u32) -> Result<()> {
         "hello_2033" => hello(times, CHROMIUM),
         "hello_16k" => hello(times, &padded(CURL, 16_000)),
         "hello_40_records" => hello(times, &in_records(CHROMIUM, 40)),
+        "refused_name_2033" => repeat(times, || first_bytes::name(black_box(CHROMIUM)).is_some()),
+        "refused_name_head" => repeat(times, || first_bytes::name(black_box(HEAD)).is_some()),
         "head" => repeat(times, || found(&http_head::parse(black_box(HEAD), 80))),
         "forward_connect" => forward(times, CONNECT),
         "forward_get" => forward(times, ABSOLUTE),
@@ -196,8 +201,9 @@ fn record(times: u32, format: LogFormat) -> Result<()> {
         forward: None,
         networks: DestinationNetworks::default(),
     };
+    let config = AccessLog { format, output: LogOutput::Stdout, keep: LogKeep::All, fields: None };
     let reporter = Rc::new(Reporter {
-        log: AccessLogger::new(format, LogKeep::All, writer, Clock::default()),
+        log: AccessLogger::new(&config, writer, metrics.lines_omitted.clone(), Clock::default()),
         metrics: metrics.listener(&listener),
         listener,
         recent: Rc::default(),

@@ -1,8 +1,8 @@
 //! `latticegate explain`: what would happen to a connection, and why.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -13,9 +13,9 @@ use super::print::print_diagnostics;
 use super::{ConfigArgs, list, replay};
 use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
 use crate::sys::interfaces;
-use crate::sys::runtime::Runtime;
 use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
@@ -62,8 +62,9 @@ pub(super) struct ExplainArgs {
     /// The VPC endpoint that the client comes through (PrivateLink). A listener with proxy_protocol: off does not know it.
     #[arg(long, value_name = "VPCE")]
     via: Option<String>,
-    /// A recording of what the client sends: PROXY header, ClientHello or request head. What it contains takes precedence
-    /// over --from, --via and --to.
+    /// A recording of what the client sends: PROXY header, ClientHello or request head; or - for standard input. The bytes
+    /// themselves, or as hexadecimal digits, as /refused?id=ID of the admin port has them. What it contains takes precedence
+    /// over --from, --via and --to; but on a forward listener a ClientHello is that of the tunnel to --to.
     #[arg(long, value_name = "FILE")]
     hello: Option<PathBuf>,
     /// Resolve the name with the configured resolver, and check each address with the destination guard.
@@ -128,7 +129,7 @@ impl ExplainArgs {
             None => (None, None),
         };
         let bytes = match &self.hello {
-            Some(path) => Some(std::fs::read(path).with_context(|| format!("--hello: {}", path.display()))?),
+            Some(path) => Some(recording(path).with_context(|| format!("--hello: {}", path.display()))?),
             None => None,
         };
         let query = Query { listener, from: self.from, via, to, port, bytes: bytes.as_deref(), now: SystemTime::now() };
@@ -149,7 +150,7 @@ impl ExplainArgs {
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
         let Some(Target { name, .. }) = explanation.target.clone() else { return Ok(()) };
-        let runtime = Runtime::new()?;
+        let runtime = control_runtime()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
         let found = runtime.block_on(look_up(&wire, &name, interfaces::ask_ipv6(config)));
@@ -174,4 +175,23 @@ impl ExplainArgs {
         }
         Ok(())
     }
+}
+
+/// The bytes of a recording. What consists of hexadecimal digits alone is no header, hello or head, so that it is known for
+/// what it is.
+fn recording(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes)?;
+    } else {
+        bytes = std::fs::read(path)?;
+    }
+    let digits: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let decoded: Option<Vec<u8>> = pairs.iter().map(|pair| Some(hex(pair[0])? << 4 | hex(pair[1])?)).collect();
+    Ok(decoded.filter(|_| rest.is_empty() && !pairs.is_empty()).unwrap_or(bytes))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

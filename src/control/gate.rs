@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::LocalRuntime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
@@ -28,6 +28,7 @@ use self::drain::drain;
 pub use self::error::StartError;
 use self::output::Outputs;
 use crate::dns::{Cache, CacheConfig, LookupRequests, ResolverFactory, Wire};
+use crate::event_loop::{AllEnded, Publisher, alive, watched};
 use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
@@ -35,13 +36,14 @@ use crate::proxy::worker::{Phase, Shared};
 use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceThread};
 use crate::sys::blocking::Patience;
 use crate::sys::clock::Clock;
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::interfaces::{ask_ipv6, own_addresses};
-use crate::sys::runtime::{AllEnded, Publisher, alive, watched};
 use crate::sys::socket;
 use crate::telemetry::emf;
 use crate::telemetry::log_writer::Sink;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::RecentReader;
+use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
 use crate::web::{self, AdminService, HealthService};
 use latticegate_core::config::{Config, Listener, PolicySource};
@@ -66,10 +68,7 @@ pub struct Gate {
 
 impl Gate {
     pub fn start(mut config: Config, policy: impl Into<Loaded>, sink: Sink) -> Result<Self, StartError> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
+        let runtime = control_runtime().map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::default();
         metrics.names.configure(config.upstream.names.keys());
         let (health, health_address) = bind_port("health", config.health)?;
@@ -94,12 +93,14 @@ impl Gate {
         let status = Arc::new(Status::new(config.fail_on_dns));
         let current = Current::new(policy);
         let shadow = config.shadow.as_ref().map(|_| Arc::default());
+        let refused_bytes = config.refused_bytes.map(RefusedBytes::new);
         let shared = Arc::new(Shared {
             config,
             policy: current,
             destinations,
             limits,
             shadow,
+            refused_bytes,
             metrics,
             status,
             clock: Clock::default(),

@@ -3,6 +3,7 @@
 //! The modules below turn YAML and environment variables into a [`Config`], or report what is wrong with them, where,
 //! and how to fix it.
 
+mod access_log;
 mod check;
 mod defaults;
 pub mod env;
@@ -15,7 +16,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::diagnostic::{Diagnostic, Origin};
 use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
+pub use access_log::{AccessLog, LogField, LogFormat, LogKeep, LogOutput};
 use check::Checker;
 pub use listener::{Forward, Listener, Protocol, ProxyProtocol, Tunnel};
 pub use timeout::Timeout;
@@ -57,6 +59,8 @@ pub struct Config {
     pub fail_on_dns: bool,
     /// Where `/metrics` and the operator's page are.
     pub admin: SocketAddr,
+    /// How many refused connections `/refused` shows the first bytes of; `None`: it is off.
+    pub refused_bytes: Option<NonZeroU8>,
     pub access_log: AccessLog,
     /// CloudWatch metrics as lines on standard output, if they are on.
     pub emf: Option<Emf>,
@@ -328,38 +332,6 @@ impl Emf {
         "LimitsUsed",
         "WorkerBusy",
     ];
-}
-
-#[derive(Debug, Clone)]
-pub struct AccessLog {
-    pub format: LogFormat,
-    pub output: LogOutput,
-    pub keep: LogKeep,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    /// The incumbent's nginx line.
-    Nginx,
-    /// Squid's native line.
-    Squid,
-}
-
-/// Which connections have a line in the log; metrics count all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogKeep {
-    All,
-    /// Those that were refused, failed or did not finish.
-    Refused,
-    /// Those, and one of so many that were relayed.
-    Sample(NonZeroU32),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogOutput {
-    Stdout,
-    File(PathBuf),
 }
 
 #[cfg(test)]

@@ -242,6 +242,28 @@ reasons! {
     }
 }
 
+impl RefuseReason {
+    /// Its hello or head was not needed for it, and may not have been read.
+    pub fn precedes_hello(self) -> bool {
+        matches!(
+            self,
+            Self::UntrustedPeer
+                | Self::ProxyMissing
+                | Self::ProxyV1
+                | Self::ProxyMalformed
+                | Self::ProxyUnsupported
+                | Self::ProxyChecksum
+                | Self::ClientDenied
+                | Self::HandshakeTimeout
+                | Self::HandshakeSlow
+                | Self::Overloaded
+                | Self::ClientHalfOpen
+                | Self::ClientConnections
+                | Self::ClientRate
+        )
+    }
+}
+
 reasons! {
     /// What failed before the upstream was connected, or before it answered a request that was rewritten for it.
     Failure {

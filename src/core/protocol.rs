@@ -1,6 +1,7 @@
 //! Parsers of what is received from the network.
 
 pub mod client_hello; // the name in a ClientHello
+pub mod first_bytes; // what a refused connection has sent, for its record
 mod forward_fields; // the fields that a forward proxy passes on
 pub mod forward_head; // the head of a request to a forward proxy, and what is sent instead of it
 pub(crate) mod forward_refused; // whom a refused request asks for, for the log

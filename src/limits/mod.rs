@@ -39,7 +39,7 @@ pub struct HeldPermits {
 
 impl ConnectionLimits {
     pub fn new(limits: &config::Limits, workers: usize) -> Self {
-        let capacity = limits.connections.saturating_mul(2);
+        let capacity = capacity(limits.connections);
         let per_client = limits.per_client;
         let per_name = limits.per_name;
         let half_open_per_client = Quota { concurrent: Some(limits.half_open_per_client.get()), per_second: None };
@@ -68,6 +68,15 @@ impl ConnectionLimits {
 
     pub fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.max_open
+    }
+
+    /// Permits that are held, and connections and bytes that are counted as half-open.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> [u64; 3] {
+        let clients = [Some(&self.half_open_per_client), self.per_client.as_ref()];
+        let clients: u64 = clients.into_iter().flatten().map(|table| table.open()).sum();
+        let names = self.per_name.as_ref().map_or(0, |table| table.open());
+        [clients + names, self.half_open.count(), self.half_open.bytes().0]
     }
 
     /// For a client that is known by now but has not sent a whole hello.
@@ -99,12 +108,38 @@ impl ConnectionLimits {
     }
 }
 
+/// Of a table of those that have so many connections. Few keys are unevenly spread over its shards: with room for twice as
+/// many and no more, one shard would be full long before the others.
+fn capacity(connections: usize) -> usize {
+    const LEAST: usize = 4096;
+    connections.saturating_mul(2).max(LEAST)
+}
+
 impl Exceeded {
     fn reason(self, concurrent: RefuseReason, rate: RefuseReason) -> RefuseReason {
         match self {
             Self::Concurrent => concurrent,
             Self::Rate => rate,
             Self::Full => RefuseReason::Overloaded,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table whose keys are each open once is never full before `limits.connections` is reached.
+    #[test]
+    fn few_connections_have_room_whatever_their_keys() {
+        let quota = Quota { concurrent: Some(1), per_second: None };
+        for connections in [1, 2, 7, 30, 100, 1000, 3000] {
+            // Each table spreads its keys differently.
+            for _ in 0..20 {
+                let table = Table::new(quota, capacity(connections));
+                let held: Result<Vec<_>, _> = (0..connections).map(|key| table.enter(key)).collect();
+                assert_eq!(held.map(|held| held.len()), Ok(connections));
+            }
         }
     }
 }

@@ -7,15 +7,19 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::event_loop::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::session;
+use crate::proxy::unread::{ReceivedBytes, note_name, with_waiting};
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
-use crate::sys::runtime::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
 use crate::telemetry::reporter::{OpenRecord, Reporter};
-use latticegate_core::config::{self, Config, Protocol, ProxyProtocol};
+use latticegate_core::client::Client;
+use latticegate_core::config::{self, Config, ProxyProtocol};
 use latticegate_core::outcome::{Outcome, RefuseReason};
+use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::proxy_header::{self, Header};
 
 /// How long accepting pauses when the machine has no fd or memory for another connection. Waiting connections
 /// stay in the kernel's queue; a loop without a pause would spin.
@@ -173,15 +177,21 @@ impl Acceptor {
         let trusted =
             listener.proxy_protocol == ProxyProtocol::Off || self.worker.config().trusts(record.peer.get().ip());
         let scratch = self.worker.resources.scratch();
-        let request = match listener.protocol {
-            Protocol::Http | Protocol::Forward => refuse::Request::of(refuse::waiting(stream, &mut scratch.borrow())),
-            Protocol::Tls => refuse::Request::default(),
+        let request = {
+            let mut buffer = scratch.borrow();
+            let bytes = ReceivedBytes::of(None, with_waiting(stream, &[], &mut buffer));
+            record.client = client(listener, record.peer.get(), bytes.header).filter(|_| trusted);
+            note_name(&mut record, Some(listener.protocol), outcome, bytes);
+            bytes.request()
         };
         let now = self.worker.clock().now();
         let answer = refuse::answer(outcome, Spoken::of(listener.protocol, listener), record.id, request, now)
             .filter(|_| trusted);
         refuse::discard(stream, scratch);
-        refuse::send(stream, answer.as_deref().unwrap_or_default());
+        let status = answer.as_deref().and_then(refuse::status);
+        record.note_status(status);
+        let sent = refuse::send(stream, answer.as_deref().unwrap_or_default());
+        record.count_answer(sent, status);
         record.detail = Some(short_of.into());
         record.close(outcome);
         answer.is_some()
@@ -197,12 +207,16 @@ impl Acceptor {
             return;
         }
         let open = OpenConnection::new(&self.worker);
-        // Boxed once, as the runtime moves what it is given several times.
-        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
-        spawn(async move {
-            session.await;
-            drop(open);
-        });
+        spawn(session::serve(stream, record, Rc::clone(&self.reporter), open));
+    }
+}
+
+/// Who is refused before a session has read the PROXY header, as far as that has come.
+fn client(listener: &config::Listener, peer: SocketAddr, header: &[u8]) -> Option<Client> {
+    match (listener.proxy_protocol, proxy_header::parse(header)) {
+        (ProxyProtocol::Off, _) | (_, Verdict::Found { value: Header::Local, .. }) => Some(Client::new(peer, None)),
+        (_, Verdict::Found { value: Header::Proxy(client), .. }) => Some(client),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The data path: one connection from accept to close.
 
-// Sockets, deadlines and other tasks: through sys::runtime.
+// Sockets, deadlines and other tasks: through event_loop.
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod dial; // from addresses to a connected stream
@@ -13,4 +13,8 @@ mod rule_labels; // what the log calls a rule
 pub mod scratch; // the buffer that all reads of a worker share
 pub mod server; // worker threads
 pub mod session; // one connection, step by step
+mod unread; // what a refused client has sent, for its record
 pub mod worker; // what the connections of one worker share
+
+#[cfg(test)]
+mod tests;

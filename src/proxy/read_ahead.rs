@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use crate::event_loop::{Instant, Stream};
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 
@@ -124,6 +124,11 @@ impl ReadAhead {
 
     pub fn pending(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// What was [consumed](Self::consume), unless it was too long to be kept.
+    pub fn consumed(&self) -> &[u8] {
+        self.bytes.get(..self.start).unwrap_or_default()
     }
 
     /// Whether a first byte has come.

@@ -9,11 +9,10 @@ use std::time::SystemTime;
 
 use self::answer::AnswerText;
 pub use self::request::Request;
+use crate::event_loop::Stream;
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::Stream;
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Outcome, RefuseReason};
-use latticegate_core::protocol::{Verdict, proxy_header};
 
 /// How many bytes that have come already are read and thrown away before an immediate close: with bytes unread it would
 /// be a reset, which can destroy the answer before the client has read it.
@@ -96,17 +95,6 @@ pub fn send(stream: &Stream, answer: &[u8]) -> u16 {
     let sent = if answer.is_empty() { 0 } else { stream.send_now(answer).unwrap_or_default() };
     stream.finish();
     u16::try_from(sent).unwrap_or(u16::MAX)
-}
-
-/// What lies unread in the socket, behind a PROXY header if there is one.
-pub fn waiting<'a>(stream: &Stream, scratch: &'a mut [u8]) -> &'a [u8] {
-    let Ok(n) = stream.peek_now(scratch) else { return &[] };
-    let bytes = scratch.get(..n).unwrap_or_default();
-    let header = match proxy_header::parse(bytes) {
-        Verdict::Found { len, .. } => len,
-        _ => 0,
-    };
-    bytes.get(header..).unwrap_or_default()
 }
 
 /// Reads and throws away what has come already: closing then sends no reset. It does not wait.

@@ -1,4 +1,4 @@
-//! Worker threads: each has a runtime and listening sockets of its own; a connection lives and dies on it.
+//! Worker threads: each has an event loop and listening sockets of its own; a connection lives and dies on it.
 
 use std::cell::Cell;
 use std::io;
@@ -6,16 +6,16 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking_mpsc};
 
 use crate::dns::ResolverFactory;
+use crate::event_loop::{Alive, EventLoop, ListeningSocket, Watched, spawn};
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
-use crate::sys::runtime::{Alive, ListeningSocket, Runtime, Watched, spawn};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::recent::{Recent, RecentRequests};
 use crate::telemetry::reporter::Reporter;
-use latticegate_core::config::{self, AccessLog};
+use latticegate_core::config;
 
 /// Everything a worker thread is started with.
 pub struct Setup {
@@ -51,40 +51,69 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 }
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let runtime = Runtime::new()?;
-    let stopping = Rc::new(Cell::new(false));
+    let event_loop = EventLoop::new()?;
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
-    let AccessLog { format, keep, .. } = shared.config.access_log;
-    let log = AccessLogger::new(format, keep, writer, shared.clock.clone());
-    let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
-    runtime.block_on(async {
-        let flusher = Rc::clone(&log);
+    let running = Running::new(Worker::new(shared, resolvers.resolver(), number, first_id), writer);
+    event_loop.block_on(running.serve(sockets, phase, refusal_requests, || drop(started.send(Ok(())))))?;
+    running.end(|| drop(event_loop));
+    Ok(())
+}
+
+/// One worker, on the thread of its event loop.
+pub(crate) struct Running {
+    pub(crate) worker: Rc<Worker>,
+    log: Rc<AccessLogger>,
+    /// Set when what is still open is cut.
+    stopping: Rc<Cell<bool>>,
+}
+
+impl Running {
+    pub(crate) fn new(worker: Worker, writer: Writer) -> Self {
+        let omitted = worker.metrics().lines_omitted.clone();
+        let log = AccessLogger::new(&worker.config().access_log, writer, omitted, worker.clock().clone());
+        Self { worker: Rc::new(worker), log, stopping: Rc::default() }
+    }
+
+    /// Accepts connections until the process drains, and returns when they have ended or are to be cut.
+    pub(crate) async fn serve(
+        &self,
+        sockets: Vec<(config::Listener, std::net::TcpListener)>,
+        phase: Watched<Phase>,
+        refusal_requests: RecentRequests,
+        started: impl FnOnce(),
+    ) -> io::Result<()> {
+        let Self { worker, log, stopping } = self;
+        let flusher = Rc::clone(log);
         spawn(async move { flusher.keep_flushing().await });
+        let summariser = Rc::clone(log);
+        spawn(async move { summariser.keep_summarising().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
         spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
-        spawn(Rc::clone(&worker).follow(phase.clone()));
+        spawn(Rc::clone(worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
         spawn(Rc::clone(&recent).serve(refusal_requests));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener);
-            let (log, recent) = (Rc::clone(&log), Rc::clone(&recent));
-            let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(&stopping) };
-            let acceptor = Acceptor::new(reporter, Rc::clone(&worker), phase.clone());
+            let (log, recent) = (Rc::clone(log), Rc::clone(&recent));
+            let reporter = Reporter { listener, log, metrics, recent, stopping: Rc::clone(stopping) };
+            let acceptor = Acceptor::new(reporter, Rc::clone(worker), phase.clone());
             loops.push(spawn(acceptor.run(ListeningSocket::from_std(socket)?)));
         }
-        let _ = started.send(Ok(()));
+        started();
         for accept_loop in loops {
             // A defect in one loop must not keep the others from draining.
             accept_loop.await;
         }
         worker.drained(phase).await;
-        Ok::<_, io::Error>(())
-    })?;
-    // What is still open is dropped with the runtime, and reported then.
-    stopping.set(true);
-    drop(runtime);
-    log.flush();
-    Ok(())
+        Ok(())
+    }
+
+    /// What is still open is dropped with the loop, and reported then.
+    pub(crate) fn end(self, drop_loop: impl FnOnce()) {
+        self.stopping.set(true);
+        drop_loop();
+        self.log.finish();
+    }
 }

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use self::preface::{Admitted, Asked};
 use self::requests::Requests;
 use crate::dns::{LookupError, ResolvedAddresses};
+use crate::event_loop::{Either, Stream, race};
 use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Reached, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
-use crate::proxy::worker::{Phase, Worker};
+use crate::proxy::worker::{OpenConnection, Phase, Worker};
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, Stream, race};
 use crate::telemetry::record::{ForwardFacts, Record, SinceAccept};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
@@ -30,13 +30,14 @@ use latticegate_core::config::{self, OnReload, Protocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Unfinished};
 use latticegate_core::policy::{ListenerView, Policy, RuleId};
+use latticegate_core::protocol::client_hello;
 
 /// Serves one accepted connection; it ends in exactly one record.
 pub(crate) fn serve(
     stream: Stream,
     record: OpenRecord,
     reporter: Rc<Reporter>,
-    worker: Rc<Worker>,
+    worker: OpenConnection,
 ) -> impl Future<Output = ()> {
     // Made here and not inside: an async block stores once what it captures, and twice what it moves.
     let mut session = Session {
@@ -50,6 +51,7 @@ pub(crate) fn serve(
         held: HeldPermits::default(),
         buffered: None,
         may_answer: true,
+        awaits_answer: false,
     };
     async move {
         match session.run().await {
@@ -65,7 +67,8 @@ struct Session {
     record: OpenRecord,
     stream: Stream,
     reporter: Rc<Reporter>,
-    worker: Rc<Worker>,
+    /// Counted as open until its socket has been dropped.
+    worker: OpenConnection,
     /// Its client is owed an answer should the process stop now.
     notice_due: bool,
     /// What is known of the request that an answer of ours would be for.
@@ -77,6 +80,8 @@ struct Session {
     spoken: Option<Protocol>,
     /// A status sent now would be the answer to what was refused.
     may_answer: bool,
+    /// The client has sent its whole ClientHello, and nothing will follow before it is answered.
+    awaits_answer: bool,
 }
 
 /// The answer sent if the process stops before its upstream is reached: the session is dropped then.
@@ -140,7 +145,14 @@ impl Session {
             });
             connect.await
         }
-        .inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
+        .inspect_err(|_| {
+            let is_tls = self.reporter.listener.protocol == Protocol::Tls;
+            self.awaits_answer = is_tls && client_hello::awaits_answer(ahead.pending());
+            // What was looked at in the socket says more.
+            if self.request.get() == refuse::Request::default() {
+                self.request.set(refuse::Request::of(ahead.pending()));
+            }
+        })?;
         Ok(Established { admitted, upstream, ahead: ahead.into_pending().into() })
     }
 
@@ -320,7 +332,7 @@ mod tests {
     /// Memory per connection is a reviewed number: a change that raises it says why.
     #[test]
     fn the_future_of_a_session_is_small() {
-        fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {
+        fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, OpenConnection) -> F) -> usize {
             size_of::<F>()
         }
         let bytes = size(serve);

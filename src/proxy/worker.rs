@@ -1,6 +1,7 @@
 //! One worker: what its connections share, how many there are, and how far the process's end has come for them.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
+use crate::event_loop::{Notify, Watched, race, timeout};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::linger::Lingering;
@@ -15,9 +17,9 @@ use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
-use crate::sys::runtime::{Notify, Watched, race, timeout};
 use crate::sys::socket;
 use crate::telemetry::metrics::{Levels, Metrics, WorkerUpstreams};
+use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 use latticegate_core::policy::destination::DestinationGuard;
@@ -46,6 +48,8 @@ pub struct Shared {
     pub destinations: DestinationGuard,
     pub limits: ConnectionLimits,
     pub shadow: Option<Arc<Shadow>>,
+    /// The first bytes of refused connections, if any are kept.
+    pub refused_bytes: Option<RefusedBytes>,
     pub metrics: Metrics,
     pub status: Arc<Status>,
     pub clock: Clock,
@@ -140,6 +144,10 @@ impl Worker {
         &self.shared.limits
     }
 
+    pub(crate) fn refused_bytes(&self) -> Option<&RefusedBytes> {
+        self.shared.refused_bytes.as_ref()
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
     }
@@ -228,6 +236,14 @@ impl OpenConnection {
         worker.open.set(worker.open.get().saturating_add(1));
         worker.limits().opened();
         Self(Rc::clone(worker))
+    }
+}
+
+impl Deref for OpenConnection {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

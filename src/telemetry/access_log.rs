@@ -3,31 +3,40 @@
 //! counted.
 
 mod ascii;
+mod floods;
 mod timestamps;
 mod json;
 mod line;
+mod sampler;
 pub mod squid;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use self::line::Now;
+use self::floods::{Admission, FloodKey, Floods, with_repeats};
+use self::line::{Connection, Now, Request};
+use self::sampler::Sampler;
 use self::timestamps::Timestamps;
+use crate::event_loop::{Instant, Notify, sleep, sleep_until};
 use crate::sys::clock::Clock;
-use crate::sys::runtime::{Notify, sleep};
 use crate::telemetry::log_writer::Writer;
+use crate::telemetry::metrics::OmittedLines;
 use crate::telemetry::record::{Record, RequestFacts};
 
-use latticegate_core::config::{self, LogFormat, LogKeep};
+use latticegate_core::config::{self, AccessLog, LogField, LogFormat, LogKeep};
 use latticegate_core::outcome::{Close, Outcome};
 
 /// One worker's handle of the access log.
 pub struct AccessLogger {
     format: LogFormat,
-    keep: LogKeep,
-    /// Relayed connections until the next line about one.
-    until_next: Cell<u32>,
+    fields: Option<Box<[LogField]>>,
+    /// Of relayed connections.
+    sampler: Sampler,
+    /// Of everything else; `None`: each has its line.
+    floods: Option<Floods>,
+    flood_begun: Notify,
+    omitted: OmittedLines,
     buffer: RefCell<Vec<u8>>,
     timestamps: Timestamps,
     clock: Clock,
@@ -40,11 +49,17 @@ impl AccessLogger {
     /// second.
     const DELAY: Duration = Duration::from_millis(100);
 
-    pub fn new(format: LogFormat, keep: LogKeep, writer: Writer, clock: Clock) -> Rc<Self> {
+    pub fn new(config: &AccessLog, writer: Writer, omitted: OmittedLines, clock: Clock) -> Rc<Self> {
+        let AccessLog { format, output: _, keep, fields } = config;
+        // `all` is all; and nginx's line has no room for a number.
+        let summarises = *keep != LogKeep::All && *format != LogFormat::Nginx;
         Rc::new(Self {
-            format,
-            keep,
-            until_next: Cell::default(),
+            format: *format,
+            fields: fields.clone(),
+            sampler: Sampler::new(*keep),
+            floods: summarises.then(Floods::default),
+            flood_begun: Notify::new(),
+            omitted,
             buffer: RefCell::default(),
             timestamps: Timestamps::default(),
             clock,
@@ -59,26 +74,58 @@ impl AccessLogger {
     }
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome, time: SystemTime) {
-        if !self.keeps(outcome) {
+        if self.format == LogFormat::Squid && !squid::has_line(record, outcome) {
             return;
         }
-        let now = Now { timestamps: &self.timestamps, time, elapsed: record.times.elapsed() };
-        self.append(|out| match self.format {
-            LogFormat::Json => line::json(out, now, listener, record, outcome),
-            LogFormat::Nginx => line::nginx(out, now, listener, record, outcome),
-            LogFormat::Squid => squid::connection(out, now, listener, record, outcome),
+        let key = || FloodKey::connection(listener, record, outcome);
+        self.log(outcome, key, |out| {
+            let now = Now { timestamps: &self.timestamps, time, elapsed: record.times.elapsed() };
+            match self.format {
+                LogFormat::Json => line::json(out, &Connection { now, listener, record, outcome }, self.fields()),
+                LogFormat::Nginx => line::nginx(out, now, listener, record, outcome),
+                LogFormat::Squid => squid::connection(out, now, listener, record, outcome),
+            }
         });
     }
 
-    /// nginx's format, which is one of connections, has no line for a request.
+    /// nginx's format, which is one of connections, has no line for a request; nor has JSON without the field of that name.
     pub(crate) fn write_request(&self, listener: &config::Listener, facts: &RequestFacts<'_>, time: SystemTime) {
-        if !self.keeps(facts.cut.unwrap_or(Outcome::Relayed(Close::Done))) {
+        if self.format == LogFormat::Nginx {
             return;
         }
-        match self.format {
-            LogFormat::Json => self.append(|out| line::request_json(out, &self.timestamps, time, listener, facts)),
-            LogFormat::Squid => self.append(|out| squid::request(out, time, facts)),
+        if self.fields().is_some_and(|fields| !fields.contains(&LogField::Request)) {
+            return self.omitted.fields.increment(1);
+        }
+        let outcome = facts.cut.unwrap_or(Outcome::Relayed(Close::Done));
+        let key = || FloodKey::request(listener, facts, outcome);
+        self.log(outcome, key, |out| match self.format {
+            LogFormat::Json => {
+                let timestamps = &self.timestamps;
+                line::request_json(out, &Request { timestamps, time, listener, facts }, self.fields());
+            }
+            LogFormat::Squid => squid::request(out, time, facts),
             LogFormat::Nginx => {}
+        });
+    }
+
+    fn fields(&self) -> Option<&[LogField]> {
+        self.fields.as_deref()
+    }
+
+    /// Relayed connections are sampled. Everything else has its line, or a part in that of its flood.
+    fn log(&self, outcome: Outcome, key: impl FnOnce() -> FloodKey, write: impl FnOnce(&mut Vec<u8>)) {
+        if matches!(outcome, Outcome::Relayed(_)) {
+            return if self.sampler.keeps() { self.append(write) } else { self.omitted.keep.increment(1) };
+        }
+        let Some(floods) = &self.floods else { return self.append(write) };
+        let key = key();
+        match floods.admit(key, Instant::now()) {
+            Admission::First => {
+                self.append(write);
+                self.flood_begun.notify_one();
+            }
+            Admission::Second => floods.hold(key, write),
+            Admission::More => self.omitted.flood.increment(1),
         }
     }
 
@@ -99,20 +146,6 @@ impl AccessLogger {
         }
     }
 
-    /// Everything but relayed connections is kept whatever the setting. Of a sample the first is kept, and then each Nth
-    /// after it, so that a worker with little to do is seen too.
-    fn keeps(&self, outcome: Outcome) -> bool {
-        match (self.keep, outcome) {
-            (LogKeep::Refused, Outcome::Relayed(_)) => false,
-            (LogKeep::Sample(one_of), Outcome::Relayed(_)) => {
-                let left = self.until_next.get();
-                self.until_next.set(left.checked_sub(1).unwrap_or(one_of.get() - 1));
-                left == 0
-            }
-            _ => true,
-        }
-    }
-
     /// Flushes a little after each first line; never returns.
     pub async fn keep_flushing(&self) {
         loop {
@@ -122,49 +155,32 @@ impl AccessLogger {
         }
     }
 
-    pub fn flush(&self) {
+    /// Writes the line of each flood when its second is over; never returns.
+    pub async fn keep_summarising(&self) {
+        let Some(floods) = &self.floods else { return };
+        loop {
+            self.flood_begun.notified().await;
+            while let Some(end) = floods.next_end() {
+                sleep_until(end).await;
+                floods.end(Instant::now(), |line, repeated| self.append_repeated(line, repeated));
+            }
+        }
+    }
+
+    fn append_repeated(&self, line: &[u8], repeated: u64) {
+        self.append(|out| with_repeats(out, self.format, line, repeated));
+    }
+
+    /// The last lines: those of floods whose second is not over, too.
+    pub fn finish(&self) {
+        if let Some(floods) = &self.floods {
+            floods.end_all(|line, repeated| self.append_repeated(line, repeated));
+        }
+        self.flush();
+    }
+
+    fn flush(&self) {
         let batch = std::mem::take(&mut *self.buffer.borrow_mut());
         self.writer.send(batch);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use latticegate_core::outcome::{Failure, RefuseReason, Unfinished};
-
-    use super::*;
-    use crate::sys::blocking::Pending;
-    use crate::telemetry::count::Count;
-    use crate::telemetry::log_writer::{LineKind, Sink};
-
-    /// Which of ten relayed connections have a line, and that anything else always has.
-    fn kept(keep: LogKeep) -> Vec<usize> {
-        let (writer, _written) =
-            Writer::start(LineKind::AccessLog, Sink::Channel(channel().0), Count::default(), Pending::default())
-                .unwrap();
-        let log = AccessLogger::new(LogFormat::Json, keep, writer, Clock::default());
-        let relayed = (0..10).filter(|_| {
-            for other in [
-                Outcome::Refused(RefuseReason::ClientDenied),
-                Outcome::Failed(Failure::ConnectRefused),
-                Outcome::Unfinished(Unfinished::Lost),
-            ] {
-                assert!(log.keeps(other), "{other:?}");
-            }
-            log.keeps(Outcome::Relayed(Close::Done))
-        });
-        relayed.collect()
-    }
-
-    #[test]
-    fn of_relayed_connections_all_none_or_one_of_n_are_kept() {
-        assert_eq!(kept(LogKeep::All).len(), 10);
-        assert!(kept(LogKeep::Refused).is_empty());
-        for (one_of, expected) in [(1, (0..10).collect()), (3, vec![0, 3, 6, 9]), (10, vec![0]), (u32::MAX, vec![0])] {
-            let keep = LogKeep::Sample(one_of.try_into().unwrap());
-            assert_eq!(kept(keep), expected, "1 of {one_of}");
-        }
     }
 }

@@ -11,6 +11,7 @@ mod histogram;
 mod levels;
 mod listener;
 mod names;
+mod omitted;
 mod policy;
 mod process;
 mod upstreams;
@@ -27,6 +28,7 @@ pub use self::levels::Levels;
 pub use self::listener::ListenerMetrics;
 use self::listener::Steps;
 pub use self::names::{ActiveByName, ActiveName, ActiveNames, ListNames};
+pub use self::omitted::OmittedLines;
 pub use self::policy::PolicyMetrics;
 use self::process::ProcessMetrics;
 pub use self::upstreams::{UpstreamCounts, Upstreams, WorkerUpstreams};
@@ -42,6 +44,7 @@ use latticegate_core::outcome::{ByteCounts, Outcome};
 #[derive(Clone, Default)]
 pub struct Metrics {
     pub lines_dropped: Count,
+    pub lines_omitted: OmittedLines,
     /// Lines of metrics for CloudWatch.
     pub emf_dropped: Count,
     pub blocked: Blocked,
@@ -197,6 +200,7 @@ impl Metrics {
         self.blocked.export(text);
         let help = "Lines of the access log that were not written: its reader was too slow, or its disk full.";
         text.counter("latticegate_access_log_dropped_lines_total", help, self.lines_dropped.value());
+        self.lines_omitted.export(text);
         let help = "Lines of metrics for CloudWatch that were not written, for the same reasons.";
         text.counter("latticegate_emf_dropped_lines_total", help, self.emf_dropped.value());
         files::export_process_log(text);

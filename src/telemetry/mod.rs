@@ -8,5 +8,6 @@ pub mod metrics; // every metric: what is counted, its name and help
 pub mod process_log; // what the process logs about itself, without ever waiting for its reader
 pub mod recent; // the last refusals, for the operator's page
 pub mod record; // what is known of one connection when it ends
+pub mod refused_bytes; // the first bytes of the last refused connections
 pub mod reporter; // the one report of each connection, to all sinks
 pub mod status; // alive, ready, draining

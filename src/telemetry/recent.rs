@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::event_loop::cross_thread;
 use crate::telemetry::record::Record;
 use latticegate_core::outcome::Outcome;
 
@@ -54,7 +55,7 @@ impl Recent {
 
     /// Sends a copy for each request; returns when no more can come.
     pub(crate) async fn serve(self: Rc<Self>, mut requests: RecentRequests) {
-        while let Some(reply) = requests.recv().await {
+        while let Some(reply) = cross_thread(requests.recv()).await {
             // The requester may have given up.
             let _ = reply.send(self.0.borrow().iter().cloned().collect());
         }

@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Outcome, Side};
@@ -276,6 +276,13 @@ impl Record {
     pub(crate) fn begin_refused(&mut self, refused: RefusedRequest) {
         self.set_refused_names(&refused.names);
         self.forward.get_or_insert_default().begin_refused(refused.asked);
+    }
+
+    /// The status of an answer of ours is that of the request that is not over, unless it has one.
+    pub(crate) fn note_status(&mut self, status: Option<u16>) {
+        if let Some(open) = self.forward.as_mut().and_then(|forward| forward.open.as_mut()) {
+            open.status = open.status.or(status);
+        }
     }
 
     /// Counts an answer of ours; an alert has no status. Only the format that is for `forward` listeners has its bytes.

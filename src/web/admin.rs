@@ -1,4 +1,4 @@
-//! The operator's port: `/metrics`, `/status.json`, `/explain` and a page for people.
+//! The operator's port: `/metrics`, `/status.json`, `/explain`, `/refused` and a page for people.
 //!
 //! It shows who connects, so it listens on loopback, and it answers browsers only under an IP address or `localhost`:
 //! a web site whose name is made to resolve to this port (DNS rebinding) gets nothing. Everything is read-only.
@@ -15,7 +15,7 @@ use super::explain::{self, Form};
 use super::response::{FullResponse, not_found, text, with_type};
 use super::server::Service;
 use super::snapshot::Snapshot;
-use super::{page, rule_metrics};
+use super::{page, refused, rule_metrics};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
 use crate::telemetry::recent::RecentReader;
@@ -69,12 +69,13 @@ impl AdminService {
                 Ok(steps) => text(StatusCode::OK, steps),
                 Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             },
+            "/refused" => refused::respond(self.shared.refused_bytes.as_ref(), query),
             "/" => {
                 let form = Form::read(query);
                 let explained = if form.is_empty() { None } else { Some(self.explain(&form).await) };
                 page::respond(&self.snapshot().await, &form, explained)
             }
-            _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics"),
+            _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics /refused"),
         }
     }
 

@@ -10,6 +10,7 @@ mod admin; // the routes of the admin port
 mod snapshot; // the state at one moment, as JSON
 mod page; // the same for people
 mod explain; // /explain
+mod refused; // /refused
 mod rule_metrics; // samples for each rule
 
 pub use self::admin::AdminService;

@@ -32,5 +32,12 @@ class Proxy:
         return given | more
 
 
+def moved(before: str, after: str) -> list[str]:
+    """Services whose endpoint would be made in one place while that in another still stands."""
+    place = lambda text: {name: i for i, name in enumerate(text.split(",")) if name}  # noqa: E731
+    old, new = place(before), place(after)
+    return [name for name in old.keys() & new.keys() if old[name] != new[name]]
+
+
 ALL = [Proxy(*choice) for choice in itertools.product((1, 2, 3), ("interface", "gateway"), ("", "sqs,kms", "sqs,kms,sts,sns,ssm,execute-api"), ("443", "443,80"), ("off", "on"))]
 USUAL = Proxy(3, "interface", "sqs,kms", "443", "off")

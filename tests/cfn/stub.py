@@ -213,6 +213,7 @@ class Stub:
         self.answer("create-change-set", "arn:aws:cloudformation:us-east-1:1:changeSet/x/1")
         self.answer("describe-change-set", {"Status": "CREATE_COMPLETE", "Changes": []})
         self.answer("delete-change-set", "")
+        self.answer("describe-stack-events", {"StackEvents": []})
         self.answer("describe-services", {"services": [{"runningCount": 3, "desiredCount": 3, "deployments": [{"status": "PRIMARY", "rolloutState": "COMPLETED"}], "loadBalancers": [{"targetGroupArn": "arn:aws:elasticloadbalancing:x:1:targetgroup/a/1"}]}]})
         self.answer("describe-target-health", {"TargetHealthDescriptions": [{"TargetHealth": {"State": "healthy"}}]})
         self.answer("describe-target-groups", "arn:aws:elasticloadbalancing:x:1:loadbalancer/net/a/1")

@@ -53,14 +53,14 @@ def test_the_tasks_environment_is_taken(mode, fleet, binary):
     assert environment["LATTICEGATE_POLICY"] in report["not_checked"][0]
 
 
-@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"LogKeep": "refused"}, {"LogKeep": "sample:100"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
+@pytest.mark.parametrize("more", [{"LogFormat": "nginx"}, {"LogKeep": "failures"}, {"LogKeep": "sample 1/100", "LogFields": "time,client,name,rule,reason"}, {"LogKeep": "sample:100"}, {"PolicyKey": "edge/lists/ipcontrol.yaml"}, {"UpstreamNames": "{ a.example.com: b.example.net, c.example.com: d.example.net }"}, {"Listeners": "443"}], ids=str)
 def test_options_of_the_environment_are_taken(binary, more):
     fleet = resolve.resolve(modes.ROOT, modes.Mode("BOTH", 3, "new", "ASSOCIATION", "off").parameters(**more))
     assert check(binary, environment_of(fleet))[0] == 0
 
 
 SIBLINGS = [(hub.ROOT, form.parameters()) for form in hub.OFFERED if form.zones != 2] + [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 3 and not form.services]
-SIBLINGS += [(hub.ROOT, hub.USUAL.parameters(**more)) for more in ({"LogFormat": "squid"}, {"LogKeep": "sample:100"}, {"DeniedNetworks": "198.51.100.0/24,2001:db8::/32"})]
+SIBLINGS += [(hub.ROOT, hub.USUAL.parameters(**more)) for more in ({"MoreConnectPorts": "8443,9443"}, {"LogFormat": "squid"}, {"LogKeep": "sample 1/100"}, {"DeniedNetworks": "198.51.100.0/24,2001:db8::/32"})]
 
 
 @pytest.mark.parametrize("root, given", SIBLINGS, ids=lambda v: getattr(v, "name", ""))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import endpoint_proxy
 import hub
 import modes
 import pytest
+import resolve
 import test_isolated
+import yaml
 from stub import DIGEST, IMAGE, REPOSITORY, Stub, stack, stub  # noqa: F401
 
 SERVICE = "vpce-svc-0123456789abcdef0"
@@ -32,6 +36,7 @@ def running(stub, design, parameters=(), outputs=()):  # noqa: F811
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
     stub.answer("describe-internet-gateways", "")
     stub.answer("describe-vpc-endpoint-services", {"ServiceDetails": []})
+    stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"VpcEndpointId": "vpce-1", "ServiceName": "com.amazonaws.us-east-1.s3", "State": "available"}, {"VpcEndpointId": "vpce-2", "ServiceName": "com.amazonaws.us-east-1.ecr.api", "State": "available"}]})
 
 
 def new(stub, design):  # noqa: F811
@@ -49,9 +54,11 @@ def new(stub, design):  # noqa: F811
     stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
 
 
-def services(*zones):
-    kind = lambda k: {"ServiceName": "com.amazonaws.us-east-1.s3", "ServiceType": [{"ServiceType": k}], "AvailabilityZones": list(zones) if k == "Interface" else []}  # noqa: E731
-    return {"ServiceDetails": [kind("Gateway"), kind("Interface")]}
+def services(*zones, names=()):
+    """What AWS says of S3, and of services with the names that lead to them."""
+    kind = lambda k, service="s3", **more: {"ServiceName": f"com.amazonaws.us-east-1.{service}", "ServiceType": [{"ServiceType": k}], "AvailabilityZones": list(zones) if k == "Interface" else []} | more  # noqa: E731
+    others = [kind("Interface", service, **({"PrivateDnsNames": [{"PrivateDnsName": n} for n in of]} if of else {})) for service, of in dict(names).items()]
+    return {"ServiceDetails": [kind("Gateway"), kind("Interface"), *others]}
 
 
 def deployment(stub, name):  # noqa: F811
@@ -69,7 +76,6 @@ def test_a_new_fleet_of_each_design(stub, design):  # noqa: F811
     given = deployment(stub, f"latticegate-{design}")
     (package,) = [c for c in stub.calls() if c.startswith("cloudformation package")]
     assert f"/{TEMPLATES[design]} " in package
-    # Zones without Lattice are no hindrance here: use1-az3 is the second of the stub's, by name.
     assert [given[f"AvailabilityZone{i}"] for i in (1, 2, 3)] == ["us-east-1a", "us-east-1b", "us-east-1c"]
     assert given["Image"] == IMAGE and given["S3PrefixListId"].startswith("pl-") and "LatticePrefixListId" not in given
     assert ("PermissionsBoundaryArn" in given) == (design != "isolated")
@@ -79,6 +85,19 @@ def test_a_new_fleet_of_each_design(stub, design):  # noqa: F811
         assert {"egress": "--key egress-ipcontrol.yaml", "endpoints": "--key vpc-endpoints.ipcontrol.yaml"}[design] in put
     assert "cfn/verify --design" in done.stderr and f"design {design}" in done.stderr
     assert "cfn/call" not in done.stderr
+
+
+@pytest.mark.parametrize("design", TEMPLATES)
+def test_zones_in_which_no_task_runs_are_left_out(stub, design):  # noqa: F811
+    """use1-az3 has neither NAT gateways nor Graviton; zones without Lattice alone are no hindrance."""
+    new(stub, design)
+    stub.answer("describe-availability-zones", {"AvailabilityZones": [{"ZoneName": f"us-east-1{z}", "ZoneId": i} for z, i in zip("abcd", ("use1-az3", "euc1-az2", "use1-az1", "use1-az2"))]})
+    wanted = [f"BucketArns={endpoint_proxy.BUCKETS}"] if design == "endpoints" else []
+    done = stub.run("deploy", "--dry-run", "--design", design, "--image", IMAGE, *wanted)
+    assert done.returncode == 0 and "zones: us-east-1b us-east-1c us-east-1d" in done.stderr, done.stderr
+    stub.answer("describe-availability-zones", {"AvailabilityZones": [{"ZoneName": "us-east-1a", "ZoneId": "use1-az3"}, {"ZoneName": "us-east-1b", "ZoneId": "use1-az1"}]})
+    done = stub.run("deploy", "--dry-run", "--design", design, "--image", IMAGE, *wanted)
+    assert done.returncode == 1 and "fewer than 3 zones with Fargate" in done.stderr and "--zones 1" in done.stderr
 
 
 def test_a_stack_says_itself_of_which_design_it_is(stub):  # noqa: F811
@@ -104,7 +123,27 @@ def test_the_first_list_has_the_region_in_its_names(stub):  # noqa: F811
     done = stub.run("deploy", "--yes", "--design", "endpoints", "--image", IMAGE, f"BucketArns={endpoint_proxy.BUCKETS}", AWS_REGION="eu-west-1")
     assert done.returncode == 0, done.stderr
     text = (stub.directory / "uploaded-first.yaml").read_text()
-    assert 's3.eu-west-1.amazonaws.com"' in text and "us-east-1" not in text
+    assert 's3.eu-west-1.amazonaws.com"' in text and "us-east-1" not in text and "services" not in text
+    # Those of other services as AWS says them: they are not formed by one rule.
+    names = ["*.execute-api.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com"]
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b", "us-east-1c", names={"execute-api": names[:1], "sqs": names[1:]}))
+    for name in ("latticegate-endpoints", "latticegate-endpoints-foundation"):
+        stub.absent("describe-stacks", name)
+    done = stub.run("deploy", "--yes", "--design", "endpoints", "--image", IMAGE, f"BucketArns={endpoint_proxy.BUCKETS}", "Services=execute-api,sqs")
+    assert done.returncode == 0 and " ".join(names) in done.stderr, done.stderr
+    text = (stub.directory / "uploaded-first.yaml").read_text()
+    rules = yaml.safe_load(text)["rules"]
+    assert [r.get("to") for r in rules] == [["*.s3.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com"], names, None] and rules[-1] == {"deny": "all"}
+    (stub.directory / "first.yaml").write_text(text)
+    linted = subprocess.run([os.environ["GATE_BINARY"], "check", "--strict", "--config", modes.CFN.parent / "conf/vpc-endpoints.yaml"], env=os.environ | {"LATTICEGATE_POLICY": str(stub.directory / "first.yaml")}, capture_output=True, text=True, timeout=60)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    # China's have another end.
+    for name in ("latticegate-endpoints", "latticegate-endpoints-foundation"):
+        stub.absent("describe-stacks", name)
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b", "us-east-1c"))
+    assert stub.run("deploy", "--yes", "--design", "endpoints", "--image", IMAGE, f"BucketArns={endpoint_proxy.BUCKETS}", AWS_REGION="cn-north-1").returncode == 0
+    rules = yaml.safe_load((stub.directory / "uploaded-first.yaml").read_text())["rules"]
+    assert rules[0]["to"] == ["*.s3.cn-north-1.amazonaws.com.cn", "s3.cn-north-1.amazonaws.com.cn"]
 
 
 def test_the_networks_of_a_gateway_endpoint(stub):  # noqa: F811
@@ -153,8 +192,19 @@ def test_a_hub_in_an_existing_vpc_never_dials_it(stub):  # noqa: F811
     associated = lambda key, c: {key: c, key + "State": {"State": "associated"}}  # noqa: E731
     stub.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [associated("CidrBlock", "10.20.0.0/16"), associated("CidrBlock", "10.21.0.0/20")], "Ipv6CidrBlockAssociationSet": [{"Ipv6CidrBlock": "2600:1f18:9999::/56", "Ipv6CidrBlockState": {"State": "associated"}}]}]})
     stub.answer("describe-subnets", {"Subnets": [{"SubnetId": "subnet-1", "CidrBlock": "10.20.1.0/24", "VpcId": "vpc-1", "AvailabilityZoneId": "use1-az1"}]})
-    done = stub.run("deploy", "--yes", "--design", "egress", "--image", IMAGE, "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1")
-    assert done.returncode == 0, done.stderr
+    table = lambda way, **association: {"Associations": [association], "Routes": [{"DestinationCidrBlock": "10.20.0.0/16", "GatewayId": "local", "State": "active"}, *([{"DestinationCidrBlock": "0.0.0.0/0", "State": "active"} | way] if way else [])]}  # noqa: E731
+    nat, igw = {"NatGatewayId": "nat-1"}, {"GatewayId": "igw-1"}
+    hub_there = ["--design", "egress", "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1"]
+    # Its own table decides, else the main one.
+    stub.answer("describe-route-tables", {"RouteTables": [table(nat, Main=True), table(igw, SubnetId="subnet-1")]})
+    assert "the route of subnet-1 to 0.0.0.0/0 is an internet gateway" in refused(stub, *hub_there)
+    stub.answer("describe-route-tables", {"RouteTables": [table(igw, SubnetId="subnet-2"), table(None, Main=True)]})
+    assert "subnet-1 has no route to 0.0.0.0/0" in stub.run("deploy", "--dry-run", "--image", IMAGE, *hub_there).stderr
+    stub.answer("describe-route-tables", {"RouteTables": [table(igw, Main=True), table(nat, SubnetId="subnet-1")]})
+    stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"ServiceName": "com.amazonaws.us-east-1.sqs", "PrivateDnsEnabled": True}, {"ServiceName": "com.amazonaws.us-east-1.s3"}]})
+    done = stub.run("deploy", "--yes", "--image", IMAGE, *hub_there)
+    assert done.returncode == 0 and "no route" not in done.stderr, done.stderr
+    assert "vpc-1 has endpoints for com.amazonaws.us-east-1.sqs: these names lead to private addresses" in done.stderr
     given = deployment(stub, "latticegate-egress")
     assert given["ExistingVpcCidrs"] == "10.20.0.0/16,10.21.0.0/20,2600:1f18:9999::/56" and given["ExistingPrivateSubnetCidrs"] == "10.20.1.0/24"
 
@@ -169,6 +219,112 @@ def test_the_image_of_the_isolated_sample_is_copied(stub):  # noqa: F811
     assert "--platform linux/arm64" in build and "docker/Dockerfile" not in build
     assert [c for c in stub.calls() if c.startswith(f"docker push {REPOSITORY}:arm64-python-3.13-alpine-")]
     assert deployment(stub, "latticegate-isolated")["Image"] == f"{REPOSITORY}@{DIGEST}"
+
+
+# ---------- mistakes ----------
+def refused(stub, *arguments):  # noqa: F811
+    done = stub.run("deploy", "--yes", "--image", IMAGE, *arguments)
+    assert done.returncode == 1 and not [c for c in stub.calls() if " deploy " in c or "put-object" in c], done.stderr
+    return done.stderr
+
+
+def test_what_is_missing_is_said_before_anything_is_made(stub):  # noqa: F811
+    new(stub, "endpoints")
+    said = refused(stub, "--design", "endpoints")
+    assert "BucketArns is not set" in said and "BucketArns=..., arn:aws:s3:::BUCKET, comma-separated" in said
+    assert "arn:aws:s3:::BUCKET, comma-separated" in refused(stub, "--design", "endpoints", "BucketArns=")
+
+
+@pytest.mark.parametrize("principals", ["111122223333", "arn:aws:iam::11112222333:root", "arn:aws:iam::111122223333:root;arn:aws:iam::444455556666:root", "o-a1b2c3d4e5"])
+def test_principals_that_are_none(stub, principals):  # noqa: F811
+    new(stub, "egress")
+    said = refused(stub, "--design", "egress", f"PrivateLinkPrincipals={principals}")
+    assert f"PrivateLinkPrincipals={principals}" in said and "arn:aws:iam::111122223333:root" in said
+
+
+def test_a_parameter_that_is_nearly_one(stub):  # noqa: F811
+    new(stub, "egress")
+    assert "no parameter NatGateway\n  help: perhaps NatGateways; the names: Image " in refused(stub, "--design", "egress", "NatGateway=single")
+    assert "perhaps PrivateLinkPrincipals; " in refused(stub, "--design", "egress", "Principals=x")
+    assert "help: the names: " in refused(stub, "--design", "egress", "Nonsense=1")
+
+
+def test_an_option_with_an_equals_sign(stub):  # noqa: F811
+    said = refused(stub, "--design=egress")
+    assert "unknown argument --design=egress" in said and "two words: --design egress" in said
+    done = stub.run("call", "--design=egress", "https://a.example/")
+    assert done.returncode == 1 and "unknown option --design=egress" in done.stderr
+
+
+def test_a_stack_that_is_none_of_ours_is_left_alone(stub):  # noqa: F811
+    for description in ("The shop", "latticegate foundation. What must exist before the fleet"):
+        stub.answer("describe-stacks", stack("shop", outputs={"Url": "x"}, Description=description), "shop")
+        for script in ("deploy", "destroy", "verify"):
+            done = stub.run(script, *([] if script == "verify" else ["--yes"]), "--stack", "shop")
+            assert done.returncode == 1 and f"stack shop is none of these designs: {description}" in done.stderr, done.stderr
+            assert not [c for c in stub.calls() if "delete" in c or " deploy " in c]
+
+
+@pytest.mark.parametrize("root, design", [(modes.ROOT, "lattice"), (hub.ROOT, "egress"), (modes.CFN / "egress-spoke.yaml", "spoke"), (endpoint_proxy.ROOT, "endpoints"), (test_isolated.ROOT, "isolated")])
+def test_a_stack_that_failed_says_by_its_description_what_it_is(stub, root, design):  # noqa: F811
+    """It has no outputs."""
+    description = resolve.decode(str(root))[0]["Description"]
+    stub.answer("describe-stacks", stack("mine", "ROLLBACK_COMPLETE", Description=description), "mine")
+    stub.absent("describe-stacks", "mine-foundation")
+    stub.answer("describe-stack-resources", {"StackResources": []})
+    done = stub.run("destroy", "--dry-run", "--stack", "mine", "--design", design)
+    assert done.returncode == 0 and "would delete stack mine (ROLLBACK_COMPLETE)" in done.stderr, done.stderr
+    other = "egress" if design != "egress" else "isolated"
+    assert f"is of the design {design}, not {other}" in stub.run("destroy", "--dry-run", "--stack", "mine", "--design", other).stderr
+    done = stub.run("verify", "--stack", "mine")
+    assert done.returncode == 1 and "WRONG stack mine is ROLLBACK_COMPLETE" in done.stdout and "1 wrong" in done.stdout, done.stdout + done.stderr
+    # Why, before it is forgotten.
+    arn = stack("mine")["Stacks"][0]["StackId"]
+    event = {"StackId": arn, "Timestamp": "2026-01-02", "LogicalResourceId": "Network", "ResourceType": "AWS::EC2::VPC", "PhysicalResourceId": "", "ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": "The maximum number of VPCs has been reached."}
+    stub.answer("describe-stack-events", {"StackEvents": [event, event | {"PhysicalResourceId": arn, "Timestamp": "2026-01-01", "ResourceStatus": "CREATE_IN_PROGRESS"}]})
+    said = stub.run("deploy", "--yes", "--stack", "mine").stderr
+    assert "Network (AWS::EC2::VPC): The maximum number of VPCs has been reached." in said
+    assert "mine is ROLLBACK_COMPLETE and can only be deleted" in said and "cfn/destroy --stack mine, then cfn/deploy again" in said
+
+
+def test_services_keep_their_places(stub):  # noqa: F811
+    """Two endpoints of one service in a VPC are what AWS refuses: none may move while its old one stands."""
+    stub.answer("describe-vpc-endpoint-services", services())
+    for has, wanted, becomes in [
+        ("sqs,kms,sts", "sts,kms,sqs", "sqs,kms,sts"), ("sqs,kms,sts", "sqs,sts", "sqs,,sts"), ("sqs,,sts", "sqs,sts,sns", "sqs,sns,sts"), ("sqs,kms", "", ""),
+        ("sqs,kms", "sns,sqs", "sqs,sns"), ("", "sqs,kms", "sqs,kms"), ("sqs,kms", "sqs,kms,sts", "sqs,kms,sts"), ("sqs,kms,sts", "sqs", "sqs"), ("sqs,kms", "sns", "sns"),
+    ]:  # fmt: skip
+        running(stub, "endpoints", {"Services": has})
+        done = stub.run("deploy", "--yes", "--design", "endpoints", f"Services={wanted}")
+        assert done.returncode == 0, done.stderr
+        assert deployment(stub, "latticegate-endpoints")["Services"] == becomes, (has, wanted)
+        assert not endpoint_proxy.moved(has, becomes)
+
+
+def test_a_service_without_a_name_of_its_own(stub):  # noqa: F811
+    new(stub, "endpoints")
+    stub.answer("describe-vpc-endpoint-services", services("us-east-1a", "us-east-1b", "us-east-1c", names={"dynamodb": [], "sqs": ["sqs.us-east-1.amazonaws.com"]}))
+    said = refused(stub, "--design", "endpoints", f"BucketArns={endpoint_proxy.BUCKETS}", "Services=sqs,dynamodb")
+    assert "com.amazonaws.us-east-1.dynamodb has no private DNS name" in said and "omit dynamodb" in said
+
+
+def test_a_hub_that_grows_needs_addresses_too(stub):  # noqa: F811
+    running(stub, "egress", {"NatGateways": "single"})
+    stub.answer("describe-addresses", "4")
+    stub.answer("get-service-quota", "5.0")
+    assert "need 2 Elastic IPs; 4 of the 5" in refused(stub, "--design", "egress", "NatGateways=in-each-zone")
+    running(stub, "egress")
+    assert stub.run("deploy", "--yes", "--design", "egress", "NatGateways=single").returncode == 0
+    assert not [c for c in stub.calls() if "describe-addresses" in c]
+
+
+def test_what_comes_after_a_hub(stub):  # noqa: F811
+    running(stub, "egress", {"PrivateLinkPrincipals": ""})
+    said = stub.run("deploy", "--yes", "--design", "egress").stderr
+    assert "nobody may connect yet" in said and f"--design spoke EndpointServiceName=com.amazonaws.vpce.us-east-1.{SERVICE} VpcId=" in said
+    running(stub, "egress", {"PrivateLink": "off", "PrivateLinkPrincipals": "", "PrivateLinkDnsName": ""}, {"EndpointServiceId": "", "EndpointServiceName": ""})
+    said = stub.run("deploy", "--yes", "--design", "egress").stderr
+    assert "EndpointServiceName=" not in said and "whose proxy is http://hub.elb.amazonaws.com:3128" in said
 
 
 # ---------- verify ----------
@@ -209,7 +365,7 @@ def test_a_spoke_that_waits_and_a_nat_gateway_that_failed(stub):  # noqa: F811
     running(stub, "egress")
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": [{"VpcEndpointId": "vpce-1", "VpcEndpointOwner": "111122223333", "VpcEndpointState": "pendingAcceptance"}]})
     code, said = verified(stub, "egress")
-    assert code == 0 and "waiting to be accepted: vpce-1 of 111122223333" in said and f"accept-vpc-endpoint-connections --service-id {SERVICE}" in said
+    assert code == 0 and "waiting to be accepted: vpce-1 of 111122223333" in said and f"accept-vpc-endpoint-connections --service-id {SERVICE} --vpc-endpoint-ids vpce-1\n" in said
     stub.answer("describe-nat-gateways", {"NatGateways": [{"NatGatewayId": "nat-1", "State": "failed", "FailureMessage": "no address"}]})
     code, said = verified(stub, "egress")
     assert code == 1 and "NAT gateway nat-1 is failed" in said and "no address" in said
@@ -235,6 +391,17 @@ def test_a_gateway_that_somebody_attached(stub):  # noqa: F811
     assert code == 1 and "has a way to the internet: igw-1" in said
 
 
+@pytest.mark.parametrize("design", ["endpoints", "isolated"])
+def test_an_endpoint_that_is_not_there_yet(stub, design):  # noqa: F811
+    running(stub, design)
+    stub.answer("describe-nat-gateways", "")
+    code, said = verified(stub, design)
+    assert code == 0 and "endpoints: ecr.api, s3" in said, said
+    stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"VpcEndpointId": "vpce-1", "ServiceName": "com.amazonaws.us-east-1.s3", "State": "pending"}]})
+    code, said = verified(stub, design)
+    assert code == 1 and "com.amazonaws.us-east-1.s3 (vpce-1) is pending" in said
+
+
 def test_networks_that_aws_has_added(stub):  # noqa: F811
     running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
     stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
@@ -253,6 +420,26 @@ def test_a_hub_is_called_as_a_proxy(stub):  # noqa: F811
     assert done.returncode == 0, done.stderr
     call = "\n".join(stub.calls())
     assert "curl " in call and "--proxy http://hub.elb.amazonaws.com:3128" in call and "sigv4" not in call and "--connect-to" not in call
+
+
+def test_what_has_nothing_to_call_and_no_list_says_so(stub):  # noqa: F811
+    running(stub, "isolated")
+    done = stub.run("call", "--design", "isolated", "https://a.example/")
+    assert done.returncode == 1 and "the isolated VPC has no load balancer" in done.stderr
+    done = stub.run("publish-policy", "--yes", "--design", "isolated", "list.yaml")
+    assert done.returncode == 1 and "the isolated VPC has no access list" in done.stderr
+    stub.answer("describe-stacks", stack("latticegate-spoke", outputs={"Design": "spoke", "EndpointId": "vpce-1", "ProxyUrl": "http://vpce-1.example:3128"}), "latticegate-spoke")
+    done = stub.run("publish-policy", "--yes", "--design", "spoke", "list.yaml")
+    assert done.returncode == 1 and "the hub's decides" in done.stderr and "via: vpce-1" in done.stderr
+    # A spoke is called from its VPC, through its endpoint.
+    done = stub.run("call", "--design", "spoke", "https://checkip.amazonaws.com/")
+    assert "--proxy http://vpce-1.example:3128" in "\n".join(stub.calls())
+    stub.write("curl-exits", "28")
+    done = stub.run("call", "--design", "spoke", "https://checkip.amazonaws.com/")
+    assert done.returncode == 2 and "no connection to http://vpce-1.example:3128" in done.stderr and "PrivateClientCidr1" in done.stderr
+    for script in ("call", "publish-policy"):
+        done = stub.run(script, "--design", "egress", "https://a.example/", AWS_REGION="eu-west-1")
+        assert done.returncode == 1 and "there is no stack latticegate-egress in eu-west-1" in done.stderr, done.stderr
 
 
 def test_an_endpoint_proxy_is_called_by_the_services_name(stub):  # noqa: F811
@@ -286,6 +473,8 @@ def test_a_hub_with_consumers_is_not_destroyed(stub):  # noqa: F811
     assert done.returncode == 1 and "vpce-1 of 111122223333" in done.stderr and "vpce-2" not in done.stderr
     assert f"reject-vpc-endpoint-connections --service-id {SERVICE} --vpc-endpoint-ids vpce-1" in done.stderr
     assert not [c for c in stub.calls() if "delete" in c]
+    done = stub.run("destroy", "--dry-run", "--design", "egress")
+    assert done.returncode == 1 and "would delete stack latticegate-egress" in done.stderr and "vpce-1 of 111122223333" in done.stderr
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
     stub.answer("delete-stack", "")
     stub.answer("wait-stack-delete-complete", "")
@@ -295,8 +484,6 @@ def test_a_hub_with_consumers_is_not_destroyed(stub):  # noqa: F811
 
 
 def test_the_pipeline_packages_the_design_that_runs(stub, tmp_path):  # noqa: F811
-    import subprocess
-
     running(stub, "egress")
     done = subprocess.run([modes.CFN / "pipeline/package", "latticegate-egress", IMAGE, "artifacts"], env=stub.env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

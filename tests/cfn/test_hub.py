@@ -147,6 +147,18 @@ def test_more_networks_that_are_never_dialled():
     assert environment(usual(DeniedNetworks="198.51.100.0/24,2001:db8::/32"))["LATTICEGATE_UPSTREAM__DENIED_NETWORKS"].endswith("::/56,198.51.100.0/24,2001:db8::/32")
 
 
+@pytest.mark.parametrize("ipv6", ["off", "on"])
+@pytest.mark.parametrize("ports", ["8443", "8443,9443,10443"])
+def test_more_ports(ports, ipv6):
+    """Those that the listener takes are those that leave."""
+    fleet = usual(MoreConnectPorts=ports, Ipv6=ipv6)
+    assert environment(fleet)["LATTICEGATE_LISTENERS__0__CONNECT_PORTS"] == f"[443, {ports}]"
+    out = {(rule.get("CidrIp") or rule.get("CidrIpv6"), int(rule["FromPort"])) for group, rule in rules_of(fleet, "Egress") if group.name == "TaskSecurityGroup" and rule["FromPort"] == rule["ToPort"]}
+    wanted = {443, 80, *map(int, ports.split(","))}
+    assert {p for cidr, p in out if cidr == "0.0.0.0/0"} == wanted and {p for cidr, p in out if cidr == "::/0"} == (wanted if ipv6 == "on" else set())
+    assert "LATTICEGATE_LISTENERS__0__CONNECT_PORTS" not in environment(usual())
+
+
 @HUBS
 def test_scaling_on_cpu_and_connections(form):
     policies = {r.name for r in fleet_of(form).all("AWS::ApplicationAutoScaling::ScalingPolicy")}
@@ -197,7 +209,7 @@ def test_rules_say_what_to_do(given, text):
         usual(**given)
 
 
-@pytest.mark.parametrize("given", [{"PrivateLinkDnsName": "*.example.com"}, {"DeniedNetworks": "10.0.0.0"}, {"LogFormat": "nginx"}, {"NatGateways": "two"}, {"PrivateAddresses": "192.168.1.100"}])
+@pytest.mark.parametrize("given", [{"PrivateLinkDnsName": "*.example.com"}, {"DeniedNetworks": "10.0.0.0"}, {"MoreConnectPorts": "80 81"}, {"MoreConnectPorts": "1,2,3,4"}, {"LogFormat": "nginx"}, {"NatGateways": "two"}, {"PrivateAddresses": "192.168.1.100"}])
 def test_wrong_parameters_are_refused(given):
     with pytest.raises(resolve.TemplateError):
         usual(**given)

@@ -54,6 +54,14 @@ def test_the_endpoints(form):
     wanted |= {"ecs", "ecs-agent", "ecs-telemetry"} if form["DeployingToEC2"] == "true" else set()
     wanted |= {"secretsmanager"} if form["SecretsManager"] == "true" else set()
     assert set(endpoints) == wanted and endpoints["s3"]["VpcEndpointType"] == "Gateway"
+    # By principals of this account only, where a request says whose it is: those of another one could carry data out.
+    for service, endpoint in endpoints.items():
+        policy = endpoint.get("PolicyDocument")
+        if service in ("ecr.dkr", "ecs-agent", "ecs-telemetry"):
+            assert policy is None
+        elif service != "s3":
+            (statement,) = policy["Statement"]
+            assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": modes.ACCOUNT}} and statement["Effect"] == "Allow"
     # Other containers of the VPC use them as well.
     clients = {r.get("CidrIp") or "tasks" for g, r in rules_of(vpc, "Ingress") if g.name == "AwsEndpointSecurityGroup"}
     assert clients == {"tasks", "192.168.1.0/24"}
@@ -70,6 +78,8 @@ def test_the_sample(form):
     assert set(roles) == {"ExecutionRole", "TaskRole"} and "Policies" not in roles["TaskRole"]
     for where, document in documents(vpc):
         for statement in document["Statement"]:
+            if statement.get("Sid") == "OwnAccount":
+                continue
             assert not [a for a in as_list(statement["Action"]) if "*" in a], where
             if as_list(statement.get("Resource", [])) == ["*"]:
                 assert set(as_list(statement["Action"])) <= {"ecr:GetAuthorizationToken"} | {f"ssmmessages:{a}{b}Channel" for a in ("Create", "Open") for b in ("Control", "Data")}

@@ -440,7 +440,7 @@ OTHER = {
         "IpAddressType": "ipv4", "DeregistrationDelay": "600", "DeletionProtection": "true",
         "LatticePrefixListId": "pl-0123", "LatticeIpv6PrefixListId": "", "S3PrefixListId": "pl-0123",
         "TaskSize": "1vCPU-2GB", "MinTasks": "2", "MaxTasks": "30", "CpuTarget": "50", "ConnectionsTarget": "10000", "FargateSpotShare": "50", "OnDemandBase": "1", "WidePorts": "false", "EnableExec": "true",
-        "LogRetentionDays": "90", "LogFormat": "nginx", "LogKeep": "sample:100", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
+        "LogRetentionDays": "90", "LogFormat": "nginx", "LogKeep": "sample 1/100", "LogFields": "time,name", "AlarmEmail": "ops@example.com", "RefusedPerMinuteAlarm": "100", "RefusedShareAlarm": "20", "ContainerInsights": "enabled", "DeploymentAlarm": "off",
         "Listeners": "443", "PublicAllocationIds": "eipalloc-01,eipalloc-02,eipalloc-03", "PrivateAddresses": "192.168.1.100,192.168.1.140,192.168.1.170", "PrivateLink": "on", "EnforcePrivateLinkSecurityGroup": "off",
     },
     ENDPOINTS: {
@@ -610,16 +610,25 @@ def test_the_target_of_connections_fits_the_tasks_memory(size, memory):
     assert connections_target(fleet(TaskSize=size, ConnectionsTarget="1234")) == 1234
 
 
-@pytest.mark.parametrize("keep", ["all", "refused", "sample:100"])
+@pytest.mark.parametrize("keep", ["all", "failures", "sample 1/100", "refused", "sample:100"])
 def test_the_lines_to_keep_reach_the_task(keep):
     (value,) = [e["Value"] for e in container(fleet(LogKeep=keep))["Environment"] if e["Name"] == "LATTICEGATE_ACCESS_LOG__KEEP"]
     assert value == keep
 
 
-@pytest.mark.parametrize("keep", ["", "none", "sample", "sample:0", "sample:1x"])
+@pytest.mark.parametrize("keep", ["", "none", "sample", "sample 1/0", "sample 2/3", "sample:0", "sample:1x"])
 def test_other_lines_to_keep_are_refused(keep):
     with pytest.raises(resolve.TemplateError, match="LogKeep"):
         fleet(LogKeep=keep)
+
+
+def test_the_fields_of_a_line_reach_the_task():
+    assert not [e for e in container(fleet())["Environment"] if e["Name"] == "LATTICEGATE_ACCESS_LOG__FIELDS"]
+    (value,) = [e["Value"] for e in container(fleet(LogFields="time,name"))["Environment"] if e["Name"] == "LATTICEGATE_ACCESS_LOG__FIELDS"]
+    assert value == "time,name"
+    for wrong in ({"LogFields": "time, name"}, {"LogFields": "time,"}, {"LogFields": "time", "LogFormat": "nginx"}):
+        with pytest.raises((resolve.TemplateError, resolve.RuleFailed), match="LogFields"):
+            fleet(**wrong)
 
 
 def test_container_insights_is_a_choice():

@@ -41,6 +41,14 @@ def binary(stub, code, answer="latticegate 0.1.0"):  # noqa: F811
     stub.tool("latticegate", f'case $1 in --version) echo "{answer}" ;; check) echo "list.yaml:2: words"; exit {code} ;; esac')
 
 
+def test_the_list_that_is_in_force_is_shown(stub):  # noqa: F811
+    done = stub.run("publish-policy", "--show")
+    assert (done.returncode, done.stdout) == (0, "rules:\n  - deny: all\n") and not uploads(stub)
+    stub.error("get-object", "NoSuchKey")
+    done = stub.run("publish-policy", "--show")
+    assert done.returncode == 1 and "s3://lists/ipcontrol.yaml does not exist" in done.stderr
+
+
 def test_an_image_that_runs_here_checks_the_list(machine):
     runs(machine, IMAGE)
     done = machine.publish()

@@ -81,7 +81,7 @@ def aws(env, *arguments):
 def test_from_nothing_to_destroyed(moto, tmp_path):
     # Nothing there yet: each script says what to do first.
     assert "cfn/deploy" in run(moto, "verify", expect=1)
-    assert "has no output PolicyUrl" in run(moto, "publish-policy", "x.yaml", expect=1)
+    assert "there is no stack latticegate in us-east-1" in run(moto, "publish-policy", "x.yaml", expect=1)
 
     said = run(moto, "deploy", "--dry-run", "VPCLatticeServiceNetwork=sn-0123456789abcdef0")
     assert "would publish conf/ipcontrol.yaml" in said and "AvailabilityZone3=us-east-1c" in said and "nothing was changed" in said

@@ -157,7 +157,33 @@ def test_what_aws_would_refuse_late(consumer):
     done = consumer.run("deploy", "--yes", *GIVEN, AWS_REGION="eu-west-1")
     assert "another region than eu-west-1" in done.stderr and "AWS_REGION=us-east-1" in done.stderr
     consumer.error("describe-vpc-endpoint-services", "InvalidServiceName", f"The Vpc Endpoint Service '{SERVICE}' does not exist")
-    assert "PrivateLinkPrincipals=arn:aws:iam::123456789012:root" in refused(consumer)
+    said = refused(consumer)
+    assert "PrivateLinkPrincipals=arn:aws:iam::123456789012:root" in said and "it does not exist, or its hub does not admit this account" in said
+
+
+def test_a_stack_is_the_spoke_of_one_vpc_and_one_hub(consumer):
+    """A second VPC under the same name would take the first one's way out."""
+    there(consumer)
+    said = refused(consumer, "VpcId=vpc-2")
+    assert "latticegate-spoke is a spoke already, with VpcId=vpc-1" in said and "--stack latticegate-spoke-2" in said
+    other = SERVICE.replace("svc-0", "svc-1")
+    assert f"with EndpointServiceName={SERVICE}" in refused(consumer, f"EndpointServiceName={other}")
+
+
+def test_what_is_not_for_a_spoke(consumer):
+    assert "--zones is for a new VPC" in refused(consumer, "--zones", "2")
+    assert "are not for a spoke" in refused(consumer, "--plan")
+    consumer.error("describe-vpcs", "InvalidVpcID.NotFound", "The vpc ID 'vpc-1' does not exist")
+    said = refused(consumer)
+    assert "'vpc-1' does not exist" in said and "account (123456789012) and region (us-east-1)" in said
+
+
+def test_clients_that_the_hub_does_not_admit_by_itself(consumer):
+    consumer.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [{"CidrBlock": c, "CidrBlockState": {"State": "associated"}} for c in ("10.20.0.0/16", "100.64.0.0/16")]}]})
+    done = consumer.run("deploy", "--dry-run", *GIVEN)
+    assert "clients of 100.64.0.0/16: the hub admits" in done.stderr and "PrivateClientCidr1" in done.stderr
+    consumer.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [{"CidrBlock": "172.31.0.0/16", "CidrBlockState": {"State": "associated"}}]}]})
+    assert "the hub admits" not in consumer.run("deploy", "--dry-run", *GIVEN).stderr
 
 
 def test_private_dns_needs_a_proof_and_an_acceptance(consumer):
@@ -183,6 +209,13 @@ def test_second_endpoints_of_systems_manager(consumer):
     becomes(consumer, TestInstance="on")
     consumer.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"ServiceName": "com.amazonaws.us-east-1.ssm", "PrivateDnsEnabled": True}]})
     assert "SsmEndpoints=existing" in refused(consumer, "TestInstance=on")
+    # Their private DNS needs host names, which a VPC has only if somebody switched them on.
+    consumer.answer("describe-vpc-endpoints", {"VpcEndpoints": []})
+    consumer.answer("describe-vpc-attribute", {"VpcId": "vpc-1", "EnableDnsHostnames": {"Value": False}})
+    said = refused(consumer, "TestInstance=on")
+    assert "TestInstance=on with SsmEndpoints=create, but vpc-1 has no" in said and "modify-vpc-attribute --vpc-id vpc-1 --enable-dns-" in said
+    consumer.answer("describe-vpc-attribute", {"VpcId": "vpc-1", "EnableDnsHostnames": {"Value": True}})
+    assert consumer.run("deploy", "--dry-run", *GIVEN, "TestInstance=on").returncode == 0
 
 
 def test_verify_of_a_spoke(consumer):

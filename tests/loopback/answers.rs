@@ -1,9 +1,12 @@
 //! What a refused client is reported, to the byte, and how it is closed: FIN after the answer, also while it sends on.
 
+use std::time::Duration;
+
 use support::dns::{Reply, SERVFAIL};
 use support::lab::{Lab, Port, Setup, word};
 use support::peer::{End, Peer};
 use support::wire::{Hello, hello, tcp4, tcp6};
+use support::within;
 
 /// A fatal alert with this description.
 fn alert(description: u8) -> Vec<u8> {
@@ -207,6 +210,26 @@ fn a_client_that_still_sends_gets_its_answer_and_no_reset() {
     assert!(answer.starts_with(b"HTTP/1.1 404 Not Found\r\n"), "{}", answer.escape_ascii());
     assert_eq!(end, End::Fin);
     drop(client);
+    lab.end().assert_only("refused", "name_unknown");
+}
+
+/// A client of TLS that has sent its whole hello waits for the answer: the connection is closed with it. Of one whose early
+/// data is still to come that is read first, or a reset would overtake the alert.
+#[test]
+fn a_client_that_waits_is_closed_with_its_answer() {
+    const EARLY_DATA: u16 = 42;
+    let lab = Lab::start();
+    for (hello, lingers) in
+        [(Hello::to(b"nowhere.example.com"), false), (Hello::to(b"nowhere.example.com").with(EARLY_DATA, vec![]), true)]
+    {
+        let mut client = lab.connect(Port::Tls);
+        client.say([tcp4(&[]), hello.record()].concat());
+        assert_eq!(client.hear_all(), (alert(112), End::Fin));
+        client.say(b"more");
+        let patience = if lingers { Duration::from_millis(300) } else { support::PATIENCE };
+        let cut = within(patience, || std::io::Write::write(&mut client.stream, b"more").is_err());
+        assert_eq!(cut, !lingers);
+    }
     lab.end().assert_only("refused", "name_unknown");
 }
 

@@ -24,12 +24,15 @@ mod forward;
 mod health;
 mod healthcheck;
 mod hostile;
+mod insights;
 mod live;
 mod log_keep;
 mod lookups;
 mod protocol;
 mod reasons;
+mod refused;
 mod relaying;
 mod starting;
+mod unread;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");

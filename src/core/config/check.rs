@@ -2,6 +2,7 @@
 //!
 //! An error does not end the check, so that an operator sees all of them at once.
 
+mod access_log;
 mod emf;
 mod forward;
 mod limits;
@@ -11,9 +12,9 @@ mod upstream;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
-use super::raw::{RawAccessLog, RawAdmin, RawConfig, RawDrain, RawHealth, RawProxyProtocol, RawReadiness, RawTimeouts};
+use super::raw::{RawAdmin, RawConfig, RawDrain, RawHealth, RawProxyProtocol, RawReadiness, RawTimeouts};
 use super::values::AccountId;
-use super::{AccessLog, Config, Drain, LogOutput, Machine, PolicySource, S3Object, Timeouts, Trusted, defaults};
+use super::{Config, Drain, Machine, PolicySource, S3Object, Timeouts, Trusted, defaults};
 use crate::diagnostic::Diagnostic;
 use crate::networks::Networks;
 use crate::yaml::{Document, Path, Read};
@@ -56,8 +57,7 @@ impl Checker<'_> {
         let RawProxyProtocol { trusted } = proxy_protocol.unwrap_or_default();
         let RawHealth { bind: health } = health.unwrap_or_default();
         let RawReadiness { fail_on_dns } = readiness.unwrap_or_default();
-        let RawAdmin { bind: admin } = admin.unwrap_or_default();
-        let RawAccessLog { format, output, keep } = access_log.unwrap_or_default();
+        let RawAdmin { bind: admin, refused_bytes } = admin.unwrap_or_default();
 
         let policy = self.policy(policy, policy_owner);
         let usual = match policy {
@@ -91,14 +91,8 @@ impl Checker<'_> {
             health,
             fail_on_dns: or(fail_on_dns, defaults::FAIL_ON_DNS),
             admin,
-            access_log: AccessLog {
-                format: or(format, defaults::LOG_FORMAT),
-                output: match output.map_or(defaults::LOG_OUTPUT, |read| read.0) {
-                    LogOutput::File(path) => LogOutput::File(self.beside(&path)),
-                    LogOutput::Stdout => LogOutput::Stdout,
-                },
-                keep: or(keep, defaults::LOG_KEEP),
-            },
+            refused_bytes: refused_bytes.and_then(|read| read.0.0),
+            access_log: self.access_log(access_log.unwrap_or_default()),
             emf: self.emf(metrics.unwrap_or_default()),
         }
     }

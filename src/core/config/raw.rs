@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::values::{
     AccountId, AdminAddress, Connections, Destination, HealthAddress, ListenerAddress, ListenerName, Memory,
-    MetricWord, ResolverAddress, ViaName, Workers,
+    MetricWord, RefusedBytes, ResolverAddress, ViaName, Workers,
 };
 use super::{
-    Ipv6, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol, Timeout,
-    Tunnel,
+    Ipv6, LogField, LogFormat, LogKeep, LogOutput, OnReload, PolicyRefusal, PolicySource, Protocol, ProxyProtocol,
+    Timeout, Tunnel,
 };
 use crate::hostname::Hostname;
 use crate::yaml::{Many, Read};
@@ -230,6 +230,8 @@ pub(super) struct RawReadiness {
 pub(super) struct RawAdmin {
     /// Address and port.
     pub(super) bind: Option<Read<AdminAddress>>,
+    /// How many refused connections /refused shows the first bytes of, PROXY header and ClientHello; `off` unless set.
+    pub(super) refused_bytes: Option<Read<RefusedBytes>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -240,8 +242,11 @@ pub(super) struct RawAccessLog {
     pub(super) format: Option<Read<LogFormat>>,
     /// `stdout`, or a file's path, relative to this file.
     pub(super) output: Option<Read<LogOutput>>,
-    /// Which connections have a line: `all`, `refused` (all but relayed ones), or `sample:N` (and one of N relayed ones).
+    /// Which connections have a line: `all`, `failures` (all but relayed ones), or `sample 1/N` (and one of N relayed ones).
+    /// But for `all`, equal refusals are one line a second with their number.
     pub(super) keep: Option<Read<LogKeep>>,
+    /// What is in a JSON line, in this order; everything unless set.
+    pub(super) fields: Option<Many<LogField>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

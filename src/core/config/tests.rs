@@ -96,18 +96,79 @@ fn relative_paths_start_at_the_file_wherever_they_are_written() {
 }
 
 #[test]
-fn the_lines_to_keep_are_all_refused_or_a_sample() {
+fn the_lines_to_keep_are_all_failures_or_a_sample() {
     let keep = |text: &str| accepted(without_file(&[TRUSTED, ("LATTICEGATE_ACCESS_LOG__KEEP", text)])).access_log.keep;
     assert_eq!(accepted(without_file(&[TRUSTED])).access_log.keep, LogKeep::All);
-    assert_eq!((keep("all"), keep("refused")), (LogKeep::All, LogKeep::Refused));
-    for (text, one_of) in [("sample:1", 1), ("sample:100", 100), ("sample:4294967295", u32::MAX)] {
+    assert_eq!((keep("all"), keep("failures"), keep("refused")), (LogKeep::All, LogKeep::Failures, LogKeep::Failures));
+    for (text, one_of) in [("sample 1/1", 1), ("sample 1/100", 100), ("sample 1/4294967295", u32::MAX), ("sample:7", 7)]
+    {
         assert_eq!(keep(text), LogKeep::Sample(NonZeroU32::new(one_of).unwrap()), "{text}");
     }
-    for wrong in ["sample", "sample:0", "sample:-1", "sample:+1", "sample:1.5", "sample:4294967296", "none", "100"] {
+    for wrong in [
+        "sample",
+        "sample 1/0",
+        "sample 1/-1",
+        "sample 1/+1",
+        "sample 1/1.5",
+        "sample 1/4294967296",
+        "sample 2/3",
+        "sample:0",
+        "none",
+        "1/100",
+    ] {
         let (key, text) = ("LATTICEGATE_ACCESS_LOG__KEEP", wrong);
         let diagnostics = without_file(&[TRUSTED, (key, text)]).unwrap_err();
         let said = lines_of(&diagnostics).join("\n");
-        assert!(said.contains(key) && said.contains(wrong) && said.contains("like sample:100"), "{said}");
+        assert!(said.contains(key) && said.contains(wrong) && said.contains("like sample 1/100"), "{said}");
+    }
+}
+
+#[test]
+fn the_fields_of_a_line_are_those_that_are_listed_in_their_order() {
+    use crate::config::LogField;
+    let fields = |text: &str| accepted(with(text, &[TRUSTED])).access_log.fields;
+    assert_eq!(fields("access_log: { format: json }\n"), None);
+    let listed = fields("access_log: { fields: [reason, time, client] }\n").unwrap();
+    assert_eq!(*listed, [LogField::Reason, LogField::Time, LogField::Client]);
+    let env = [TRUSTED, ("LATTICEGATE_ACCESS_LOG__FIELDS", "time, bytes_up")];
+    assert_eq!(*accepted(without_file(&env)).access_log.fields.unwrap(), [LogField::Time, LogField::BytesUp]);
+    let all: Vec<&str> = LogField::ALL.iter().map(|(word, _)| *word).collect();
+    let all_listed = fields(&format!("access_log: {{ fields: [{}] }}\n", all.join(", "))).unwrap();
+    assert_eq!(all_listed.len(), all.len());
+    let said = lines_of(&with("access_log: { fields: [time, \"names\"] }\n", &[TRUSTED]).unwrap_err()).join("\n");
+    let line = format!(
+        "latticegate.yaml:1:30: access_log.fields[1]: \"names\" is none of {}; did you mean \"name\"?",
+        all.join(", ")
+    );
+    assert!(said.contains(&line), "{said}");
+    for (text, says) in [
+        (
+            "fields: [time], format: squid",
+            "is for the JSON line, and the format is squid, whose fields are fixed; remove the key",
+        ),
+        ("fields: [time], format: nginx", "the format is nginx"),
+        ("fields: []", "names no field"),
+        ("fields: [time, id, time]", "names time twice"),
+    ] {
+        let said = lines_of(&with(&format!("access_log: {{ {text} }}\n"), &[TRUSTED]).unwrap_err()).join("\n");
+        assert!(
+            said.contains("latticegate.yaml:1:15: access_log.fields: ") || said.contains("access_log.fields: "),
+            "{said}"
+        );
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn refused_bytes_are_off_or_of_a_bounded_number_of_connections() {
+    let kept =
+        |text: &str| accepted(without_file(&[TRUSTED, ("LATTICEGATE_ADMIN__REFUSED_BYTES", text)])).refused_bytes;
+    assert_eq!(accepted(without_file(&[TRUSTED])).refused_bytes, None);
+    assert_eq!((kept("off"), kept("1").map(u8::from), kept("100").map(u8::from)), (None, Some(1), Some(100)));
+    for wrong in ["0", "101", "256", "-1", "+5", "on", "1.5"] {
+        let diagnostics = without_file(&[TRUSTED, ("LATTICEGATE_ADMIN__REFUSED_BYTES", wrong)]).unwrap_err();
+        let said = lines_of(&diagnostics).join("\n");
+        assert!(said.contains(wrong) && said.contains("write off, or a number from 1 to 100"), "{said}");
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::{Forward, Tunnel};
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason;
 use crate::protocol::client_hello;
+use crate::protocol::first_bytes::FirstBytes;
 use crate::protocol::forward_head::{ForwardHead, ForwardParser};
 
 /// A name and a port, and how they are asked for.
@@ -32,6 +33,11 @@ impl Explanation {
         query: &Query<'_>,
         bytes: Option<&'a [u8]>,
     ) -> Result<Asked<'a>, Conclusion> {
+        // A recorded ClientHello is that of a tunnel, if it is said where the tunnel leads.
+        let is_hello = bytes.is_some_and(|bytes| matches!(FirstBytes::of(bytes), FirstBytes::Hello(_)));
+        if let (Some(bytes), true, Some(name), Some(port)) = (bytes, is_hello, query.to.clone(), query.port) {
+            return Ok(Asked { name, port, connect: Some(true), rest: bytes });
+        }
         if let Some(bytes) = bytes {
             let verdict = ForwardParser::default().parse(bytes, &forward.via_name);
             let (head, len) = self.read("request head", bytes, verdict)?;

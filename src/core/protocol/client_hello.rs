@@ -136,6 +136,21 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     names
 }
 
+/// Whether these bytes are one whole ClientHello, after which its client sends nothing until it is answered: nothing is
+/// behind it, and it announces no early data (RFC 8446 §4.2.10).
+#[cold]
+pub fn awaits_answer(bytes: &[u8]) -> bool {
+    let Ok(joined) = HelloParser::default().join_records(bytes) else { return false };
+    let Ok(mut list) = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()) else { return false };
+    while let Ok((rest, TlsExtension::Unknown(kind, _))) = parse_tls_extension_unknown(list) {
+        if kind.0 == EXT_EARLY_DATA {
+            return false;
+        }
+        list = rest;
+    }
+    list.is_empty() && joined.len == bytes.len()
+}
+
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE_HEADER: usize = 4;
 /// Longest fragment of a plaintext record (RFC 8446 §5.1).
@@ -146,6 +161,7 @@ const CLIENT_HELLO: u8 = 1;
 
 const EXT_SERVER_NAME: u16 = 0;
 const EXT_ALPN: u16 = 16;
+const EXT_EARLY_DATA: u16 = 42;
 const EXT_KEY_SHARE: u16 = 51;
 const EXT_ECH: u16 = 0xfe0d;
 

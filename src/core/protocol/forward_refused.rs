@@ -111,7 +111,7 @@ pub(crate) fn refused_host(method: &str, target: &str) -> Option<Vec<u8>> {
 /// What can be a host, with its port, of what a client wrote where one belongs. What stands before an `@` may be a password,
 /// what stands behind one of `/?#\%` a path, a query or an encoded password. If an `@` follows one of those, the text may
 /// be either, so that none of it is logged. Behind a colon only digits are a port; anything else may be a password too.
-fn host_in(text: &[u8]) -> Option<&[u8]> {
+pub(crate) fn host_in(text: &[u8]) -> Option<&[u8]> {
     let scheme = std::str::from_utf8(text).ok().and_then(scheme_of);
     let text = text.get(scheme.map_or(0, |scheme| scheme.len() + "://".len())..)?;
     let end = text.iter().position(|byte| b"/?#\\%".contains(byte)).unwrap_or(text.len());

@@ -6,13 +6,12 @@ use std::time::Duration;
 use futures_util::future::join;
 
 use super::Session;
-use super::preface::note_unread;
+use crate::event_loop::{Stream, race, sleep};
 use crate::proxy::linger::discard_all;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
-use crate::sys::runtime::{Stream, race, sleep};
-use latticegate_core::config::{PolicyRefusal, Protocol};
+use latticegate_core::config::PolicyRefusal;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 
 /// What a side that is cut has not acknowledged has this long to arrive before the reset.
@@ -53,23 +52,12 @@ impl Session {
         let denied = matches!(reason, Some(ClientDenied | NameDenied | PortDenied | TunnelSniDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
         let scratch = self.worker.resources.scratch();
-        let unread = matches!(self.spoken, Some(Protocol::Http | Protocol::Forward))
-            && self.request.get() == refuse::Request::default();
-        if unread && reason == Some(ClientDenied) {
-            // The request may have come, but there was no need to read it.
-            let mut scratch = scratch.borrow();
-            let waiting = refuse::waiting(&self.stream, &mut scratch);
-            self.request.set(refuse::Request::of(waiting));
-            note_unread(&mut self.record, self.spoken, ClientDenied, waiting);
-        }
         let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
         let answer = spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);
         let status = answer.as_deref().and_then(refuse::status);
-        if let Some(open) = self.record.forward.as_mut().and_then(|forward| forward.open.as_mut()) {
-            open.status = open.status.or(status);
-        }
+        self.record.note_status(status);
         if answer.is_none() && (reason.is_none() || !self.may_answer) {
             return self.record.close(outcome);
         }
@@ -79,7 +67,8 @@ impl Session {
         let sent = refuse::send(&self.stream, answer.as_deref().unwrap_or_default());
         self.record.count_answer(sent, status);
         self.record.close(outcome);
-        if answer.is_some() {
+        // With nothing unread and nothing to come, closing sends no reset that could overtake the answer.
+        if answer.is_some() && !self.awaits_answer {
             Box::pin(self.worker.lingering.linger(&self.stream, scratch)).await;
         }
     }

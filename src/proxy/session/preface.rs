@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use super::requests::Exchange;
 use super::{Session, view};
+use crate::event_loop::{Either, race, timeout};
 use crate::limits::{EvictionReason, HalfOpenConnection, Permit};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
+use crate::proxy::unread::{ReceivedBytes, note_name, with_waiting};
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, race, timeout};
-use crate::telemetry::record::Record;
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Outcome, Probe, RefuseReason, Unfinished};
 use latticegate_core::policy::Admission;
 use latticegate_core::protocol::client_hello::{self, Hello};
-use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser, RefusedRequest};
+use latticegate_core::protocol::forward_head::{ForwardHead, ForwardParser};
 use latticegate_core::protocol::http_head;
 use latticegate_core::protocol::proxy_header::{self, Header};
 
@@ -107,13 +107,31 @@ impl Session {
             self.buffered = settled.map_err(|_| Outcome::Refused(RefuseReason::Overloaded))?;
             Ok(named)
         });
-        if let Err(Outcome::Refused(reason)) = result {
-            note_unread(&mut self.record, self.spoken, reason, ahead.pending());
-            if reason == RefuseReason::Overloaded {
+        if let Err(outcome) = result {
+            self.note_first_bytes(outcome, ahead);
+            if outcome == Outcome::Refused(RefuseReason::Overloaded) {
                 self.note_overload(&waiting);
             }
         }
         result
+    }
+
+    /// What has come of a client that is refused, or has left, before its hello or head was read.
+    fn note_first_bytes(&mut self, outcome: Outcome, ahead: &ReadAhead) {
+        let Self { record, stream, worker, reporter, spoken, request, .. } = self;
+        let listener = &reporter.listener;
+        let consumed = record.times.header.map(|_| ahead.consumed());
+        let mut bytes = ReceivedBytes::of(consumed, ahead.pending());
+        let mut buffer = worker.resources.scratch().borrow();
+        let is_early = matches!(outcome, Outcome::Refused(reason) if reason.precedes_hello());
+        if is_early && !bytes.is_enough(listener.protocol) {
+            bytes = ReceivedBytes::of(consumed, with_waiting(stream, ahead.pending(), &mut buffer));
+            request.set(bytes.request());
+        }
+        note_name(record, *spoken, outcome, bytes);
+        if let (Some(kept), Outcome::Refused(reason)) = (worker.refused_bytes(), outcome) {
+            kept.add(&listener.name, record, reason, worker.clock().now(), [bytes.header, bytes.rest]);
+        }
     }
 
     pub(super) fn note_overload(&mut self, waiting: &HalfOpenConnection) {
@@ -263,7 +281,7 @@ impl Session {
         self.record.set_refused_names(&match self.reporter.listener.protocol {
             Protocol::Tls => client_hello::refused_names(reason, ahead.pending()),
             Protocol::Http => http_head::refused_names(reason, ahead.pending()),
-            // It may be refused before its head is read: see `note_unread`.
+            // It may be refused before its head is read: see `note_first_bytes`.
             Protocol::Forward => return,
         });
     }
@@ -297,15 +315,6 @@ impl Session {
             return Ok(());
         }
         self.worker.limits().enter_name(name, &mut self.held).map_err(Outcome::Refused)
-    }
-}
-
-/// On a `forward` listener: what a known client asks for that was refused before its head was read, or because of it, as far as
-/// `bytes`, which have come of it, say that.
-pub(super) fn note_unread(record: &mut Record, spoken: Option<Protocol>, reason: RefuseReason, bytes: &[u8]) {
-    let is_unknown = record.forward.as_ref().is_none_or(|facts| facts.method.is_empty());
-    if spoken == Some(Protocol::Forward) && record.client.is_some() && is_unknown {
-        record.begin_refused(RefusedRequest::of(reason, bytes));
     }
 }
 

@@ -1,17 +1,18 @@
 //! CONNECT: the answer that opens the tunnel, and what may come through it.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::ready;
 
 use super::{Session, view};
+use crate::event_loop::{Either, race, timeout};
 use crate::proxy::read_ahead::ReadAhead;
-use crate::sys::runtime::{Either, race, timeout};
 use crate::telemetry::record::as_written;
 use latticegate_core::config::{Protocol, Tunnel};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Outcome, RefuseReason, Unfinished};
-use latticegate_core::protocol::client_hello;
+use latticegate_core::protocol::{client_hello, first_bytes};
 
 /// No field belongs into it (RFC 9110 §9.3.6).
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -84,7 +85,12 @@ impl Session {
             }
             self.note_refused_sni(reason, ahead);
         }
-        self.judge_sni(name, &settled.map_err(in_tunnel)?)
+        let judged = settled.map_err(in_tunnel).and_then(|sni| self.judge_sni(name, &sni));
+        if let (Some(kept), Err(Outcome::Refused(reason))) = (self.worker.refused_bytes(), judged) {
+            let (listener, now) = (&self.reporter.listener.name, self.worker.clock().now());
+            kept.add(listener, &self.record, reason, now, [&[], ahead.pending()]);
+        }
+        judged
     }
 
     /// A CONNECT name that differs from the SNI is a known hole in allow lists: both have to be allowed.
@@ -111,7 +117,10 @@ impl Session {
 
     /// The record's name is that of the CONNECT.
     fn note_refused_sni(&mut self, reason: RefuseReason, ahead: &ReadAhead) {
-        let names = client_hello::refused_names(reason, ahead.pending());
+        let mut names = client_hello::refused_names(reason, ahead.pending());
+        if reason.precedes_hello() {
+            names.extend(first_bytes::name(ahead.pending()).map(Cow::into_owned));
+        }
         let mut names = names.iter().map(|name| as_written(name));
         if let (Some(forward), Some(name)) = (&mut self.record.forward, names.next()) {
             forward.sni = Some(name);

@@ -1,14 +1,14 @@
-//! Two formats of a line: JSON with everything, and the incumbent's nginx line for existing parsers.
+//! Two formats of a line: JSON with everything that is asked for, and the incumbent's nginx line for existing parsers.
 
 use std::time::{Duration, SystemTime};
 
 use super::ascii;
 use super::json::{Key, Object, key};
 use super::timestamps::Timestamps;
-use crate::telemetry::record::{Address, Record, RequestFacts, SinceAccept};
+use crate::telemetry::record::{Address, ForwardFacts, HelloFacts, Record, RequestFacts, SinceAccept};
 
 use latticegate_core::client::Client;
-use latticegate_core::config;
+use latticegate_core::config::{self, LogField};
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason, Side};
 use latticegate_core::protocol::client_hello::Alpn;
 
@@ -20,85 +20,157 @@ pub(super) struct Now<'a> {
     pub(super) elapsed: Duration,
 }
 
-pub(super) fn json(out: &mut Vec<u8>, now: Now<'_>, listener: &config::Listener, record: &Record, outcome: Outcome) {
-    let mut line = Object::begin(out);
-    line.quoted(key!("time"), |out| now.timestamps.millis(out, now.time));
-    line.hex(key!("id"), record.id);
-    line.text(key!("listener"), &listener.name);
-    line.address(key!("peer"), record.peer.get());
-    client(&mut line, record.client.as_ref());
-    line.text_if_any(key!("rule"), record.rule.as_deref());
-    line.text_if_any(key!("name"), record.name.as_deref());
-    if let Some(upstream) = record.upstream {
-        line.address(key!("upstream"), upstream.get());
-    }
-    line.word(key!("outcome"), outcome.word());
-    line.word(key!("reason"), outcome.reason());
-    line.text_if_any(key!("detail"), record.detail.as_deref());
-    line.number(key!("bytes_up"), record.bytes.up);
-    line.number(key!("bytes_down"), record.bytes.down);
-    let times = &record.times;
-    let mut step = |key: Key, begun: Option<SinceAccept>, done: Option<SinceAccept>| {
-        if let (Some(begun), Some(done)) = (begun, done) {
-            line.millis(key, done.after(begun));
-        }
+/// What the line of a connection is about.
+pub(super) struct Connection<'a> {
+    pub(super) now: Now<'a>,
+    pub(super) listener: &'a config::Listener,
+    pub(super) record: &'a Record,
+    pub(super) outcome: Outcome,
+}
+
+/// What the line of an absolute-form request is about.
+pub(super) struct Request<'a> {
+    pub(super) timestamps: &'a Timestamps,
+    pub(super) time: SystemTime,
+    pub(super) listener: &'a config::Listener,
+    pub(super) facts: &'a RequestFacts<'a>,
+}
+
+/// Writes these fields one after another. The compiler sees each by its name, so that a line with all of them is written
+/// without a choice.
+macro_rules! in_order {
+    ($what:ident, $line:ident: $($field:ident)+) => {
+        $($what.field(&mut $line, LogField::$field);)+
     };
-    let accepted = Some(SinceAccept::default());
-    step(key!("header_ms"), accepted, times.header);
-    step(key!("hello_ms"), times.header.or(accepted), times.hello);
-    step(key!("dns_ms"), times.hello, times.dns);
-    step(key!("connect_ms"), times.dns, times.connect);
-    line.millis(key!("total_ms"), now.elapsed);
-    line.word_if_any(key!("closed_by"), record.closed_by.map(side));
-    if record.stale {
-        line.boolean(key!("dns_stale"), true);
-    }
-    if let Some(facts) = &record.hello {
-        let mut hello = line.object(key!("hello"));
-        hello.number(key!("bytes"), facts.size.into());
-        hello.number(key!("records"), facts.records.into());
-        hello.word_if_any(key!("alpn"), facts.alpn.map(Alpn::word));
-        if let Some(group) = facts.key_share {
-            hello.quoted(key!("group"), |out| match group.word() {
-                Some(word) => out.extend_from_slice(word.as_bytes()),
-                None => ascii::display(out, group),
-            });
+}
+
+/// With all that is known, or with these fields alone.
+pub(super) fn json(out: &mut Vec<u8>, connection: &Connection<'_>, fields: Option<&[LogField]>) {
+    match fields {
+        Some(fields) => listed(out, connection, fields),
+        None => {
+            let mut line = Object::begin(out);
+            in_order! {
+                connection, line: Time Id Listener Peer Client ClientPort Vpce Rule Name Upstream Outcome Reason Detail
+                BytesUp BytesDown HeaderMs HelloMs DnsMs ConnectMs TotalMs ClosedBy DnsStale Hello Forward
+            }
+            line.end();
         }
-        hello.boolean(key!("ech"), facts.ech);
-        hello.end();
     }
-    if let Some(facts) = record.forward.as_deref().filter(|facts| !facts.method.is_empty() || facts.requests > 0) {
-        let mut forward = line.object(key!("forward"));
-        target(&mut forward, &facts.method, facts.scheme.as_deref(), None, facts.port);
-        forward.text_if_any(key!("sni"), facts.sni.as_deref());
-        if facts.requests > 0 {
-            forward.number(key!("requests"), facts.requests.into());
+    out.push(b'\n');
+}
+
+/// A function of its own: the line with everything is what most pay for.
+#[inline(never)]
+fn listed(out: &mut Vec<u8>, connection: &Connection<'_>, fields: &[LogField]) {
+    let mut line = Object::begin(out);
+    fields.iter().for_each(|field| connection.field(&mut line, *field));
+    line.end();
+}
+
+/// The line of an absolute-form request. What it is about is in an object of its own, so that a line is either about a
+/// connection, with `outcome`, or about a request, with `request`.
+pub(super) fn request_json(out: &mut Vec<u8>, request: &Request<'_>, fields: Option<&[LogField]>) {
+    let mut line = Object::begin(out);
+    match fields {
+        Some(fields) => fields.iter().for_each(|field| request.field(&mut line, *field)),
+        None => {
+            in_order! { request, line: Time Id Listener Peer Client ClientPort Vpce Rule Upstream Request }
         }
-        forward.end();
     }
     line.end();
     out.push(b'\n');
 }
 
-/// The line of an absolute-form request. What it is about is in an object of its own, so that a line is either about a
-/// connection, with `outcome`, or about a request, with `request`.
-pub(super) fn request_json(
-    out: &mut Vec<u8>,
-    timestamps: &Timestamps,
-    time: SystemTime,
-    listener: &config::Listener,
-    facts: &RequestFacts<'_>,
-) {
-    let mut line = Object::begin(out);
-    line.quoted(key!("time"), |out| timestamps.millis(out, time));
-    line.hex(key!("id"), facts.id);
-    line.text(key!("listener"), &listener.name);
-    line.address(key!("peer"), facts.peer.get());
-    client(&mut line, facts.client);
-    line.text_if_any(key!("rule"), facts.rule);
-    if let Some(upstream) = facts.upstream {
-        line.address(key!("upstream"), upstream.get());
+impl Connection<'_> {
+    /// Nothing where it is not known.
+    #[inline(always)]
+    fn field(&self, line: &mut Object<'_>, field: LogField) {
+        let Self { now, listener, record, outcome } = self;
+        let times = &record.times;
+        let accepted = Some(SinceAccept::default());
+        let mut step = |key: Key, begun: Option<SinceAccept>, done: Option<SinceAccept>| {
+            if let (Some(begun), Some(done)) = (begun, done) {
+                line.millis(key, done.after(begun));
+            }
+        };
+        match field {
+            LogField::HeaderMs => step(key!("header_ms"), accepted, times.header),
+            LogField::HelloMs => step(key!("hello_ms"), times.header.or(accepted), times.hello),
+            LogField::DnsMs => step(key!("dns_ms"), times.hello, times.dns),
+            LogField::ConnectMs => step(key!("connect_ms"), times.dns, times.connect),
+            LogField::TotalMs => line.millis(key!("total_ms"), now.elapsed),
+            LogField::Time => line.quoted(key!("time"), |out| now.timestamps.millis(out, now.time)),
+            LogField::Id => line.hex(key!("id"), record.id),
+            LogField::Listener => line.text(key!("listener"), &listener.name),
+            LogField::Peer => line.address(key!("peer"), record.peer.get()),
+            LogField::Client | LogField::ClientPort | LogField::Vpce => client(line, field, record.client.as_ref()),
+            LogField::Rule => line.text_if_any(key!("rule"), record.rule.as_deref()),
+            LogField::Name => line.text_if_any(key!("name"), record.name.as_deref()),
+            LogField::Upstream => upstream(line, record.upstream),
+            LogField::Outcome => line.word(key!("outcome"), outcome.word()),
+            LogField::Reason => line.word(key!("reason"), outcome.reason()),
+            LogField::Detail => line.text_if_any(key!("detail"), record.detail.as_deref()),
+            LogField::BytesUp => line.number(key!("bytes_up"), record.bytes.up),
+            LogField::BytesDown => line.number(key!("bytes_down"), record.bytes.down),
+            LogField::ClosedBy => line.word_if_any(key!("closed_by"), record.closed_by.map(side)),
+            LogField::DnsStale if record.stale => line.boolean(key!("dns_stale"), true),
+            LogField::Hello => hello(line, record.hello.as_ref()),
+            LogField::Forward => forward(line, record.forward.as_deref()),
+            LogField::DnsStale | LogField::Request => {}
+        }
     }
+}
+
+impl Request<'_> {
+    /// Nothing where it is not known, or is one of its connection's.
+    #[inline(always)]
+    fn field(&self, line: &mut Object<'_>, field: LogField) {
+        let Self { timestamps, time, listener, facts } = self;
+        match field {
+            LogField::Time => line.quoted(key!("time"), |out| timestamps.millis(out, *time)),
+            LogField::Id => line.hex(key!("id"), facts.id),
+            LogField::Listener => line.text(key!("listener"), &listener.name),
+            LogField::Peer => line.address(key!("peer"), facts.peer.get()),
+            LogField::Client | LogField::ClientPort | LogField::Vpce => client(line, field, facts.client),
+            LogField::Rule => line.text_if_any(key!("rule"), facts.rule),
+            LogField::Upstream => upstream(line, facts.upstream),
+            LogField::Request => request(line, facts),
+            _ => {}
+        }
+    }
+}
+
+#[inline(always)]
+fn hello(line: &mut Object<'_>, facts: Option<&HelloFacts>) {
+    let Some(facts) = facts else { return };
+    let mut hello = line.object(key!("hello"));
+    hello.number(key!("bytes"), facts.size.into());
+    hello.number(key!("records"), facts.records.into());
+    hello.word_if_any(key!("alpn"), facts.alpn.map(Alpn::word));
+    if let Some(group) = facts.key_share {
+        hello.quoted(key!("group"), |out| match group.word() {
+            Some(word) => out.extend_from_slice(word.as_bytes()),
+            None => ascii::display(out, group),
+        });
+    }
+    hello.boolean(key!("ech"), facts.ech);
+    hello.end();
+}
+
+#[inline(always)]
+fn forward(line: &mut Object<'_>, facts: Option<&ForwardFacts>) {
+    let Some(facts) = facts.filter(|facts| !facts.method.is_empty() || facts.requests > 0) else { return };
+    let mut forward = line.object(key!("forward"));
+    target(&mut forward, &facts.method, facts.scheme.as_deref(), None, facts.port);
+    forward.text_if_any(key!("sni"), facts.sni.as_deref());
+    if facts.requests > 0 {
+        forward.number(key!("requests"), facts.requests.into());
+    }
+    forward.end();
+}
+
+fn request(line: &mut Object<'_>, facts: &RequestFacts<'_>) {
     let mut request = line.object(key!("request"));
     target(&mut request, facts.method, facts.scheme, Some(facts.host), facts.port);
     if let Some(status) = facts.status {
@@ -109,8 +181,6 @@ pub(super) fn request_json(
     request.number(key!("bytes_down"), facts.bytes.down);
     request.millis(key!("ms"), facts.duration);
     request.end();
-    line.end();
-    out.push(b'\n');
 }
 
 /// What is known of whom a request asks for.
@@ -124,12 +194,23 @@ fn target(object: &mut Object<'_>, method: &str, scheme: Option<&str>, host: Opt
     }
 }
 
-fn client(line: &mut Object<'_>, client: Option<&Client>) {
+#[inline(always)]
+fn client(line: &mut Object<'_>, field: LogField, client: Option<&Client>) {
     let Some(client) = client else { return };
-    line.ip(key!("client"), client.ip.get());
-    line.number(key!("client_port"), client.port.into());
-    if let Some(endpoint) = &client.endpoint {
-        line.quoted(key!("vpce"), |out| out.extend_from_slice(endpoint.as_bytes()));
+    match (field, &client.endpoint) {
+        (LogField::Client, _) => line.ip(key!("client"), client.ip.get()),
+        (LogField::ClientPort, _) => line.number(key!("client_port"), client.port.into()),
+        (LogField::Vpce, Some(endpoint)) => {
+            line.quoted(key!("vpce"), |out| out.extend_from_slice(endpoint.as_bytes()));
+        }
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn upstream(line: &mut Object<'_>, address: Option<Address>) {
+    if let Some(address) = address {
+        line.address(key!("upstream"), address.get());
     }
 }
 

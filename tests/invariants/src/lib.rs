@@ -11,6 +11,7 @@ pub mod forward_stream;
 pub mod http_head;
 pub mod policy;
 mod diagnostics;
+mod first_bytes;
 pub mod proxy_header;
 pub mod request_stream;
 pub mod response_stream;

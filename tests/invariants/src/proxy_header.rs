@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use latticegate_core::protocol::Verdict;
+use latticegate_core::protocol::first_bytes::split_header;
 use latticegate_core::protocol::proxy_header::{Header, MAX_HEADER, parse};
 
 use crate::verdict::stable;
 
 pub fn check(bytes: &[u8]) -> Verdict<Header> {
     let verdict = judge(bytes);
+    crate::first_bytes::check(bytes, None);
     // libFuzzer cannot guess a checksum: the same header with the right one.
     if let Some(sealed) = with_true_checksum(bytes) {
         judge(&sealed);
@@ -21,6 +23,7 @@ fn judge(bytes: &[u8]) -> Verdict<Header> {
     if let Verdict::Found { value, len } = &verdict {
         assert!(bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
         assert_eq!(*len, 16 + usize::from(u16::from_be_bytes([bytes[14], bytes[15]])));
+        assert_eq!(split_header(bytes).0.len(), *len);
         let command = bytes[12];
         match value {
             Header::Local => assert_eq!(command, 0x20),

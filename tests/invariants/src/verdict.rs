@@ -54,7 +54,7 @@ pub(crate) fn resumes<T: Debug + PartialEq, P: FnMut(&[u8]) -> Verdict<T>>(bytes
     }
 }
 
-fn cuts(len: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn cuts(len: usize) -> impl Iterator<Item = usize> {
     let step = if len <= CUT_EVERYWHERE { 1 } else { len / CUTS };
     (0..len).step_by(step)
 }

@@ -58,9 +58,13 @@ fn now(timestamps: &Timestamps) -> Now<'_> {
     Now { timestamps, time: SystemTime::now(), elapsed: Duration::from_millis(12) }
 }
 
+fn json_to(out: &mut Vec<u8>, now: Now<'_>, listener: &Listener, record: &Record, outcome: Outcome) {
+    json(out, &Connection { now, listener, record, outcome }, None);
+}
+
 fn json_of(record: &Record, outcome: Outcome) -> Value {
     let mut out = Vec::new();
-    json(&mut out, now(&Timestamps::default()), &listener(), record, outcome);
+    json_to(&mut out, now(&Timestamps::default()), &listener(), record, outcome);
     assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1, "one line");
     assert!(out.ends_with(b"}\n"));
     serde_json::from_slice(&out).unwrap()
@@ -100,7 +104,7 @@ fn the_lines_are_these_to_the_byte() {
     let (full, done) = (full_record(), Outcome::Relayed(Close::Done));
     let (empty, left) = (record(), Outcome::Unfinished(Unfinished::ClientLeft));
     assert_eq!(
-        text(json, &full, done),
+        text(json_to, &full, done),
         concat!(
             r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
             r#""client":"2001:db8::1","client_port":40000,"vpce":"vpce-0123456789abcdef0","rule":"ipcontrol.yaml:12","#,
@@ -112,7 +116,7 @@ fn the_lines_are_these_to_the_byte() {
         )
     );
     assert_eq!(
-        text(json, &empty, left),
+        text(json_to, &empty, left),
         concat!(
             r#"{"time":"2026-11-21T10:56:57.057Z","id":"0000000000000abc","listener":"tls","peer":"10.0.0.9:1234","#,
             r#""outcome":"unfinished","reason":"client_left","bytes_up":0,"bytes_down":0,"total_ms":90000000.002}"#,
@@ -160,7 +164,8 @@ fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own()
         cut: Some(Outcome::Refused(RefuseReason::NameDenied)),
     };
     let mut out = Vec::new();
-    request_json(&mut out, &Timestamps::default(), SystemTime::UNIX_EPOCH, &listener(), &facts);
+    let (timestamps, time, listener) = (&Timestamps::default(), SystemTime::UNIX_EPOCH, &listener());
+    request_json(&mut out, &Request { timestamps, time, listener, facts: &facts }, None);
     assert!(out.ends_with(b"}\n"));
     let line: Value = serde_json::from_slice(&out).unwrap();
     let expected = json!({
@@ -171,6 +176,15 @@ fn a_forward_connection_has_what_was_asked_for_and_a_request_a_line_of_its_own()
             "bytes_up": 0, "bytes_down": 0, "ms": 1.5 },
     });
     assert_eq!(line, expected);
+    let fields = |fields: &[LogField]| {
+        let mut out = Vec::new();
+        request_json(&mut out, &Request { timestamps, time, listener, facts: &facts }, Some(fields));
+        serde_json::from_slice::<Value>(&out).unwrap()
+    };
+    let all: Vec<LogField> = LogField::ALL.iter().map(|(_, field)| *field).collect();
+    assert_eq!(fields(&all), expected);
+    let some = fields(&[LogField::Request, LogField::Id, LogField::Outcome]);
+    assert_eq!(some, json!({ "request": expected["request"], "id": expected["id"] }));
 }
 
 /// Of a target that is not valid there is what can be read, and no port that nobody has asked for.
@@ -197,6 +211,35 @@ fn a_request_with_a_bad_target_has_what_is_known_of_it() {
     let mut silent = self::record();
     silent.begin_refused(refused("\x16"));
     assert_eq!(json_of(&silent, Outcome::Refused(RefuseReason::HandshakeTimeout)).get("forward"), None);
+}
+
+/// Listed one by one they are what is written without a list, and in any order that of the list.
+#[test]
+fn the_fields_are_those_that_are_listed_in_their_order() {
+    let mut record = full_record();
+    record.forward = Some(Box::new(ForwardFacts { method: "GET".into(), requests: 1, ..ForwardFacts::default() }));
+    let (clock, listener) = (Timestamps::default(), listener());
+    let now = || Now { timestamps: &clock, time: SystemTime::UNIX_EPOCH, elapsed: Duration::from_millis(12) };
+    let write = |fields: Option<&[LogField]>| {
+        let mut out = Vec::new();
+        let outcome = Outcome::Relayed(Close::Done);
+        json(&mut out, &Connection { now: now(), listener: &listener, record: &record, outcome }, fields);
+        String::from_utf8(out).unwrap()
+    };
+    let all: Vec<LogField> = LogField::ALL.iter().map(|(_, field)| *field).collect();
+    assert_eq!(write(Some(&all)), write(None));
+    let line: Value = serde_json::from_str(&write(None)).unwrap();
+    for (word, field) in LogField::ALL {
+        let alone: Value = serde_json::from_str(&write(Some(&[*field]))).unwrap();
+        let expected = if *field == LogField::Request { json!({}) } else { json!({ *word: line[*word] }) };
+        assert_eq!(alone, expected);
+        assert!(*field == LogField::Request || !line[*word].is_null(), "{word} is in no line");
+    }
+    let some = [LogField::Reason, LogField::Vpce, LogField::Name];
+    assert_eq!(
+        write(Some(&some)),
+        r#"{"reason":"done","vpce":"vpce-0123456789abcdef0","name":"orders.example.com"}"#.to_owned() + "\n"
+    );
 }
 
 #[test]
@@ -259,4 +302,55 @@ fn nginx_has_a_status_that_nginx_could_give_for_every_outcome() {
     }
     assert_eq!(nginx_status(Outcome::Refused(RefuseReason::ClientDenied)), 403);
     assert_eq!(nginx_status(Outcome::Failed(Failure::ConnectRefused)), 502);
+}
+
+/// A connection of a browser with a name of 29 characters, whose lines `docs/access-log.md` gives a price for.
+fn typical_record() -> Record {
+    let mut record = Record::new(0xf7c4_108d_b483_f973, "10.0.1.9:36536".parse().unwrap());
+    record.client = Some(Client::new("10.1.2.3:51034".parse().unwrap(), None));
+    record.rule = Some("ipcontrol.yaml:4".into());
+    record.name = Some("n00000.orders.lattice.example".into());
+    record.upstream = Some("169.254.171.10:443".parse::<SocketAddr>().unwrap().into());
+    record.bytes = ByteCounts { up: 2731, down: 7074 };
+    record.closed_by = Some(Side::Upstream);
+    record.hello =
+        Some(HelloFacts { size: 1787, records: 1, alpn: Some(Alpn::H2), ech: true, key_share: Some(Group(0x11ec)) });
+    let step = |micros| Some(Duration::from_micros(micros).into());
+    (record.times.header, record.times.hello) = (step(93), step(197));
+    (record.times.dns, record.times.connect) = (step(244), step(866));
+    record
+}
+
+/// The column "bytes a line" of the table of prices.
+#[test]
+fn the_lines_that_have_a_price_are_as_long_as_the_page_says() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access-log.md")).unwrap();
+    let (_, table) = page.split_once("| `keep`, `format`, `fields` | bytes a line |").unwrap();
+    let (example, _) = page.split_once("  fields: [").unwrap().1.split_once(']').unwrap();
+    let listed = |text: &str| -> Vec<LogField> {
+        let word =
+            |word: &str| LogField::ALL.iter().find(|(one, _)| *one == word).unwrap_or_else(|| panic!("{word}")).1;
+        text.split(", ").map(word).collect()
+    };
+    let (record, outcome, clock, listener) =
+        (typical_record(), Outcome::Relayed(Close::Done), Timestamps::default(), listener());
+    let mut rows = 0;
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let now = Now { timestamps: &clock, time: SystemTime::now(), elapsed: Duration::from_micros(5_295) };
+        let fields = match cells[0].split_once("`fields: [") {
+            Some((_, fields)) => Some(listed(fields.split_once(']').unwrap().0)),
+            None => cells[0].contains("the fields above").then(|| listed(example)),
+        };
+        let mut out = Vec::new();
+        if cells[0].contains("`nginx`") {
+            nginx(&mut out, now, &listener, &record, outcome);
+        } else {
+            json(&mut out, &Connection { now, listener: &listener, record: &record, outcome }, fields.as_deref());
+        }
+        // The end of the line is not sent to CloudWatch.
+        assert_eq!(cells[1], (out.len() - 1).to_string(), "{row}: {}", String::from_utf8_lossy(&out));
+        rows += 1;
+    }
+    assert!(rows >= 8, "{rows}");
 }
