@@ -20,8 +20,7 @@ const BOUNDS: [(&str, u64); 2] = [("conn", 34_500), ("calm", 37_500)];
 
 const SHORT: u64 = 1000;
 const LONG: u64 = 3000;
-/// How many events come at once is chance, and so is how long the clock of the metrics calibrates itself at the start. The
-/// least of so many runs counts.
+/// How many events come at once is chance. The least of so many runs counts.
 const RUNS: usize = 3;
 /// Under callgrind everything takes fifty times as long.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -85,10 +85,10 @@ impl Emitter {
         }
         // Without a connect there is no value.
         if let Some(p99) = metrics.connect().percentile(99, &self.previous.connects) {
-            values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
+            values.push(("ConnectP99", "Milliseconds", json!(millis(p99))));
         }
         if let Some(p99) = metrics.dns.lookups().percentile(99, &self.previous.lookups) {
-            values.push(("LookupP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
+            values.push(("LookupP99", "Milliseconds", json!(millis(p99))));
         }
         self.previous.connects = metrics.connect().counts();
         self.previous.lookups = metrics.dns.lookups().counts();
@@ -128,6 +128,11 @@ impl Emitter {
         bytes.push(b'\n');
         bytes
     }
+}
+
+/// With three decimals.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1000.0
 }
 
 /// With one decimal.

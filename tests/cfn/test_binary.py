@@ -263,7 +263,7 @@ def test_what_alarms_scaling_and_dashboard_ask_for_is_emitted(emitted):
     fleet = resolve.resolve(modes.ROOT, modes.OFFERED[0].parameters())
     asked = {a for a in asked_for(fleet) if a[1] == "latticegate"}
     assert not list(missing(asked, emitted))
-    assert {a[0] for a in asked} == {"RefusedAlarm", "FailedAlarm", "UnreachableAlarm", "SilentAlarm", "DnsFailuresAlarm", "ConnectionsAlarm", "ScaleOnConnections", "dashboard"}
+    assert {a[0] for a in asked} == {"RefusedAlarm", "FailedAlarm", "UnreachableAlarm", "SilentAlarm", "DnsFailuresAlarm", "ConnectionsAlarm", "ListAlarm", "LimitsAlarm", "LinesLostAlarm", "RestartsAlarm", "ScaleOnConnections", "dashboard"}
     # The reasons are searched for, not named.
     assert ("reason", None) in {d for a in asked for d in a[3]}
     # And the other way round: nothing is paid for that is not used.

@@ -24,9 +24,9 @@ ALARM_METRIC, DASHBOARD, METRIC = 0.10, 3.00, 0.30
 S3_GET = 0.0004 / 1000
 LOG_GB = 0.50
 EVENT = 26  # bytes that CloudWatch adds to each line
-EMF_METRICS, REASONS = 8, 12
+EMF_METRICS, REASONS = 14, 12
 # Bytes of the line of metrics that a task writes each minute, and of the one for each reason that occurred in it (test_binary).
-EMF_LINE, REASON_LINE = 720, 350
+EMF_LINE, REASON_LINE = 1040, 350
 
 DOC = (modes.CFN.parent / "docs/deploy.md").read_text()
 COSTS = DOC[DOC.index("## Cost") : DOC.index("| price | source |")]

@@ -311,7 +311,7 @@ def test_alarms_and_notifications(mode, fleet):
     names = sorted(a.name for a in alarms)
     zones = [f"ZoneWithoutTarget{i}" for i in range(1, (mode.zones if mode.vpc == "new" else 0) + 1)]
     per_balancer = ["NoHealthyTarget", "PortAllocationErrors", *zones] * (mode.public + mode.private)
-    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "RefusedAlarm", "SilentAlarm", "UnreachableAlarm"] + per_balancer)
+    assert names == sorted(["ConnectionsAlarm", "DeploymentFailedAlarm", "DnsFailuresAlarm", "FailedAlarm", "LimitsAlarm", "LinesLostAlarm", "ListAlarm", "RefusedAlarm", "RestartsAlarm", "SilentAlarm", "UnreachableAlarm"] + per_balancer)
     for alarm in alarms:
         if alarm.name != "DeploymentFailedAlarm":
             assert alarm.properties["AlarmActions"] == [topic]

@@ -514,12 +514,22 @@ def test_what_each_alarm_watches():
         ("DnsFailuresAlarm",): ("latticegate", "DnsFailures", "Sum", more, 30.0, "notBreaching"),
         # The busiest task, before the 55 000 of the load balancer.
         ("ConnectionsAlarm",): ("latticegate", "ActiveConnections", "Maximum", more, 45000.0, "notBreaching"),
+        ("ListAlarm",): ("latticegate", "ListOutOfStep", "Maximum", more, 0.0, "notBreaching"),
+        ("LimitsAlarm",): ("latticegate", "LimitsUsed", "Maximum", more, 80.0, "notBreaching"),
+        ("LinesLostAlarm",): ("latticegate", "LinesLost", "Sum", more, 0.0, "notBreaching"),
         ("DeploymentFailedAlarm",): ("AWS/Events", "TriggeredRules", "Sum", "GreaterThanOrEqualToThreshold", 1.0, "notBreaching"),
     }
     (silent,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == "SilentAlarm"]
     assert silent.body["DependsOn"] == "Service" and silent.properties["EvaluationPeriods"] == 5
     (failed,) = [a for a in stack.all("AWS::CloudWatch::Alarm") if a.name == "FailedAlarm"]
     assert [m["MetricStat"]["Metric"]["MetricName"] for m in failed.properties["Metrics"] if "MetricStat" in m] == ["Failed", "NewConnections"]
+
+
+def test_tasks_that_start_again_and_again_are_an_alarm_and_a_deployment_is_none():
+    restarts = alarm(fleet(MinTasks="2", MaxTasks="6"), "RestartsAlarm")
+    (expression,) = [m["Expression"] for m in restarts["Metrics"] if "Expression" in m]
+    over = [starts for starts in range(40) if judge(expression, starts=starts) > float(restarts["Threshold"])]
+    assert over[0] == 13, "all six once, and as many again while scaling"
 
 
 def alarm(stack, name):
