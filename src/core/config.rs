@@ -10,6 +10,7 @@ mod injected;
 mod listener;
 mod wrong_file;
 mod raw;
+mod settings;
 mod timeout;
 mod values;
 
@@ -26,6 +27,7 @@ use crate::networks::Networks;
 use crate::yaml::{self, Document};
 use check::Checker;
 pub use listener::{Forward, Listener, Protocol, ProxyProtocol, Tunnel};
+pub use settings::{Setting, WrittenAt};
 pub use timeout::Timeout;
 pub(crate) use wrong_file::configuration_as_list;
 
@@ -57,9 +59,12 @@ pub struct Config {
     pub fail_on_dns: bool,
     /// Where `/metrics` and the operator's page are.
     pub admin: SocketAddr,
+    pub admin_access: AdminAccess,
     pub access_log: AccessLog,
     /// CloudWatch metrics as lines on standard output, if they are on.
     pub emf: Option<Emf>,
+    /// Every key with the value that is in force, and where that was written.
+    pub settings: Vec<Setting>,
 }
 
 impl Config {
@@ -114,8 +119,10 @@ impl Config {
         let warnings = injected::warning(&injected).into_iter().collect();
         let file = file.map(|file| file.path);
         let mut checker = Checker { document: &document, file, machine, errors: diagnostics, warnings };
-        let config = checker.config(raw, trusted);
-        if checker.errors.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.errors) }
+        let mut config = checker.config(raw, trusted);
+        let Checker { errors, warnings, .. } = checker;
+        config.settings = settings::of(&config, &document);
+        if errors.is_empty() { Ok((config, warnings)) } else { Err(errors) }
     }
 
     /// Whether a PROXY header from this TCP peer is accepted.
@@ -297,6 +304,15 @@ pub struct Drain {
     pub delay: Duration,
     /// After that, how long live connections may take to end on their own.
     pub timeout: Duration,
+}
+
+/// Who may read the admin port.
+#[derive(Debug, Clone, Default)]
+pub struct AdminAccess {
+    /// Has the token that every request must bring. There unless the port is on loopback.
+    pub token_file: Option<PathBuf>,
+    /// Names in Host that are answered, beside IP addresses and localhost.
+    pub hosts: Vec<Hostname>,
 }
 
 /// `metrics.emf`.

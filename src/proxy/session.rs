@@ -22,7 +22,8 @@ use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
 use crate::sys::runtime::{Either, Stream, race};
-use crate::telemetry::record::{ForwardFacts, Record};
+use crate::telemetry::live::Candidate;
+use crate::telemetry::record::{Address, ForwardFacts, Record};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
 use latticegate_core::client::{Client, ClientKey};
@@ -164,21 +165,34 @@ impl Session {
                 request,
             })
         });
+        let bytes = Cell::from_mut(&mut record.bytes);
         let forward = record.forward.as_deref();
         let filter = requests.as_deref_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
         let idle = worker.config().timeouts.idle.get();
         let relay = Relay { client: stream, upstream, idle, resources: &worker.resources, cut: &cut };
-        let mut relay = pin!(relay.run(std::mem::take(ahead), &mut record.bytes, filter));
+        let mut relay = pin!(relay.run(std::mem::take(ahead), bytes, filter));
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
-            let changed = worker.changed.notified();
+            let changed = worker.changed(record.id);
+            let client = record.client.as_ref();
             check_standing(worker, list, &cut, |policy| {
-                let client = record.client.as_ref();
                 client.is_some_and(|client| {
                     stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
                 })
+            });
+            worker.list_live(record.id, |census| {
+                let Some(client) = client else { return };
+                census.add(Candidate {
+                    id: record.id,
+                    listener: &listener.name,
+                    client,
+                    name: name.as_str(),
+                    upstream: record.upstream.map(Address::get),
+                    age: record.times.elapsed(),
+                    bytes: bytes.get(),
+                });
             });
             if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                 return end;

@@ -23,7 +23,7 @@ async fn relay(
     resources: &RelayResources,
     bytes: &mut ByteCounts,
 ) -> End {
-    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }.run(ahead, bytes, None).await
+    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }.run(ahead, Cell::from_mut(bytes), None).await
 }
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -481,7 +481,7 @@ fn the_future_of_a_relay_is_small() {
     async fn sized(client: Stream, upstream: Stream, resources: &RelayResources) {
         let (cut, mut bytes) = (Cell::new(None), ByteCounts::default());
         let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, resources, cut: &cut };
-        relay.run(Vec::new(), &mut bytes, None).await;
+        relay.run(Vec::new(), Cell::from_mut(&mut bytes), None).await;
     }
     fn size<F: Future>(_: impl Fn(Stream, Stream, &'static RelayResources) -> F) -> usize {
         size_of::<F>()

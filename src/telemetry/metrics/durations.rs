@@ -54,11 +54,16 @@ impl Durations {
 
     /// What 99 of 100 since `before` did not exceed, or half a minute; None if there were none.
     pub fn p99(&self, before: &DurationCounts) -> Option<Duration> {
+        self.percentile(before, 99)
+    }
+
+    /// What so many of 100 since `before` did not exceed, like [`p99`](Self::p99).
+    pub fn percentile(&self, before: &DurationCounts, percent: u64) -> Option<Duration> {
         let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
         let new: Vec<(Duration, u64)> =
             self.all().zip(earlier).map(|((bound, now), then)| (bound, now.saturating_sub(then))).collect();
         let all: u64 = new.iter().map(|(_, count)| count).sum();
-        let mut left = all - all / 100;
+        let mut left = all - all * 100_u64.saturating_sub(percent) / 100;
         new.into_iter().find_map(|(bound, count)| {
             left = left.saturating_sub(count);
             (all > 0 && left == 0).then_some(bound)
