@@ -265,9 +265,11 @@ impl NameEntry {
         CachedName {
             name: name.to_string(),
             addresses: self.both().flat_map(FamilyState::addresses).collect(),
-            age: self.both().filter_map(FamilyState::stored).min().map_or(Duration::ZERO, |stored| {
-                now.saturating_duration_since(stored)
-            }),
+            age: self
+                .both()
+                .filter_map(FamilyState::stored)
+                .min()
+                .map_or(Duration::ZERO, |stored| now.saturating_duration_since(stored)),
             left: expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(now)),
             stale: expires.is_some_and(|expires| now >= expires),
             failed: self.error(now, config).map(|error| match error {

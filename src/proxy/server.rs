@@ -55,7 +55,8 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let runtime = Runtime::new()?;
     let stopping = Rc::new(Cell::new(false));
-    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, inquiries: to_answer, alive: _alive } = setup;
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, inquiries: to_answer, alive: _alive } =
+        setup;
     let AccessLog { format, keep, .. } = shared.config.access_log;
     let log = AccessLogger::new(format, keep, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));

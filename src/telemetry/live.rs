@@ -253,7 +253,10 @@ mod tests {
         let live = census("", 3, 1000);
         assert_eq!((ids(&live.newest), ids(&live.oldest)), (vec![0, 1, 2], vec![999, 998, 997]));
         assert_eq!(ids(&live.largest), [999, 998, 997]);
-        assert_eq!((live.all.connections, live.all.bytes.up, live.all.bytes.down, live.found), (1000, 1000, 499_500, 1000));
+        assert_eq!(
+            (live.all.connections, live.all.bytes.up, live.all.bytes.down, live.found),
+            (1000, 1000, 499_500, 1000)
+        );
         assert_eq!((live.names.len(), live.clients.len(), live.upstreams.len()), (10, 4, 1));
         assert_eq!(live.names["n3.example.com"].connections, 100);
         assert!(ids(&census("", 0, 100).newest).is_empty());
@@ -261,7 +264,9 @@ mod tests {
 
     #[test]
     fn a_search_is_about_everything_that_is_shown() {
-        for (find, found) in [("n3.EXA", 0), ("n3.exa", 10), ("10.0.0.2", 25), ("169.254.171.1:4", 100), ("000000002a", 1), ("tls", 100)] {
+        for (find, found) in
+            [("n3.EXA", 0), ("n3.exa", 10), ("10.0.0.2", 25), ("169.254.171.1:4", 100), ("000000002a", 1), ("tls", 100)]
+        {
             let live = census(find, 200, 100);
             assert_eq!((live.found, live.newest.len()), (found, usize::try_from(found).unwrap()), "{find}");
             assert_eq!(live.all.connections, 100);

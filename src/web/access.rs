@@ -63,7 +63,9 @@ impl Access {
                    Authorization: Bearer TOKEN\n";
         let mut response = text(StatusCode::UNAUTHORIZED, why);
         // Two fields: old browsers read the first challenge of a field only.
-        for challenge in ["Basic realm=\"latticegate: any user, the token as password\"", "Bearer realm=\"latticegate\""] {
+        for challenge in
+            ["Basic realm=\"latticegate: any user, the token as password\"", "Bearer realm=\"latticegate\""]
+        {
             response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Some(response)

@@ -19,5 +19,6 @@ mod rule_metrics; // samples for each rule
 pub use self::access::Access;
 pub use self::admin::AdminService;
 pub use self::health::HealthService;
+pub(crate) use self::page::units;
 pub use self::server::serve;
 pub use self::token::Token;

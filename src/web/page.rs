@@ -10,7 +10,7 @@ mod html;
 mod lists;
 mod overview;
 mod settings;
-pub(super) mod units;
+pub(crate) mod units;
 
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Write};
@@ -82,12 +82,7 @@ fn write_document(
     )
 }
 
-fn write_live(
-    out: &mut String,
-    now: &Snapshot,
-    form: &Form,
-    explained: Option<Result<String, String>>,
-) -> fmt::Result {
+fn write_live(out: &mut String, now: &Snapshot, form: &Form, explained: Option<Result<String, String>>) -> fmt::Result {
     overview::header(out, now)?;
     out.write_str("<main id=main>")?;
     overview::figures(out, now)?;

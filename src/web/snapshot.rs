@@ -72,11 +72,7 @@ impl Snapshot {
 }
 
 /// The most busy, by what is counted; those with nothing are left out.
-pub(super) fn first_by(
-    all: &[(String, Usage)],
-    most: usize,
-    key: impl Fn(&Usage) -> u64,
-) -> Vec<&(String, Usage)> {
+pub(super) fn first_by(all: &[(String, Usage)], most: usize, key: impl Fn(&Usage) -> u64) -> Vec<&(String, Usage)> {
     let mut some: Vec<&(String, Usage)> = all.iter().filter(|(_, usage)| key(usage) > 0).collect();
     some.sort_by_cached_key(|(what, usage)| (std::cmp::Reverse(key(usage)), what.clone()));
     some.truncate(most);

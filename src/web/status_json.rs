@@ -167,9 +167,7 @@ fn busiest(what: &str, all: &[(String, Usage)]) -> Value {
 fn upstreams(now: &Snapshot) -> Vec<Value> {
     let mut all: Vec<_> = now.workers.live.upstreams.iter().collect();
     all.sort_by_key(|(address, sum)| (std::cmp::Reverse(sum.connections), **address));
-    let one = |(address, Sum { connections, bytes: ByteCounts { up, down } }): (&_, &_)| {
-        json!({ "address": address, "open": connections, "bytes_up": up, "bytes_down": down })
-    };
+    let one = |(address, Sum { connections, bytes: ByteCounts { up, down } }): (&_, &_)| json!({ "address": address, "open": connections, "bytes_up": up, "bytes_down": down });
     all.into_iter().take(UPSTREAMS).map(one).collect()
 }
 

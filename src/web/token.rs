@@ -119,7 +119,12 @@ mod tests {
     #[test]
     fn bearer_and_basic_bring_it_and_nothing_else_does() {
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        let right = [format!("Bearer {TOKEN}"), format!("bearer  {TOKEN} "), basic(&format!("admin:{TOKEN}")), basic(&format!(":{TOKEN}"))];
+        let right = [
+            format!("Bearer {TOKEN}"),
+            format!("bearer  {TOKEN} "),
+            basic(&format!("admin:{TOKEN}")),
+            basic(&format!(":{TOKEN}")),
+        ];
         for value in right {
             assert_eq!(given(&value), Credentials::Right, "{value}");
         }

@@ -71,9 +71,7 @@ pub(super) fn write(out: &mut String, now: &Snapshot) -> fmt::Result {
          <label><input type=radio name=span id=span-hours> 24 hours</label></fieldset>",
     )?;
     let history = now.history.borrow();
-    for (class, words, series) in
-        [("minutes", "15 minutes", &history.minutes), ("hours", "24 hours", &history.hours)]
-    {
+    for (class, words, series) in [("minutes", "15 minutes", &history.minutes), ("hours", "24 hours", &history.hours)] {
         write!(out, "<div class=\"charts {class}\">")?;
         for chart in &CHARTS {
             chart.write(out, words, series)?;
@@ -112,8 +110,10 @@ impl Chart {
             series.samples.back().map_or(0, |last| seconds(last.at)),
         )?;
         for (place, (line, values)) in ["a", "b"].iter().zip(lines.iter().zip(&all)) {
-            let numbers: Vec<String> =
-                values.iter().map(|value| value.map_or_else(String::new, |value| format!("{}", round(value)))).collect();
+            let numbers: Vec<String> = values
+                .iter()
+                .map(|value| value.map_or_else(String::new, |value| format!("{}", round(value))))
+                .collect();
             write!(out, " data-{place}=\"{}\" data-{place}-name=\"{}\"", numbers.join(","), line.name)?;
         }
         write!(out, "><svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none aria-hidden=true>", series.most - 1)?;

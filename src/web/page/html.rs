@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
+use latticegate_core::diagnostic::is_deceptive;
+
 /// Text as HTML, wherever it stands: nothing in it can end an element or an attribute, or change how what is around it reads.
 pub(super) struct Escaped<T>(pub(super) T);
 
@@ -28,18 +30,10 @@ impl Write for Html<'_, '_> {
             '\'' => self.0.write_str("&#39;"),
             // Line ends are kept for explanations.
             '\n' => self.0.write_char(c),
-            c if c.is_control() || is_invisible(c) => write!(self.0, "{}", c.escape_unicode()),
+            c if c.is_control() || is_deceptive(c) => write!(self.0, "{}", c.escape_unicode()),
             c => self.0.write_char(c),
         }
     }
-}
-
-/// What turns the direction of text, or is not seen: names that look alike would not be the same.
-pub(in crate::web) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Escaped, and what stands between backticks as code.

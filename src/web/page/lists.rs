@@ -10,8 +10,7 @@ use latticegate_core::policy::hits::RuleHits;
 
 pub(super) fn dns(out: &mut String, now: &Snapshot) -> fmt::Result {
     use Column::{Number, Text};
-    const COLUMNS: [Column; 5] =
-        [Text("Name"), Text("Addresses"), Number("Age"), Number("Valid for"), Text("State")];
+    const COLUMNS: [Column; 5] = [Text("Name"), Text("Addresses"), Number("Age"), Number("Valid for"), Text("State")];
     let known = u64::try_from(now.dns.names).unwrap_or(u64::MAX);
     let shown = u64::try_from(now.dns.shown.len()).unwrap_or(u64::MAX);
     write!(
@@ -29,9 +28,10 @@ pub(super) fn dns(out: &mut String, now: &Snapshot) -> fmt::Result {
             for name in &now.dns.shown {
                 let addresses: Vec<String> = name.addresses.iter().map(ToString::to_string).collect();
                 let (class, state) = match (name.stale, name.failed) {
-                    (true, Some(failed)) => ("failed", format!("stale: {failed}")),
+                    (true, Some(failed)) => ("failed", format!("expired; {failed}")),
                     (false, Some(failed)) => ("failed", failed.to_owned()),
-                    (true, None) => ("unfinished", "stale".to_owned()),
+                    (true, None) => ("unused", "expired".to_owned()),
+                    (false, None) if addresses.is_empty() => ("unused", "not known now".to_owned()),
                     (false, None) => ("relayed", "fresh".to_owned()),
                 };
                 let label = Escaped(&name.name);

@@ -77,7 +77,8 @@ pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
     let or_none = |shown: Option<String>| shown.unwrap_or_else(|| "–".to_owned());
     let refused = each_second(|last| last.refused.saturating_add(last.failed));
     let ended = now.endings();
-    let of = |kind: &str| ended.iter().filter(|(outcome, _)| outcome.word() == kind).map(|(_, count)| count).sum::<u64>();
+    let of =
+        |kind: &str| ended.iter().filter(|(outcome, _)| outcome.word() == kind).map(|(_, count)| count).sum::<u64>();
     let p99 = last.and_then(|last| last.connect_p99).map(millis);
     out.write_str("<section id=figures aria-label=Figures><dl>")?;
     for (what, value, detail, meter) in [
@@ -88,7 +89,12 @@ pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
             format!("of {}", count(number(most_half_open))),
             Some((half_open, number(most_half_open))),
         ),
-        ("New", or_none(each_second(|last| last.opened).map(rate)), format!("{} in all", count(metrics.opened())), None),
+        (
+            "New",
+            or_none(each_second(|last| last.opened).map(rate)),
+            format!("{} in all", count(metrics.opened())),
+            None,
+        ),
         (
             "Refused, failed",
             or_none(refused.map(rate)),

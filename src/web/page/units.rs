@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(in crate::web) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..7200 => format!("{} min", seconds / 60),
@@ -11,26 +11,26 @@ pub(in crate::web) fn duration(seconds: u64) -> String {
     }
 }
 
-pub(in crate::web) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     scaled(approximately(bytes))
 }
 
 /// Bytes a second.
-pub(super) fn bandwidth(each_second: f64) -> String {
+pub(crate) fn bandwidth(each_second: f64) -> String {
     format!("{}/s", scaled(each_second))
 }
 
 /// How often a second.
-pub(super) fn rate(each_second: f64) -> String {
+pub(crate) fn rate(each_second: f64) -> String {
     format!("{}/s", significant(each_second))
 }
 
-pub(super) fn millis(duration: Duration) -> String {
+pub(crate) fn millis(duration: Duration) -> String {
     format!("{} ms", significant(duration.as_secs_f64() * 1000.0))
 }
 
 /// Digits in groups of three.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 2);
     for (at, digit) in digits.chars().enumerate() {
@@ -56,7 +56,7 @@ fn scaled(bytes: f64) -> String {
 }
 
 /// Three digits that count.
-pub(super) fn significant(number: f64) -> String {
+pub(crate) fn significant(number: f64) -> String {
     let decimals = match number {
         _ if number >= 99.95 || number == number.trunc() => 0,
         _ if number >= 9.995 => 1,
@@ -67,7 +67,7 @@ pub(super) fn significant(number: f64) -> String {
 
 /// A number of events or bytes, for arithmetic that need not be exact.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "53 bits are enough for what people read")]
-pub(super) fn approximately(number: u64) -> f64 {
+pub(crate) fn approximately(number: u64) -> f64 {
     number as f64
 }
 
@@ -92,6 +92,9 @@ mod tests {
         for (given, shown) in [(0.0, "0/s"), (0.2, "0.20/s"), (12.34, "12.3/s"), (3000.4, "3000/s"), (99.96, "100/s")] {
             assert_eq!(rate(given), shown, "{given}");
         }
-        assert_eq!((count(7), count(9000), count(1_234_567)), ("7".into(), "9\u{202f}000".into(), "1\u{202f}234\u{202f}567".into()));
+        assert_eq!(
+            (count(7), count(9000), count(1_234_567)),
+            ("7".into(), "9\u{202f}000".into(), "1\u{202f}234\u{202f}567".into())
+        );
     }
 }

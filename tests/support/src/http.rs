@@ -15,7 +15,7 @@ pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
 /// The same, with bytes before the request.
 pub fn get_after(address: SocketAddr, before: &[u8], path: &str) -> (u16, String) {
     let mut peer = Peer::connect(address);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: latticegate\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     peer.stream.write_all(&[before, request.as_bytes()].concat()).unwrap();
     let mut response = String::new();
     peer.stream.read_to_string(&mut response).unwrap();

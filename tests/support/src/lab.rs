@@ -11,6 +11,7 @@ use latticegate::reload::SourceThread;
 use latticegate::sys::clock::Clock;
 use latticegate::sys::files;
 use latticegate::telemetry::log_writer::Sink;
+use latticegate::web::Token;
 use latticegate_core::config::Listener;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,6 +42,8 @@ pub struct Setup {
     /// With two listeners more, of protocol `forward`, and these keys; `PORT` in them is the upstream's port. Not given, the
     /// ports are that one and no other.
     pub forward: Option<&'static str>,
+    /// More keys of `admin`.
+    pub admin: &'static str,
 }
 
 impl Default for Setup {
@@ -60,6 +63,7 @@ impl Default for Setup {
             limits: "",
             on_reload: "keep",
             forward: None,
+            admin: "",
         }
     }
 }
@@ -122,11 +126,13 @@ impl Lab {
         let (config, _) = files::configuration(Some(&config), std::iter::empty()).unwrap();
         let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
+        let token = Token::configured(&config).unwrap();
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();
         let (tell, started) = channel();
         let gate = thread::spawn(move || {
-            let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
+            let mut gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
+            token.into_iter().for_each(|token| gate.set_admin_token(token));
             gate.reload_from(source, None);
             let clock = gate.shared().clock.clone();
             tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address(), clock)).unwrap();
@@ -440,7 +446,7 @@ impl Parts {
             format!("timeouts: {{ {timeouts} }}"),
             format!("drain: {{ {drain} }}"),
             format!("workers: {workers}"),
-            format!("health: {{ bind: \"{bind}:0\" }}\nadmin: {{ bind: \"{gate}:0\" }}"),
+            format!("health: {{ bind: \"{bind}:0\" }}\nadmin: {{ bind: \"{gate}:0\", {} }}", setup.admin),
             format!("access_log: {{ {log} }}"),
             format!("limits: {{ {} }}", setup.limits),
             format!("policy_poll: 50ms\non_reload: {}\n", setup.on_reload),
