@@ -74,6 +74,7 @@ impl Gate {
             .build_local(LocalOptions::default())
             .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::default();
+        metrics.names.configure(config.upstream.names.keys());
         let (health, health_address) = bind_port("health", config.health)?;
         let (admin, admin_address) = bind_port("admin", config.admin)?;
         (config.health, config.admin) = (health_address, admin_address);

@@ -264,6 +264,12 @@ reasons! {
     }
 }
 
+impl Failure {
+    /// What one connect can come to.
+    pub const OF_CONNECT: [Self; 5] =
+        [Self::ConnectTimeout, Self::ConnectRefused, Self::ConnectUnreachable, Self::NoLocalPort, Self::ConnectFailed];
+}
+
 reasons! {
     /// What a connection was that requested nothing.
     Probe {

@@ -135,7 +135,13 @@ pub struct Decision {
     pub allowed: bool,
     /// The rule that decided; `None`: no rule matches, so the client is denied.
     pub rule: Option<RuleId>,
+    /// The name, if some rule has exactly it in `to:`.
+    pub name: Option<NameId>,
 }
+
+/// The number of a name that a list has exactly in `to:`; below [`Policy::name_ids`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameId(u32);
 
 impl Policy {
     /// Parses an access list from bytes, which must be UTF-8; see [`parse`](Self::parse).
@@ -168,6 +174,16 @@ impl Policy {
     /// Whether the client may go to this name.
     pub fn route(&self, client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Decision {
         self.index.route(&self.rules, client, listener, name)
+    }
+
+    /// The number of this name, if some rule has exactly it in `to:`.
+    pub fn name_id(&self, name: &Hostname) -> Option<NameId> {
+        self.index.name_id(name)
+    }
+
+    /// All numbers of names are below this one.
+    pub fn name_ids(&self) -> usize {
+        self.index.name_ids()
     }
 
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
@@ -273,6 +289,12 @@ impl RequestedPort {
 
     fn is_destination(self) -> bool {
         matches!(self, Self::Destination(_))
+    }
+}
+
+impl NameId {
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 

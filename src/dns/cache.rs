@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sys::runtime::{Instant, sleep_until};
 use futures_util::StreamExt;
@@ -24,8 +25,8 @@ use latticegate_core::hostname::Hostname;
 
 /// What the cache reports about itself.
 pub trait Observer {
-    /// A name was looked up, in all its families, with this outcome.
-    fn looked_up(&self, result: Result<(), LookupError>);
+    /// A name was looked up, in all its families, with this outcome. `took`: the query that was answered last.
+    fn looked_up(&self, result: Result<(), LookupError>, took: Duration);
     /// An expired answer was served.
     fn served_stale(&self);
 }
@@ -43,8 +44,9 @@ pub struct Cache<L, O> {
 
 /// What the cache waits for besides requests.
 enum Event {
-    Answered(Hostname, Family, Result<AddressSet, LookupError>),
-    Probed(Result<AddressSet, LookupError>, oneshot::Sender<Result<AddressSet, LookupError>>),
+    /// The moment: when the query was sent.
+    Answered(Hostname, Family, Instant, Result<AddressSet, LookupError>),
+    Probed(Instant, Result<AddressSet, LookupError>, oneshot::Sender<Result<AddressSet, LookupError>>),
     /// The slower family is no longer waited for.
     ResolutionDelayOver(Hostname),
     /// A failure is no longer held against the name.
@@ -91,7 +93,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
             }
             LookupRequest::Probe { name, reply } => {
                 let lookup = self.lookup.lookup(&name, Family::V4);
-                self.events.push(Box::pin(async move { Event::Probed(lookup.await, reply) }));
+                self.events.push(Box::pin(async move { Event::Probed(now, lookup.await, reply) }));
             }
             // The requester may have given up.
             LookupRequest::View { most, reply } => drop(reply.send(self.view(most, now))),
@@ -101,11 +103,11 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
     fn handle_event(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Answered(name, family, result) => self.finish_lookup(&name, family, result, now),
-            Event::Probed(result, reply) => {
+            Event::Answered(name, family, since, result) => self.finish_lookup(&name, family, result, since, now),
+            Event::Probed(since, result, reply) => {
                 let outcome = AddressSet::outcome(&result);
                 self.outage.record(outcome, now);
-                self.observer.looked_up(outcome);
+                self.observer.looked_up(outcome, now - since);
                 // The requester may have given up.
                 let _ = reply.send(result);
             }
@@ -173,7 +175,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         for family in entry.due(now, &self.config, self.outage.recovered()) {
             entry.start(family, now);
             let (lookup, name) = (self.lookup.lookup(name, family), name.clone());
-            self.events.push(Box::pin(async move { Event::Answered(name, family, lookup.await) }));
+            self.events.push(Box::pin(async move { Event::Answered(name, family, now, lookup.await) }));
         }
         if entry.is_in_flight() {
             self.queue.join(name).into_iter().for_each(|waiter| entry.wait(waiter, now));
@@ -186,6 +188,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         name: &Hostname,
         family: Family,
         result: Result<AddressSet, LookupError>,
+        since: Instant,
         now: Instant,
     ) {
         self.outage.record(AddressSet::outcome(&result), now);
@@ -193,7 +196,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let delay_begins = entry.finish(family, result, now, &self.config);
         if let Some(outcome) = entry.take_outcome() {
-            self.observer.looked_up(outcome);
+            self.observer.looked_up(outcome, now - since);
         }
         let rank = entry.rank(now, &self.config);
         let index = self.entries.set_rank(index, rank);

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::target::{Route, Speaks};
 use super::{Finding, Grade, http, tls};
-use crate::proxy::dial::{DialError, Failing, Unreached, dial};
+use crate::proxy::dial::{DialError, Failing, Reached, Unreached, dial};
 use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::advice::advice;
 use latticegate_core::config::{Config, Protocol};
@@ -117,8 +117,8 @@ impl Path<'_> {
         let (mut first, mut findings) = (None, Vec::new());
         for (address, dialled, took) in dialled {
             findings.push(match dialled {
-                Ok(connected) => {
-                    first.get_or_insert(connected);
+                Ok(Reached { stream, address, .. }) => {
+                    first.get_or_insert((stream, address));
                     Finding::pass(CHECK, &self.about, format!("{address} accepts in {took:.1?}"))
                 }
                 Err(unreached) => {

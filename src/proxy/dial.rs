@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::sys::random::Random;
 use crate::sys::runtime::{Either, Instant, Stream, race, sleep, timeout};
 use crate::sys::socket::ConnectError;
+use crate::telemetry::metrics::WorkerUpstreams;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
 use latticegate_core::policy::Destinations;
 
@@ -55,6 +56,15 @@ impl DialError {
     }
 }
 
+/// A connection with an upstream.
+#[derive(Debug)]
+pub struct Reached {
+    pub stream: Stream,
+    pub address: SocketAddr,
+    /// How long its own connect took, where it was not the only one.
+    pub took: Option<Duration>,
+}
+
 /// Why no address could be reached, and what became of each that was tried.
 #[derive(Debug)]
 pub struct Unreached {
@@ -69,7 +79,7 @@ pub async fn dial(
     destinations: Destinations<'_>,
     failing: &Failing,
     deadline: Duration,
-) -> Result<(Stream, SocketAddr), Unreached> {
+) -> Result<Reached, Unreached> {
     if let [ip] = *addresses {
         return dial_one(SocketAddr::new(ip, port), destinations, failing, deadline).await;
     }
@@ -93,17 +103,17 @@ async fn dial_one(
     destinations: Destinations<'_>,
     failing: &Failing,
     deadline: Duration,
-) -> Result<(Stream, SocketAddr), Unreached> {
+) -> Result<Reached, Unreached> {
     let error = match destinations.check(address) {
         Err(reason) => DialError::Refused(reason, address),
         Ok(address) => match timeout(deadline, attempt(address)).await.unwrap_or(TIMED_OUT) {
             Ok(stream) => {
                 failing.forget(address.ip());
-                return Ok((stream, address));
+                return Ok(Reached { stream, address, took: None });
             }
             Err(Attempt::Shortage) => DialError::Shortage(address),
             Err(Attempt::Failed(failure)) => {
-                failing.note(address.ip());
+                failing.note(address, failure);
                 let error = DialError::Failed(failure, address);
                 return Err(Unreached { error, tries: vec![(address, failure)] });
             }
@@ -112,11 +122,7 @@ async fn dial_one(
     Err(Unreached { error, tries: Vec::new() })
 }
 
-async fn dial_several(
-    addresses: &[SocketAddr],
-    failing: &Failing,
-    deadline: Duration,
-) -> Result<(Stream, SocketAddr), Unreached> {
+async fn dial_several(addresses: &[SocketAddr], failing: &Failing, deadline: Duration) -> Result<Reached, Unreached> {
     let mut queue = addresses.iter().copied().peekable();
     let mut racing = Racing::default();
     let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
@@ -124,8 +130,12 @@ async fn dial_several(
     let ends = Instant::now() + deadline;
     loop {
         if let Some(address) = queue.next() {
-            let left = ends.saturating_duration_since(Instant::now());
-            racing.start(async move { (address, timeout(left, attempt(address)).await.unwrap_or(TIMED_OUT)) });
+            let began = Instant::now();
+            let left = ends.saturating_duration_since(began);
+            racing.start(async move {
+                let result = timeout(left, attempt(address)).await.unwrap_or(TIMED_OUT);
+                (address, result.map(|stream| (stream, began.elapsed())))
+            });
         } else if racing.is_empty() {
             let failed = most_telling(&tries).map(|&(address, failure)| DialError::Failed(failure, address));
             let error = shortage.or(failed).unwrap_or(DialError::Nowhere);
@@ -140,15 +150,16 @@ async fn dial_several(
             racing.next().await
         };
         match result {
-            Ok(stream) => {
+            Ok((stream, took)) => {
                 failing.forget(address.ip());
                 // Those that were overtaken have had their head start, and have not answered.
                 let overtaken = addresses.iter().take_while(|earlier| **earlier != address);
-                overtaken.for_each(|address| failing.note(address.ip()));
-                return Ok((stream, address));
+                let overtaken = overtaken.filter(|earlier| tries.iter().all(|(tried, _)| tried != *earlier));
+                overtaken.for_each(|address| failing.note(*address, Failure::ConnectTimeout));
+                return Ok(Reached { stream, address, took: Some(took) });
             }
             Err(Attempt::Failed(failure)) => {
-                failing.note(address.ip());
+                failing.note(address, failure);
                 tries.push((address, failure));
             }
             // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
@@ -231,16 +242,17 @@ fn classify(error: &io::Error, address: SocketAddr) -> Attempt {
 }
 
 /// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that
-/// nothing is shared.
+/// nothing is shared but the counts.
 #[derive(Debug)]
 pub struct Failing {
+    counts: WorkerUpstreams,
     since: RefCell<HashMap<IpAddr, Instant>>,
     random: RefCell<Random>,
 }
 
 impl Default for Failing {
     fn default() -> Self {
-        Self::seeded(RandomState::new().hash_one("order of addresses"))
+        Self::counting(WorkerUpstreams::default())
     }
 }
 
@@ -249,8 +261,13 @@ impl Failing {
     /// More than this many failing addresses are a failing network: forget them all.
     const MAX: usize = 1024;
 
+    /// `counts`: what becomes of each connect.
+    pub fn counting(counts: WorkerUpstreams) -> Self {
+        Self { counts, ..Self::seeded(RandomState::new().hash_one("order of addresses")) }
+    }
+
     fn seeded(seed: u64) -> Self {
-        Self { since: RefCell::default(), random: RefCell::new(Random(seed)) }
+        Self { counts: WorkerUpstreams::default(), since: RefCell::default(), random: RefCell::new(Random(seed)) }
     }
 
     /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
@@ -284,7 +301,9 @@ impl Failing {
         order
     }
 
-    fn note(&self, ip: IpAddr) {
+    fn note(&self, address: SocketAddr, failure: Failure) {
+        self.counts.failed(address, failure);
+        let ip = address.ip();
         let mut failing = self.since.borrow_mut();
         if failing.len() >= Self::MAX {
             failing.clear();

@@ -20,17 +20,19 @@ use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
 use crate::proxy::scratch::Scratch;
 use crate::sys::runtime::{Instant, Stream, sleep};
+use crate::telemetry::metrics::WorkerMetrics;
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
 /// What all relays of one worker share. Only one of them runs at a time, so one buffer serves them all.
 pub struct RelayResources {
     scratch: Scratch,
     pipes: PipePool,
+    metrics: WorkerMetrics,
 }
 
 impl RelayResources {
-    pub fn new() -> Self {
-        Self { scratch: Scratch::new(), pipes: PipePool::default() }
+    pub fn new(metrics: WorkerMetrics) -> Self {
+        Self { scratch: Scratch::new(), pipes: PipePool::default(), metrics }
     }
 
     pub fn scratch(&self) -> &Scratch {
@@ -50,7 +52,7 @@ impl RelayResources {
 
 impl Default for RelayResources {
     fn default() -> Self {
-        Self::new()
+        Self::new(WorkerMetrics::default())
     }
 }
 
@@ -156,7 +158,7 @@ impl<'a> Relay<'a> {
     /// moment, also when this is dropped.
     pub fn run<'f>(
         self,
-        ahead: Vec<u8>,
+        ahead: Box<[u8]>,
         bytes: &'f Cell<ByteCounts>,
         filter: Option<&'f mut (dyn HttpFilter + 'f)>,
     ) -> impl Future<Output = End> + use<'a, 'f> {
@@ -220,7 +222,7 @@ struct Pair<'a, 'f> {
 type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl<'a, 'f> Pair<'a, 'f> {
-    fn new(relay: Relay<'a>, ahead: Vec<u8>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
+    fn new(relay: Relay<'a>, ahead: Box<[u8]>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
         let (up, down) = (Direction::starting_with(ahead), Direction::default());
         Self {
             relay,
@@ -278,12 +280,13 @@ impl<'a, 'f> Pair<'a, 'f> {
         let outlives = || self.filter.as_ref().is_some_and(|filter| filter.outlives_upstream());
         let last = self.from(source.other()).is_closed() || (source == Side::Upstream && outlives());
         let Self { relay, up, down, filter, .. } = self;
-        let (direction, from, to) = match source {
-            Side::Client => (up, relay.client, relay.upstream),
-            Side::Upstream => (down, relay.upstream, relay.client),
+        let metrics = &relay.resources.metrics;
+        let (direction, from, to, total) = match source {
+            Side::Client => (up, relay.client, relay.upstream, metrics.up()),
+            Side::Upstream => (down, relay.upstream, relay.client, metrics.down()),
         };
         let filter = filter.as_mut().map(|filter| OneWay { filter: &mut **filter, from: source });
-        let mut transfer = Transfer { source: from, sink: to, resources: relay.resources, bytes, filter };
+        let mut transfer = Transfer { source: from, sink: to, resources: relay.resources, bytes, total, filter };
         if let Poll::Ready(Some(ended)) = direction.poll(cx, &mut transfer, last) {
             self.note(ended, source);
         }

@@ -15,7 +15,7 @@ use self::preface::{Admitted, Asked};
 use self::requests::Requests;
 use crate::dns::{LookupError, ResolvedAddresses};
 use crate::limits::{Buffered, HeldPermits};
-use crate::proxy::dial::{DialError, Unreached, dial};
+use crate::proxy::dial::{DialError, Reached, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
@@ -23,7 +23,7 @@ use crate::proxy::worker::{Phase, Worker};
 use crate::reload::Loaded;
 use crate::sys::runtime::{Either, Stream, race};
 use crate::telemetry::live::Candidate;
-use crate::telemetry::record::{Address, ForwardFacts, Record};
+use crate::telemetry::record::{Address, ForwardFacts, Record, SinceAccept};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
 use latticegate_core::client::{Client, ClientKey};
@@ -102,7 +102,7 @@ struct Established {
     admitted: Admitted,
     upstream: Stream,
     /// What was read ahead.
-    ahead: Vec<u8>,
+    ahead: Box<[u8]>,
 }
 
 impl Session {
@@ -127,7 +127,8 @@ impl Session {
         let (admitted, upstream) = {
             let connect = pin!(async {
                 let mut admitted = self.read_preface(&mut ahead).await?;
-                let answer = self.resolve(&admitted.name).await?;
+                let since = self.record.times.hello.unwrap_or_default();
+                let answer = self.resolve(&admitted.name, since).await?;
                 let upstream = self.dial(&admitted.name, &answer).await?;
                 if let Asked::Forward(first) = &admitted.asked
                     && first.head.is_connect()
@@ -141,7 +142,7 @@ impl Session {
             connect.await
         }
         .inspect_err(|_| self.request.set(refuse::Request::of(ahead.pending())))?;
-        Ok(Established { admitted, upstream, ahead: ahead.into_pending() })
+        Ok(Established { admitted, upstream, ahead: ahead.into_pending().into() })
     }
 
     /// Until both sides have ended, or a new access list or the end of the process ends it.
@@ -200,13 +201,16 @@ impl Session {
         }
     }
 
-    async fn resolve(&mut self, name: &Hostname) -> Result<Arc<ResolvedAddresses>, Outcome> {
+    /// `since`: when its name was known.
+    async fn resolve(&mut self, name: &Hostname, since: SinceAccept) -> Result<Arc<ResolvedAddresses>, Outcome> {
         let name = self.worker.config().upstream.name_to_resolve(name);
         let client = self.record.client.as_ref().map(ClientKey::from);
         let gone = gone(&self.stream, self.reporter.listener.protocol);
         let result = self.worker.resolver.resolve_unless(name, client, gone).await;
         let result = result.ok_or(Outcome::Unfinished(Unfinished::ClientLeft))?;
-        self.record.times.dns = Some(self.record.times.now());
+        let now = self.record.times.now();
+        self.record.times.dns = Some(now);
+        self.reporter.metrics.resolved(now.after(since));
         let answer = result.map_err(|error| match error {
             LookupError::Unknown => Outcome::Refused(RefuseReason::NameUnknown),
             LookupError::Limited => Outcome::Refused(RefuseReason::LookupRate),
@@ -228,10 +232,14 @@ impl Session {
         let deadline = worker.config().timeouts.connect.get();
         let destinations = worker.destinations().within(&listener.networks);
         match dial(&resolved.addresses, port, destinations, &worker.failing, deadline).await {
-            Ok((stream, address)) => {
+            Ok(Reached { stream, address, took }) => {
                 self.notice_due = false;
                 self.record.upstream = Some(address.into());
-                self.record.times.connect = Some(self.record.times.now());
+                let now = self.record.times.now();
+                self.record.times.connect = Some(now);
+                let all = now.after(self.record.times.dns.unwrap_or_default());
+                self.reporter.metrics.connected(all);
+                worker.upstreams.connected(address, took.unwrap_or(all));
                 Ok(stream)
             }
             Err(Unreached { error, tries }) => {

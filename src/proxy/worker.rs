@@ -19,7 +19,7 @@ use crate::sys::clock::Clock;
 use crate::sys::runtime::{Notify, Watched, race, sleep, timeout};
 use crate::sys::socket;
 use crate::telemetry::live::{Census, Live, Query};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, WorkerUpstreams};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 use latticegate_core::policy::destination::DestinationGuard;
@@ -61,6 +61,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     pub(crate) resolver: Resolver,
     pub(crate) failing: Failing,
+    pub(crate) upstreams: WorkerUpstreams,
     pub(crate) resources: RelayResources,
     pub(crate) rule_labels: RuleLabels,
     pub(crate) half_open: Rc<HalfOpenList>,
@@ -85,12 +86,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// `number`: which worker it is; `first_id`: where the ids of its connections begin.
+    /// To be called on its thread. `number`: which worker it is; `first_id`: where the ids of its connections begin.
     pub(crate) fn new(shared: Arc<Shared>, resolver: Resolver, number: usize, first_id: u64) -> Self {
         Self {
             resolver,
-            failing: Failing::default(),
-            resources: RelayResources::new(),
+            failing: Failing::counting(shared.metrics.upstreams.of_worker()),
+            upstreams: shared.metrics.upstreams.of_worker(),
+            resources: RelayResources::new(shared.metrics.workers.add(number)),
             rule_labels: RuleLabels::default(),
             half_open: HalfOpenList::new(Arc::clone(&shared.limits.half_open), number),
             shadow: shared.shadow.clone(),

@@ -8,7 +8,7 @@ use crate::sys::runtime::{Publisher, Watched, watched};
 use arc_swap::ArcSwap;
 
 use super::fetched::ListVersion;
-use crate::telemetry::metrics::PolicyMetrics;
+use crate::telemetry::metrics::{ListNames, PolicyMetrics};
 use latticegate_core::policy::changes::Changes;
 use latticegate_core::policy::hits::Hits;
 use latticegate_core::policy::{Policy, RuleId};
@@ -24,6 +24,8 @@ pub struct Loaded {
     /// The same moment on the monotonic clock, for its age.
     pub since_instant: Instant,
     pub hits: Hits,
+    /// Counts open connections by name.
+    pub names: ListNames,
     /// How many lists were in force before; a session compares it with that of the list that admitted it.
     pub number: u64,
     /// Live connections that this list would not have admitted, when it came into force.
@@ -46,8 +48,9 @@ impl From<Policy> for Loaded {
 
 impl Loaded {
     pub fn new(policy: Policy, version: ListVersion) -> Self {
-        let (hits, since, since_instant) = (Hits::new(&policy), SystemTime::now(), Instant::now());
-        Self { policy, version, since, modified: None, since_instant, hits, number: 0, forbidden: AtomicUsize::new(0) }
+        let (hits, names, forbidden) = (Hits::new(&policy), ListNames::of(&policy), AtomicUsize::new(0));
+        let (since, since_instant) = (SystemTime::now(), Instant::now());
+        Self { policy, version, since, modified: None, since_instant, hits, names, number: 0, forbidden }
     }
 
     /// Counts that this list has come into force.

@@ -7,6 +7,7 @@ pub mod interfaces; // routes and addresses of this machine
 pub mod listening; // which process listens on a port
 pub mod machine; // open files, CPUs and memory that this process may use
 pub(crate) mod mutex; // locks that a panic does not poison
+pub mod process; // CPU time, memory and age of this process and its threads
 pub(crate) mod random; // the order of addresses, simulations
 pub mod runtime; // what a connection waits for: sockets, deadlines, signals
 pub mod socket; // socket options and process limits

@@ -134,16 +134,15 @@ mod tests {
 
     use latticegate_core::outcome::{Failure, RefuseReason, Unfinished};
 
-    use metrics::Counter;
-
     use super::*;
     use crate::sys::blocking::Pending;
+    use crate::telemetry::count::Count;
     use crate::telemetry::log_writer::{LineKind, Sink};
 
     /// Which of ten relayed connections have a line, and that anything else always has.
     fn kept(keep: LogKeep) -> Vec<usize> {
         let (writer, _written) =
-            Writer::start(LineKind::AccessLog, Sink::Channel(channel().0), Counter::noop(), Pending::default())
+            Writer::start(LineKind::AccessLog, Sink::Channel(channel().0), Count::default(), Pending::default())
                 .unwrap();
         let log = AccessLogger::new(LogFormat::Json, keep, writer, Clock::default());
         let relayed = (0..10).filter(|_| {

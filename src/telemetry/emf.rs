@@ -45,7 +45,7 @@ impl Emitter {
     pub fn lines(&mut self, now: SystemTime) -> Vec<u8> {
         let metrics = &self.metrics;
         let since = |previous: &mut u64, now: u64| now.saturating_sub(std::mem::replace(previous, now));
-        let endings = metrics.endings();
+        let (endings, bytes) = (metrics.endings(), metrics.bytes());
         let mut by_reason = Vec::new();
         let (mut refused, mut failed) = (0_u64, 0_u64);
         for (outcome, count) in endings {
@@ -65,18 +65,18 @@ impl Emitter {
             ("NewConnections", "Count", json!(since(&mut self.previous.opened, metrics.opened()))),
             ("Refused", "Count", json!(refused)),
             ("Failed", "Count", json!(failed)),
-            ("BytesUp", "Bytes", json!(since(&mut self.previous.up, metrics.bytes_up.value()))),
-            ("BytesDown", "Bytes", json!(since(&mut self.previous.down, metrics.bytes_down.value()))),
+            ("BytesUp", "Bytes", json!(since(&mut self.previous.up, bytes.up))),
+            ("BytesDown", "Bytes", json!(since(&mut self.previous.down, bytes.down))),
             ("DnsFailures", "Count", json!(since(&mut self.previous.dns, metrics.dns.failures()))),
         ];
         if let Some(requests) = metrics.requests() {
             values.push(("Requests", "Count", json!(since(&mut self.previous.requests, requests))));
         }
         // Without a connect there is no value.
-        if let Some(p99) = metrics.connect.p99(&self.previous.connects) {
+        if let Some(p99) = metrics.connect().percentile(99, &self.previous.connects) {
             values.push(("ConnectP99", "Milliseconds", json!(p99.as_secs_f64() * 1000.0)));
         }
-        self.previous.connects = metrics.connect.counts();
+        self.previous.connects = metrics.connect().counts();
         let mut out = self.line(now, &values, None);
         for (name, reason, count) in by_reason {
             out.extend(self.line(now, &[(name, "Count", json!(count))], Some(reason)));
@@ -120,7 +120,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::telemetry::record::Record;
     use latticegate_core::config::{Listener, Protocol, ProxyProtocol};
     use latticegate_core::networks::DestinationNetworks;
     use latticegate_core::outcome::{Failure, RefuseReason};
@@ -142,9 +141,10 @@ mod tests {
         let interval = latticegate_core::config::Timeout::new(Duration::from_secs(60)).unwrap();
         let emf = Emf { interval, namespace: "n".into(), dimensions: BTreeMap::new() };
         let mut lines = Emitter::new(emf, metrics.clone());
-        metrics.connect.record(Duration::from_millis(1));
+        metrics.connect().record(Duration::from_millis(1));
         for outcome in [Outcome::Refused(RefuseReason::NotTls), Outcome::Failed(Failure::DnsFailed)] {
-            listener.closed(outcome, &Record::new(1, ([192, 0, 2, 1], 1).into()));
+            listener.opened();
+            listener.closed(outcome);
         }
         let lines = String::from_utf8(lines.lines(SystemTime::now())).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).unwrap());

@@ -1,10 +1,11 @@
 //! Totals of the last quarter of an hour and of the last day, in rings of fixed length, for the charts of the operator's page.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::telemetry::metrics::{DurationCounts, Metrics};
-use latticegate_core::outcome::Outcome;
+use latticegate_core::outcome::{ByteCounts, Outcome};
 
 /// What happened in one step.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub struct Sample {
     /// What half of the connects to upstreams did not exceed; None if there were none.
     pub connect_p50: Option<Duration>,
     pub connect_p99: Option<Duration>,
+    /// Of a CPU, what the busiest worker has used.
+    pub busiest: f64,
 }
 
 /// Samples of equal steps, the oldest first.
@@ -45,6 +48,8 @@ struct Totals {
     up: u64,
     down: u64,
     connects: DurationCounts,
+    /// Of each worker.
+    busy: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -87,18 +92,22 @@ impl History {
 impl Series {
     fn end_step(&mut self, metrics: &Metrics, at: SystemTime, instant: Instant) {
         let now = Totals::of(metrics);
-        let Totals { opened, refused, failed, up, down, ref connects } = self.before;
+        let Totals { opened, refused, failed, up, down, connects, busy } = &self.before;
+        let span = instant.saturating_duration_since(self.since);
+        let earlier = busy.iter().copied().chain(iter::repeat(Duration::ZERO));
+        let used = now.busy.iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).max();
         let sample = Sample {
             at,
-            span: instant.saturating_duration_since(self.since),
+            span,
             open: metrics.active(),
-            opened: now.opened.saturating_sub(opened),
-            refused: now.refused.saturating_sub(refused),
-            failed: now.failed.saturating_sub(failed),
-            up: now.up.saturating_sub(up),
-            down: now.down.saturating_sub(down),
-            connect_p50: metrics.connect.percentile(connects, 50),
-            connect_p99: metrics.connect.percentile(connects, 99),
+            opened: now.opened.saturating_sub(*opened),
+            refused: now.refused.saturating_sub(*refused),
+            failed: now.failed.saturating_sub(*failed),
+            up: now.up.saturating_sub(*up),
+            down: now.down.saturating_sub(*down),
+            connect_p50: metrics.connect().percentile(50, connects),
+            connect_p99: metrics.connect().percentile(99, connects),
+            busiest: used.filter(|_| !span.is_zero()).map_or(0.0, |used| used.as_secs_f64() / span.as_secs_f64()),
         };
         if self.samples.len() >= self.most {
             self.samples.pop_front();
@@ -118,8 +127,9 @@ impl Totals {
                 Outcome::Relayed(_) | Outcome::Probe(_) | Outcome::Unfinished(_) => {}
             }
         }
-        let (up, down) = (metrics.bytes_up.value(), metrics.bytes_down.value());
-        Self { opened: metrics.opened(), refused, failed, up, down, connects: metrics.connect.counts() }
+        let ByteCounts { up, down } = metrics.bytes();
+        let busy = metrics.workers.times().into_iter().map(|time| time.busy).collect();
+        Self { opened: metrics.opened(), refused, failed, up, down, connects: metrics.connect().counts(), busy }
     }
 }
 
@@ -132,9 +142,10 @@ mod tests {
         let metrics = Metrics::default();
         let mut history = History::default();
         let at = SystemTime::now();
+        let worker = metrics.workers.add(0);
         for n in 1..=200_u64 {
-            metrics.bytes_up.increment(n);
-            metrics.connect.record(Duration::from_millis(1));
+            worker.up().add(n);
+            metrics.connect().record(Duration::from_millis(1));
             history.minutes.end_step(&metrics, at, Instant::now());
         }
         let samples = &history.minutes.samples;

@@ -10,14 +10,13 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use metrics::Counter;
-
 use self::buffers::Buffers;
 pub use self::file::{Rotation, open_help};
 use self::lines::count;
 pub use self::sink::Sink;
 use crate::sys::blocking::{self, Pending};
 use crate::sys::mutex::lock;
+use crate::telemetry::count::Count;
 
 /// Which lines a writer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +33,13 @@ pub struct Writer {
     kind: LineKind,
     batches: SyncSender<Batch>,
     queue: Arc<Queue>,
-    lost: Counter,
+    lost: Count,
 }
 
 struct Batch {
     lines: Vec<u8>,
     /// Counts those of its lines that are lost.
-    lost: Counter,
+    lost: Count,
 }
 
 /// What the thread shares with its writers.
@@ -77,7 +76,7 @@ impl Writer {
     pub(crate) const BATCH: usize = Buffers::BATCH;
 
     /// `lost`: counts the lines that were not written. `blocked`: since when a write has not returned.
-    pub fn start(kind: LineKind, sink: Sink, lost: Counter, blocked: Pending) -> io::Result<(Self, FlushHandle)> {
+    pub fn start(kind: LineKind, sink: Sink, lost: Count, blocked: Pending) -> io::Result<(Self, FlushHandle)> {
         let capacity = if kind == LineKind::ProcessLog { Self::QUEUE_OF_LINES } else { Self::QUEUE };
         let (batches, received) = sync_channel(capacity);
         let queue = Arc::<Queue>::default();
@@ -88,7 +87,7 @@ impl Writer {
     }
 
     /// Another handle of the same thread.
-    pub fn for_kind(&self, kind: LineKind, lost: Counter) -> Self {
+    pub fn for_kind(&self, kind: LineKind, lost: Count) -> Self {
         Self { kind, lost, ..self.clone() }
     }
 
@@ -154,7 +153,7 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, lines: &[u8], counter: &Counter) {
+    fn write(&mut self, lines: &[u8], counter: &Count) {
         let result = self.blocked.during(|| self.sink.write(lines));
         let lost = result.as_ref().err().map_or(0, |unwritten| unwritten.lost);
         counter.increment(lost);
@@ -246,7 +245,7 @@ mod tests {
     fn a_buffer_that_was_written_is_filled_again() {
         let (sender, written) = channel();
         let (writer, _flush) =
-            Writer::start(LineKind::AccessLog, Sink::Channel(sender), Counter::noop(), Pending::default()).unwrap();
+            Writer::start(LineKind::AccessLog, Sink::Channel(sender), Count::default(), Pending::default()).unwrap();
         writer.send(line());
         // Once the next batch is written, the thread is done with the first.
         writer.send(b"another line\n".to_vec());
@@ -259,7 +258,7 @@ mod tests {
     #[test]
     fn a_buffer_whose_lines_are_lost_is_filled_again() {
         let (batches, _blocked) = sync_channel(1);
-        let writer = Writer { kind: LineKind::Metrics, batches, queue: Arc::default(), lost: Counter::noop() };
+        let writer = Writer { kind: LineKind::Metrics, batches, queue: Arc::default(), lost: Count::default() };
         assert!(writer.send(line()));
         assert_ne!(writer.buffer().capacity(), SIZE, "it is waiting");
         assert!(!writer.send(line()));

@@ -1,143 +1,103 @@
-//! Every metric: its name, its help, and its handle, fetched once.
+//! Every metric: what is counted, and how Prometheus reads it. `docs/metrics.md` lists them.
 //!
-//! Labels come from closed lists only (listeners, outcomes, reasons), never from what a client has sent.
+//! Labels come from closed or bounded lists only (listeners, outcomes, reasons, names that the operator has written,
+//! so many addresses), never from what a client has sent. What is counted is true at every moment, also of connections
+//! that are open: nothing waits for their end.
 
-mod count;
 mod dns;
-mod durations;
+pub mod exposition;
 mod files;
-mod help;
+mod histogram;
 mod listener;
+mod names;
 mod policy;
+mod process;
+mod upstreams;
+mod worker;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use metrics::{Counter, Gauge, counter, gauge, with_local_recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-
-use self::count::{Count, Level, as_f64};
 pub use self::dns::DnsMetrics;
-pub use self::durations::DurationCounts;
-use self::durations::Durations;
+use self::exposition::{Exposition, Kind};
 pub use self::files::Blocked;
-use self::files::ProcessLogMetrics;
+pub use self::histogram::{DurationCounts, Durations};
 pub use self::listener::ListenerMetrics;
-use self::listener::StatusClass;
+use self::listener::Steps;
+pub use self::names::{ActiveByName, ActiveName, ActiveNames, ListNames};
 pub use self::policy::PolicyMetrics;
+use self::process::ProcessMetrics;
+pub use self::upstreams::{UpstreamCounts, Upstreams, WorkerUpstreams};
+pub use self::worker::{Adder, WorkerMetrics, WorkerTime, Workers};
 use crate::sys::blocking::PATIENCE;
 use crate::sys::mutex::lock;
-use crate::sys::socket;
+use crate::telemetry::count::Count;
 use crate::telemetry::status::{Status, Warning};
-use latticegate_core::config::{self, Protocol};
-use latticegate_core::outcome::Outcome;
+use latticegate_core::config;
+use latticegate_core::outcome::{ByteCounts, Outcome};
 
-/// All metrics of one gate. No global recorder: two gates in one process (tests, the demo) count apart.
-#[derive(Clone)]
+/// All metrics of one gate. Two gates in one process (tests, the demo) count apart.
+#[derive(Clone, Default)]
 pub struct Metrics {
-    recorder: Arc<PrometheusRecorder>,
-    pub bytes_up: Count,
-    pub bytes_down: Count,
-    pub lines_dropped: Counter,
+    pub lines_dropped: Count,
     /// Lines of metrics for CloudWatch.
-    pub emf_dropped: Counter,
-    process_log: ProcessLogMetrics,
+    pub emf_dropped: Count,
     pub blocked: Blocked,
     pub dns: DnsMetrics,
     pub policy: PolicyMetrics,
-    pub ready: Gauge,
-    pub accept_errors: Counter,
-    half_open: Gauge,
-    /// Fetched at start and read at a scrape; no connection takes this lock.
+    pub accept_errors: Count,
+    /// In the order of their names. A connection does not take this lock.
     listeners: Arc<Mutex<BTreeMap<String, ListenerMetrics>>>,
-    open_fds: Gauge,
-    max_fds: Gauge,
-    warnings: [(Warning, Gauge); 3],
-    handshake: Durations,
-    /// Also for CloudWatch.
-    pub connect: Durations,
+    steps: Steps,
+    pub workers: Workers,
+    pub names: ActiveNames,
+    pub upstreams: Upstreams,
+    process: ProcessMetrics,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
-        with_local_recorder(&*recorder, || {
-            help::describe();
-            gauge!("latticegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-            Self {
-                recorder: Arc::clone(&recorder),
-                bytes_up: Count::new(counter!("latticegate_bytes_total", "direction" => "up")),
-                bytes_down: Count::new(counter!("latticegate_bytes_total", "direction" => "down")),
-                half_open: gauge!("latticegate_connections_half_open"),
-                listeners: Arc::default(),
-                open_fds: gauge!("latticegate_open_fds"),
-                max_fds: gauge!("latticegate_max_fds"),
-                lines_dropped: counter!("latticegate_access_log_dropped_lines_total"),
-                emf_dropped: counter!("latticegate_emf_dropped_lines_total"),
-                process_log: ProcessLogMetrics::new(),
-                blocked: Blocked::new(),
-                dns: DnsMetrics::new(),
-                policy: PolicyMetrics::new(),
-                ready: gauge!("latticegate_ready"),
-                accept_errors: counter!("latticegate_accept_errors_total"),
-                warnings: Warning::ALL
-                    .map(|warning| (warning, gauge!("latticegate_warning", "warning" => warning.word()))),
-                handshake: Durations::default(),
-                connect: Durations::default(),
-            }
-        })
-    }
+/// What is not counted here, but is shown with the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Levels<'a> {
+    pub status: &'a Status,
+    /// `limits.connections`.
+    pub max_connections: usize,
+    /// Connections, and their limit.
+    pub half_open: (u64, u64),
+    /// Bytes that these hold, and their limit.
+    pub half_open_bytes: (u64, u64),
+    pub drain: &'a config::Drain,
 }
 
 impl Metrics {
     /// The metrics of a listener, which all workers share.
     pub fn listener(&self, listener: &config::Listener) -> ListenerMetrics {
         let mut listeners = lock(&self.listeners);
-        listeners.entry(listener.name.clone()).or_insert_with(|| self.new_listener(listener)).clone()
-    }
-
-    fn new_listener(&self, listener: &config::Listener) -> ListenerMetrics {
-        let name = &*listener.name;
-        with_local_recorder(&*self.recorder, || {
-            let closed = Outcome::all().map(|outcome| {
-                let labels = [
-                    ("listener", name.to_owned()),
-                    ("outcome", outcome.word().to_owned()),
-                    ("reason", outcome.reason().to_owned()),
-                ];
-                Count::new(counter!("latticegate_connections_total", &labels))
-            });
-            let by_status = || {
-                StatusClass::ALL.map(|(_, status)| {
-                    let labels = [("listener", name.to_owned()), ("status", status.to_owned())];
-                    Count::new(counter!("latticegate_requests_total", &labels))
-                })
-            };
-            ListenerMetrics {
-                requests: (listener.protocol == Protocol::Forward).then(|| Arc::from(by_status())),
-                active: Level::new(gauge!("latticegate_connections_active", "listener" => name.to_owned())),
-                closed: closed.collect(),
-                bytes_up: self.bytes_up.clone(),
-                bytes_down: self.bytes_down.clone(),
-                handshake: self.handshake.clone(),
-                connect: self.connect.clone(),
-            }
-        })
+        let new = || ListenerMetrics::new(listener, &self.steps, &self.dns);
+        listeners.entry(listener.name.clone()).or_insert_with(new).clone()
     }
 
     pub fn listeners(&self) -> BTreeMap<String, ListenerMetrics> {
         lock(&self.listeners).clone()
     }
 
+    /// Time to connect, for percentiles.
+    pub fn connect(&self) -> &Durations {
+        &self.steps.connect
+    }
+
+    /// Bytes relayed since the start, those of open connections included.
+    pub fn bytes(&self) -> ByteCounts {
+        self.workers.bytes()
+    }
+
     /// Connections open now.
     pub fn active(&self) -> u64 {
-        self.listeners().values().map(|listener| listener.active.value()).sum()
+        self.listeners().values().map(ListenerMetrics::active).sum()
     }
 
     /// Connections accepted since the start.
     pub fn opened(&self) -> u64 {
-        let closed = self.endings().into_values().sum::<u64>();
-        closed.saturating_add(self.active())
+        self.listeners().values().map(|listener| listener.opened.value()).sum()
     }
 
     /// Absolute-form requests since the start; None without a `forward` listener.
@@ -159,32 +119,92 @@ impl Metrics {
         endings
     }
 
-    /// Everything in Prometheus' text format. `half_open`: connections now.
-    pub fn render(&self, half_open: u64) -> String {
-        self.policy.export(self.blocked.policy.elapsed() >= PATIENCE);
-        self.blocked.export();
-        self.process_log.export();
-        self.bytes_up.export();
-        self.bytes_down.export();
-        self.dns.export();
-        self.half_open.set(as_f64(half_open));
-        for listener in self.listeners().values() {
-            listener.export();
-        }
-        self.open_fds.set(as_f64(socket::open_fds()));
-        self.max_fds.set(as_f64(socket::fd_soft_limit()));
-        let mut text = self.recorder.handle().render();
-        let help = "From accept to the last byte of the hello or request head.";
-        self.handshake.export(&mut text, "latticegate_handshake_seconds", help);
-        let help = "From the first connect to the connection with the upstream.";
-        self.connect.export(&mut text, "latticegate_connect_seconds", help);
+    /// Everything for Prometheus. More may follow.
+    pub fn export(&self, levels: Levels<'_>) -> Exposition {
+        let mut text = Exposition::default();
+        let help = "Always 1; the label has the version.";
+        let mut build = text.family("latticegate_build_info", Kind::Gauge, help);
+        build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.process.export(&mut text);
+        export_status(&mut text, levels);
+        self.export_connections(&mut text, levels);
+        self.workers.export(&mut text);
+        self.export_steps(&mut text);
+        self.dns.export(&mut text);
+        self.upstreams.export(&mut text);
+        self.policy.export(&mut text, self.blocked.policy.elapsed() >= PATIENCE);
+        self.export_files(&mut text);
         text
     }
 
-    /// Before each scrape.
-    pub fn set_warnings(&self, status: &Status) {
-        for (warning, gauge) in &self.warnings {
-            gauge.set(f64::from(status.has(*warning)));
+    fn export_connections(&self, text: &mut Exposition, levels: Levels<'_>) {
+        let listeners = self.listeners();
+        let help = "Connections accepted.";
+        let mut opened = text.family("latticegate_connections_accepted_total", Kind::Counter, help);
+        for (name, listener) in &listeners {
+            opened.sample(&[("listener", name)], listener.opened.value());
         }
+        let help = "Connections closed, by listener, outcome and reason word.";
+        let mut endings = text.family("latticegate_connections_total", Kind::Counter, help);
+        for (name, listener) in &listeners {
+            listener.export_endings(name, &mut endings);
+        }
+        let help = "Connections open now, half-open ones included.";
+        let mut active = text.family("latticegate_connections_active", Kind::Gauge, help);
+        for (name, listener) in &listeners {
+            active.sample(&[("listener", name)], listener.active());
+        }
+        let help = "limits.connections: how many may be open on all listeners together.";
+        text.gauge("latticegate_connections_limit", help, levels.max_connections);
+        self.names.export(text);
+        let help = "Open connections that have not yet sent a whole header and hello.";
+        text.gauge("latticegate_connections_half_open", help, levels.half_open.0);
+        let help = "limits.half_open: how many may be half-open before the oldest is closed.";
+        text.gauge("latticegate_connections_half_open_limit", help, levels.half_open.1);
+        let help = "Bytes that half-open connections, and those without an upstream, hold in memory.";
+        text.gauge("latticegate_half_open_bytes", help, levels.half_open_bytes.0);
+        let help = "limits.half_open_bytes: how many they may hold.";
+        text.gauge("latticegate_half_open_limit_bytes", help, levels.half_open_bytes.1);
+        let help =
+            "Absolute-form requests on forward listeners, by the first digit of the status that the client was sent.";
+        let mut requests = text.family("latticegate_requests_total", Kind::Counter, help);
+        for (name, listener) in &listeners {
+            listener.export_requests(name, &mut requests);
+        }
+        let help = "Failures of accept, such as a full fd table.";
+        text.counter("latticegate_accept_errors_total", help, self.accept_errors.value());
     }
+
+    fn export_steps(&self, text: &mut Exposition) {
+        let Steps { handshake, hello, connect } = &self.steps;
+        let help = "From accept to the last byte of the hello or request head.";
+        handshake.export(&mut text.family("latticegate_handshake_seconds", Kind::Histogram, help), &[]);
+        let help = "Sizes of ClientHellos.";
+        hello.export(&mut text.family("latticegate_hello_bytes", Kind::Histogram, help));
+        let help = "From the first connect to the connection with the upstream.";
+        connect.export(&mut text.family("latticegate_connect_seconds", Kind::Histogram, help), &[]);
+    }
+
+    fn export_files(&self, text: &mut Exposition) {
+        self.blocked.export(text);
+        let help = "Lines of the access log that were not written: its reader was too slow, or its disk full.";
+        text.counter("latticegate_access_log_dropped_lines_total", help, self.lines_dropped.value());
+        let help = "Lines of metrics for CloudWatch that were not written, for the same reasons.";
+        text.counter("latticegate_emf_dropped_lines_total", help, self.emf_dropped.value());
+        files::export_process_log(text);
+    }
+}
+
+fn export_status(text: &mut Exposition, Levels { status, drain, .. }: Levels<'_>) {
+    text.gauge("latticegate_ready", "1 while /readyz answers 200.", u8::from(status.ready().is_ok()));
+    let help = "1 while there is a warning that does not affect readiness.";
+    let mut warnings = text.family("latticegate_warning", Kind::Gauge, help);
+    for warning in Warning::ALL {
+        warnings.sample(&[("warning", warning.word())], u8::from(status.has(warning)));
+    }
+    let help = "How long the process has been draining; 0: it is not.";
+    text.gauge("latticegate_drain_seconds", help, status.draining_for().as_secs_f64());
+    let help = "drain.delay and drain.timeout: how long it may drain.";
+    let limit = drain.delay.saturating_add(drain.timeout);
+    text.gauge("latticegate_drain_limit_seconds", help, limit.as_secs_f64());
 }

@@ -8,13 +8,13 @@ use std::panic::PanicHookInfo;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::Counter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 pub use self::throttle::{left_out, report_left_out};
 use crate::sys::blocking::Pending;
+use crate::telemetry::count::Count;
 use crate::telemetry::log_writer::{FlushHandle, LineKind, Sink, Writer};
 use latticegate_core::diagnostic::{Diagnostic, Severity};
 
@@ -35,7 +35,7 @@ impl ProcessLog {
     /// Installs the subscriber and the panic hook. `all`: other crates' lines are not throttled.
     pub fn start(filter: EnvFilter, all: bool) -> io::Result<Self> {
         let blocked = Pending::default();
-        let (writer, flush) = Writer::start(LineKind::ProcessLog, Sink::stderr()?, Counter::noop(), blocked.clone())?;
+        let (writer, flush) = Writer::start(LineKind::ProcessLog, Sink::stderr()?, Count::default(), blocked.clone())?;
         let lines = fmt::layer()
             .with_writer(Arc::new(Events(writer.clone())))
             .with_ansi(io::stderr().is_terminal())

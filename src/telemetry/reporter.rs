@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use crate::telemetry::access_log::AccessLogger;
-use crate::telemetry::metrics::ListenerMetrics;
+use crate::telemetry::metrics::{ActiveName, ListenerMetrics};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::record::{Record, RequestFacts};
 use latticegate_core::config;
@@ -29,7 +29,7 @@ impl Reporter {
     /// Counts a connection as open until its record is closed.
     pub fn open(self: &Rc<Self>, id: u64, peer: SocketAddr) -> OpenRecord {
         self.metrics.opened();
-        OpenRecord { data: Record::new(id, peer), reporter: Some(Rc::clone(self)) }
+        OpenRecord { data: Record::new(id, peer), active: None, reporter: Some(Rc::clone(self)) }
     }
 
     /// Reports an absolute-form request that is over.
@@ -47,7 +47,7 @@ impl Reporter {
         if let Some(facts) = record.open_request(Some(outcome)) {
             self.request(&facts);
         }
-        self.metrics.closed(outcome, record);
+        self.metrics.closed(outcome);
         // A probe says nothing that a count does not.
         if !matches!(outcome, Outcome::Probe(_)) {
             let now = self.log.now();
@@ -61,6 +61,8 @@ impl Reporter {
 pub struct OpenRecord {
     /// What the record says so far.
     pub data: Record,
+    /// Counts it as open for its name, from when that is allowed until it is reported.
+    pub active: Option<ActiveName>,
     /// Until it is reported.
     reporter: Option<Rc<Reporter>>,
 }
@@ -69,6 +71,7 @@ impl OpenRecord {
     /// Reports it, if it was not reported before.
     pub fn close(&mut self, outcome: Outcome) {
         if let Some(reporter) = self.reporter.take() {
+            self.active = None;
             reporter.report(&mut self.data, outcome);
         }
     }

@@ -1,7 +1,7 @@
 //! Whether this process is ready, draining, or short of something: read by the health port and the metrics.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::sys::mutex::lock;
@@ -17,7 +17,7 @@ pub struct Status {
     /// When fds or memory were last short.
     short: Mutex<Option<Instant>>,
     crowded: AtomicBool,
-    draining: AtomicBool,
+    draining: OnceLock<Instant>,
 }
 
 /// What is wrong with a task that is ready all the same.
@@ -61,7 +61,12 @@ impl Status {
     }
 
     pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.get_or_init(Instant::now);
+    }
+
+    /// Zero before the drain.
+    pub fn draining_for(&self) -> Duration {
+        self.draining.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     pub fn dns_answered(&self) -> bool {
@@ -100,7 +105,7 @@ impl Status {
 
     /// A policy is always loaded: without one the process does not start.
     pub fn ready(&self) -> Result<(), Unready> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.draining.get().is_some() {
             return Err(Unready::Draining);
         }
         if !self.listening.load(Ordering::Acquire) {

@@ -23,6 +23,7 @@ use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
 use crate::telemetry::history::History;
 use crate::telemetry::inquiry::Inquirer;
+use crate::telemetry::metrics::Levels;
 
 pub struct AdminService {
     pub shared: Arc<Shared>,
@@ -82,12 +83,18 @@ impl AdminService {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.set_warnings(&self.shared.status);
-        self.shared.metrics.ready.set(if self.shared.status.ready().is_ok() { 1.0 } else { 0.0 });
+        let Shared { config, limits, status, metrics, policy, .. } = &*self.shared;
+        let half_open_limit = u64::try_from(config.limits.half_open.get()).unwrap_or(u64::MAX);
+        let mut text = metrics.export(Levels {
+            status,
+            max_connections: config.limits.connections,
+            half_open: (limits.half_open.count(), half_open_limit),
+            half_open_bytes: limits.half_open.bytes(),
+            drain: &config.drain,
+        });
         let shadow = self.shared.shadow.as_ref().and_then(|shadow| shadow.load());
-        let mut text = self.shared.metrics.render(self.shared.limits.half_open.count());
-        rule_metrics::write(&mut text, &self.shared.policy.load(), shadow.as_deref());
-        text
+        rule_metrics::write(&mut text, &policy.load(), shadow.as_deref());
+        text.into_text()
     }
 
     async fn explain(&self, form: &Form) -> Result<String, String> {

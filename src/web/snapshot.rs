@@ -1,8 +1,9 @@
 //! The state at one moment, as the page and `/status.json` show it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,6 +17,7 @@ use crate::telemetry::busiest::Ended;
 use crate::telemetry::history::History;
 use crate::telemetry::inquiry::Workers;
 use crate::telemetry::live::{ClientAddress, Sum};
+use crate::telemetry::metrics::UpstreamCounts;
 use crate::telemetry::status::Unready;
 use latticegate_core::outcome::{ByteCounts, Outcome};
 use latticegate_core::policy::hits::RuleHits;
@@ -35,6 +37,19 @@ pub(super) struct Snapshot {
 
 /// Rules shown at most.
 const MAX_RULES: usize = 1000;
+
+/// Upstream addresses shown at most.
+const MAX_UPSTREAMS: usize = 200;
+
+/// One address that is or was dialled.
+#[derive(Debug, Clone)]
+pub(super) struct Upstream {
+    /// None: all whose connects are not counted by themselves.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) open: Sum,
+    /// What became of connects to it since the start, if that is counted for it alone.
+    pub(super) dialled: Option<UpstreamCounts>,
+}
 
 /// What a name or a client has: connections that are open, and those that have ended a short time ago.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +77,28 @@ impl Snapshot {
         usage(&live.names, busiest.names.iter(), |name| name.to_string())
     }
 
+    /// Those with most open connections first.
+    pub(super) fn upstreams(&self) -> Vec<Upstream> {
+        let open = &self.workers.live.upstreams;
+        let mut all: BTreeMap<Option<SocketAddr>, Upstream> = BTreeMap::new();
+        for (&address, &open) in open {
+            let address = Some(address);
+            all.insert(address, Upstream { address, open, dialled: None });
+        }
+        for dialled in self.shared.metrics.upstreams.read() {
+            let address = dialled.address;
+            if address.is_none() && dialled.connected == 0 && dialled.failed.is_empty() {
+                continue;
+            }
+            let one = all.entry(address).or_insert_with(|| Upstream { address, open: Sum::default(), dialled: None });
+            one.dialled = Some(dialled);
+        }
+        let mut all: Vec<Upstream> = all.into_values().collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.open.connections));
+        all.truncate(MAX_UPSTREAMS);
+        all
+    }
+
     pub(super) fn clients(&self) -> Vec<(String, Usage)> {
         let Workers { busiest, live, .. } = &*self.workers;
         usage(&live.clients, busiest.clients.iter(), |ClientAddress { ip, endpoint }| match endpoint {
@@ -69,6 +106,11 @@ impl Snapshot {
             None => ip.to_string(),
         })
     }
+}
+
+/// How long a connect to it takes on average.
+pub(super) fn mean(dialled: &UpstreamCounts) -> Option<Duration> {
+    dialled.took.checked_div(u32::try_from(dialled.connected).unwrap_or(u32::MAX))
 }
 
 /// The most busy, by what is counted; those with nothing are left out.

@@ -6,22 +6,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::snapshot::{Snapshot, Usage, first_by, rules, time};
+use super::snapshot::{Snapshot, Upstream, Usage, first_by, mean, rules, time};
 use crate::reload::Loaded;
 use crate::sys::socket;
 use crate::telemetry::history::{Sample, Series};
-use crate::telemetry::live::{LiveConnection, Sum};
+use crate::telemetry::live::LiveConnection;
 use latticegate_core::config::Setting;
-use latticegate_core::outcome::ByteCounts;
 
 /// Names and clients of each order.
 const BUSIEST: usize = 25;
-/// Upstream addresses.
-const UPSTREAMS: usize = 200;
 
 pub(super) fn of(now: &Snapshot) -> Value {
     let Snapshot { now: at, uptime, ready, shared, loaded, shadow, dns, workers, history } = now;
     let (metrics, live) = (&shared.metrics, &workers.live);
+    let relayed = metrics.bytes();
     let mut endings: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     for (outcome, count) in now.endings() {
         endings.entry(outcome.word()).or_default().insert(outcome.reason(), count);
@@ -85,7 +83,7 @@ pub(super) fn of(now: &Snapshot) -> Value {
         "warnings": warnings,
         "listeners": listeners,
         "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
-        "bytes": { "up": metrics.bytes_up.value(), "down": metrics.bytes_down.value() },
+        "bytes": { "up": relayed.up, "down": relayed.down },
         "policy": {
             "source": shared.config.policy.to_string(),
             "version": &*loaded.version.label,
@@ -165,16 +163,28 @@ fn busiest(what: &str, all: &[(String, Usage)]) -> Value {
 }
 
 fn upstreams(now: &Snapshot) -> Vec<Value> {
-    let mut all: Vec<_> = now.workers.live.upstreams.iter().collect();
-    all.sort_by_key(|(address, sum)| (std::cmp::Reverse(sum.connections), **address));
-    let one = |(address, Sum { connections, bytes: ByteCounts { up, down } }): (&_, &_)| json!({ "address": address, "open": connections, "bytes_up": up, "bytes_down": down });
-    all.into_iter().take(UPSTREAMS).map(one).collect()
+    let one = |upstream: &Upstream| {
+        let Upstream { address, open, dialled } = upstream;
+        let dialled = dialled.as_ref();
+        let failed = dialled.map_or(&[][..], |dialled| &dialled.failed);
+        json!({
+            // Null: all whose connects are not counted by themselves.
+            "address": address,
+            "open": open.connections,
+            "bytes_up": open.bytes.up,
+            "bytes_down": open.bytes.down,
+            "connected": dialled.map(|dialled| dialled.connected),
+            "connect_mean_ms": dialled.and_then(mean).map(|mean| mean.as_secs_f64() * 1000.0),
+            "failed": failed.iter().map(|(failure, count)| (failure.word(), *count)).collect::<BTreeMap<_, _>>(),
+        })
+    };
+    now.upstreams().iter().map(one).collect()
 }
 
 fn series(series: &Series) -> Value {
     let millis = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64() * 1000.0);
     let sample = |sample: &Sample| {
-        let Sample { at, span, open, opened, refused, failed, up, down, connect_p50, connect_p99 } = sample;
+        let Sample { at, span, open, opened, refused, failed, up, down, connect_p50, connect_p99, busiest } = sample;
         json!({
             "time": time(*at),
             "span_s": span.as_secs_f64(),
@@ -186,6 +196,7 @@ fn series(series: &Series) -> Value {
             "bytes_down": down,
             "connect_p50_ms": millis(*connect_p50),
             "connect_p99_ms": millis(*connect_p99),
+            "busiest_worker": busiest,
         })
     };
     json!({ "step_s": series.step.as_secs(), "samples": series.samples.iter().map(sample).collect::<Vec<_>>() })

@@ -66,13 +66,10 @@ fn it_shows_what_is_going_on() {
     let info = format!("latticegate_policy_info{{hash={},version=\"\"}}", shown["policy"]["hash"]);
     assert_eq!(metrics[&info], 1.0);
     assert_eq!(metrics["latticegate_connections_half_open"], 0.0);
-    // Of those that have ended: one had a name, and none reached an upstream.
-    assert_eq!(metrics["latticegate_handshake_seconds_count"], 1.0);
-    assert_eq!(metrics["latticegate_handshake_seconds_bucket{le=\"+Inf\"}"], 1.0);
-    assert_eq!(metrics["latticegate_connect_seconds_count"], 0.0);
-    assert!(
-        metrics["latticegate_open_fds"] > 10.0 && metrics["latticegate_max_fds"] >= metrics["latticegate_open_fds"]
-    );
+    // One has an upstream, another had a name alone, and the third neither.
+    assert_eq!(metrics["latticegate_handshake_seconds_count"], 2.0);
+    assert_eq!(metrics["latticegate_handshake_seconds_bucket{le=\"+Inf\"}"], 2.0);
+    assert_eq!(metrics["latticegate_connect_seconds_count"], 1.0);
     drop((client, upstream));
     lab.end();
 }

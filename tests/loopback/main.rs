@@ -24,6 +24,7 @@ mod forward;
 mod health;
 mod healthcheck;
 mod hostile;
+mod live;
 mod log_keep;
 mod lookups;
 mod protocol;

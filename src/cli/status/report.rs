@@ -84,7 +84,8 @@ impl Report<'_> {
             let whole = |value: f64| format!("{value:.0}");
             type Read<'a> = &'a dyn Fn(&Value, &str) -> Option<f64>;
             type Write<'a> = &'a dyn Fn(f64) -> String;
-            let lines: [(&str, &str, Read<'_>, Write<'_>); 8] = [
+            let percent = |value: f64| format!("{} %", significant(value * 100.0));
+            let lines: [(&str, &str, Read<'_>, Write<'_>); 9] = [
                 ("open", "open", &gauge, &whole),
                 ("new", "opened", &each, &rate),
                 ("refused", "refused", &each, &rate),
@@ -93,6 +94,7 @@ impl Report<'_> {
                 ("down", "bytes_down", &each, &bandwidth),
                 ("connect, median", "connect_p50_ms", &gauge, &millis),
                 ("connect, 99 %", "connect_p99_ms", &gauge, &millis),
+                ("busiest worker", "busiest_worker", &gauge, &percent),
             ];
             for (name, key, read, write) in lines {
                 let values: Vec<Option<f64>> = samples.iter().map(|sample| read(sample, key)).collect();
@@ -205,10 +207,31 @@ impl Report<'_> {
     }
 
     fn upstreams(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = [("address", false), ("open", true), ("up", true), ("down", true)];
+        let columns = [
+            ("address", false),
+            ("open", true),
+            ("up", true),
+            ("down", true),
+            ("connects", true),
+            ("mean", true),
+            ("failed", false),
+        ];
         let rows = list(&self.state["upstreams"]).iter().map(|one| {
-            let moved = ["bytes_up", "bytes_down"].map(|key| bytes(number(&one[key])));
-            [text(&one["address"]), counted(&one["open"])].into_iter().chain(moved).collect()
+            let address = text(&one["address"]);
+            let mean = one["connect_mean_ms"]
+                .as_f64()
+                .map_or_else(|| "–".to_owned(), |mean| format!("{} ms", significant(mean)));
+            let failed = one["failed"].as_object().into_iter().flatten();
+            let failed: Vec<String> = failed.map(|(reason, n)| format!("{} {}", shown(reason), counted(n))).collect();
+            vec![
+                if address.is_empty() { "other".to_owned() } else { address },
+                counted(&one["open"]),
+                bytes(number(&one["bytes_up"])),
+                bytes(number(&one["bytes_down"])),
+                one["connected"].as_u64().map_or_else(|| "–".to_owned(), count),
+                mean,
+                failed.join(", "),
+            ]
         });
         self.table(f, "upstream addresses", &columns, rows)
     }

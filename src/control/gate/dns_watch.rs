@@ -21,7 +21,8 @@ pub(super) struct DnsReporter {
 }
 
 impl Observer for DnsReporter {
-    fn looked_up(&self, result: Result<(), LookupError>) {
+    fn looked_up(&self, result: Result<(), LookupError>, took: Duration) {
+        self.metrics.looked_up(took);
         match result {
             Ok(()) => self.metrics.found.increment(1),
             Err(LookupError::Unknown) => self.metrics.unknown.increment(1),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep};
 
@@ -23,6 +23,7 @@ pub(super) async fn run(metrics: Metrics, status: Arc<Status>) {
     loop {
         tick.tick().await;
         process_log::report_left_out(false);
+        metrics.upstreams.forget_unused(Instant::now());
         let hangs = metrics.blocked.access_log.elapsed() >= PATIENCE;
         match (log_hangs, hangs) {
             (false, true) => {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::networks::DestinationNetworks;
+use crate::outcome::{Close, Failure, Outcome, Probe, RefuseReason};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -30,6 +31,53 @@ impl Listener {
             None => (&[][..], &[][..], Some(self.public_port)),
         };
         connect.iter().chain(http).copied().chain(public)
+    }
+
+    /// Whether a connection here can end so: what is spoken here decides it.
+    pub fn can_end_in(&self, outcome: Outcome) -> bool {
+        match outcome {
+            // Of HTTP it is known where a request ends.
+            Outcome::Relayed(Close::DrainIdle) => self.protocol != Protocol::Tls,
+            Outcome::Relayed(_) | Outcome::Unfinished(_) | Outcome::Probe(Probe::Empty) => true,
+            Outcome::Probe(Probe::Local) => self.proxy_protocol == ProxyProtocol::Required,
+            Outcome::Failed(failure) => match failure {
+                Failure::ResponseMalformed | Failure::UpstreamClosed | Failure::ResponseTimeout => {
+                    self.protocol == Protocol::Forward
+                }
+                Failure::DnsTimeout
+                | Failure::DnsFailed
+                | Failure::ConnectTimeout
+                | Failure::ConnectRefused
+                | Failure::ConnectUnreachable
+                | Failure::NoLocalPort
+                | Failure::ConnectFailed => true,
+            },
+            Outcome::Refused(reason) => self.can_refuse_for(reason),
+        }
+    }
+
+    fn can_refuse_for(&self, reason: RefuseReason) -> bool {
+        use RefuseReason::*;
+        let judges_tunnels = self.forward.as_ref().is_some_and(|forward| forward.tunnel == Tunnel::Tls);
+        match reason {
+            UntrustedPeer | ProxyMissing | ProxyV1 | ProxyMalformed | ProxyUnsupported | ProxyChecksum => {
+                self.proxy_protocol == ProxyProtocol::Required
+            }
+            // In a tunnel they have other words.
+            NotTls | PlainHttp | Sslv2 | SniMissing => self.protocol == Protocol::Tls,
+            HelloMalformed | HelloTooLong | SniInvalid | SniIpAddress | SniAmbiguous => {
+                self.protocol == Protocol::Tls || judges_tunnels
+            }
+            TunnelNotTls | TunnelSniMissing | TunnelSniDenied => judges_tunnels,
+            NotHttp | TlsOnHttp | Http09 | Http2Preface | HeadMalformed | HeadTooLong | HostMissing | HostInvalid
+            | HostIpAddress | HostAmbiguous | BodyMalformed => self.protocol != Protocol::Tls,
+            ConnectMethod | HostPort | HostChanged => self.protocol == Protocol::Http,
+            OriginForm | SchemeUnsupported | PortMissing | TargetInvalid | TraceMethod | ViaLoop | MaxForwards
+            | BodyTimeout | BodyCut | PortDenied => self.protocol == Protocol::Forward,
+            ClientDenied | HandshakeTimeout | HandshakeSlow | Overloaded | ClientHalfOpen | ClientConnections
+            | ClientRate | NameConnections | NameRate | LookupRate | NameDenied | NameUnknown
+            | DestinationForbidden | PointsToSelf => true,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Action, Admission, Decision, ListenerView, NamePattern, RequestedPort, Rule, RuleId, Sources};
+use super::{Action, Admission, Decision, ListenerView, NameId, NamePattern, RequestedPort, Rule, RuleId, Sources};
 use crate::client::{Client, EndpointId};
 use crate::hostname::Hostname;
 
@@ -122,7 +122,17 @@ impl Index {
         name: &Hostname,
     ) -> Decision {
         let evaluation = Evaluation { rules, client, listener };
-        decision(rules, self.first(&evaluation, self.innermost(client), &self.names.of(name)))
+        let (exact, patterns) = self.names.of(name);
+        let decision = decision(rules, self.first(&evaluation, self.innermost(client), &patterns));
+        Decision { name: exact.map(|term| NameId(term.0)), ..decision }
+    }
+
+    pub(super) fn name_id(&self, name: &Hostname) -> Option<NameId> {
+        self.names.exact.get(name).map(|term| NameId(term.0))
+    }
+
+    pub(super) fn name_ids(&self) -> usize {
+        self.names.exact.len() + self.names.below.len()
     }
 
     pub(super) fn admit(&self, rules: &[Rule], client: &Client, listener: &ListenerView<'_>) -> Admission {
@@ -281,7 +291,7 @@ impl Evaluation<'_> {
 
 fn decision(rules: &[Rule], first: Option<RuleId>) -> Decision {
     let allowed = first.and_then(|id| rules.get(id.index())).is_some_and(|rule| rule.action == Action::Allow);
-    Decision { allowed, rule: first }
+    Decision { allowed, rule: first, name: None }
 }
 
 /// The rules of a prefix while they are collected.
@@ -323,18 +333,19 @@ impl NameIndex {
         })
     }
 
-    /// Every pattern that matches `name`.
-    fn of(&self, name: &Hostname) -> Vec<Term> {
-        let mut terms: Vec<Term> = self.exact.get(name).copied().into_iter().collect();
+    /// Every pattern that matches `name`, and which of them is the name itself.
+    fn of(&self, name: &Hostname) -> (Option<Term>, Vec<Term>) {
+        let exact = self.exact.get(name).copied();
+        let mut terms: Vec<Term> = exact.into_iter().collect();
         terms.extend(self.below(name.as_str()));
-        terms
+        (exact, terms)
     }
 
     /// Every pattern that covers `pattern`.
     fn of_pattern(&self, pattern: &NamePattern) -> Vec<Term> {
         match pattern {
             NamePattern::Any => Vec::new(),
-            NamePattern::Exact(name) => self.of(name),
+            NamePattern::Exact(name) => self.of(name).1,
             NamePattern::Below(parent) => {
                 let mut terms: Vec<Term> = self.below.get(parent.as_str()).copied().into_iter().collect();
                 terms.extend(self.below(parent.as_str()));

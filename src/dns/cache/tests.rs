@@ -94,7 +94,7 @@ struct Counts {
 }
 
 impl Observer for Counts {
-    fn looked_up(&self, _: Result<(), LookupError>) {
+    fn looked_up(&self, _: Result<(), LookupError>, _: Duration) {
         self.looked_up.set(self.looked_up.get() + 1);
     }
 

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::telemetry::metrics::Upstreams;
 use latticegate_core::networks::{DestinationNetworks, Networks};
 use latticegate_core::policy::DestinationGuard;
 
@@ -59,7 +60,7 @@ async fn a_forbidden_address_is_never_dialled_and_named_when_it_is_the_last() {
     let (_upstream, port) = upstream(1).await;
     let metadata: IpAddr = Ipv4Addr::new(169, 254, 169, 254).into();
     let failing = Failing::default();
-    let (_, address) = dial(&[metadata, ip(1)], port, destinations(), &failing, DEADLINE).await.unwrap();
+    let Reached { address, .. } = dial(&[metadata, ip(1)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(1));
     let error = dial(&[metadata], port, destinations(), &failing, DEADLINE).await.unwrap_err().error;
     assert_eq!(error, DialError::Refused(RefuseReason::DestinationForbidden, SocketAddr::new(metadata, port)));
@@ -73,7 +74,7 @@ async fn forbidden_addresses_take_no_turn_and_a_failure_outranks_them() {
     let (_upstream, port) = upstream(10).await;
     let forbidden = (0..u8::try_from(MAX_TRIES).unwrap()).map(|n| IpAddr::from([169, 254, 169, 200 + n]));
     let addresses: Vec<IpAddr> = forbidden.chain([ip(10)]).collect();
-    let (_, address) = dial(&addresses, port, destinations(), &Failing::default(), DEADLINE).await.unwrap();
+    let Reached { address, .. } = dial(&addresses, port, destinations(), &Failing::default(), DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(10));
     for addresses in [[addresses[0], ip(11)], [ip(11), addresses[0]]] {
         let error = dial(&addresses, port, destinations(), &Failing::default(), DEADLINE).await.unwrap_err().error;
@@ -94,7 +95,7 @@ async fn a_silent_address_has_a_head_start_and_no_more() {
     let _hole = black_hole(SocketAddr::new(ip(3), port));
     let failing = trying(&[ip(3), ip(2)]);
     let start = Instant::now();
-    let (_, address) = dial(&[ip(3), ip(2)], port, destinations(), &failing, DEADLINE).await.unwrap();
+    let Reached { address, .. } = dial(&[ip(3), ip(2)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(2));
     assert!(start.elapsed() >= HEAD_START);
     // The deadline has not told yet whether the first is dead, but the next connection does not wait for it.
@@ -106,7 +107,7 @@ async fn a_silent_address_has_a_head_start_and_no_more() {
 async fn an_address_that_refuses_is_left_at_once_and_remembered() {
     let (_upstream, port) = upstream(4).await;
     let failing = trying(&[ip(5), ip(4)]);
-    let (_, address) = dial(&[ip(5), ip(4)], port, destinations(), &failing, DEADLINE).await.unwrap();
+    let Reached { address, .. } = dial(&[ip(5), ip(4)], port, destinations(), &failing, DEADLINE).await.unwrap();
     assert_eq!(address.ip(), ip(4));
     assert_eq!(failing.order(&[ip(5), ip(4)]), [ip(4), ip(5)]);
     // Alone it is still tried, and forgiven when it works.
@@ -114,6 +115,29 @@ async fn an_address_that_refuses_is_left_at_once_and_remembered() {
     dial(&[ip(5)], port, destinations(), &failing, DEADLINE).await.unwrap();
     drop(revived);
     assert!(failing.since.borrow().is_empty());
+}
+
+/// What was dialled, by what became of it.
+#[tokio::test]
+async fn what_becomes_of_each_address_is_counted() {
+    let (_upstream, port) = upstream(30).await;
+    let _hole = black_hole(SocketAddr::new(ip(31), port));
+    let upstreams = Upstreams::default();
+    let failing = |order: &[IpAddr]| Failing { counts: upstreams.of_worker(), ..trying(order) };
+    for [first, second] in [[31, 30], [32, 30]] {
+        let order = [ip(first), ip(second)];
+        let reached = dial(&order, port, destinations(), &failing(&order), DEADLINE).await.unwrap();
+        assert_eq!(reached.address.ip(), ip(30));
+        assert!(reached.took.is_some_and(|took| took < HEAD_START), "its own connect, not the head start of another");
+    }
+    dial(&[ip(32)], port, destinations(), &failing(&[ip(32)]), DEADLINE).await.unwrap_err();
+    let failed = upstreams.read().into_iter().filter(|counts| !counts.failed.is_empty());
+    let failed: Vec<_> = failed.map(|counts| (counts.address.unwrap().ip(), counts.failed)).collect();
+    assert_eq!(failed, [(ip(31), vec![(Failure::ConnectTimeout, 1)]), (ip(32), vec![(Failure::ConnectRefused, 2)])]);
+}
+
+fn note(failing: &Failing, ip: IpAddr) {
+    failing.note(SocketAddr::new(ip, 443), Failure::ConnectRefused);
 }
 
 #[tokio::test]
@@ -159,8 +183,8 @@ async fn of_several_failures_the_most_telling_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn failing_addresses_come_last_for_a_while() {
     let failing = Failing::seeded(1);
-    failing.note(ip(1));
-    failing.note(ip(3));
+    note(&failing, ip(1));
+    note(&failing, ip(3));
     let all = [1, 2, 3, 4].map(ip);
     for _ in 0..100 {
         let order = failing.order(&all);
@@ -211,7 +235,7 @@ async fn the_families_take_turns_and_ipv4_is_first() {
         assert_eq!(families, [true, false, true, false, true], "{order:?}");
     }
     // Where IPv4 fails, IPv6 is first.
-    (1..=3).for_each(|n| failing.note(ip(n)));
+    (1..=3).for_each(|n| note(&failing, ip(n)));
     assert_eq!(failing.order(&all)[..2].iter().filter(|ip| ip.is_ipv6()).count(), 2);
 }
 
@@ -219,7 +243,7 @@ async fn the_families_take_turns_and_ipv4_is_first() {
 fn the_memory_of_failures_is_bounded() {
     let failing = Failing::default();
     for n in 0..10_000 {
-        failing.note(Ipv4Addr::from_bits(n).into());
+        note(&failing, Ipv4Addr::from_bits(n).into());
         assert!(failing.since.borrow().len() <= Failing::MAX);
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::pipe::Lease;
 use super::{FilterStatus, HttpFilter, RelayResources};
 use crate::sys::runtime::Stream;
+use crate::telemetry::metrics::Adder;
 use latticegate_core::outcome::{RefuseReason, Side};
 
 /// What one turn of a direction works with.
@@ -17,9 +18,19 @@ pub(super) struct Transfer<'a> {
     pub(super) source: &'a Stream,
     pub(super) sink: &'a Stream,
     pub(super) resources: &'a RelayResources,
+    /// Of the connection, and of the worker.
     pub(super) bytes: &'a mut u64,
+    pub(super) total: Adder<'a>,
     /// Asked before anything is passed on.
     pub(super) filter: Option<OneWay<'a>>,
+}
+
+impl Transfer<'_> {
+    /// The sink has taken so many bytes.
+    fn count(&mut self, n: usize) {
+        *self.bytes = self.bytes.saturating_add(count(n));
+        self.total.add(count(n));
+    }
 }
 
 /// A filter, for what comes from one side.
@@ -103,8 +114,8 @@ impl Direction {
     const TURN: u64 = 1 << 20;
 
     /// `ahead` is passed on first.
-    pub(super) fn starting_with(ahead: Vec<u8>) -> Self {
-        Self { undecided: ahead.into(), state: State::Starting, ..Self::default() }
+    pub(super) fn starting_with(ahead: Box<[u8]>) -> Self {
+        Self { undecided: ahead, state: State::Starting, ..Self::default() }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -223,13 +234,13 @@ impl Direction {
         while let Some(rest) = self.held.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let n = ready!(transfer.sink.poll_send(cx, rest, false))?;
             self.sent = self.sent.saturating_add(n);
-            *transfer.bytes = transfer.bytes.saturating_add(count(n));
+            transfer.count(n);
         }
         self.held = Box::default();
         self.sent = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
             let n = ready!(transfer.sink.poll_write_by(cx, |sink| pipe.drain_to(sink)))?;
-            *transfer.bytes = transfer.bytes.saturating_add(count(n));
+            transfer.count(n);
         }
         Poll::Ready(Ok(()))
     }
@@ -411,7 +422,7 @@ impl Direction {
             Poll::Ready(Err(_)) => return Err(Broken::Sink),
             Poll::Pending => 0,
         };
-        *transfer.bytes = transfer.bytes.saturating_add(count(taken));
+        transfer.count(taken);
         if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             self.held = rest.into();
         }

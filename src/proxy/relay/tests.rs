@@ -23,7 +23,9 @@ async fn relay(
     resources: &RelayResources,
     bytes: &mut ByteCounts,
 ) -> End {
-    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }.run(ahead, Cell::from_mut(bytes), None).await
+    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }
+        .run(ahead.into(), Cell::from_mut(bytes), None)
+        .await
 }
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -177,13 +179,13 @@ proptest! {
     fn any_interleaving_arrives_exactly(
         client in a_side(), upstream in a_side(), ahead in proptest::collection::vec(any::<u8>(), 0..3000),
     ) {
-        exchange(&client, &upstream, &ahead, &RelayResources::new());
+        exchange(&client, &upstream, &ahead, &RelayResources::default());
     }
 }
 
 #[test]
 fn small_exchanges_never_take_a_pipe() {
-    let resources = RelayResources::new();
+    let resources = RelayResources::default();
     let chat = || Player::writes((0..50).flat_map(|_| [Step::Write(900), Step::Wait(20)]));
     exchange(&chat(), &chat(), b"hello", &resources);
     assert_eq!(resources.pipes.idle(), 0);
@@ -191,7 +193,7 @@ fn small_exchanges_never_take_a_pipe() {
 
 #[test]
 fn bulk_takes_a_pipe_and_gives_it_back() {
-    let resources = RelayResources::new();
+    let resources = RelayResources::default();
     let bulk = Player::writes([Step::Write(8 << 20)]);
     exchange(&Player::writes([]), &bulk, b"", &resources);
     assert_eq!(resources.pipes.idle(), 1);
@@ -202,7 +204,7 @@ fn bulk_takes_a_pipe_and_gives_it_back() {
 
 #[test]
 fn without_a_pipe_to_be_had_bulk_is_copied() {
-    let resources = RelayResources::new();
+    let resources = RelayResources::default();
     let leases: Vec<_> = std::iter::from_fn(|| resources.pipes.lease()).collect();
     assert!(leases.len() > 8, "a bound, and not a tiny one");
     let bulk = || Player::writes([Step::Write(8 << 20)]);
@@ -226,7 +228,7 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
 
 #[test]
 fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty() {
-    let resources = RelayResources::new();
+    let resources = RelayResources::default();
     block_on(async {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
@@ -256,7 +258,7 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
 
 #[test]
 fn a_direction_with_nothing_in_it_holds_nothing() {
-    let resources = RelayResources::new();
+    let resources = RelayResources::default();
     block_on(async {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
@@ -291,7 +293,7 @@ fn the_side_that_ends_first_is_reported() {
             let (to_client, mut far_client) = connection(false).await;
             let (to_upstream, mut far_upstream) = connection(false).await;
             let mut bytes = ByteCounts::default();
-            let resources = RelayResources::new();
+            let resources = RelayResources::default();
             let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
             let ends = async {
                 let (first, second) = if client_first {
@@ -336,7 +338,7 @@ fn the_last_bytes_and_their_fin_are_one_packet() {
             source.broken_or_finished().await;
             let before = segments_received(hears);
             let mut bytes = ByteCounts::default();
-            let resources = RelayResources::new();
+            let resources = RelayResources::default();
             let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
             let hear = async {
                 let mut heard = String::new();
@@ -360,7 +362,7 @@ fn what_was_sent_before_fin_and_reset_arrives_as_slowly_as_it_is_read() {
         let (to_upstream, mut far_upstream) = connection(true).await;
         let sent = pattern(0, pieces * PIECE);
         let mut bytes = ByteCounts::default();
-        let resources = RelayResources::new();
+        let resources = RelayResources::default();
         let relay = async {
             relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes).await;
             // As the session does.
@@ -409,7 +411,7 @@ fn a_reset_ends_both_ways_and_is_told() {
             let (to_client, far_client) = connection(false).await;
             let (to_upstream, far_upstream) = connection(false).await;
             let mut bytes = ByteCounts::default();
-            let resources = RelayResources::new();
+            let resources = RelayResources::default();
             let (reset, _kept) = if client_resets { (far_client, far_upstream) } else { (far_upstream, far_client) };
             socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
             drop(reset);
@@ -428,7 +430,7 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
         let (to_client, mut far_client) = connection(false).await;
         let (to_upstream, mut far_upstream) = connection(false).await;
         let mut bytes = ByteCounts::default();
-        let resources = RelayResources::new();
+        let resources = RelayResources::default();
         // Wide of the pauses below: the machine may be busy.
         let idle = Duration::from_millis(1500);
         let pause = Duration::from_millis(400);
@@ -460,7 +462,7 @@ fn a_connection_that_is_no_longer_young_gets_keepalive() {
         let (to_client, _far_client) = connection(false).await;
         let (to_upstream, _far_upstream) = connection(false).await;
         let descriptor = to_upstream.as_fd().try_clone_to_owned().unwrap();
-        let (resources, mut bytes) = (RelayResources::new(), ByteCounts::default());
+        let (resources, mut bytes) = (RelayResources::default(), ByteCounts::default());
         let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &resources, &mut bytes);
         let look = async {
             let kept_alive = || socket2::SockRef::from(&descriptor).keepalive().unwrap();
@@ -481,7 +483,7 @@ fn the_future_of_a_relay_is_small() {
     async fn sized(client: Stream, upstream: Stream, resources: &RelayResources) {
         let (cut, mut bytes) = (Cell::new(None), ByteCounts::default());
         let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, resources, cut: &cut };
-        relay.run(Vec::new(), Cell::from_mut(&mut bytes), None).await;
+        relay.run(Box::default(), Cell::from_mut(&mut bytes), None).await;
     }
     fn size<F: Future>(_: impl Fn(Stream, Stream, &'static RelayResources) -> F) -> usize {
         size_of::<F>()
@@ -526,7 +528,7 @@ fn simulate(seed: u64) -> Close {
         let (to_client, far_client) = connection(false).await;
         let (to_upstream, far_upstream) = connection(false).await;
         let mut sides = [far_client, far_upstream];
-        let (mut bytes, resources) = (ByteCounts::default(), RelayResources::new());
+        let (mut bytes, resources) = (ByteCounts::default(), RelayResources::default());
         let idle = Duration::from_millis(LIMIT);
         let mut relay = Box::pin(async {
             let end = relay(&to_client, &to_upstream, Vec::new(), idle, &resources, &mut bytes).await;

@@ -96,7 +96,7 @@ impl Session {
                 ahead_of_next.consume(request.len);
                 return Box::pin(self.serve_tunnel(to, ahead_of_next, list)).await;
             }
-            ahead = ahead_of_next.into_pending();
+            ahead = ahead_of_next.into_pending().into();
             // From here on the filter counts what waits.
             self.buffered = None;
         }
@@ -125,7 +125,7 @@ impl Session {
         self.open_tunnel(&name, &mut ahead).await?;
         self.buffered = None;
         let admitted = Admitted { name, asked: Asked::Relay, list };
-        let mut established = Established { admitted, upstream, ahead: ahead.into_pending() };
+        let mut established = Established { admitted, upstream, ahead: ahead.into_pending().into() };
         let end = self.relay(&mut established).await;
         self.reset_as(end, Some(established.upstream)).await;
         Ok(end)
@@ -144,7 +144,7 @@ impl Session {
     async fn relay_request(
         &mut self,
         request: FirstRequest,
-        ahead: Vec<u8>,
+        ahead: Box<[u8]>,
         to: &mut Destination,
         list: &mut u64,
     ) -> Next {
@@ -331,7 +331,7 @@ impl Session {
         self.notice_due = true;
         // The record keeps the times of the first request: those of others are in their own lines.
         let times = self.record.times;
-        let answer = self.resolve(&head.name).await?;
+        let answer = self.resolve(&head.name, times.now()).await?;
         let upstream = self.dial(&head.name, &answer).await?;
         self.record.times = times;
         *to = Destination { name: head.name.clone(), port: head.port, upstream: Some(upstream), reused: false };

@@ -192,7 +192,7 @@ impl Session {
     ) -> Result<(Hostname, Asked), Outcome> {
         if self.reporter.listener.protocol == Protocol::Tls {
             let hello = self.read_hello(ahead, waiting, None).await?;
-            self.record.times.hello = Some(self.record.times.now());
+            self.note_hello_complete();
             self.record.name = Some(hello.name.as_str().into());
             return Ok((hello.name, Asked::Relay));
         }
@@ -220,7 +220,7 @@ impl Session {
             }
         };
         self.request.set(refuse::Request::of(ahead.pending()));
-        self.record.times.hello = Some(self.record.times.now());
+        self.note_hello_complete();
         self.record.name = Some(name.as_str().into());
         if let Asked::Forward(first) = &asked {
             self.note_request(&first.head);
@@ -247,7 +247,14 @@ impl Session {
         let hello = ahead.until(&self.stream, worker.resources.scratch(), preread, wait).await;
         let (hello, _) = hello.map_err(|error| ended(error, ahead))?;
         self.record.hello = Some((&hello).into());
+        self.reporter.metrics.client_hello(hello.size);
         Ok(hello)
+    }
+
+    fn note_hello_complete(&mut self) {
+        let now = self.record.times.now();
+        self.record.times.hello = Some(now);
+        self.reporter.metrics.hello_complete(now.into());
     }
 
     /// What an operator has to know of a name that was refused is what the client wrote.
@@ -280,6 +287,7 @@ impl Session {
         if !decision.allowed {
             return Err(Outcome::Refused(RefuseReason::NameDenied));
         }
+        self.record.active = Some(self.worker.metrics().names.enter(&loaded.names, decision.name, name));
         Ok(())
     }
 

@@ -1,35 +1,29 @@
-//! Names looked up, by result.
+//! Names looked up: how often, with which result, and how long that took.
 
-use metrics::{Counter, counter};
+use std::time::Duration;
 
-use super::count::Count;
+use super::exposition::{Exposition, Kind};
+use super::histogram::Durations;
+use crate::telemetry::count::Count;
 
 /// Lookups and their results.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct DnsMetrics {
-    pub found: Counter,
-    pub unknown: Counter,
+    pub found: Count,
+    pub unknown: Count,
     pub timeout: Count,
     pub failed: Count,
-    stale: Counter,
+    stale: Count,
+    /// From the first query for a name to the last response, or to the deadline.
+    took: Durations,
+    /// What connections wait for their addresses: most come from a worker's own cache.
+    pub(super) resolved: Durations,
 }
 
 impl DnsMetrics {
-    pub(super) fn new() -> Self {
-        let lookups = |result: &'static str| counter!("latticegate_dns_lookups_total", "result" => result);
-        Self {
-            found: lookups("found"),
-            unknown: lookups("unknown"),
-            timeout: Count::new(lookups("timeout")),
-            failed: Count::new(lookups("failed")),
-            stale: counter!("latticegate_dns_stale_answers_total"),
-        }
-    }
-
-    /// Before each scrape.
-    pub(super) fn export(&self) {
-        self.timeout.export();
-        self.failed.export();
+    /// A lookup has ended, with whatever result.
+    pub fn looked_up(&self, took: Duration) {
+        self.took.record(took);
     }
 
     /// Lookups without an answer since the start.
@@ -39,5 +33,20 @@ impl DnsMetrics {
 
     pub fn served_stale(&self) {
         self.stale.increment(1);
+    }
+
+    pub(super) fn export(&self, text: &mut Exposition) {
+        let Self { found, unknown, timeout, failed, stale, took, resolved } = self;
+        let help = "Names looked up at the resolver, by result.";
+        let mut lookups = text.family("latticegate_dns_lookups_total", Kind::Counter, help);
+        for (result, count) in [("found", found), ("unknown", unknown), ("timeout", timeout), ("failed", failed)] {
+            lookups.sample(&[("result", result)], count.value());
+        }
+        let help = "How long lookups at the resolver took, those that failed included.";
+        took.export(&mut text.family("latticegate_dns_lookup_seconds", Kind::Histogram, help), &[]);
+        let help = "From the hello or request head to the addresses of its name, most of them from the cache.";
+        resolved.export(&mut text.family("latticegate_resolve_seconds", Kind::Histogram, help), &[]);
+        let help = "Expired answers used because the resolver did not answer.";
+        text.counter("latticegate_dns_stale_answers_total", help, stale.value());
     }
 }

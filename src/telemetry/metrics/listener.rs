@@ -1,22 +1,28 @@
 //! The connections of one listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::count::{Count, Level};
-use super::durations::Durations;
-use crate::telemetry::record::Record;
+use super::dns::DnsMetrics;
+use super::exposition::Family;
+use super::histogram::{Durations, Sizes};
+use crate::telemetry::count::Count;
+use latticegate_core::config;
 use latticegate_core::outcome::Outcome;
 
-/// What one listener counts.
+/// What one listener counts, and what all listeners together do.
 #[derive(Clone)]
 pub struct ListenerMetrics {
-    pub(super) active: Level,
+    /// Accepted.
+    pub(super) opened: Count,
     /// By [`Outcome::index`].
-    pub(super) closed: Arc<[Count]>,
-    pub(super) bytes_up: Count,
-    pub(super) bytes_down: Count,
-    pub(super) handshake: Durations,
-    pub(super) connect: Durations,
+    closed: Arc<[Count]>,
+    /// Those that can occur, by [`Outcome::index`].
+    possible: Arc<[bool]>,
+    handshake: Durations,
+    hello: Sizes,
+    dns: DnsMetrics,
+    connect: Durations,
     /// Absolute-form requests by [`StatusClass`], of a `forward` listener.
     pub(super) requests: Option<Arc<[Count]>>,
 }
@@ -52,32 +58,57 @@ impl StatusClass {
     }
 }
 
+/// The histograms that all listeners share.
+#[derive(Clone, Default)]
+pub(super) struct Steps {
+    pub(super) handshake: Durations,
+    pub(super) hello: Sizes,
+    pub(super) connect: Durations,
+}
+
 impl ListenerMetrics {
+    pub(super) fn new(listener: &config::Listener, steps: &Steps, dns: &DnsMetrics) -> Self {
+        let is_forward = listener.protocol == config::Protocol::Forward;
+        let Steps { handshake, hello, connect } = steps.clone();
+        Self {
+            opened: Count::default(),
+            closed: Outcome::all().map(|_| Count::default()).collect(),
+            possible: Outcome::all().map(|outcome| listener.can_end_in(outcome)).collect(),
+            handshake,
+            hello,
+            dns: dns.clone(),
+            connect,
+            requests: is_forward.then(|| StatusClass::ALL.map(|_| Count::default()).into()),
+        }
+    }
+
     pub(crate) fn opened(&self) {
-        self.active.increment();
+        self.opened.increment(1);
     }
 
-    pub fn active(&self) -> u64 {
-        self.active.value()
+    /// The hello or request head was complete so long after accept.
+    pub(crate) fn hello_complete(&self, after: Duration) {
+        self.handshake.record(after);
     }
 
-    pub(crate) fn closed(&self, outcome: Outcome, record: &Record) {
-        self.active.decrement();
+    /// A ClientHello was read.
+    pub(crate) fn client_hello(&self, bytes: u16) {
+        self.hello.record(bytes.into());
+    }
+
+    /// A connection has waited so long for the addresses of its name, with whatever result.
+    pub(crate) fn resolved(&self, took: Duration) {
+        self.dns.resolved.record(took);
+    }
+
+    /// An upstream was reached, so long after the first connect.
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connect.record(took);
+    }
+
+    pub(crate) fn closed(&self, outcome: Outcome) {
         if let Some(counter) = self.closed.get(outcome.index()) {
             counter.increment(1);
-        }
-        let (bytes, times) = (&record.bytes, &record.times);
-        if bytes.up > 0 {
-            self.bytes_up.increment(bytes.up);
-        }
-        if bytes.down > 0 {
-            self.bytes_down.increment(bytes.down);
-        }
-        if let Some(hello) = times.hello {
-            self.handshake.record(hello.into());
-        }
-        if let (Some(dns), Some(connect)) = (times.dns, times.connect) {
-            self.connect.record(connect.after(dns));
         }
     }
 
@@ -87,6 +118,13 @@ impl ListenerMetrics {
         if let Some(counter) = self.requests.as_ref().zip(index).and_then(|(requests, index)| requests.get(index)) {
             counter.increment(1);
         }
+    }
+
+    /// Connections open now.
+    pub fn active(&self) -> u64 {
+        // First those that are closed: each of them was counted as opened before.
+        let closed = self.closed.iter().map(Count::value).sum();
+        self.opened.value().saturating_sub(closed)
     }
 
     /// Absolute-form requests so far.
@@ -99,10 +137,20 @@ impl ListenerMetrics {
         Outcome::all().zip(self.closed.iter().map(Count::value))
     }
 
-    /// Before each scrape.
-    pub(super) fn export(&self) {
-        self.active.export();
-        self.closed.iter().for_each(Count::export);
-        self.requests.iter().flat_map(|requests| requests.iter()).for_each(Count::export);
+    /// Of endings that cannot occur here there is no series.
+    pub(super) fn export_endings(&self, name: &str, family: &mut Family<'_>) {
+        for ((outcome, count), possible) in self.endings().zip(&*self.possible) {
+            if *possible || count > 0 {
+                let labels = [("listener", name), ("outcome", outcome.word()), ("reason", outcome.reason())];
+                family.sample(&labels, count);
+            }
+        }
+    }
+
+    pub(super) fn export_requests(&self, name: &str, family: &mut Family<'_>) {
+        let requests = self.requests.iter().flat_map(|requests| requests.iter());
+        for ((_, status), count) in StatusClass::ALL.iter().zip(requests) {
+            family.sample(&[("listener", name), ("status", status)], count.value());
+        }
     }
 }

@@ -5,47 +5,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use metrics::{Counter, Gauge, counter, gauge};
 
-use super::count::as_f64;
+use super::exposition::{Exposition, Kind};
+use crate::telemetry::count::Count;
 
 /// The list in force, and its reloads.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct PolicyMetrics {
-    loaded: Counter,
-    failed: Counter,
-    in_step: Gauge,
+    loaded: Count,
+    failed: Count,
     /// As of the last time that the source answered.
     is_in_step: Arc<AtomicBool>,
-    hash: Gauge,
-    rules: Gauge,
-    /// Exported as an age.
-    since: Arc<ArcSwapOption<Instant>>,
-    age: Gauge,
+    in_force: Arc<ArcSwapOption<InForce>>,
+}
+
+struct InForce {
+    hash: u32,
+    rules: usize,
+    since: Instant,
 }
 
 impl PolicyMetrics {
-    pub(super) fn new() -> Self {
-        let reloads = |result: &'static str| counter!("latticegate_policy_reload_total", "result" => result);
-        Self {
-            loaded: reloads("loaded"),
-            failed: reloads("failed"),
-            in_step: gauge!("latticegate_policy_in_step"),
-            is_in_step: Arc::default(),
-            hash: gauge!("latticegate_policy_hash"),
-            rules: gauge!("latticegate_policy_rules"),
-            since: Arc::default(),
-            age: gauge!("latticegate_policy_age_seconds"),
-        }
-    }
-
     /// A list has come into force.
     pub fn loaded(&self, hash: u32, rules: usize, since: Instant) {
         self.in_step(true);
         self.loaded.increment(1);
-        self.hash.set(f64::from(hash));
-        self.rules.set(as_f64(u64::try_from(rules).unwrap_or(u64::MAX)));
-        self.since.store(Some(Arc::new(since)));
+        self.in_force.store(Some(Arc::new(InForce { hash, rules, since })));
     }
 
     /// Whether the list in force is the one that the source has.
@@ -57,10 +42,20 @@ impl PolicyMetrics {
         self.failed.increment(1);
     }
 
-    /// Before each scrape. `hangs`: whether the source does not answer.
-    pub(super) fn export(&self, hangs: bool) {
-        self.in_step.set(f64::from(self.is_in_step.load(Ordering::Relaxed) && !hangs));
-        let age = self.since.load().as_ref().map_or(0, |since| since.elapsed().as_secs());
-        self.age.set(as_f64(age));
+    /// `hangs`: whether the source does not answer.
+    pub(super) fn export(&self, text: &mut Exposition, hangs: bool) {
+        let help = "Reads of the access list, the first included, by result.";
+        let mut reloads = text.family("latticegate_policy_reload_total", Kind::Counter, help);
+        reloads.sample(&[("result", "loaded")], self.loaded.value());
+        reloads.sample(&[("result", "failed")], self.failed.value());
+        let help = "0 while the source fails or hangs, or has a list that cannot be loaded.";
+        let in_step = self.is_in_step.load(Ordering::Relaxed) && !hangs;
+        text.gauge("latticegate_policy_in_step", help, u8::from(in_step));
+        let Some(list) = self.in_force.load_full() else { return };
+        let help = "CRC32C of the list in force: equal for two tasks with the same list.";
+        text.gauge("latticegate_policy_hash", help, list.hash);
+        text.gauge("latticegate_policy_rules", "Rules of the list in force.", list.rules);
+        let help = "Age of the list in force, since it was loaded.";
+        text.gauge("latticegate_policy_age_seconds", help, list.since.elapsed().as_secs());
     }
 }

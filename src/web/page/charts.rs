@@ -25,9 +25,10 @@ enum Unit {
     Rate,
     Bytes,
     Millis,
+    Percent,
 }
 
-const CHARTS: [Chart; 5] = [
+const CHARTS: [Chart; 6] = [
     Chart {
         title: "Open connections",
         unit: Unit::Count,
@@ -61,6 +62,11 @@ const CHARTS: [Chart; 5] = [
             Line { name: "median", value: |sample| in_millis(sample.connect_p50) },
             Line { name: "99 %", value: |sample| in_millis(sample.connect_p99) },
         ],
+    },
+    Chart {
+        title: "Busiest worker",
+        unit: Unit::Percent,
+        lines: &[Line { name: "of a CPU", value: |sample| Some(sample.busiest * 100.0) }],
     },
 ];
 
@@ -138,6 +144,7 @@ impl Unit {
             Self::Rate => "rate",
             Self::Bytes => "bytes",
             Self::Millis => "millis",
+            Self::Percent => "percent",
         }
     }
 
@@ -147,6 +154,7 @@ impl Unit {
             Self::Rate => rate(value),
             Self::Bytes => bandwidth(value),
             Self::Millis => millis(Duration::from_secs_f64(value / 1000.0)),
+            Self::Percent => format!("{} %", significant(value)),
         }
     }
 

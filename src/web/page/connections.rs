@@ -1,18 +1,15 @@
 //! The connections that are open, and the names, clients and upstream addresses that have most of them.
 
-use std::cmp::Reverse;
 use std::fmt::{self, Write};
 
 use super::html::{Column, Escaped, table};
-use super::units::{bytes, count, duration};
+use super::units::{bytes, count, duration, millis};
 use crate::telemetry::live::{LiveConnection, Sum};
 use crate::web::form::{Form, Show};
-use crate::web::snapshot::{Snapshot, Usage, first_by};
+use crate::web::snapshot::{Snapshot, Upstream, Usage, first_by, mean};
 
 /// Names and clients of each order.
 const BUSIEST: usize = 25;
-/// Upstream addresses.
-const UPSTREAMS: usize = 200;
 
 pub(super) fn open(out: &mut String, now: &Snapshot, form: &Form) -> fmt::Result {
     use Column::{Number, Text};
@@ -136,25 +133,50 @@ fn busiest(
 
 pub(super) fn upstreams(out: &mut String, now: &Snapshot) -> fmt::Result {
     use Column::{Number, Text};
-    const COLUMNS: [Column; 4] = [Text("Address"), Number("Open"), Number("To service"), Number("To client")];
+    const COLUMNS: [Column; 8] = [
+        Text("Address"),
+        Number("Open"),
+        Number("To service"),
+        Number("To client"),
+        Number("Connects"),
+        Number("Mean"),
+        Number("Failed"),
+        Text("Reasons"),
+    ];
     out.write_str("<section id=upstreams><h2 id=upstreams-h>Upstream addresses</h2>")?;
-    let mut all: Vec<_> = now.workers.live.upstreams.iter().collect();
+    let all = now.upstreams();
     if all.is_empty() {
-        return out.write_str("<p class=none>No connection is open.</p></section>");
+        return out.write_str("<p class=none>None was dialled.</p></section>");
     }
-    all.sort_by_key(|(address, sum)| (Reverse(sum.connections), **address));
-    table(out, "upstreams", &COLUMNS, |out| {
-        all.iter().take(UPSTREAMS).try_for_each(|(address, Sum { connections, bytes: moved })| {
-            let (up, down) = (moved.up, moved.down);
-            write!(
-                out,
-                "<tr data-k=\"{address}\"><th scope=row>{address}<td class=n data-v={connections}>{}\
-                 <td class=n data-v={up}>{}<td class=n data-v={down}>{}",
-                count(*connections),
-                bytes(up),
-                bytes(down)
-            )
-        })
-    })?;
+    out.write_str("<p>Bytes are those of open connections; connects are counted since the start.</p>")?;
+    table(out, "upstreams", &COLUMNS, |out| all.iter().try_for_each(|one| upstream(out, one)))?;
     out.write_str("</section>")
+}
+
+fn upstream(out: &mut String, one: &Upstream) -> fmt::Result {
+    let Upstream { address, open: Sum { connections, bytes: moved }, dialled } = one;
+    let address = address.map_or_else(|| "other".to_owned(), |address| address.to_string());
+    let (up, down) = (moved.up, moved.down);
+    write!(
+        out,
+        "<tr data-k=\"{address}\"><th scope=row>{address}<td class=n data-v={connections}>{}\
+         <td class=n data-v={up}>{}<td class=n data-v={down}>{}",
+        count(*connections),
+        bytes(up),
+        bytes(down)
+    )?;
+    let Some(dialled) = dialled else {
+        // Among the others.
+        return out.write_str("<td class=n data-v=-1>–<td class=n data-v=-1>–<td class=n data-v=-1>–<td>");
+    };
+    let connected = dialled.connected;
+    write!(out, "<td class=n data-v={connected}>{}", count(connected))?;
+    match mean(dialled) {
+        Some(mean) => write!(out, "<td class=n data-v={}>{}", mean.as_micros(), millis(mean))?,
+        None => out.write_str("<td class=n data-v=-1>–")?,
+    }
+    let failed: u64 = dialled.failed.iter().map(|(_, count)| count).sum();
+    let reasons: Vec<String> =
+        dialled.failed.iter().map(|(failure, n)| format!("{} {}", failure.word(), count(*n))).collect();
+    write!(out, "<td class=n data-v={failed}>{}<td>{}", count(failed), reasons.join(", "))
 }

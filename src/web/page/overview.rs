@@ -67,6 +67,7 @@ pub(super) fn header(out: &mut String, now: &Snapshot) -> fmt::Result {
 
 pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
     let metrics = &now.shared.metrics;
+    let relayed = metrics.bytes();
     let (open, most) = now.shared.limits.open();
     let (half_open, most_half_open) = (now.shared.limits.half_open.count(), now.shared.config.limits.half_open.get());
     let (fds, max_fds) = (socket::open_fds(), socket::fd_soft_limit());
@@ -104,13 +105,13 @@ pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
         (
             "To services",
             or_none(each_second(|last| last.up).map(bandwidth)),
-            format!("{} in all", bytes(metrics.bytes_up.value())),
+            format!("{} in all", bytes(relayed.up)),
             None,
         ),
         (
             "To clients",
             or_none(each_second(|last| last.down).map(bandwidth)),
-            format!("{} in all", bytes(metrics.bytes_down.value())),
+            format!("{} in all", bytes(relayed.down)),
             None,
         ),
         (

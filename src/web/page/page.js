@@ -157,6 +157,7 @@ const units = {
     return +value.toPrecision(3) + " " + ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit] + "/s";
   },
   millis: value => value + " ms",
+  percent: value => value + " %",
 };
 function point(plot, at) {
   const { unit, step, most, end, a = "", aName, b, bName } = plot.dataset;

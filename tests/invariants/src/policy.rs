@@ -8,7 +8,7 @@ use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::policy::{
-    Action, Admission, Decision, ListenerView, NamePattern, Policy, RequestedPort, Rule, RuleId, Sources,
+    Action, Admission, ListenerView, NamePattern, Policy, RequestedPort, Rule, RuleId, Sources,
 };
 
 use crate::diagnostics;
@@ -41,7 +41,12 @@ fn decides_as_written(policy: &Policy, text: &str) {
             for name in &names(&rules) {
                 let expected = first_match(&rules, client, listener, name);
                 let decision = policy.route(client, listener, name);
-                assert_eq!(decision, expected, "{client:?} {listener:?} {name}");
+                assert_eq!((decision.allowed, decision.rule), expected, "{client:?} {listener:?} {name}");
+                let exact = NamePattern::Exact(name.clone());
+                let is_written = rules.iter().any(|(_, rule)| rule.to.contains(&exact));
+                assert_eq!(decision.name.is_some(), is_written, "{name}");
+                assert_eq!(decision.name, policy.name_id(name));
+                assert!(decision.name.is_none_or(|id| id.index() < policy.name_ids()), "{name}");
                 possible |= decision.allowed;
             }
             let admission = policy.admit(client, listener);
@@ -56,9 +61,14 @@ fn decides_as_written(policy: &Policy, text: &str) {
 }
 
 /// The list as its documentation has it: one rule after the other, the first match decides.
-fn first_match(rules: &[(RuleId, &Rule)], client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> Decision {
+fn first_match(
+    rules: &[(RuleId, &Rule)],
+    client: &Client,
+    listener: &ListenerView<'_>,
+    name: &Hostname,
+) -> (bool, Option<RuleId>) {
     let found = rules.iter().find(|(_, rule)| matches(rule, client, listener, name));
-    Decision { allowed: found.is_some_and(|(_, rule)| rule.action == Action::Allow), rule: found.map(|(id, _)| *id) }
+    (found.is_some_and(|(_, rule)| rule.action == Action::Allow), found.map(|(id, _)| *id))
 }
 
 fn matches(rule: &Rule, client: &Client, listener: &ListenerView<'_>, name: &Hostname) -> bool {

@@ -13,6 +13,7 @@ use latticegate::sys::files;
 use latticegate::telemetry::log_writer::Sink;
 use latticegate::web::Token;
 use latticegate_core::config::Listener;
+use latticegate_core::outcome::Outcome;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -263,7 +264,7 @@ impl Lab {
     /// Ends an idle gate. Log and metrics must tell the same of every connection, in numbers and in bytes.
     pub fn end(self) -> Reported {
         self.quiet();
-        let (counted, metrics) = (self.counted(), self.metrics());
+        let (counted, metrics, listeners) = (self.counted(), self.metrics(), self.listeners.clone());
         let Logged { records, requests } = self.stop(StopRequest::Drain);
         let mut logged = BTreeMap::new();
         for record in &records {
@@ -280,6 +281,11 @@ impl Lab {
             assert_eq!(metrics[&sample], bytes as f64, "{direction}");
         }
         assert_eq!(metrics["latticegate_access_log_dropped_lines_total"], 0.0);
+        for record in &records {
+            let listener = listeners.iter().find(|listener| listener.name == record["listener"]).unwrap();
+            let outcome = Outcome::all().find(|outcome| record["reason"] == outcome.reason()).unwrap();
+            assert!(listener.can_end_in(outcome), "{outcome:?} is said not to occur on {}", listener.name);
+        }
         for record in &records {
             assert_requests(record, &requests);
         }

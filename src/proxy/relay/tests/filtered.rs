@@ -80,9 +80,9 @@ fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(TcpStream, Tcp
         let (to_client, far_client) = connection(false).await;
         let (to_upstream, far_upstream) = connection(false).await;
         let (mut filter, mut bytes) = (filter, ByteCounts::default());
-        let (resources, cut) = (RelayResources::new(), Cell::new(None));
+        let (resources, cut) = (RelayResources::default(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
-        let relay = relay.run(ahead.to_vec(), Cell::from_mut(&mut bytes), Some(&mut filter));
+        let relay = relay.run(ahead.into(), Cell::from_mut(&mut bytes), Some(&mut filter));
         let (end, ()) = tokio::join!(relay, script(far_client, far_upstream));
         (filter, end, bytes)
     })
@@ -200,9 +200,9 @@ fn nothing_is_sent_to_an_upstream_that_has_ended() {
         far_upstream.shutdown().await.unwrap();
         to_upstream.broken_or_finished().await;
         let (mut filter, mut bytes) = (Lines::default(), ByteCounts::default());
-        let (resources, cut) = (RelayResources::new(), Cell::new(None));
+        let (resources, cut) = (RelayResources::default(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
-        let end = relay.run(b"ahead\n".to_vec(), Cell::from_mut(&mut bytes), Some(&mut filter)).await;
+        let end = relay.run((*b"ahead\n").into(), Cell::from_mut(&mut bytes), Some(&mut filter)).await;
         assert_eq!((end.close, end.first, bytes), (Close::Done, Some(Side::Upstream), ByteCounts::default()));
         assert_eq!(filter.taken_back.unwrap(), b"ahead\n");
     });
