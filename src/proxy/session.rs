@@ -149,14 +149,13 @@ impl Session {
     async fn relay(&mut self, Established { admitted, upstream, ahead }: &mut Established) -> End {
         let Admitted { name, asked, list } = admitted;
         let Self { stream, reporter, worker, record, may_answer, request, .. } = self;
-        let listener = &reporter.listener;
         let record: &mut Record = record;
         // In a box, as most connections have none.
         let mut requests = asked.take_requests().map(|exchange| {
             Box::new(Requests {
                 exchange,
                 worker,
-                listener,
+                listener: &reporter.listener,
                 client: &record.client,
                 rule: &mut record.rule,
                 detail: &mut record.detail,
@@ -167,7 +166,6 @@ impl Session {
             })
         });
         let bytes = Cell::from_mut(&mut record.bytes);
-        let forward = record.forward.as_deref();
         let filter = requests.as_deref_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
@@ -177,7 +175,8 @@ impl Session {
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
             let changed = worker.changed(record.id);
-            let client = record.client.as_ref();
+            let (listener, client) = (&reporter.listener, record.client.as_ref());
+            let forward = record.forward.as_deref();
             check_standing(worker, list, &cut, |policy| {
                 client.is_some_and(|client| {
                     stays_allowed(policy, client, &view(listener, worker, forward), name, forward)

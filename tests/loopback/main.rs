@@ -31,5 +31,6 @@ mod protocol;
 mod reasons;
 mod relaying;
 mod starting;
+mod status;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");

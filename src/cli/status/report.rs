@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn many_values_are_drawn_in_few_columns() {
         let values: Vec<Option<f64>> = (0..100).map(|n| Some(f64::from(n))).collect();
-        assert_eq!(bars(&values, 10), "▁▂▃▄▄▅▆▇▇█");
+        assert_eq!(bars(&values, 10), "▁▂▃▄▄▅▆▇██");
         assert_eq!(bars(&[Some(0.0), None, Some(8.0)], 5), "  ▁ █");
         assert_eq!(bars(&[], 3), "   ");
     }

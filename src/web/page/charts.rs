@@ -242,8 +242,8 @@ mod tests {
             (Unit::Count, 9000.0, "10\u{202f}000"),
             (Unit::Count, 999_999.0, "1\u{202f}000\u{202f}000"),
             (Unit::Millis, 0.06, "0.10 ms"),
-            (Unit::Bytes, 700_000.0, "0.98 MiB/s"),
-            (Unit::Bytes, 1_048_576.0, "1 MiB/s"),
+            (Unit::Bytes, 700_000.0, "1 MiB/s"),
+            (Unit::Bytes, 1_048_577.0, "2 MiB/s"),
         ] {
             assert_eq!(unit.show(unit.scale(highest)), top, "{highest}");
         }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::dns::{Dns, addresses};
-use crate::metrics::scrape;
+use crate::metrics::scrape_with;
 use crate::peer::Peer;
 use crate::upstream::Upstream;
 use crate::wire::{Hello, tcp4};
@@ -90,6 +90,8 @@ pub struct Lab {
     pub files: TempDir,
     /// The clock that people read.
     pub clock: Clock,
+    /// What a request to the admin port brings, if it must bring something.
+    credentials: String,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<StopRequest>,
@@ -128,6 +130,8 @@ impl Lab {
         let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
         let token = Token::configured(&config).unwrap();
+        let bearer = |token: &Token| format!("Authorization: Bearer {}\r\n", token.as_str());
+        let credentials = token.as_ref().map_or_else(String::new, bearer);
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();
         let (tell, started) = channel();
@@ -149,6 +153,7 @@ impl Lab {
             admin,
             files,
             clock,
+            credentials,
             network,
             listeners,
             stop,
@@ -227,7 +232,7 @@ impl Lab {
 
     /// The samples of `/metrics`, by name with labels.
     pub fn metrics(&self) -> HashMap<String, f64> {
-        scrape(self.admin)
+        scrape_with(self.admin, &self.credentials)
     }
 
     /// Connections closed so far, by outcome and reason.
