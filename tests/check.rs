@@ -140,7 +140,7 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:16: admin.bind: "0.0.0.0:9900" can be reached from other machines, which may read it with a token only; add `token_file:`, a file with a secret of 16 characters or more, or bind "127.0.0.1:9900""#,
     ),
     (
-        "admin: { token_file: none }\n",
+        "admin: { token_file: none }\nproxy_protocol: { trusted: 10.0.0.0/16 }\n",
         r#"latticegate.yaml:1:22: admin.token_file: "none" does not exist; write one line with it, like that of `openssl rand -hex 32`"#,
     ),
     (

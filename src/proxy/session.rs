@@ -175,25 +175,28 @@ impl Session {
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
             let changed = worker.changed(record.id);
-            let (listener, client) = (&reporter.listener, record.client.as_ref());
-            let forward = record.forward.as_deref();
-            check_standing(worker, list, &cut, |policy| {
-                client.is_some_and(|client| {
-                    stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
-                })
-            });
-            worker.list_live(record.id, |census| {
-                let Some(client) = client else { return };
-                census.add(Candidate {
-                    id: record.id,
-                    listener: &listener.name,
-                    client,
-                    name: name.as_str(),
-                    upstream: record.upstream.map(Address::get),
-                    age: record.times.elapsed(),
-                    bytes: bytes.get(),
+            {
+                // In a block, so that none of it is kept while the relay waits.
+                let (listener, client) = (&reporter.listener, record.client.as_ref());
+                let forward = record.forward.as_deref();
+                check_standing(worker, list, &cut, |policy| {
+                    client.is_some_and(|client| {
+                        stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
+                    })
                 });
-            });
+                worker.list_live(record.id, |census| {
+                    let Some(client) = client else { return };
+                    census.add(Candidate {
+                        id: record.id,
+                        listener: &listener.name,
+                        client,
+                        name: name.as_str(),
+                        upstream: record.upstream.map(Address::get),
+                        age: record.times.elapsed(),
+                        bytes: bytes.get(),
+                    });
+                });
+            }
             if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                 return end;
             }

@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::telemetry::busiest::Busiest;
 use crate::telemetry::live::{Live, Query};
@@ -91,7 +91,7 @@ impl Inquirer {
             let kept = self.kept.borrow().clone();
             match kept.filter(|(asked, _)| asked == query) {
                 Some((_, same)) if Instant::now() < due => return same,
-                _ => sleep(due.saturating_duration_since(Instant::now())).await,
+                _ => sleep_until(due).await,
             }
         }
         let begun = Instant::now();
@@ -110,10 +110,9 @@ impl Inquirer {
             }
         }
         let mut all = Workers::default();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         for reply in replies {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            match timeout(left, reply).await {
+            match timeout_at(deadline, reply).await {
                 Ok(Ok(WorkerView { refusals, busiest, live })) => {
                     all.refusals.extend(refusals);
                     all.busiest.merge(busiest);
@@ -125,5 +124,53 @@ impl Inquirer {
         all.refusals.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
         all.refusals.truncate(recent::KEPT);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker that counts how often it is asked.
+    async fn worker(mut inquiries: Inquiries, asked: Rc<RefCell<Vec<Query>>>) {
+        while let Some(inquiry) = inquiries.next().await {
+            asked.borrow_mut().push(inquiry.query.clone());
+            inquiry.reply(WorkerView::default());
+        }
+    }
+
+    fn query(find: &str) -> Query {
+        Query { find: find.into(), most: 1 }
+    }
+
+    #[test]
+    fn who_asks_all_the_time_is_answered_from_what_is_known() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(tokio::task::LocalSet::new().run_until(async {
+            let (mut inquirer, asked) = (Inquirer::default(), Rc::<RefCell<Vec<Query>>>::default());
+            tokio::task::spawn_local(worker(inquirer.add_worker(), Rc::clone(&asked)));
+            let many = (0..50).map(|_| async { inquirer.ask(&query("a")).await.silent });
+            assert!(futures_util::future::join_all(many).await.iter().all(|silent| *silent == 0));
+            assert_eq!(*asked.borrow(), [query("a")]);
+            let begun = Instant::now();
+            inquirer.ask(&query("b")).await;
+            inquirer.ask(&query("c")).await;
+            assert!(begun.elapsed() >= PAUSE, "each other question waits for its turn");
+            assert_eq!(*asked.borrow(), [query("a"), query("b"), query("c")]);
+        }));
+    }
+
+    #[test]
+    fn a_worker_that_does_not_reply_is_left_out() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(tokio::task::LocalSet::new().run_until(async {
+            let (mut inquirer, asked) = (Inquirer::default(), Rc::default());
+            let _stuck = inquirer.add_worker();
+            drop(inquirer.add_worker());
+            tokio::task::spawn_local(worker(inquirer.add_worker(), asked));
+            let begun = Instant::now();
+            let workers = inquirer.ask(&query("")).await;
+            assert_eq!((workers.silent, begun.elapsed() >= PATIENCE), (1, true));
+        }));
     }
 }

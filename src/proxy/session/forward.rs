@@ -194,23 +194,26 @@ impl Session {
             loop {
                 // Before the list and the phase are looked at, so that nothing is missed.
                 let changed = worker.changed(record.id);
-                let client = record.client.as_ref();
-                check_standing(worker, list, &cut, |policy| {
-                    let view = ListenerView::of(listener, worker.clock().now()).to_port(*port);
-                    client.is_some_and(|client| policy.route(client, &view, name).allowed)
-                });
-                worker.list_live(record.id, |census| {
-                    let Some(client) = client else { return };
-                    census.add(Candidate {
-                        id: record.id,
-                        listener: &listener.name,
-                        client,
-                        name: name.as_str(),
-                        upstream: record.upstream.map(Address::get),
-                        age: record.times.elapsed(),
-                        bytes: bytes.get(),
+                {
+                    // In a block, so that none of it is kept while the relay waits.
+                    let client = record.client.as_ref();
+                    check_standing(worker, list, &cut, |policy| {
+                        let view = ListenerView::of(listener, worker.clock().now()).to_port(*port);
+                        client.is_some_and(|client| policy.route(client, &view, name).allowed)
                     });
-                });
+                    worker.list_live(record.id, |census| {
+                        let Some(client) = client else { return };
+                        census.add(Candidate {
+                            id: record.id,
+                            listener: &listener.name,
+                            client,
+                            name: name.as_str(),
+                            upstream: record.upstream.map(Address::get),
+                            age: record.times.elapsed(),
+                            bytes: bytes.get(),
+                        });
+                    });
+                }
                 if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                     break end;
                 }
