@@ -14,7 +14,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The rooms of the program in the order of their layers. Before all of them stands the core crate.
 const ROOMS: &[&str] =
-    &["sys", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "doctor", "demo", "cli"];
+    &["sys", "event_loop", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "doctor", "demo", "cli"];
 /// The modules of the core crate, in their order.
 const CORE: &[&str] = &[
     "canonical_ip",
@@ -119,7 +119,7 @@ fn the_data_path_knows_no_runtime() {
         for foreign in ["tokio", "mio", "socket2", "rustix", "nix", "libc"] {
             // splice(2) works on pipes, which are no sockets and wait for nothing.
             let pipe = name == "proxy::relay::pipe" && foreign == "rustix";
-            assert!(!names(&file.tokens).contains(foreign) || pipe, "{name}: {foreign} belongs beneath sys::runtime");
+            assert!(!names(&file.tokens).contains(foreign) || pipe, "{name}: {foreign} belongs beneath event_loop");
         }
         let dials = file.tokens.to_string().contains("Stream :: connect");
         assert!(

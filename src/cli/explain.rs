@@ -13,9 +13,9 @@ use super::print::print_diagnostics;
 use super::{ConfigArgs, list, replay};
 use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
 use crate::sys::interfaces;
-use crate::sys::runtime::Runtime;
 use latticegate_core::client::EndpointId;
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::diagnostic::Severity;
@@ -149,7 +149,7 @@ impl ExplainArgs {
 
     fn resolve(&self, config: &Config, explanation: &mut Explanation) -> anyhow::Result<()> {
         let Some(Target { name, .. }) = explanation.target.clone() else { return Ok(()) };
-        let runtime = Runtime::new()?;
+        let runtime = control_runtime()?;
         let server = config.dns.server;
         let wire = Wire::new(server, config.dns.timeout.get());
         let found = runtime.block_on(look_up(&wire, &name, interfaces::ask_ipv6(config)));

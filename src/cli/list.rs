@@ -1,7 +1,7 @@
 //! An access list named on the command line: read from a file, or fetched as `run` would fetch it.
 
 use crate::reload::{ListSource, SourceError};
-use crate::sys::runtime::Runtime;
+use crate::sys::control_runtime::control_runtime;
 use latticegate_core::config::PolicySource;
 use latticegate_core::diagnostic::{Diagnostic, Origin};
 use latticegate_core::policy::Policy;
@@ -29,6 +29,6 @@ pub(super) fn diagnostics(from: &PolicySource, error: SourceError) -> Vec<Diagno
 
 fn fetch(from: &PolicySource) -> Result<Policy, SourceError> {
     let mut source = ListSource::new(from)?;
-    let runtime = Runtime::new().map_err(|error| SourceError::Unreachable(error.to_string()))?;
+    let runtime = control_runtime().map_err(|error| SourceError::Unreachable(error.to_string()))?;
     Ok(runtime.block_on(source.first())?.policy)
 }

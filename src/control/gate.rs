@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::LocalRuntime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
@@ -29,6 +29,7 @@ use self::drain::drain;
 pub use self::error::StartError;
 use self::output::Outputs;
 use crate::dns::{Cache, CacheConfig, LookupRequests, ResolverFactory, Wire};
+use crate::event_loop::{AllEnded, Publisher, alive, watched};
 use crate::limits::ConnectionLimits;
 use crate::proxy::listener::{self, BindError};
 use crate::proxy::server::{self, Setup};
@@ -36,8 +37,8 @@ use crate::proxy::worker::{Phase, Shared};
 use crate::reload::{Current, Loaded, ReloadEvent, Reloader, SourceThread};
 use crate::sys::blocking::Patience;
 use crate::sys::clock::Clock;
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::interfaces::{ask_ipv6, own_addresses};
-use crate::sys::runtime::{AllEnded, Publisher, alive, watched};
 use crate::sys::socket;
 use crate::telemetry::emf;
 use crate::telemetry::history::History;
@@ -69,10 +70,7 @@ pub struct Gate {
 
 impl Gate {
     pub fn start(mut config: Config, policy: impl Into<Loaded>, sink: Sink) -> Result<Self, StartError> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
+        let runtime = control_runtime().map_err(|error| StartError::Io("cannot start the runtime".into(), error))?;
         let metrics = Metrics::default();
         metrics.names.configure(config.upstream.names.keys());
         let (health, health_address) = bind_port("health", config.health)?;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::LocalRuntime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -15,6 +15,7 @@ use self::signals::{Reopener, Signals, StopSignals};
 use crate::control::gate::{Gate, StartError};
 use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::sys::blocking::{BlockingThread, Patience};
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
 use crate::sys::machine;
 use crate::sys::socket;
@@ -43,7 +44,7 @@ pub struct Configured {
 impl Startup {
     /// To be called before anything else: from here on no signal is missed, and none ends the process by itself.
     pub fn new() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let runtime = control_runtime()?;
         let signals = {
             let _context = runtime.enter();
             Signals::install()?

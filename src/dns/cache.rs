@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::runtime::{Instant, sleep_until};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
+use tokio::time::sleep_until;
 
 use super::cache_config::CacheConfig;
 use super::entry::NameEntry;
@@ -19,6 +19,7 @@ use super::outage::OutageTracker;
 use super::ranked_map::{Rank, RankedMap};
 use super::request::{CacheView, LookupRequest, LookupRequests, Waiter};
 use super::{AddressSet, Family, Lookup, LookupError, ResolvedAddresses};
+use crate::event_loop::Instant;
 use crate::limits::Table;
 use latticegate_core::client::ClientKey;
 use latticegate_core::hostname::Hostname;
@@ -72,7 +73,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
                     None => return,
                 },
                 Some(event) = self.events.next() => self.handle_event(event),
-                () = sleep_until(queue_at.unwrap_or_else(Instant::now)), if queue_at.is_some() => self.run_queue(),
+                () = sleep_until(queue_at.unwrap_or_else(Instant::now).into()), if queue_at.is_some() => self.run_queue(),
             }
         }
     }
@@ -278,7 +279,7 @@ impl<L: Lookup, O: Observer> Cache<L, O> {
 
     fn schedule(&self, event: Event, at: Instant) {
         self.events.push(Box::pin(async move {
-            sleep_until(at).await;
+            sleep_until(at.into()).await;
             event
         }));
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 
 use super::cache_config::CacheConfig;
 use super::ranked_map::{Rank, Worth};

@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use crate::event_loop::Instant;
 use crate::sys::random::Random;
-use crate::sys::runtime::Instant;
 use latticegate_core::hostname::Hostname;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

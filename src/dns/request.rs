@@ -31,6 +31,27 @@ pub(crate) enum LookupRequest {
 /// The receiver of all workers' requests, for the cache.
 pub struct LookupRequests(pub(super) mpsc::UnboundedReceiver<LookupRequest>);
 
+#[cfg(test)]
+impl LookupRequests {
+    /// Replies to each worker's lookup instead of a cache, after a while; None: never.
+    pub(crate) async fn reply_by(mut self, mut reply: impl FnMut(&Hostname) -> Option<(Duration, ScriptedReply)>) {
+        use crate::event_loop::{cross_thread, sleep, spawn};
+        while let Some(request) = cross_thread(self.0.recv()).await {
+            let LookupRequest::Resolve { name, reply: waiter, .. } = request else { continue };
+            match reply(&name) {
+                None => std::mem::forget(waiter),
+                Some((delay, result)) => drop(spawn(async move {
+                    sleep(delay).await;
+                    waiter.send(result);
+                })),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) type ScriptedReply = Result<Arc<ResolvedAddresses>, LookupError>;
+
 /// A connection that waits for a name's addresses.
 #[derive(Debug)]
 pub(crate) enum Waiter {

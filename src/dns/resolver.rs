@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::runtime::{Either, Instant, race};
+use crate::event_loop::{Either, Instant, cross_thread, race};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ranked_map::{Rank, RankedMap, Worth};
@@ -93,9 +93,9 @@ impl Resolver {
         let (reply, replied) = oneshot::channel();
         // The cache ends only with the process.
         let _ = self.requests.send(LookupRequest::Resolve { name: name.clone(), client, reply: Waiter::New(reply) });
-        let result = match replied.await {
+        let result = match cross_thread(replied).await {
             Ok(LookupReply::Done(result)) => result,
-            Ok(LookupReply::Queued(result)) => match race(result, pin!(gone)).await {
+            Ok(LookupReply::Queued(result)) => match race(pin!(cross_thread(result)), pin!(gone)).await {
                 Either::First(result) => result.unwrap_or(Err(LookupError::Failed)),
                 Either::Second(()) => return None,
             },

@@ -16,13 +16,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
 
 use super::LookupError;
 use super::ignored::IgnoredMessages;
 use super::message::{Question, Response};
 use super::udp_socket::QuerySocket;
 use crate::sys::random::Random;
-use crate::sys::runtime::timeout;
 use latticegate_core::hostname::Hostname;
 
 pub(super) struct Udp {

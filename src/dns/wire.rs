@@ -12,12 +12,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::sys::runtime::{Instant, TimedOut, timeout};
+use tokio::time::timeout;
 
 use super::hickory::Hickory;
 use super::message::{Question, Response};
 use super::udp::{PendingQuery, SocketChoice, Udp};
 use super::{AddressSet, Family, Lookup, LookupError};
+use crate::event_loop::Instant;
 use latticegate_core::hostname::Hostname;
 
 /// A client of the configured DNS server.
@@ -143,7 +144,7 @@ impl Search {
                     response = second;
                 }
                 // The first error was a response, this is none.
-                Ok(Err(_)) | Err(TimedOut) => {}
+                Ok(Err(_)) | Err(_) => {}
             }
         }
         match response {

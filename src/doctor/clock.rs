@@ -106,7 +106,7 @@ fn now() -> i128 {
 mod tests {
     use super::*;
     use crate::doctor::Grade;
-    use crate::sys::runtime::Runtime;
+    use crate::sys::control_runtime::control_runtime;
 
     /// A server whose clock is so many seconds ahead of this one, or behind it.
     fn found(seconds: i128) -> Finding {
@@ -127,7 +127,7 @@ mod tests {
             socket.send_to(b"x", from).unwrap();
             socket.send_to(&answer(cookie), from).unwrap();
         });
-        let finding = Runtime::new().unwrap().block_on(compare(address));
+        let finding = control_runtime().unwrap().block_on(compare(address));
         server.join().unwrap();
         finding
     }
@@ -149,7 +149,7 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        let finding = Runtime::new().unwrap().block_on(compare(address));
+        let finding = control_runtime().unwrap().block_on(compare(address));
         assert!(finding.grade == Grade::Warn && finding.text.contains("not compared"), "{finding}");
     }
 

@@ -10,9 +10,9 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use super::{Finding, within};
-use crate::sys::runtime::{Instant, Stream};
 use latticegate_core::hostname::Hostname;
 
 const CHECK: &str = "http";
@@ -20,7 +20,7 @@ const CHECK: &str = "http";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends a request that changes nothing. Any status is an answer, also that a signature is missing.
-pub(super) async fn examine(about: &str, name: &Hostname, stream: Stream, address: SocketAddr) -> Finding {
+pub(super) async fn examine(about: &str, name: &Hostname, stream: TcpStream, address: SocketAddr) -> Finding {
     let begin = Instant::now();
     let help = "does the service speak HTTP/1.1 on this port? curl --head through the proxy shows the rest";
     match within(PATIENCE, request(name, stream)).await {
@@ -39,8 +39,8 @@ pub(super) async fn examine(about: &str, name: &Hostname, stream: Stream, addres
     }
 }
 
-async fn request(name: &Hostname, stream: Stream) -> Result<StatusCode, Box<dyn std::error::Error>> {
-    let io = TokioIo::new(TcpStream::from(stream));
+async fn request(name: &Hostname, stream: TcpStream) -> Result<StatusCode, Box<dyn std::error::Error>> {
+    let io = TokioIo::new(stream);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     spawn_local(async move {
         // The request has the same error.

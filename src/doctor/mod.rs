@@ -29,9 +29,9 @@ use self::name::Examination;
 use self::target::Targets;
 use crate::control::gate;
 use crate::dns::Wire;
+use crate::sys::control_runtime::control_runtime;
 use crate::sys::interfaces::ask_ipv6;
 use crate::sys::machine as sys_machine;
-use crate::sys::runtime::{Runtime, timeout};
 use crate::web::health_socket;
 use latticegate_core::config::Config;
 use latticegate_core::policy::Policy;
@@ -53,7 +53,7 @@ const PROCESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Examines everything. An error: nothing could be examined.
 pub fn examine(request: &Request) -> io::Result<Diagnosis> {
-    let runtime = Runtime::new()?;
+    let runtime = control_runtime()?;
     runtime.block_on(async {
         let mut diagnosis = Diagnosis::default();
         let file = request.config.as_deref();
@@ -95,5 +95,5 @@ async fn path(diagnosis: &mut Diagnosis, request: &Request, config: &Config, pol
 
 /// `work`, or `None` if it is not done by then.
 async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
-    timeout(patience, std::pin::pin!(work)).await.ok()
+    tokio::time::timeout(patience, std::pin::pin!(work)).await.ok()
 }

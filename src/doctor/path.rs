@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::target::{Route, Speaks};
 use super::{Finding, Grade, http, tls};
-use crate::proxy::dial::{DialError, Failing, Reached, Unreached, dial};
-use crate::sys::runtime::{Instant, Stream};
+use crate::proxy::dial::DialError;
 use latticegate_core::advice::advice;
 use latticegate_core::config::{Config, Protocol};
 use latticegate_core::hostname::Hostname;
@@ -97,32 +98,34 @@ impl Path<'_> {
         }
     }
 
-    /// Connects to each address; the first connection is returned.
+    /// Connects to each address, which may be dialled; the first connection is returned.
     async fn connect(
         &self,
         addresses: &[SocketAddr],
         deadline: Duration,
-    ) -> (Option<(Stream, SocketAddr)>, Vec<Finding>) {
+    ) -> (Option<(TcpStream, SocketAddr)>, Vec<Finding>) {
         const CHECK: &str = "connect";
         let attempts = addresses.iter().take(MAX_ADDRESSES).map(|address| async move {
             let begin = Instant::now();
-            let failing = Failing::default();
-            // Of one address at a time: what becomes of each is of interest, and not which is first.
-            let dialled = dial(&[address.ip()], address.port(), self.destinations, &failing, deadline).await;
-            (*address, dialled, begin.elapsed())
+            let connected = timeout(deadline, TcpStream::connect(*address)).await;
+            let connected = match connected {
+                Ok(connected) => connected.map_err(|error| DialError::of(&error, *address)),
+                Err(_) => Err(DialError::Failed(Failure::ConnectTimeout, *address)),
+            };
+            (*address, connected, begin.elapsed())
         });
-        let dialled = join_all(attempts).await;
-        let reached = dialled.iter().any(|(_, dialled, _)| dialled.is_ok());
+        let attempted = join_all(attempts).await;
+        let reached = attempted.iter().any(|(_, connected, _)| connected.is_ok());
         let grade = if reached { Grade::Warn } else { Grade::Fail };
         let (mut first, mut findings) = (None, Vec::new());
-        for (address, dialled, took) in dialled {
-            findings.push(match dialled {
-                Ok(Reached { stream, address, .. }) => {
+        for (address, connected, took) in attempted {
+            findings.push(match connected {
+                Ok(stream) => {
                     first.get_or_insert((stream, address));
                     Finding::pass(CHECK, &self.about, format!("{address} accepts in {took:.1?}"))
                 }
-                Err(unreached) => {
-                    let (why, help) = why(&unreached);
+                Err(error) => {
+                    let (why, help) = why(error);
                     Finding::new(grade, CHECK, &self.about, format!("{address}: {why}"), help)
                 }
             });
@@ -132,9 +135,9 @@ impl Path<'_> {
 }
 
 /// Why an address was not reached, and what to do.
-fn why(unreached: &Unreached) -> (&'static str, &'static str) {
-    let word = unreached.error.outcome().reason();
-    let help = match unreached.error {
+fn why(error: DialError) -> (&'static str, &'static str) {
+    let word = error.outcome().reason();
+    let help = match error {
         DialError::Failed(Failure::ConnectRefused, _) => {
             "nothing listens on this port: has the service network a listener for it, is the service associated with it?"
         }
@@ -162,16 +165,15 @@ mod tests {
     #[test]
     fn every_reason_has_help_and_the_usual_ones_have_their_own() {
         let address = "169.254.171.10:443".parse().unwrap();
-        let of = |error: DialError| why(&Unreached { error, tries: Vec::new() });
         let mut helps: Vec<&str> = Failure::ALL
             .iter()
             .map(|failure| {
-                let (word, help) = of(DialError::Failed(*failure, address));
+                let (word, help) = why(DialError::Failed(*failure, address));
                 assert_eq!(word, Outcome::Failed(*failure).reason());
                 help
             })
             .collect();
-        helps.push(of(DialError::Shortage(address)).1);
+        helps.push(why(DialError::Shortage(address)).1);
         helps.sort_unstable();
         helps.dedup();
         assert!(helps.len() == 6 && helps.iter().all(|help| !help.is_empty()), "{helps:?}");

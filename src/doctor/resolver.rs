@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Finding;
 use crate::dns::{AddressSet, Family, Lookup, LookupError, Wire};
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 use latticegate_core::config::Config;
 use latticegate_core::hostname::Hostname;
 

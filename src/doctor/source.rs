@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::doctor::Grade;
-    use crate::sys::runtime::Runtime;
+    use crate::sys::control_runtime::control_runtime;
 
     /// As on a file system that hangs.
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             files::configuration(None, env.into_iter()).unwrap().0
         };
         let config = list_is(&pipe);
-        Runtime::new().unwrap().block_on(async {
+        control_runtime().unwrap().block_on(async {
             let (read, findings) = configuration(Some(&pipe), patience).await;
             assert!(read.is_none());
             let (policy, more) = list(&config, patience).await;

@@ -3,14 +3,15 @@
 
 use std::net::SocketAddr;
 
+use tokio::net::TcpStream;
+
 use super::Finding;
-use crate::sys::runtime::Stream;
 use latticegate_core::hostname::Hostname;
 
 const CHECK: &str = "tls";
 
 #[cfg(not(feature = "tls"))]
-pub(super) async fn examine(about: &str, _: &Hostname, _: Stream, _: SocketAddr) -> Finding {
+pub(super) async fn examine(about: &str, _: &Hostname, _: TcpStream, _: SocketAddr) -> Finding {
     let help = "build it with `--features tls`; the image has it";
     Finding::warn(CHECK, about, "no handshake was made: this build has no TLS library", help)
 }
@@ -31,11 +32,10 @@ mod with_rustls {
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::sign::CertifiedKey;
     use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
-    use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
 
     use super::super::{certificate, within};
-    use super::{CHECK, Finding, Hostname, SocketAddr, Stream};
+    use super::{CHECK, Finding, Hostname, SocketAddr, TcpStream};
 
     /// For the whole handshake.
     const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ mod with_rustls {
     pub(in super::super) async fn examine(
         about: &str,
         name: &Hostname,
-        stream: Stream,
+        stream: TcpStream,
         address: SocketAddr,
     ) -> Finding {
         let observer = Arc::new(Observer::default());
@@ -67,7 +67,7 @@ mod with_rustls {
         certificate::judge(about, &format!("{version}{asks}"), shown, name, SystemTime::now())
     }
 
-    async fn handshake(name: &Hostname, stream: Stream, observer: &Arc<Observer>) -> io::Result<&'static str> {
+    async fn handshake(name: &Hostname, stream: TcpStream, observer: &Arc<Observer>) -> io::Result<&'static str> {
         let server = ServerName::try_from(name.as_str().to_owned()).map_err(io::Error::other)?;
         let (verifier, resolver): (Arc<dyn ServerCertVerifier>, Arc<dyn ResolvesClientCert>) =
             (observer.clone(), observer.clone());
@@ -77,7 +77,7 @@ mod with_rustls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(resolver);
-        let connected = TlsConnector::from(Arc::new(config)).connect(server, TcpStream::from(stream)).await?;
+        let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await?;
         Ok(match connected.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
             Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",

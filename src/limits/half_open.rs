@@ -14,10 +14,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 pub use self::registry::HalfOpenRegistry;
 use self::registry::NONE;
+use crate::event_loop::Waiter;
 
 /// A buffer of at most this size is part of what every connection costs; it is not counted once the connection is no
 /// longer half-open.
@@ -40,7 +41,7 @@ struct ConnectionLists {
 
 #[derive(Default)]
 struct WaitingState {
-    waker: Option<Waker>,
+    waiter: Option<Waiter>,
     bytes: u64,
 }
 
@@ -155,14 +156,14 @@ impl HalfOpenList {
 
     fn evict(&self, key: u64, reason: EvictionReason) {
         let mut connections = self.connections.borrow_mut();
-        let Some(WaitingState { waker, bytes }) = connections.waiting.remove(&key) else { return };
+        let Some(WaitingState { waiter, bytes }) = connections.waiting.remove(&key) else { return };
         connections.holding.remove(&key);
         connections.evicted.insert(key, EvictedState { bytes, reason });
         self.registry.bytes.releasing.fetch_add(bytes, Ordering::Relaxed);
         self.publish_oldest(&connections);
         drop(connections);
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(waiter) = waiter {
+            waiter.wake();
         }
     }
 
@@ -185,14 +186,11 @@ impl HalfOpenConnection {
 
     /// Resolves when this connection is evicted. Polled first when the connection has to wait, it takes its place then.
     pub async fn evicted(&self) {
-        poll_fn(|cx| {
+        poll_fn(|_| {
             let key = self.place();
             let mut connections = self.list.connections.borrow_mut();
-            match connections.waiting.get_mut(&key).map(|state| &mut state.waker) {
-                Some(Some(waker)) => waker.clone_from(cx.waker()),
-                Some(none) => *none = Some(cx.waker().clone()),
-                None => return Poll::Ready(()),
-            }
+            let Some(state) = connections.waiting.get_mut(&key) else { return Poll::Ready(()) };
+            state.waiter = Some(Waiter::current());
             Poll::Pending
         })
         .await;

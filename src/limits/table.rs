@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::event_loop::Instant;
 use crate::sys::mutex::lock;
 use crate::sys::random::Random;
-use crate::sys::runtime::Instant;
 use latticegate_core::config::Quota;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,38 +147,46 @@ impl<K: Hash + Eq + Clone> Drop for Permit<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_loop::sleep;
+    use crate::event_loop::testing::in_virtual_time;
 
     fn quota(concurrent: Option<u32>, per_second: u32) -> Quota {
         Quota { concurrent, per_second: NonZeroU32::new(per_second) }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn counts_what_is_open() {
-        let table = Table::new(quota(Some(2), 0), 1024);
-        let first = table.enter(1).unwrap();
-        let _second = table.enter(1).unwrap();
-        assert_eq!(table.enter(1).unwrap_err(), Exceeded::Concurrent);
-        assert!(table.enter(2).is_ok());
-        drop(first);
-        assert!(table.enter(1).is_ok());
+    #[test]
+    fn counts_what_is_open() {
+        in_virtual_time(async {
+            let table = Table::new(quota(Some(2), 0), 1024);
+            let first = table.enter(1).unwrap();
+            let _second = table.enter(1).unwrap();
+            assert_eq!(table.enter(1).unwrap_err(), Exceeded::Concurrent);
+            assert!(table.enter(2).is_ok());
+            drop(first);
+            assert!(table.enter(1).is_ok());
+        });
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn allows_a_burst_of_one_second_and_then_the_rate() {
-        let table = Table::new(quota(None, 10), 1024);
-        assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 10);
-        tokio::time::advance(Duration::from_millis(250)).await;
-        assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 2);
+    #[test]
+    fn allows_a_burst_of_one_second_and_then_the_rate() {
+        in_virtual_time(async {
+            let table = Table::new(quota(None, 10), 1024);
+            assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 10);
+            sleep(Duration::from_millis(250)).await;
+            assert_eq!((0..100).filter(|_| table.enter(1).is_ok()).count(), 2);
+        });
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn drops_idle_keys_before_it_is_full() {
-        let table = Table::new(quota(None, 10), SHARDS);
-        for key in 0..10_000 {
-            let _ = table.enter(key);
-        }
-        assert!(table.shards.iter().all(|shard| shard.lock().unwrap().len() <= 1));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(table.enter(10_001).is_ok());
+    #[test]
+    fn drops_idle_keys_before_it_is_full() {
+        in_virtual_time(async {
+            let table = Table::new(quota(None, 10), SHARDS);
+            for key in 0..10_000 {
+                let _ = table.enter(key);
+            }
+            assert!(table.shards.iter().all(|shard| shard.lock().unwrap().len() <= 1));
+            sleep(Duration::from_secs(2)).await;
+            assert!(table.enter(10_001).is_ok());
+        });
     }
 }

@@ -14,8 +14,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::event_loop::{Either, Instant, Stream, race, sleep, timeout};
 use crate::sys::random::Random;
-use crate::sys::runtime::{Either, Instant, Stream, race, sleep, timeout};
 use crate::sys::socket::ConnectError;
 use crate::telemetry::metrics::WorkerUpstreams;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
@@ -38,6 +38,19 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What an error of connect(2) means.
+    pub fn of(error: &io::Error, address: SocketAddr) -> Self {
+        let failure = match ConnectError::of(error, address) {
+            ConnectError::Shortage => return Self::Shortage(address),
+            ConnectError::Refused => Failure::ConnectRefused,
+            ConnectError::TimedOut => Failure::ConnectTimeout,
+            ConnectError::Unreachable => Failure::ConnectUnreachable,
+            ConnectError::NoLocalPort => Failure::NoLocalPort,
+            ConnectError::Other => Failure::ConnectFailed,
+        };
+        Self::Failed(failure, address)
+    }
+
     pub fn outcome(self) -> Outcome {
         match self {
             Self::Refused(reason, _) => Outcome::Refused(reason),
@@ -195,7 +208,10 @@ enum Attempt {
 const TIMED_OUT: Result<Stream, Attempt> = Err(Attempt::Failed(Failure::ConnectTimeout));
 
 async fn attempt(address: SocketAddr) -> Result<Stream, Attempt> {
-    Stream::connect(address).await.map_err(|error| classify(&error, address))
+    Stream::connect(address).await.map_err(|error| match DialError::of(&error, address) {
+        DialError::Failed(failure, _) => Attempt::Failed(failure),
+        _ => Attempt::Shortage,
+    })
 }
 
 /// Attempts that are under way, at most [`MAX_TRIES`]: so few are all polled whenever one of them is woken.
@@ -228,17 +244,6 @@ impl<F: Future> Racing<F> {
             Poll::Ready(output)
         })
     }
-}
-
-fn classify(error: &io::Error, address: SocketAddr) -> Attempt {
-    Attempt::Failed(match ConnectError::of(error, address) {
-        ConnectError::Shortage => return Attempt::Shortage,
-        ConnectError::Refused => Failure::ConnectRefused,
-        ConnectError::TimedOut => Failure::ConnectTimeout,
-        ConnectError::Unreachable => Failure::ConnectUnreachable,
-        ConnectError::NoLocalPort => Failure::NoLocalPort,
-        ConnectError::Other => Failure::ConnectFailed,
-    })
 }
 
 /// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that

@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::event_loop::{Notify, Stream, race, timeout};
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::{Notify, Stream, race, timeout};
 
 /// A client that sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -89,91 +89,93 @@ async fn discard_some(stream: &Stream, scratch: &Scratch) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::Instant;
 
     use super::*;
+    use crate::event_loop::testing::{block_on, in_virtual_time, pair};
+    use crate::event_loop::{Instant, sleep};
 
-    async fn connection() -> (Stream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0.into(), theirs)
+    #[test]
+    fn it_ends_with_the_client() {
+        block_on(async {
+            let (ours, mut theirs) = pair();
+            let (lingering, scratch) = (Lingering::new(1), Scratch::new());
+            let upload = async {
+                theirs.write_all(&vec![1; 4 << 20]).await.unwrap();
+                drop(theirs);
+            };
+            tokio::join!(lingering.linger(&ours, &scratch), upload);
+            assert!(lingering.open.borrow().is_empty());
+            // All was read: closing sends no reset.
+            assert_eq!(ours.recv_now(&mut [0]).unwrap(), 0);
+        });
     }
 
-    #[tokio::test]
-    async fn it_ends_with_the_client() {
-        let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
-        let upload = async {
-            theirs.write_all(&vec![1; 4 << 20]).await.unwrap();
-            drop(theirs);
-        };
-        tokio::join!(lingering.linger(&ours, &scratch), upload);
-        assert!(lingering.open.borrow().is_empty());
-        // All was read: closing sends no reset.
-        assert_eq!(ours.recv_now(&mut [0]).unwrap(), 0);
+    #[test]
+    fn it_ends_at_its_bound_of_bytes() {
+        block_on(async {
+            let (ours, mut theirs) = pair();
+            let (lingering, scratch) = (Lingering::new(1), Scratch::new());
+            let upload = async {
+                let mut sent = 0;
+                while theirs.write_all(&[1; 64 * 1024]).await.is_ok() {
+                    sent += 64 * 1024;
+                }
+                sent
+            };
+            let linger = async {
+                lingering.linger(&ours, &scratch).await;
+                drop(ours);
+            };
+            let ((), sent) = tokio::join!(linger, upload);
+            assert!(sent >= MOST_BYTES, "{sent}");
+        });
     }
 
-    #[tokio::test]
-    async fn it_ends_at_its_bound_of_bytes() {
-        let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
-        let upload = async {
-            let mut sent = 0;
-            while theirs.write_all(&[1; 64 * 1024]).await.is_ok() {
-                sent += 64 * 1024;
-            }
-            sent
-        };
-        let linger = async {
+    #[test]
+    fn a_client_that_has_stopped_sending_is_left_and_so_is_one_that_never_stops() {
+        in_virtual_time(async {
+            let (ours, mut theirs) = pair();
+            let (lingering, scratch) = (Lingering::new(1), Scratch::new());
+            let start = Instant::now();
             lingering.linger(&ours, &scratch).await;
-            drop(ours);
-        };
-        let ((), sent) = tokio::join!(linger, upload);
-        assert!(sent >= MOST_BYTES, "{sent}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_stopped_sending_is_left_and_so_is_one_that_never_stops() {
-        let (ours, mut theirs) = connection().await;
-        let (lingering, scratch) = (Lingering::new(1), Scratch::new());
-        let start = Instant::now();
-        lingering.linger(&ours, &scratch).await;
-        assert_eq!(start.elapsed(), SILENCE);
-        let start = Instant::now();
-        let upload = async {
-            loop {
-                tokio::time::sleep(SILENCE / 2).await;
-                theirs.write_all(b"x").await.unwrap();
+            assert_eq!(start.elapsed(), SILENCE);
+            let start = Instant::now();
+            let upload = async {
+                loop {
+                    sleep(SILENCE / 2).await;
+                    theirs.write_all(b"x").await.unwrap();
+                }
+            };
+            tokio::select! {
+                () = lingering.linger(&ours, &scratch) => {}
+                () = upload => {}
             }
-        };
-        tokio::select! {
-            () = lingering.linger(&ours, &scratch) => {}
-            () = upload => {}
-        }
-        assert_eq!(start.elapsed(), LONGEST);
+            assert_eq!(start.elapsed(), LONGEST);
+        });
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_goes_where_too_many_linger() {
-        let lingering = Lingering { most: 2, ..Lingering::new(1) };
-        let scratch = Scratch::new();
-        let (first, mut one) = connection().await;
-        let (second, _two) = connection().await;
-        let (third, _three) = connection().await;
-        let start = Instant::now();
-        let evicted = async {
-            lingering.linger(&first, &scratch).await;
-            drop(first);
-            start.elapsed()
-        };
-        let late = async {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            lingering.linger(&third, &scratch).await;
-        };
-        let (after, (), ()) = tokio::join!(evicted, lingering.linger(&second, &scratch), late);
-        assert_eq!(after, Duration::from_millis(10));
-        assert_eq!(one.read(&mut [0]).await.unwrap(), 0);
-        assert_eq!(Lingering::new(2).most + Lingering::new(2).most, MOST);
+    #[test]
+    fn the_oldest_goes_where_too_many_linger() {
+        in_virtual_time(async {
+            let lingering = Lingering { most: 2, ..Lingering::new(1) };
+            let scratch = Scratch::new();
+            let (first, mut one) = pair();
+            let (second, _two) = pair();
+            let (third, _three) = pair();
+            let start = Instant::now();
+            let evicted = async {
+                lingering.linger(&first, &scratch).await;
+                drop(first);
+                start.elapsed()
+            };
+            let late = async {
+                sleep(Duration::from_millis(10)).await;
+                lingering.linger(&third, &scratch).await;
+            };
+            let (after, (), ()) = tokio::join!(evicted, lingering.linger(&second, &scratch), late);
+            assert_eq!(after, Duration::from_millis(10));
+            assert_eq!(one.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(Lingering::new(2).most + Lingering::new(2).most, MOST);
+        });
     }
 }

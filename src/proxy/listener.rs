@@ -7,10 +7,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::event_loop::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::session;
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
-use crate::sys::runtime::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
 use crate::telemetry::reporter::{OpenRecord, Reporter};
@@ -197,12 +197,7 @@ impl Acceptor {
             return;
         }
         let open = OpenConnection::new(&self.worker);
-        // Boxed once, as the runtime moves what it is given several times.
-        let session = Box::pin(session::serve(stream, record, Rc::clone(&self.reporter), Rc::clone(&self.worker)));
-        spawn(async move {
-            session.await;
-            drop(open);
-        });
+        spawn(session::serve(stream, record, Rc::clone(&self.reporter), open));
     }
 }
 

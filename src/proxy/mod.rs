@@ -1,6 +1,6 @@
 //! The data path: one connection from accept to close.
 
-// Sockets, deadlines and other tasks: through sys::runtime.
+// Sockets, deadlines and other tasks: through event_loop.
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod dial; // from addresses to a connected stream
@@ -16,3 +16,6 @@ pub mod scratch; // the buffer that all reads of a worker share
 pub mod server; // worker threads
 pub mod session; // one connection, step by step
 pub mod worker; // what the connections of one worker share
+
+#[cfg(test)]
+mod tests;

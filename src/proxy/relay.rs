@@ -11,15 +11,15 @@ mod delivery;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
+use crate::event_loop::{Instant, Stream, sleep};
 use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::{Instant, Stream, sleep};
 use crate::telemetry::metrics::WorkerMetrics;
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 
@@ -215,27 +215,12 @@ struct Pair<'a, 'f> {
     stopped: Option<Side>,
     /// The upstream's last words are waited for, with a deadline.
     last_words: bool,
-    /// Of a side that is not read from at present: resolves when its connection has broken. In a box, as few need it.
-    broken: Option<Box<[Option<UntilBroken<'a>>; 2]>>,
 }
-
-type UntilBroken<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl<'a, 'f> Pair<'a, 'f> {
     fn new(relay: Relay<'a>, ahead: Box<[u8]>, filter: Option<&'f mut (dyn HttpFilter + 'f)>) -> Self {
         let (up, down) = (Direction::starting_with(ahead), Direction::default());
-        Self {
-            relay,
-            up,
-            down,
-            filter,
-            first: None,
-            reset: None,
-            refused: None,
-            stopped: None,
-            last_words: false,
-            broken: None,
-        }
+        Self { relay, up, down, filter, first: None, reset: None, refused: None, stopped: None, last_words: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, bytes: &mut ByteCounts) -> Poll<End> {
@@ -398,14 +383,9 @@ impl<'a, 'f> Pair<'a, 'f> {
         if !(unread && heard) {
             return false;
         }
-        let slot = match (side, &mut **self.broken.get_or_insert_default()) {
-            (Side::Client, [slot, _]) | (Side::Upstream, [_, slot]) => slot,
-        };
-        let broken = slot.get_or_insert_with(|| Box::pin(stream.broken()));
-        if broken.as_mut().poll(cx).is_pending() {
+        if stream.poll_broken(cx).is_pending() {
             return false;
         }
-        *slot = None;
         self.first.get_or_insert(side);
         self.note_broken(side);
         true

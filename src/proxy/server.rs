@@ -1,4 +1,4 @@
-//! Worker threads: each has a runtime and listening sockets of its own; a connection lives and dies on it.
+//! Worker threads: each has an event loop and listening sockets of its own; a connection lives and dies on it.
 
 use std::cell::Cell;
 use std::io;
@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking_mpsc};
 
 use crate::dns::ResolverFactory;
+use crate::event_loop::{Alive, EventLoop, ListeningSocket, Watched, spawn};
 use crate::proxy::inquiries;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
-use crate::sys::runtime::{Alive, ListeningSocket, Runtime, Watched, spawn};
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::inquiry::Inquiries;
 use crate::telemetry::log_writer::Writer;
@@ -53,14 +53,14 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 }
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-    let runtime = Runtime::new()?;
+    let event_loop = EventLoop::new()?;
     let stopping = Rc::new(Cell::new(false));
     let Setup { number, shared, resolvers, writer, phase, sockets, first_id, inquiries: to_answer, alive: _alive } =
         setup;
     let AccessLog { format, keep, .. } = shared.config.access_log;
     let log = AccessLogger::new(format, keep, writer, shared.clock.clone());
     let worker = Rc::new(Worker::new(shared, resolvers.resolver(), number, first_id));
-    runtime.block_on(async {
+    event_loop.block_on(async {
         let flusher = Rc::clone(&log);
         spawn(async move { flusher.keep_flushing().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
@@ -87,9 +87,9 @@ fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Res
         worker.drained(phase).await;
         Ok::<_, io::Error>(())
     })?;
-    // What is still open is dropped with the runtime, and reported then.
+    // What is still open is dropped with the loop, and reported then.
     stopping.set(true);
-    drop(runtime);
+    drop(event_loop);
     log.flush();
     Ok(())
 }

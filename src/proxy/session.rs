@@ -14,14 +14,14 @@ use std::sync::Arc;
 use self::preface::{Admitted, Asked};
 use self::requests::Requests;
 use crate::dns::{LookupError, ResolvedAddresses};
+use crate::event_loop::{Either, Stream, race};
 use crate::limits::{Buffered, HeldPermits};
 use crate::proxy::dial::{DialError, Reached, Unreached, dial};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
-use crate::proxy::worker::{Phase, Worker};
+use crate::proxy::worker::{OpenConnection, Phase, Worker};
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, Stream, race};
 use crate::telemetry::live::Candidate;
 use crate::telemetry::record::{Address, ForwardFacts, Record, SinceAccept};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
@@ -37,7 +37,7 @@ pub(crate) fn serve(
     stream: Stream,
     record: OpenRecord,
     reporter: Rc<Reporter>,
-    worker: Rc<Worker>,
+    worker: OpenConnection,
 ) -> impl Future<Output = ()> {
     // Made here and not inside: an async block stores once what it captures, and twice what it moves.
     let mut session = Session {
@@ -66,7 +66,8 @@ struct Session {
     record: OpenRecord,
     stream: Stream,
     reporter: Rc<Reporter>,
-    worker: Rc<Worker>,
+    /// Counted as open until its socket has been dropped.
+    worker: OpenConnection,
     /// Its client is owed an answer should the process stop now.
     notice_due: bool,
     /// What is known of the request that an answer of ours would be for.
@@ -336,7 +337,7 @@ mod tests {
     /// Memory per connection is a reviewed number: a change that raises it says why.
     #[test]
     fn the_future_of_a_session_is_small() {
-        fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, Rc<Worker>) -> F) -> usize {
+        fn size<F: Future>(_: impl Fn(Stream, OpenRecord, Rc<Reporter>, OpenConnection) -> F) -> usize {
             size_of::<F>()
         }
         let bytes = size(serve);

@@ -1,6 +1,7 @@
 //! One worker: what its connections share, how many there are, and how far the process's end has come for them.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
+use crate::event_loop::{Notify, Watched, race, sleep, timeout};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::groups::Groups;
@@ -16,7 +18,6 @@ use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
-use crate::sys::runtime::{Notify, Watched, race, sleep, timeout};
 use crate::sys::socket;
 use crate::telemetry::live::{Census, Live, Query};
 use crate::telemetry::metrics::{Metrics, WorkerUpstreams};
@@ -251,6 +252,14 @@ impl OpenConnection {
         worker.open.set(worker.open.get().saturating_add(1));
         worker.limits().opened();
         Self(Rc::clone(worker))
+    }
+}
+
+impl Deref for OpenConnection {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

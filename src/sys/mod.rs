@@ -1,6 +1,7 @@
 //! What the system offers, each in one place. The data path reaches it through here only.
 
 pub mod blocking; // calls that may never return, on threads of their own
+pub mod control_runtime; // tokio, for all that is not a worker
 pub mod clock; // the clock that people read, and that may jump
 pub mod files; // an operator's files, read within bounds
 pub mod interfaces; // routes and addresses of this machine
@@ -9,6 +10,5 @@ pub mod machine; // open files, CPUs and memory that this process may use
 pub(crate) mod mutex; // locks that a panic does not poison
 pub mod process; // CPU time, memory and age of this process and its threads
 pub(crate) mod random; // the order of addresses, simulations
-pub mod runtime; // what a connection waits for: sockets, deadlines, signals
 pub mod socket; // socket options and process limits
 pub(crate) mod tcp_info; // what the kernel knows of a TCP connection

@@ -226,7 +226,6 @@ pub fn raise_fd_limit() -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::runtime::{Runtime, Stream};
 
     #[test]
     fn each_shortage_is_known_as_one() {
@@ -243,11 +242,12 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "no connection of a client")]
     fn a_peer_that_vanished_is_found_out_in_time_on_either_side() {
         let listener = listen(([127, 0, 0, 1], 0).into(), None).unwrap();
         let address = listener.local_addr().unwrap();
-        let upstream = Runtime::new().unwrap().block_on(async { Stream::connect(address).await.unwrap() });
-        upstream.keep_alive();
+        let upstream = std::net::TcpStream::connect(address).unwrap();
+        set_keepalive(&SockRef::from(&upstream)).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         for socket in [SockRef::from(&upstream), SockRef::from(&accepted)] {

@@ -34,7 +34,7 @@ struct Info {
 const CLOSED: u8 = 7;
 
 /// How many bytes the peer has acknowledged, as long as there are others that it has not.
-pub(super) fn undelivered(stream: &impl AsFd) -> Option<u64> {
+pub(crate) fn undelivered(stream: &impl AsFd) -> Option<u64> {
     let info = getsockopt(stream, TcpInfo).ok()?;
     let open = info.state != CLOSED && (info.unacked > 0 || info.notsent_bytes > 0);
     open.then_some(info.bytes_acked)

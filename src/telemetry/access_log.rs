@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use self::line::Now;
 use self::timestamps::Timestamps;
+use crate::event_loop::{Notify, sleep};
 use crate::sys::clock::Clock;
-use crate::sys::runtime::{Notify, sleep};
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::record::{Record, RequestFacts};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::event_loop::cross_thread;
 use crate::telemetry::busiest::Busiest;
 use crate::telemetry::live::{Live, Query};
 use crate::telemetry::recent::{self, Refusal};
@@ -39,7 +40,7 @@ pub(crate) struct Inquiries(mpsc::UnboundedReceiver<Inquiry>);
 impl Inquiries {
     /// None when no more can come.
     pub(crate) async fn next(&mut self) -> Option<Inquiry> {
-        self.0.recv().await
+        cross_thread(self.0.recv()).await
     }
 }
 

@@ -38,6 +38,7 @@ pub struct Writer {
 
 struct Batch {
     lines: Vec<u8>,
+    number: u64,
     /// Counts those of its lines that are lost.
     lost: Count,
 }
@@ -104,7 +105,7 @@ impl Writer {
         let (number, size) = (count(&lines), lines.len());
         let mut state = self.queue.state();
         let fits = state.waiting == 0 || state.bytes.saturating_add(size) <= Self::MAX_BYTES;
-        let batch = Batch { lines, lost: self.lost.clone() };
+        let batch = Batch { lines, number, lost: self.lost.clone() };
         let sent = if fits { self.batches.try_send(batch) } else { Err(TrySendError::Full(batch)) };
         let Err(TrySendError::Full(unsent) | TrySendError::Disconnected(unsent)) = sent else {
             state.waiting = state.waiting.saturating_add(number);
@@ -146,18 +147,20 @@ impl Thread {
             let mut rest = &*batch.lines;
             while !rest.is_empty() {
                 let (lines, later) = rest.split_at_checked(self.sink.write_size(rest)).unwrap_or((rest, &[]));
-                self.write(lines, &batch.lost);
+                let number =
+                    if later.is_empty() && lines.len() == batch.lines.len() { batch.number } else { count(lines) };
+                self.write(lines, number, &batch.lost);
                 rest = later;
             }
             self.queue.buffers.keep(batch.lines);
         }
     }
 
-    fn write(&mut self, lines: &[u8], counter: &Count) {
+    fn write(&mut self, lines: &[u8], number: u64, counter: &Count) {
         let result = self.blocked.during(|| self.sink.write(lines));
         let lost = result.as_ref().err().map_or(0, |unwritten| unwritten.lost);
         counter.increment(lost);
-        let done = count(lines).saturating_add(self.partial);
+        let done = number.saturating_add(self.partial);
         self.partial = u64::from(result.as_ref().is_err_and(|unwritten| unwritten.partial));
         let mut state = self.queue.state();
         state.lose(lost);

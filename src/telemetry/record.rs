@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::sys::runtime::Instant;
+use crate::event_loop::Instant;
 use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Outcome, Side};

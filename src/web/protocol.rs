@@ -2,17 +2,16 @@
 //! hyper adds `Date` and the framing, omits the content for HEAD, and answers what it cannot parse.
 
 use std::borrow::Cow;
+use std::net::Shutdown;
 
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::response::{FullResponse, text};
-use crate::proxy::refuse;
-use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::Stream;
 
 /// The requested path in its normal form, or the response to a request that is malformed or not for reading.
 pub(super) fn path_of(request: &Parts) -> Result<Cow<'_, str>, Box<FullResponse>> {
@@ -84,13 +83,20 @@ pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 23\r\nConnection: close\r\n\r\nuse HTTP/1.1 with Host\n";
+    const DISCARDED: usize = 64 * 1024;
     let mut first = [0; PREFACE.len()];
     if !stream.peek(&mut first).await.is_ok_and(|n| n == PREFACE.len()) || first != PREFACE {
         return Some(stream);
     }
-    let stream = Stream::from(stream);
-    refuse::discard(&stream, &Scratch::with_size(4096));
-    refuse::send(&stream, ANSWER);
+    // What has come already: closing then sends no reset. The client may be gone, and an error says no more than that.
+    let mut read = [0; 4096];
+    for _ in 0..DISCARDED / read.len() {
+        if !stream.try_read(&mut read).is_ok_and(|n| n == read.len()) {
+            break;
+        }
+    }
+    let _ = stream.try_write(ANSWER);
+    let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
     None
 }
 

@@ -8,10 +8,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::proxy::read_ahead::{Preread, ReadAhead};
-use crate::proxy::scratch::Scratch;
-use crate::sys::runtime::Stream;
-use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::{Verdict, proxy_header};
 
 /// For the header.
@@ -19,17 +15,26 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stream after its PROXY v2 header, or the whole stream where there is none. None where the header is malformed
 /// or does not arrive in time.
-pub(super) async fn skip(stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
-    let stream = Stream::from(stream);
-    let mut ahead = ReadAhead::default();
-    let scratch = Scratch::with_size(4096);
-    let preread =
-        Preread { parse: header_length, bound: proxy_header::MAX_HEADER, too_long: RefuseReason::ProxyMalformed };
-    let read = ahead.until(&stream, &scratch, preread, |_| Ok(()));
-    let ((), len) = timeout(HEADER_TIMEOUT, read).await.ok()?.ok()?;
-    ahead.consume(len);
-    let (reader, writer) = TcpStream::from(stream).into_split();
-    Some(join(Cursor::new(ahead.into_pending()).chain(reader), writer))
+pub(super) async fn skip(mut stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + 'static> {
+    let ahead = timeout(HEADER_TIMEOUT, after_header(&mut stream)).await.ok()??;
+    let (reader, writer) = stream.into_split();
+    Some(join(Cursor::new(ahead).chain(reader), writer))
+}
+
+/// What has come behind the header.
+async fn after_header(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut ahead = Vec::new();
+    loop {
+        match header_length(&ahead) {
+            Verdict::Found { len, .. } => return Some(ahead.split_off(len)),
+            Verdict::NeedMore if ahead.len() < proxy_header::MAX_HEADER => {}
+            Verdict::NeedMore | Verdict::Refuse(_) => return None,
+        }
+        let room = u64::try_from(proxy_header::MAX_HEADER - ahead.len()).ok()?;
+        if (&mut *stream).take(room).read_buf(&mut ahead).await.ok()? == 0 {
+            return None;
+        }
+    }
 }
 
 /// Zero where what comes is no header: no HTTP request begins like the signature.

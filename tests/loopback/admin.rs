@@ -324,7 +324,9 @@ fn the_page_is_one_document_in_which_nothing_of_a_client_is_alive() {
         assert!(head.contains(header), "{header}: {head}");
     }
     let lower = body.to_ascii_lowercase();
-    for part in ["<img", "<link", "<iframe", "http://", "https://", "src=\"", "url(", " style=\"", "javascript:", "import("] {
+    for part in
+        ["<img", "<link", "<iframe", "http://", "https://", "src=\"", "url(", " style=\"", "javascript:", "import("]
+    {
         assert!(!lower.contains(part), "{part}: {body}");
     }
     // One script and one style, which the response's policy names; no handler in an attribute.

@@ -2,11 +2,11 @@
 
 use tokio::net::UdpSocket;
 use tokio::task::{LocalSet, yield_now};
+use tokio::time::sleep;
 
 use super::super::message::tests::{a, question};
 use super::*;
 use crate::dns::Family;
-use crate::sys::runtime::sleep;
 
 const NAME: &str = "orders.example.com";
 const PAUSE: Duration = Duration::from_secs(60);

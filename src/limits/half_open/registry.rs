@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::sys::runtime::Notify;
+use crate::event_loop::SharedNotify;
 
 /// Shared by all workers; each keeps its own [`HalfOpenList`](super::HalfOpenList).
 pub struct HalfOpenRegistry {
@@ -34,7 +34,7 @@ pub(super) struct WorkerSlot {
     pub(super) oldest_holding: AtomicU64,
     /// How many this worker has to evict.
     pub(super) evictions: AtomicUsize,
-    pub(super) wake: Notify,
+    pub(super) wake: SharedNotify,
 }
 
 pub(super) const NONE: u64 = u64::MAX;
@@ -45,7 +45,7 @@ impl HalfOpenRegistry {
             oldest: AtomicU64::new(NONE),
             oldest_holding: AtomicU64::new(NONE),
             evictions: AtomicUsize::new(0),
-            wake: Notify::new(),
+            wake: SharedNotify::new(),
         };
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let bytes = ByteBudget { limit: bytes, held: AtomicU64::new(0), releasing: AtomicU64::new(0) };

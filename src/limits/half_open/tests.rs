@@ -2,9 +2,10 @@
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
-use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::*;
+use crate::event_loop::spawn;
+use crate::event_loop::testing::{block_on, next_turn};
 
 fn is_evicted(waiting: &HalfOpenConnection) -> bool {
     waiting.evicted().now_or_never().is_some()
@@ -29,36 +30,34 @@ fn a_connection_that_never_waits_takes_no_place() {
 }
 
 /// Two workers; the second has all connections but one.
-#[tokio::test]
-async fn the_oldest_is_evicted_whichever_worker_has_it() {
+#[test]
+fn the_oldest_is_evicted_whichever_worker_has_it() {
     let registry = Arc::new(HalfOpenRegistry::new(3, u64::MAX, 2));
     let lists = [0, 1].map(|worker| HalfOpenList::new(Arc::clone(&registry), worker));
-    LocalSet::new()
-        .run_until(async {
-            for list in &lists {
-                spawn_local(Rc::clone(list).run_evictions());
-            }
-            let old = [(); 3].map(|()| waiting(&lists[1]));
-            // The first worker has none of its own to close for this one.
-            let new = waiting(&lists[0]);
-            yield_now().await;
-            assert_eq!(old.each_ref().map(is_evicted), [true, false, false]);
-            let [first, second, third] = old;
-            drop(first);
-            // Three again: one more, and the next oldest is evicted, which is still on the other worker.
-            let newer = waiting(&lists[0]);
-            yield_now().await;
-            assert_eq!([&second, &third, &new, &newer].map(is_evicted), [true, false, false, false]);
-            drop((second, third));
-            // Two: room for one more.
-            let newest = waiting(&lists[1]);
-            yield_now().await;
-            assert_eq!([&new, &newer, &newest].map(is_evicted), [false, false, false]);
-            registry.evict(16);
-            yield_now().await;
-            assert_eq!([&new, &newer, &newest].map(is_evicted), [true, true, false]);
-        })
-        .await;
+    block_on(async {
+        for list in &lists {
+            spawn(Rc::clone(list).run_evictions());
+        }
+        let old = [(); 3].map(|()| waiting(&lists[1]));
+        // The first worker has none of its own to close for this one.
+        let new = waiting(&lists[0]);
+        next_turn().await;
+        assert_eq!(old.each_ref().map(is_evicted), [true, false, false]);
+        let [first, second, third] = old;
+        drop(first);
+        // Three again: one more, and the next oldest is evicted, which is still on the other worker.
+        let newer = waiting(&lists[0]);
+        next_turn().await;
+        assert_eq!([&second, &third, &new, &newer].map(is_evicted), [true, false, false, false]);
+        drop((second, third));
+        // Two: room for one more.
+        let newest = waiting(&lists[1]);
+        next_turn().await;
+        assert_eq!([&new, &newer, &newest].map(is_evicted), [false, false, false]);
+        registry.evict(16);
+        next_turn().await;
+        assert_eq!([&new, &newer, &newest].map(is_evicted), [true, true, false]);
+    });
 }
 
 fn lists_with_bytes(bytes: u64) -> (Arc<HalfOpenRegistry>, [Rc<HalfOpenList>; 2]) {
@@ -67,34 +66,32 @@ fn lists_with_bytes(bytes: u64) -> (Arc<HalfOpenRegistry>, [Rc<HalfOpenList>; 2]
     (registry, lists)
 }
 
-#[tokio::test]
-async fn for_too_many_bytes_the_oldest_that_holds_any_is_evicted_whichever_worker_has_it() {
+#[test]
+fn for_too_many_bytes_the_oldest_that_holds_any_is_evicted_whichever_worker_has_it() {
     let (registry, lists) = lists_with_bytes(800);
-    LocalSet::new()
-        .run_until(async {
-            for list in &lists {
-                spawn_local(Rc::clone(list).run_evictions());
-            }
-            let [silent, first, second] = [(); 3].map(|()| waiting(&lists[1]));
-            first.hold(300).unwrap();
-            second.hold(300).unwrap();
-            yield_now().await;
-            assert!(!is_evicted(&first));
-            // Past three quarters.
-            let new = waiting(&lists[0]);
-            new.hold(150).unwrap();
-            yield_now().await;
-            assert_eq!([&silent, &first, &second, &new].map(is_evicted), [false, true, false, false]);
-            assert_eq!((first.eviction_reason(), second.eviction_reason()), (Some(EvictionReason::Bytes), None));
-            // An evicted connection counts as gone before it has released its bytes: no other is evicted meanwhile.
-            new.hold(160).unwrap();
-            yield_now().await;
-            assert!(!is_evicted(&second));
-            assert_eq!(registry.bytes().0, 760);
-            drop(first);
-            assert_eq!(registry.bytes().0, 460);
-        })
-        .await;
+    block_on(async {
+        for list in &lists {
+            spawn(Rc::clone(list).run_evictions());
+        }
+        let [silent, first, second] = [(); 3].map(|()| waiting(&lists[1]));
+        first.hold(300).unwrap();
+        second.hold(300).unwrap();
+        next_turn().await;
+        assert!(!is_evicted(&first));
+        // Past three quarters.
+        let new = waiting(&lists[0]);
+        new.hold(150).unwrap();
+        next_turn().await;
+        assert_eq!([&silent, &first, &second, &new].map(is_evicted), [false, true, false, false]);
+        assert_eq!((first.eviction_reason(), second.eviction_reason()), (Some(EvictionReason::Bytes), None));
+        // An evicted connection counts as gone before it has released its bytes: no other is evicted meanwhile.
+        new.hold(160).unwrap();
+        next_turn().await;
+        assert!(!is_evicted(&second));
+        assert_eq!(registry.bytes().0, 760);
+        drop(first);
+        assert_eq!(registry.bytes().0, 460);
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::pipe::Lease;
 use super::{FilterStatus, HttpFilter, RelayResources};
-use crate::sys::runtime::Stream;
+use crate::event_loop::{Stream, yield_now};
 use crate::telemetry::metrics::Adder;
 use latticegate_core::outcome::{RefuseReason, Side};
 
@@ -205,7 +205,7 @@ impl Direction {
                 return Poll::Ready(Some(ended));
             }
             if *transfer.bytes >= turn_ends {
-                cx.waker().wake_by_ref();
+                yield_now(cx);
                 return Poll::Pending;
             }
             // Nothing is read that could not be passed on: this is the back-pressure.

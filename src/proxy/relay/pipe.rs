@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::sys::runtime::{Notify, sleep};
+use crate::event_loop::{Notify, sleep};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 #[derive(Clone, Default)]
@@ -131,48 +131,44 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use tokio::task::{LocalSet, spawn_local, yield_now};
-    use tokio::time::advance;
-
     use super::*;
+    use crate::event_loop::spawn;
+    use crate::event_loop::testing::in_virtual_time;
 
+    /// And a moment more: what happens at that time has happened.
     async fn pass(time: Duration) {
-        yield_now().await;
-        advance(time).await;
-        yield_now().await;
+        sleep(time + Duration::from_millis(1)).await;
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn pipes_that_are_not_needed_are_closed_and_others_stay() {
-        LocalSet::new()
-            .run_until(async {
-                let pool = PipePool::default();
-                spawn_local(pool.clone().close_unused());
-                let busy: Vec<Lease> = (0..5).map(|_| pool.lease().unwrap()).collect();
-                drop(busy);
-                assert_eq!(pool.idle(), 5);
-                pass(PipePool::KEPT / 2).await;
-                assert_eq!(pool.idle(), 5);
-                // Two at a time are still needed, now and then.
-                for _ in 0..3 {
-                    drop([pool.lease(), pool.lease()]);
-                    pass(PipePool::KEPT).await;
-                }
-                assert_eq!(pool.idle(), 2);
+    #[test]
+    fn pipes_that_are_not_needed_are_closed_and_others_stay() {
+        in_virtual_time(async {
+            let pool = PipePool::default();
+            spawn(pool.clone().close_unused());
+            let busy: Vec<Lease> = (0..5).map(|_| pool.lease().unwrap()).collect();
+            drop(busy);
+            assert_eq!(pool.idle(), 5);
+            pass(PipePool::KEPT / 2).await;
+            assert_eq!(pool.idle(), 5);
+            // Two at a time are still needed, now and then.
+            for _ in 0..3 {
+                drop([pool.lease(), pool.lease()]);
                 pass(PipePool::KEPT).await;
-                assert_eq!(pool.idle(), 0);
-                // From here on nothing wakes it until there is one again.
-                let lease = pool.lease().unwrap();
-                pass(PipePool::KEPT * 10).await;
-                drop(lease);
-                assert_eq!(pool.idle(), 1);
-                pass(Duration::ZERO).await;
-                pass(PipePool::KEPT).await;
-                assert_eq!(pool.idle(), 0);
-                drop(pool.lease());
-                pool.close_idle();
-                assert_eq!(pool.idle(), 0);
-            })
-            .await;
+            }
+            assert_eq!(pool.idle(), 2);
+            pass(PipePool::KEPT).await;
+            assert_eq!(pool.idle(), 0);
+            // From here on nothing wakes it until there is one again.
+            let lease = pool.lease().unwrap();
+            pass(PipePool::KEPT * 10).await;
+            drop(lease);
+            assert_eq!(pool.idle(), 1);
+            pass(Duration::ZERO).await;
+            pass(PipePool::KEPT).await;
+            assert_eq!(pool.idle(), 0);
+            drop(pool.lease());
+            pool.close_idle();
+            assert_eq!(pool.idle(), 0);
+        });
     }
 }

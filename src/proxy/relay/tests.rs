@@ -6,11 +6,10 @@ use std::os::fd::AsFd;
 
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::yield_now;
-use tokio::time::advance;
 
 use super::*;
+use crate::event_loop::testing::{block_on, in_virtual_time, next_turn, pair};
+use crate::event_loop::timeout;
 use crate::sys::random::Random;
 use crate::sys::tcp_info::segments_received;
 
@@ -29,7 +28,6 @@ async fn relay(
 }
 
 const IDLE: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What one side does with its writing half, step by step; then FIN.
 #[derive(Debug, Clone)]
@@ -58,8 +56,8 @@ impl Player {
     }
 
     /// Plays the side; gives what it read until FIN.
-    async fn play(&self, stream: TcpStream) -> Vec<u8> {
-        let (mut reader, mut writer) = stream.into_split();
+    async fn play(&self, stream: Stream) -> Vec<u8> {
+        let (mut reader, mut writer) = (&stream, &stream);
         let write = async {
             let mut at = 0;
             for step in &self.steps {
@@ -99,18 +97,16 @@ fn length(bytes: &[u8]) -> u64 {
 
 async fn wait(turns: u8) {
     for _ in 0..turns {
-        yield_now().await;
+        next_turn().await;
     }
 }
 
 /// Both ends of a connection; ours first.
-async fn connection(small_buffers: bool) -> (Stream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (ours, _) = listener.accept().await.unwrap();
+fn connection(small_buffers: bool) -> (Stream, Stream) {
+    let (ours, theirs) = pair();
     for stream in [&ours, &theirs] {
         // As in the gate.
-        stream.set_nodelay(true).unwrap();
+        socket2::SockRef::from(stream).set_tcp_nodelay(true).unwrap();
     }
     if small_buffers {
         for stream in [&ours, &theirs] {
@@ -120,19 +116,14 @@ async fn connection(small_buffers: bool) -> (Stream, TcpStream) {
             socket.set_recv_buffer_size(64 << 10).unwrap();
         }
     }
-    (ours.into(), theirs)
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("in time") })
+    (ours, theirs)
 }
 
 /// Relays between two played sides; each must have read what the other wrote.
 fn exchange(client: &Player, upstream: &Player, ahead: &[u8], resources: &RelayResources) -> ByteCounts {
     let (end, bytes, at_client, at_upstream) = block_on(async {
-        let (to_client, far_client) = connection(client.small_buffers).await;
-        let (to_upstream, far_upstream) = connection(upstream.small_buffers).await;
+        let (to_client, far_client) = connection(client.small_buffers);
+        let (to_upstream, far_upstream) = connection(upstream.small_buffers);
         let mut bytes = ByteCounts::default();
         let relay = async {
             let end = relay(&to_client, &to_upstream, ahead.to_vec(), IDLE, resources, &mut bytes).await;
@@ -210,8 +201,8 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
     let bulk = || Player::writes([Step::Write(8 << 20)]);
     let held = leases.len();
     block_on(async {
-        let (to_client, far_client) = connection(false).await;
-        let (to_upstream, far_upstream) = connection(false).await;
+        let (to_client, far_client) = connection(false);
+        let (to_upstream, far_upstream) = connection(false);
         let mut bytes = ByteCounts::default();
         let (client, upstream) = (bulk(), bulk());
         let relay = async {
@@ -229,13 +220,14 @@ fn without_a_pipe_to_be_had_bulk_is_copied() {
 #[test]
 fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty() {
     let resources = RelayResources::default();
+    // Not within a turn, which would have ended long ago when it is made.
+    let sent = pattern(0, 64 << 20);
     block_on(async {
-        let (to_client, mut far_client) = connection(false).await;
-        let (to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false);
+        let (to_upstream, mut far_upstream) = connection(false);
         let mut bytes = ByteCounts::default();
         {
             let mut relay = pin!(relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes));
-            let sent = pattern(0, 64 << 20);
             // The client reads nothing, so at some point the upstream is stopped, with a full pipe between.
             let mut write = pin!(far_upstream.write_all(&sent));
             let mut quiet = pin!(sleep(Duration::from_millis(300)));
@@ -260,8 +252,8 @@ fn a_relay_that_is_cut_has_counted_exactly_and_closes_a_pipe_that_is_not_empty()
 fn a_direction_with_nothing_in_it_holds_nothing() {
     let resources = RelayResources::default();
     block_on(async {
-        let (to_client, mut far_client) = connection(false).await;
-        let (to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false);
+        let (to_upstream, mut far_upstream) = connection(false);
         let mut bytes = ByteCounts::default();
         let script = async {
             far_upstream.write_all(&pattern(0, 8 << 20)).await.unwrap();
@@ -277,7 +269,7 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
             let (upstream, client) = tokio::join!(script, reading);
             // All has arrived; the relay has seen that nothing more is there once it has given its pipe back.
             while resources.pipes.leased() > 0 {
-                yield_now().await;
+                next_turn().await;
             }
             drop((upstream, client));
         };
@@ -290,8 +282,8 @@ fn a_direction_with_nothing_in_it_holds_nothing() {
 fn the_side_that_ends_first_is_reported() {
     for client_first in [true, false] {
         block_on(async {
-            let (to_client, mut far_client) = connection(false).await;
-            let (to_upstream, mut far_upstream) = connection(false).await;
+            let (to_client, mut far_client) = connection(false);
+            let (to_upstream, mut far_upstream) = connection(false);
             let mut bytes = ByteCounts::default();
             let resources = RelayResources::default();
             let relay = relay(&to_client, &to_upstream, Vec::new(), IDLE, &resources, &mut bytes);
@@ -326,8 +318,8 @@ fn the_side_that_ends_first_is_reported() {
 fn the_last_bytes_and_their_fin_are_one_packet() {
     for from_client in [true, false] {
         block_on(async {
-            let (to_client, mut far_client) = connection(false).await;
-            let (to_upstream, mut far_upstream) = connection(false).await;
+            let (to_client, mut far_client) = connection(false);
+            let (to_upstream, mut far_upstream) = connection(false);
             let (ends, hears, source) = if from_client {
                 (&mut far_client, &mut far_upstream, &to_client)
             } else {
@@ -358,8 +350,8 @@ fn the_last_bytes_and_their_fin_are_one_packet() {
 fn what_was_sent_before_fin_and_reset_arrives_as_slowly_as_it_is_read() {
     const PIECE: usize = 48 * 1024;
     let exchange = async |pieces: usize| {
-        let (to_client, mut far_client) = connection(true).await;
-        let (to_upstream, mut far_upstream) = connection(true).await;
+        let (to_client, mut far_client) = connection(true);
+        let (to_upstream, mut far_upstream) = connection(true);
         let sent = pattern(0, pieces * PIECE);
         let mut bytes = ByteCounts::default();
         let resources = RelayResources::default();
@@ -377,13 +369,13 @@ fn what_was_sent_before_fin_and_reset_arrives_as_slowly_as_it_is_read() {
                 // With our kernel; what a reset finds in the client's own is lost.
                 to_client.broken_or_finished().await;
             };
-            tokio::time::timeout(Duration::from_millis(300), writing).await.ok()?;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            timeout(Duration::from_millis(300), writing).await.ok()?;
+            sleep(Duration::from_millis(50)).await;
             socket2::SockRef::from(&far_client).set_linger(Some(Duration::ZERO)).unwrap();
             drop(far_client);
             // The relay meets the reset, and has more than a second to give up.
             far_upstream.write_all(b"answer").await.unwrap();
-            tokio::time::sleep(LAST_WORDS + Duration::from_millis(300)).await;
+            sleep(LAST_WORDS + Duration::from_millis(300)).await;
             let mut got = Vec::new();
             let _ = far_upstream.read_to_end(&mut got).await;
             Some(got)
@@ -408,8 +400,8 @@ fn what_was_sent_before_fin_and_reset_arrives_as_slowly_as_it_is_read() {
 fn a_reset_ends_both_ways_and_is_told() {
     for client_resets in [true, false] {
         block_on(async {
-            let (to_client, far_client) = connection(false).await;
-            let (to_upstream, far_upstream) = connection(false).await;
+            let (to_client, far_client) = connection(false);
+            let (to_upstream, far_upstream) = connection(false);
             let mut bytes = ByteCounts::default();
             let resources = RelayResources::default();
             let (reset, _kept) = if client_resets { (far_client, far_upstream) } else { (far_upstream, far_client) };
@@ -427,8 +419,8 @@ fn a_reset_ends_both_ways_and_is_told() {
 #[test]
 fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
     block_on(async {
-        let (to_client, mut far_client) = connection(false).await;
-        let (to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false);
+        let (to_upstream, mut far_upstream) = connection(false);
         let mut bytes = ByteCounts::default();
         let resources = RelayResources::default();
         // Wide of the pauses below: the machine may be busy.
@@ -457,10 +449,9 @@ fn silence_ends_it_and_a_byte_either_way_puts_that_off() {
 
 #[test]
 fn a_connection_that_is_no_longer_young_gets_keepalive() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let (to_client, _far_client) = connection(false).await;
-        let (to_upstream, _far_upstream) = connection(false).await;
+    in_virtual_time(async {
+        let (to_client, _far_client) = connection(false);
+        let (to_upstream, _far_upstream) = connection(false);
         let descriptor = to_upstream.as_fd().try_clone_to_owned().unwrap();
         let (resources, mut bytes) = (RelayResources::default(), ByteCounts::default());
         let relay = relay(&to_client, &to_upstream, Vec::new(), 4 * YOUTH, &resources, &mut bytes);
@@ -520,13 +511,9 @@ fn simulate(seed: u64) -> Close {
         acts.push((at + below(300), side, Act::Ends));
     }
     acts.sort_by_key(|(at, ..)| *at);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        // While a blocking task is there the paused clock is moved by nobody but us.
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let blocking = tokio::task::spawn_blocking(move || stopped.recv());
-        let (to_client, far_client) = connection(false).await;
-        let (to_upstream, far_upstream) = connection(false).await;
+    in_virtual_time(async {
+        let (to_client, far_client) = connection(false);
+        let (to_upstream, far_upstream) = connection(false);
         let mut sides = [far_client, far_upstream];
         let (mut bytes, resources) = (ByteCounts::default(), RelayResources::default());
         let idle = Duration::from_millis(LIMIT);
@@ -539,15 +526,15 @@ fn simulate(seed: u64) -> Close {
         let (mut said, mut heard) = ([0, 0], [0, 0]);
         let play = async {
             // The relay begins at 0.
-            yield_now().await;
+            next_turn().await;
             let (mut now, mut last_byte) = (0, 0);
             for (at, side, act) in acts {
                 if at >= last_byte + LIMIT {
-                    advance(Duration::from_millis(last_byte + LIMIT - now).saturating_sub(Duration::from_millis(1)))
+                    sleep(Duration::from_millis(last_byte + LIMIT - now).saturating_sub(Duration::from_millis(1)))
                         .await;
                     return Some(Duration::from_millis(20));
                 }
-                advance(Duration::from_millis(at - now)).await;
+                sleep(Duration::from_millis(at - now)).await;
                 now = at;
                 let other = 1 - side;
                 match act {
@@ -557,8 +544,8 @@ fn simulate(seed: u64) -> Close {
                         last_byte = now;
                         // All of it is through before the clock moves on.
                         let mut waiting = vec![0; said[side] - heard[other]];
-                        while sides[other].peek(&mut waiting).await.unwrap() < waiting.len() {
-                            yield_now().await;
+                        while sides[other].peek_now(&mut waiting).unwrap_or_default() < waiting.len() {
+                            next_turn().await;
                         }
                     }
                     Act::Hears => heard[side] += hear(&mut sides[side], heard[side], said[other]).await,
@@ -583,7 +570,7 @@ fn simulate(seed: u64) -> Close {
             }
         };
         if let Some(rest) = silence {
-            advance(rest).await;
+            sleep(rest).await;
         }
         let end = match ended {
             Some(end) => end,
@@ -593,13 +580,12 @@ fn simulate(seed: u64) -> Close {
         let expected = if silence.is_some() { Close::Idle } else { Close::Done };
         assert_eq!(end.close, expected, "seed {seed}");
         assert_eq!([bytes.up, bytes.down], said.map(|n| u64::try_from(n).unwrap()), "seed {seed}");
-        drop((stop, blocking));
         end.close
     })
 }
 
 /// Bytes `from..to` of the pattern; gives how many.
-async fn hear(stream: &mut TcpStream, from: usize, to: usize) -> usize {
+async fn hear(stream: &mut Stream, from: usize, to: usize) -> usize {
     let mut bytes = vec![0; to - from];
     stream.read_exact(&mut bytes).await.unwrap();
     assert!(bytes == pattern(from, to - from), "bytes {from}..{to}");

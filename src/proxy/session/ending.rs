@@ -7,11 +7,11 @@ use futures_util::future::join;
 
 use super::Session;
 use super::preface::note_unread;
+use crate::event_loop::{Stream, race, sleep};
 use crate::proxy::linger::discard_all;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
-use crate::sys::runtime::{Stream, race, sleep};
 use latticegate_core::config::{PolicyRefusal, Protocol};
 use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::requests::Exchange;
 use super::{Session, view};
+use crate::event_loop::{Either, race, timeout};
 use crate::limits::{EvictionReason, HalfOpenConnection, Permit};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
-use crate::sys::runtime::{Either, race, timeout};
 use crate::telemetry::record::Record;
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};

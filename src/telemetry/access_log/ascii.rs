@@ -13,9 +13,20 @@ pub(super) fn decimal(out: &mut Vec<u8>, value: u64) {
 
 /// `1234` is `1.234`.
 pub(super) fn thousandths(out: &mut Vec<u8>, value: u64) {
-    decimal(out, value / 1000);
-    out.push(b'.');
-    three(out, value);
+    match u16::try_from(value) {
+        // Most times are below 10 ms: all at once.
+        Ok(value @ 0..10_000) => {
+            let digits = [value / 1000, value / 100 % 10, value / 10 % 10, value % 10];
+            let [ones, rest @ ..] = digits.map(|value| digit(value.to_be_bytes()[1]));
+            let [tenths, hundredths, thousandths] = rest;
+            out.extend_from_slice(&[ones, b'.', tenths, hundredths, thousandths]);
+        }
+        _ => {
+            decimal(out, value / 1000);
+            out.push(b'.');
+            three(out, value);
+        }
+    }
 }
 
 /// The last three digits.
@@ -65,27 +76,40 @@ pub(super) fn display(out: &mut Vec<u8>, value: impl Display) {
     let _ = write!(Appender(out), "{value}");
 }
 
+/// Put together first and appended once: there are several in each line.
 fn dotted(out: &mut Vec<u8>, address: Ipv4Addr) {
-    let [first, rest @ ..] = address.octets();
-    octet(out, first);
-    for value in rest {
-        out.push(b'.');
-        octet(out, value);
+    let mut text = [0; 16];
+    let mut len = 0;
+    for octet in address.octets() {
+        let Some((digits, size)) = OCTETS.get(usize::from(octet)) else { continue };
+        if let Some(room) = text.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+            *room = *digits;
+        }
+        len += size;
     }
+    out.extend_from_slice(text.get(..len.saturating_sub(1)).unwrap_or_default());
 }
 
-fn octet(out: &mut Vec<u8>, value: u8) {
-    if value >= 100 {
-        out.push(digit(value / 100));
+/// Each octet's digits with the dot behind them, and how many bytes these are.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut rest: &mut [([u8; 4], usize)] = &mut octets;
+    let mut value = 0_u8;
+    while let [next, others @ ..] = rest {
+        let [hundreds, tens, ones] = [digit(value / 100), digit(value / 10 % 10), digit(value % 10)];
+        *next = match value {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+        };
+        rest = others;
+        value = value.wrapping_add(1);
     }
-    if value >= 10 {
-        out.push(digit(value / 10 % 10));
-    }
-    out.push(digit(value % 10));
-}
+    octets
+};
 
 /// Of a number below 16.
-fn digit(value: u8) -> u8 {
+const fn digit(value: u8) -> u8 {
     if value < 10 { b'0' + value } else { b'a' - 10 + value }
 }
 

@@ -75,10 +75,10 @@ impl HttpFilter for Lines {
 
 /// A relay with this filter, between two sides that `script` plays; what it held back, how it ended, and what it counted.
 /// Both sockets of the relay are still open while the script runs on.
-fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(TcpStream, TcpStream)) -> (Lines, End, ByteCounts) {
+fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(Stream, Stream)) -> (Lines, End, ByteCounts) {
     block_on(async {
-        let (to_client, far_client) = connection(false).await;
-        let (to_upstream, far_upstream) = connection(false).await;
+        let (to_client, far_client) = connection(false);
+        let (to_upstream, far_upstream) = connection(false);
         let (mut filter, mut bytes) = (filter, ByteCounts::default());
         let (resources, cut) = (RelayResources::default(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
@@ -88,15 +88,15 @@ fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(TcpStream, Tcp
     })
 }
 
-async fn reads(stream: &mut TcpStream, expected: &[u8]) {
+async fn reads(stream: &mut Stream, expected: &[u8]) {
     let mut got = vec![0; expected.len()];
     stream.read_exact(&mut got).await.unwrap();
     assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
 }
 
 /// Neither a byte nor FIN has come.
-fn has_nothing(stream: &TcpStream) -> bool {
-    stream.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+fn has_nothing(stream: &Stream) -> bool {
+    stream.recv_now(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn after_a_stop_nothing_is_read_from_the_client() {
     let (filter, ..) = filtered(Lines::default(), b"one\nstop", async |mut client, mut upstream| {
         reads(&mut upstream, b"up one\n").await;
         let flood = vec![b'x'; SENT];
-        let stuck = tokio::time::timeout(Duration::from_millis(200), client.write_all(&flood)).await;
+        let stuck = timeout(Duration::from_millis(200), client.write_all(&flood)).await;
         upstream.write_all(b"1\n").await.unwrap();
         drop(stuck);
         reads(&mut client, b"down 1\n").await;
@@ -180,7 +180,7 @@ fn a_client_outlives_its_upstream() {
                 socket2::SockRef::from(&upstream).set_linger(Some(Duration::ZERO)).unwrap();
             }
             drop(upstream);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
             assert!(has_nothing(&client));
         });
         let close = if resets { Close::UpstreamReset } else { Close::Done };
@@ -194,8 +194,8 @@ fn a_client_outlives_its_upstream() {
 #[test]
 fn nothing_is_sent_to_an_upstream_that_has_ended() {
     block_on(async {
-        let (to_client, mut far_client) = connection(false).await;
-        let (to_upstream, mut far_upstream) = connection(false).await;
+        let (to_client, mut far_client) = connection(false);
+        let (to_upstream, mut far_upstream) = connection(false);
         far_client.write_all(b"one\n").await.unwrap();
         far_upstream.shutdown().await.unwrap();
         to_upstream.broken_or_finished().await;
@@ -245,7 +245,7 @@ fn a_client_that_resets_in_the_middle_is_told_to_the_upstream() {
         socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         drop(client);
         // Open for as long as the relay runs.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
         drop(upstream);
     });
     assert_eq!((end.close, end.first), (Close::ClientReset, Some(Side::Client)));

@@ -1,15 +1,17 @@
-//! Signals between tasks, and between threads.
+//! Signals between threads. The channels are tokio's, which need no runtime; on a worker they are awaited by
+//! [`cross_thread()`], and elsewhere as they are.
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use tokio::sync::{mpsc, watch};
 
-/// Wakes tasks that wait for it.
-#[derive(Debug, Default)]
-pub struct Notify(tokio::sync::Notify);
+use super::cross_thread::cross_thread;
 
-impl Notify {
+/// Wakes a task of another thread that waits for it.
+#[derive(Debug, Default)]
+pub struct SharedNotify(tokio::sync::Notify);
+
+impl SharedNotify {
     pub const fn new() -> Self {
         Self(tokio::sync::Notify::const_new())
     }
@@ -19,13 +21,8 @@ impl Notify {
         self.0.notify_one();
     }
 
-    /// Wakes all tasks that wait, those included that have made their future and not polled it yet.
-    pub fn notify_all(&self) {
-        self.0.notify_waiters();
-    }
-
     pub fn notified(&self) -> impl Future<Output = ()> + '_ {
-        self.0.notified()
+        cross_thread(self.0.notified())
     }
 }
 
@@ -64,12 +61,12 @@ impl<T: Copy> Watched<T> {
 
     /// Resolves when there is a value that was not seen; false: the publisher is gone.
     pub async fn changed(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+        cross_thread(self.0.changed()).await.is_ok()
     }
 
     /// Resolves when the value is so, or the publisher is gone.
     pub async fn until(&mut self, is_so: impl Fn(T) -> bool) {
-        let _ = self.0.wait_for(|value| is_so(*value)).await;
+        let _ = cross_thread(self.0.wait_for(|value| is_so(*value))).await;
     }
 }
 

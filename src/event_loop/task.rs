@@ -1,48 +1,35 @@
-//! Tasks of one thread.
+//! Tasks of one thread, and waiting for one of two things.
 
-use std::future::{Future, poll_fn};
-use std::io;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::task::JoinHandle;
-use tokio::task::coop::consume_budget;
-
-/// Runs the tasks of the thread that made it.
-pub struct Runtime(LocalRuntime);
-
-impl Runtime {
-    pub fn new() -> io::Result<Self> {
-        Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map(Self)
-    }
-
-    /// Until `work` is done. Tasks that are still running then are dropped with the runtime.
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.block_on(work)
-    }
-}
+use super::context;
+use super::tasks::TaskId;
 
 /// A task that has been started. Dropping this does not end it.
-pub struct Task(JoinHandle<()>);
+pub struct Task(TaskId);
 
-/// Starts a task on this thread.
+/// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
 pub fn spawn(work: impl Future<Output = ()> + 'static) -> Task {
-    Task(tokio::task::spawn_local(work))
+    Task(context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work))))
 }
 
 /// Resolves when the task has ended, also by a panic.
 impl Future for Task {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        match context::current() {
+            Some(inner) if !inner.join(self.0, context::task()) => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
     }
 }
 
 /// Lets other tasks have a turn, if this one has had its share.
 pub async fn yield_if_busy() {
-    consume_budget().await;
+    poll_fn(|_| context::poll_share()).await;
 }
 
 /// Which of two was done first, and with what.

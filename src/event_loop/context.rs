@@ -1,0 +1,124 @@
+//! What the code that runs in a turn knows of its loop: which one it is, which task runs, and what time it is.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::instant::{Instant, set_turn};
+use super::shared::Shared;
+use super::tasks::TaskId;
+
+/// Socket calls of one task in one turn, before others have theirs.
+const SHARE: u32 = 64;
+
+thread_local! {
+    static LOOP: RefCell<Option<Rc<Shared>>> = const { RefCell::new(None) };
+    static TASK: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Has the current task polled again in the next turn.
+pub fn yield_now(cx: &Context<'_>) {
+    match (task(), current()) {
+        (TaskId::NONE, _) | (_, None) => cx.waker().wake_by_ref(),
+        (task, Some(inner)) => inner.wake_next_turn(task),
+    }
+}
+
+/// Ready if the current task has not had its share of this turn.
+pub(super) fn poll_share() -> Poll<()> {
+    match current() {
+        Some(inner) if !take_share(&inner) => Poll::Pending,
+        _ => Poll::Ready(()),
+    }
+}
+
+/// The task that is being polled, or none.
+pub(super) fn task() -> TaskId {
+    TASK.get()
+}
+
+/// The loop of this thread.
+pub(super) fn current_or_fail() -> io::Result<Rc<Shared>> {
+    current().ok_or_else(|| io::Error::other("this thread runs no event loop"))
+}
+
+pub(super) fn current() -> Option<Rc<Shared>> {
+    // Not there any more while the thread ends.
+    LOOP.try_with(|inner| inner.borrow().clone()).ok().flatten()
+}
+
+/// The current task has to be polled by then.
+pub(super) fn need_by(at: Instant) {
+    debug_assert!(task() != TaskId::NONE, "this thread runs no event loop: nothing would wake it");
+    let earlier = DEADLINE.get().map_or(at, |deadline| deadline.min(at));
+    DEADLINE.set(Some(earlier));
+}
+
+/// Whether the current task may do one more socket call in this turn; if not, it is polled again in the next one.
+pub(super) fn take_share(inner: &Shared) -> bool {
+    let Some(left) = LEFT.get().checked_sub(1) else {
+        inner.wake_next_turn(task());
+        return false;
+    };
+    LEFT.set(left);
+    true
+}
+
+/// Polls a task; says by when it has to be polled again, if it waits for a moment.
+pub(super) fn polling<T>(task: TaskId, poll: impl FnOnce() -> T) -> (T, Option<Instant>) {
+    TASK.set(task);
+    DEADLINE.set(None);
+    LEFT.set(SHARE);
+    let result = poll();
+    TASK.set(TaskId::NONE);
+    (result, DEADLINE.take())
+}
+
+/// Until it is dropped, this thread runs `inner`.
+pub(super) struct Entered(());
+
+pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
+    LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
+    set_turn(Some(Instant::read()));
+    Entered(())
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let inner = LOOP.with(RefCell::take);
+        set_turn(None);
+        drop(inner);
+    }
+}
+
+/// Polls with a waker that wakes nobody: whatever a task waits for has to know the loop.
+#[cfg(not(debug_assertions))]
+pub(super) fn poll<F: Future + ?Sized>(work: Pin<&mut F>) -> Poll<F::Output> {
+    work.poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+/// The same, but a waker that is kept or used is a defect of whoever does.
+#[cfg(debug_assertions)]
+pub(super) fn poll<F: Future + ?Sized>(work: Pin<&mut F>) -> Poll<F::Output> {
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
+
+    struct Forbidden;
+
+    impl Wake for Forbidden {
+        fn wake(self: Arc<Self>) {
+            panic!("this waker wakes nobody: what is awaited does not know the event loop");
+        }
+    }
+
+    let forbidden = Arc::new(Forbidden);
+    let waker = Waker::from(Arc::clone(&forbidden));
+    let polled = work.poll(&mut Context::from_waker(&waker));
+    let kept = Arc::strong_count(&forbidden) > 2;
+    assert!(!kept || polled.is_ready(), "the waker was kept: what is awaited does not know the event loop");
+    polled
+}

@@ -1,0 +1,114 @@
+//! What one loop consists of, as its sockets, timers and tasks see it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+#[cfg(debug_assertions)]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::inbox::Inbox;
+use super::instant::Instant;
+use super::sources::Sources;
+use super::tasks::{TaskId, Tasks, Work};
+
+/// The event of the inbox; no socket has this key.
+pub(super) const INBOX: u64 = u64::MAX;
+
+pub(super) struct Shared {
+    pub(super) epoll: OwnedFd,
+    pub(super) sources: RefCell<Sources>,
+    /// The same sockets, reported as long as they are readable: what finds lost wake-ups.
+    #[cfg(debug_assertions)]
+    pub(super) watch: OwnedFd,
+    pub(super) tasks: RefCell<Tasks>,
+    pub(super) inbox: Arc<Inbox>,
+    /// Closed at the end of the turn, so that no other connection waits for it.
+    pub(super) closing: RefCell<Vec<OwnedFd>>,
+    /// The only event of this turn concerns one socket.
+    pub(super) is_lone: Cell<bool>,
+    pub(super) longest_turn: Cell<Duration>,
+    #[cfg(test)]
+    pub(super) turns: Cell<u64>,
+    /// The time, where it is a test's.
+    #[cfg(test)]
+    pub(super) simulated: Cell<Option<Instant>>,
+}
+
+impl Shared {
+    pub(super) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let inbox = Arc::new(Inbox::new()?);
+        epoll::add(&epoll, &*inbox, EventData::new_u64(INBOX), EventFlags::IN | EventFlags::ET)?;
+        Ok(Self {
+            epoll,
+            sources: RefCell::new(Sources::new()),
+            #[cfg(debug_assertions)]
+            watch: epoll::create(CreateFlags::CLOEXEC)?,
+            tasks: RefCell::new(Tasks::new()),
+            inbox,
+            closing: RefCell::default(),
+            is_lone: Cell::new(false),
+            longest_turn: Cell::default(),
+            #[cfg(test)]
+            turns: Cell::default(),
+            #[cfg(test)]
+            simulated: Cell::default(),
+        })
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn clock(&self) -> Instant {
+        Instant::read()
+    }
+
+    pub(super) fn spawn(&self, work: Work) -> TaskId {
+        self.tasks.borrow_mut().insert(Some(work))
+    }
+
+    pub(super) fn wake(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake(task);
+    }
+
+    pub(super) fn wake_next_turn(&self, task: TaskId) {
+        self.tasks.borrow_mut().wake_next_turn(task);
+    }
+
+    pub(super) fn join(&self, task: TaskId, joiner: TaskId) -> bool {
+        self.tasks.borrow_mut().join(task, joiner)
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
+        let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
+    }
+
+    pub(super) fn note_turn(&self, took: Duration) {
+        self.longest_turn.set(self.longest_turn.get().max(took));
+    }
+
+    pub(super) fn close_later(&self, fd: OwnedFd) {
+        self.closing.borrow_mut().push(fd);
+    }
+
+    pub(super) fn close_now(&self) -> bool {
+        let closing = self.closing.take();
+        !closing.is_empty()
+    }
+
+    /// A call that opens a file. What is about to be closed makes room for it.
+    pub(super) fn opening<T>(&self, mut open: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) if self.close_now() => Ok(open()?),
+            opened => Ok(opened?),
+        }
+    }
+}

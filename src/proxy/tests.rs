@@ -1,0 +1,3 @@
+//! Of the data path as a whole.
+
+mod simulation;
