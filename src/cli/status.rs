@@ -21,7 +21,7 @@ use latticegate_core::diagnostic::Severity;
 /// Show what the running latticegate is doing: state, figures, history, refusals, connections, names, rules, settings.
 ///
 /// Asks admin.bind of the configuration, with the token of admin.token_file if there is one: what the page at that port
-/// shows, in lines. Times are UTC; \"up\" is from clients to services.
+/// shows, in lines. Times are UTC; "up" is from clients to services.
 ///
 /// Exit status 0: it answered and is ready; 1: it is not ready; 2: there is no answer, or the configuration cannot be
 /// read.
