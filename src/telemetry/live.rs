@@ -148,7 +148,7 @@ impl Candidate<'_> {
         let has = |part: &str| part.to_ascii_lowercase().contains(text);
         has(self.name)
             || has(self.listener)
-            || has(&self.client.ip.get().to_string())
+            || has(&self.client.ip.with_port(self.client.port).to_string())
             || self.client.endpoint.is_some_and(|endpoint| has(endpoint.as_str()))
             || self.upstream.is_some_and(|upstream| has(&upstream.to_string()))
             || has(&format!("{:016x}", self.id))
@@ -264,9 +264,15 @@ mod tests {
 
     #[test]
     fn a_search_is_about_everything_that_is_shown() {
-        for (find, found) in
-            [("n3.EXA", 0), ("n3.exa", 10), ("10.0.0.2", 25), ("169.254.171.1:4", 100), ("000000002a", 1), ("tls", 100)]
-        {
+        for (find, found) in [
+            ("n3.EXA", 0),
+            ("n3.exa", 10),
+            ("10.0.0.2", 25),
+            ("10.0.0.2:4000", 25),
+            ("169.254.171.1:4", 100),
+            ("000000002a", 1),
+            ("tls", 100),
+        ] {
             let live = census(find, 200, 100);
             assert_eq!((live.found, live.newest.len()), (found, usize::try_from(found).unwrap()), "{find}");
             assert_eq!(live.all.connections, 100);
