@@ -136,6 +136,14 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"latticegate.yaml:1:16: admin.bind: "240.0.0.1:9900" is a reserved address, which no machine has; write an address of this machine, or "[::]" for all of them"#,
     ),
     (
+        "admin: { bind: \"0.0.0.0:9900\" }\n",
+        r#"latticegate.yaml:1:16: admin.bind: "0.0.0.0:9900" can be reached from other machines, which may read it with a token only; add `token_file:`, a file with a secret of 16 characters or more, or bind "127.0.0.1:9900""#,
+    ),
+    (
+        "admin: { token_file: none }\nproxy_protocol: { trusted: 10.0.0.0/16 }\n",
+        r#"latticegate.yaml:1:22: admin.token_file: "none" does not exist; write one line with it, like that of `openssl rand -hex 32`"#,
+    ),
+    (
         "policy: \"http://127.0.0.1:2772/a list\"\n",
         r#"latticegate.yaml:1:9: policy: "http://127.0.0.1:2772/a list" has a character that no URL may have; write spaces and all that is not ASCII as %20 and the like, and no `#`"#,
     ),
@@ -566,8 +574,9 @@ fn more_workers_than_there_are_files_for_are_too_many() {
 fn nothing_is_bound() {
     // Addresses that this machine does not have: binding them would fail.
     let config = "listeners: [{ name: a, bind: \"192.0.2.1:443\", protocol: tls, proxy_protocol: off }]\n\
-                  health: { bind: \"192.0.2.1:9901\" }\nadmin: { bind: \"192.0.2.1:9900\" }\n";
+                  health: { bind: \"192.0.2.1:9901\" }\nadmin: { bind: \"192.0.2.1:9900\", token_file: token }\n";
     let directory = directory(Some(config.as_bytes()), None);
+    std::fs::write(directory.path().join("token"), "0123456789abcdef\n").unwrap();
     assert_eq!(check(directory.path(), CONFIG, &[]).status.code(), Some(0));
 }
 

@@ -66,7 +66,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
 
 /// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that
 /// is seen there. For a path that is no program of its own the words are looked for in the file itself.
-const RUN_ELSEWHERE: [(&str, &str, &str); 14] = [
+const RUN_ELSEWHERE: [(&str, &str, &str); 15] = [
     ("cargo run --release -- demo", "tests/demo.rs", "fn every_printed_curl_command_prints_what_it_should()"),
     ("cargo run --release -- demo --check", "tests/demo.rs", r#".args(["demo", "--check"])"#),
     ("cargo build --release", "benches/run", "cargo build --release"),
@@ -90,6 +90,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 14] = [
         "tests/doctor.rs",
         r#"["doctor", "--json", "--config", "latticegate.yaml""#,
     ),
+    ("latticegate status", "tests/loopback/status.rs", r#"["status", "--config", "status.yaml"]"#),
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
     ("benches/run compare", "tests/run", "benches/run compare: benchmark beside nginx"),

@@ -12,6 +12,7 @@ use crate::reload;
 use crate::sys::files;
 use crate::sys::machine;
 use crate::telemetry::log_writer::{self, Sink};
+use crate::web::Token;
 use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::{Action, Policy};
@@ -88,6 +89,9 @@ impl CheckArgs {
         findings.add(self.severity(), log::filter().err().into_iter().collect());
         self.check_source(&config, &mut findings);
         self.check_log(&config, &mut findings);
+        if let Err(diagnostic) = Token::configured(&config) {
+            findings.add(Severity::Error, vec![diagnostic]);
+        }
         match (&self.policy, &config.policy) {
             (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut findings),
             (None, source) => findings.not_checked.push(format!(

@@ -1,15 +1,14 @@
 //! `latticegate healthcheck`: whether the running process is ready, for a container's health check.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use socket2::{Domain, Socket, Type};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, local_http};
 use crate::sys::files;
 use crate::web::health_socket::{self, RunningProcess};
 
@@ -76,47 +75,17 @@ fn of_configured_port(file: Option<&Path>) -> Result<(), String> {
 }
 
 fn of_port(file: Option<&Path>, health: SocketAddr, how_many: &str) -> Result<(), String> {
-    match ask(health) {
+    match local_http::get(health, "/readyz", "", PATIENCE, MAX_ANSWER) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
         Ok(answer) => Err(answer.trim_end().lines().last().unwrap_or("an empty answer").to_owned()),
-        Err(error) => {
-            Err(format!("{how_many} {}, and there is no answer from {}: {error}", with(file), loopback(health)))
-        }
+        Err(error) => Err(format!(
+            "{how_many} {}, and there is no answer from {}: {error}",
+            with(file),
+            local_http::loopback(health)
+        )),
     }
 }
 
 fn with(file: Option<&Path>) -> String {
     file.map_or_else(|| "without a configuration file".to_owned(), |file| format!("with {}", file.display()))
-}
-
-fn ask(health: SocketAddr) -> io::Result<String> {
-    let address = loopback(health);
-    // A listener on [::] falls back to IPv4 where there is no IPv6.
-    let connected = connect(address).or_else(|error| match health.ip() {
-        IpAddr::V6(ip) if ip.is_unspecified() => connect((Ipv4Addr::LOCALHOST, health.port()).into()),
-        _ => Err(error),
-    });
-    let mut stream = connected?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn connect(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.connect_timeout(&address.into(), PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
-/// Where a listener on every address is reached from here.
-fn loopback(bound: SocketAddr) -> SocketAddr {
-    let ip = match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, bound.port())
 }

@@ -9,10 +9,12 @@ mod explain;
 mod healthcheck;
 mod import;
 mod list;
+mod local_http;
 mod log;
 mod print;
 mod replay;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Import(import::ImportArgs),
     Doctor(doctor::DoctorArgs),
+    Status(status::StatusArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -69,6 +72,7 @@ impl Cli {
             Verb::Diff(diff) => diff.run(),
             Verb::Import(import) => import.run(),
             Verb::Doctor(doctor) => doctor.run(),
+            Verb::Status(status) => status.run(),
             #[cfg(feature = "demo")]
             Verb::Demo(demo) => demo.run(),
         }

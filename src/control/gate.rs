@@ -9,6 +9,7 @@ mod error;
 mod output;
 mod upkeep;
 
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
@@ -40,12 +41,13 @@ use crate::sys::control_runtime::control_runtime;
 use crate::sys::interfaces::{ask_ipv6, own_addresses};
 use crate::sys::socket;
 use crate::telemetry::emf;
+use crate::telemetry::history::History;
+use crate::telemetry::inquiry::Inquirer;
 use crate::telemetry::log_writer::Sink;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::RecentReader;
 use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
-use crate::web::{self, AdminService, HealthService};
+use crate::web::{self, Access, AdminService, HealthService, Token};
 use latticegate_core::config::{Config, Listener, PolicySource};
 use latticegate_core::policy::destination::DestinationGuard;
 
@@ -60,7 +62,8 @@ pub struct Gate {
     workers: AllEnded,
     health: std::net::TcpListener,
     admin: std::net::TcpListener,
-    recent: RecentReader,
+    workers_view: Inquirer,
+    admin_token: Option<Token>,
     outputs: Outputs,
     /// The list that is only compared.
     shadow: Option<SourceThread>,
@@ -105,7 +108,7 @@ impl Gate {
             status,
             clock: Clock::default(),
         });
-        let mut recent = RecentReader::default();
+        let mut workers_view = Inquirer::default();
         let (phase, _) = watched(Phase::Serving);
         let (alive, workers) = alive();
         let first_id = RandomState::new().hash_one("connection ids");
@@ -119,7 +122,7 @@ impl Gate {
                 sockets,
                 // 2^40 connections apart.
                 first_id: first_id.wrapping_add(u64::try_from(number).unwrap_or_default() << 40),
-                refusal_requests: recent.add_worker(),
+                inquiries: workers_view.add_worker(),
                 alive: alive.clone(),
             });
             worker.map_err(|error| StartError::Io("cannot start a worker thread".into(), error))?;
@@ -134,7 +137,8 @@ impl Gate {
             workers,
             health,
             admin,
-            recent,
+            workers_view,
+            admin_token: None,
             outputs,
             shadow: shadow_list,
         })
@@ -151,6 +155,11 @@ impl Gate {
 
     pub fn admin_address(&self) -> SocketAddr {
         self.shared.config.admin
+    }
+
+    /// What requests to the admin port must bring, where `admin.token_file` is set: without it, none is answered then.
+    pub fn set_admin_token(&mut self, token: Token) {
+        self.admin_token = Some(token);
     }
 
     /// Runs a task on the control thread.
@@ -185,7 +194,8 @@ impl Gate {
             mut workers,
             health,
             admin,
-            recent,
+            workers_view,
+            admin_token,
             outputs,
             shadow: shadow_list,
         } = self;
@@ -204,8 +214,13 @@ impl Gate {
             };
             spawn_local(web::serve(listener(health)?, HealthService(Arc::clone(status))));
             spawn_local(upkeep::run(shared.metrics.clone(), Arc::clone(status)));
+            let history = Rc::<RefCell<History>>::default();
+            spawn_local(upkeep::remember(Rc::clone(&history), shared.metrics.clone(), shared.clock.clone()));
+            let access = Access::new(&shared.config.admin_access, admin_token);
+            let started = Instant::now();
+            let for_admin = Arc::clone(&shared);
             let admin_service =
-                AdminService { shared: Arc::clone(&shared), resolvers, recent, started: Instant::now() };
+                AdminService { shared: for_admin, resolvers, workers: workers_view, history, access, started };
             spawn_local(web::serve(listener(admin)?, admin_service));
             if let (Some(shadow), Some(list)) = (shared.shadow.clone(), shadow_list) {
                 let poll = shared.config.policy_poll.get().min(SHADOW_POLL);

@@ -20,7 +20,7 @@ use crate::sys::files;
 use crate::sys::machine;
 use crate::sys::socket;
 use crate::telemetry::log_writer::{self, Sink};
-use crate::web::health_socket;
+use crate::web::{Token, health_socket};
 use latticegate_core::config::{Config, LogOutput, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
 
@@ -99,10 +99,12 @@ pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartErro
         Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
     }
     let Some(log) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
+    let Some(token) = load_token(&mut startup, &config)? else { return Ok(()) };
     let Startup { runtime, signals } = startup;
     drop(runtime);
     let (workers, limits) = (config.workers, config.limits.clone());
-    let gate = Gate::start(config, loaded, log.sink)?;
+    let mut gate = Gate::start(config, loaded, log.sink)?;
+    token.into_iter().for_each(|token| gate.set_admin_token(token));
     gate.reload_from(source, None);
     let blocked = gate.shared().metrics.blocked.clone();
     if let Some(main) = main_file {
@@ -179,6 +181,17 @@ fn open_log(startup: &mut Startup, output: &LogOutput) -> Result<Option<OpenedLo
         .map_err(|error| StartError::Io(format!("cannot open access_log.output {path}"), error))?;
     let reopener = sink.rotation().map(|log| Reopener { log, thread });
     Ok(Some(OpenedLog { sink, reopener }))
+}
+
+/// The token of the admin port, if it needs one. None: a stop signal came first.
+fn load_token(startup: &mut Startup, config: &Config) -> Result<Option<Option<Token>>, StartError> {
+    let Some(path) = &config.admin_access.token_file else { return Ok(Some(None)) };
+    let (thread, config) = (start_thread("admin-token")?, config.clone());
+    let name = format!("the token {}", path.display());
+    let read = thread.run(move || Token::configured(&config));
+    let Some(read) = startup.until_stopped(name, read) else { return Ok(None) };
+    let token = read.ok_or_else(|| panicked("reading the token"))?;
+    token.map(Some).map_err(|diagnostic| StartError::Token(diagnostic.into()))
 }
 
 fn with_help(output: &LogOutput, error: io::Error) -> io::Error {

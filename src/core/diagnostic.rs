@@ -119,7 +119,16 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Escapes control characters: what others wrote may contain escape sequences for a terminal, or begin a line.
+/// A character that turns the direction of text or is not seen: names with it look like others.
+pub fn is_deceptive(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Escapes control characters and [deceptive](is_deceptive) ones: what others wrote may contain escape sequences for a
+/// terminal, or begin a line.
 pub struct OneLine<'a, 'b>(pub &'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {
@@ -128,7 +137,7 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 
     fn write_char(&mut self, c: char) -> fmt::Result {
-        if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
+        if c.is_control() || is_deceptive(c) { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
     }
 }
 
@@ -210,8 +219,8 @@ mod tests {
 
     #[test]
     fn a_key_cannot_steer_the_terminal_or_start_a_line() {
-        let text = Diagnostic { key: "a\u{1b}[31m\nb".into(), ..diagnostic(Origin::Defaults) }.to_string();
-        assert!(text.contains("a\\u{1b}[31m\\nb: ") && !text.contains(char::is_control), "{text:?}");
+        let text = Diagnostic { key: "a\u{1b}[31m\n\u{202e}b".into(), ..diagnostic(Origin::Defaults) }.to_string();
+        assert!(text.contains("a\\u{1b}[31m\\n\\u{202e}b: ") && !text.contains(char::is_control), "{text:?}");
     }
 
     #[test]

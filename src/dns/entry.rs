@@ -265,6 +265,11 @@ impl NameEntry {
         CachedName {
             name: name.to_string(),
             addresses: self.both().flat_map(FamilyState::addresses).collect(),
+            age: self
+                .both()
+                .filter_map(FamilyState::stored)
+                .min()
+                .map_or(Duration::ZERO, |stored| now.saturating_duration_since(stored)),
             left: expires.map_or(Duration::ZERO, |expires| expires.saturating_duration_since(now)),
             stale: expires.is_some_and(|expires| now >= expires),
             failed: self.error(now, config).map(|error| match error {
@@ -310,7 +315,7 @@ impl FamilyState {
         let ttl = set.ttl.max(config.min_ttl).min(most).max(Self::MIN_TTL);
         let addresses = set.addresses.into_boxed_slice();
         // A negative answer is not renewed early.
-        let renew_at = now + if addresses.is_empty() { ttl } else { ttl.mul_f32(0.8) };
+        let renew_at = now + if addresses.is_empty() { ttl } else { ttl / 5 * 4 };
         self.cached = Some(CachedAnswer { addresses, expires: now + ttl, renew_at });
         self.failed = None;
     }
@@ -349,6 +354,12 @@ impl FamilyState {
 
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.cached.iter().flat_map(|answer| answer.addresses.iter().copied())
+    }
+
+    /// When the addresses came: the last fifth of their time begins at `renew_at`.
+    fn stored(&self) -> Option<Instant> {
+        let answer = self.cached.as_ref().filter(|answer| !answer.addresses.is_empty())?;
+        answer.expires.checked_sub((answer.expires - answer.renew_at) * 5)
     }
 
     /// Until when the addresses serve, plus `longer`.

@@ -106,7 +106,9 @@ pub struct CacheView {
 pub struct CachedName {
     pub name: String,
     pub addresses: Vec<IpAddr>,
-    /// Until the addresses expire.
+    /// Since the addresses came.
+    pub age: Duration,
+    /// Until they expire.
     pub left: Duration,
     pub stale: bool,
     /// Why the last lookup failed.

@@ -4,6 +4,8 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod dial; // from addresses to a connected stream
+mod groups; // the sessions of a worker, part by part
+mod inquiries; // what the operator's page asks a worker
 mod linger; // reading on until a refused client has the answer
 pub mod listener; // bind and accept
 pub mod read_ahead; // the only loop that reads ahead

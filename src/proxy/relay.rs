@@ -165,7 +165,7 @@ impl<'a> Relay<'a> {
     pub fn run<'f>(
         self,
         ahead: Box<[u8]>,
-        bytes: &'f mut ByteCounts,
+        bytes: &'f Cell<ByteCounts>,
         filter: Option<&'f mut (dyn HttpFilter + 'f)>,
     ) -> impl Future<Output = End> + use<'a, 'f> {
         let mut last_move = Instant::now();
@@ -174,11 +174,14 @@ impl<'a> Relay<'a> {
         async move {
             let mut timer = pin!(sleep(pair.relay.idle.min(YOUTH)));
             poll_fn(|cx| {
-                let before = *bytes;
-                if let Poll::Ready(end) = pair.poll(cx, bytes) {
+                let before = bytes.get();
+                let mut now = before;
+                let polled = pair.poll(cx, &mut now);
+                bytes.set(now);
+                if let Poll::Ready(end) = polled {
                     return Poll::Ready(end);
                 }
-                if *bytes != before {
+                if now != before {
                     last_move = Instant::now();
                 }
                 // Not before what the client had sent is with the upstream.

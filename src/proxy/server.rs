@@ -7,13 +7,15 @@ use std::sync::{Arc, mpsc as blocking_mpsc};
 
 use crate::dns::ResolverFactory;
 use crate::event_loop::{Alive, EventLoop, ListeningSocket, Watched, spawn};
+use crate::proxy::inquiries;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
 use crate::sys::blocking;
 use crate::telemetry::access_log::AccessLogger;
+use crate::telemetry::inquiry::Inquiries;
 use crate::telemetry::log_writer::Writer;
-use crate::telemetry::recent::{Recent, RecentRequests};
+use crate::telemetry::recent::Recent;
 use crate::telemetry::reporter::Reporter;
 use latticegate_core::config;
 
@@ -28,8 +30,8 @@ pub struct Setup {
     pub sockets: Vec<(config::Listener, std::net::TcpListener)>,
     /// Where this worker's connection ids begin; far from the others'.
     pub first_id: u64,
-    /// Who wants to know of its last refusals.
-    pub(crate) refusal_requests: RecentRequests,
+    /// What the operator's page asks it.
+    pub(crate) inquiries: Inquiries,
     /// Dropped when the thread ends, however that happens.
     pub(crate) alive: Alive,
 }
@@ -52,9 +54,9 @@ pub fn start_worker(setup: Setup) -> io::Result<()> {
 
 fn run(setup: Setup, started: &blocking_mpsc::Sender<io::Result<()>>) -> io::Result<()> {
     let event_loop = EventLoop::new()?;
-    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, refusal_requests, alive: _alive } = setup;
+    let Setup { number, shared, resolvers, writer, phase, sockets, first_id, inquiries, alive: _alive } = setup;
     let running = Running::new(Worker::new(shared, resolvers.resolver(), number, first_id), writer);
-    event_loop.block_on(running.serve(sockets, phase, refusal_requests, || drop(started.send(Ok(())))))?;
+    event_loop.block_on(running.serve(sockets, phase, inquiries, || drop(started.send(Ok(())))))?;
     running.end(|| drop(event_loop));
     Ok(())
 }
@@ -79,7 +81,7 @@ impl Running {
         &self,
         sockets: Vec<(config::Listener, std::net::TcpListener)>,
         phase: Watched<Phase>,
-        refusal_requests: RecentRequests,
+        inquiries: Inquiries,
         started: impl FnOnce(),
     ) -> io::Result<()> {
         let Self { worker, log, stopping } = self;
@@ -89,10 +91,12 @@ impl Running {
         spawn(async move { summariser.keep_summarising().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
-        spawn(notify_sessions(worker.policy_changes(), Rc::clone(&worker.changed)));
+        let groups = Rc::clone(&worker.groups);
+        spawn(notify_sessions(worker.policy_changes(), move || groups.notify_all()));
         spawn(Rc::clone(worker).follow(phase.clone()));
         let recent = Rc::new(Recent::default());
-        spawn(Rc::clone(&recent).serve(refusal_requests));
+        spawn(inquiries::answer(Rc::clone(worker), Rc::clone(&recent), inquiries));
+        spawn(inquiries::forget(Rc::clone(&recent)));
         let mut loops = Vec::new();
         for (listener, socket) in sockets {
             let metrics = worker.metrics().listener(&listener);

@@ -22,7 +22,8 @@ use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
 use crate::reload::Loaded;
-use crate::telemetry::record::{ForwardFacts, Record, SinceAccept};
+use crate::telemetry::live::Candidate;
+use crate::telemetry::record::{Address, ForwardFacts, Record, SinceAccept};
 use crate::telemetry::reporter::{OpenRecord, Reporter};
 use latticegate_core::advice::advice;
 use latticegate_core::client::{Client, ClientKey};
@@ -160,14 +161,13 @@ impl Session {
     async fn relay(&mut self, Established { admitted, upstream, ahead }: &mut Established) -> End {
         let Admitted { name, asked, list } = admitted;
         let Self { stream, reporter, worker, record, may_answer, request, .. } = self;
-        let listener = &reporter.listener;
         let record: &mut Record = record;
         // In a box, as most connections have none.
         let mut requests = asked.take_requests().map(|exchange| {
             Box::new(Requests {
                 exchange,
                 worker,
-                listener,
+                listener: &reporter.listener,
                 client: &record.client,
                 rule: &mut record.rule,
                 detail: &mut record.detail,
@@ -177,22 +177,38 @@ impl Session {
                 request,
             })
         });
-        let forward = record.forward.as_deref();
+        let bytes = Cell::from_mut(&mut record.bytes);
         let filter = requests.as_deref_mut().map(|requests| -> &mut dyn HttpFilter { requests });
         let _relaying = worker.relaying();
         let cut = Cell::new(None);
         let idle = worker.config().timeouts.idle.get();
         let relay = Relay { client: stream, upstream, idle, resources: &worker.resources, cut: &cut };
-        let mut relay = pin!(relay.run(std::mem::take(ahead), &mut record.bytes, filter));
+        let mut relay = pin!(relay.run(std::mem::take(ahead), bytes, filter));
         loop {
             // Before the list and the phase are looked at, so that nothing is missed.
-            let changed = worker.changed.notified();
-            check_standing(worker, list, &cut, |policy| {
-                let client = record.client.as_ref();
-                client.is_some_and(|client| {
-                    stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
-                })
-            });
+            let changed = worker.changed(record.id);
+            {
+                // In a block, so that none of it is kept while the relay waits.
+                let (listener, client) = (&reporter.listener, record.client.as_ref());
+                let forward = record.forward.as_deref();
+                check_standing(worker, list, &cut, |policy| {
+                    client.is_some_and(|client| {
+                        stays_allowed(policy, client, &view(listener, worker, forward), name, forward)
+                    })
+                });
+                worker.list_live(record.id, |census| {
+                    let Some(client) = client else { return };
+                    census.add(Candidate {
+                        id: record.id,
+                        listener: &listener.name,
+                        client,
+                        name: name.as_str(),
+                        upstream: record.upstream.map(Address::get),
+                        age: record.times.elapsed(),
+                        bytes: bytes.get(),
+                    });
+                });
+            }
             if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                 return end;
             }

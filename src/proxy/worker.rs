@@ -1,6 +1,6 @@
 //! One worker: what its connections share, how many there are, and how far the process's end has come for them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dns::Resolver;
-use crate::event_loop::{Notify, Watched, race, timeout};
+use crate::event_loop::{Notify, Watched, race, sleep, timeout};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
+use crate::proxy::groups::Groups;
 use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
 use crate::sys::clock::Clock;
 use crate::sys::socket;
+use crate::telemetry::live::{Census, Live, Query};
 use crate::telemetry::metrics::{Levels, Metrics, WorkerUpstreams};
 use crate::telemetry::refused_bytes::RefusedBytes;
 use crate::telemetry::status::Status;
@@ -26,6 +28,9 @@ use latticegate_core::policy::destination::DestinationGuard;
 
 /// Half-open connections that make room when the machine is short of something.
 const EVICTED_AT_ONCE: usize = 16;
+
+/// In a census, the pause between two groups of sessions.
+const BETWEEN_GROUPS: Duration = Duration::from_millis(1);
 
 /// How far the end of the process has come; each step includes those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +86,10 @@ pub(crate) struct Worker {
     /// The list that decides nothing, if there is one.
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) lingering: Lingering,
-    /// There is a new access list, or a new phase.
-    pub(crate) changed: Rc<Notify>,
+    /// There is a new access list, or a new phase, or the open connections are counted.
+    pub(crate) groups: Rc<Groups>,
+    /// The connections that are open are being gone through, and those of this group are asked.
+    census: RefCell<Option<(usize, Census)>>,
     phase: Cell<Phase>,
     next_id: Cell<u64>,
     open: Cell<usize>,
@@ -108,7 +115,8 @@ impl Worker {
             half_open: HalfOpenList::new(Arc::clone(&shared.limits.half_open), number),
             shadow: shared.shadow.clone(),
             lingering: Lingering::new(shared.config.workers.get()),
-            changed: Rc::default(),
+            groups: Rc::default(),
+            census: RefCell::default(),
             phase: Cell::new(Phase::Serving),
             next_id: Cell::new(first_id),
             open: Cell::new(0),
@@ -165,12 +173,41 @@ impl Worker {
     /// Resolves once this phase, or one behind it, is there.
     pub(crate) async fn reached(&self, phase: Phase) {
         loop {
-            let changed = self.changed.notified();
+            let changed = self.changed(0);
             if self.phase() >= phase {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Resolves when this session has to look whether its list, its phase or a [census](Self::census) concerns it.
+    pub(crate) fn changed(&self, id: u64) -> impl Future<Output = ()> + '_ {
+        self.groups.of(id).notified()
+    }
+
+    /// Adds an open connection to the census, if one is taken and asks for it.
+    pub(crate) fn list_live(&self, id: u64, add: impl FnOnce(&mut Census)) {
+        if let Some((group, census)) = &mut *self.census.borrow_mut()
+            && *group == Groups::index(id)
+        {
+            add(census);
+        }
+    }
+
+    /// Goes through the connections that have reached their upstream, group by group: between two of them the others of this
+    /// worker have their turn.
+    pub(crate) async fn census(&self, query: Query) -> Live {
+        for (group, sessions) in self.groups.iter().enumerate() {
+            let mut census = self.census.borrow_mut();
+            let taken = census.take().map_or_else(|| Census::new(query.clone()), |(_, taken)| taken);
+            *census = Some((group, taken));
+            drop(census);
+            sessions.notify_all();
+            // Those that were woken are before this task in the worker's queue.
+            sleep(BETWEEN_GROUPS).await;
+        }
+        self.census.take().map_or_else(Live::default, |(_, census)| census.finish())
     }
 
     /// fds or memory are short: clients that have not asked for anything yet go first, and so do unused pipes.
@@ -205,7 +242,7 @@ impl Worker {
     pub(crate) async fn follow(self: Rc<Self>, mut phase: Watched<Phase>) {
         loop {
             self.phase.set(phase.value());
-            self.changed.notify_all();
+            self.groups.notify_all();
             if !phase.changed().await {
                 return;
             }

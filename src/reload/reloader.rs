@@ -1,12 +1,11 @@
 //! Watches the source of the access list, and puts each new list in force.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::event_loop::{Notify, Watched};
+use crate::event_loop::Watched;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -151,8 +150,8 @@ impl Reloader {
 }
 
 /// Notifies the sessions of one worker of each new list, without a lock shared by workers.
-pub(crate) async fn notify_sessions(mut changed: Watched<u64>, sessions: Rc<Notify>) {
+pub(crate) async fn notify_sessions(mut changed: Watched<u64>, notify: impl Fn()) {
     while changed.changed().await {
-        sessions.notify_all();
+        notify();
     }
 }

@@ -1,29 +1,36 @@
 //! The operator's port: `/metrics`, `/status.json`, `/explain`, `/refused` and a page for people.
 //!
-//! It shows who connects, so it listens on loopback, and it answers browsers only under an IP address or `localhost`:
-//! a web site whose name is made to resolve to this port (DNS rebinding) gets nothing. Everything is read-only.
+//! It shows who connects: `web/access.rs` decides who may read it. Everything is read-only.
 
-use std::net::IpAddr;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, HOST, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 
-use super::explain::{self, Form};
+use super::access::Access;
+use super::explain;
+use super::form::Form;
 use super::response::{FullResponse, not_found, text, with_type};
 use super::server::Service;
 use super::snapshot::Snapshot;
-use super::{page, refused, rule_metrics};
+use super::{page, refused, rule_metrics, status_json};
 use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
-use crate::telemetry::recent::RecentReader;
+use crate::telemetry::history::History;
+use crate::telemetry::inquiry::Inquirer;
+use crate::telemetry::metrics::Levels;
 
 pub struct AdminService {
     pub shared: Arc<Shared>,
     pub resolvers: ResolverFactory,
-    pub recent: RecentReader,
+    pub workers: Inquirer,
+    pub history: Rc<RefCell<History>>,
+    pub access: Access,
     pub started: Instant,
 }
 
@@ -51,30 +58,27 @@ impl Service for AdminService {
 
 impl AdminService {
     async fn route(&self, request: &Parts, path: &str) -> FullResponse {
-        // Scrapers use service names, and numbers alone are no secret.
-        if path != "/metrics" && !is_local_name(request) {
-            let why =
-                "this port answers only under an IP address or localhost, as a protection against DNS rebinding\n";
-            return text(StatusCode::MISDIRECTED_REQUEST, why);
+        if let Some(refusal) = self.access.refusal(request) {
+            return refusal;
         }
-        let query = request.uri.query().unwrap_or_default();
+        let form = Form::read(request.uri.query().unwrap_or_default());
         match path {
             // Prometheus text format 0.0.4.
             "/metrics" => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),
             "/status.json" => {
-                let body = format!("{:#}\n", self.snapshot().await.to_json());
+                let body = format!("{:#}\n", status_json::of(&self.snapshot(&form).await));
                 with_type(StatusCode::OK, "application/json", body)
             }
-            "/explain" => match self.explain(&Form::read(query)).await {
+            "/explain" => match self.explain(&form).await {
                 Ok(steps) => text(StatusCode::OK, steps),
                 Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
             },
             "/refused" => refused::respond(self.shared.refused_bytes.as_ref(), query),
             "/" => {
-                let form = Form::read(query);
-                let explained = if form.is_empty() { None } else { Some(self.explain(&form).await) };
-                page::respond(&self.snapshot().await, &form, explained)
+                let explained = if form.asks_to_explain() { Some(self.explain(&form).await) } else { None };
+                page::document(&self.snapshot(&form).await, &form, explained)
             }
+            "/live" => page::fragment(&self.snapshot(&form).await, &form),
             _ => not_found("/ /status.json /explain?from=IP&to=NAME /metrics /refused"),
         }
     }
@@ -92,9 +96,10 @@ impl AdminService {
         explain::answer(form, &loaded.policy, &self.shared.config, &self.shared.destinations, &resolver).await
     }
 
-    async fn snapshot(&self) -> Snapshot {
+    async fn snapshot(&self, form: &Form) -> Snapshot {
         /// Enough for a person to read.
         const NAMES: usize = 200;
+        let (workers, dns) = join(self.workers.ask(&form.query()), self.resolvers.view(NAMES)).await;
         Snapshot {
             now: self.shared.clock.now(),
             uptime: Duration::from_secs(self.started.elapsed().as_secs()),
@@ -102,23 +107,9 @@ impl AdminService {
             shared: Arc::clone(&self.shared),
             loaded: self.shared.policy.load(),
             shadow: self.shared.shadow.as_ref().and_then(|shadow| shadow.load()),
-            dns: self.resolvers.view(NAMES).await,
-            recent: self.recent.read().await,
+            dns,
+            workers,
+            history: Rc::clone(&self.history),
         }
     }
-}
-
-/// Whether the request names this port by something that cannot be the name of a foreign web site.
-fn is_local_name(request: &Parts) -> bool {
-    // The host of an absolute target takes precedence over the Host field (RFC 9112 §3.2.2).
-    let host = match request.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }

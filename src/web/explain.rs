@@ -3,44 +3,12 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use super::form::Form;
 use crate::dns::{LookupError, Resolver};
 use latticegate_core::config::{Config, Listener};
 use latticegate_core::explain::{self, Conclusion, Query, Target, chosen, destination};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::policy::{DestinationGuard, Policy, endpoint};
-
-/// The query, as it was written.
-#[derive(Debug, Default)]
-pub(super) struct Form {
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) listener: String,
-    pub(super) port: String,
-    pub(super) via: String,
-}
-
-impl Form {
-    /// Unknown keys are ignored.
-    pub(super) fn read(query: &str) -> Self {
-        let mut form = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            let field = match &*key {
-                "from" => &mut form.from,
-                "to" => &mut form.to,
-                "listener" => &mut form.listener,
-                "port" => &mut form.port,
-                "via" => &mut form.via,
-                _ => continue,
-            };
-            value.trim().clone_into(field);
-        }
-        form
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.from.is_empty() && self.to.is_empty()
-    }
-}
 
 /// The steps and the verdict, or what is wrong with the query.
 pub(super) async fn answer(

@@ -1,20 +1,25 @@
 //! The state at one moment, as the page and `/status.json` show it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use crate::dns::CacheView;
 use crate::proxy::worker::Shared;
 use crate::reload::{Loaded, ShadowList};
-use crate::sys::socket;
-use crate::telemetry::recent::Refusal;
+use crate::telemetry::busiest::Ended;
+use crate::telemetry::history::History;
+use crate::telemetry::inquiry::Workers;
+use crate::telemetry::live::{ClientAddress, Sum};
+use crate::telemetry::metrics::UpstreamCounts;
 use crate::telemetry::status::Unready;
-use latticegate_core::outcome::Outcome;
+use latticegate_core::outcome::{ByteCounts, Outcome};
 use latticegate_core::policy::hits::RuleHits;
 use latticegate_core::policy::{Rule, RuleId};
 
@@ -26,11 +31,34 @@ pub(super) struct Snapshot {
     pub(super) loaded: Arc<Loaded>,
     pub(super) shadow: Option<Arc<ShadowList>>,
     pub(super) dns: CacheView,
-    pub(super) recent: Vec<Refusal>,
+    pub(super) workers: Rc<Workers>,
+    pub(super) history: Rc<RefCell<History>>,
 }
 
 /// Rules shown at most.
 const MAX_RULES: usize = 1000;
+
+/// Upstream addresses shown at most.
+const MAX_UPSTREAMS: usize = 200;
+
+/// One address that is or was dialled.
+#[derive(Debug, Clone)]
+pub(super) struct Upstream {
+    /// None: all whose connects are not counted by themselves.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) open: Sum,
+    /// What became of connects to it since the start, if that is counted for it alone.
+    pub(super) dialled: Option<UpstreamCounts>,
+}
+
+/// What a name or a client has: connections that are open, and those that have ended a short time ago.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) open: u64,
+    pub(super) ended: Ended,
+    /// Of both.
+    pub(super) bytes: ByteCounts,
+}
 
 impl Snapshot {
     /// How connections ended, most frequent first; endings that never happened are left out.
@@ -44,113 +72,84 @@ impl Snapshot {
         rules(&self.loaded)
     }
 
-    pub(super) fn to_json(&self) -> Value {
-        let Self { now, uptime, ready, shared, loaded, shadow, dns, recent } = self;
-        let metrics = &shared.metrics;
-        let bytes = metrics.bytes();
-        let mut endings: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-        for (outcome, count) in self.endings() {
-            endings.entry(outcome.word()).or_default().insert(outcome.reason(), count);
+    pub(super) fn names(&self) -> Vec<(String, Usage)> {
+        let Workers { busiest, live, .. } = &*self.workers;
+        usage(&live.names, busiest.names.iter(), |name| name.to_string())
+    }
+
+    /// Those with most open connections first.
+    pub(super) fn upstreams(&self) -> Vec<Upstream> {
+        let open = &self.workers.live.upstreams;
+        let mut all: BTreeMap<Option<SocketAddr>, Upstream> = BTreeMap::new();
+        for (&address, &open) in open {
+            let address = Some(address);
+            all.insert(address, Upstream { address, open, dialled: None });
         }
-        let active = metrics.listeners();
-        let listeners: Vec<Value> = shared
-            .config
-            .listeners
-            .iter()
-            .map(|listener| {
-                json!({
-                    "name": listener.name,
-                    "bind": listener.bind,
-                    "protocol": listener.protocol.word(),
-                    "public_port": listener.public_port,
-                    "active": active.get(&listener.name).map_or(0, |listener| listener.active()),
-                })
-            })
-            .collect();
-        let (open, max_open) = shared.limits.open();
-        let (half_open_bytes, max_half_open_bytes) = shared.limits.half_open.bytes();
-        let names: Vec<Value> = dns
-            .shown
-            .iter()
-            .map(|name| {
-                json!({
-                    "name": name.name,
-                    "addresses": name.addresses,
-                    "ttl_s": name.left.as_secs(),
-                    "stale": name.stale,
-                    "failed": name.failed,
-                })
-            })
-            .collect();
-        let recent: Vec<Value> = recent
-            .iter()
-            .map(|refusal| {
-                json!({
-                    "time": time(refusal.at),
-                    "listener": refusal.listener,
-                    "client": refusal.client,
-                    "name": refusal.name,
-                    "outcome": refusal.outcome.word(),
-                    "reason": refusal.outcome.reason(),
-                    "rule": refusal.rule,
-                    "detail": refusal.detail,
-                })
-            })
-            .collect();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "time": time(*now),
-            "uptime_s": uptime.as_secs(),
-            "ready": ready.is_ok(),
-            "not_ready_because": ready.as_ref().err().map(ToString::to_string),
-            "listeners": listeners,
-            "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
-            "bytes": { "up": bytes.up, "down": bytes.down },
-            "policy": {
-                "source": shared.config.policy.to_string(),
-                "version": &*loaded.version.label,
-                "hash": format!("{:08x}", loaded.version.hash),
-                "since": time(loaded.since),
-                "age_s": loaded.since_instant.elapsed().as_secs(),
-                "reloads": loaded.number,
-                "rules": loaded.policy.rules().len(),
-                "hits": hits(loaded),
-            },
-            "shadow": shadow.as_ref().map(|shadow| json!({
-                "hash": format!("{:08x}", shadow.loaded.version.hash),
-                "since": time(shadow.loaded.since),
-                "rules": shadow.loaded.policy.rules().len(),
-                "disagreements": hits(&shadow.loaded),
-                "denied_at_the_end": shadow.denied_at_the_end.load(Ordering::Relaxed),
-                "might_admit": shadow.might_admit.load(Ordering::Relaxed),
-            })),
-            "limits": {
-                "connections": { "taken": open, "limit": max_open },
-                "half_open": { "taken": shared.limits.half_open.count(), "limit": shared.config.limits.half_open },
-                "half_open_bytes": { "taken": half_open_bytes, "limit": max_half_open_bytes },
-                "fds": { "taken": socket::open_fds(), "limit": socket::fd_soft_limit() },
-            },
-            "dns": { "server": shared.config.dns.server, "known": dns.names, "names": names },
-            "recent": recent,
+        for dialled in self.shared.metrics.upstreams.read() {
+            let address = dialled.address;
+            if address.is_none() && dialled.connected == 0 && dialled.failed.is_empty() {
+                continue;
+            }
+            let one = all.entry(address).or_insert_with(|| Upstream { address, open: Sum::default(), dialled: None });
+            one.dialled = Some(dialled);
+        }
+        let mut all: Vec<Upstream> = all.into_values().collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.open.connections));
+        all.truncate(MAX_UPSTREAMS);
+        all
+    }
+
+    pub(super) fn clients(&self) -> Vec<(String, Usage)> {
+        let Workers { busiest, live, .. } = &*self.workers;
+        usage(&live.clients, busiest.clients.iter(), |ClientAddress { ip, endpoint }| match endpoint {
+            Some(endpoint) => format!("{ip} via {endpoint}"),
+            None => ip.to_string(),
         })
     }
 }
 
-fn hits(loaded: &Loaded) -> Vec<Value> {
-    rules(loaded)
-        .map(|(id, rule, hits)| {
-            json!({
-                "rule": loaded.policy.label(id).to_string(),
-                "name": rule.name,
-                "text": rule.text,
-                "hits": hits.count,
-                "last": hits.last.map(time),
-            })
-        })
-        .collect()
+/// How long a connect to it takes on average.
+pub(super) fn mean(dialled: &UpstreamCounts) -> Option<Duration> {
+    dialled.took.checked_div(u32::try_from(dialled.connected).unwrap_or(u32::MAX))
 }
 
-fn rules(loaded: &Loaded) -> impl Iterator<Item = (RuleId, &Rule, RuleHits)> {
+/// The most busy, by what is counted; those with nothing are left out.
+pub(super) fn first_by(all: &[(String, Usage)], most: usize, key: impl Fn(&Usage) -> u64) -> Vec<&(String, Usage)> {
+    let mut some: Vec<&(String, Usage)> = all.iter().filter(|(_, usage)| key(usage) > 0).collect();
+    some.sort_by_cached_key(|(what, usage)| (std::cmp::Reverse(key(usage)), what.clone()));
+    some.truncate(most);
+    some
+}
+
+impl Usage {
+    pub(super) fn traffic(&self) -> u64 {
+        self.bytes.up.saturating_add(self.bytes.down)
+    }
+
+    pub(super) fn refusals(&self) -> u64 {
+        self.ended.refused.saturating_add(self.ended.failed)
+    }
+}
+
+fn usage<'a, K: Hash + Eq + 'a>(
+    open: &'a HashMap<K, Sum>,
+    ended: impl Iterator<Item = (&'a K, &'a Ended)>,
+    label: impl Fn(&K) -> String,
+) -> Vec<(String, Usage)> {
+    let mut all: HashMap<&K, Usage> = HashMap::new();
+    for (key, sum) in open {
+        all.insert(key, Usage { open: sum.connections, ended: Ended::default(), bytes: sum.bytes });
+    }
+    for (key, ended) in ended {
+        let usage = all.entry(key).or_default();
+        usage.ended = *ended;
+        usage.bytes.up = usage.bytes.up.saturating_add(ended.bytes.up);
+        usage.bytes.down = usage.bytes.down.saturating_add(ended.bytes.down);
+    }
+    all.into_iter().map(|(key, usage)| (label(key), usage)).collect()
+}
+
+pub(super) fn rules(loaded: &Loaded) -> impl Iterator<Item = (RuleId, &Rule, RuleHits)> {
     loaded.policy.rules().map(|(id, rule)| (id, rule, loaded.hits.of(id))).take(MAX_RULES)
 }
 

@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 
 use serde_json::Value;
-use support::lab::{Lab, Port, Setup, word};
+use support::lab::{Lab, Parts, Port, Setup, word};
 use support::peer::Peer;
 use support::until;
 use support::wire::{Hello, tcp4};
+
+use crate::forward::hear_head;
 
 /// Status, head and body.
 fn ask(lab: &Lab, request: &str, host: &str) -> (u16, String, String) {
@@ -154,12 +156,11 @@ fn only_an_address_or_localhost_is_answered_and_only_reading() {
         assert_eq!(ask(&lab, "GET /status.json", host).0, 200, "{host}");
     }
     for host in ["evil.example", "evil.example:9900", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
-        for path in ["/", "/status.json", "/explain?from=192.0.2.1&to=a.example"] {
-            assert_eq!(ask(&lab, &format!("GET {path}"), host).0, 421, "{host}");
+        for path in ["/", "/live", "/status.json", "/explain?from=192.0.2.1&to=a.example", "/metrics", "/no"] {
+            let (status, _, why) = ask(&lab, &format!("GET {path}"), host);
+            assert!(status == 421 && why.contains("admin.hosts"), "{host}: {status} {why}");
         }
     }
-    // A scraper comes by a service's name, and sees numbers alone.
-    assert_eq!(ask(&lab, "GET /metrics", "gate.internal:9900").0, 200);
     // The host of an absolute target is the one that counts.
     assert_eq!(ask(&lab, "GET http://evil.example/status.json", "localhost").0, 421);
     assert_eq!(ask(&lab, "GET http://localhost/status.json", "evil.example").0, 200);
@@ -167,6 +168,145 @@ fn only_an_address_or_localhost_is_answered_and_only_reading() {
         assert_eq!(ask(&lab, &format!("{method} /"), "localhost").0, 405, "{method}");
     }
     assert_eq!(ask(&lab, "GET /etc/passwd", "localhost").0, 404);
+    lab.end();
+}
+
+/// A scraper comes by a service's name.
+#[test]
+fn it_answers_under_the_names_that_it_is_told() {
+    let lab = Lab::with(Setup { admin: "hosts: [gate.internal, Other.Internal]", ..Setup::default() });
+    for host in ["gate.internal", "gate.internal:9900", "GATE.internal.", "other.internal", "127.0.0.1"] {
+        assert_eq!(ask(&lab, "GET /metrics", host).0, 200, "{host}");
+    }
+    for host in ["internal", "a.gate.internal", "gate.internal.evil.example", "gate.internal@evil.example"] {
+        assert_ne!(ask(&lab, "GET /metrics", host).0, 200, "{host}");
+    }
+    lab.end();
+}
+
+#[test]
+fn with_a_token_nothing_is_read_without_it() {
+    let parts = Parts::make(&Setup { admin: "token_file: token", ..Setup::default() });
+    std::fs::write(parts.files.path().join("token"), "0123456789abcdef0123\n").unwrap();
+    let lab = Lab::of(parts);
+    let with = |path: &str, field: &str| ask(&lab, &format!("GET {path}"), &format!("127.0.0.1{field}"));
+    // base64 of `me:0123456789abcdef0123`.
+    let right = ["Authorization: Bearer 0123456789abcdef0123", "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjM="];
+    let wrong = [
+        "",
+        "Authorization: Bearer 0123456789abcdef012",
+        "Authorization: Bearer 0123456789abcdef0124",
+        "Authorization: Basic MDEyMzQ1Njc4OWFiY2RlZjAxMjM6",
+        "Cookie: token=0123456789abcdef0123",
+    ];
+    for path in ["/", "/live", "/status.json", "/explain?from=192.0.2.1&to=a.example", "/metrics"] {
+        for field in right {
+            assert_eq!(with(path, &format!("\r\n{field}")).0, 200, "{path} {field}");
+        }
+        for field in wrong {
+            let field = if field.is_empty() { String::new() } else { format!("\r\n{field}") };
+            let (status, head, body) = with(path, &field);
+            assert_eq!(status, 401, "{path} {field}");
+            assert!(
+                head.contains("www-authenticate: basic realm=") && head.contains("www-authenticate: bearer"),
+                "{head}"
+            );
+            assert!(body.contains("admin.token_file") && !body.contains("0123"), "{body}");
+        }
+    }
+    // A browser is not asked for it under a foreign name.
+    let (status, head, _) = ask(&lab, "GET /", "evil.example");
+    assert!(status == 421 && !head.contains("www-authenticate"), "{head}");
+    assert_eq!(ask(&lab, "GET /", &format!("evil.example\r\n{}", right[0])).0, 421);
+    // The load balancer and ECS have none.
+    assert_eq!(support::http::get(lab.health, "/readyz").0, 200);
+    lab.end();
+}
+
+#[test]
+fn open_connections_are_shown_with_what_they_have_moved_so_far() {
+    let lab = Lab::with(Setup { names: "{ a.example: orders.example.com }", ..Setup::default() });
+    let live = |query: &str| {
+        let (code, _, body) = ask(&lab, &format!("GET /status.json?{query}"), "127.0.0.1");
+        assert_eq!(code, 200);
+        serde_json::from_str::<Value>(&body).unwrap()["live"].clone()
+    };
+    let (mut client, mut upstream) = lab.pair();
+    let mut other = lab.client_asking(b"a.example");
+    let mut other_upstream = lab.upstream.accept();
+    upstream.say(b"12345");
+    client.hear(5);
+    other.say(b"x");
+    other_upstream.hear(Hello::to(b"a.example").record().len() + 1);
+    let mut shown = Value::Null;
+    // The reply may be that of a moment ago.
+    until("both are open", || {
+        shown = live("");
+        shown["relaying"] == 2 && shown["newest"][1]["bytes_down"] == 5
+    });
+    let newest = shown["newest"].as_array().unwrap();
+    assert_eq!(
+        (word(&newest[0], "name").as_str(), word(&newest[1], "name").as_str()),
+        ("a.example", "orders.example.com")
+    );
+    assert_eq!(word(&newest[1], "client"), "192.0.2.1:40000");
+    assert_eq!(word(&newest[1], "upstream"), lab.upstream.address.to_string());
+    assert_eq!(newest[1]["bytes_up"], Hello::to(b"orders.example.com").record().len());
+    assert_eq!(word(&shown["longest"][0], "name"), "orders.example.com");
+    assert_eq!(shown["largest"].as_array().unwrap().len(), 2);
+    let found = live("find=A.EXAMPLE");
+    assert_eq!((&found["found"], found["newest"].as_array().unwrap().len()), (&Value::from(1), 1));
+    assert_eq!(live("find=nothing")["found"], 0);
+    let (_, _, page) = ask(&lab, "GET /live?show=longest&find=a.example", "127.0.0.1");
+    assert!(page.contains("1 of them match") && page.contains(&word(&newest[0], "id")), "{page}");
+    let all = status(&lab);
+    let upstreams = all["upstreams"].as_array().unwrap();
+    assert_eq!((upstreams.len(), &upstreams[0]["open"]), (1, &Value::from(2)));
+    assert_eq!(all["names"]["by_traffic"].as_array().unwrap().len(), 2);
+    drop((client, upstream, other, other_upstream));
+    until("they are gone", || live("")["relaying"] == 0);
+    let all = status(&lab);
+    assert_eq!(all["names"]["by_traffic"][0]["ended"], 1);
+    assert_eq!(
+        (&all["clients"]["by_traffic"][0]["client"], &all["clients"]["by_traffic"][0]["ended"]),
+        (&"192.0.2.1".into(), &2.into())
+    );
+    lab.end();
+}
+
+#[test]
+fn a_client_between_two_requests_is_an_open_connection_too() {
+    let rules = "- allow: 127.0.0.0/8\n  to: orders.example.com";
+    let lab = Lab::with(Setup { forward: Some(""), rules, ..Setup::default() });
+    let mut client = lab.connect(Port::ForwardDirect);
+    let port = lab.upstream.address.port();
+    let host = format!("orders.example.com:{port}");
+    client.say(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let mut upstream = lab.upstream.accept();
+    hear_head(&mut upstream);
+    upstream.say(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    drop(upstream);
+    hear_head(&mut client);
+    until("it is between requests", || {
+        let live = &status(&lab)["live"]["newest"];
+        live[0]["name"] == "orders.example.com" && live[0]["upstream"].is_null()
+    });
+    drop(client);
+    lab.end();
+}
+
+#[test]
+fn the_configuration_in_force_says_where_it_was_written() {
+    let lab = Lab::start();
+    let all = status(&lab)["configuration"].as_array().unwrap().clone();
+    let setting =
+        |key: &str| all.iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key}")).clone();
+    let handshake = setting("timeouts.handshake");
+    assert_eq!(handshake["value"], "5s");
+    let written = handshake["written"][0].as_str().unwrap();
+    assert!(written.contains("latticegate.yaml:"), "{written}");
+    let stale = setting("dns.max_stale");
+    assert_eq!((stale["value"].as_str().unwrap(), stale["written"].as_array().unwrap().len()), ("3600s", 0));
     lab.end();
 }
 
@@ -184,9 +324,26 @@ fn the_page_is_one_document_in_which_nothing_of_a_client_is_alive() {
         assert!(head.contains(header), "{header}: {head}");
     }
     let lower = body.to_ascii_lowercase();
-    for part in ["<script", "<img", "http://", "https://", "src=\"", "url(", "onerror"] {
+    for part in
+        ["<img", "<link", "<iframe", "http://", "https://", "src=\"", "url(", " style=\"", "javascript:", "import("]
+    {
         assert!(!lower.contains(part), "{part}: {body}");
     }
+    // One script and one style, which the response's policy names; no handler in an attribute.
+    let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+    for element in ["script", "style"] {
+        assert_eq!(lower.matches(&format!("<{element}")).count(), 1, "{element}");
+        assert!(lower.contains(&format!("<{element} nonce={nonce}>")), "{element}");
+    }
+    let (markup, _) = lower.split_once("<script ").unwrap();
+    let handlers: Vec<&str> = markup
+        .split(" on")
+        .skip(1)
+        .filter(|rest| rest.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_alphabetic())))
+        .collect();
+    assert!(handlers.is_empty(), "{handlers:?}");
+    let (_, other, _) = ask(&lab, "GET /", "localhost");
+    assert!(!other.contains(nonce), "another nonce each time");
     assert!(lower.contains("&lt;img src=x&gt;") && lower.contains("&quot;&gt;&lt;script&gt;"), "{body}");
     // What was refused stands there with its help from docs/reasons.md.
     assert!(body.contains("name_unknown") && body.contains("unknown.example.com") && body.contains("What to do"));

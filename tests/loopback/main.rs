@@ -33,6 +33,7 @@ mod reasons;
 mod refused;
 mod relaying;
 mod starting;
+mod status;
 mod unread;
 
 const LATTICEGATE: &str = env!("CARGO_BIN_EXE_latticegate");

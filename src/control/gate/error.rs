@@ -5,12 +5,15 @@ use std::io;
 
 use crate::proxy::listener::BindError;
 use crate::reload::SourceError;
+use latticegate_core::diagnostic::Diagnostic;
 
 #[derive(Debug)]
 pub enum StartError {
     Bind(BindError),
     Io(String, io::Error),
     Policy(SourceError),
+    /// `admin.token_file` has none.
+    Token(Box<Diagnostic>),
 }
 
 impl fmt::Display for StartError {
@@ -19,6 +22,7 @@ impl fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Policy(error) => write!(f, "no access list: {error}"),
+            Self::Token(diagnostic) => diagnostic.fmt(f),
         }
     }
 }

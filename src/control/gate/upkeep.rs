@@ -1,5 +1,7 @@
-//! What the control thread does at intervals: noticing a stuck log, metrics for CloudWatch.
+//! What the control thread does at intervals: noticing a stuck log, totals for charts, metrics for CloudWatch.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use tokio::time::{interval, sleep};
 use crate::proxy::worker::Shared;
 use crate::sys::blocking::PATIENCE;
 use crate::telemetry::emf;
+use crate::telemetry::history::History;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process_log;
@@ -36,6 +39,17 @@ pub(super) async fn run(metrics: Metrics, status: Arc<Status>) {
         if status.set_crowded(open) {
             tracing::warn!(open, "open connections exceed the number at which a load balancer runs out of ports");
         }
+    }
+}
+
+/// Has the charts of the operator's page go on; never returns.
+pub(super) async fn remember(history: Rc<RefCell<History>>, metrics: Metrics, clock: Clock) {
+    let mut tick = interval(History::STEP);
+    // The first one is at once, and nothing has happened yet.
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        history.borrow_mut().tick(&metrics, clock.now());
     }
 }
 

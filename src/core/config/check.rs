@@ -3,6 +3,7 @@
 //! An error does not end the check, so that an operator sees all of them at once.
 
 mod access_log;
+mod admin;
 mod emf;
 mod forward;
 mod limits;
@@ -12,7 +13,7 @@ mod upstream;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
-use super::raw::{RawAdmin, RawConfig, RawDrain, RawHealth, RawProxyProtocol, RawReadiness, RawTimeouts};
+use super::raw::{RawConfig, RawDrain, RawHealth, RawProxyProtocol, RawReadiness, RawTimeouts};
 use super::values::AccountId;
 use super::{Config, Drain, Machine, PolicySource, S3Object, Timeouts, Trusted, defaults};
 use crate::diagnostic::Diagnostic;
@@ -57,7 +58,6 @@ impl Checker<'_> {
         let RawProxyProtocol { trusted } = proxy_protocol.unwrap_or_default();
         let RawHealth { bind: health } = health.unwrap_or_default();
         let RawReadiness { fail_on_dns } = readiness.unwrap_or_default();
-        let RawAdmin { bind: admin, refused_bytes } = admin.unwrap_or_default();
 
         let policy = self.policy(policy, policy_owner);
         let usual = match policy {
@@ -67,8 +67,8 @@ impl Checker<'_> {
         let policy_poll = or(policy_poll, usual);
         let (upstream, networks) = self.upstream(upstream.unwrap_or_default());
         let listeners = self.listeners(listeners.unwrap_or_default(), &networks);
-        let (health, admin) =
-            (health.map_or(defaults::HEALTH, |read| read.0.0), admin.map_or(defaults::ADMIN, |read| read.0.0));
+        let health = health.map_or(defaults::HEALTH, |read| read.0.0);
+        let (admin, admin_access, refused_bytes) = self.admin(admin.unwrap_or_default());
         let trusted = Networks::new(trusted.map(|list| list.0).unwrap_or_default());
         self.trusted(&listeners, &trusted, need);
         self.addresses_are_distinct(&listeners, health, admin);
@@ -91,9 +91,11 @@ impl Checker<'_> {
             health,
             fail_on_dns: or(fail_on_dns, defaults::FAIL_ON_DNS),
             admin,
-            refused_bytes: refused_bytes.and_then(|read| read.0.0),
+            refused_bytes,
+            admin_access,
             access_log: self.access_log(access_log.unwrap_or_default()),
             emf: self.emf(metrics.unwrap_or_default()),
+            settings: Vec::new(),
         }
     }
 

@@ -228,10 +228,14 @@ pub(super) struct RawReadiness {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "{ bind: \"127.0.0.1:9900\" }")]
 pub(super) struct RawAdmin {
-    /// Address and port.
+    /// Address and port. One that other machines reach needs `token_file`.
     pub(super) bind: Option<Read<AdminAddress>>,
     /// How many refused connections /refused shows the first bytes of, PROXY header and ClientHello; `off` unless set.
     pub(super) refused_bytes: Option<Read<RefusedBytes>>,
+    /// A file with the token that every request must have: 16 characters at least, relative to this file.
+    pub(super) token_file: Option<Read<PathBuf>>,
+    /// Names by which browsers and scrapers may address this port, beside IP addresses and localhost.
+    pub(super) hosts: Option<Many<Hostname>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -22,7 +22,9 @@ async fn relay(
     resources: &RelayResources,
     bytes: &mut ByteCounts,
 ) -> End {
-    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }.run(ahead.into(), bytes, None).await
+    Relay { client, upstream, idle, resources, cut: &Cell::new(None) }
+        .run(ahead.into(), Cell::from_mut(bytes), None)
+        .await
 }
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -472,7 +474,7 @@ fn the_future_of_a_relay_is_small() {
     async fn sized(client: Stream, upstream: Stream, resources: &RelayResources) {
         let (cut, mut bytes) = (Cell::new(None), ByteCounts::default());
         let relay = Relay { client: &client, upstream: &upstream, idle: IDLE, resources, cut: &cut };
-        relay.run(Box::default(), &mut bytes, None).await;
+        relay.run(Box::default(), Cell::from_mut(&mut bytes), None).await;
     }
     fn size<F: Future>(_: impl Fn(Stream, Stream, &'static RelayResources) -> F) -> usize {
         size_of::<F>()

@@ -19,7 +19,8 @@ use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::relay::{End, Relay, Resets};
 use crate::proxy::worker::Phase;
-use crate::telemetry::record::Record;
+use crate::telemetry::live::Candidate;
+use crate::telemetry::record::{Address, Record};
 use latticegate_core::hostname::Hostname;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason, Side, Unfinished};
 use latticegate_core::policy::ListenerView;
@@ -188,15 +189,31 @@ impl Session {
             let cut = Cell::new(None);
             let idle = worker.config().timeouts.idle.get();
             let relay = Relay { client: stream, upstream: connected, idle, resources: &worker.resources, cut: &cut };
-            let mut relay = pin!(relay.run(ahead, &mut record.bytes, Some(&mut *filter)));
+            let bytes = Cell::from_mut(&mut record.bytes);
+            let mut relay = pin!(relay.run(ahead, bytes, Some(&mut *filter)));
             loop {
                 // Before the list and the phase are looked at, so that nothing is missed.
-                let changed = worker.changed.notified();
-                check_standing(worker, list, &cut, |policy| {
-                    let view = ListenerView::of(listener, worker.clock().now()).to_port(*port);
+                let changed = worker.changed(record.id);
+                {
+                    // In a block, so that none of it is kept while the relay waits.
                     let client = record.client.as_ref();
-                    client.is_some_and(|client| policy.route(client, &view, name).allowed)
-                });
+                    check_standing(worker, list, &cut, |policy| {
+                        let view = ListenerView::of(listener, worker.clock().now()).to_port(*port);
+                        client.is_some_and(|client| policy.route(client, &view, name).allowed)
+                    });
+                    worker.list_live(record.id, |census| {
+                        let Some(client) = client else { return };
+                        census.add(Candidate {
+                            id: record.id,
+                            listener: &listener.name,
+                            client,
+                            name: name.as_str(),
+                            upstream: record.upstream.map(Address::get),
+                            age: record.times.elapsed(),
+                            bytes: bytes.get(),
+                        });
+                    });
+                }
                 if let Either::First(end) = race(&mut relay, pin!(changed)).await {
                     break end;
                 }
@@ -236,10 +253,34 @@ impl Session {
         let worker = &self.worker;
         let begun = pin!(ahead.begin_with(&self.stream, worker.resources.scratch(), is_head));
         let idle = worker.config().timeouts.idle.get();
-        match race(pin!(timeout(idle, begun)), pin!(worker.reached(Phase::Closing))).await {
+        match race(pin!(timeout(idle, begun)), pin!(self.between_requests())).await {
             Either::First(Ok(begun)) => Ok(begun?),
             Either::First(Err(_)) => Err(Pause::over(Close::Idle)),
             Either::Second(()) => Err(Pause::over(Close::DrainIdle)),
+        }
+    }
+
+    /// Until no more connections are taken. Meanwhile it is one of those that are open.
+    async fn between_requests(&self) {
+        let (worker, record) = (&self.worker, &self.record);
+        loop {
+            let changed = worker.changed(record.id);
+            if worker.phase() >= Phase::Closing {
+                return;
+            }
+            worker.list_live(record.id, |census| {
+                let Some(client) = &record.client else { return };
+                census.add(Candidate {
+                    id: record.id,
+                    listener: &self.reporter.listener.name,
+                    client,
+                    name: record.name.as_deref().unwrap_or_default(),
+                    upstream: None,
+                    age: record.times.elapsed(),
+                    bytes: record.bytes,
+                });
+            });
+            changed.await;
         }
     }
 

@@ -133,7 +133,7 @@ impl ListenerMetrics {
     }
 
     /// Connections closed, by outcome.
-    pub(super) fn endings(&self) -> impl Iterator<Item = (Outcome, u64)> {
+    pub fn endings(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::all().zip(self.closed.iter().map(Count::value))
     }
 

@@ -9,13 +9,22 @@ use crate::until;
 
 /// Status and body of a GET.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    get_after(address, b"", path)
+    request(address, b"", path, "")
 }
 
 /// The same, with bytes before the request.
 pub fn get_after(address: SocketAddr, before: &[u8], path: &str) -> (u16, String) {
+    request(address, before, path, "")
+}
+
+/// The same, with lines of its head.
+pub fn get_with(address: SocketAddr, path: &str, fields: &str) -> (u16, String) {
+    request(address, b"", path, fields)
+}
+
+fn request(address: SocketAddr, before: &[u8], path: &str, fields: &str) -> (u16, String) {
     let mut peer = Peer::connect(address);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: latticegate\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}Connection: close\r\n\r\n");
     peer.stream.write_all(&[before, request.as_bytes()].concat()).unwrap();
     let mut response = String::new();
     peer.stream.read_to_string(&mut response).unwrap();

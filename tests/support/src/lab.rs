@@ -11,6 +11,7 @@ use latticegate::reload::SourceThread;
 use latticegate::sys::clock::Clock;
 use latticegate::sys::files;
 use latticegate::telemetry::log_writer::Sink;
+use latticegate::web::Token;
 use latticegate_core::config::Listener;
 use latticegate_core::outcome::Outcome;
 use serde_json::Value;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::dns::{Dns, addresses};
-use crate::metrics::scrape;
+use crate::metrics::scrape_with;
 use crate::peer::Peer;
 use crate::upstream::Upstream;
 use crate::wire::{Hello, tcp4};
@@ -42,6 +43,8 @@ pub struct Setup {
     /// With two listeners more, of protocol `forward`, and these keys; `PORT` in them is the upstream's port. Not given, the
     /// ports are that one and no other.
     pub forward: Option<&'static str>,
+    /// More keys of `admin`.
+    pub admin: &'static str,
 }
 
 impl Default for Setup {
@@ -61,6 +64,7 @@ impl Default for Setup {
             limits: "",
             on_reload: "keep",
             forward: None,
+            admin: "",
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Lab {
     pub files: TempDir,
     /// The clock that people read.
     pub clock: Clock,
+    /// What a request to the admin port brings, if it must bring something.
+    credentials: String,
     network: u16,
     listeners: Vec<Listener>,
     stop: UnboundedSender<StopRequest>,
@@ -123,11 +129,15 @@ impl Lab {
         let (config, _) = files::configuration(Some(&config), std::iter::empty()).unwrap();
         let source = SourceThread::start(&config.policy).unwrap();
         let policy = block_on(source.first()).unwrap();
+        let token = Token::configured(&config).unwrap();
+        let bearer = |token: &Token| format!("Authorization: Bearer {}\r\n", token.as_str());
+        let credentials = token.as_ref().map_or_else(String::new, bearer);
         let (log, lines) = channel();
         let (stop, stopped) = unbounded_channel();
         let (tell, started) = channel();
         let gate = thread::spawn(move || {
-            let gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
+            let mut gate = Gate::start(config, policy, Sink::Channel(log)).unwrap();
+            token.into_iter().for_each(|token| gate.set_admin_token(token));
             gate.reload_from(source, None);
             let clock = gate.shared().clock.clone();
             tell.send((gate.listeners().to_vec(), gate.health_address(), gate.admin_address(), clock)).unwrap();
@@ -143,6 +153,7 @@ impl Lab {
             admin,
             files,
             clock,
+            credentials,
             network,
             listeners,
             stop,
@@ -221,7 +232,7 @@ impl Lab {
 
     /// The samples of `/metrics`, by name with labels.
     pub fn metrics(&self) -> HashMap<String, f64> {
-        scrape(self.admin)
+        scrape_with(self.admin, &self.credentials)
     }
 
     /// Connections closed so far, by outcome and reason.
@@ -446,7 +457,7 @@ impl Parts {
             format!("timeouts: {{ {timeouts} }}"),
             format!("drain: {{ {drain} }}"),
             format!("workers: {workers}"),
-            format!("health: {{ bind: \"{bind}:0\" }}\nadmin: {{ bind: \"{gate}:0\" }}"),
+            format!("health: {{ bind: \"{bind}:0\" }}\nadmin: {{ bind: \"{gate}:0\", {} }}", setup.admin),
             format!("access_log: {{ {log} }}"),
             format!("limits: {{ {} }}", setup.limits),
             format!("policy_poll: 50ms\non_reload: {}\n", setup.on_reload),

@@ -82,7 +82,7 @@ fn filtered(filter: Lines, ahead: &[u8], script: impl AsyncFnOnce(Stream, Stream
         let (mut filter, mut bytes) = (filter, ByteCounts::default());
         let (resources, cut) = (RelayResources::default(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
-        let relay = relay.run(ahead.into(), &mut bytes, Some(&mut filter));
+        let relay = relay.run(ahead.into(), Cell::from_mut(&mut bytes), Some(&mut filter));
         let (end, ()) = tokio::join!(relay, script(far_client, far_upstream));
         (filter, end, bytes)
     })
@@ -202,7 +202,7 @@ fn nothing_is_sent_to_an_upstream_that_has_ended() {
         let (mut filter, mut bytes) = (Lines::default(), ByteCounts::default());
         let (resources, cut) = (RelayResources::default(), Cell::new(None));
         let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
-        let end = relay.run((*b"ahead\n").into(), &mut bytes, Some(&mut filter)).await;
+        let end = relay.run((*b"ahead\n").into(), Cell::from_mut(&mut bytes), Some(&mut filter)).await;
         assert_eq!((end.close, end.first, bytes), (Close::Done, Some(Side::Upstream), ByteCounts::default()));
         assert_eq!(filter.taken_back.unwrap(), b"ahead\n");
     });
