@@ -11,6 +11,7 @@ mod injected;
 mod listener;
 mod wrong_file;
 mod raw;
+mod settings;
 mod timeout;
 mod values;
 
@@ -28,6 +29,7 @@ use crate::yaml::{self, Document};
 pub use access_log::{AccessLog, LogField, LogFormat, LogKeep, LogOutput};
 use check::Checker;
 pub use listener::{Forward, Listener, Protocol, ProxyProtocol, Tunnel};
+pub use settings::{Setting, WrittenAt};
 pub use timeout::Timeout;
 pub(crate) use wrong_file::configuration_as_list;
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// CloudWatch metrics as lines on standard output, if they are on.
     pub emf: Option<Emf>,
+    /// Every key with the value that is in force, and where that was written.
+    pub settings: Vec<Setting>,
 }
 
 impl Config {
@@ -118,8 +122,10 @@ impl Config {
         let warnings = injected::warning(&injected).into_iter().collect();
         let file = file.map(|file| file.path);
         let mut checker = Checker { document: &document, file, machine, errors: diagnostics, warnings };
-        let config = checker.config(raw, trusted);
-        if checker.errors.is_empty() { Ok((config, checker.warnings)) } else { Err(checker.errors) }
+        let mut config = checker.config(raw, trusted);
+        let Checker { errors, warnings, .. } = checker;
+        config.settings = settings::of(&config, &document);
+        if errors.is_empty() { Ok((config, warnings)) } else { Err(errors) }
     }
 
     /// Whether a PROXY header from this TCP peer is accepted.

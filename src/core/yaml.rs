@@ -152,6 +152,28 @@ impl Document {
         }
     }
 
+    /// Where the value at `path` was written: once for each origin that has a part of it. Empty where there is none.
+    pub fn written(&self, path: &Path) -> Vec<(Origin, Option<Position>)> {
+        let mut found: Vec<(Origin, Option<Position>)> = Vec::new();
+        let mut open: Vec<&Node> = self.root.find(path).into_iter().collect();
+        while let Some(node) = open.pop() {
+            let children: Vec<&Node> = match &node.kind {
+                Kind::Null | Kind::Scalar { .. } => Vec::new(),
+                Kind::List(items) => items.iter().collect(),
+                Kind::Map(entries) => entries.iter().map(|entry| &entry.node).collect(),
+            };
+            // What has parts is written where these are.
+            if children.is_empty() {
+                let origin = self.origin(node.at);
+                if found.iter().all(|(other, _)| *other != origin) {
+                    found.push((origin, node.at.position()));
+                }
+            }
+            open.extend(children.into_iter().rev());
+        }
+        found
+    }
+
     fn origin(&self, location: Location) -> Origin {
         self.origins.get(usize::from(location.source)).cloned().unwrap_or(Origin::Defaults)
     }

@@ -21,16 +21,6 @@ pub enum LogFormat {
     Squid,
 }
 
-impl LogFormat {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Nginx => "nginx",
-            Self::Squid => "squid",
-        }
-    }
-}
-
 /// Which connections have a line in the log; metrics count all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogKeep {

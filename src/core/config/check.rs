@@ -94,6 +94,7 @@ impl Checker<'_> {
             refused_bytes: refused_bytes.and_then(|read| read.0.0),
             access_log: self.access_log(access_log.unwrap_or_default()),
             emf: self.emf(metrics.unwrap_or_default()),
+            settings: Vec::new(),
         }
     }
 

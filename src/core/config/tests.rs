@@ -1,13 +1,17 @@
 //! Defaults, the environment, and mistakes that concern several keys at once.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::networks::DestinationNetworks;
 
 /// Of four CPUs, so that no default of one fits by chance.
 const MACHINE: Machine = Machine { open_files: 65_536, cpus: NonZeroUsize::new(4).unwrap(), memory: 4 << 30 };
 
+const FILE: &str = "conf/latticegate.yaml";
+
 fn with(text: &str, env: &[(&str, &str)]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let file = Path::new("conf/latticegate.yaml");
+    let file = Path::new(FILE);
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config::parse(Some(File { path: file, text }), env, &MACHINE)
 }
@@ -36,6 +40,7 @@ fn the_shipped_file_says_what_the_defaults_say() {
     let default = accepted(without_file(&[("LATTICEGATE_PROXY_PROTOCOL__TRUSTED", "192.168.0.0/16")]));
     let paths = |mut config: Config| {
         config.policy = PolicySource::File(PathBuf::new());
+        config.settings.clear();
         format!("{config:#?}")
     };
     assert_eq!(shipped.policy, PolicySource::File("conf/ipcontrol.yaml".into()));
@@ -554,4 +559,91 @@ fn an_invalid_size_is_refused_with_what_to_write() {
         let config = accepted(with(&format!("limits: {{ half_open_bytes: {value} }}"), &[TRUSTED]));
         assert_eq!(config.limits.half_open_bytes, bytes, "{value}");
     }
+}
+
+/// The configuration, as its settings: key, value and where it was written.
+fn settings(config: &Config) -> Vec<(String, String, String)> {
+    let one = |setting: &Setting| {
+        let written: Vec<String> = setting.written.iter().map(ToString::to_string).collect();
+        (setting.key.to_string(), setting.value.to_string(), written.join(" "))
+    };
+    config.settings.iter().map(one).collect()
+}
+
+#[test]
+fn each_setting_says_its_value_and_where_it_was_written() {
+    let text = "listeners:\n\
+                - { name: a, bind: \"[::]:1443\", protocol: tls, proxy_protocol: off }\n\
+                - { name: b, bind: \"[::]:3128\", protocol: forward, upstream: { denied_networks: [9.0.0.0/8] } }\n\
+                upstream:\n  allowed_networks: [10.1.0.0/16]\n  denied_networks: [10.1.2.0/24]\n\
+                dns: { timeout: 3s,\n  ipv6: off }\n\
+                limits: { per_client: { connections: 7 } }\nadmin: { refused_bytes: 7 }\n";
+    let environment = [
+        TRUSTED,
+        ("LATTICEGATE_DNS__TIMEOUT", "4s"),
+        ("LATTICEGATE_LISTENERS__0__NAME", "c"),
+        ("LATTICEGATE_METRICS__EMF", "{ namespace: n }"),
+        ("LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS__1", "10.3.0.0/16"),
+    ];
+    let found = settings(&accepted(with(text, &environment)));
+    let file = |line: u32| format!("{FILE}:{line}");
+    for (key, value, written) in [
+        ("listeners[0].name", "c", "LATTICEGATE_LISTENERS__0__NAME".to_owned()),
+        ("listeners[0].proxy_protocol", "off", file(2)),
+        ("listeners[0].public_port", "443", String::new()),
+        ("listeners[0].upstream.denied_networks", "10.1.2.0/24", file(6)),
+        ("listeners[1].upstream.denied_networks", "10.1.2.0/24, 9.0.0.0/8", format!("{} {}", file(3), file(6))),
+        ("listeners[1].connect_ports", "443", String::new()),
+        (
+            "listeners[1].upstream.allowed_networks",
+            "10.1.0.0/16, 10.3.0.0/16",
+            format!("{} LATTICEGATE_UPSTREAM__ALLOWED_NETWORKS__1", file(5)),
+        ),
+        ("proxy_protocol.trusted", "10.0.0.0/16", TRUSTED.0.to_owned()),
+        ("dns.timeout", "4s", "LATTICEGATE_DNS__TIMEOUT".to_owned()),
+        ("dns.ipv6", "off", file(8)),
+        ("dns.max_stale", "3600s", String::new()),
+        ("limits.per_client.connections", "7", file(9)),
+        ("limits.per_client.per_second", "off", String::new()),
+        ("admin.refused_bytes", "7", file(10)),
+        ("access_log.fields", "all", String::new()),
+        ("metrics.emf.namespace", "n", "LATTICEGATE_METRICS__EMF".to_owned()),
+        ("metrics.emf.interval", "60s", String::new()),
+        ("workers", "4", String::new()),
+    ] {
+        let one = found.iter().find(|(found, ..)| found == key).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!((&*one.1, &*one.2), (value, &*written), "{key}");
+    }
+}
+
+/// By the keys that the program knows, as the schema has them.
+#[test]
+fn no_key_is_missing_among_the_settings() {
+    fn keys(schema: &serde_json::Value, of: &serde_json::Value, path: &str, all: &mut BTreeSet<String>) {
+        let name = of["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+        let of = name.map_or(of, |name| &schema["definitions"][name]);
+        match (&of["properties"], &of["items"]) {
+            (serde_json::Value::Object(properties), _) => {
+                for (key, of) in properties {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    keys(schema, of, &format!("{path}{dot}{key}"), all);
+                }
+            }
+            (_, items) if items.get("$ref").is_some() => keys(schema, items, &format!("{path}[]"), all),
+            _ => drop(all.insert(path.to_owned())),
+        }
+    }
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../conf/latticegate.schema.json")).unwrap();
+    let mut known = BTreeSet::new();
+    keys(&schema, &schema, "", &mut known);
+    // Shown for each listener, with its own.
+    for key in ["upstream.allowed_networks", "upstream.denied_networks"] {
+        assert!(known.remove(key), "{key}");
+    }
+    let text = "listeners: [{ name: a, bind: \"[::]:1443\", protocol: tls }, { name: b, bind: \"[::]:3128\", protocol: forward }]\n\
+                metrics: { emf: {} }\n";
+    let found = settings(&accepted(with(text, &[TRUSTED])));
+    let shown: BTreeSet<String> = found.iter().map(|(key, ..)| key.replace("[0]", "[]").replace("[1]", "[]")).collect();
+    assert_eq!(shown, known);
 }

@@ -3,9 +3,18 @@
 use crate::config::{Ipv6, LogFormat, OnReload, PolicyRefusal, Protocol, ProxyProtocol, Tunnel};
 use crate::yaml::{FromScalar, ValueError, word};
 
-/// Implements [`FromScalar`] for an enum by the words of its variants.
+/// Implements [`FromScalar`] for an enum by the words of its variants, and the way back.
 macro_rules! words {
     ($type:ident, $expected:literal: $($word:literal => $variant:ident),+) => {
+        impl $type {
+            /// As it is written.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
         impl FromScalar for $type {
             const EXPECTED: &'static str = $expected;
 
