@@ -647,3 +647,45 @@ fn no_key_is_missing_among_the_settings() {
     let shown: BTreeSet<String> = found.iter().map(|(key, ..)| key.replace("[0]", "[]").replace("[1]", "[]")).collect();
     assert_eq!(shown, known);
 }
+
+/// The lines of a summary.
+fn changed(config: &Config) -> Vec<String> {
+    config.changed(&MACHINE).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_what_differs_from_the_defaults_has_changed() {
+    let text = include_str!("../../../conf/latticegate.yaml");
+    let trusted = text.lines().position(|line| line.trim_start().starts_with("trusted:")).unwrap() + 1;
+    assert_eq!(
+        changed(&accepted(with(text, &[]))),
+        [format!("proxy_protocol.trusted: 192.168.0.0/16 ({FILE}:{trusted})")],
+        "the shipped file says what the defaults say, but for this"
+    );
+    let text = "listeners:\n- { name: b, bind: \"[::]:8443\", protocol: http, public_port: 443 }\n\
+                workers: 4\npolicy: http://127.0.0.1:1/list?token=hush\ndns:\n  timeout: 2s\n  max_ttl: 60s\n";
+    let config =
+        accepted(with(text, &[TRUSTED, ("LATTICEGATE_LIMITS__CONNECTIONS", "77"), ("LATTICEGATE_WORKERS", "auto")]));
+    let port = format!("listeners[0].public_port: 443 ({FILE}:2)");
+    assert_eq!(
+        changed(&config),
+        [
+            &*port,
+            "proxy_protocol.trusted: 10.0.0.0/16 (LATTICEGATE_PROXY_PROTOCOL__TRUSTED)",
+            &*format!("dns.max_ttl: 60s ({FILE}:7)"),
+            "limits.connections: 77 (LATTICEGATE_LIMITS__CONNECTIONS)",
+        ]
+    );
+    assert_eq!(config.listener_setting(0).map(|setting| SettingSource(setting).to_string()), Some(format!("{FILE}:2")));
+    assert!(config.settings.iter().all(|setting| !setting.value.contains("hush")), "a query may be a secret");
+}
+
+#[test]
+fn a_changed_setting_is_one_line_of_bounded_length() {
+    let names: Vec<String> = (0..200).map(|n| format!("  n{n}.example.com: \"other.example.com\"\n")).collect();
+    let text = format!("upstream:\n names:\n{}\nmetrics: {{ emf: {{ namespace: \"a\\u202eb\" }} }}\n", names.concat());
+    let changed = changed(&accepted(with(&text, &[TRUSTED])));
+    let line = changed.iter().find(|line| line.starts_with("upstream.names: ")).unwrap();
+    assert!(line.chars().count() < 250 && line.contains("… ("), "{line}");
+    assert!(changed.iter().all(|line| !line.contains(char::is_control)), "{changed:?}");
+}
