@@ -17,7 +17,7 @@ use latticegate_core::diagnostic::Severity;
 ///
 /// The first signal drains: the process reports not ready, stops accepting after drain.delay, and gives open
 /// connections drain.timeout to end. A second signal cuts them. SIGHUP reloads the access list; SIGHUP and SIGUSR1
-/// reopen the access log if it is a file.
+/// reopen the access log if it is a file. SIGUSR2 turns debug lines of the process log on, and off again.
 ///
 /// Exit status 0: ended by a signal; 1: it could not start.
 #[derive(Debug, Args)]
@@ -52,6 +52,7 @@ impl RunArgs {
         let Some(configured) = startup.configure(self.config.file)? else { return Ok(ExitCode::SUCCESS) };
         match configured {
             Ok(configured) => {
+                configured.summarize();
                 log.report(Severity::Warning, &configured.warnings);
                 run::run(startup, configured)?;
                 Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! `latticegate run`: this process as a service, from the fd limit to the last signal.
 
 mod signals;
+mod summary;
 
 use std::fmt::Display;
 use std::io;
@@ -17,7 +18,6 @@ use crate::reload::{Loaded, MainFile, SourceError, SourceThread};
 use crate::sys::blocking::{BlockingThread, Patience};
 use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
-use crate::sys::machine;
 use crate::sys::socket;
 use crate::telemetry::log_writer::{self, Sink};
 use crate::web::{Token, health_socket};
@@ -89,20 +89,24 @@ impl Startup {
     }
 }
 
+impl Configured {
+    /// Logs what differs from the defaults, and where it was written. To be followed by the warnings.
+    pub fn summarize(&self) {
+        summary::configuration(&self.config, self.file.as_deref());
+    }
+}
+
 /// Serves until SIGTERM or SIGINT and the drain that follows it.
 pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartError> {
     let Configured { config, file, main_file, thread, .. } = configured;
     let Some((source, loaded)) = load_policy(&mut startup, &config)? else { return Ok(()) };
-    match socket::raise_fd_limit() {
-        Ok((before, now)) if before == now => tracing::info!(now, "open files: the limit is the hard limit"),
-        Ok((before, now)) => tracing::info!(before, now, "open files: limit raised to the hard limit"),
-        Err(error) => tracing::warn!(%error, "open files: the limit could not be raised"),
-    }
+    let raised = socket::raise_fd_limit()
+        .inspect_err(|error| tracing::warn!(%error, "open files: the limit could not be raised"));
+    summary::limits(&config, raised.ok().and_then(|(before, now)| (before != now).then_some(before)));
     let Some(log) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
     let Some(token) = load_token(&mut startup, &config)? else { return Ok(()) };
     let Startup { runtime, signals } = startup;
     drop(runtime);
-    let (workers, limits) = (config.workers, config.limits.clone());
     let mut gate = Gate::start(config, loaded, log.sink)?;
     token.into_iter().for_each(|token| gate.set_admin_token(token));
     gate.reload_from(source, None);
@@ -116,17 +120,8 @@ pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartErro
         Err(error) => tracing::warn!("healthcheck can use the health port only: no Unix socket: {error}"),
     }
     gate.spawn(signals.reopen.serve(log.reopener, Patience::new(blocked.rotation)));
-    for listener in gate.listeners() {
-        tracing::info!(name = %listener.name, address = %listener.bind, protocol = ?listener.protocol, "listening");
-    }
-    tracing::info!(
-        connections = limits.connections,
-        half_open = limits.half_open,
-        half_open_bytes = limits.half_open_bytes,
-        memory = machine::of_process().memory,
-        "limits"
-    );
-    tracing::info!(%workers, health = %gate.health_address(), admin = %gate.admin_address(), "started");
+    gate.spawn(signals.debug.serve());
+    summary::addresses(&gate);
     let (stop, stopped) = mpsc::unbounded_channel();
     gate.spawn(signals.stop.pass_on(stop));
     gate.run(stopped)?;
@@ -142,7 +137,7 @@ fn load_policy(startup: &mut Startup, config: &Config) -> Result<Option<(SourceT
     match (first, &config.policy_fallback) {
         (None, _) => Ok(None),
         (Some(Ok(loaded)), _) => {
-            tracing::info!(source = %config.policy, version = %loaded.version, "access list loaded");
+            summary::list(config, &loaded);
             Ok(Some((source, loaded)))
         }
         (Some(Err(SourceError::Unreachable(why))), Some(path)) => {

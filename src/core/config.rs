@@ -4,6 +4,7 @@
 //! and how to fix it.
 
 mod access_log;
+mod changed;
 mod check;
 mod defaults;
 pub mod env;
@@ -27,6 +28,7 @@ use crate::hostname::Hostname;
 use crate::networks::Networks;
 use crate::yaml::{self, Document};
 pub use access_log::{AccessLog, LogField, LogFormat, LogKeep, LogOutput};
+pub use changed::Source as SettingSource;
 use check::Checker;
 pub use listener::{Forward, Listener, Protocol, ProxyProtocol, Tunnel};
 pub use settings::{Setting, WrittenAt};
@@ -352,6 +354,17 @@ impl Emf {
 
 #[cfg(test)]
 mod tests;
+
+impl PolicySource {
+    /// Without a query, which may have a secret.
+    pub fn without_query(&self) -> String {
+        let text = self.to_string();
+        match (self, text.split_once('?')) {
+            (Self::Http(_), Some((path, _))) => format!("{path}?…"),
+            _ => text,
+        }
+    }
+}
 
 impl std::fmt::Display for PolicySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

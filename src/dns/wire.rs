@@ -115,7 +115,10 @@ impl Search {
         for _ in 0..=Self::MAX_ALIASES {
             let response = self.query(&question).await?;
             match response {
-                Response::Addresses(set) => return Ok(AddressSet { ttl: set.ttl.min(shortest), ..set }),
+                Response::Addresses(set) => {
+                    tracing::debug!(name = %question.name, addresses = ?set.addresses, ttl = ?set.ttl, "DNS lookup");
+                    return Ok(AddressSet { ttl: set.ttl.min(shortest), ..set });
+                }
                 Response::Negative(ttl) => return Ok(AddressSet { addresses: Vec::new(), ttl: ttl.min(shortest) }),
                 Response::Alias(target, ttl) => {
                     (question, shortest) = (Rc::new(question.of_alias(target)?), shortest.min(ttl));

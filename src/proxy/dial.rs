@@ -208,9 +208,13 @@ enum Attempt {
 const TIMED_OUT: Result<Stream, Attempt> = Err(Attempt::Failed(Failure::ConnectTimeout));
 
 async fn attempt(address: SocketAddr) -> Result<Stream, Attempt> {
-    Stream::connect(address).await.map_err(|error| match DialError::of(&error, address) {
-        DialError::Failed(failure, _) => Attempt::Failed(failure),
-        _ => Attempt::Shortage,
+    tracing::debug!(%address, "connecting");
+    Stream::connect(address).await.map_err(|error| {
+        tracing::debug!(%address, %error, "not connected");
+        match DialError::of(&error, address) {
+            DialError::Failed(failure, _) => Attempt::Failed(failure),
+            _ => Attempt::Shortage,
+        }
     })
 }
 

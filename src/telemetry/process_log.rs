@@ -1,6 +1,7 @@
 //! What the process logs about itself, on standard error. Events are formatted where they happen and written by a
 //! separate thread, so that logging never waits for a reader. Lines that do not fit in its queue are lost and counted.
 
+mod debug;
 mod throttle;
 
 use std::io::{self, IsTerminal};
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt, registry};
+use tracing_subscriber::{EnvFilter, fmt, registry, reload};
 
+use self::debug::Filter;
 pub use self::throttle::{left_out, report_left_out};
 use crate::sys::blocking::Pending;
 use crate::telemetry::count::Count;
@@ -24,6 +26,7 @@ static STARTED: OnceLock<Started> = OnceLock::new();
 struct Started {
     writer: Writer,
     blocked: Pending,
+    filter: Filter,
 }
 
 pub struct ProcessLog {
@@ -40,10 +43,12 @@ impl ProcessLog {
             .with_writer(Arc::new(Events(writer.clone())))
             .with_ansi(io::stderr().is_terminal())
             .log_internal_errors(false);
-        registry().with(lines).with((!all).then_some(throttle::Throttle)).with(filter).init();
+        let configured = filter.to_string();
+        let (filter, handle) = reload::Layer::new(filter);
+        registry().with(filter).with(lines).with((!all).then_some(throttle::Throttle)).init();
         std::panic::set_hook(Box::new(log_panic));
         // A second one would have failed to install its subscriber.
-        let _ = STARTED.set(Started { writer: writer.clone(), blocked });
+        let _ = STARTED.set(Started { writer: writer.clone(), blocked, filter: Filter::new(configured, handle) });
         Ok(Self { writer, flush })
     }
 
@@ -73,6 +78,18 @@ pub fn lost() -> u64 {
 /// How long a write to standard error has not returned.
 pub fn blocked() -> Duration {
     STARTED.get().map_or(Duration::ZERO, |log| log.blocked.elapsed())
+}
+
+/// The filter that was configured, as it is read.
+pub fn configured_filter() -> Option<&'static str> {
+    STARTED.get().map(|log| log.filter.configured())
+}
+
+/// Turns debug lines of this program on, or off again.
+pub fn toggle_debug() {
+    if let Some(log) = STARTED.get() {
+        log.filter.toggle();
+    }
 }
 
 /// Sends each event as one batch.

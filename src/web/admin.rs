@@ -23,7 +23,6 @@ use crate::dns::ResolverFactory;
 use crate::proxy::worker::Shared;
 use crate::telemetry::history::History;
 use crate::telemetry::inquiry::Inquirer;
-use crate::telemetry::metrics::Levels;
 
 pub struct AdminService {
     pub shared: Arc<Shared>,
@@ -61,7 +60,8 @@ impl AdminService {
         if let Some(refusal) = self.access.refusal(request) {
             return refusal;
         }
-        let form = Form::read(request.uri.query().unwrap_or_default());
+        let query = request.uri.query().unwrap_or_default();
+        let form = Form::read(query);
         match path {
             // Prometheus text format 0.0.4.
             "/metrics" => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics()),

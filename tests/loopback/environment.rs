@@ -121,9 +121,9 @@ fn it_raises_its_limit_of_open_files_and_says_so() {
         String::from_utf8(output.stderr).unwrap()
     };
     let low = said("256");
-    assert!(low.contains("open files: limit raised to the hard limit before=256 now="), "{low}");
+    assert!(low.contains(" open_files=") && low.contains(" raised_from=256 "), "{low}");
     let high = said("$(ulimit -Hn)");
-    assert!(high.contains("open files: the limit is the hard limit now=") && !high.contains("raised"), "{high}");
+    assert!(high.contains(" open_files=") && !high.contains("raised"), "{high}");
 }
 
 /// As logrotate does it, with either signal; the path starts where the configuration is.
@@ -157,10 +157,34 @@ fn a_log_file_that_was_moved_away_is_opened_anew() {
     std::fs::create_dir(&log).unwrap();
     process.signal(Signal::SIGUSR1);
     support::until("it says so", || process.said().contains("stays open: Is a directory"));
-    // nginx has a meaning for this one; to us it is none.
-    process.signal(Signal::SIGUSR2);
-    support::until("it says so", || process.said().contains("SIGUSR2 is ignored"));
     process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+/// The addresses are logged, and nothing else below a warning, before and after.
+#[test]
+fn sigusr2_turns_debug_lines_on_and_off_again() {
+    let parts = Parts::make(&Setup::default());
+    let filter = "warn,latticegate::control::run::summary=info";
+    let process = Process::start(LATTICEGATE, parts, &[("LATTICEGATE_LOG", filter)]);
+    let tls = process.address("tls");
+    let connect = || drop(process.parts().upstream.pair(tls));
+    connect();
+    assert!(!process.said().contains("DEBUG"), "{}", process.said());
+    process.signal(Signal::SIGUSR2);
+    support::until("it says that debug lines are on", || process.said().contains("SIGUSR2: debug lines are on, "));
+    connect();
+    let upstream = process.parts().upstream.address;
+    support::until("the connect is logged", || process.said().contains(&format!("connecting address={upstream}")));
+    process.signal(Signal::SIGUSR2);
+    support::until("it says that they are off", || process.said().contains("SIGUSR2: debug lines are off, "));
+    connect();
+    process.signal(Signal::SIGTERM);
+    let mut process = process;
+    support::until("it has ended, and with it the log", || !process.is_running());
+    let said = process.said();
+    let (_, after) = said.split_once("SIGUSR2: debug lines are off, ").unwrap();
+    assert!(!after.contains("DEBUG") && !after.contains("SIGTERM"), "{said}");
     assert_eq!(process.wait().0.code(), Some(0));
 }
 

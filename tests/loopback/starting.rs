@@ -61,3 +61,46 @@ fn signals_that_come_before_it_listens_are_obeyed() {
         assert_eq!(status.code(), Some(0), "{early}");
     }
 }
+
+/// One summary: what is not the default and where it was written, then warnings, list, limits and addresses.
+#[test]
+fn a_start_says_what_is_in_force_and_where_that_was_written() {
+    let parts = Parts::make(&Setup::default());
+    let environment = [
+        ("LATTICEGATE_DNS__MAX_TTL", "60s"),
+        ("LATTICEGATE_DRAIN__DELAY", "1h"),
+        ("LATTICEGATE_TIMEOUTS__IDLE", "610s"),
+    ];
+    let process = Process::start(LATTICEGATE, parts, &environment);
+    support::until("it has started", || process.said().contains(" started "));
+    let said = process.said();
+    let line = |text: &str| {
+        let at = said.lines().position(|line| line.contains(text));
+        at.unwrap_or_else(|| panic!("no {text} in {said}"))
+    };
+    let file = process.parts().files.path().join("latticegate.yaml").display().to_string();
+    let order = [
+        line(&format!(
+            "all but these settings are the defaults version=\"{}\" configuration={file} log=\"info\"",
+            env!("CARGO_PKG_VERSION")
+        )),
+        line(": proxy_protocol.trusted: "),
+        line(": dns.max_ttl: 60s (LATTICEGATE_DNS__MAX_TTL)"),
+        line("warning: environment variable LATTICEGATE_DRAIN__DELAY: drain: "),
+        line("access list loaded source="),
+        line("limits connections="),
+        line("listening name=tls address="),
+        line("started workers="),
+    ];
+    assert!(order.is_sorted(), "{order:?}: {said}");
+    assert_eq!(order[7], said.lines().count() - 1, "the last line is that it has started: {said}");
+    assert!(!said.contains("timeouts.idle"), "it was written, but is the default: {said}");
+    let config = process.parts().read("latticegate.yaml");
+    for (text, of_file) in [("proxy_protocol.trusted: ", "trusted:"), ("listening name=tls ", "name: tls,")] {
+        let number = config.lines().position(|line| line.contains(of_file)).unwrap() + 1;
+        let said = said.lines().nth(line(text)).unwrap();
+        assert!(said.contains(&format!("{file}:{number}")), "{said}");
+    }
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
+}

@@ -9,6 +9,7 @@ use tokio::time::{interval, sleep};
 
 use crate::proxy::worker::Shared;
 use crate::sys::blocking::PATIENCE;
+use crate::sys::clock::Clock;
 use crate::telemetry::emf;
 use crate::telemetry::history::History;
 use crate::telemetry::log_writer::Writer;

@@ -8,11 +8,13 @@ use tokio::sync::mpsc;
 use crate::control::gate::StopRequest;
 use crate::sys::blocking::{BlockingThread, Patience};
 use crate::telemetry::log_writer::Rotation;
+use crate::telemetry::process_log;
 
 /// Signals that arrive before anything waits for them are kept.
 pub(super) struct Signals {
     pub(super) stop: StopSignals,
     pub(super) reopen: ReopenSignals,
+    pub(super) debug: DebugSignal,
 }
 
 pub(super) struct StopSignals {
@@ -23,10 +25,12 @@ pub(super) struct StopSignals {
 pub(super) struct ReopenSignals {
     hangup: Signal,
     usr1: Signal,
-    usr2: Signal,
     /// Sent when a write exceeds the largest file size that this process may have (`ulimit -f`); the write fails as well.
     _file_size: Signal,
 }
+
+/// SIGUSR2.
+pub(super) struct DebugSignal(Signal);
 
 /// The access log's file, with the thread on which it is reopened, since that may never return.
 pub(super) struct Reopener {
@@ -41,10 +45,9 @@ impl Signals {
         let reopen = ReopenSignals {
             hangup: signal(SignalKind::hangup())?,
             usr1: signal(SignalKind::user_defined1())?,
-            usr2: signal(SignalKind::user_defined2())?,
             _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         };
-        Ok(Self { stop, reopen })
+        Ok(Self { stop, reopen, debug: DebugSignal(signal(SignalKind::user_defined2())?) })
     }
 }
 
@@ -67,17 +70,12 @@ impl StopSignals {
 }
 
 impl ReopenSignals {
-    /// Never returns. SIGHUP and SIGUSR1 reopen the log's file, the latter as in nginx; SIGUSR2 would end a process
-    /// that does not handle it.
+    /// Never returns. SIGHUP and SIGUSR1 reopen the log's file, the latter as in nginx.
     pub(super) async fn serve(mut self, reopener: Option<Reopener>, mut patience: Patience) {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => false,
                 _ = self.usr1.recv() => true,
-                _ = self.usr2.recv() => {
-                    tracing::info!("SIGUSR2 is ignored");
-                    continue;
-                }
             };
             match &reopener {
                 Some(Reopener { log, thread }) => {
@@ -96,6 +94,16 @@ impl ReopenSignals {
                 None if asked => tracing::info!("SIGUSR1: the access log is on stdout, there is no file to open anew"),
                 None => {}
             }
+        }
+    }
+}
+
+impl DebugSignal {
+    /// Never returns. Nothing here waits for anything else, so that debug lines can be had whatever hangs.
+    pub(super) async fn serve(mut self) {
+        loop {
+            self.0.recv().await;
+            process_log::toggle_debug();
         }
     }
 }

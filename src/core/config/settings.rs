@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    AccessLog, AdminAccess, Config, Dns, Drain, Emf, Forward, Limits, Listener, LogField, LogKeep, LogOutput, PolicySource, Quota,
-    S3Object, Timeouts, Upstream,
+    AccessLog, AdminAccess, Config, Dns, Drain, Emf, Forward, Limits, Listener, LogField, LogKeep, LogOutput,
+    PolicySource, Quota, S3Object, Timeouts, Upstream,
 };
 use crate::diagnostic::{Origin, Position};
 use crate::networks::DestinationNetworks;

@@ -577,7 +577,7 @@ fn each_setting_says_its_value_and_where_it_was_written() {
                 - { name: b, bind: \"[::]:3128\", protocol: forward, upstream: { denied_networks: [9.0.0.0/8] } }\n\
                 upstream:\n  allowed_networks: [10.1.0.0/16]\n  denied_networks: [10.1.2.0/24]\n\
                 dns: { timeout: 3s,\n  ipv6: off }\n\
-                limits: { per_client: { connections: 7 } }\nadmin: { hosts: [gate.internal] }\n";
+                limits: { per_client: { connections: 7 } }\nadmin: { hosts: [gate.internal], refused_bytes: 7 }\n";
     let environment = [
         TRUSTED,
         ("LATTICEGATE_DNS__TIMEOUT", "4s"),
@@ -607,6 +607,8 @@ fn each_setting_says_its_value_and_where_it_was_written() {
         ("limits.per_client.per_second", "off", String::new()),
         ("admin.hosts", "gate.internal", file(10)),
         ("admin.token_file", "none", String::new()),
+        ("admin.refused_bytes", "7", file(10)),
+        ("access_log.fields", "all", String::new()),
         ("metrics.emf.namespace", "n", "LATTICEGATE_METRICS__EMF".to_owned()),
         ("metrics.emf.interval", "60s", String::new()),
         ("workers", "4", String::new()),
@@ -668,4 +670,46 @@ fn an_admin_port_that_others_reach_needs_a_token() {
     for bind in ["127.0.0.1:9900", "127.8.0.1:9900", "[::1]:9900", "[::ffff:127.0.0.1]:9900"] {
         accepted(with(&format!("admin: {{ bind: \"{bind}\" }}\n"), &[TRUSTED]));
     }
+}
+
+/// The lines of a summary.
+fn changed(config: &Config) -> Vec<String> {
+    config.changed(&MACHINE).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_what_differs_from_the_defaults_has_changed() {
+    let text = include_str!("../../../conf/latticegate.yaml");
+    let trusted = text.lines().position(|line| line.trim_start().starts_with("trusted:")).unwrap() + 1;
+    assert_eq!(
+        changed(&accepted(with(text, &[]))),
+        [format!("proxy_protocol.trusted: 192.168.0.0/16 ({FILE}:{trusted})")],
+        "the shipped file says what the defaults say, but for this"
+    );
+    let text = "listeners:\n- { name: b, bind: \"[::]:8443\", protocol: http, public_port: 443 }\n\
+                workers: 4\npolicy: http://127.0.0.1:1/list?token=hush\ndns:\n  timeout: 2s\n  max_ttl: 60s\n";
+    let config =
+        accepted(with(text, &[TRUSTED, ("LATTICEGATE_LIMITS__CONNECTIONS", "77"), ("LATTICEGATE_WORKERS", "auto")]));
+    let port = format!("listeners[0].public_port: 443 ({FILE}:2)");
+    assert_eq!(
+        changed(&config),
+        [
+            &*port,
+            "proxy_protocol.trusted: 10.0.0.0/16 (LATTICEGATE_PROXY_PROTOCOL__TRUSTED)",
+            &*format!("dns.max_ttl: 60s ({FILE}:7)"),
+            "limits.connections: 77 (LATTICEGATE_LIMITS__CONNECTIONS)",
+        ]
+    );
+    assert_eq!(config.listener_setting(0).map(|setting| SettingSource(setting).to_string()), Some(format!("{FILE}:2")));
+    assert!(config.settings.iter().all(|setting| !setting.value.contains("hush")), "a query may be a secret");
+}
+
+#[test]
+fn a_changed_setting_is_one_line_of_bounded_length() {
+    let names: Vec<String> = (0..200).map(|n| format!("  n{n}.example.com: \"other.example.com\"\n")).collect();
+    let text = format!("upstream:\n names:\n{}\nmetrics: {{ emf: {{ namespace: \"a\\u202eb\" }} }}\n", names.concat());
+    let changed = changed(&accepted(with(&text, &[TRUSTED])));
+    let line = changed.iter().find(|line| line.starts_with("upstream.names: ")).unwrap();
+    assert!(line.chars().count() < 250 && line.contains("… ("), "{line}");
+    assert!(changed.iter().all(|line| !line.contains(char::is_control)), "{changed:?}");
 }

@@ -26,9 +26,9 @@ use crate::proxy::worker::{self, Phase, Worker};
 use crate::reload::{Current, Loaded};
 use crate::sys::blocking::Pending;
 use crate::sys::clock::Clock;
+use crate::telemetry::inquiry::Inquirer;
 use crate::telemetry::log_writer::{LineKind, Sink, Writer};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::RecentReader;
 use crate::telemetry::status::Status;
 use latticegate_core::config::{Config, File, Machine};
 use latticegate_core::diagnostic::Origin;
@@ -142,9 +142,9 @@ fn serve(run: &Rc<Run>, event_loop: EventLoop, metrics: &Metrics, writer: Writer
     spawn(drain(Rc::clone(run), phase));
     let sockets = shared.config.listeners.iter();
     let sockets = sockets.map(|listener| (listener.clone(), run.network.listen(&listener.name))).collect();
-    let refusals = RecentReader::default().add_worker();
+    let inquiries = Inquirer::default().add_worker();
     event_loop.block_on(async {
-        running.serve(sockets, watched_phase, refusals, || ()).await.unwrap();
+        running.serve(sockets, watched_phase, inquiries, || ()).await.unwrap();
         let ended = run.network.now();
         if let Some(drain) = run.drain.get() {
             // What waits for the cut has a second to see it.
