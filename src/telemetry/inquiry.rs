@@ -13,7 +13,7 @@ use crate::telemetry::live::{Live, Query};
 use crate::telemetry::recent::{self, Refusal};
 
 /// A worker that does not reply within this time is left out.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two inquiries there is at least this, and [`REST`] times what the one before took: whoever reloads the page all
 /// the time must not keep the workers from their work.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -35,11 +35,12 @@ async def stay(number, opened):
     writer.write(header([192, 0, 2, number % 250], 20000 + number) + hello(b"service%d.example.com" % (number % 40)))
     await reader.readexactly(len(ANSWER))
     opened.append(writer)
-    while True:
-        # Well below the idle limit.
-        await asyncio.sleep(random.uniform(1, 30))
-        writer.write(b"bulk" if number % 10 == 0 else b"more")
-        await reader.read(1 << 20)
+    # On a machine that is too slow for so many, some are closed as idle.
+    with contextlib.suppress(OSError):
+        while True:
+            await asyncio.sleep(random.uniform(1, 30))
+            writer.write(b"bulk" if number % 10 == 0 else b"more")
+            await reader.read(1 << 20)
 
 
 async def come_and_go():

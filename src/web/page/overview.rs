@@ -50,10 +50,10 @@ pub(super) fn header(out: &mut String, now: &Snapshot) -> fmt::Result {
     for (id, title) in SECTIONS {
         write!(out, "<a href=#{id}>{title}</a>")?;
     }
-    out.write_str("</nav></header>")?;
+    out.write_str("</nav>")?;
     let silent = now.workers.silent;
     if now.shared.status.warnings().next().is_none() && silent == 0 {
-        return Ok(());
+        return out.write_str("</header>");
     }
     out.write_str("<ul class=warnings>")?;
     for warning in now.shared.status.warnings() {
@@ -62,7 +62,7 @@ pub(super) fn header(out: &mut String, now: &Snapshot) -> fmt::Result {
     if silent > 0 {
         write!(out, "<li>{silent} of the workers did not reply in time: their open connections are not shown")?;
     }
-    out.write_str("</ul>")
+    out.write_str("</ul></header>")
 }
 
 pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
