@@ -86,7 +86,7 @@ fn a_start_says_what_is_in_force_and_where_that_was_written() {
         )),
         line(": proxy_protocol.trusted: "),
         line(": dns.max_ttl: 60s (LATTICEGATE_DNS__MAX_TTL)"),
-        line("warning: environment variable LATTICEGATE_DRAIN__DELAY: drain: "),
+        line(": drain: delay and timeout together are "),
         line("access list loaded source="),
         line("limits connections="),
         line("listening name=tls address="),
