@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::ascii;
 
-/// A key with all that may stand around it, `,"rule":"`, so that it is written by one copy of a known length. Keys are our
-/// own words and need no escaping. [`key!`] makes them.
+/// A key with all that stands around it, `,"rule":"`, so that it is written by one copy of a known length. The comma of the
+/// first one becomes the brace. Keys are our own words and need no escaping. [`key!`] makes them.
 #[derive(Clone, Copy)]
 pub(super) struct Key(pub(super) &'static str);
 
@@ -21,17 +21,22 @@ pub(super) use key;
 /// An unfinished object.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
-    empty: bool,
+    /// Where it starts.
+    start: usize,
 }
 
-// The short ones are inlined always: where the key is known, and whether it is the first.
+// The short ones are inlined always: where the key is known.
 impl<'a> Object<'a> {
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, empty: true }
+        let start = out.len();
+        Self { out, start }
     }
 
     pub(super) fn end(self) {
+        match self.out.get_mut(self.start) {
+            Some(comma) => *comma = b'{',
+            None => self.out.push(b'{'),
+        }
         self.out.push(b'}');
     }
 
@@ -116,14 +121,9 @@ impl<'a> Object<'a> {
     #[inline(always)]
     fn key(&mut self, Key(key): Key, quoted: bool) {
         let key = match key.as_bytes() {
-            [b',', key @ ..] if self.empty => key,
-            key => key,
-        };
-        let key = match key {
             [key @ .., b'"'] if !quoted => key,
             key => key,
         };
-        self.empty = false;
         self.out.extend_from_slice(key);
     }
 }
@@ -196,8 +196,10 @@ mod tests {
     fn times_are_rounded_to_the_microsecond() {
         for (nanos, written) in [(0, "0.000"), (499, "0.000"), (500, "0.001"), (1_234_567_890, "1234.568")] {
             let mut out = Vec::new();
-            Object::begin(&mut out).millis(key!("t"), Duration::from_nanos(nanos));
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"t\":{written}"));
+            let mut object = Object::begin(&mut out);
+            object.millis(key!("t"), Duration::from_nanos(nanos));
+            object.end();
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{{\"t\":{written}}}"));
         }
         object_of(|object| object.millis(key!("t"), Duration::MAX));
     }
