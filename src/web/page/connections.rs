@@ -85,7 +85,8 @@ pub(super) fn names_and_clients(out: &mut String, now: &Snapshot) -> fmt::Result
          minutes.</p><div class=pairs>",
     )?;
     let (names, clients) = (now.names(), now.clients());
-    let (by_traffic, by_refusals): (fn(&Usage) -> u64, fn(&Usage) -> u64) = (Usage::traffic, Usage::refusals);
+    let by_traffic: fn(&Usage) -> u64 = Usage::traffic;
+    let by_refusals: fn(&Usage) -> u64 = Usage::refusals;
     for (id, title, what, all, key) in [
         ("names-traffic", "Names by traffic", "Name", &names, by_traffic),
         ("names-refusals", "Names by refusals", "Name", &names, by_refusals),
