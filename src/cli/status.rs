@@ -50,6 +50,7 @@ const MAX_ANSWER: u64 = 64 << 20;
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl StatusArgs {
+    #[expect(clippy::disallowed_methods, reason = "no connection waits for this process")]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let file = self.config.file.as_deref();
         let found = files::configuration_for_list(file, files::environment());
@@ -66,7 +67,11 @@ impl StatusArgs {
             let code = match ask(&config, token.as_ref(), &self.find) {
                 Ok(state) => {
                     self.show(&state)?;
-                    if state["ready"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+                    if state.get("ready").is_some_and(|ready| ready == true) {
+                        ExitCode::SUCCESS
+                    } else {
+                        ExitCode::FAILURE
+                    }
                 }
                 Err(why) => {
                     writeln!(io::stderr(), "error: {why}")?;

@@ -199,10 +199,9 @@ impl Worker {
     /// worker have their turn.
     pub(crate) async fn census(&self, query: Query) -> Live {
         for (group, sessions) in self.groups.iter().enumerate() {
-            let mut census = self.census.borrow_mut();
-            let taken = census.take().map_or_else(|| Census::new(query.clone()), |(_, taken)| taken);
-            *census = Some((group, taken));
-            drop(census);
+            let taken = self.census.take();
+            let census = taken.map_or_else(|| Census::new(query.clone()), |(_, census)| census);
+            self.census.replace(Some((group, census)));
             sessions.notify_all();
             // Those that were woken are before this task in the worker's queue.
             sleep(BETWEEN_GROUPS).await;

@@ -1,5 +1,7 @@
 //! What `/status.json` says, in lines for people.
 
+#![expect(clippy::indexing_slicing, reason = "of JSON, where an absent key is null")]
+
 use std::fmt::{self, Display, Write as _};
 
 use serde_json::Value;

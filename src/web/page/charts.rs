@@ -116,10 +116,7 @@ impl Chart {
             series.samples.back().map_or(0, |last| seconds(last.at)),
         )?;
         for (place, (line, values)) in ["a", "b"].iter().zip(lines.iter().zip(&all)) {
-            let numbers: Vec<String> = values
-                .iter()
-                .map(|value| value.map_or_else(String::new, |value| format!("{}", round(value))))
-                .collect();
+            let numbers: Vec<String> = values.iter().map(|value| value.map_or_else(String::new, round)).collect();
             write!(out, " data-{place}=\"{}\" data-{place}-name=\"{}\"", numbers.join(","), line.name)?;
         }
         write!(out, "><svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none aria-hidden=true>", series.most - 1)?;

@@ -85,11 +85,13 @@ pub(super) fn names_and_clients(out: &mut String, now: &Snapshot) -> fmt::Result
          minutes.</p><div class=pairs>",
     )?;
     let (names, clients) = (now.names(), now.clients());
+    let by_traffic: fn(&Usage) -> u64 = Usage::traffic;
+    let by_refusals: fn(&Usage) -> u64 = Usage::refusals;
     for (id, title, what, all, key) in [
-        ("names-traffic", "Names by traffic", "Name", &names, Usage::traffic as fn(&Usage) -> u64),
-        ("names-refusals", "Names by refusals", "Name", &names, Usage::refusals),
-        ("clients-traffic", "Clients by traffic", "Client", &clients, Usage::traffic),
-        ("clients-refusals", "Clients by refusals", "Client", &clients, Usage::refusals),
+        ("names-traffic", "Names by traffic", "Name", &names, by_traffic),
+        ("names-refusals", "Names by refusals", "Name", &names, by_refusals),
+        ("clients-traffic", "Clients by traffic", "Client", &clients, by_traffic),
+        ("clients-refusals", "Clients by refusals", "Client", &clients, by_refusals),
     ] {
         busiest(out, id, (title, what), first_by(all, BUSIEST, key))?;
     }
