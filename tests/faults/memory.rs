@@ -92,7 +92,7 @@ fn pipes_of_a_busy_moment_are_given_back() {
 fn an_idle_connection_takes_little_and_what_is_kept_is_used_again() {
     const FEW: usize = 1000;
     const MANY: usize = 3000;
-    const BOUND: u64 = 2600;
+    const BOUND: u64 = 1500;
     latticegate::sys::socket::raise_fd_limit().unwrap();
     let gate = start("connections: 5000");
     let mut idle: Vec<_> = (0..FEW).map(|_| pair(&gate)).collect();

@@ -93,7 +93,7 @@ impl Network {
     /// The peers have a table of their own.
     pub(super) fn with_files<T>(&self, open: impl FnOnce() -> T) -> T {
         let limit = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, self.limit.clone()).unwrap();
+        setrlimit(Resource::Nofile, self.limit).unwrap();
         let opened = open();
         setrlimit(Resource::Nofile, limit).unwrap();
         opened

@@ -184,13 +184,11 @@ impl Peer<'_> {
         let mut buffer = vec![0; self.behaviour.reads];
         loop {
             let read = poll_fn(|cx| self.stream.poll_recv(cx, &mut buffer)).await;
-            let mut seen = self.seen.borrow_mut();
             let Ok(n @ 1..) = read else {
-                seen.fin = read.is_ok();
+                self.seen.borrow_mut().fin = read.is_ok();
                 break;
             };
-            seen.note(&buffer[..n], self.network.now());
-            drop(seen);
+            self.seen.borrow_mut().note(&buffer[..n], self.network.now());
             if self.behaviour.read_pause > 0 {
                 self.pause(self.behaviour.read_pause).await;
             }

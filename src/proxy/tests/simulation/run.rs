@@ -85,7 +85,8 @@ pub(super) fn run(seed: u64) -> (Rc<Run>, Reported) {
             left: RefCell::default(),
         }
     });
-    let event_loop = EventLoop::simulated(Rc::clone(&run.network) as Rc<_>).unwrap();
+    let network = run.network.clone();
+    let event_loop = EventLoop::simulated(network).unwrap();
     let (lines, log_lines) = mpsc::channel();
     let metrics = Metrics::default();
     let (writer, flush) =
@@ -98,12 +99,7 @@ pub(super) fn run(seed: u64) -> (Rc<Run>, Reported) {
     let records = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
     let endings = metrics.endings();
     let probes = endings.iter().filter(|(outcome, _)| outcome.word() == "probe").map(|(_, count)| count).sum();
-    let reported = Reported {
-        records,
-        connections: endings.values().sum(),
-        probes,
-        active: u64::try_from(metrics.active()).unwrap(),
-    };
+    let reported = Reported { records, connections: endings.values().sum(), probes, active: metrics.active() };
     (run, reported)
 }
 
