@@ -31,11 +31,14 @@ pub struct Ended {
     pub bytes: ByteCounts,
 }
 
+/// Each connection is counted twice, so the hash is a fast one. It is seeded at random, and what it is used for is small.
+pub type Counted<K> = IndexMap<K, Ended, foldhash::fast::RandomState>;
+
 /// By name and by client.
 #[derive(Debug, Default)]
 pub struct Busiest {
-    pub names: IndexMap<Box<str>, Ended>,
-    pub clients: IndexMap<ClientAddress, Ended>,
+    pub names: Counted<Box<str>>,
+    pub clients: Counted<ClientAddress>,
 }
 
 /// What one worker counts.
@@ -119,7 +122,7 @@ impl Ended {
 }
 
 fn add<K: Hash + Eq, Q: Hash + Equivalent<K> + ?Sized>(
-    counted: &mut IndexMap<K, Ended>,
+    counted: &mut Counted<K>,
     key: &Q,
     owned: impl FnOnce() -> K,
     ended: Ended,
