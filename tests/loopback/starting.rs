@@ -68,7 +68,7 @@ fn a_start_says_what_is_in_force_and_where_that_was_written() {
     let parts = Parts::make(&Setup::default());
     let environment = [
         ("LATTICEGATE_DNS__MAX_TTL", "60s"),
-        ("LATTICEGATE_DRAIN__DELAY", "1h"),
+        ("LATTICEGATE_DRAIN__TIMEOUT", "1h"),
         ("LATTICEGATE_TIMEOUTS__IDLE", "610s"),
     ];
     let process = Process::start(LATTICEGATE, parts, &environment);

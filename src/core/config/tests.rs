@@ -707,7 +707,7 @@ fn only_what_differs_from_the_defaults_has_changed() {
 #[test]
 fn a_changed_setting_is_one_line_of_bounded_length() {
     let names: Vec<String> = (0..200).map(|n| format!("  n{n}.example.com: \"other.example.com\"\n")).collect();
-    let text = format!("upstream:\n names:\n{}\nmetrics: {{ emf: {{ namespace: \"a\\u202eb\" }} }}\n", names.concat());
+    let text = format!("upstream:\n names:\n{}", names.concat());
     let changed = changed(&accepted(with(&text, &[TRUSTED])));
     let line = changed.iter().find(|line| line.starts_with("upstream.names: ")).unwrap();
     assert!(line.chars().count() < 250 && line.contains("… ("), "{line}");
