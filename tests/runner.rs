@@ -29,7 +29,8 @@ const QUICK: [&str; 8] = [
 ];
 
 /// What only the whole run does, by its call and its name in the summary.
-const MORE: [(&str, &str); 7] = [
+const MORE: [(&str, &str); 8] = [
+    ("tests/simulate 300..3300", "simulation, 3 000 seeds"),
     ("target/debug/latticegate check --config conf/a.yaml", "conf/a.yaml"),
     ("benches/run instructions --check", "instruction counts"),
     ("bin/cargo test --locked --all-features --bench compare", "benchmark arithmetic"),
@@ -66,6 +67,7 @@ fn repository() -> TempDir {
         "tests/docker/run",
         "tests/deny",
         "tests/fuzz/run",
+        "tests/simulate",
     ];
     for path in stand_ins.map(|path| root.join(path)) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -86,7 +88,7 @@ fn the_whole_run_does_everything() {
     let reported = stdout(&output);
     assert!(output.status.success() && !reported.contains("quick"), "{reported}");
     // Each step counts as one, the tests as five.
-    assert!(reported.ends_with("\n18 passed, 0 failed, 8 skipped\n"), "{reported}");
+    assert!(reported.ends_with("\n19 passed, 0 failed, 9 skipped\n"), "{reported}");
 }
 
 #[test]
@@ -97,12 +99,12 @@ fn the_quick_run_says_what_it_leaves_out() {
     for (_, name) in MORE {
         assert!(reported.contains(&format!("   {name}: not part of the quick run; tests/run runs it\n")), "{reported}");
     }
-    assert!(output.status.success() && reported.ends_with("\n11 passed, 0 failed, 15 skipped\n"), "{reported}");
+    assert!(output.status.success() && reported.ends_with("\n11 passed, 0 failed, 17 skipped\n"), "{reported}");
 }
 
 #[test]
 fn a_step_that_fails_fails_the_run_and_ends_no_other() {
-    for (arguments, passed, skipped) in [(&[][..], 17, 8), (&["quick"], 10, 15)] {
+    for (arguments, passed, skipped) in [(&[][..], 18, 9), (&["quick"], 10, 17)] {
         let (output, calls) = run(arguments, "--all-features --doc");
         assert!(calls.iter().any(|call| call.contains(" doc ")), "{calls:?}");
         let reported = stdout(&output);
