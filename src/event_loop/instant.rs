@@ -5,13 +5,16 @@ use std::ops::{Add, Sub};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
+
 /// A moment of the monotonic clock, in nanoseconds: half as large as the standard library's, and compared in one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(u64);
 
-/// When the clock was first read, and what it shows then: what is a little earlier has a number as well.
-static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-const AT_FIRST: Duration = Duration::from_hours(24 * 365);
+/// One moment by both clocks, this one and the standard library's, which is tokio's.
+static BOTH: LazyLock<(std::time::Instant, Instant)> =
+    LazyLock::new(|| (std::time::Instant::now(), Instant::of_kernel()));
 
 thread_local! {
     /// When the turn of this thread's loop began; none outside of a loop.
@@ -29,16 +32,28 @@ impl Instant {
         TURN.get().unwrap_or_else(Self::read)
     }
 
-    /// Reads the clock, which tests of tokio's can pause and move.
+    /// Reads the clock.
+    #[cfg(not(test))]
     pub(super) fn read() -> Self {
-        #[cfg(test)]
+        Self::of_kernel()
+    }
+
+    /// Reads the clock, which tests of tokio's can pause and move.
+    #[cfg(test)]
+    pub(super) fn read() -> Self {
+        let (theirs, ours) = *BOTH;
         let now = tokio::time::Instant::now().into_std();
-        #[cfg(not(test))]
-        let now = std::time::Instant::now();
-        let first = *FIRST;
-        // A clock that a test has paused may stand before it.
-        let (since, until) = (now.saturating_duration_since(first), first.saturating_duration_since(now));
-        Self(nanoseconds(AT_FIRST + since).saturating_sub(nanoseconds(until)))
+        let ago = theirs.saturating_duration_since(now);
+        let since = now.saturating_duration_since(theirs);
+        Self((ours + since).0.saturating_sub(nanoseconds(ago)))
+    }
+
+    /// Straight into nanoseconds: each turn reads it twice, and the standard library's moments take longer to subtract than to
+    /// read. It fails only where there is no such clock.
+    fn of_kernel() -> Self {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
+        let (seconds, rest) = (u64::try_from(now.tv_sec()).unwrap_or(0), u64::try_from(now.tv_nsec()).unwrap_or(0));
+        Self(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
     }
 
     /// Time since then; zero for a moment that is still to come.
@@ -78,7 +93,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 impl From<Instant> for tokio::time::Instant {
     fn from(at: Instant) -> Self {
-        (*FIRST + Duration::from_nanos(at.0) - AT_FIRST).into()
+        let (theirs, ours) = *BOTH;
+        (theirs + at.saturating_duration_since(ours) - ours.saturating_duration_since(at)).into()
     }
 }
 
