@@ -263,7 +263,7 @@ def test_emf_dimensions_are_what_scaling_and_alarms_ask_for(fleet):
                 dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
                 assert {k: v for k, v in dimensions.items() if k != "reason"} == asked
                 seen += 1
-    assert seen == 13
+    assert seen == 17
     (connections,) = [r for r in fleet.all("AWS::ApplicationAutoScaling::ScalingPolicy") if r.name == "ScaleOnConnections"]
     metric = connections.properties["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     assert {d["Name"]: d["Value"] for d in metric["Dimensions"]} == asked
