@@ -1,6 +1,6 @@
 //! Checks, in every order in which threads can run, that no task sleeps on although another thread has woken it.
 //!
-//! [`inbox`] and [`cross_thread`] are the event loop's own files. What they use of the loop is modelled here: an eventfd that
+//! `inbox` and `cross_thread` are the event loop's own files. What they use of the loop is modelled here: an eventfd that
 //! epoll watches edge-triggered, a lock, and what the current task is. If a wake-up is lost, all threads wait, which loom reports
 //! as a deadlock.
 
