@@ -174,11 +174,6 @@ impl Document {
         found
     }
 
-    /// The text of the single value at `path`.
-    pub fn scalar(&self, path: &Path) -> Option<String> {
-        tree::scalar_text(&self.value, path)
-    }
-
     fn origin(&self, location: Location) -> Origin {
         self.origins.get(usize::from(location.source)).cloned().unwrap_or(Origin::Defaults)
     }
