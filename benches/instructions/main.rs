@@ -19,7 +19,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(bin_name = "benches/run instructions")]
 struct Arguments {
-    /// Fail if a count differs by more than 3 % from the committed one (same compiler only)
+    /// Fail if a count differs by more than 6 % from the committed one (same compiler only)
     #[arg(long)]
     check: bool,
     /// Write the counts into the file that is committed
@@ -34,8 +34,9 @@ struct Arguments {
     bench: bool,
 }
 
-/// A change of less than this is the noise of code placement.
-const TOLERANCE: f64 = 0.03;
+/// A change of less than this is the noise of inlining: a build of the same source in another directory decides otherwise here and
+/// there (`forward_connect` 5 950 in one, 6 239 in the other, 4.9 %; no other case moves by more than 1.1 %).
+const TOLERANCE: f64 = 0.06;
 const TIMES: u32 = 1000;
 /// The function in which callgrind collects.
 const COUNTED: &str = "*cases::counted";
