@@ -15,11 +15,12 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-GATE, PORT = "127.90.0.1", 8443
+GATE, PORT, HTTP_PORT, FORWARD_PORT = "127.90.0.1", 8443, 8080, 3128
 HEALTH, ADMIN = 9901, 9900
-UPSTREAM, UPSTREAM2, UPSTREAM_PORT = "127.90.0.10", "127.90.0.11", 7443
+UPSTREAM, UPSTREAM2, UPSTREAM_PORT, UPSTREAM_HTTP_PORT = "127.90.0.10", "127.90.0.11", 7443, 7080
 RESOLVER, RESOLVER_PORT = "127.90.0.53", 5353
 ANSWER = b"the answer of the upstream"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)
 
 
 def hello(name):
@@ -94,8 +95,20 @@ def upstream():
                 await writer.drain()
         writer.close()
 
+    async def serve_http(reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(RESPONSE)
+                await writer.drain()
+        writer.close()
+
     async def run():
-        servers = [await asyncio.start_server(serve, ip, UPSTREAM_PORT, backlog=4096) for ip in (UPSTREAM, UPSTREAM2)]
+        servers = [
+            await asyncio.start_server(speak, ip, port, backlog=4096)
+            for ip in (UPSTREAM, UPSTREAM2)
+            for speak, port in ((serve, UPSTREAM_PORT), (serve_http, UPSTREAM_HTTP_PORT))
+        ]
         await asyncio.gather(*(server.serve_forever() for server in servers))
 
     asyncio.run(run())
@@ -159,6 +172,8 @@ backend upstream
     def latticegate(self):
         (self.directory / "latticegate.yaml").write_text(f"""listeners:
 - {{ name: tls, bind: "{GATE}:{PORT}", protocol: tls, upstream_port: {UPSTREAM_PORT} }}
+- {{ name: http, bind: "{GATE}:{HTTP_PORT}", protocol: http, upstream_port: {UPSTREAM_HTTP_PORT} }}
+- {{ name: forward, bind: "{GATE}:{FORWARD_PORT}", protocol: forward, connect_ports: [{UPSTREAM_PORT}], http_ports: [{UPSTREAM_HTTP_PORT}] }}
 proxy_protocol: {{ trusted: [127.0.0.0/8] }}
 upstream: {{ allowed_networks: [127.90.0.0/16] }}
 dns: {{ server: "{RESOLVER}:{RESOLVER_PORT}", ipv6: off }}
@@ -180,7 +195,7 @@ access_log: {{ output: {self.directory}/access.log }}
     def write_list(self):
         # Another one each time.
         comment = f"# {time.monotonic_ns()}\n"
-        (self.directory / "ipcontrol.yaml").write_text(f"{comment}rules:\n- allow: 192.0.2.0/24\n- deny: all\n")
+        (self.directory / "ipcontrol.yaml").write_text(f"{comment}rules:\n- {{ allow: 192.0.2.0/24, to: any }}\n- deny: all\n")
 
     def version(self):
         flag = "-v" if self.name != "latticegate" else "--version"
