@@ -129,8 +129,8 @@ impl Case<'_> {
         let Self { connection, plan, record, accepted, closed, run, .. } = self;
         let record = record.map_or_else(|| "no record".to_owned(), Value::to_string);
         let seen = |seen: &Seen| {
-            let Seen { received, fin, finished, closed, sent, last_sent, last_received, .. } = seen;
-            let received = received.len();
+            let Seen { received, fin, finished, closed, sent, .. } = seen;
+            let (received, last_received, last_sent) = (received.len(), seen.last_received(), seen.last_sent());
             format!(
                 "received {received} until {last_received}, fin {fin}, sent {sent} until {last_sent}, finished {finished:?}, \
                  closed {closed:?}"

@@ -37,14 +37,16 @@ pub(super) struct Seen {
     pub(super) closed: Option<u64>,
     /// What the kernel has taken.
     pub(super) sent: usize,
-    pub(super) last_sent: u64,
-    pub(super) last_received: u64,
+    /// When the kernel took some, in order.
+    pub(super) sent_at: Vec<u64>,
+    /// When some were read, in order.
+    pub(super) received_at: Vec<u64>,
 }
 
 impl Seen {
     fn note(&mut self, bytes: &[u8], now: u64) {
         self.received.extend_from_slice(bytes);
-        self.last_received = now;
+        self.received_at.push(now);
         if self.is_http {
             self.messages.read(&self.received, false);
         }
@@ -56,6 +58,14 @@ impl Seen {
         if self.is_http {
             self.messages.read(&self.received, true);
         }
+    }
+
+    pub(super) fn last_sent(&self) -> u64 {
+        self.sent_at.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn last_received(&self) -> u64 {
+        self.received_at.last().copied().unwrap_or(0)
     }
 
     /// Its FIN is sent, or its socket closed.
@@ -144,7 +154,7 @@ impl Peer<'_> {
                 rest = &rest[n..];
                 let mut seen = self.seen.borrow_mut();
                 seen.sent += n;
-                seen.last_sent = self.network.now();
+                seen.sent_at.push(self.network.now());
             }
             if urgent_at.is_some_and(|at| (sent..sent + piece.len()).contains(&at)) {
                 self.send_urgent();

@@ -1,7 +1,7 @@
 //! Whether a record's reason is what has happened, and whether it happened in time.
 
 use super::check::Case;
-use super::http::{Fault, Request};
+use super::http::{Body, Fault, Request};
 use super::plan::{Dns, Kind, Plan, Reach, TunnelHello, name};
 use super::scenario::Limit;
 use crate::dns::LookupError;
@@ -161,9 +161,9 @@ fn is_at(moment: u64, deadline: u64) -> bool {
 /// Nothing has moved for as long as a connection may be idle, and not for longer.
 fn is_quiet(case: &Case<'_>, end: u64) -> bool {
     let idle = case.run.scenario.settings.idle;
-    let moved = sides(case).filter(|(is_prompt, _)| *is_prompt).map(|(_, seen)| seen.last_received);
+    let moved = sides(case).filter(|(is_prompt, _)| *is_prompt).flat_map(|(_, seen)| &seen.received_at);
     // An answer of ours comes with the end.
-    let moved = moved.filter(|moved| moved + 3 < end).max().unwrap_or(0);
+    let moved = moved.copied().filter(|moved| moved + 3 < end).max().unwrap_or(0);
     end + case.slack() + 3 >= moved + idle && end <= last_activity(case) + idle + LATE
 }
 
@@ -178,8 +178,10 @@ fn sides<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (bool, &'a super::peers
 /// After which the gate had nothing to move.
 fn last_activity(case: &Case<'_>) -> u64 {
     let end = case.end().map_or(u64::MAX, |end| end + case.slack());
+    // What comes after the end, such as a next request behind our answer, is no reason to have waited.
     let moments = sides(case).flat_map(|(_, seen)| {
-        [Some(seen.last_sent), Some(seen.last_received), seen.finished, seen.closed].into_iter().flatten()
+        let bytes = seen.sent_at.iter().chain(&seen.received_at).copied();
+        bytes.chain(seen.finished).chain(seen.closed)
     });
     let begun = ["hello_ms", "dns_ms", "connect_ms"].into_iter().filter_map(|key| case.ms(key)).sum::<u64>();
     moments.filter(|moment| *moment <= end).max().unwrap_or(0).max(case.accepted + begun)
@@ -221,9 +223,11 @@ fn check_reload(case: &Case<'_>, outcome: &str, reason: &str) {
 fn check_drain_idle(case: &Case<'_>) {
     let (Some(drain), Some(end)) = (case.run.drain.get(), case.end()) else { return };
     let answered = case.client.messages.whole.iter().filter(|message| message.field("x-response").is_some()).count();
-    let is_idle = answered > 0 && answered == requests(case).count();
+    // A response that ends with its connection is known to be whole by nothing else.
+    let ends_itself = requests(case).any(|request| matches!(request.response.body, Body::UntilClose(_)));
+    let is_idle = answered > 0 && answered == requests(case).count() && !ends_itself;
     let is_prompt = case.plan.client.reads_on() && case.plan.client.read_pause == 0 && case.plan.server.reads_on();
-    let closing = drain.closing().max(case.client.last_received);
+    let closing = drain.closing().max(case.client.last_received());
     case.assert(!(is_idle && is_prompt) || end <= closing + LATE, || format!("idle, it outlived {closing}"));
 }
 
@@ -245,7 +249,7 @@ fn check_deadlines(case: &Case<'_>, outcome: &str) {
         let is_cut = case.run.drain.get().is_some_and(|drain| drain.ending() <= end);
         return case.assert(is_cut, || "its socket was not closed".into());
     };
-    let last = [case.client.last_sent, case.client.last_received, case.client.closed.unwrap_or(0)];
+    let last = [case.client.last_sent(), case.client.last_received(), case.client.closed.unwrap_or(0)];
     let last = last.into_iter().filter(|moment| *moment <= closed.at).max().unwrap_or(0).max(end + case.slack());
     case.assert(closed.at <= last + LAST_DELIVERY + SILENCE + LATE, || "its socket was open for too long".into());
 }
