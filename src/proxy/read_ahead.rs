@@ -136,10 +136,9 @@ impl ReadAhead {
         self.begun
     }
 
-    /// What the upstream gets to see first.
-    pub fn into_pending(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.start);
-        self.bytes
+    /// What the upstream gets to see first. A copy costs less than to move it to the front and to cut off the rest.
+    pub fn into_pending(self) -> Box<[u8]> {
+        self.pending().into()
     }
 
     /// What has come already is read at once, the first time: a listener that defers accepting has waited for it, and the

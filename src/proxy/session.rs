@@ -154,7 +154,7 @@ impl Session {
                 self.request.set(refuse::Request::of(ahead.pending()));
             }
         })?;
-        Ok(Established { admitted, upstream, ahead: ahead.into_pending().into() })
+        Ok(Established { admitted, upstream, ahead: ahead.into_pending() })
     }
 
     /// Until both sides have ended, or a new access list or the end of the process ends it.

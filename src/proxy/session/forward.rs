@@ -96,7 +96,7 @@ impl Session {
                 ahead_of_next.consume(request.len);
                 return Box::pin(self.serve_tunnel(to, ahead_of_next, list)).await;
             }
-            ahead = ahead_of_next.into_pending().into();
+            ahead = ahead_of_next.into_pending();
             // From here on the filter counts what waits.
             self.buffered = None;
         }
@@ -125,7 +125,7 @@ impl Session {
         self.open_tunnel(&name, &mut ahead).await?;
         self.buffered = None;
         let admitted = Admitted { name, asked: Asked::Relay, list };
-        let mut established = Established { admitted, upstream, ahead: ahead.into_pending().into() };
+        let mut established = Established { admitted, upstream, ahead: ahead.into_pending() };
         let end = self.relay(&mut established).await;
         self.reset_as(end, Some(established.upstream)).await;
         Ok(end)
