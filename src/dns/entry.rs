@@ -215,13 +215,18 @@ impl NameEntry {
 
     /// All fresh addresses. Where a family is missing, they expire soon, as it may arrive.
     fn fresh(&self, now: Instant, as_of: Instant, is_complete: bool) -> Option<ResolvedAddresses> {
-        let families = self.both().filter(|state| state.has_fresh_addresses(as_of));
-        let answers: Vec<&CachedAnswer> = families.filter_map(|state| state.cached.as_ref()).collect();
-        let expires = answers.iter().map(|answer| answer.expires).min()?.max(now);
-        let renew_at = answers.iter().map(|answer| answer.renew_at).min()?;
+        let families = || self.both().filter(|state| state.has_fresh_addresses(as_of));
+        let answers = || families().filter_map(|state| state.cached.as_ref());
+        let expires = answers().map(|answer| answer.expires).min()?.max(now);
+        let renew_at = answers().map(|answer| answer.renew_at).min()?;
+        // Most names have the addresses of one family, which are copied in one piece.
+        let addresses = match (answers().next(), answers().nth(1)) {
+            (Some(only), None) => only.addresses.clone(),
+            _ => answers().flat_map(|answer| answer.addresses.iter().copied()).collect(),
+        };
         let soon = now + CacheConfig::FIRST_HOLD;
         Some(ResolvedAddresses {
-            addresses: answers.iter().flat_map(|answer| answer.addresses.iter().copied()).collect(),
+            addresses,
             expires: if is_complete { expires } else { expires.min(soon) },
             renew_at: if is_complete { renew_at } else { renew_at.min(soon) },
             stale: false,

@@ -1,6 +1,7 @@
 //! Pure: one query as it is sent, and what a received message means for it. hickory reads the format; what counts as an
 //! answer is decided here.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,10 +30,11 @@ const MAX_ADDRESSES: usize = 64;
 /// What is asked: a name, a type, and the class IN.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) name: Name,
     family: Family,
     /// As it is sent (RFC 1035 §4.1.2).
     section: Vec<u8>,
+    /// For those who need it in parts: most responses are compared with what was sent.
+    name: OnceCell<Name>,
 }
 
 /// A query that was sent.
@@ -101,8 +103,24 @@ impl Question {
             section.extend_from_slice(label);
         }
         section.push(0);
-        let name = Name::read(&mut BinDecoder::new(&section)).map_err(|_| LookupError::Failed)?;
-        Ok(Self::ending(section, name, family))
+        Ok(Self::ending(section, OnceCell::new(), family))
+    }
+
+    pub(super) fn name(&self) -> &Name {
+        // A host name is short enough to be one; the root has no address.
+        self.name.get_or_init(|| Name::read(&mut BinDecoder::new(&self.section)).unwrap_or_default())
+    }
+
+    /// Whether it is about this name, in whatever case.
+    fn is_about(&self, name: &Name) -> bool {
+        let mut rest = self.section.as_slice();
+        let is_next = |label: &[u8]| {
+            let (length, after) = rest.split_first()?;
+            let (next, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
+            next.eq_ignore_ascii_case(label).then_some(())
+        };
+        name.iter().map(is_next).all(|is_next| is_next.is_some()) && rest.first() == Some(&0)
     }
 
     /// The same for the name's alias.
@@ -112,13 +130,13 @@ impl Question {
 
     fn of(name: Name, family: Family) -> Result<Self, LookupError> {
         let section = name.to_bytes().map_err(|_| LookupError::Failed)?;
-        Ok(Self::ending(section, name, family))
+        Ok(Self::ending(section, name.into(), family))
     }
 
-    fn ending(mut section: Vec<u8>, name: Name, family: Family) -> Self {
+    fn ending(mut section: Vec<u8>, name: OnceCell<Name>, family: Family) -> Self {
         section.extend_from_slice(&u16::from(family.record_type()).to_be_bytes());
         section.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
-        Self { name, family, section }
+        Self { family, section, name }
     }
 
     /// For hickory, which chooses its ID.
@@ -126,7 +144,7 @@ impl Question {
         let mut options = DnsRequestOptions::default();
         options.recursion_desired = true;
         options.use_edns = false;
-        DnsRequest::from_query(Query::query(self.name.clone(), self.family.record_type()), options)
+        DnsRequest::from_query(Query::query(self.name().clone(), self.family.record_type()), options)
     }
 }
 
@@ -140,12 +158,14 @@ impl SentQuery {
         Self { id, question }
     }
 
-    /// As it is sent (RFC 1035 §4.1): one layout for all queries, so it is written here and not by hickory.
-    pub(super) fn message(&self, edns: bool) -> Vec<u8> {
-        let additional = u8::from(edns);
-        let header = [1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
-        let options = if edns { &OPTIONS[..] } else { &[] };
-        [&self.id.to_be_bytes()[..], &header, &self.question.section, options].concat()
+    /// Replaces what is in `message` by what is sent (RFC 1035 §4.1): one layout for all queries, so it is written here and not by
+    /// hickory.
+    pub(super) fn write(&self, edns: bool, message: &mut Vec<u8>) {
+        message.clear();
+        message.extend_from_slice(&self.id.to_be_bytes());
+        message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+        message.extend_from_slice(&self.question.section);
+        message.extend_from_slice(if edns { &OPTIONS[..] } else { &[] });
     }
 
     /// From a message that was sent.
@@ -212,7 +232,7 @@ impl SentQuery {
             return Response::Failed(ResponseError::Malformed);
         }
         let question = &self.question;
-        let Some(chain) = Chain::follow(&question.name, question.family.record_type(), &records.answers) else {
+        let Some(chain) = Chain::follow(question, &records.answers) else {
             return Response::Failed(ResponseError::Malformed);
         };
         if !chain.addresses.is_empty() {
@@ -226,8 +246,8 @@ impl SentQuery {
         if !exists || soa.is_some() {
             return Response::Negative(chain.ttl.min(soa.unwrap_or(Duration::MAX)));
         }
-        if !is_same(chain.end, &question.name) {
-            return Response::Alias(chain.end.clone(), chain.ttl);
+        if let Some(target) = chain.end.filter(|end| !question.is_about(end)) {
+            return Response::Alias(target.clone(), chain.ttl);
         }
         // RFC 2308 §2.2: with NS and without SOA it is a referral; without either it says "no data", type 3.
         if records.authorities.iter().any(|record| record.record_type() == RecordType::NS) {
@@ -270,7 +290,8 @@ fn is_same(one: &Name, other: &Name) -> bool {
 
 /// From a name along its aliases to the addresses at their end.
 struct Chain<'a> {
-    end: &'a Name,
+    /// None: the name that was asked about.
+    end: Option<&'a Name>,
     addresses: Vec<IpAddr>,
     /// The smallest TTL of its records; `MAX` without any.
     ttl: Duration,
@@ -278,11 +299,14 @@ struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     /// None: the aliases form a loop. Records of other names are ignored.
-    fn follow(name: &'a Name, kind: RecordType, records: &'a [Record]) -> Option<Self> {
-        let mut chain = Self { end: name, addresses: Vec::new(), ttl: Duration::MAX };
+    fn follow(question: &Question, records: &'a [Record]) -> Option<Self> {
+        let kind = question.family.record_type();
+        let mut chain = Self { end: None, addresses: Vec::new(), ttl: Duration::MAX };
         for _ in 0..=records.len() {
             let mut next = None;
-            for record in records.iter().filter(|record| is_same(&record.name, chain.end)) {
+            let end = chain.end;
+            let is_next = |name: &Name| end.map_or_else(|| question.is_about(name), |end| is_same(name, end));
+            for record in records.iter().filter(|record| is_next(&record.name)) {
                 match &record.data {
                     RData::CNAME(target) => next = Some((&target.0, record.ttl)),
                     data if record.record_type() == kind => chain.add(data.ip_addr(), record.ttl),
@@ -291,7 +315,7 @@ impl<'a> Chain<'a> {
             }
             let Some((target, ttl)) = next.filter(|_| chain.addresses.is_empty()) else { return Some(chain) };
             chain.ttl = chain.ttl.min(seconds(ttl));
-            chain.end = target;
+            chain.end = Some(target);
         }
         None
     }

@@ -13,6 +13,7 @@ use std::ops::Range;
 use indexmap::IndexMap;
 
 use crate::event_loop::Instant;
+use crate::sys::key_hash::{KeyHash, key_hash};
 use crate::sys::random::Random;
 use latticegate_core::hostname::Hostname;
 
@@ -37,7 +38,7 @@ pub(super) struct Worth {
 #[derive(Debug)]
 pub(super) struct RankedMap<V> {
     /// Those used again, then those used once, then those without an address.
-    entries: IndexMap<Hostname, V>,
+    entries: IndexMap<Hostname, V, KeyHash>,
     /// Where the first two end.
     used_again_end: usize,
     used_once_end: usize,
@@ -53,7 +54,7 @@ impl<V> RankedMap<V> {
     pub(super) fn new(capacity: usize) -> Self {
         // Nobody can foresee which names go.
         let random = Random(RandomState::new().hash_one("evicted names"));
-        Self { entries: IndexMap::new(), used_again_end: 0, used_once_end: 0, capacity, random }
+        Self { entries: IndexMap::with_hasher(key_hash()), used_again_end: 0, used_once_end: 0, capacity, random }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -34,6 +34,8 @@ struct Sent {
     ids: Vec<u16>,
     /// None: it has its response, or nobody waits for it any more.
     waiting: Vec<Option<Box<Waiting>>>,
+    /// The last one, whose memory the next one uses.
+    message: Vec<u8>,
 }
 
 struct Waiting {
@@ -64,7 +66,8 @@ impl QuerySocket {
             }
         };
         let query = SentQuery::new(id, Rc::clone(question));
-        send(&self.socket, &query.message(edns), SendFlags::NOSIGNAL)?;
+        query.write(edns, &mut sent.message);
+        send(&self.socket, &sent.message, SendFlags::NOSIGNAL)?;
         sent.ids.push(id);
         sent.waiting.push(Some(Box::new(Waiting { query, response: None, waker: None })));
         Ok(sent.ids.len() - 1)

@@ -116,7 +116,7 @@ impl Search {
             let response = self.query(&question).await?;
             match response {
                 Response::Addresses(set) => {
-                    tracing::debug!(name = %question.name, addresses = ?set.addresses, ttl = ?set.ttl, "DNS lookup");
+                    tracing::debug!(name = %question.name(), addresses = ?set.addresses, ttl = ?set.ttl, "DNS lookup");
                     return Ok(AddressSet { ttl: set.ttl.min(shortest), ..set });
                 }
                 Response::Negative(ttl) => return Ok(AddressSet { addresses: Vec::new(), ttl: ttl.min(shortest) }),
@@ -124,12 +124,12 @@ impl Search {
                     (question, shortest) = (Rc::new(question.of_alias(target)?), shortest.min(ttl));
                 }
                 Response::Failed(_) | Response::Unrelated | Response::Truncated => {
-                    tracing::debug!(name = %question.name, ?response, "DNS lookup failed");
+                    tracing::debug!(name = %question.name(), ?response, "DNS lookup failed");
                     return Err(LookupError::Failed);
                 }
             }
         }
-        tracing::debug!(name = %question.name, "DNS lookup failed: too many aliases");
+        tracing::debug!(name = %question.name(), "DNS lookup failed: too many aliases");
         Err(LookupError::Failed)
     }
 

@@ -1,12 +1,13 @@
 //! A bounded table that counts, for each key, what is open now and how often something new arrived.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::event_loop::Instant;
+use crate::sys::key_hash::{KeyHash, key_hash};
 use crate::sys::mutex::lock;
 use crate::sys::random::Random;
 use latticegate_core::config::Quota;
@@ -58,12 +59,14 @@ pub struct Table<K> {
     quota: Quota,
     rate: Option<Rate>,
     capacity_per_shard: usize,
-    shards: [Mutex<HashMap<K, Usage>>; SHARDS],
-    hasher: RandomState,
+    shards: [Mutex<Shard<K>>; SHARDS],
+    hasher: KeyHash,
 }
 
 /// Enough that two workers seldom want the same shard.
 const SHARDS: usize = 16;
+
+type Shard<K> = HashMap<K, Usage, KeyHash>;
 
 #[derive(Debug, Default)]
 struct Usage {
@@ -77,8 +80,8 @@ impl<K: Hash + Eq + Clone> Table<K> {
             quota,
             rate: quota.per_second.map(Rate::per_second),
             capacity_per_shard: (capacity / SHARDS).max(1),
-            shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(key_hash()))),
+            hasher: key_hash(),
         })
     }
 
@@ -133,7 +136,7 @@ impl<K: Hash + Eq + Clone> Table<K> {
         }
     }
 
-    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Usage>> {
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K>> {
         let index = Random(self.hasher.hash_one(key)).index(SHARDS);
         let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
         lock(shard)

@@ -7,6 +7,7 @@ pub mod files; // an operator's files, read within bounds
 pub mod interfaces; // routes and addresses of this machine
 pub mod listening; // which process listens on a port
 pub mod machine; // open files, CPUs and memory that this process may use
+pub(crate) mod key_hash; // the hash of tables whose keys clients choose
 pub(crate) mod mutex; // locks that a panic does not poison
 pub mod process; // CPU time, memory and age of this process and its threads
 pub(crate) mod random; // the order of addresses, simulations

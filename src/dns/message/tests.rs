@@ -17,11 +17,13 @@ pub(in crate::dns) fn question(text: &str, family: Family) -> Rc<Question> {
 }
 
 fn name(text: &str) -> Name {
-    question(text, Family::V4).name.clone()
+    question(text, Family::V4).name().clone()
 }
 
 fn sent(text: &str, family: Family, edns: bool) -> Vec<u8> {
-    SentQuery::new(random_id(), question(text, family)).message(edns)
+    let mut message = Vec::new();
+    SentQuery::new(random_id(), question(text, family)).write(edns, &mut message);
+    message
 }
 
 fn sent_query() -> SentQuery {
