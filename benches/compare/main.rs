@@ -143,6 +143,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     statistics::check()?;
     Periods::check()?;
+    peers::check()?;
     let workloads = chosen(&arguments)?;
     if arguments.list {
         for workload in &workloads {

@@ -142,6 +142,10 @@ impl Peer {
         if group.is_some() && self.kind == Kind::Latticegate {
             command.env("LATTICEGATE_WORKERS", "auto");
         }
+        if self.kind == Kind::Latticegate {
+            let (variable, value) = ALLOCATOR;
+            command.env(variable, value);
+        }
         match self.kind {
             Kind::Direct => bail!("direct is no program"),
             Kind::Nginx => command.arg("-p").arg(directory).args(["-c", "nginx.conf", "-e", "error.log"]),
@@ -172,6 +176,17 @@ impl Peer {
             .stderr(File::create(directory.join("stderr"))?);
         Ok(command)
     }
+}
+
+/// As the image sets it.
+const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=120");
+
+/// Fails if what is measured does not run as the image does.
+pub fn check() -> Result<()> {
+    let (variable, value) = ALLOCATOR;
+    let line = format!("\nENV {variable}={value}\n");
+    ensure!(include_str!("../../docker/Dockerfile").contains(&line), "docker/Dockerfile has another {variable}");
+    Ok(())
 }
 
 /// The command of a program under callgrind; arguments are appended to it.
