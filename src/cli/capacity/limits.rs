@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use latticegate_core::config::{Config, Machine};
 
-use super::load::{Fleet, Listener, Load};
+use super::load::{Fleet, Load};
 use super::measured::Measured;
 use super::size::{Size, Tasks, zones_left};
 
@@ -151,10 +151,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
     vec![
         Limit {
             name: "lattice-requests",
-            what: match load.listener {
-                Listener::Tls => "requests/s of one service in one zone (TLS passthrough counts otherwise)",
-                Listener::Http => "requests/s of one service in one zone",
-            },
+            what: "requests/s of one service in one zone",
             used: load.requests_per_second() / share,
             of: LATTICE_REQUESTS,
             source: LATTICE,

@@ -7,6 +7,8 @@ use super::measured::Measured;
 /// VPC Lattice ends a connection after ten minutes, whatever is on it.
 pub(super) const LATTICE_SECONDS: f64 = 600.0;
 
+pub(super) const GIB: f64 = 1_073_741_824.0;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Listener {
     Tls,
@@ -14,12 +16,27 @@ pub(super) enum Listener {
 }
 
 impl Listener {
+    pub(super) fn costs(self, measured: &Measured) -> Costs {
+        match self {
+            Self::Tls => Costs { connection: measured.connection_tls, request: measured.request_tls },
+            Self::Http => Costs { connection: measured.connection_cold, request: measured.request_http },
+        }
+    }
+
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Tls => "tls",
             Self::Http => "http",
         }
     }
+}
+
+/// µs of CPU, as each event comes to a worker that slept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Costs {
+    pub(super) connection: f64,
+    /// Each but the first of a connection.
+    pub(super) request: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -84,14 +101,11 @@ impl Load {
 
     /// The first request of a connection is in the connection's own cost.
     pub(super) fn busy(&self, measured: &Measured) -> Busy {
-        let (connection, request) = match self.listener {
-            Listener::Tls => (measured.connection_tls, measured.request_tls),
-            Listener::Http => (measured.connection_cold, measured.request_http),
-        };
-        let further = (self.requests_per_second() - self.new_per_second()).max(0.0) * request / 1e6;
-        let bulk = self.bytes_per_second / f64::from(1 << 30) * measured.bulk / 1e3;
+        let costs = self.listener.costs(measured);
+        let further = (self.requests_per_second() - self.new_per_second()).max(0.0) * costs.request / 1e6;
+        let bulk = self.bytes_per_second / GIB * measured.bulk / 1e3;
         let with = |connection: f64| self.new_per_second() * connection / 1e6 + further + bulk;
-        Busy { cold: with(connection), warm: with(measured.connection_busy) }
+        Busy { cold: with(costs.connection), warm: with(measured.connection_busy) }
     }
 
     /// Bytes of memory for the connections that are open.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::limits::{self, Limit};
-use super::load::{Fleet, LATTICE_SECONDS, Load, LogLines};
+use super::load::{Fleet, GIB, LATTICE_SECONDS, Load, LogLines};
 use super::measured::Measured;
 use super::plan::Plan;
 use super::price::{Cost, HOURS, LOG_EVENT, Prices};
@@ -21,6 +21,15 @@ pub(super) struct Report<'a> {
     pub(super) plans: &'a [Plan],
     /// The one that costs and limits are of.
     pub(super) chosen: &'a Plan,
+}
+
+/// Each alone would take the whole of it.
+struct Each {
+    connections: f64,
+    connections_warm: f64,
+    requests: f64,
+    gbits: f64,
+    idle: f64,
 }
 
 impl Report<'_> {
@@ -57,7 +66,7 @@ impl Report<'_> {
 
     pub(super) fn to_json(&self) -> Value {
         let busy = self.load.busy(self.measured);
-        let cost = self.cost(self.chosen);
+        let (cost, each) = (self.cost(self.chosen), self.each());
         let limit = |(word, limit): &(&str, Limit)| {
             json!({
                 "limit": limit.name, "state": word, "what": limit.what, "used": limit.used, "of": limit.of,
@@ -89,6 +98,12 @@ impl Report<'_> {
                 "vcpu_busy": busy.cold, "vcpu_busy_warm": busy.warm,
                 "connections_mib": self.load.memory(self.measured) / f64::from(1 << 20),
             },
+            "one_vcpu": {
+                "new_connections_per_second": each.connections,
+                "new_connections_per_second_warm": each.connections_warm,
+                "further_requests_per_second": each.requests, "gbits_per_second": each.gbits,
+            },
+            "one_gib": { "idle_connections": each.idle },
             "sizes": self.plans.iter().map(size).collect::<Vec<_>>(),
             "usd_a_month": {
                 "fargate_arm": cost.arm, "fargate_x86": cost.x86, "nlb_hours": cost.nlb, "nlcu": cost.nlcu,
@@ -99,6 +114,18 @@ impl Report<'_> {
             "limits": self.limits().iter().map(limit).collect::<Vec<_>>(),
             "measured": self.measured.about,
         })
+    }
+
+    /// What one vCPU carries of each kind alone, and how many connections one GiB holds.
+    fn each(&self) -> Each {
+        let costs = self.load.listener.costs(self.measured);
+        Each {
+            connections: 1e6 / costs.connection,
+            connections_warm: 1e6 / self.measured.connection_busy,
+            requests: 1e6 / costs.request,
+            gbits: 1e3 / self.measured.bulk * GIB * 8.0 / 1e9,
+            idle: GIB / (self.measured.idle_user + self.measured.idle_kernel),
+        }
     }
 
     fn write_load(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,11 +152,18 @@ impl Report<'_> {
             number(busy.cold),
             number(busy.warm),
             number(load.memory(self.measured) / f64::from(1 << 20)),
-        )
+        )?;
+        let Each { connections, connections_warm, requests, gbits, idle } = self.each();
+        let [connections, connections_warm, requests, gbits, idle] =
+            [connections, connections_warm, requests, gbits, idle].map(|value| number(value.round()));
+        writeln!(
+            f,
+            "1 vCPU   {connections} new connections/s ({connections_warm} where workers never sleep), or {requests} further requests/s, or {gbits} Gbit/s"
+        )?;
+        writeln!(f, "1 GiB    {idle} open connections on which nothing moves")
     }
 
     fn write_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let zones = self.fleet.zones;
         writeln!(
             f,
             "\n  {:<16}{:>6}{:>10}{:>16}{:>12}{:>12}{:>14}{:>14}   bound by",
@@ -152,8 +186,8 @@ impl Report<'_> {
                 plan.binds.unwrap_or("one task in each zone"),
             )?;
         }
-        if zones < 2.0 {
-            writeln!(f, "  one zone: nothing runs while it is lost")?;
+        if self.fleet.zones < 2.0 {
+            writeln!(f, "  in one zone there is none to spare: everything stops while it is lost")?;
         }
         Ok(())
     }
@@ -171,7 +205,8 @@ impl Report<'_> {
     }
 
     fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nlimits   of *, while a zone is lost")?;
+        let when = if self.fleet.zones < 2.0 { "in its one zone" } else { "while a zone is lost" };
+        writeln!(f, "\nlimits   of *, {when}")?;
         for (word, limit) in self.limits() {
             let Limit { name, what, used, of, source, help } = limit;
             let share = format!("{:.0} %", used / of * 100.0);
