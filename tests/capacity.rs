@@ -38,7 +38,7 @@ fn printed(page: &str) -> (String, usize) {
         assert!(between.trim().is_empty(), "the output stands right below `latticegate capacity{arguments}`");
         let output = capacity(&arguments.split_whitespace().collect::<Vec<_>>());
         let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.stderr.is_empty() && !said.is_empty(), "{arguments}: {output:?}");
+        assert!(output.stderr.is_empty() && !said.is_empty(), "{arguments}: {said}");
         text += &format!("{before}```sh\nlatticegate capacity{arguments}\n```\n{between}```text\n{said}```\n");
         (rest, examples) = (after, examples + 1);
     }
@@ -137,7 +137,7 @@ fn prices_and_lines_of_the_log_are_the_readers() {
 fn what_makes_no_sense_is_refused_with_help() {
     for (arguments, help) in [
         (&[][..], "no load is given"),
-        (&["--connections-per-second", "-1"], "--connections-per-second"),
+        (&["--connections-per-second=-1"], "is not from 0"),
         (&["--connections-per-second", "many"], "is not a number"),
         (&["--connections-per-second", "NaN"], "is not from 0"),
         (&["--connections-per-second", "1", "--requests-per-connection", "0.5"], "one request at least"),
@@ -148,7 +148,10 @@ fn what_makes_no_sense_is_refused_with_help() {
         (&["--connections-per-second", "1", "--zones", "0"], "--zones"),
         (&["--connections-per-second", "1", "--log-keep", "some"], "sample 1/N"),
         (&["--connections-per-second", "1", "--price", "vcpu=1"], "arm-vcpu-hour"),
-        (&["--connections-per-second", "1", "--gbits-per-second", "1", "--bytes-per-connection", "1"], "cannot be used"),
+        (
+            &["--connections-per-second", "1", "--gbits-per-second", "1", "--bytes-per-connection", "1"],
+            "cannot be used",
+        ),
     ] {
         let output = capacity(arguments);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -76,9 +76,9 @@ fn main() -> Result<()> {
     let run = origin(&reports)?;
     let mut taken = 0;
     for (name, workload, value) in SOURCES {
-        let of = cells.iter().filter(|cell| {
-            cell["peer"] == *arguments.peer && (workload.is_empty() || cell["workload"] == workload)
-        });
+        let of = cells
+            .iter()
+            .filter(|cell| cell["peer"] == *arguments.peer && (workload.is_empty() || cell["workload"] == workload));
         let values: Vec<f64> = of.filter_map(|cell| value(cell)).collect();
         let Some(middle) = statistics::median(&values) else { continue };
         ensure!(middle.is_finite() && middle > 0.0, "{name} is {middle}");

@@ -148,9 +148,9 @@ mod tests {
         assert_eq!(over(&bytes, &FLEET), ["lattice-gbits"]);
         assert_eq!(over(&Load { names: 14_977.0, ..load(1.0, 0.0) }, &FLEET), ["dns-packets"]);
         assert_eq!(over(&Load { names: 20_001.0, ..load(1.0, 0.0) }, &FLEET), ["dns-packets", "dns.cache_size"]);
-        // 12 tasks of half a vCPU, twice: the quota. Of 12 in a zone, 28 addresses.
-        assert!(over(&load(7_333.0, 0.0), &FLEET).is_empty());
-        assert_eq!(over(&load(7_334.0, 0.0), &FLEET), ["fargate-vcpu"]);
+        // 6 tasks of half a vCPU, twice, are the quota; 12 tasks in a zone, twice, are more than its addresses.
+        assert!(over(&load(3_666.0, 0.0), &FLEET).is_empty());
+        assert_eq!(over(&load(3_667.0, 0.0), &FLEET), ["fargate-vcpu"]);
         let more = Load { services: 9.0, ..load(21_000.0, 0.0) };
         assert_eq!(over(&more, &FLEET), ["fargate-vcpu", "subnet"]);
     }

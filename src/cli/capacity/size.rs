@@ -44,7 +44,8 @@ impl Size {
             return Err(format!("--cpu {vcpu}: Fargate has 0.25, 0.5, 1, 2, 4, 8 and 16 vCPU"));
         };
         let half = (units == 256).then_some(512);
-        let mut offered = half.into_iter().chain((least..=most).filter(|gb| gb % step == 0).map(|gb| gb * 1024));
+        let mut offered =
+            half.into_iter().chain((least..=most).filter(|gb| gb.is_multiple_of(step)).map(|gb| gb * 1024));
         let mib = match gb {
             None => offered.next(),
             Some(gb) => offered.find(|mib| f64::from(*mib) / 1024.0 == gb),
