@@ -71,6 +71,50 @@ fn every_limit_stands_in_the_table_with_its_source() {
     }
 }
 
+/// What the program knows of the templates, the prices and the log is what stands there.
+#[test]
+fn the_templates_and_the_other_pages_say_the_same() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let plan = object(&["--connections-per-second", "1"]);
+
+    let template = read("cfn/proxy.yaml");
+    let (_, map) = template.split_once("  TaskSizes:\n").unwrap();
+    let rows: Vec<&str> = map.lines().take_while(|line| line.starts_with("    ")).collect();
+    let sizes = plan["sizes"].as_array().unwrap();
+    assert_eq!(rows.len(), sizes.len());
+    for size in sizes {
+        let (units, mib) = (number(&size["vcpu"]) * 1024.0, number(&size["memory_gb"]) * 1024.0);
+        let row = format!("    {}: {{ Cpu: '{units}', Memory: '{mib}',", size["size"].as_str().unwrap());
+        assert!(rows.iter().any(|line| line.starts_with(&row)), "{row}");
+    }
+
+    let limit = |name: &str| {
+        let limits = plan["limits"].as_array().unwrap();
+        number(&limits.iter().find(|limit| limit["limit"] == name).unwrap()["of"])
+    };
+    assert!(template.contains("net.ipv4.ip_local_port_range, Value: '10240 65535'"));
+    assert_eq!(limit("local-ports"), f64::from(65_535 - 10_240 + 1));
+    assert!(template.contains("Name: nofile, SoftLimit: 1048576, HardLimit: 1048576"));
+    assert_eq!(limit("open-files"), f64::from((1_048_576 - 256) / 2));
+
+    let deploy = read("docs/deploy.md");
+    let (_, table) = deploy.split_once("| price | source | date |").unwrap();
+    let prices = plan["prices_usd"].as_object().unwrap();
+    assert_eq!(prices.len(), 7);
+    for (name, usd) in prices {
+        let usd = number(usd);
+        let text = if name == "log-gb" { format!("{usd:.2}") } else { usd.to_string() };
+        assert!(table.contains(&text), "{name} {text}");
+    }
+
+    let measured: Value = serde_json::from_str(&read("benches/capacity/measured.json")).unwrap();
+    let lines = read("docs/access-log.md");
+    for (figure, row) in [("log_json", "| `all`, `json` (default) |"), ("log_nginx", "| `all`, `nginx` |")] {
+        let bytes = number(&measured[figure]["value"]);
+        assert!(lines.contains(&format!("{row} {bytes} |")), "{figure} {bytes}");
+    }
+}
+
 /// The status says whether more tasks are enough.
 #[test]
 fn a_limit_that_tasks_do_not_help_is_the_status() {

@@ -244,14 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn the_ports_are_those_that_the_template_sets() {
-        let template = include_str!("../../../cfn/proxy.yaml");
-        assert!(template.contains("net.ipv4.ip_local_port_range, Value: '10240 65535'"));
-        assert_eq!(WIDE_PORTS.0, f64::from(65_535 - 10_240 + 1));
-        assert!(template.contains("Name: nofile, SoftLimit: 1048576, HardLimit: 1048576"));
-    }
-
-    #[test]
     fn a_limit_is_over_only_beyond_it() {
         let limit = TaskLimit { name: "a", what: "b", need: 0.3, each: 0.1, source: "", help: "" };
         assert!(!limit.among(3.0).is_over() && limit.among(2.9).is_over());

@@ -77,13 +77,4 @@ mod tests {
         assert!(Measured::read(&file.to_string()).is_none());
         assert!(Measured::read("nonsense").is_none());
     }
-
-    /// What has been published elsewhere: the same lines, the same length.
-    #[test]
-    fn lines_are_as_long_as_the_page_of_prices_says() {
-        let page = include_str!("../../../docs/access-log.md");
-        let measured = Measured::shipped();
-        assert!(page.contains(&format!("| `all`, `json` (default) | {} |", measured.log_json)));
-        assert!(page.contains(&format!("| `all`, `nginx` | {} |", measured.log_nginx)));
-    }
 }

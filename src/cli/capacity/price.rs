@@ -126,16 +126,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_price_stands_in_the_table_of_sources() {
-        let page = include_str!("../../../docs/deploy.md");
-        let (_, table) = page.split_once("| price | source | date |").unwrap();
-        for (_, name, usd) in PRICES {
-            let text = if name == "log-gb" { format!("{usd:.2}") } else { usd.to_string() };
-            assert!(table.contains(&text), "{name} {text}");
-        }
-    }
-
-    #[test]
     fn a_price_is_given_by_its_name() {
         let prices = Prices { given: vec![named("nlcu-hour=0.01").unwrap()] };
         assert_eq!((prices.of(Price::NlcuHour), prices.of(Price::NlbHour)), (0.01, 0.0225));

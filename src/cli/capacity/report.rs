@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::limits::{self, Limit};
 use super::load::{Fleet, GIB, LATTICE_SECONDS, Load, LogLines};
 use super::measured::Measured;
 use super::plan::Plan;
-use super::price::{Cost, HOURS, LOG_EVENT, Prices};
+use super::price::{Cost, HOURS, LOG_EVENT, PRICES, Prices};
 
 pub(super) struct Report<'a> {
     pub(super) load: &'a Load,
@@ -109,6 +109,7 @@ impl Report<'_> {
                 "fargate_arm": cost.arm, "fargate_x86": cost.x86, "nlb_hours": cost.nlb, "nlcu": cost.nlcu,
                 "log": cost.log, "total_with_arm": cost.total_arm(),
             },
+            "prices_usd": PRICES.map(|(price, name, _)| (name.to_owned(), self.prices.of(price).into())).into_iter().collect::<Map<_, _>>(),
             "nlcu": { "number": cost.nlcus, "by": cost.nlcu_by },
             "log_lines_per_second": cost.log_lines,
             "limits": self.limits().iter().map(limit).collect::<Vec<_>>(),

@@ -110,16 +110,4 @@ mod tests {
             assert!(error.contains(help), "{error}");
         }
     }
-
-    #[test]
-    fn the_shipped_ones_are_those_of_the_template() {
-        let template = include_str!("../../../cfn/proxy.yaml");
-        let (_, map) = template.split_once("  TaskSizes:\n").unwrap();
-        let rows: Vec<&str> = map.lines().take_while(|line| line.starts_with("    ")).collect();
-        assert_eq!(rows.len(), Size::SHIPPED.len());
-        for size in Size::SHIPPED {
-            let row = format!("    {size}: {{ Cpu: '{}', Memory: '{}',", size.units, size.mib);
-            assert!(rows.iter().any(|line| line.starts_with(&row)), "{row}");
-        }
-    }
 }
