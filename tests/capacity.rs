@@ -1,7 +1,7 @@
 //! `latticegate capacity` as a reader runs it. The examples of docs/capacity.md are what it prints, so that new figures need
 //! no hand: `UPDATE_DOCS=1 cargo test --test capacity` writes them there.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
