@@ -145,6 +145,7 @@ fn every_command_is_run() {
                 (1, "verdict   1 request that went through would be refused\n")
             }
             "explain" => (1, "verdict   refused: client_denied\n"),
+            "capacity" => (0, "\nbinds  nlb-new "),
             _ => panic!("what should `{command}` print?"),
         };
         assert!(

@@ -1,5 +1,6 @@
 //! The verbs and their help. Each verb's work is in a file of its own.
 
+mod capacity;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
@@ -44,6 +45,7 @@ enum Verb {
     Doctor(doctor::DoctorArgs),
     Status(status::StatusArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Capacity(capacity::CapacityArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
 }
@@ -73,6 +75,7 @@ impl Cli {
             Verb::Import(import) => import.run(),
             Verb::Doctor(doctor) => doctor.run(),
             Verb::Status(status) => status.run(),
+            Verb::Capacity(capacity) => capacity.run(),
             #[cfg(feature = "demo")]
             Verb::Demo(demo) => demo.run(),
         }

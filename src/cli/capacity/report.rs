@@ -1,0 +1,286 @@
+//! A plan as lines, and as one object.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use super::limits::{self, Limit};
+use super::load::{Fleet, GIB, LATTICE_SECONDS, Load, LogLines};
+use super::measured::Measured;
+use super::plan::Plan;
+use super::price::{Cost, HOURS, LOG_EVENT, PRICES, Prices};
+
+pub(super) struct Report<'a> {
+    pub(super) load: &'a Load,
+    pub(super) fleet: &'a Fleet,
+    pub(super) measured: &'a Measured,
+    pub(super) prices: &'a Prices,
+    pub(super) log: &'a LogLines,
+    pub(super) log_keep: &'a str,
+    /// Sizes to compare.
+    pub(super) plans: &'a [Plan],
+    /// The one that costs and limits are of.
+    pub(super) chosen: &'a Plan,
+}
+
+/// Each alone would take the whole of it.
+struct Each {
+    connections: f64,
+    connections_warm: f64,
+    requests: f64,
+    gbits: f64,
+    idle: f64,
+}
+
+impl Report<'_> {
+    pub(super) fn fits(&self) -> bool {
+        self.limits().iter().all(|(_, limit)| !limit.is_over())
+    }
+
+    /// With a word for each: `binds`, if it decides the number of tasks, `over` or `ok`.
+    fn limits(&self) -> Vec<(&'static str, Limit)> {
+        let tasks = self.chosen.tasks;
+        let of_tasks = self.chosen.limits.iter().map(|limit| {
+            let word = if self.chosen.binds == Some(limit.name) { "binds" } else { "ok" };
+            (word, limit.among(tasks.left()))
+        });
+        let of_fleet = limits::of_fleet(self.load, self.fleet, tasks);
+        let of_fleet = of_fleet.into_iter().map(|limit| (if limit.is_over() { "over" } else { "ok" }, limit));
+        of_tasks.chain(of_fleet).collect()
+    }
+
+    fn cost(&self, plan: &Plan) -> Cost {
+        Cost::of(self.load, plan.tasks, self.log, self.prices)
+    }
+
+    /// CPU in use, of all that the tasks have: while a zone is lost, and usually.
+    fn utilisation(&self, plan: &Plan) -> (f64, f64) {
+        let busy = self.load.busy(self.measured).cold / plan.tasks.size.vcpu() * 100.0;
+        (busy / plan.tasks.left(), busy / plan.tasks.number())
+    }
+
+    /// Memory of one task, process and open connections, while a zone is lost.
+    fn mib_each(&self, plan: &Plan) -> f64 {
+        self.measured.empty + self.load.memory(self.measured) / plan.tasks.left() / f64::from(1 << 20)
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let busy = self.load.busy(self.measured);
+        let (cost, each) = (self.cost(self.chosen), self.each());
+        let limit = |(word, limit): &(&str, Limit)| {
+            json!({
+                "limit": limit.name, "state": word, "what": limit.what, "used": limit.used, "of": limit.of,
+                "source": limit.source, "help": limit.help,
+            })
+        };
+        let size = |plan: &Plan| {
+            let (lost, usual) = self.utilisation(plan);
+            json!({
+                "size": plan.tasks.size.to_string(), "chosen": plan.tasks == self.chosen.tasks,
+                "vcpu": plan.tasks.size.vcpu(), "memory_gb": plan.tasks.size.gb(),
+                "tasks": plan.tasks.number(), "tasks_in_each_zone": plan.tasks.each_zone,
+                "cpu_percent_zone_lost": lost, "cpu_percent": usual, "memory_mib_zone_lost": self.mib_each(plan),
+                "fargate_arm_usd": Cost::fargate_arm(plan.tasks, self.prices),
+                "fargate_x86_usd": Cost::fargate_x86(plan.tasks, self.prices),
+                "bound_by": plan.binds,
+            })
+        };
+        json!({
+            "load": {
+                "listener": self.load.listener.word(),
+                "new_connections_per_second": self.load.new_per_second(),
+                "requests_per_second": self.load.requests_per_second(),
+                "gbits_per_second": self.load.gbits_per_second(),
+                "open_connections": self.load.open(),
+                "services": self.load.services, "names": self.load.names,
+            },
+            "needs": {
+                "vcpu_busy": busy.cold, "vcpu_busy_warm": busy.warm,
+                "connections_mib": self.load.memory(self.measured) / f64::from(1 << 20),
+            },
+            "one_vcpu": {
+                "new_connections_per_second": each.connections,
+                "new_connections_per_second_warm": each.connections_warm,
+                "further_requests_per_second": each.requests, "gbits_per_second": each.gbits,
+            },
+            "one_gib": { "idle_connections": each.idle },
+            "sizes": self.plans.iter().map(size).collect::<Vec<_>>(),
+            "usd_a_month": {
+                "fargate_arm": cost.arm, "fargate_x86": cost.x86, "nlb_hours": cost.nlb, "nlcu": cost.nlcu,
+                "log": cost.log, "total_with_arm": cost.total_arm(),
+            },
+            "prices_usd": PRICES.map(|(price, name, _)| (name.to_owned(), self.prices.of(price).into())).into_iter().collect::<Map<_, _>>(),
+            "nlcu": { "number": cost.nlcus, "by": cost.nlcu_by },
+            "log_lines_per_second": cost.log_lines,
+            "limits": self.limits().iter().map(limit).collect::<Vec<_>>(),
+            "measured": self.measured.about,
+        })
+    }
+
+    /// What one vCPU carries of each kind alone, and how many connections one GiB holds.
+    fn each(&self) -> Each {
+        let costs = self.load.listener.costs(self.measured);
+        Each {
+            connections: 1e6 / costs.connection,
+            connections_warm: 1e6 / self.measured.connection_busy,
+            requests: 1e6 / costs.request,
+            gbits: 1e3 / self.measured.bulk * GIB * 8.0 / 1e9,
+            idle: GIB / (self.measured.idle_user + self.measured.idle_kernel),
+        }
+    }
+
+    fn write_load(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let load = self.load;
+        writeln!(
+            f,
+            "load     {} new connections/s, {} requests/s, {} Gbit/s; {} open connections; listener {}, {}, {}",
+            number(load.new_per_second()),
+            number(load.requests_per_second()),
+            number(load.gbits_per_second()),
+            number(load.open()),
+            load.listener.word(),
+            counted(load.services, "service"),
+            counted(load.names, "name"),
+        )?;
+        if load.idle > 0.0 {
+            let (renewed, minutes) = (number(load.renewed_per_second()), LATTICE_SECONDS / 60.0);
+            writeln!(f, "         {renewed}/s of them anew: Lattice ends each connection after {minutes} minutes")?;
+        }
+        let busy = load.busy(self.measured);
+        writeln!(
+            f,
+            "needs    {} vCPU busy ({} where workers never sleep), {} MiB for open connections",
+            number(busy.cold),
+            number(busy.warm),
+            number(load.memory(self.measured) / f64::from(1 << 20)),
+        )?;
+        let Each { connections, connections_warm, requests, gbits, idle } = self.each();
+        let [connections, connections_warm, requests, gbits, idle] =
+            [connections, connections_warm, requests, gbits, idle].map(|value| number(value.round()));
+        writeln!(
+            f,
+            "1 vCPU   {connections} new connections/s ({connections_warm} where workers never sleep), or {requests} further requests/s, or {gbits} Gbit/s"
+        )?;
+        writeln!(f, "1 GiB    {idle} open connections on which nothing moves")
+    }
+
+    fn write_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n  {:<16}{:>6}{:>10}{:>16}{:>12}{:>12}{:>14}{:>14}   bound by",
+            "size", "tasks", "in a zone", "CPU, zone lost", "CPU usually", "MiB a task", "Fargate ARM", "Fargate x86"
+        )?;
+        for plan in self.plans {
+            let (lost, usual) = self.utilisation(plan);
+            writeln!(
+                f,
+                "{} {:<16}{:>6}{:>10}{:>16}{:>12}{:>12}{:>14}{:>14}   {}",
+                if plan.tasks == self.chosen.tasks { '*' } else { ' ' },
+                plan.tasks.size.to_string(),
+                number(plan.tasks.number()),
+                number(plan.tasks.each_zone),
+                format!("{lost:.0} %"),
+                format!("{usual:.0} %"),
+                number(self.mib_each(plan)),
+                money(Cost::fargate_arm(plan.tasks, self.prices)),
+                money(Cost::fargate_x86(plan.tasks, self.prices)),
+                plan.binds.unwrap_or("one task in each zone"),
+            )?;
+        }
+        if self.fleet.zones < 2.0 {
+            writeln!(f, "  in one zone there is none to spare: everything stops while it is lost")?;
+        }
+        Ok(())
+    }
+
+    fn write_cost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cost = self.cost(self.chosen);
+        writeln!(f, "\ncost     of *, USD in {HOURS} hours")?;
+        let mut row = |what: &str, usd: f64, why: String| writeln!(f, "  {what:<16}{:>12}   {why}", money(usd));
+        row("Fargate ARM", cost.arm, format!("x86: {}", money(cost.x86)))?;
+        row("NLB", cost.nlb, "one, by the hour".into())?;
+        row("NLCU", cost.nlcu, format!("{}, by {}", number(cost.nlcus), cost.nlcu_by))?;
+        let (lines, bytes) = (number(cost.log_lines), number(self.log.bytes));
+        row("log", cost.log, format!("{lines} lines/s of {bytes} + {LOG_EVENT} bytes, keep: {}", self.log_keep))?;
+        row("sum", cost.total_arm(), "with ARM; without Lattice, data transfer, interface endpoints, alarms".into())
+    }
+
+    fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.fleet.zones < 2.0 { "in its one zone" } else { "while a zone is lost" };
+        writeln!(f, "\nlimits   of *, {when}")?;
+        for (word, limit) in self.limits() {
+            let Limit { name, what, used, of, source, help } = limit;
+            let share = format!("{:.0} %", used / of * 100.0);
+            writeln!(f, "{word:<6} {name:<19}{:>9} of {:<9}{share:>7}   {what}", number(used), number(of))?;
+            if word != "ok" {
+                writeln!(f, "       help    {help}\n       source  {source}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_load(f)?;
+        self.write_sizes(f)?;
+        self.write_cost(f)?;
+        self.write_limits(f)?;
+        writeln!(f, "\nCPU and memory were measured on another machine than Fargate's: {}", self.measured.about)
+    }
+}
+
+fn counted(value: f64, noun: &str) -> String {
+    let end = if value == 1.0 { "" } else { "s" };
+    format!("{} {noun}{end}", number(value))
+}
+
+/// Three digits where there are no more before the point; thousands apart.
+fn number(value: f64) -> String {
+    let decimals = match value {
+        _ if value.fract() == 0.0 => 0,
+        _ if value < 1.0 => 3,
+        _ if value < 10.0 => 2,
+        _ if value < 100.0 => 1,
+        _ => 0,
+    };
+    grouped(&format!("{value:.decimals$}"))
+}
+
+fn money(usd: f64) -> String {
+    grouped(&format!("{usd:.2}"))
+}
+
+fn grouped(digits: &str) -> String {
+    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    let mut text = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_can_be_read() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.12345, "0.123"),
+            (1.5, "1.50"),
+            (54.32, "54.3"),
+            (100.0, "100"),
+            (1_000.4, "1 000"),
+            (55_000.0, "55 000"),
+            (1_048_576.0, "1 048 576"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(money(2_069.55), "2 069.55");
+    }
+}

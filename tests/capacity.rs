@@ -1,0 +1,205 @@
+//! `latticegate capacity` as a reader runs it. The examples of docs/capacity.md are what it prints, so that new figures need
+//! no hand: `UPDATE_DOCS=1 cargo test --test capacity` writes them there.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use support::cli;
+
+fn capacity(arguments: &[&str]) -> Output {
+    let arguments = [&["capacity"], arguments].concat();
+    cli::run(env!("CARGO_BIN_EXE_latticegate"), Path::new("/"), &arguments, &[])
+}
+
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/capacity.md")
+}
+
+fn object(arguments: &[&str]) -> Value {
+    let output = capacity(&[arguments, &["--json"]].concat());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+/// The page with each block of output replaced by what the command above it prints, and how many there are.
+fn printed(page: &str) -> (String, usize) {
+    let (mut text, mut rest, mut examples) = (String::new(), page, 0);
+    while let Some((before, after)) = rest.split_once("```sh\nlatticegate capacity") {
+        let (arguments, after) = after.split_once("\n```\n").unwrap();
+        let (between, after) = after.split_once("```text\n").unwrap();
+        let (_, after) = after.split_once("```\n").unwrap();
+        assert!(between.trim().is_empty(), "the output stands right below `latticegate capacity{arguments}`");
+        let output = capacity(&arguments.split_whitespace().collect::<Vec<_>>());
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.stderr.is_empty() && !said.is_empty(), "{arguments}: {said}");
+        text += &format!("{before}```sh\nlatticegate capacity{arguments}\n```\n{between}```text\n{said}```\n");
+        (rest, examples) = (after, examples + 1);
+    }
+    (text + rest, examples)
+}
+
+#[test]
+fn the_examples_are_what_the_command_prints() {
+    let text = fs::read_to_string(page()).unwrap();
+    let (now, examples) = printed(&text);
+    assert!(examples >= 4, "{examples}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(page(), now).unwrap();
+        return;
+    }
+    assert!(now == text, "run UPDATE_DOCS=1 cargo test --test capacity, and read what has changed:\n{now}");
+}
+
+#[test]
+fn every_limit_stands_in_the_table_with_its_source() {
+    let text = fs::read_to_string(page()).unwrap();
+    let plan = object(&["--connections-per-second", "3000"]);
+    let limits = plan["limits"].as_array().unwrap();
+    assert!(limits.len() > 10);
+    for limit in limits {
+        let (name, source) = (limit["limit"].as_str().unwrap(), limit["source"].as_str().unwrap());
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/capacity.md has no row for {name}"));
+        assert!(row.contains(source), "{row} lacks {source}");
+    }
+}
+
+/// What the program knows of the templates, the prices and the log is what stands there.
+#[test]
+fn the_templates_and_the_other_pages_say_the_same() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let plan = object(&["--connections-per-second", "1"]);
+
+    let template = read("cfn/proxy.yaml");
+    let (_, map) = template.split_once("  TaskSizes:\n").unwrap();
+    let rows: Vec<&str> = map.lines().take_while(|line| line.starts_with("    ")).collect();
+    let sizes = plan["sizes"].as_array().unwrap();
+    assert_eq!(rows.len(), sizes.len());
+    for size in sizes {
+        let (units, mib) = (number(&size["vcpu"]) * 1024.0, number(&size["memory_gb"]) * 1024.0);
+        let row = format!("    {}: {{ Cpu: '{units}', Memory: '{mib}',", size["size"].as_str().unwrap());
+        assert!(rows.iter().any(|line| line.starts_with(&row)), "{row}");
+    }
+
+    let limit = |name: &str| {
+        let limits = plan["limits"].as_array().unwrap();
+        number(&limits.iter().find(|limit| limit["limit"] == name).unwrap()["of"])
+    };
+    assert!(template.contains("net.ipv4.ip_local_port_range, Value: '10240 65535'"));
+    assert_eq!(limit("local-ports"), f64::from(65_535 - 10_240 + 1));
+    assert!(template.contains("Name: nofile, SoftLimit: 1048576, HardLimit: 1048576"));
+    assert_eq!(limit("open-files"), f64::from((1_048_576 - 256) / 2));
+
+    let deploy = read("docs/deploy.md");
+    let (_, table) = deploy.split_once("| price | source | date |").unwrap();
+    let prices = plan["prices_usd"].as_object().unwrap();
+    assert_eq!(prices.len(), 7);
+    for (name, usd) in prices {
+        let usd = number(usd);
+        let text = if name == "log-gb" { format!("{usd:.2}") } else { usd.to_string() };
+        assert!(table.contains(&text), "{name} {text}");
+    }
+
+    let measured: Value = serde_json::from_str(&read("benches/capacity/measured.json")).unwrap();
+    let lines = read("docs/access-log.md");
+    for (figure, row) in [("log_json", "| `all`, `json` (default) |"), ("log_nginx", "| `all`, `nginx` |")] {
+        let bytes = number(&measured[figure]["value"]);
+        assert!(lines.contains(&format!("{row} {bytes} |")), "{figure} {bytes}");
+    }
+}
+
+/// The status says whether more tasks are enough.
+#[test]
+fn a_limit_that_tasks_do_not_help_is_the_status() {
+    let fits = capacity(&["--connections-per-second", "100"]);
+    assert_eq!(fits.status.code(), Some(0));
+    let (one, ten) = (["--connections-per-second", "30000"], ["--connections-per-second", "30000", "--services", "10"]);
+    let state = |plan: &Value| {
+        let limits = plan["limits"].as_array().unwrap().clone();
+        limits.into_iter().find(|limit| limit["limit"] == "lattice-requests").unwrap()["state"].clone()
+    };
+    assert_eq!(capacity(&one).status.code(), Some(1));
+    assert_eq!((state(&object(&one)), state(&object(&ten))), ("over".into(), "ok".into()));
+    let text = String::from_utf8(capacity(&one).stdout).unwrap();
+    let over = text.lines().position(|line| line.starts_with("over   lattice-requests ")).unwrap();
+    let help: Vec<&str> = text.lines().skip(over + 1).take(2).collect();
+    assert!(help[0].starts_with("       help    ") && help[1].starts_with("       source  https://"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours where nobody looks");
+}
+
+/// More of anything never takes fewer tasks or less money.
+#[test]
+fn a_larger_load_never_costs_less() {
+    let of = |option: &str, value: &str| {
+        let plan = object(&["--connections-per-second", "1000", "--cpu", "0.5", option, value]);
+        let chosen = plan["sizes"].as_array().unwrap().iter().find(|size| size["chosen"] == true).unwrap().clone();
+        (number(&chosen["tasks"]), number(&plan["usd_a_month"]["total_with_arm"]), number(&plan["needs"]["vcpu_busy"]))
+    };
+    for (option, values) in [
+        ("--idle-connections", ["0", "100000", "1000000"]),
+        ("--requests-per-connection", ["1", "100", "10000"]),
+        ("--bytes-per-connection", ["0", "100000", "10000000"]),
+        ("--seconds-per-connection", ["0", "60", "600"]),
+    ] {
+        let [small, middle, large] = values.map(|value| of(option, value));
+        for (less, more) in [(small, middle), (middle, large)] {
+            assert!(less.0 <= more.0 && less.1 <= more.1 && less.2 <= more.2, "{option}: {less:?} {more:?}");
+        }
+        assert!(small != large, "{option} changes nothing");
+    }
+}
+
+#[test]
+fn bytes_can_be_given_as_gbits() {
+    let bytes = object(&["--connections-per-second", "1000", "--bytes-per-connection", "125000"]);
+    let gbits = object(&["--connections-per-second", "1000", "--gbits-per-second", "1"]);
+    assert_eq!(bytes["usd_a_month"], gbits["usd_a_month"]);
+    assert_eq!(number(&gbits["load"]["gbits_per_second"]), 1.0);
+}
+
+#[test]
+fn prices_and_lines_of_the_log_are_the_readers() {
+    let usual = ["--connections-per-second", "3000"];
+    let log = |more: &[&str]| number(&object(&[&usual[..], more].concat())["usd_a_month"]["log"]);
+    // As docs/access-log.md has them.
+    assert_eq!(log(&[]).round(), 2070.0);
+    assert_eq!(log(&["--log-format", "nginx"]).round(), 509.0);
+    assert_eq!(log(&["--log-keep", "sample 1/100"]).round(), 41.0);
+    assert_eq!(log(&["--log-keep", "failures"]).round(), 21.0);
+    assert!((log(&["--price", "log-gb=1"]) - 2.0 * log(&[])).abs() < 1e-6);
+    assert_eq!(log(&["--price", "log-gb=0"]), 0.0);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_help() {
+    for (arguments, help) in [
+        (&[][..], "no load is given"),
+        (&["--connections-per-second=-1"], "is not from 0"),
+        (&["--connections-per-second", "many"], "is not a number"),
+        (&["--connections-per-second", "NaN"], "is not from 0"),
+        (&["--connections-per-second", "1", "--requests-per-connection", "0.5"], "one request at least"),
+        (&["--connections-per-second", "1", "--seconds-per-connection", "601"], "ends a connection after 600 s"),
+        (&["--connections-per-second", "1", "--cpu", "3"], "0.25, 0.5, 1, 2, 4, 8 and 16"),
+        (&["--connections-per-second", "1", "--cpu", "0.5", "--memory", "8"], "1 to 4 GB"),
+        (&["--connections-per-second", "1", "--memory", "8"], "--cpu"),
+        (&["--connections-per-second", "1", "--zones", "0"], "--zones"),
+        (&["--connections-per-second", "1", "--log-keep", "some"], "sample 1/N"),
+        (&["--connections-per-second", "1", "--price", "vcpu=1"], "arm-vcpu-hour"),
+        (
+            &["--connections-per-second", "1", "--gbits-per-second", "1", "--bytes-per-connection", "1"],
+            "cannot be used",
+        ),
+    ] {
+        let output = capacity(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(help), "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
