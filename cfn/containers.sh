@@ -35,7 +35,7 @@ source_hash() {
     (
         cd "$REPO" || exit 1
         # shellcheck disable=SC2086 # a command and its option
-        find Cargo.toml Cargo.lock .dockerignore src conf benches tests/invariants tests/support docker/Dockerfile \
+        find Cargo.toml Cargo.lock .dockerignore src conf benches tests/invariants tests/model tests/support docker/Dockerfile \
             docker/build docker/sbom docs/reasons.md \
             -type f ! -path 'conf/*ipcontrol.yaml' ! -name .DS_Store | LC_ALL=C sort | tr '\n' '\0' | xargs -0 $sum | $sum | cut -c1-20
     )

@@ -19,7 +19,7 @@ REPO = modes.CFN.parent
 def sources(tmp_path):
     """A copy of what the image is made of, to be edited."""
     copy = tmp_path / "sources"
-    for name in ("src", "conf", "docker", "cfn", "benches", "tests/invariants", "tests/support"):
+    for name in ("src", "conf", "docker", "cfn", "benches", "tests/invariants", "tests/model", "tests/support"):
         shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("target"))
     (copy / "docs").mkdir()
     for name in ("Cargo.toml", "Cargo.lock", "docs/reasons.md", ".dockerignore"):
@@ -50,7 +50,7 @@ def test_an_image_is_built_once_and_again_only_for_other_sources(stub, sources):
     (sources / "docker/demo/tls/key.pem").write_text("made by the demo")
     assert image() == (first, False)
     tags = {first, image("X86_64")[0]}
-    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "conf/egress.yaml", "docs/reasons.md", "benches/run", "tests/invariants/Cargo.toml", ".dockerignore"):
+    for name in ("src/lib.rs", "docker/Dockerfile", "docker/build", "docker/sbom", "Cargo.lock", "conf/latticegate.yaml", "conf/egress.yaml", "docs/reasons.md", "benches/run", "tests/invariants/Cargo.toml", "tests/model/Cargo.toml", ".dockerignore"):
         with (sources / name).open("a") as f:
             f.write("\n")
         tags.add(image()[0])
