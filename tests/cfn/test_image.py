@@ -54,7 +54,7 @@ def test_an_image_is_built_once_and_again_only_for_other_sources(stub, sources):
         with (sources / name).open("a") as f:
             f.write("\n")
         tags.add(image()[0])
-    assert len(tags) == 13
+    assert len(tags) == 14
 
 
 def test_the_image_is_one_and_not_an_index(stub):  # noqa: F811
