@@ -45,6 +45,11 @@ impl Lattice {
         Self { _nginx: nginx, _backend: backend, forbidden }
     }
 
+    /// How many requests have been answered, by the service's own log.
+    pub(crate) fn answered(dir: &Path) -> usize {
+        fs::read_to_string(dir.join("lattice-access.log")).unwrap().lines().count()
+    }
+
     /// Nobody has ever connected to an address that is not Lattice's.
     pub(crate) fn assert_forbidden_untouched(&self) {
         for listener in &self.forbidden {
@@ -98,7 +103,7 @@ pid {dir}/lattice.pid;
 error_log {dir}/lattice.log info;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off;
+    access_log {dir}/lattice-access.log combined;
     ssl_certificate {dir}/server.pem;
     ssl_certificate_key {dir}/server.key;
     ssl_protocols TLSv1.2 TLSv1.3;

@@ -1,0 +1,77 @@
+//! The program itself: exit status, output, signals, and that the documentation names its arguments.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use clap::CommandFactory;
+use latticegate_load::{Arguments, Report};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::service::{OK, answering};
+
+const SHORT: [&str; 8] = ["--users", "2", "--rate", "100", "--duration", "200ms", "--report", "100ms"];
+
+fn program(url: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate-load"));
+    command.args(["--url", url]).args(SHORT).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn its_exit_status_says_whether_too_many_failed() {
+    let run = |url: &str, more: &[&str]| -> (Option<i32>, Output) {
+        let output = program(url, more).output().unwrap();
+        (output.status.code(), output)
+    };
+    let ((good, _), (bad, _)) = (answering(OK), answering("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
+    let (good, bad) = (format!("http://{good}/"), format!("http://{bad}/"));
+    let (code, output) = run(&good, &[]);
+    assert_eq!(code, Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("latency p99.9, ms") && text(&output.stderr).contains(" planned "));
+    let (code, output) = run(&bad, &["--json"]);
+    assert_eq!(code, Some(1));
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report.total().statuses[&503], report.total().planned);
+    assert!(text(&output.stderr).contains("more than --allowed-errors 0"), "{}", text(&output.stderr));
+    assert_eq!(run(&bad, &["--allowed-errors", "100%"]).0, Some(0));
+    let (code, output) = run("https://orders.example.com/", &["--cacert", "/nonexistent.pem"]);
+    assert_eq!(code, Some(2));
+    assert!(text(&output.stderr).starts_with("error: --cacert /nonexistent.pem: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn interrupted_it_reports_what_it_has_done() {
+    let (address, heads) = answering(OK);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate-load"));
+    command.args(["--url", &format!("http://{address}/"), "--rate", "100", "--duration", "1h", "--json"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    // Some requests have come: it is under way.
+    let before = heads.iter().take(5).count();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    let total = report.total();
+    assert!(report.interrupted && output.status.success(), "{report}");
+    assert_eq!(total.succeeded(), (before + heads.try_iter().count()) as u64, "{report}");
+    assert_eq!((total.succeeded(), total.failed()), (total.planned, 0), "{report}");
+    assert!(total.seconds < 3600.0, "{report}");
+}
+
+#[test]
+fn the_documentation_and_the_template_name_its_arguments_and_no_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let known: BTreeSet<String> = Arguments::command().get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect();
+    let named = |text: &str| -> BTreeSet<String> {
+        let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || "-0123456789".contains(*c)).collect::<String>();
+        text.split("--").skip(1).map(name).filter(|name| known.contains(name)).collect()
+    };
+    let page = fs::read_to_string(root.join("docs/load-test.md")).unwrap();
+    assert_eq!(named(&page), known);
+}
