@@ -46,13 +46,14 @@ impl Connector {
     /// `name`: the service's, for TLS.
     pub async fn open(&self, address: SocketAddr, name: Option<&ServerName<'static>>) -> Result<Connection, Failed> {
         let stream = self.connect(address).await.map_err(|error| Failed::io(&error))?;
-        let stream = Counted { stream, closes: self.closes, bytes: Arc::clone(&self.bytes) };
+        let stream = Counted { stream, bytes: Arc::clone(&self.bytes) };
+        let closes = self.closes;
         match (&self.tls, name) {
             (Some(tls), Some(name)) => {
                 let stream = tls.connect(name.clone(), stream).await.map_err(|error| Failed::io(&error))?;
-                Connection::over(stream).await
+                Connection::over(Closing { stream, closes }).await
             }
-            _ => Connection::over(stream).await,
+            _ => Connection::over(Closing { stream, closes }).await,
         }
     }
 
@@ -128,11 +129,9 @@ impl Drop for Connection {
     }
 }
 
-/// Counts the bytes of a connection, and leaves it to the other side to close first if it does so: the end that closes first
-/// cannot use its port again for a minute, and a generator has only so many ports towards one address.
+/// Counts the bytes of a connection.
 struct Counted {
     stream: TcpStream,
-    closes: bool,
     bytes: Arc<ByteCounts>,
 }
 
@@ -157,13 +156,44 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.closes {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Leaves it to the other side to close first, if it does so: the end that closes first cannot use its port again for a
+/// minute, and a generator has only so many ports towards one address. Nothing is sent to it any more, not even TLS's own
+/// farewell, which would be answered with a reset.
+struct Closing<S> {
+    stream: S,
+    closes: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Closing<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Closing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closes {
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
+        loop {
             let mut rest = [0; 1024];
             let mut buf = ReadBuf::new(&mut rest);
-            // After an error there is nothing to wait for either.
-            let result = ready!(self.as_mut().poll_read(cx, &mut buf));
-            self.closes = result.is_ok() && !buf.filled().is_empty();
+            ready!(self.as_mut().poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -123,7 +123,7 @@ impl AddAssign<&Self> for Tally {
     }
 }
 
-/// Times in microseconds, to three digits; their memory does not grow with their number.
+/// Times in microseconds, to one per cent; their memory does not grow with their number, nor much does their JSON.
 #[derive(Debug, Clone)]
 pub struct Times(Histogram<u64>);
 
@@ -132,7 +132,7 @@ const LONGEST: u64 = 24 * 3_600_000_000;
 
 impl Default for Times {
     fn default() -> Self {
-        Self(Histogram::new_with_max(LONGEST, 3).expect("three digits up to a day are within its limits"))
+        Self(Histogram::new_with_max(LONGEST, 2).expect("two digits up to a day are within its limits"))
     }
 }
 

@@ -74,7 +74,8 @@ pub(crate) fn pattern() -> Vec<u8> {
 /// ca.pem, server.pem/.key for every name, client.pem/.key.
 fn certify(dir: &Path) {
     let names = format!("subjectAltName=DNS:*.example.com,DNS:{BALANCER_NAME}");
-    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key"];
+    // rustls takes no authority's certificate for a server's.
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
     certificate(dir, "ca", &["-addext", "keyUsage=critical,keyCertSign", "-subj", "/CN=lab authority"]);
     certificate(dir, "server", &[&signed[..], &["-addext", &names, "-subj", "/CN=orders.example.com"]].concat());
     certificate(dir, "client", &[&signed[..], &["-subj", "/CN=lab client"]].concat());
