@@ -103,7 +103,9 @@ impl Connection {
     }
 
     pub async fn exchange(&mut self, request: Request<Empty<Bytes>>) -> Result<Answer, Failed> {
-        let Some(sender) = &mut self.sender else { return Err(Failed::new(Failure::Other, "the connection is closed")) };
+        let Some(sender) = &mut self.sender else {
+            return Err(Failed::new(Failure::Other, "the connection is closed"));
+        };
         let answer = sender.send_request(request).await.map_err(|error| Failed::http(&error).unanswered())?;
         let status = answer.status().as_u16();
         let (mut body, mut excerpt) = (answer.into_body(), Vec::new());

@@ -27,11 +27,15 @@ pub enum Source {
 impl Source {
     pub fn find(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         if let Some(key) = environment("AWS_ACCESS_KEY_ID") {
-            let secret = environment("AWS_SECRET_ACCESS_KEY").context("AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not")?;
+            let secret = environment("AWS_SECRET_ACCESS_KEY")
+                .context("AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not")?;
             let token = environment("AWS_SESSION_TOKEN");
             return Ok(Self::Environment(Credentials::new(key, secret, token, None, "environment")));
         }
-        let url = match (environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), environment("AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
+        let url = match (
+            environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+            environment("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        ) {
             (Some(path), _) => format!("http://169.254.170.2{path}"),
             (None, Some(url)) => url,
             (None, None) => bail!(
@@ -40,9 +44,17 @@ impl Source {
             ),
         };
         let uri: Uri = url.parse().with_context(|| format!("the URI of the container's credentials, {url}"))?;
-        ensure!(uri.scheme_str() == Some("http") && uri.host().is_some(), "the container's credentials are at {url}, which is no http:// URL");
-        let token = match (environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"), environment("AWS_CONTAINER_AUTHORIZATION_TOKEN")) {
-            (Some(file), _) => Some(std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?.trim().to_owned()),
+        ensure!(
+            uri.scheme_str() == Some("http") && uri.host().is_some(),
+            "the container's credentials are at {url}, which is no http:// URL"
+        );
+        let token = match (
+            environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            environment("AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+        ) {
+            (Some(file), _) => {
+                Some(std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?.trim().to_owned())
+            }
             (None, token) => token,
         };
         Ok(Self::Container { uri, token })
@@ -82,6 +94,8 @@ async fn get(uri: &Uri, token: Option<&str>) -> Result<Credentials> {
     let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
     driver.abort();
     // The text of a mistake in it would hold the secret.
-    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else { bail!("its answer has no AccessKeyId and SecretAccessKey") };
+    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else {
+        bail!("its answer has no AccessKeyId and SecretAccessKey")
+    };
     Ok(Credentials::new(answer.access_key_id, answer.secret_access_key, answer.token, None, "container"))
 }

@@ -107,7 +107,10 @@ fn kind_of(error: &io::Error) -> Failure {
         ErrorKind::UnexpectedEof => Failure::ShortAnswer,
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::TimedOut => Failure::Unreachable,
         ErrorKind::AddrNotAvailable => Failure::NoSourcePort,
-        _ if [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|full| error.raw_os_error() == Some(full.raw_os_error())) => {
+        _ if [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|full| error.raw_os_error() == Some(full.raw_os_error())) =>
+        {
             Failure::NoDescriptor
         }
         _ => Failure::Other,

@@ -1,5 +1,9 @@
 //! The command line: `latticegate-load --help`, or `benches/run load --help`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report goes to standard output, errors to standard error")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its report goes to standard output, errors to standard error"
+)]
 
 use std::process::ExitCode;
 

@@ -81,7 +81,11 @@ impl Report {
     fn add(&mut self, other: &Self) -> Result<()> {
         let twice = other.seeds.iter().find(|seed| self.seeds.contains(seed));
         ensure!(twice.is_none(), "seed {twice:?}: this report is there twice");
-        ensure!(self.urls == other.urls && self.keep_alive == other.keep_alive, "it is of another test: {}", other.urls.join(" "));
+        ensure!(
+            self.urls == other.urls && self.keep_alive == other.keep_alive,
+            "it is of another test: {}",
+            other.urls.join(" ")
+        );
         self.generators += other.generators;
         self.users += other.users;
         self.rate += other.rate;
@@ -168,7 +172,8 @@ impl Progress {
     pub fn line(&mut self, tally: &Tally) {
         let (now, total) = (Instant::now(), tally.total());
         let answered = total.answered();
-        let rate = (answered - self.answered) as f64 / now.saturating_duration_since(self.last).as_secs_f64().max(0.001);
+        let rate =
+            (answered - self.answered) as f64 / now.saturating_duration_since(self.last).as_secs_f64().max(0.001);
         eprintln!(
             "{:>6.0} s  planned {}  answered {}  open {}  failed {}  {rate:.1}/s  p50 {:.2} ms  p99 {:.2} ms  late p99 {:.2} ms",
             now.saturating_duration_since(self.begun).as_secs_f64(),

@@ -105,7 +105,11 @@ fn name(target: &Target) -> Result<Option<ServerName<'static>>> {
     if !target.tls {
         return Ok(None);
     }
-    ensure!(target.host.parse::<IpAddr>().is_err(), "{}: an IP address names no service; put it into --connect", target.url());
+    ensure!(
+        target.host.parse::<IpAddr>().is_err(),
+        "{}: an IP address names no service; put it into --connect",
+        target.url()
+    );
     let name = ServerName::try_from(target.host.clone());
     Ok(Some(name.with_context(|| format!("{} is no name that TLS could ask for", target.host))?))
 }

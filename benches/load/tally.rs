@@ -179,7 +179,8 @@ struct TimesJson {
 
 impl Serialize for Times {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let buckets = self.0.iter_recorded().map(|value| (value.value_iterated_to(), value.count_since_last_iteration()));
+        let buckets =
+            self.0.iter_recorded().map(|value| (value.value_iterated_to(), value.count_since_last_iteration()));
         TimesJson {
             p50_ms: self.quantile(0.5),
             p90_ms: self.quantile(0.9),

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -37,7 +37,9 @@ fn roots(cacert: Option<&Path>) -> Result<RootCertStore> {
     };
     let shown = file.display();
     for certificate in CertificateDer::pem_file_iter(file).with_context(|| format!("--cacert {shown}"))? {
-        roots.add(certificate.with_context(|| format!("--cacert {shown}"))?).with_context(|| format!("--cacert {shown}"))?;
+        roots
+            .add(certificate.with_context(|| format!("--cacert {shown}"))?)
+            .with_context(|| format!("--cacert {shown}"))?;
     }
     ensure!(!roots.is_empty(), "--cacert {shown}: it has no certificate");
     Ok(roots)

@@ -139,11 +139,7 @@ impl User {
     /// One request. A connection that lives is kept, also where it is only to be closed.
     async fn ask(&mut self) -> Result<Answer, Failed> {
         if let Some(mut connection) = self.kept.take() {
-            let result = if connection.is_open().await {
-                Some(self.exchange(&mut connection).await)
-            } else {
-                None
-            };
+            let result = if connection.is_open().await { Some(self.exchange(&mut connection).await) } else { None };
             match result {
                 Some(Err(failed)) if failed.is_closed() => {}
                 Some(Ok(answer)) => {

@@ -17,7 +17,8 @@ const LOAD: [&str; 10] = ["--users", "8", "--rate", "60", "--ramp", "500ms", "--
 fn generate(lab: &Lab, machine: &Namespace, url: &str, more: &[&str]) -> Report {
     let ca = lab.dir.path().join("ca.pem");
     let trust: &[&str] = if url.starts_with("https") { &["--cacert", ca.to_str().unwrap()] } else { &[] };
-    let arguments = ["load", "--url", url].into_iter().chain(LOAD).chain(trust.iter().copied()).chain(more.iter().copied());
+    let arguments =
+        ["load", "--url", url].into_iter().chain(LOAD).chain(trust.iter().copied()).chain(more.iter().copied());
     let arguments = Arguments::try_parse_from(arguments).unwrap();
     let environment = |name: &str| match name {
         "AWS_ACCESS_KEY_ID" => Some(ACCESS_KEY.to_owned()),
@@ -62,7 +63,8 @@ fn signed_requests_over_kept_connections_are_counted_alike_by_all() {
     let sign = ["--connect", BALANCER, "--sigv4", "vpc-lattice-svcs", "--region", "us-west-2"];
     for (scheme, listener) in [("https", "tls"), ("http", "http")] {
         let before = Lattice::answered(lab.dir.path());
-        let report = generate(&lab, &lab.network.client, &format!("{scheme}://orders.example.com/signed?a=1&b=x%20y"), &sign);
+        let report =
+            generate(&lab, &lab.network.client, &format!("{scheme}://orders.example.com/signed?a=1&b=x%20y"), &sign);
         assert_answered(&lab, before, &report);
         assert!(report.tally.connections <= 8 && report.tally.reconnected == 0, "{report}");
         let records = records(&proxy, &report);
@@ -101,7 +103,8 @@ fn a_connection_for_each_request_is_a_record_for_each_request() {
         assert_eq!((&record["client"], &record["outcome"]), (&BALANCER_INSIDE.into(), &"relayed".into()), "{record}");
     }
     // Somebody who may not enter.
-    let report = generate(&lab, &lab.network.outsider, "https://orders.example.com/any", &["--connect", BALANCER_PUBLIC]);
+    let report =
+        generate(&lab, &lab.network.outsider, "https://orders.example.com/any", &["--connect", BALANCER_PUBLIC]);
     let total = report.total();
     assert_eq!((total.succeeded(), total.failed()), (0, total.planned), "{report}");
     assert!(report.tally.examples["tls"].contains("AccessDenied"), "{report}");

@@ -54,7 +54,12 @@ fn reset(stream: TcpStream) {
 
 #[test]
 fn an_answer_is_cut_short() {
-    for answer in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nok"] {
+    for answer in [
+        "",
+        "HTTP/1.1 200",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nok",
+    ] {
         assert_all(&run(&saying(answer), &[]), Failure::ShortAnswer);
     }
 }
@@ -107,7 +112,8 @@ fn a_users_queue_has_an_end() {
 #[test]
 fn tls_is_not_answered_by_tls() {
     let (address, _heads) = answering(OK);
-    let report = run("https://orders.example.com/", &["--connect", &address.to_string(), "--insecure", "--timeout", "2s"]);
+    let report =
+        run("https://orders.example.com/", &["--connect", &address.to_string(), "--insecure", "--timeout", "2s"]);
     // The service takes the hello for a head that does not end.
     assert_eq!(report.total().failed(), report.total().planned);
     let address = serve(|mut stream| drop(stream.write_all(OK.as_bytes())));
@@ -121,7 +127,10 @@ fn a_bad_status_is_a_failure_and_shows_its_sentence() {
     let total = report.total();
     assert_eq!((total.failed(), total.answered(), total.succeeded()), (total.planned, total.planned, 0), "{report}");
     assert_eq!(report.tally.examples["403"], "reason: name_denied");
-    assert!(report.to_string().contains(&format!("status 403: {}   first: reason: name_denied", total.planned)), "{report}");
+    assert!(
+        report.to_string().contains(&format!("status 403: {}   first: reason: name_denied", total.planned)),
+        "{report}"
+    );
     assert_eq!(heads.try_iter().count() as u64, total.planned);
 }
 

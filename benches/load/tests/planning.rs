@@ -43,7 +43,10 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
     };
     assert_eq!(of(&["--scenario", "guidance"]), (5_000, 3_000.0, 300, 1_200));
     assert_eq!(of(&["--scenario", "guidance", "--generators", "24"]), (209, 125.0, 300, 1_200));
-    assert_eq!(of(&["--scenario", "guidance", "--users", "7", "--rate", "2.5", "--ramp", "10s", "--duration", "1min"]), (7, 2.5, 10, 60));
+    assert_eq!(
+        of(&["--scenario", "guidance", "--users", "7", "--rate", "2.5", "--ramp", "10s", "--duration", "1min"]),
+        (7, 2.5, 10, 60)
+    );
     assert_eq!(of(&[]), (10, 10.0, 0, 30));
     for (more, text) in [
         (["--users", "0"], "--users 0: from 1"),
@@ -59,7 +62,8 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
 #[test]
 fn urls_and_addresses() {
     let target = |text: &str| text.parse::<Target>().map(|t| (t.tls, t.host, t.port, t.authority, t.path_and_query));
-    let parts = |tls, host: &str, port, authority: &str, path: &str| (tls, host.into(), port, authority.into(), path.into());
+    let parts =
+        |tls, host: &str, port, authority: &str, path: &str| (tls, host.into(), port, authority.into(), path.into());
     assert_eq!(target("https://a.example").unwrap(), parts(true, "a.example", 443, "a.example", "/"));
     assert_eq!(target("http://a.example:80/x?y=1").unwrap(), parts(false, "a.example", 80, "a.example", "/x?y=1"));
     assert_eq!(target("https://a.example:8443/").unwrap(), parts(true, "a.example", 8443, "a.example:8443", "/"));

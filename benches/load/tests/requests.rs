@@ -14,7 +14,10 @@ use crate::service::{OK, answering, head, serve};
 #[test]
 fn one_kept_connection_for_each_user() {
     let (address, heads) = answering(OK);
-    let report = run("http://orders.example.com/a?b=1", &["--connect", &address.to_string(), "--users", "3", "--header", "X-Own: 1"]);
+    let report = run(
+        "http://orders.example.com/a?b=1",
+        &["--connect", &address.to_string(), "--users", "3", "--header", "X-Own: 1"],
+    );
     let total = report.total();
     assert_eq!((total.succeeded(), total.failed()), (total.planned, 0), "{report}");
     assert_eq!(total.latency.count(), total.planned);
@@ -107,7 +110,10 @@ fn certificates_are_verified() {
     let succeeded = |url: &str, more: &[&str]| {
         let report = run(url, &[&connect[..], more].concat());
         let total = report.total();
-        assert!(total.succeeded() == total.planned || total.failures.keys().all(|kind| kind.word() == "tls"), "{report}");
+        assert!(
+            total.succeeded() == total.planned || total.failures.keys().all(|kind| kind.word() == "tls"),
+            "{report}"
+        );
         total.succeeded() == total.planned
     };
     assert!(succeeded("https://orders.example.com/", &cacert));

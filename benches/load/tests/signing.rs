@@ -17,7 +17,11 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 fn the_signature_is_botocores() {
     let scope = "Credential=AKIDEXAMPLE/20261121/us-west-2/vpc-lattice-svcs/aws4_request";
     for (token, signed, signature) in [
-        (None, "host;x-amz-content-sha256;x-amz-date", "79625154d62d65de633d9c19fbb64b968f35806e4f0ad14a638e5c9ec6cf3f45"),
+        (
+            None,
+            "host;x-amz-content-sha256;x-amz-date",
+            "79625154d62d65de633d9c19fbb64b968f35806e4f0ad14a638e5c9ec6cf3f45",
+        ),
         (
             Some("session/token=="),
             "host;x-amz-content-sha256;x-amz-date;x-amz-security-token",
@@ -33,7 +37,10 @@ fn the_signature_is_botocores() {
         assert_eq!(fields["x-amz-date"], "20261121T101500Z");
         assert_eq!(fields["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
         assert_eq!(fields.get("x-amz-security-token").copied(), token);
-        assert_eq!(fields["authorization"], format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders={signed}, Signature={signature}"));
+        assert_eq!(
+            fields["authorization"],
+            format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders={signed}, Signature={signature}")
+        );
     }
 }
 
@@ -41,10 +48,15 @@ fn the_signature_is_botocores() {
 fn a_task_signs_with_its_roles_credentials() {
     let endpoint = serve(|mut stream| {
         let Some(head) = head(&stream) else { return };
-        let known = head.starts_with("GET /v2/credentials?id=1 HTTP/1.1\r\n") && head.contains("authorization: own token\r\n");
-        let body = format!(r#"{{"AccessKeyId":"AKIDTASK","SecretAccessKey":"{SECRET}","Token":"of the task","Expiration":"2027-01-01T00:00:00Z"}}"#);
+        let known =
+            head.starts_with("GET /v2/credentials?id=1 HTTP/1.1\r\n") && head.contains("authorization: own token\r\n");
+        let body = format!(
+            r#"{{"AccessKeyId":"AKIDTASK","SecretAccessKey":"{SECRET}","Token":"of the task","Expiration":"2027-01-01T00:00:00Z"}}"#
+        );
         let status = if known { "200 OK" } else { "404 Not Found" };
-        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+        stream
+            .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+            .unwrap();
     });
     let (address, heads) = answering(OK);
     let url = format!("http://{address}/");
@@ -60,7 +72,11 @@ fn a_task_signs_with_its_roles_credentials() {
     assert_eq!(report.total().succeeded(), report.total().planned, "{report}");
     let mut count = 0;
     for head in heads.try_iter() {
-        assert!(head.contains("authorization: AWS4-HMAC-SHA256 Credential=AKIDTASK/") && head.contains("/eu-central-1/vpc-lattice-svcs/"), "{head}");
+        assert!(
+            head.contains("authorization: AWS4-HMAC-SHA256 Credential=AKIDTASK/")
+                && head.contains("/eu-central-1/vpc-lattice-svcs/"),
+            "{head}"
+        );
         assert!(head.contains("x-amz-security-token: of the task\r\n"), "{head}");
         count += 1;
     }
@@ -73,12 +89,15 @@ fn a_task_signs_with_its_roles_credentials() {
 fn without_credentials_or_region_it_does_not_start() {
     let given = |more: &[&str]| arguments("http://127.0.0.1:1/", &[&["--sigv4", "vpc-lattice-svcs"], more].concat());
     let error = |arguments, variables: &'static [(&str, &str)]| {
-        let environment = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let environment =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         format!("{:#}", latticegate_load::run(&arguments, &environment).unwrap_err())
     };
     assert!(error(given(&[]), &[]).contains("--region"));
     assert!(error(given(&["--region", "x"]), &[]).contains("AWS_ACCESS_KEY_ID"));
-    assert!(error(given(&[]), &[("AWS_REGION", "x"), ("AWS_ACCESS_KEY_ID", "a")]).contains("AWS_SECRET_ACCESS_KEY is not"));
+    assert!(
+        error(given(&[]), &[("AWS_REGION", "x"), ("AWS_ACCESS_KEY_ID", "a")]).contains("AWS_SECRET_ACCESS_KEY is not")
+    );
     let elsewhere = &[("AWS_REGION", "x"), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "ftp://x/")];
     assert!(error(given(&[]), elsewhere).contains("ftp://x/"));
 }
