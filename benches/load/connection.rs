@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use crate::failure::{Failed, Failure};
 
 /// How long the other side may take to close a connection that is not kept.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(2);
 /// Of the body of an answer with a bad status: enough for a sentence.
 const EXCERPT: usize = 300;
 

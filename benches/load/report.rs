@@ -119,10 +119,10 @@ impl fmt::Display for Report {
         row("open", &|phase| phase.open().to_string())?;
         row("answered per second", &|phase| per_second(phase))?;
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-            row(&format!("latency {name}, ms"), &|phase| format!("{:.2}", phase.latency.quantile(quantile)))?;
+            row(&format!("latency {name}, ms"), &|phase| phase.latency.shown(quantile))?;
         }
         for (name, quantile) in [("p99", 0.99), ("max", 1.0)] {
-            row(&format!("sent late {name}, ms"), &|phase| format!("{:.2}", phase.late.quantile(quantile)))?;
+            row(&format!("sent late {name}, ms"), &|phase| phase.late.shown(quantile))?;
         }
         let total = self.total();
         let example = |of: &str| tally.examples.get(of).map_or(String::new(), |text| format!("   first: {text}"));
@@ -175,15 +175,15 @@ impl Progress {
         let rate =
             (answered - self.answered) as f64 / now.saturating_duration_since(self.last).as_secs_f64().max(0.001);
         eprintln!(
-            "{:>6.0} s  planned {}  answered {}  open {}  failed {}  {rate:.1}/s  p50 {:.2} ms  p99 {:.2} ms  late p99 {:.2} ms",
+            "{:>6.0} s  planned {}  answered {}  open {}  failed {}  {rate:.1}/s  p50 {} ms  p99 {} ms  late p99 {} ms",
             now.saturating_duration_since(self.begun).as_secs_f64(),
             total.planned,
             answered,
             total.open(),
             total.failed(),
-            tally.recent.quantile(0.5),
-            tally.recent.quantile(0.99),
-            total.late.quantile(0.99),
+            tally.recent.shown(0.5),
+            tally.recent.shown(0.99),
+            total.late.shown(0.99),
         );
         if tally.examples.len() > self.examples {
             for (of, text) in &tally.examples {

@@ -149,6 +149,11 @@ impl Times {
         self.0.reset();
     }
 
+    /// For people; a hyphen of none.
+    pub fn shown(&self, quantile: f64) -> String {
+        if self.count() == 0 { "-".into() } else { format!("{:.2}", self.quantile(quantile)) }
+    }
+
     /// In milliseconds; 0 of none.
     pub fn quantile(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1000.0
