@@ -2,6 +2,7 @@
 //! progress reported, until every planned request has come to its end.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -116,32 +117,13 @@ fn name(target: &Target) -> Result<Option<ServerName<'static>>> {
 
 async fn generate(arguments: &Arguments, load: Load, seed: u32, prepared: Prepared) -> Result<Report> {
     let Prepared { shared, addresses, source } = prepared;
-    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = arguments.threads.unwrap_or(cores).clamp(1, load.users);
     let begun = Instant::now() + HEAD_START;
     let schedule = Schedule { steady_from: begun + load.ramp, end: begun + load.length() };
     *shared.schedule.lock().unwrap_or_else(PoisonError::into_inner) = schedule;
 
-    let mut tallies = vec![Arc::<Mutex<Tally>>::default(); 0];
-    let (ended, mut all_ended) = mpsc::channel::<()>(1);
-    let mut queues = vec![None; load.users];
-    for thread in 0..threads {
-        let tally = Arc::<Mutex<Tally>>::default();
-        let mut users = Vec::new();
-        for (number, queue) in queues.iter_mut().enumerate().skip(thread).step_by(threads) {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            *queue = Some(sender);
-            users.push((User::new(Arc::clone(&shared), Arc::clone(&tally), number), receiver));
-        }
-        tallies.push(tally);
-        let ended = ended.clone();
-        thread::Builder::new().name(format!("users-{thread}")).spawn(move || {
-            serve(users);
-            drop(ended);
-        })?;
-    }
-    drop(ended);
-    let queues: Vec<_> = queues.into_iter().flatten().collect();
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = arguments.threads.unwrap_or(cores).clamp(1, load.users);
+    let Users { queues, mut tallies, all_ended } = start_users(&shared, load.users, threads)?;
     let (stop, stopped) = channel::channel();
     let announced = Arc::<Mutex<Tally>>::default();
     tallies.push(Arc::clone(&announced));
@@ -149,46 +131,103 @@ async fn generate(arguments: &Arguments, load: Load, seed: u32, prepared: Prepar
     thread::Builder::new()
         .name("plan".into())
         .spawn(move || announce(plan, begun, schedule.steady_from, &queues, &stopped, &announced))?;
+    tokio::spawn(refresh(addresses, source, Arc::clone(&shared)));
 
-    let collect = || {
+    let counts = Counts { tallies, shared, load, begun };
+    let interrupted = watch(&counts, arguments.report, all_ended, &stop).await?;
+    Ok(Report::new(arguments, load, seed, interrupted, counts.sum()))
+}
+
+/// All users, each waiting for his plan.
+struct Users {
+    queues: Vec<mpsc::Sender<Instant>>,
+    tallies: Vec<Arc<Mutex<Tally>>>,
+    /// Ends when every thread has.
+    all_ended: mpsc::Receiver<()>,
+}
+
+fn start_users(shared: &Arc<Shared>, users: usize, threads: usize) -> Result<Users> {
+    let (queues, mut receivers): (Vec<_>, Vec<_>) = (0..users).map(|_| mpsc::channel(QUEUE)).unzip();
+    let (ended, all_ended) = mpsc::channel::<()>(1);
+    let mut tallies: Vec<Arc<Mutex<Tally>>> = Vec::new();
+    let mut first = 0;
+    for thread in 0..threads {
+        let tally = Arc::default();
+        let share = receivers.len().div_ceil(threads - thread);
+        let user = |(number, plan)| (User::new(Arc::clone(shared), Arc::clone(&tally), number), plan);
+        let users: Vec<_> = (first..).zip(receivers.drain(..share)).map(user).collect();
+        first += share;
+        tallies.push(tally);
+        let ended = ended.clone();
+        thread::Builder::new().name(format!("users-{thread}")).spawn(move || {
+            serve(users);
+            drop(ended);
+        })?;
+    }
+    Ok(Users { queues, tallies, all_ended })
+}
+
+/// Where the counts of all threads come together.
+struct Counts {
+    tallies: Vec<Arc<Mutex<Tally>>>,
+    shared: Arc<Shared>,
+    load: Load,
+    begun: Instant,
+}
+
+impl Counts {
+    /// All so far; what counts as recent begins anew.
+    fn sum(&self) -> Tally {
         let mut sum = Tally::default();
-        for tally in &tallies {
+        for tally in &self.tallies {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             sum += &*tally;
             tally.recent.clear();
         }
-        sum.bytes_sent = shared.connector.bytes.sent.load(std::sync::atomic::Ordering::Relaxed);
-        sum.bytes_received = shared.connector.bytes.received.load(std::sync::atomic::Ordering::Relaxed);
-        let elapsed = shared.schedule().end.saturating_duration_since(begun);
-        sum.ramp.seconds = elapsed.min(load.ramp).as_secs_f64();
-        sum.steady.seconds = elapsed.saturating_sub(load.ramp).as_secs_f64();
+        let bytes = &self.shared.connector.bytes;
+        sum.bytes_sent = bytes.sent.load(Ordering::Relaxed);
+        sum.bytes_received = bytes.received.load(Ordering::Relaxed);
+        let elapsed = self.shared.schedule().end.saturating_duration_since(self.begun);
+        sum.ramp.seconds = elapsed.min(self.load.ramp).as_secs_f64();
+        sum.steady.seconds = elapsed.saturating_sub(self.load.ramp).as_secs_f64();
         sum
-    };
+    }
+}
+
+/// Reports progress until all users have come to their end. Whether it was interrupted: once, and no more is planned, but what
+/// was is waited for; twice, and nothing is.
+async fn watch(
+    counts: &Counts,
+    every: Duration,
+    mut all_ended: mpsc::Receiver<()>,
+    stop: &channel::Sender<()>,
+) -> Result<bool> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut ticks = interval(arguments.report);
+    let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    let mut progress = Progress::new(begun);
+    let mut progress = Progress::new(counts.begun);
     let mut interrupted = false;
-    tokio::spawn(refresh(addresses, source, Arc::clone(&shared)));
     loop {
         tokio::select! {
-            _ = all_ended.recv() => break,
-            _ = ticks.tick() => progress.line(&collect()),
-            _ = async { tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () } } => {
-                // Once: no more is planned, what was is still waited for. Twice: nor that.
-                if interrupted {
-                    break;
-                }
-                interrupted = true;
-                let mut schedule = shared.schedule.lock().unwrap_or_else(PoisonError::into_inner);
-                schedule.end = schedule.end.min(Instant::now());
-                let _ = stop.send(());
-                eprintln!("interrupted: waiting for the answers to what was sent; once more: without waiting");
+            _ = all_ended.recv() => return Ok(interrupted),
+            _ = ticks.tick() => {
+                progress.line(&counts.sum());
+                continue;
             }
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        if interrupted {
+            return Ok(true);
+        }
+        interrupted = true;
+        let mut schedule = counts.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner);
+        schedule.end = schedule.end.min(Instant::now());
+        drop(schedule);
+        let _ = stop.send(());
+        eprintln!("interrupted: waiting for the answers to what was sent; once more: without waiting");
     }
-    Ok(Report::new(arguments, load, seed, interrupted, collect()))
 }
 
 /// The users of one thread, to their end.

@@ -62,7 +62,7 @@ impl FromStr for ConnectTo {
     fn from_str(text: &str) -> Result<Self, Error> {
         const FORM: &str = "it is NAME, ADDRESS, NAME:PORT or [IPV6-ADDRESS]:PORT";
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, rest)) if rest.is_empty() => (host, None),
+            Some((host, "")) => (host, None),
             Some((host, rest)) => (host, Some(rest.strip_prefix(':').context(FORM)?)),
             // Without brackets several colons are an IPv6 address.
             None if text.matches(':').count() > 1 => (text, None),

@@ -46,8 +46,8 @@ impl Lattice {
     }
 
     /// How many requests have been answered, by the service's own log.
-    pub(crate) fn answered(dir: &Path) -> usize {
-        fs::read_to_string(dir.join("lattice-access.log")).unwrap().lines().count()
+    pub(crate) fn answered(dir: &Path) -> u64 {
+        fs::read_to_string(dir.join("lattice-access.log")).unwrap().lines().count().try_into().unwrap()
     }
 
     /// Nobody has ever connected to an address that is not Lattice's.

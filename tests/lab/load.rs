@@ -34,10 +34,14 @@ fn records(proxy: &Proxy, report: &Report) -> Vec<Value> {
     let mut records = Vec::new();
     eventually(|| {
         records.extend(proxy.records());
-        records.len() as u64 >= report.tally.connections
+        count(&records) >= report.tally.connections
     });
-    assert_eq!(records.len() as u64, report.tally.connections, "{report}");
+    assert_eq!(count(&records), report.tally.connections, "{report}");
     records
+}
+
+fn count(records: &[Value]) -> u64 {
+    records.len().try_into().unwrap()
 }
 
 fn sum(records: &[Value], bytes: &str) -> u64 {
@@ -45,12 +49,12 @@ fn sum(records: &[Value], bytes: &str) -> u64 {
 }
 
 /// Every planned request was answered with 200, and the service has answered as many more.
-fn assert_answered(lab: &Lab, before: usize, report: &Report) {
+fn assert_answered(lab: &Lab, before: u64, report: &Report) {
     let total = report.total();
     assert!(total.planned > 50, "{report}");
     assert_eq!((total.statuses.get(&200), total.failed(), total.open()), (Some(&total.planned), 0, 0), "{report}");
-    let wanted = before as u64 + total.planned;
-    let answered = || Lattice::answered(lab.dir.path()) as u64;
+    let wanted = before + total.planned;
+    let answered = || Lattice::answered(lab.dir.path());
     assert!(eventually(|| answered() >= wanted), "{} of {wanted}", answered());
     assert_eq!(answered(), wanted);
 }

@@ -1,6 +1,11 @@
 //! The load test against services on loopback: every planned request is in one count, and every kind of failure is caused.
 //! Behind a real latticegate it runs in `tests/lab/load.rs`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a broken service must stop the test at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a broken service must stop the test at once, and counts are small"
+)]
 
 mod failures;
 mod merging;
