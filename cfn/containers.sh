@@ -41,10 +41,10 @@ source_hash() {
     )
 }
 
-# build_image arm64|amd64 TAG
+# build_image arm64|amd64 TAG [TARGET]
 build_image() {
     # An attestation makes an index of the image, which ECR's basic scanning does not read.
-    BUILDX_NO_DEFAULT_ATTESTATIONS=1 "$ENGINE" build --platform "linux/$1" --file "$REPO/docker/Dockerfile" --tag "$2" "$REPO" >&2 ||
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 "$ENGINE" build --platform "linux/$1" --file "$REPO/docker/Dockerfile" --tag "$2" ${3:+--target "$3"} "$REPO" >&2 ||
         fail "the image was not built" "see the messages of $ENGINE above; the build needs the internet (crates, Debian) and some GB of memory"
 }
 

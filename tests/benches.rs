@@ -1,5 +1,5 @@
-//! Benchmarks have one name each: the argument of `benches/run`, the folder and the `[[bench]]` of Cargo.toml. The
-//! documentation uses no other.
+//! Benchmarks have one name each: the argument of `benches/run`, the folder, and the `[[bench]]` of Cargo.toml or a crate of
+//! its own. The documentation uses no other.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,8 +38,12 @@ fn each_has_one_name() {
     let folders = folders();
     assert!(folders.len() >= 3, "{folders:?}");
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    assert_eq!(words_after(&manifest, "[[bench]]\nname = \""), folders);
-    for name in &folders {
+    let (crates, benches): (BTreeSet<_>, BTreeSet<_>) =
+        folders.iter().cloned().partition(|name| root().join("benches").join(name).join("Cargo.toml").exists());
+    let (members, _) = manifest.split_once("default-members").unwrap();
+    assert_eq!(words_after(members, "\"benches/"), crates);
+    assert_eq!(words_after(&manifest, "[[bench]]\nname = \""), benches);
+    for name in &benches {
         assert!(manifest.contains(&format!("name = \"{name}\"\npath = \"benches/{name}/main.rs\"")), "{name}");
     }
     let usage = run(&["--help"]);

@@ -13,6 +13,7 @@ import hub
 import modes
 import resolve
 import test_isolated
+import test_load_test
 import test_spoke
 from cfnlint.config import ConfigMixIn
 from cfnlint.decode.decode import decode_str
@@ -52,6 +53,7 @@ def distinct_stacks():
     siblings += [(hub.ROOT, hub.USUAL.parameters(MoreConnectPorts="8443,9443,10443", Ipv6="on"))]
     siblings += [(endpoint_proxy.ROOT, form.parameters()) for form in endpoint_proxy.ALL if form.zones == 2 and form.services.count(",") == 5 and (form.listeners == "443") == (form.resolver == "on")]
     siblings += [(test_isolated.ROOT, test_isolated.parameters(**test_isolated.FORMS[-1]))]
+    siblings += [(test_load_test.ROOT, test_load_test.ALWAYS | form) for form in (test_load_test.FORMS[0], test_load_test.FORMS[-1])]
     siblings += [(test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[0]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[3]), (test_spoke.ROOT, test_spoke.ALWAYS | test_spoke.FORMS[-3])]
     for root, given in siblings:
         for stack in resolve.resolve(root, given).walk():

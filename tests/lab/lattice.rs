@@ -45,6 +45,11 @@ impl Lattice {
         Self { _nginx: nginx, _backend: backend, forbidden }
     }
 
+    /// How many requests have been answered, by the service's own log.
+    pub(crate) fn answered(dir: &Path) -> u64 {
+        fs::read_to_string(dir.join("lattice-access.log")).unwrap().lines().count().try_into().unwrap()
+    }
+
     /// Nobody has ever connected to an address that is not Lattice's.
     pub(crate) fn assert_forbidden_untouched(&self) {
         for listener in &self.forbidden {
@@ -69,7 +74,8 @@ pub(crate) fn pattern() -> Vec<u8> {
 /// ca.pem, server.pem/.key for every name, client.pem/.key.
 fn certify(dir: &Path) {
     let names = format!("subjectAltName=DNS:*.example.com,DNS:{BALANCER_NAME}");
-    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key"];
+    // rustls takes no authority's certificate for a server's.
+    let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
     certificate(dir, "ca", &["-addext", "keyUsage=critical,keyCertSign", "-subj", "/CN=lab authority"]);
     certificate(dir, "server", &[&signed[..], &["-addext", &names, "-subj", "/CN=orders.example.com"]].concat());
     certificate(dir, "client", &[&signed[..], &["-subj", "/CN=lab client"]].concat());
@@ -98,7 +104,7 @@ pid {dir}/lattice.pid;
 error_log {dir}/lattice.log info;
 events {{ worker_connections 1024; }}
 http {{
-    access_log off;
+    access_log {dir}/lattice-access.log combined;
     ssl_certificate {dir}/server.pem;
     ssl_certificate_key {dir}/server.key;
     ssl_protocols TLSv1.2 TLSv1.3;

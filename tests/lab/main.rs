@@ -12,6 +12,7 @@ mod balancer;
 mod checks;
 mod client;
 mod lattice;
+mod load;
 mod matrix;
 mod network;
 mod path;
