@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
+use support::http::get;
 use support::lab::{Parts, Setup};
 use support::process::Process;
 
@@ -102,5 +103,42 @@ fn a_start_says_what_is_in_force_and_where_that_was_written() {
         assert!(said.contains(&format!("{file}:{number}")), "{said}");
     }
     process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+/// The list's source takes it in its URL. At start, on the admin port, and when the source fails or has a list with a
+/// mistake: nothing that an operator or a log collector reads has it.
+#[test]
+fn a_secret_in_the_query_of_the_lists_url_is_not_shown() {
+    let source = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list?key=hush", source.local_addr().unwrap());
+    let environment = [("LATTICEGATE_POLICY", url.as_str()), ("LATTICEGATE_POLICY_POLL", "1h")];
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &environment);
+    let serve = |status: &str, list: &str| {
+        let (mut asked, _) = source.accept().unwrap();
+        let mut request = [0; 4096];
+        let read = asked.read(&mut request).unwrap();
+        assert!(request[..read].starts_with(b"GET /list?key=hush HTTP/1.1\r\n"), "the source needs it");
+        write!(asked, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{list}", list.len()).unwrap();
+    };
+    serve("200 OK", &process.parts().read("ipcontrol.yaml"));
+    support::until("it has started", || process.said().contains(" started "));
+    for (status, list, says) in [
+        ("500 Internal Server Error", "", "/list?…: answers 500"),
+        ("200 OK", "rules: [{ permit: all }]", "the access list was not reloaded"),
+        ("200 OK", "rules: []", "access list reloaded"),
+    ] {
+        process.signal(Signal::SIGHUP);
+        serve(status, list);
+        support::until(says, || process.said().contains(says));
+    }
+    let admin = process.address("admin");
+    let mut shown: Vec<String> = ["/", "/status.json", "/metrics"].map(|path| get(admin, path).1).into();
+    process.signal(Signal::SIGTERM);
+    shown.push(process.said());
+    for text in &shown {
+        assert!(!text.contains("hush"), "{text}");
+    }
+    assert!(shown.iter().any(|text| text.contains("/list?…")), "{shown:?}");
     assert_eq!(process.wait().0.code(), Some(0));
 }
