@@ -1,4 +1,4 @@
-//! The start of the real process: an address that somebody has, and signals that come early.
+//! The start of the real process: an address that somebody has, signals that come early, and what it says of its list.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -140,5 +140,33 @@ fn a_secret_in_the_query_of_the_lists_url_is_not_shown() {
         assert!(!text.contains("hush"), "{text}");
     }
     assert!(shown.iter().any(|text| text.contains("/list?…")), "{shown:?}");
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+/// On the page and in `latticegate status`, too: not everybody who asks why a rule is not there has the log.
+#[test]
+fn a_list_that_was_not_reloaded_is_shown_until_it_is() {
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[]);
+    support::until("it has started", || process.said().contains(" started "));
+    let admin = process.address("admin");
+    let warnings = || {
+        let state: serde_json::Value = serde_json::from_str(&get(admin, "/status.json").1).unwrap();
+        let warnings = state["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
+        warnings.filter(|warning| warning.contains("access list")).collect::<Vec<_>>()
+    };
+    assert!(warnings().is_empty());
+    let list = process.parts().files.path().join("ipcontrol.yaml");
+    let good = std::fs::read_to_string(&list).unwrap();
+    std::fs::write(&list, "rules: [{ allow: \"<b>all\" }]\n").unwrap();
+    support::until("it is shown", || !warnings().is_empty());
+    let warning = &warnings()[0];
+    assert!(warning.starts_with("the access list was not reloaded, the old one stays in force: "), "{warning}");
+    assert!(warning.contains("ipcontrol.yaml:1:18: ") && warning.contains("\"<b>all\""), "{warning}");
+    let (_, page) = get(admin, "/");
+    assert!(page.contains("<li>the access list was not reloaded") && page.contains("with warnings"), "{page}");
+    assert!(page.contains("&lt;b&gt;all") && !page.contains("<b>all"), "{page}");
+    std::fs::write(&list, good).unwrap();
+    support::until("it is over", || warnings().is_empty());
+    process.signal(Signal::SIGTERM);
     assert_eq!(process.wait().0.code(), Some(0));
 }
