@@ -252,5 +252,5 @@ fn or_off(value: Option<impl Display>) -> String {
 
 /// As it could be written.
 fn time(duration: Duration) -> String {
-    format!("{duration:?}")
+    if duration.is_zero() { "0s".to_owned() } else { format!("{duration:?}") }
 }
