@@ -532,8 +532,12 @@ fn a_log_that_cannot_be_written_is_reported_without_making_one() {
         ("./dangling", "No such file or directory"),
         ("./socket", "No such device or address"),
     ] {
-        let lines = refused(&check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]));
-        let begin = format!("error: latticegate.yaml: access_log.output: {output:?} cannot be opened: {expected}");
+        let found = check(directory.path(), CONFIG, &[("LATTICEGATE_ACCESS_LOG__OUTPUT", output)]);
+        let lines = refused(&found);
+        assert!(!stdout(&found).contains("latticegate.yaml: ok"), "{found:?}");
+        let begin = format!(
+            "error: environment variable LATTICEGATE_ACCESS_LOG__OUTPUT: access_log.output: {output:?} cannot be opened: {expected}"
+        );
         assert!(lines.len() == 1 && lines[0].starts_with(&begin), "{lines:#?}");
     }
     for output in ["./logs/new", "./link"] {

@@ -185,6 +185,23 @@ fn mistakes_in_files_fail_with_their_line() {
     fixture.doctor(&[]).fails("list", "does not exist", "");
 }
 
+/// Without them `run` does not start, or does without the list.
+#[test]
+fn files_that_the_configuration_names_are_examined_too() {
+    let more = "access_log: { output: ./none/access.log }\npolicy_fallback: none.yaml\nshadow: ./shadow.yaml";
+    let fixture = Fixture::new(&[listener("http", "http", closed())], LIST, more);
+    fixture.edit("latticegate.yaml", "admin: { bind", "admin: { token_file: ./admin.token, bind");
+    std::fs::write(fixture.files.path().join("admin.token"), "short\n").unwrap();
+    std::fs::write(fixture.files.path().join("shadow.yaml"), "rules: [{ permit: all }]\n").unwrap();
+    let found = fixture.doctor(&["orders.example.com"]);
+    found.fails("configuration", "latticegate.yaml:6:22: admin.token_file: ", "openssl rand");
+    found.fails("configuration", "latticegate.yaml:8:23: access_log.output: ", "create its directory");
+    assert!(!found.has_line("configuration", "loads"));
+    found.warns("list", "policy_fallback: ", "");
+    found.warns("list", "shadow: ", "");
+    found.passes("list", "2 rules");
+}
+
 #[test]
 fn a_source_that_does_not_answer_fails_and_the_fallback_is_named() {
     let source = closed();

@@ -11,9 +11,9 @@ use super::{ConfigArgs, list, log};
 use crate::reload;
 use crate::sys::files;
 use crate::sys::machine;
-use crate::telemetry::log_writer::{self, Sink};
+use crate::telemetry::log_writer::Sink;
 use crate::web::Token;
-use latticegate_core::config::{Config, Limits, LogOutput, Machine, PolicySource};
+use latticegate_core::config::{Config, Limits, Machine, PolicySource};
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::{Action, Policy};
 
@@ -63,7 +63,7 @@ struct Findings {
 impl CheckArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let findings = self.findings();
-        let failed = findings.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
+        let failed = findings.has_error();
         match self.format {
             Format::Text => findings.print()?,
             Format::Json => writeln!(io::stdout().lock(), "{:#}", findings.to_json())?,
@@ -77,7 +77,6 @@ impl CheckArgs {
         let config = match files::configuration(file, files::environment()) {
             Ok((config, warnings)) => {
                 findings.add(self.severity(), warnings);
-                findings.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
                 findings.limits = Some((config.limits.clone(), machine::of_process()));
                 config
             }
@@ -88,9 +87,10 @@ impl CheckArgs {
         };
         findings.add(self.severity(), log::filter().err().into_iter().collect());
         self.check_source(&config, &mut findings);
-        self.check_log(&config, &mut findings);
-        if let Err(diagnostic) = Token::configured(&config) {
-            findings.add(Severity::Error, vec![diagnostic]);
+        let files = [Sink::try_open(&config).err(), Token::configured(&config).err()];
+        findings.add(Severity::Error, files.into_iter().flatten().collect());
+        if !findings.has_error() {
+            findings.files.push((file.map_or(Origin::Defaults, Origin::file).to_string(), listening(&config)));
         }
         match (&self.policy, &config.policy) {
             (Some(list), _) | (None, list @ PolicySource::File(_)) => self.check_list(list, &config, &mut findings),
@@ -113,23 +113,14 @@ impl CheckArgs {
         }
     }
 
-    /// Whether the access log could be opened.
-    fn check_log(&self, config: &Config, findings: &mut Findings) {
-        let LogOutput::File(path) = &config.access_log.output else { return };
-        if let Err(error) = Sink::try_open(&config.access_log.output) {
-            let origin = self.config.file.as_deref().map_or(Origin::Defaults, Origin::file);
-            let diagnostic =
-                Diagnostic::whole(origin, format!("cannot be opened: {error}"), log_writer::open_help(path));
-            let (key, value) = ("access_log.output".into(), Some(path.display().to_string().into()));
-            findings.add(Severity::Error, vec![Diagnostic { key, value, ..diagnostic }]);
-        }
-    }
-
     fn check_list(&self, list: &PolicySource, config: &Config, findings: &mut Findings) {
         match list::load(list) {
             Ok(policy) => {
-                findings.add(self.severity(), policy.lints(SystemTime::now(), Some(config)));
-                findings.files.push((list.to_string(), summary(&policy)));
+                let lints = policy.lints(SystemTime::now(), Some(config));
+                if lints.is_empty() || !self.strict {
+                    findings.files.push((list.to_string(), summary(&policy)));
+                }
+                findings.add(self.severity(), lints);
             }
             Err(diagnostics) => findings.add(Severity::Error, diagnostics),
         }
@@ -142,6 +133,10 @@ impl CheckArgs {
 }
 
 impl Findings {
+    fn has_error(&self) -> bool {
+        self.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error)
+    }
+
     fn add(&mut self, severity: Severity, diagnostics: Vec<Diagnostic>) {
         self.diagnostics.extend(diagnostics.into_iter().map(|diagnostic| (severity, diagnostic)));
     }
@@ -165,7 +160,7 @@ impl Findings {
             self.diagnostics.iter().map(|(severity, diagnostic)| diagnostic.to_json(*severity)).collect();
         let files: Vec<_> =
             self.files.iter().map(|(file, summary)| json!({ "file": file, "summary": summary })).collect();
-        let ok = !self.diagnostics.iter().any(|(severity, _)| *severity == Severity::Error);
+        let ok = !self.has_error();
         let limits = self.limits.as_ref().map(|(limits, machine)| {
             json!({
                 "connections": limits.connections,

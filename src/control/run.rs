@@ -19,7 +19,7 @@ use crate::sys::blocking::{BlockingThread, Patience};
 use crate::sys::control_runtime::control_runtime;
 use crate::sys::files;
 use crate::sys::socket;
-use crate::telemetry::log_writer::{self, Sink};
+use crate::telemetry::log_writer::{Sink, cannot_open};
 use crate::web::{Token, health_socket};
 use latticegate_core::config::{Config, LogOutput, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
@@ -103,7 +103,7 @@ pub fn run(mut startup: Startup, configured: Configured) -> Result<(), StartErro
     let raised = socket::raise_fd_limit()
         .inspect_err(|error| tracing::warn!(%error, "open files: the limit could not be raised"));
     summary::limits(&config, raised.ok().and_then(|(before, now)| (before != now).then_some(before)));
-    let Some(log) = open_log(&mut startup, &config.access_log.output)? else { return Ok(()) };
+    let Some(log) = open_log(&mut startup, &config)? else { return Ok(()) };
     let Some(token) = load_token(&mut startup, &config)? else { return Ok(()) };
     let Startup { runtime, signals } = startup;
     drop(runtime);
@@ -160,20 +160,22 @@ struct OpenedLog {
 }
 
 /// None: a stop signal came first.
-fn open_log(startup: &mut Startup, output: &LogOutput) -> Result<Option<OpenedLog>, StartError> {
+fn open_log(startup: &mut Startup, config: &Config) -> Result<Option<OpenedLog>, StartError> {
+    let output = &config.access_log.output;
     let path = match output {
         LogOutput::Stdout => {
             let sink = Sink::open(output).map_err(|error| StartError::Io("cannot write to stdout".into(), error))?;
             return Ok(Some(OpenedLog { sink, reopener: None }));
         }
-        LogOutput::File(path) => path.display(),
+        LogOutput::File(path) => path,
     };
     let (thread, to_open) = (start_thread("access-log-open")?, output.clone());
-    let opened = thread.run(move || Sink::open(&to_open).map_err(|error| with_help(&to_open, error)));
-    let Some(opened) = startup.until_stopped(format_args!("the access log {path}"), opened) else { return Ok(None) };
+    let opened = thread.run(move || Sink::open(&to_open));
+    let what = format!("the access log {}", path.display());
+    let Some(opened) = startup.until_stopped(what, opened) else { return Ok(None) };
     let sink = opened
         .ok_or_else(|| panicked("opening the access log"))?
-        .map_err(|error| StartError::Io(format!("cannot open access_log.output {path}"), error))?;
+        .map_err(|error| StartError::Setting(cannot_open(config, path, &error).into()))?;
     let reopener = sink.rotation().map(|log| Reopener { log, thread });
     Ok(Some(OpenedLog { sink, reopener }))
 }
@@ -186,14 +188,7 @@ fn load_token(startup: &mut Startup, config: &Config) -> Result<Option<Option<To
     let read = thread.run(move || Token::configured(&config));
     let Some(read) = startup.until_stopped(name, read) else { return Ok(None) };
     let token = read.ok_or_else(|| panicked("reading the token"))?;
-    token.map(Some).map_err(|diagnostic| StartError::Token(diagnostic.into()))
-}
-
-fn with_help(output: &LogOutput, error: io::Error) -> io::Error {
-    match output {
-        LogOutput::Stdout => error,
-        LogOutput::File(path) => io::Error::new(error.kind(), format!("{error}; {}", log_writer::open_help(path))),
-    }
+    token.map(Some).map_err(|diagnostic| StartError::Setting(diagnostic.into()))
 }
 
 fn start_thread(name: &str) -> Result<BlockingThread, StartError> {

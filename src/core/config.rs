@@ -355,13 +355,13 @@ impl Emf {
 #[cfg(test)]
 mod tests;
 
-impl PolicySource {
-    /// Without a query, which may have a secret.
-    pub fn without_query(&self) -> String {
-        let text = self.to_string();
-        match (self, text.split_once('?')) {
-            (Self::Http(_), Some((path, _))) => format!("{path}?…"),
-            _ => text,
+/// Without the query, which may be a secret.
+impl std::fmt::Display for LoopbackUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, path } = self;
+        match path.split_once('?') {
+            Some((path, _)) => write!(f, "http://{address}{path}?…"),
+            None => write!(f, "http://{address}{path}"),
         }
     }
 }
@@ -370,7 +370,7 @@ impl std::fmt::Display for PolicySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Http(url) => write!(f, "http://{}{}", url.address, url.path),
+            Self::Http(url) => url.fmt(f),
             Self::S3(object) => write!(f, "s3://{}/{}", object.bucket, object.key),
         }
     }

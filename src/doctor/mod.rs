@@ -58,7 +58,8 @@ pub fn examine(request: &Request) -> io::Result<Diagnosis> {
         let mut diagnosis = Diagnosis::default();
         let file = request.config.as_deref();
         if let Some(config) = diagnosis.keep(source::configuration(file, source::FILE_PATIENCE).await) {
-            let policy = diagnosis.keep(source::list(&config, source::LIST_PATIENCE).await);
+            let policy = diagnosis.keep(source::list(&config, &config.policy, source::LIST_PATIENCE).await);
+            diagnosis.extend(source::other_lists(&config, source::LIST_PATIENCE).await);
             this_machine(&mut diagnosis, file, &config);
             diagnosis.add(clock::compare(request.time_server).await);
             path(&mut diagnosis, request, &config, policy.as_ref()).await;

@@ -1,6 +1,7 @@
 //! One name: what it resolves to, and then each way to it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -49,8 +50,11 @@ impl Examination<'_> {
                 Ok(set) if !set.addresses.is_empty() => {
                     addresses.extend(&set.addresses);
                     let list: Vec<String> = set.addresses.iter().map(IpAddr::to_string).collect();
-                    let ttl = set.ttl.as_secs();
-                    found.push(format!("{kind} {} (TTL {ttl} s, in {took:.1?})", list.join(" ")));
+                    let source = match set.ttl {
+                        Duration::MAX => "it is never looked up".to_owned(),
+                        ttl => format!("TTL {} s, in {took:.1?}", ttl.as_secs()),
+                    };
+                    found.push(format!("{kind} {} ({source})", list.join(" ")));
                 }
                 Ok(_) | Err(LookupError::Unknown) => {}
                 Err(error) => {

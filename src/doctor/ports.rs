@@ -42,9 +42,9 @@ pub(super) fn processes(running: Vec<RunningProcess>) -> Vec<Finding> {
         return vec![Finding::pass(CHECK, "", "no latticegate with this configuration runs here")];
     }
     let finding = |process: RunningProcess| match process.readiness() {
-        Ok(text) if text.starts_with("ready\n") => Finding::pass(CHECK, "", "runs and is ready"),
+        Ok(text) if text == "ready\n" => Finding::pass(CHECK, "", "runs and is ready"),
         Ok(text) => {
-            let help = "it says what it waits for; its log says more";
+            let help = "it says what is wrong, or what it waits for; its log says more";
             Finding::warn(CHECK, "", format!("runs: {}", text.trim_end().replace('\n', "; ")), help)
         }
         Err(_) => {

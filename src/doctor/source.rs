@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Finding, within};
+use super::{Finding, Grade, within};
 use crate::reload::{SourceError, SourceThread};
 use crate::sys::blocking::BlockingThread;
 use crate::sys::files;
+use crate::telemetry::log_writer::Sink;
+use crate::web::Token;
 use latticegate_core::config::{Config, PolicySource};
 use latticegate_core::diagnostic::Diagnostic;
 use latticegate_core::policy::Policy;
@@ -23,11 +25,22 @@ pub(super) async fn configuration(file: Option<&Path>, patience: Duration) -> (O
     let from = file.map(Path::to_owned);
     let read = async {
         let thread = BlockingThread::start("configuration").ok()?;
-        thread.run(move || files::configuration(from.as_deref(), files::environment())).await
+        let read = move || {
+            let read = files::configuration(from.as_deref(), files::environment());
+            read.map(|(config, warnings)| {
+                // What a start opens.
+                let files = [Sink::try_open(&config).err(), Token::configured(&config).err()];
+                (config, warnings, files.into_iter().flatten().collect::<Vec<_>>())
+            })
+        };
+        thread.run(read).await
     };
     match within(patience, read).await.flatten() {
-        Some(Ok((config, warnings))) => {
-            let mut findings = vec![Finding::pass(CHECK, name, "loads")];
+        Some(Ok((config, warnings, mistakes))) => {
+            let mut findings = match &*mistakes {
+                [] => vec![Finding::pass(CHECK, name, "loads")],
+                mistakes => invalid(CHECK, mistakes),
+            };
             findings.extend(warnings.iter().map(|warning| {
                 let (text, help) = in_two(warning);
                 Finding::warn(CHECK, "", text, help)
@@ -42,10 +55,24 @@ pub(super) async fn configuration(file: Option<&Path>, patience: Duration) -> (O
     }
 }
 
-/// The access list, unless it has a mistake or its source does not answer.
-pub(super) async fn list(config: &Config, patience: Duration) -> (Option<Policy>, Vec<Finding>) {
+/// The lists that are files beside the one in force. A start does without them, so a mistake in one is a warning.
+pub(super) async fn other_lists(config: &Config, patience: Duration) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (key, path) in [("policy_fallback", &config.policy_fallback), ("shadow", &config.shadow)] {
+        let Some(path) = path else { continue };
+        let (policy, found) = list(config, &PolicySource::File(path.clone()), patience).await;
+        let failed = found.into_iter().filter(|_| policy.is_none());
+        findings.extend(failed.map(|finding| {
+            let text = format!("{key}: {}", finding.text);
+            Finding { grade: Grade::Warn, text, ..finding }
+        }));
+    }
+    findings
+}
+
+/// An access list, unless it has a mistake or its source does not answer.
+pub(super) async fn list(config: &Config, source: &PolicySource, patience: Duration) -> (Option<Policy>, Vec<Finding>) {
     const CHECK: &str = "list";
-    let source = &config.policy;
     let fetched = async {
         let thread = SourceThread::start(source).map_err(|error| SourceError::Unreachable(error.to_string()))?;
         thread.first().await
@@ -138,7 +165,7 @@ mod tests {
         control_runtime().unwrap().block_on(async {
             let (read, findings) = configuration(Some(&pipe), patience).await;
             assert!(read.is_none());
-            let (policy, more) = list(&config, patience).await;
+            let (policy, more) = list(&config, &config.policy, patience).await;
             assert!(policy.is_none());
             for (finding, words) in
                 [(&findings[..], "cannot be read within 50ms"), (&more[..], "does not answer within 50ms")]

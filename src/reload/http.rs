@@ -83,6 +83,6 @@ fn is_bounded(headers: &HeaderMap) -> bool {
 
 impl fmt::Display for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.url.address, self.url.path)
+        fmt::Display::fmt(&self.url, f)
     }
 }

@@ -85,7 +85,7 @@ impl Reloader {
             Ok(Update::Unchanged) => false,
             Ok(Update::InForce) => {
                 if self.last_error.take().is_some() {
-                    self.metrics.in_step(true);
+                    self.metrics.in_step();
                     tracing::info!(version = %current.version, "the access list's source has the list in force again");
                 }
                 true
@@ -103,8 +103,7 @@ impl Reloader {
     }
 
     fn fail(&mut self, current: &Loaded, why: &str) {
-        self.metrics.failed();
-        self.metrics.in_step(false);
+        self.metrics.failed(why);
         if self.last_error.as_deref() != Some(why) {
             tracing::error!(
                 in_force = %current.version,

@@ -11,9 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::buffers::Buffers;
-pub use self::file::{Rotation, open_help};
+pub use self::file::Rotation;
 use self::lines::count;
-pub use self::sink::Sink;
+pub use self::sink::{Sink, cannot_open};
 use crate::sys::blocking::{self, Pending};
 use crate::sys::mutex::lock;
 use crate::telemetry::count::Count;

@@ -113,7 +113,14 @@ impl Metrics {
 
     /// Whether the list in force is the one that its source has, as far as that answers.
     pub fn list_in_step(&self) -> bool {
-        self.policy.is_in_step() && self.blocked.policy.elapsed() < PATIENCE
+        self.list_out_of_step().is_none()
+    }
+
+    /// Why it is not.
+    pub fn list_out_of_step(&self) -> Option<String> {
+        let failed = self.policy.out_of_step().map(|why| (*why).clone());
+        let hangs = || self.blocked.policy.elapsed() >= PATIENCE;
+        failed.or_else(|| hangs().then(|| "its source has not answered for some time".to_owned()))
     }
 
     /// Lines of all logs that were lost since the start.

@@ -68,6 +68,18 @@ impl Snapshot {
         endings
     }
 
+    /// What needs a look although the task is ready: what `/readyz` says, and a list that is not the source's.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        /// Of an error, which may be about many lines.
+        const MAX: usize = 500;
+        let mut warnings: Vec<String> = self.shared.status.warnings().map(|warning| warning.to_string()).collect();
+        if let Some(why) = self.shared.metrics.list_out_of_step() {
+            let why: String = why.chars().take(MAX).collect();
+            warnings.push(format!("the access list was not reloaded, the old one stays in force: {why}"));
+        }
+        warnings
+    }
+
     pub(super) fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule, RuleHits)> {
         rules(&self.loaded)
     }

@@ -71,7 +71,6 @@ pub(super) fn of(now: &Snapshot) -> Value {
             })
         })
         .collect();
-    let warnings: Vec<String> = shared.status.warnings().map(|warning| warning.to_string()).collect();
     let (names, clients) = (now.names(), now.clients());
     let history = history.borrow();
     json!({
@@ -80,7 +79,7 @@ pub(super) fn of(now: &Snapshot) -> Value {
         "uptime_s": uptime.as_secs(),
         "ready": ready.is_ok(),
         "not_ready_because": ready.as_ref().err().map(ToString::to_string),
-        "warnings": warnings,
+        "warnings": now.warnings(),
         "listeners": listeners,
         "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
         "bytes": { "up": relayed.up, "down": relayed.down },

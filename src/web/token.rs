@@ -9,8 +9,8 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use subtle::ConstantTimeEq;
 
 use crate::sys::files;
-use latticegate_core::config::{Config, WrittenAt};
-use latticegate_core::diagnostic::{Diagnostic, Origin};
+use latticegate_core::config::Config;
+use latticegate_core::diagnostic::Diagnostic;
 
 /// Guessing a shorter one over the network could succeed.
 const MIN: usize = 16;
@@ -26,16 +26,9 @@ const HELP: &str = "write one line with it, like that of `openssl rand -hex 32`"
 impl Token {
     /// That of `admin.token_file`, if the configuration has one. May wait for the file.
     pub fn configured(config: &Config) -> Result<Option<Self>, Diagnostic> {
-        const KEY: &str = "admin.token_file";
         let Some(path) = &config.admin_access.token_file else { return Ok(None) };
-        Self::read(path).map(Some).map_err(|message| {
-            let written = config.settings.iter().find(|setting| &*setting.key == KEY);
-            let WrittenAt { origin, at } = written
-                .and_then(|setting| setting.written.first().cloned())
-                .unwrap_or(WrittenAt { origin: Origin::Defaults, at: None });
-            let (key, value) = (KEY.into(), Some(path.display().to_string().into()));
-            Diagnostic { key, value, at, ..Diagnostic::whole(origin, message, HELP) }
-        })
+        let read = Self::read(path).map(Some);
+        read.map_err(|message| config.mistake("admin.token_file", path.display(), message, HELP))
     }
 
     /// From a file with one line.

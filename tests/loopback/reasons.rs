@@ -641,6 +641,29 @@ fn a_refused_name_is_reported_as_it_was_written() {
     }
 }
 
+/// `http://user:password@host/`, as some clients put it into Host and target.
+#[test]
+fn of_a_refused_host_with_a_password_only_the_host_is_reported() {
+    for (target, host, name, detail) in [
+        ("/", "user:hush@a.example", Some("a.example"), None),
+        ("/", "user%3Ahush%40a.example", None, None),
+        ("http://user:hush@b.example/", "a.example", Some("a.example"), Some("it also names b.example")),
+        ("http://user:hush@b.example/", "user:hush@a.example", Some("a.example"), Some("it also names b.example")),
+    ] {
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+        let row = malformed::Malformed { name: "userinfo", stage: Stage::Http, bytes, reason: "host_invalid" };
+        let reported = send(&row);
+        let record = reported.record();
+        assert!(!record.to_string().contains("hush"), "{record}");
+        let text = |key: &str| record.get(key).and_then(|text| text.as_str()).map(str::to_owned);
+        let shown = (text("name"), text("detail"));
+        assert_eq!((shown.0.as_deref(), shown.1.as_deref()), (name, detail), "{target} {host}: {record}");
+    }
+    let request = b"GET / HTTP/1.1\r\nHost: user:hush@b.example\r\n\r\n";
+    let reported = second_request_is_refused(request, b"HTTP/1.1 4");
+    assert_eq!(word(reported.record(), "detail"), "a later request names b.example");
+}
+
 #[test]
 fn a_refused_name_is_cut_at_255_bytes() {
     let host = format!("{}é{}", "x".repeat(254), "y".repeat(9000));

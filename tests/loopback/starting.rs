@@ -1,9 +1,10 @@
-//! The start of the real process: an address that somebody has, and signals that come early.
+//! The start of the real process: an address that somebody has, signals that come early, and what it says of its list.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
+use support::http::get;
 use support::lab::{Parts, Setup};
 use support::process::Process;
 
@@ -101,6 +102,71 @@ fn a_start_says_what_is_in_force_and_where_that_was_written() {
         let said = said.lines().nth(line(text)).unwrap();
         assert!(said.contains(&format!("{file}:{number}")), "{said}");
     }
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+/// The list's source takes it in its URL. At start, on the admin port, and when the source fails or has a list with a
+/// mistake: nothing that an operator or a log collector reads has it.
+#[test]
+fn a_secret_in_the_query_of_the_lists_url_is_not_shown() {
+    let source = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list?key=hush", source.local_addr().unwrap());
+    let environment = [("LATTICEGATE_POLICY", url.as_str()), ("LATTICEGATE_POLICY_POLL", "1h")];
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &environment);
+    let serve = |status: &str, list: &str| {
+        let (mut asked, _) = source.accept().unwrap();
+        let mut request = [0; 4096];
+        let read = asked.read(&mut request).unwrap();
+        assert!(request[..read].starts_with(b"GET /list?key=hush HTTP/1.1\r\n"), "the source needs it");
+        write!(asked, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{list}", list.len()).unwrap();
+    };
+    serve("200 OK", &process.parts().read("ipcontrol.yaml"));
+    support::until("it has started", || process.said().contains(" started "));
+    for (status, list, says) in [
+        ("500 Internal Server Error", "", "/list?…: answers 500"),
+        ("200 OK", "rules: [{ permit: all }]", "the access list was not reloaded"),
+        ("200 OK", "rules: []", "access list reloaded"),
+    ] {
+        process.signal(Signal::SIGHUP);
+        serve(status, list);
+        support::until(says, || process.said().contains(says));
+    }
+    let admin = process.address("admin");
+    let mut shown: Vec<String> = ["/", "/status.json", "/metrics"].map(|path| get(admin, path).1).into();
+    process.signal(Signal::SIGTERM);
+    shown.push(process.said());
+    for text in &shown {
+        assert!(!text.contains("hush"), "{text}");
+    }
+    assert!(shown.iter().any(|text| text.contains("/list?…")), "{shown:?}");
+    assert_eq!(process.wait().0.code(), Some(0));
+}
+
+/// On the page and in `latticegate status`, too: not everybody who asks why a rule is not there has the log.
+#[test]
+fn a_list_that_was_not_reloaded_is_shown_until_it_is() {
+    let process = Process::start(LATTICEGATE, Parts::make(&Setup::default()), &[]);
+    support::until("it has started", || process.said().contains(" started "));
+    let admin = process.address("admin");
+    let warnings = || {
+        let state: serde_json::Value = serde_json::from_str(&get(admin, "/status.json").1).unwrap();
+        let warnings = state["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
+        warnings.filter(|warning| warning.contains("access list")).collect::<Vec<_>>()
+    };
+    assert!(warnings().is_empty());
+    let list = process.parts().files.path().join("ipcontrol.yaml");
+    let good = std::fs::read_to_string(&list).unwrap();
+    std::fs::write(&list, "rules: [{ allow: \"<b>all\" }]\n").unwrap();
+    support::until("it is shown", || !warnings().is_empty());
+    let warning = &warnings()[0];
+    assert!(warning.starts_with("the access list was not reloaded, the old one stays in force: "), "{warning}");
+    assert!(warning.contains("ipcontrol.yaml:1:18: ") && warning.contains("\"<b>all\""), "{warning}");
+    let (_, page) = get(admin, "/");
+    assert!(page.contains("<li>the access list was not reloaded") && page.contains("with warnings"), "{page}");
+    assert!(page.contains("&lt;b&gt;all") && !page.contains("<b>all"), "{page}");
+    std::fs::write(&list, good).unwrap();
+    support::until("it is over", || warnings().is_empty());
     process.signal(Signal::SIGTERM);
     assert_eq!(process.wait().0.code(), Some(0));
 }

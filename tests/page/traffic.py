@@ -29,7 +29,7 @@ def header(ip, port):
     return HEADER[:16] + bytes(ip) + HEADER[20:24] + struct.pack("!H", port) + HEADER[26:]
 
 
-async def stay(number, opened):
+async def stay(number, opened, quiet):
     """A client that is open until the end, and moves a little now and then; one of ten a megabyte."""
     reader, writer = await asyncio.open_connection(GATE, PORT)
     writer.write(header([192, 0, 2, number % 250], 20000 + number) + hello(b"service%d.example.com" % (number % 40)))
@@ -39,12 +39,14 @@ async def stay(number, opened):
     with contextlib.suppress(OSError):
         while True:
             await asyncio.sleep(random.uniform(1, 30))
+            if quiet.is_set():
+                continue
             writer.write(b"bulk" if number % 10 == 0 else b"more")
             await reader.read(1 << 20)
 
 
-async def come_and_go():
-    while True:
+async def come_and_go(quiet):
+    while not quiet.is_set():
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await asyncio.open_connection(GATE, PORT)
             kind = random.randrange(8)
@@ -63,18 +65,18 @@ async def come_and_go():
         await asyncio.sleep(random.uniform(0.01, 0.1))
 
 
-def run(connections, ready):
-    """In a process of its own. Sets `ready` once so many are open."""
+def run(connections, ready, quiet):
+    """In a process of its own. Sets `ready` once so many are open; once `quiet` is set they say nothing more."""
 
     async def all_of_them():
         opened, tasks = [], []
         for number in range(connections):
-            tasks.append(asyncio.create_task(stay(number, opened)))
+            tasks.append(asyncio.create_task(stay(number, opened, quiet)))
             if number % 50 == 0:
                 await asyncio.sleep(0.02)
         while len(opened) < connections:
             await asyncio.sleep(0.1)
         ready.set()
-        await asyncio.gather(*tasks, *(come_and_go() for _ in range(4)))
+        await asyncio.gather(*tasks, *(come_and_go(quiet) for _ in range(4)))
 
     asyncio.run(all_of_them())

@@ -118,6 +118,23 @@ fn alerts_and_dashboard_name_only_metrics_that_exist() {
     assert!(seen.len() > 30, "{seen:?}");
 }
 
+/// `process_…` is what every program is asked for: the dashboard shows those of the jobs that are latticegate's, also where all
+/// of them are chosen, for which Grafana then writes the names of all.
+#[test]
+fn the_dashboard_shows_no_process_of_another_program() {
+    let text = std::fs::read_to_string(shipped::root("conf/grafana-dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let job = variables.iter().find(|variable| variable["name"] == "job").unwrap();
+    assert!(job.get("allValue").is_none(), "{job}");
+    assert!(job["definition"].as_str().unwrap().contains("(latticegate_"), "{job}");
+    for query in shipped::dashboard() {
+        let series = query.match_indices("process_").count() - query.match_indices("latticegate_process_").count();
+        let of_the_job = query.match_indices("{job=~\"$job\"").count();
+        assert!(series <= of_the_job, "{query}");
+    }
+}
+
 /// With Prometheus itself and a latticegate in trouble: in one test, since both take a while to start.
 #[test]
 fn the_dashboard_has_data_and_alerts_fire() {

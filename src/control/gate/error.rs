@@ -12,8 +12,8 @@ pub enum StartError {
     Bind(BindError),
     Io(String, io::Error),
     Policy(SourceError),
-    /// `admin.token_file` has none.
-    Token(Box<Diagnostic>),
+    /// A file that the configuration names: the token, or the access log.
+    Setting(Box<Diagnostic>),
 }
 
 impl fmt::Display for StartError {
@@ -22,7 +22,7 @@ impl fmt::Display for StartError {
             Self::Bind(error) => error.fmt(f),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
             Self::Policy(error) => write!(f, "no access list: {error}"),
-            Self::Token(diagnostic) => diagnostic.fmt(f),
+            Self::Setting(diagnostic) => diagnostic.fmt(f),
         }
     }
 }

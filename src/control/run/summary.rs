@@ -28,7 +28,7 @@ pub(super) fn configuration(config: &Config, file: Option<&Path>) {
 pub(super) fn list(config: &Config, loaded: &Loaded) {
     let from = config.setting("policy").map(|setting| SettingSource(setting).to_string());
     tracing::info!(
-        source = %config.policy.without_query(),
+        source = %config.policy,
         version = %loaded.version,
         rules = loaded.policy.rules().len(),
         from,

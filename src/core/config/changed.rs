@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::{Config, Machine, Setting};
-use crate::diagnostic::OneLine;
+use super::{Config, Machine, Setting, WrittenAt};
+use crate::diagnostic::{Diagnostic, OneLine, Origin};
 
 /// Longest value in a line, in characters: enough to recognise it. Lists of names may be as long as the file.
 const MAX_SHOWN: usize = 160;
@@ -33,6 +33,14 @@ impl Config {
 
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| *setting.key == *key)
+    }
+
+    /// What is wrong with a setting and shows only when it is used, such as a file that is not there.
+    pub fn mistake(&self, key: &str, value: impl Display, message: String, help: &str) -> Diagnostic {
+        let written = self.setting(key).and_then(|setting| setting.written.first().cloned());
+        let WrittenAt { origin, at } = written.unwrap_or(WrittenAt { origin: Origin::Defaults, at: None });
+        let (key, value) = (key.into(), Some(value.to_string().into()));
+        Diagnostic { key, value, at, ..Diagnostic::whole(origin, message, help) }
     }
 
     /// Whether the defaults have this listener: only then its keys can be compared.

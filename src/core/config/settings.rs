@@ -84,7 +84,7 @@ impl Settings<'_> {
             self.listener(one, &root.key("listeners").index(index));
         }
         self.add(&root.key("proxy_protocol").key("trusted"), list(trusted.iter()));
-        self.add(&root.key("policy"), policy.without_query());
+        self.add(&root.key("policy"), policy);
         self.add(&root.key("policy_poll"), time(policy_poll.get()));
         self.add(&root.key("policy_fallback"), or_none(policy_fallback.as_ref().map(|path| path.display())));
         let owner = if let PolicySource::S3(S3Object { owner, .. }) = policy { owner.as_ref() } else { None };
@@ -252,5 +252,5 @@ fn or_off(value: Option<impl Display>) -> String {
 
 /// As it could be written.
 fn time(duration: Duration) -> String {
-    format!("{duration:?}")
+    if duration.is_zero() { "0s".to_owned() } else { format!("{duration:?}") }
 }

@@ -165,6 +165,22 @@ fn the_fields_of_a_line_are_those_that_are_listed_in_their_order() {
 }
 
 #[test]
+fn a_line_without_any_field_is_warned_of() {
+    for (fields, is_warned) in
+        [("[request]", true), ("[detail, rule]", true), ("[request, id]", false), ("[reason]", false)]
+    {
+        let (_, warnings) = with(&format!("access_log: {{ fields: {fields} }}\n"), &[TRUSTED]).unwrap();
+        let says =
+            "access_log.fields: has no field that every connection has, so some lines are empty; add `time` or `id`";
+        assert_eq!(
+            warnings.iter().any(|warning| warning.to_string().contains(says)),
+            is_warned,
+            "{fields} {warnings:?}"
+        );
+    }
+}
+
+#[test]
 fn refused_bytes_are_off_or_of_a_bounded_number_of_connections() {
     let kept =
         |text: &str| accepted(without_file(&[TRUSTED, ("LATTICEGATE_ADMIN__REFUSED_BYTES", text)])).refused_bytes;

@@ -7,7 +7,7 @@ use memchr::memchr;
 use ppp::v2;
 
 use crate::protocol::client_hello::MAX_HELLO;
-use crate::protocol::forward_refused::{MAX_METHOD, host_in};
+use crate::protocol::forward_refused::{MAX_METHOD, host_in, host_in_target, request_line};
 use crate::protocol::http_fields::is_token;
 use crate::protocol::http_lines::{EMPTY_LINE, MAX_HEAD};
 
@@ -142,8 +142,14 @@ fn method(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(method).ok().filter(|method| is_token(method.as_bytes()))
 }
 
-/// The host in the first complete Host field, with its port if there is one.
+/// The host of a request, with its port if there is one: that of its target if it has one, which takes precedence (RFC 9112
+/// §3.2.2), or else of the first complete Host field.
 fn host(bytes: &[u8]) -> Option<&[u8]> {
+    let in_target = request_line(bytes).and_then(|(method, target)| host_in_target(method, target));
+    in_target.or_else(|| host_field(bytes))
+}
+
+fn host_field(bytes: &[u8]) -> Option<&[u8]> {
     let bytes = bytes.strip_prefix(EMPTY_LINE).unwrap_or(bytes);
     let bytes = bytes.get(..MAX_HEAD).unwrap_or(bytes);
     // The last piece has no end.

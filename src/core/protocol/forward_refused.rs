@@ -88,7 +88,7 @@ pub(crate) fn refused_hosts(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Method and target of a complete request line.
-fn request_line(bytes: &[u8]) -> Option<(&str, &str)> {
+pub(crate) fn request_line(bytes: &[u8]) -> Option<(&str, &str)> {
     let bytes = behind_empty_line(bytes);
     let line = bytes.get(..memchr(b'\n', bytes)?)?;
     let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()?;
@@ -104,8 +104,13 @@ fn behind_empty_line(bytes: &[u8]) -> &[u8] {
 
 /// The host of a target that is not valid. A word without a scheme may be anything.
 pub(crate) fn refused_host(method: &str, target: &str) -> Option<Vec<u8>> {
+    host_in_target(method, target).map(<[u8]>::to_vec)
+}
+
+/// The host in a target of CONNECT, or in one that is a URL, as the client wrote it.
+pub(crate) fn host_in_target<'a>(method: &str, target: &'a str) -> Option<&'a [u8]> {
     let has_host = method == CONNECT || scheme_of(target).is_some();
-    has_host.then(|| host_in(target.as_bytes()).map(<[u8]>::to_vec)).flatten()
+    if has_host { host_in(target.as_bytes()) } else { None }
 }
 
 /// What can be a host, with its port, of what a client wrote where one belongs. What stands before an `@` may be a password,

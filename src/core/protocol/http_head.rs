@@ -6,10 +6,13 @@
 
 use std::mem::MaybeUninit;
 
+use memchr::memmem;
+
 use crate::hostname::Hostname;
 use crate::outcome::RefuseReason::{
     self, ConnectMethod, HeadMalformed, HostAmbiguous, HostInvalid, HostIpAddress, HostMissing, HostPort,
 };
+use crate::protocol::forward_refused::host_in;
 use crate::protocol::http_authority::{authority, authority_of};
 pub use crate::protocol::http_fields::BodyFraming;
 use crate::protocol::http_fields::Fields;
@@ -56,8 +59,8 @@ impl HeadParser {
     }
 }
 
-/// The hosts of a head that was refused because of them, as the client sent them: at most two, for the log, Host before
-/// the target. The head is parsed a second time here, so that allowed ones cost nothing.
+/// The hosts of a head that was refused because of them, as the client sent them but for what may be a password: at most two,
+/// for the log, Host before the target. The head is parsed a second time here, so that allowed ones cost nothing.
 #[cold]
 pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     if !matches!(reason, HostInvalid | HostIpAddress | HostAmbiguous | HostPort | RefuseReason::HostChanged) {
@@ -72,7 +75,13 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     let hosts = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
     let target = request.path.and_then(authority_of);
     let names = hosts.map(|field| field.value).chain(target.map(str::as_bytes));
-    names.take(2).map(<[u8]>::to_vec).collect()
+    names.filter_map(without_userinfo).take(2).map(<[u8]>::to_vec).collect()
+}
+
+/// Of a host with an `@` what is behind it, if that can be told.
+fn without_userinfo(host: &[u8]) -> Option<&[u8]> {
+    let has_userinfo = host.contains(&b'@') || memmem::find(host, b"%40").is_some();
+    if has_userinfo { host_in(host) } else { Some(host) }
 }
 
 fn complete_head(head: &[u8], public_port: u16) -> Result<Head, ParseError> {

@@ -68,7 +68,7 @@ fn append(path: &Path) -> io::Result<File> {
 
 /// What to do about a log that cannot be opened. A standard stream that is a socket, or that another user has created,
 /// cannot be opened by its path at all.
-pub fn open_help(path: &Path) -> &'static str {
+pub(super) fn open_help(path: &Path) -> &'static str {
     let is = |stream: &dyn AsFd| {
         let (file, stream) = (std::fs::metadata(path).ok(), fstat(stream).ok());
         file.zip(stream).is_some_and(|(file, stream)| (file.dev(), file.ino()) == (stream.st_dev, stream.st_ino))

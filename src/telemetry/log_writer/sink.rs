@@ -2,11 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 
-use super::file::{self, LogFile, Rotation};
+use super::file::{self, LogFile, Rotation, open_help};
 use super::lines::{LineOutput, Unwritten, count};
-use latticegate_core::config::LogOutput;
+use latticegate_core::config::{Config, LogOutput};
+use latticegate_core::diagnostic::Diagnostic;
 
 pub enum Sink {
     /// Standard output or standard error.
@@ -17,6 +19,11 @@ pub enum Sink {
 }
 
 pub struct OutputStream(LineOutput);
+
+/// The access log, for an operator.
+pub fn cannot_open(config: &Config, path: &Path, error: &io::Error) -> Diagnostic {
+    config.mistake("access_log.output", path.display(), format!("cannot be opened: {error}"), open_help(path))
+}
 
 impl Sink {
     pub fn open(output: &LogOutput) -> io::Result<Self> {
@@ -39,10 +46,10 @@ impl Sink {
     }
 
     /// Whether `open` would succeed now; no file is created.
-    pub fn try_open(output: &LogOutput) -> io::Result<()> {
-        match output {
+    pub fn try_open(config: &Config) -> Result<(), Diagnostic> {
+        match &config.access_log.output {
             LogOutput::Stdout => Ok(()),
-            LogOutput::File(path) => file::try_open(path),
+            LogOutput::File(path) => file::try_open(path).map_err(|error| cannot_open(config, path, &error)),
         }
     }
 

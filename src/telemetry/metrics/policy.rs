@@ -1,7 +1,6 @@
 //! The access list in force, and its reloads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -14,8 +13,8 @@ use crate::telemetry::count::Count;
 pub struct PolicyMetrics {
     loaded: Count,
     failed: Count,
-    /// As of the last time that the source answered.
-    is_in_step: Arc<AtomicBool>,
+    /// Why the list in force is not the one that the source has, as of the last time that this was looked at.
+    out_of_step: Arc<ArcSwapOption<String>>,
     in_force: Arc<ArcSwapOption<InForce>>,
 }
 
@@ -28,22 +27,24 @@ struct InForce {
 impl PolicyMetrics {
     /// A list has come into force.
     pub fn loaded(&self, hash: u32, rules: usize, since: Instant) {
-        self.in_step(true);
+        self.in_step();
         self.loaded.increment(1);
         self.in_force.store(Some(Arc::new(InForce { hash, rules, since })));
     }
 
-    /// Whether the list in force is the one that the source has.
-    pub fn in_step(&self, yes: bool) {
-        self.is_in_step.store(yes, Ordering::Relaxed);
+    /// The list in force is the one that the source has.
+    pub fn in_step(&self) {
+        self.out_of_step.store(None);
     }
 
-    pub fn failed(&self) {
+    /// The source does not answer, or has a list that cannot be loaded.
+    pub fn failed(&self, why: &str) {
         self.failed.increment(1);
+        self.out_of_step.store(Some(Arc::new(why.to_owned())));
     }
 
-    pub(super) fn is_in_step(&self) -> bool {
-        self.is_in_step.load(Ordering::Relaxed)
+    pub(super) fn out_of_step(&self) -> Option<Arc<String>> {
+        self.out_of_step.load_full()
     }
 
     /// `in_step`: also whether the source answers.

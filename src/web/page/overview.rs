@@ -15,7 +15,7 @@ const REASONS: &str = include_str!("../../../docs/reasons.md");
 /// Class, word and reason.
 pub(super) fn state(now: &Snapshot) -> (&'static str, &'static str, String) {
     match now.ready {
-        Ok(()) if now.shared.status.warnings().next().is_some() => ("warn", "Ready", "with warnings".to_owned()),
+        Ok(()) if !now.warnings().is_empty() => ("warn", "Ready", "with warnings".to_owned()),
         Ok(()) => ("good", "Ready", "accepting connections".to_owned()),
         Err(unready) => ("bad", "Not ready", unready.to_string()),
     }
@@ -52,11 +52,12 @@ pub(super) fn header(out: &mut String, now: &Snapshot) -> fmt::Result {
     }
     out.write_str("</nav>")?;
     let silent = now.workers.silent;
-    if now.shared.status.warnings().next().is_none() && silent == 0 {
+    let warnings = now.warnings();
+    if warnings.is_empty() && silent == 0 {
         return out.write_str("</header>");
     }
     out.write_str("<ul class=warnings>")?;
-    for warning in now.shared.status.warnings() {
+    for warning in warnings {
         write!(out, "<li>{}", Escaped(warning))?;
     }
     if silent > 0 {

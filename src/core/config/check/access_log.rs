@@ -5,6 +5,19 @@ use crate::config::raw::RawAccessLog;
 use crate::config::{AccessLog, LogField, LogFormat, LogOutput, defaults};
 use crate::yaml::{Many, Path};
 
+/// Known of every connection.
+const IN_EVERY_LINE: [LogField; 9] = [
+    LogField::Time,
+    LogField::Id,
+    LogField::Listener,
+    LogField::Peer,
+    LogField::Outcome,
+    LogField::Reason,
+    LogField::BytesUp,
+    LogField::BytesDown,
+    LogField::TotalMs,
+];
+
 impl Checker<'_> {
     pub(super) fn access_log(&mut self, raw: RawAccessLog) -> AccessLog {
         let RawAccessLog { format, output, keep, fields } = raw;
@@ -36,6 +49,10 @@ impl Checker<'_> {
                 let message = format!("names {word} twice");
                 self.key_error(&path, message, "a JSON object has each key once");
             }
+        }
+        if !fields.is_empty() && !fields.iter().any(|field| IN_EVERY_LINE.contains(field)) {
+            let message = "has no field that every connection has, so some lines are empty";
+            self.key_warning(&path, message, "add `time` or `id`");
         }
         fields.into()
     }

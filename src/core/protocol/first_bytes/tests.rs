@@ -119,3 +119,18 @@ fn of_what_may_be_secret_only_the_kind_is_kept() {
     assert_eq!(FirstBytes::of(&hello), FirstBytes::Hello(&hello));
     assert_eq!(FirstBytes::of(b"\x80\x2e\x01\0\x02rest"), FirstBytes::Hello(b"\x80\x2e\x01\0\x02rest"));
 }
+
+/// A client must not be able to hide behind a Host that its request is not for.
+#[test]
+fn the_host_of_the_target_takes_precedence() {
+    for (request, expected) in [
+        (&b"GET http://a.example:8080/x HTTP/1.1\r\nHost: b.example\r\n\r\n"[..], Some(&b"a.example"[..])),
+        (b"GET http://user:pw@a.example/x HTTP/1.1\r\nHost: b.example\r\n\r\n", Some(b"a.example")),
+        (b"CONNECT a.example:443 HTTP/1.1\r\nHost: b.example\r\n\r\n", Some(b"a.example")),
+        (b"CONNECT a.example:443 HTTP/1.1\r\n", Some(b"a.example")),
+        (b"GET /http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n", Some(b"b.example")),
+        (b"GET http://a.exam", None),
+    ] {
+        assert_eq!(name(request).as_deref(), expected, "{}", String::from_utf8_lossy(request));
+    }
+}
