@@ -1,7 +1,6 @@
 //! How cost grows: each curve of `workloads/growth.rs`, size by size, in interleaved rounds. `benches/run growth` starts this,
 //! and `benches/plot` draws what it writes.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,9 +12,8 @@ use crate::cell::{Bench, Cell};
 use crate::check;
 use crate::peers::Peer;
 use crate::preface::Shape;
-use crate::statistics::quartiles;
 use crate::workloads::growth::{Configuration, Curve};
-use crate::{Arguments, about, quiet_cell};
+use crate::{Arguments, about, print_cell, quiet_cell};
 
 /// How often a cell that fails is tried.
 const ATTEMPTS: usize = 3;
@@ -69,11 +67,21 @@ struct Variant<'a> {
 
 pub async fn measure(bench: &Bench, peers: &[Peer], curves: &[Curve], arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
+    let path = arguments.json.clone().unwrap_or_else(|| bench.scratch.join("growth.json"));
     check_hellos(bench, peers).await?;
     let plan: Vec<(&Curve, usize)> =
         curves.iter().flat_map(|curve| curve.sizes.iter().map(move |size| (curve, *size))).collect();
     let (mut cells, mut points) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds() {
+        // A round that is not complete would compare sizes of different rounds.
+        if began.elapsed().mul_f64((round + 1) as f64 / round.max(1) as f64) > arguments.budget() {
+            eprintln!(
+                "{round} of {} rounds in {} s: no time for another",
+                arguments.rounds(),
+                began.elapsed().as_secs()
+            );
+            break;
+        }
         for (at, (curve, size)) in plan.iter().enumerate() {
             let variants = variants(peers, curve);
             for turn in 0..variants.len() {
@@ -92,21 +100,13 @@ pub async fn measure(bench: &Bench, peers: &[Peer], curves: &[Curve], arguments:
                 cells.push(cell);
             }
         }
+        // After each round, so that an end before the last one loses little.
+        let about = about(arguments, peers, &cells, began.elapsed());
+        let curves = curves.iter().map(|curve| About { name: curve.name, about: curve.about, of: curve.of }).collect();
+        let growth = Growth { format: 1, about, curves, cells: &points };
+        fs::write(&path, growth.json()?).with_context(|| format!("writing {}", path.display()))?;
     }
-    let growth = Growth {
-        format: 1,
-        about: about(arguments, peers, &cells, began.elapsed()),
-        curves: curves.iter().map(|curve| About { name: curve.name, about: curve.about, of: curve.of }).collect(),
-        cells: &points,
-    };
-    let markdown = growth.markdown();
-    println!("{markdown}");
-    if let Some(path) = &arguments.markdown {
-        fs::write(path, &markdown).with_context(|| format!("writing {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.json {
-        fs::write(path, growth.json()?).with_context(|| format!("writing {}", path.display()))?;
-    }
+    println!("written to {}; benches/plot draws it", path.display());
     Ok(())
 }
 
@@ -148,7 +148,7 @@ async fn attempted(
     for _ in 0..ATTEMPTS {
         match quiet_cell(bench, variant.peer, &curve.workload(size), round, arguments, &may_repeat).await {
             Ok(cell) if cell.failures * 100 <= cell.units => {
-                eprintln!("  {} of {size}, {}", curve.name, variant.name);
+                print_cell(&cell, &format!("{} {size}", curve.name), &variant.name, "µs/connection");
                 return Some(cell);
             }
             Ok(cell) => eprintln!("{} of {size}, {}: {} units failed", curve.name, variant.name, cell.failures),
@@ -192,38 +192,6 @@ impl Growth<'_> {
             lines(self.curves.iter().map(serde_json::to_string).collect())?,
             lines(self.cells.iter().map(serde_json::to_string).collect())?,
         ))
-    }
-
-    /// Median and quartiles of each point.
-    fn markdown(&self) -> String {
-        let mut text = String::new();
-        for (key, value) in &self.about {
-            let _ = writeln!(text, "- {key}: {value}");
-        }
-        for curve in &self.curves {
-            let columns = "CPU, µs/connection | p99, ms | memory held, MiB | DNS queries by 1 000 units";
-            let _ = writeln!(text, "\n**{}: {}**\n\n| {} | peer | {columns} |", curve.name, curve.about, curve.of);
-            let _ = writeln!(text, "|---|---|---|---|---|---|");
-            let mut shown: Vec<(usize, &str)> = Vec::new();
-            for cell in self.cells.iter().filter(|cell| cell.curve == curve.name) {
-                if !shown.contains(&(cell.size, &cell.peer)) {
-                    shown.push((cell.size, &cell.peer));
-                }
-            }
-            for (size, peer) in shown {
-                let of = |value: &dyn Fn(&Point) -> f64| {
-                    let is_same = |cell: &&Point| (cell.curve, cell.size, &*cell.peer) == (curve.name, size, peer);
-                    quartiles(&self.cells.iter().filter(is_same).map(value).collect::<Vec<_>>()).unwrap_or_default()
-                };
-                let [low, cpu, high] = of(&|cell| cell.cpu_micros);
-                let [_, p99, _] = of(&|cell| f64::from(cell.p99_micros) / 1e3);
-                let [_, memory, _] = of(&|cell| cell.memory_held as f64 / 1_048_576.0);
-                let [_, queries, _] = of(&|cell| cell.dns_queries as f64 * 1e3 / cell.units.max(1) as f64);
-                let row = format!("{cpu:.1} ({low:.1}–{high:.1}) | {p99:.2} | {memory:.1} | {queries:.0}");
-                let _ = writeln!(text, "| {size} | {peer} | {row} |");
-            }
-        }
-        text
     }
 }
 

@@ -275,7 +275,10 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
                 let share = arguments.budget().mul_f64(done as f64 / cells as f64);
                 let may_repeat = || began.elapsed() < share;
                 match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
-                    Ok(cell) => report.cells.push(cell),
+                    Ok(cell) => {
+                        print_cell(&cell, workload.name, &peer.name, workload.unit.name);
+                        report.cells.push(cell);
+                    }
                     // One peer that cannot do one workload must not cost the run; the table shows a dash.
                     Err(error) => {
                         eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name);
@@ -331,19 +334,20 @@ async fn quiet_cell(
             best = again;
         }
     }
-    eprintln!(
-        "{:13} {round} {:12} {:9.2} {}  {:8.1}/s  p50 {} p99 {}  failed {}  others {:.0} %",
-        workload.name,
-        peer.name,
-        best.cpu_per_unit,
-        workload.unit.name,
-        best.rate,
-        best.p50_micros,
-        best.p99_micros,
-        best.failures,
-        best.foreign * 100.0
-    );
     Ok(best)
+}
+
+fn print_cell(cell: &Cell, what: &str, peer: &str, unit: &str) {
+    eprintln!(
+        "{what:13} {} {peer:12} {:9.2} {unit}  {:8.1}/s  p50 {} p99 {}  failed {}  others {:.0} %",
+        cell.round,
+        cell.cpu_per_unit,
+        cell.rate,
+        cell.p50_micros,
+        cell.p99_micros,
+        cell.failures,
+        cell.foreign * 100.0
+    );
 }
 
 fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {

@@ -10,18 +10,6 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// The median and the quartiles around it, interpolated between the values.
-pub fn quartiles(values: &[f64]) -> Option<[f64; 3]> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().checked_sub(1)?;
-    Some([0.25, 0.5, 0.75].map(|share| {
-        let at = share * last as f64;
-        let (lower, upper) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-        lower + (upper - lower) * at.fract()
-    }))
-}
-
 /// Half the distance from the smallest to the greatest, in percent of the median.
 pub fn half_spread(values: &[f64]) -> f64 {
     let (smallest, greatest) = extremes(values);
@@ -61,7 +49,6 @@ pub fn check() -> Result<()> {
         median(&[]).is_none() && median(&[3.0, 1.0, 2.0]) == Some(2.0) && median(&[4.0, 1.0]) == Some(2.5),
         "median"
     );
-    ensure!(quartiles(&[]).is_none() && quartiles(&[4.0, 1.0, 2.0, 5.0]) == Some([1.75, 3.0, 4.25]), "quartiles");
     ensure!(half_spread(&[9.0, 10.0, 12.0]) == 15.0 && extremes(&[2.0, 1.0, 3.0]) == (1.0, 3.0), "spread");
     Ok(())
 }
