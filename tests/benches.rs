@@ -105,7 +105,7 @@ fn a_picture_has_the_medians_and_quartiles() {
     .unwrap();
     let cell = |peer: &str, size: usize, round: usize, cpu: f64| {
         format!(
-            r#"{{"curve": "hello", "size": {size}, "peer": "{peer}", "round": {round}, "cpu_micros": {cpu}, "p50_micros": 1,
+            r#"{{"curve": "hello", "size": {size}, "peer": "{peer}", "round": {round}, "cpu_micros": {cpu}, "held_cpus": 0, "p50_micros": 1,
             "p99_micros": 2, "units": 10, "failures": 0, "dns_queries": 0, "memory_empty": 1, "memory_held": 1,
             "memory_loaded": 1, "foreign": 0}}"#
         )

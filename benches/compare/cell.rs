@@ -21,8 +21,8 @@ use crate::workloads::{Extent, GIVE_UP, Workload};
 
 /// A cell of a fixed number of units must not last longer.
 const UNITS_DEADLINE: Duration = Duration::from_secs(30);
-/// For the connections that are held, and for the units before a window.
-const PREPARATION_DEADLINE: Duration = Duration::from_secs(60);
+/// For the connections that are held, and for the units before a window; more only while others take most of the machine.
+const PREPARATION_DEADLINE: Duration = Duration::from_secs(120);
 /// For the last of the planned units to be answered or given up after the window.
 const ANSWERS_DEADLINE: Duration = GIVE_UP.saturating_add(Duration::from_secs(1));
 /// After the last of a fixed number of units, and after its connections are closed; buffers are given back meanwhile, log
@@ -68,6 +68,8 @@ pub struct Cell {
     pub memory_empty: u64,
     /// With the connections that are held, before the first unit; without any, empty.
     pub memory_held: u64,
+    /// What the peer needed for these alone, in CPUs.
+    pub held_cpus: f64,
     pub memory_loaded: u64,
     /// When the connections of the load are closed.
     pub memory_after: u64,
@@ -86,13 +88,13 @@ impl Bench {
 
         let tally = Rc::new(Tally::default());
         let load = LocalSet::new();
-        let (memory_held, window) = load
+        let (memory_held, held_cpus, window) = load
             .run_until(async {
                 // `hold` and `start` need to be inside the set: they spawn.
-                hold(workload, peer).await?;
+                let held_cpus = hold(workload, peer, &pids).await?;
                 let memory_held = machine::memory(&pids);
                 workload.start(peer.target(), Rc::clone(&tally))?;
-                anyhow::Ok((memory_held, self.window(workload.extent, &tally, &running).await?))
+                anyhow::Ok((memory_held, held_cpus, self.window(workload.extent, &tally, &running).await?))
             })
             .await?;
         let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
@@ -131,6 +133,7 @@ impl Bench {
             dns_queries: window.dns_queries,
             memory_empty,
             memory_held,
+            held_cpus,
             memory_loaded,
             memory_after,
             descriptors_empty,
@@ -202,16 +205,20 @@ impl Bench {
     }
 }
 
-/// Opens the connections that are held beside the units, and waits until all are there.
-async fn hold(workload: &Workload, peer: &Peer) -> Result<()> {
+/// Opens the connections that are held beside the units, and waits until all are there. Returns how many CPUs the peer needs for
+/// them then.
+async fn hold(workload: &Workload, peer: &Peer, pids: &[u32]) -> Result<f64> {
     if workload.held() == 0 {
-        return Ok(());
+        return Ok(0.0);
     }
     let tally = Rc::new(Tally::default());
     workload.hold(peer.target(), Rc::clone(&tally))?;
     at_least(workload.held() as u64, &tally).await?;
+    sleep(SETTLE / 4).await;
+    // Long enough for a byte of each slow client.
+    let (before, began) = (machine::cpu_time(pids), Instant::now());
     sleep(SETTLE).await;
-    Ok(())
+    Ok(machine::cpu_time(pids).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64())
 }
 
 async fn at_least(units: u64, tally: &Tally) -> Result<()> {

@@ -46,7 +46,10 @@ struct Point {
     size: usize,
     peer: String,
     round: usize,
+    /// Of a new connection: without what those that are held take.
     cpu_micros: f64,
+    /// What these take, in CPUs.
+    held_cpus: f64,
     p50_micros: u32,
     p99_micros: u32,
     units: u64,
@@ -73,8 +76,9 @@ pub async fn measure(bench: &Bench, peers: &[Peer], curves: &[Curve], arguments:
         curves.iter().flat_map(|curve| curve.sizes.iter().map(move |size| (curve, *size))).collect();
     let (mut cells, mut points) = (Vec::new(), Vec::new());
     for round in 0..arguments.rounds() {
-        // A round that is not complete would compare sizes of different rounds.
-        if began.elapsed().mul_f64((round + 1) as f64 / round.max(1) as f64) > arguments.budget() {
+        // A round that is not complete would compare sizes of different rounds. One that is over by a little may be.
+        let needed = began.elapsed().mul_f64((round + 1) as f64 / round.max(1) as f64);
+        if round > 0 && needed > arguments.budget().mul_f64(1.1) {
             eprintln!(
                 "{round} of {} rounds in {} s: no time for another",
                 arguments.rounds(),
@@ -165,7 +169,8 @@ impl Point {
             size,
             peer: cell.peer.clone(),
             round: cell.round,
-            cpu_micros: (cell.cpu_per_unit * 100.0).round() / 100.0,
+            cpu_micros: rounded(cell.cpu_per_unit - cell.held_cpus * 1e6 / cell.rate, 100.0),
+            held_cpus: rounded(cell.held_cpus, 1e5),
             p50_micros: cell.p50_micros,
             p99_micros: cell.p99_micros,
             units: cell.units,
@@ -174,9 +179,13 @@ impl Point {
             memory_empty: cell.memory_empty,
             memory_held: cell.memory_held,
             memory_loaded: cell.memory_loaded,
-            foreign: (cell.foreign * 1000.0).round() / 1000.0,
+            foreign: rounded(cell.foreign, 1000.0),
         }
     }
+}
+
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
 }
 
 impl Growth<'_> {

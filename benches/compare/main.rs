@@ -142,7 +142,7 @@ impl Arguments {
     fn budget(&self) -> Duration {
         let usual = match (self.quota.is_some(), self.quick) {
             (_, true) if self.growth => 200,
-            _ if self.growth => 660,
+            _ if self.growth => 640,
             (_, true) => 540,
             (true, false) => 1200,
             (false, false) => 2100,
