@@ -104,6 +104,8 @@ enum Kind {
     Session,
     /// So many, in turn.
     Names(usize),
+    /// So many, each once, then at random: in turn again, a short window would meet only names that are near each other.
+    DrawnNames(usize),
     Http,
     HttpKept,
     RefusedByList,
@@ -268,7 +270,16 @@ impl Workload {
         use Kind::*;
         let kind = matches!(
             self.kind,
-            Short { .. } | Session | Names(_) | Http | RefusedByList | RefusedByName | Tls | Request | Denied
+            Short { .. }
+                | Session
+                | Names(_)
+                | DrawnNames(_)
+                | Http
+                | RefusedByList
+                | RefusedByName
+                | Tls
+                | Request
+                | Denied
         );
         kind && self.beside == Beside::Nothing
     }
@@ -305,6 +316,7 @@ impl Workload {
             Kind::Paced(rate) => load.paced(rate)?,
             Kind::Session => load.in_turn(PARALLEL, async |load| load.session().await),
             Kind::Names(names) => load.in_turn(PARALLEL, async move |load| load.named(names).await),
+            Kind::DrawnNames(names) => load.in_turn(PARALLEL, async move |load| load.drawn(names).await),
             Kind::Http => load.in_turn(PARALLEL, async |load| load.http().await),
             Kind::HttpKept => load.http_kept(),
             Kind::RefusedByList => load.in_turn(PARALLEL, async |load| load.refused_by_list().await),
@@ -426,6 +438,12 @@ impl Load {
 
     async fn named(&self, names: usize) -> Result<()> {
         let number = self.next.get() % names;
+        self.short_to(&known_name(number)).await
+    }
+
+    async fn drawn(&self, names: usize) -> Result<()> {
+        let next = self.next.get();
+        let number = if next < names { next } else { (self.random.uniform() * names as f64) as usize };
         self.short_to(&known_name(number)).await
     }
 

@@ -68,12 +68,12 @@ pub fn curves(descriptors: u64) -> Vec<Curve> {
         },
         curve(
             "names",
-            "conn to so many names in turn, after each was asked for twice",
+            "conn to so many names at random, after each was asked for",
             "names",
             &[1, 10, 100, 1_000, 10_000, 20_000, 40_000, 100_000],
             |names| Workload {
                 extent: Extent::After(2 * names as u64),
-                kind: Kind::Names(names),
+                kind: Kind::DrawnNames(names),
                 ..short(Shape::Classic, Beside::Nothing)
             },
         ),
