@@ -151,11 +151,14 @@ async fn attempted(
 ) -> Option<Cell> {
     for _ in 0..ATTEMPTS {
         match quiet_cell(bench, variant.peer, &curve.workload(size), round, arguments, &may_repeat).await {
-            Ok(cell) if cell.failures * 100 <= cell.units => {
+            Ok(cell) if cell.failures * 100 <= cell.units && of_new_connection(&cell) > 0.0 => {
                 print_cell(&cell, &format!("{} {size}", curve.name), &variant.name, "µs/connection");
                 return Some(cell);
             }
-            Ok(cell) => eprintln!("{} of {size}, {}: {} units failed", curve.name, variant.name, cell.failures),
+            Ok(cell) => eprintln!(
+                "{} of {size}, {}: disturbed, {} of {} units failed",
+                curve.name, variant.name, cell.failures, cell.units
+            ),
             Err(error) => eprintln!("{} of {size}, {}: {error:#}", curve.name, variant.name),
         }
     }
@@ -169,7 +172,7 @@ impl Point {
             size,
             peer: cell.peer.clone(),
             round: cell.round,
-            cpu_micros: rounded(cell.cpu_per_unit - cell.held_cpus * 1e6 / cell.rate, 100.0),
+            cpu_micros: rounded(of_new_connection(cell), 100.0),
             held_cpus: rounded(cell.held_cpus, 1e5),
             p50_micros: cell.p50_micros,
             p99_micros: cell.p99_micros,
@@ -182,6 +185,11 @@ impl Point {
             foreign: rounded(cell.foreign, 1000.0),
         }
     }
+}
+
+/// CPU time in µs, without what the connections that are held take meanwhile.
+fn of_new_connection(cell: &Cell) -> f64 {
+    cell.cpu_per_unit - cell.held_cpus * 1e6 / cell.rate
 }
 
 fn rounded(value: f64, steps: f64) -> f64 {
