@@ -21,12 +21,15 @@ use crate::workloads::{Extent, GIVE_UP, Workload};
 
 /// A cell of a fixed number of units must not last longer.
 const UNITS_DEADLINE: Duration = Duration::from_secs(30);
+/// For the connections that are held, and for the units before a window; more only while others take most of the machine.
+const PREPARATION_DEADLINE: Duration = Duration::from_secs(120);
 /// For the last of the planned units to be answered or given up after the window.
 const ANSWERS_DEADLINE: Duration = GIVE_UP.saturating_add(Duration::from_secs(1));
 /// After the last of a fixed number of units, and after its connections are closed; buffers are given back meanwhile, log
 /// lines written.
 const SETTLE: Duration = Duration::from_millis(1200);
 
+#[derive(Clone)]
 pub struct Bench {
     pub configurations: PathBuf,
     pub scratch: PathBuf,
@@ -63,6 +66,10 @@ pub struct Cell {
     pub periods: Option<Periods>,
     pub dns_queries: u64,
     pub memory_empty: u64,
+    /// With the connections that are held, before the first unit; without any, empty.
+    pub memory_held: u64,
+    /// What the peer needed for these alone, in CPUs.
+    pub held_cpus: f64,
     pub memory_loaded: u64,
     /// When the connections of the load are closed.
     pub memory_after: u64,
@@ -81,11 +88,13 @@ impl Bench {
 
         let tally = Rc::new(Tally::default());
         let load = LocalSet::new();
-        let window = load
+        let (memory_held, held_cpus, window) = load
             .run_until(async {
-                // `start` needs to be inside the set: it spawns.
+                // `hold` and `start` need to be inside the set: they spawn.
+                let held_cpus = hold(workload, peer, &pids).await?;
+                let memory_held = machine::memory(&pids);
                 workload.start(peer.target(), Rc::clone(&tally))?;
-                self.window(workload.extent, &tally, &running).await
+                anyhow::Ok((memory_held, held_cpus, self.window(workload.extent, &tally, &running).await?))
             })
             .await?;
         let (memory_loaded, descriptors_loaded) = (machine::memory(&pids), machine::descriptors(&pids));
@@ -123,6 +132,8 @@ impl Bench {
             periods: window.periods,
             dns_queries: window.dns_queries,
             memory_empty,
+            memory_held,
+            held_cpus,
             memory_loaded,
             memory_after,
             descriptors_empty,
@@ -140,11 +151,12 @@ impl Bench {
             Extent::Window => sleep(self.warm_up).await,
             Extent::Long(_, warm_up) => sleep(Duration::from_secs(warm_up)).await,
             Extent::Units(_) => {}
+            Extent::After(units) => at_least(units, tally).await?,
         }
         tally.record();
         let start = self.moment(running, tally)?;
         match extent {
-            Extent::Window => sleep(self.window).await,
+            Extent::Window | Extent::After(_) => sleep(self.window).await,
             Extent::Long(times, _) => sleep(self.window * times).await,
             Extent::Units(units) => {
                 let deadline = Instant::now() + UNITS_DEADLINE;
@@ -191,6 +203,32 @@ impl Bench {
             periods: running.periods().transpose()?,
         })
     }
+}
+
+/// Opens the connections that are held beside the units, and waits until all are there. Returns how many CPUs the peer needs for
+/// them then.
+async fn hold(workload: &Workload, peer: &Peer, pids: &[u32]) -> Result<f64> {
+    if workload.held() == 0 {
+        return Ok(0.0);
+    }
+    let tally = Rc::new(Tally::default());
+    workload.hold(peer.target(), Rc::clone(&tally))?;
+    at_least(workload.held() as u64, &tally).await?;
+    sleep(SETTLE / 4).await;
+    // Long enough for a byte of each slow client.
+    let (before, began) = (machine::cpu_time(pids), Instant::now());
+    sleep(SETTLE).await;
+    Ok(machine::cpu_time(pids).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64())
+}
+
+async fn at_least(units: u64, tally: &Tally) -> Result<()> {
+    let deadline = Instant::now() + PREPARATION_DEADLINE;
+    while tally.units() < units {
+        let (done, failed) = (tally.units(), tally.failures());
+        ensure!(Instant::now() < deadline, "{done} of {units} units in {PREPARATION_DEADLINE:?}, {failed} failed");
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 struct Moment {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::client::{Target, command, drain, open, open_tunnel, skip};
 use crate::peers::Role;
-use crate::preface::{ALLOWED_CLIENT, DENIED_NAME, Hello, REFUSED_CLIENT, known_name, unknown_name};
+use crate::preface::{ALLOWED_CLIENT, DENIED_NAME, Hello, REFUSED_CLIENT, Shape, known_name, unknown_name};
 use crate::tls;
 
 const ECHOED: usize = 300_000;
@@ -17,7 +17,7 @@ const MOVED: usize = 5_000_000;
 
 /// One exchange works. Used to wait for a peer's start.
 pub async fn relays(target: Target, role: Role) -> Result<()> {
-    let hello = Hello::classic()?.with_name(&known_name(0));
+    let hello = Hello::of(Shape::Classic)?.with_name(&known_name(0));
     let commands = [hello, command(b'D', 8).to_vec()].concat();
     let mut stream = match role {
         Role::Ingress => open(target.tls, &[target.header(1), commands].concat()).await?,
@@ -36,7 +36,7 @@ pub async fn all(target: Target, role: Role) -> Result<()> {
     if role == Role::Egress {
         return explicit(target).await;
     }
-    for hello in [Hello::classic()?, Hello::post_quantum()?] {
+    for hello in [Hello::of(Shape::Classic)?, Hello::of(Shape::PostQuantum)?] {
         let stream = hello_arrives(target, &hello.with_name(&known_name(7))).await.context("the hello")?;
         echoes(stream).await.context("echo")?;
     }
@@ -45,11 +45,11 @@ pub async fn all(target: Target, role: Role) -> Result<()> {
     let stream = open(target.real_tls, &target.header(1)).await?;
     tls::exchange(&tls::connector()?, stream).await.context("TLS end to end")?;
     if target.proxied {
-        let hello = Hello::classic()?.with_name(&known_name(0));
+        let hello = Hello::of(Shape::Classic)?.with_name(&known_name(0));
         gets_nothing(target, [target.header_from(REFUSED_CLIENT, 1), hello].concat())
             .await
             .context("a refused client")?;
-        let hello = Hello::classic()?.with_name(&unknown_name(0));
+        let hello = Hello::of(Shape::Classic)?.with_name(&unknown_name(0));
         gets_nothing(target, [target.header(1), hello].concat()).await.context("an unknown name")?;
     }
     Ok(())
@@ -58,7 +58,7 @@ pub async fn all(target: Target, role: Role) -> Result<()> {
 /// An explicit proxy: tunnels, requests, and refusals of a client and of a name.
 async fn explicit(target: Target) -> Result<()> {
     let header = || target.header(1);
-    let hello = Hello::post_quantum()?.with_name(&known_name(7));
+    let hello = Hello::of(Shape::PostQuantum)?.with_name(&known_name(7));
     let mut stream = open_tunnel(&target, &header(), &known_name(7)).await.context("the tunnel")?;
     stream.write_all(&[&hello, &command(b'V', 0)[..]].concat()).await?;
     echoes(unchanged(stream, &hello).await.context("the hello")?).await.context("echo")?;
@@ -72,6 +72,11 @@ async fn explicit(target: Target) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A hello of this shape arrives, too.
+pub async fn relays_hello(target: Target, shape: Shape) -> Result<()> {
+    hello_arrives(target, &Hello::of(shape)?.with_name(&known_name(7))).await.map(drop)
 }
 
 async fn hello_arrives(target: Target, hello: &[u8]) -> Result<TcpStream> {
@@ -110,7 +115,7 @@ async fn echoes(stream: TcpStream) -> Result<()> {
 }
 
 async fn moves(target: Target) -> Result<()> {
-    let hello = Hello::classic()?.with_name(&known_name(0));
+    let hello = Hello::of(Shape::Classic)?.with_name(&known_name(0));
     let mut stream = open(target.tls, &[target.header(1), hello].concat()).await?;
     stream.write_all(&command(b'U', MOVED as u64)).await?;
     stream.write_all(&vec![0; MOVED]).await?;

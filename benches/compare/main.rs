@@ -15,6 +15,7 @@ mod check;
 mod client;
 mod connection;
 mod dns;
+mod growth;
 mod machine;
 mod peers;
 mod preface;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
@@ -42,12 +44,13 @@ use crate::peers::{Peer, Role};
 use crate::quota::{Periods, Quota};
 use crate::report::Report;
 use crate::workloads::Workload;
+use crate::workloads::growth::Curve;
 
 /// Compares proxies by CPU per unit of work, in interleaved rounds.
 #[derive(Parser)]
 #[command(bin_name = "benches/run compare")]
 struct Arguments {
-    /// Workloads to run; all when none is named, under a quota paced-300 and paced-1000
+    /// Workloads to run; all when none is named, under a quota paced-300 and paced-1000. For growth, curves
     workloads: Vec<String>,
     /// Peers: direct, nginx, haproxy, envoy, latticegate (under a quota direct, nginx, latticegate; as explicit proxies
     /// squid, latticegate), or NAME=PATH for another build of latticegate
@@ -60,6 +63,9 @@ struct Arguments {
     /// Compare explicit proxies; `benches/run egress` does
     #[arg(long, conflicts_with_all = ["quota", "syscalls"])]
     egress: bool,
+    /// Measure how cost grows by the size of one thing, beside nginx; `benches/run growth` does
+    #[arg(long, conflicts_with_all = ["quota", "syscalls", "egress", "instructions"])]
+    growth: bool,
     /// Short windows and few rounds
     #[arg(long)]
     quick: bool,
@@ -106,6 +112,7 @@ impl Arguments {
         match (&self.peers[..], self.quota) {
             ([], None) if self.egress => vec!["squid", "latticegate"],
             ([], None) if self.instructions => vec!["latticegate"],
+            ([], None) if self.growth => vec!["nginx", "latticegate"],
             ([], None) => vec!["direct", "nginx", "haproxy", "envoy", "latticegate"],
             ([], Some(_)) => vec!["direct", "nginx", "latticegate"],
             (named, _) => named.iter().map(String::as_str).collect(),
@@ -113,11 +120,17 @@ impl Arguments {
     }
 
     fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.quick { 3 } else { 5 })
+        let usual = match (self.growth, self.quick) {
+            (true, true) => 1,
+            (true, false) | (false, true) => 3,
+            (false, false) => 5,
+        };
+        self.rounds.unwrap_or(usual)
     }
 
     fn window(&self) -> Duration {
         let usual = match (self.quota.is_some(), self.quick) {
+            _ if self.growth => 500,
             (false, true) => 700,
             (false, false) => 2000,
             (true, true) => 3000,
@@ -128,6 +141,8 @@ impl Arguments {
 
     fn budget(&self) -> Duration {
         let usual = match (self.quota.is_some(), self.quick) {
+            (_, true) if self.growth => 200,
+            _ if self.growth => 640,
             (_, true) => 540,
             (true, false) => 1200,
             (false, false) => 2100,
@@ -144,7 +159,13 @@ fn main() -> Result<()> {
     statistics::check()?;
     Periods::check()?;
     peers::check()?;
-    let workloads = chosen(&arguments)?;
+    if arguments.growth && arguments.list {
+        for curve in curves(&arguments)? {
+            println!("{:14}{:28}{}", curve.name, curve.of, curve.about);
+        }
+        return Ok(());
+    }
+    let workloads = if arguments.growth { Vec::new() } else { chosen(&arguments)? };
     if arguments.list {
         for workload in &workloads {
             println!("{:14}{:16}{}", workload.name, workload.unit.name, workload.about);
@@ -193,6 +214,16 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Workload>> {
     })
 }
 
+/// The curves that were named, or all.
+fn curves(arguments: &Arguments) -> Result<Vec<Curve>> {
+    let all = workloads::growth::curves(descriptors());
+    let names = &arguments.workloads;
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|curve| curve.name != **name)) {
+        bail!("no curve is called {unknown}; --list has them all");
+    }
+    Ok(all.into_iter().filter(|curve| names.is_empty() || names.iter().any(|name| name == curve.name)).collect())
+}
+
 async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
@@ -224,6 +255,9 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     if arguments.instructions {
         return connection::count_all(&bench, &peers, workloads).await;
     }
+    if arguments.growth {
+        return growth::measure(&bench, &peers, &curves(arguments)?, arguments).await;
+    }
     let reference = if arguments.egress { "squid" } else { "nginx" };
     let quota = arguments.quota.is_some();
     let mut report = Report { quota, reference, about: Vec::new(), cells: Vec::new(), calls: Vec::new() };
@@ -242,7 +276,10 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
                 let share = arguments.budget().mul_f64(done as f64 / cells as f64);
                 let may_repeat = || began.elapsed() < share;
                 match quiet_cell(&bench, peer, workload, round, arguments, may_repeat).await {
-                    Ok(cell) => report.cells.push(cell),
+                    Ok(cell) => {
+                        print_cell(&cell, workload.name, &peer.name, workload.unit.name);
+                        report.cells.push(cell);
+                    }
                     // One peer that cannot do one workload must not cost the run; the table shows a dash.
                     Err(error) => {
                         eprintln!("{} {} round {round}: {error:#}", workload.name, peer.name);
@@ -298,25 +335,30 @@ async fn quiet_cell(
             best = again;
         }
     }
-    eprintln!(
-        "{:13} {round} {:12} {:9.2} {}  {:8.1}/s  p50 {} p99 {}  failed {}  others {:.0} %",
-        workload.name,
-        peer.name,
-        best.cpu_per_unit,
-        workload.unit.name,
-        best.rate,
-        best.p50_micros,
-        best.p99_micros,
-        best.failures,
-        best.foreign * 100.0
-    );
     Ok(best)
 }
 
+fn print_cell(cell: &Cell, what: &str, peer: &str, unit: &str) {
+    eprintln!(
+        "{what:13} {} {peer:12} {:9.2} {unit}  {:8.1}/s  p50 {} p99 {}  failed {}  others {:.0} %",
+        cell.round,
+        cell.cpu_per_unit,
+        cell.rate,
+        cell.p50_micros,
+        cell.p99_micros,
+        cell.failures,
+        cell.foreign * 100.0
+    );
+}
+
 fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) -> Vec<(String, String)> {
-    let name = if arguments.egress { "egress" } else { "compare" };
+    let name = match (arguments.egress, arguments.growth) {
+        (true, _) => "egress",
+        (_, true) => "growth",
+        _ => "compare",
+    };
     let mut command = vec![format!("benches/run {name}")];
-    let passed_by_run = ["--bench", "--egress"];
+    let passed_by_run = ["--bench", "--egress", "--growth"];
     command.extend(std::env::args().skip(1).filter(|argument| !passed_by_run.contains(&&**argument)));
     let versions: Vec<String> =
         peers.iter().filter(|peer| !peer.is_direct()).map(|peer| format!("{} {}", peer.name, peer.version())).collect();
@@ -328,6 +370,7 @@ fn about(arguments: &Arguments, peers: &[Peer], cells: &[Cell], took: Duration) 
         ("congestion control", machine::congestion_control().unwrap_or_else(|error| format!("? ({error:#})"))),
         ("peers", versions.join(", ")),
         ("workers", workers(cells)),
+        ("descriptors", format!("{} for each process", descriptors())),
         ("commit", output(Command::new("git").args(["describe", "--always", "--dirty"]))),
         ("compiler", output(Command::new("rustc").arg("--version"))),
         ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
@@ -363,8 +406,12 @@ fn output(command: &mut Command) -> String {
 
 /// Client and upstream of 9 000 idle connections are in this one process.
 fn raise_descriptor_limit() -> Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("raising the descriptor limit")
+}
+
+/// What a process may have open.
+fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }

@@ -1,5 +1,5 @@
-//! The service behind the peers, without cryptography so that the proxy is what is measured. On 443 it swallows one TLS
-//! record (the ClientHello) and then runs commands of nine bytes, a letter and a big-endian number:
+//! The service behind the peers, without cryptography so that the proxy is what is measured. On 443 it swallows the TLS
+//! records of the ClientHello and then runs commands of nine bytes, a letter and a big-endian number:
 //!
 //! `E n` echo the next n bytes · `D n` send n bytes · `U n` take n bytes · `V` send length and CRC32C of the hello · `C` close
 //!
@@ -13,6 +13,8 @@ use std::thread;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime;
+
+use crate::preface::HANDSHAKE;
 
 /// An address that VPC Lattice uses.
 pub const PLAIN: Ipv4Addr = Ipv4Addr::new(169, 254, 171, 10);
@@ -191,6 +193,10 @@ impl Session {
                         self.note_hello(&header);
                         self.expect = Expect::Record(u64::from(u16::from_be_bytes([high, low])));
                     }
+                }
+                // The hello has one more record: no command is such a letter.
+                Expect::Command if self.partial.is_empty() && bytes.first() == Some(&HANDSHAKE) => {
+                    self.expect = Expect::RecordHeader;
                 }
                 Expect::Command => {
                     bytes = self.fill(9, bytes);

@@ -1,6 +1,7 @@
 //! The workloads: what one unit of work is, and how the units follow each other. A load runs until it is dropped.
 
 mod egress;
+pub mod growth;
 
 use std::cell::Cell;
 use std::io::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::arrivals::{Random, announce};
 use crate::client::{Target, command, drain, open, open_tunnel, skip};
-use crate::preface::{ALLOWED_CLIENT, Hello, REFUSED_CLIENT, known_name, unknown_name};
+use crate::preface::{ALLOWED_CLIENT, Hello, REFUSED_CLIENT, Shape, known_name, unknown_name};
 use crate::tally::Tally;
 use crate::tls;
 use crate::upstream::receive;
@@ -47,6 +48,8 @@ pub enum Extent {
     /// A window some times longer than the usual one, after a warm-up of this many seconds.
     Long(u32, u64),
     Units(u64),
+    /// A window after so many units.
+    After(u64),
 }
 
 /// What CPU time is divided by.
@@ -67,7 +70,18 @@ pub struct Workload {
     pub unit: Unit,
     pub extent: Extent,
     kind: Kind,
+    beside: Beside,
     way: Way,
+}
+
+/// Connections that are held while the units are done.
+#[derive(Clone, Copy, PartialEq)]
+enum Beside {
+    Nothing,
+    /// They have done one exchange and wait.
+    Idle(usize),
+    /// Their clients send a byte of the hello each second.
+    Slow(usize),
 }
 
 /// How a connection gets to the upstream.
@@ -83,22 +97,23 @@ enum Way {
 enum Kind {
     Short {
         parallel: usize,
-        post_quantum: bool,
+        hello: Shape,
     },
     /// At so many units a second.
     Paced(f64),
     Session,
     /// So many, in turn.
     Names(usize),
+    /// So many, each once, then at random: in turn again, a short window would meet only names that are near each other.
+    DrawnNames(usize),
     Http,
     HttpKept,
-    Slow,
     RefusedByList,
     RefusedByName,
     Echo,
     Down,
     Up,
-    Idle,
+    Idle(usize),
     Users,
     Tls,
     Request,
@@ -111,24 +126,32 @@ pub use egress::all as egress;
 
 pub fn all() -> Vec<Workload> {
     use Extent::{Long, Units, Window};
-    let workload = |name, about, unit, extent, kind| Workload { name, about, unit, extent, kind, way: Way::Sni };
-    let short = |parallel, post_quantum| Kind::Short { parallel, post_quantum };
+    let workload = |name, about, unit, extent, kind| Workload {
+        name,
+        about,
+        unit,
+        extent,
+        kind,
+        beside: Beside::Nothing,
+        way: Way::Sni,
+    };
+    let short = |parallel, hello| Kind::Short { parallel, hello };
     vec![
         workload(
             "conn",
             "short connections, 64 at a time: hello, 64 bytes back, closed by the upstream",
             CONNECTION,
             Window,
-            short(PARALLEL, false),
+            short(PARALLEL, Shape::Classic),
         ),
         workload(
             "conn-pq",
             "the same with a post-quantum hello of 2 033 bytes",
             CONNECTION,
             Window,
-            short(PARALLEL, true),
+            short(PARALLEL, Shape::PostQuantum),
         ),
-        workload("calm", "the same, one at a time", CONNECTION, Window, short(1, false)),
+        workload("calm", "the same, one at a time", CONNECTION, Window, short(1, Shape::Classic)),
         workload(
             "paced",
             "the same, 2 000 a second whatever happens (Poisson); latency from the planned start",
@@ -165,13 +188,16 @@ pub fn all() -> Vec<Workload> {
             Kind::Http,
         ),
         workload("http-kept", "port 80: requests on 64 kept-alive connections", REQUEST, Window, Kind::HttpKept),
-        workload(
-            "slow",
-            "conn beside 1 000 clients that send a byte of their hello each second",
-            CONNECTION,
-            Window,
-            Kind::Slow,
-        ),
+        Workload {
+            beside: Beside::Slow(DRIBBLERS),
+            ..workload(
+                "slow",
+                "conn beside 1 000 clients that send a byte of their hello each second",
+                CONNECTION,
+                Window,
+                short(PARALLEL, Shape::Classic),
+            )
+        },
         workload(
             "refused-list",
             "a client that the access list refuses; 64 at a time",
@@ -208,7 +234,7 @@ pub fn all() -> Vec<Workload> {
             "9 000 connections that have done one exchange and wait",
             CONNECTION,
             Units(IDLE_CONNECTIONS as u64),
-            Kind::Idle,
+            Kind::Idle(IDLE_CONNECTIONS),
         ),
     ]
 }
@@ -217,7 +243,15 @@ pub fn all() -> Vec<Workload> {
 pub fn under_quota() -> Vec<Workload> {
     let paced = |name, about, rate| {
         let extent = Extent::Long(1, 1);
-        Workload { name, about, unit: CONNECTION, extent, kind: Kind::Paced(rate), way: Way::Sni }
+        Workload {
+            name,
+            about,
+            unit: CONNECTION,
+            extent,
+            kind: Kind::Paced(rate),
+            beside: Beside::Nothing,
+            way: Way::Sni,
+        }
     };
     vec![
         paced("paced-300", "paced with 300 connections a second", 300.0),
@@ -234,10 +268,39 @@ impl Workload {
     /// Whether it consists of units one after the other, so that it can be so many of them and no more.
     pub fn is_in_turn(&self) -> bool {
         use Kind::*;
-        matches!(
+        let kind = matches!(
             self.kind,
-            Short { .. } | Session | Names(_) | Http | RefusedByList | RefusedByName | Tls | Request | Denied
-        )
+            Short { .. }
+                | Session
+                | Names(_)
+                | DrawnNames(_)
+                | Http
+                | RefusedByList
+                | RefusedByName
+                | Tls
+                | Request
+                | Denied
+        );
+        kind && self.beside == Beside::Nothing
+    }
+
+    /// How many connections are held beside the units.
+    pub fn held(&self) -> usize {
+        match self.beside {
+            Beside::Nothing => 0,
+            Beside::Idle(held) | Beside::Slow(held) => held,
+        }
+    }
+
+    /// Opens these on the current `LocalSet`; each is a unit of the tally when it is there.
+    pub fn hold(&self, target: Target, tally: Rc<Tally>) -> anyhow::Result<()> {
+        let load = self.load(target, tally, u64::MAX)?;
+        match self.beside {
+            Beside::Nothing => {}
+            Beside::Idle(held) => load.idle(held),
+            Beside::Slow(held) => load.dribble(held),
+        }
+        Ok(())
     }
 
     /// Starts the load on the current `LocalSet`.
@@ -247,29 +310,21 @@ impl Workload {
 
     /// The same with so many units, if they are in turn.
     pub fn start_some(&self, target: Target, tally: Rc<Tally>, units: u64) -> anyhow::Result<()> {
-        let hello = match self.kind {
-            Kind::Short { post_quantum: true, .. } => Hello::post_quantum(),
-            _ => Hello::classic(),
-        }?;
-        let (next, left) = (Cell::new(0), Cell::new(units));
-        let load = Rc::new(Load { target, tally, hello, way: self.way, next, left, random: Random::new() });
+        let load = self.load(target, tally, units)?;
         match self.kind {
             Kind::Short { parallel, .. } => load.in_turn(parallel, async |load| load.short().await),
             Kind::Paced(rate) => load.paced(rate)?,
             Kind::Session => load.in_turn(PARALLEL, async |load| load.session().await),
             Kind::Names(names) => load.in_turn(PARALLEL, async move |load| load.named(names).await),
+            Kind::DrawnNames(names) => load.in_turn(PARALLEL, async move |load| load.drawn(names).await),
             Kind::Http => load.in_turn(PARALLEL, async |load| load.http().await),
             Kind::HttpKept => load.http_kept(),
-            Kind::Slow => {
-                load.dribble();
-                load.in_turn(PARALLEL, async |load| load.short().await);
-            }
             Kind::RefusedByList => load.in_turn(PARALLEL, async |load| load.refused_by_list().await),
             Kind::RefusedByName => load.in_turn(PARALLEL, async |load| load.refused_by_name().await),
             Kind::Echo => load.echo(),
             Kind::Down => load.down(),
             Kind::Up => load.up(),
-            Kind::Idle => load.idle(),
+            Kind::Idle(connections) => load.idle(connections),
             Kind::Users => load.users(),
             Kind::Request => load.in_turn(PARALLEL, async |load| load.request().await),
             Kind::RequestKept => load.requests_kept(),
@@ -281,6 +336,15 @@ impl Workload {
             }
         }
         Ok(())
+    }
+
+    fn load(&self, target: Target, tally: Rc<Tally>, units: u64) -> anyhow::Result<Rc<Load>> {
+        let hello = Hello::of(match self.kind {
+            Kind::Short { hello, .. } => hello,
+            _ => Shape::Classic,
+        })?;
+        let (next, left) = (Cell::new(0), Cell::new(units));
+        Ok(Rc::new(Load { target, tally, hello, way: self.way, next, left, random: Random::new() }))
     }
 }
 
@@ -374,6 +438,12 @@ impl Load {
 
     async fn named(&self, names: usize) -> Result<()> {
         let number = self.next.get() % names;
+        self.short_to(&known_name(number)).await
+    }
+
+    async fn drawn(&self, names: usize) -> Result<()> {
+        let next = self.next.get();
+        let number = if next < names { next } else { (self.random.uniform() * names as f64) as usize };
         self.short_to(&known_name(number)).await
     }
 
@@ -523,13 +593,13 @@ impl Load {
     }
 
     /// Opens all connections, does one exchange on each, and keeps them.
-    fn idle(self: &Rc<Self>) {
+    fn idle(self: &Rc<Self>, connections: usize) {
         let opened = Rc::new(Cell::new(0));
         for _ in 0..PARALLEL {
             let (load, opened) = (Rc::clone(self), Rc::clone(&opened));
             spawn_local(async move {
                 let mut kept = Vec::new();
-                while opened.get() < IDLE_CONNECTIONS {
+                while opened.get() < connections {
                     opened.set(opened.get() + 1);
                     let began = Instant::now();
                     match timeout(GIVE_UP, load.settled()).await {
@@ -537,7 +607,10 @@ impl Load {
                             kept.push(stream);
                             load.tally.done(began);
                         }
-                        _ => load.tally.failed(),
+                        _ => {
+                            load.tally.failed();
+                            opened.set(opened.get() - 1);
+                        }
                     }
                 }
                 std::future::pending::<()>().await;
@@ -552,23 +625,28 @@ impl Load {
     }
 
     /// Clients that send the header and the start of a hello, then a byte each second.
-    fn dribble(self: &Rc<Self>) {
-        for dribbler in 0..DRIBBLERS {
+    fn dribble(self: &Rc<Self>, dribblers: usize) {
+        for dribbler in 0..dribblers {
             let load = Rc::clone(self);
             spawn_local(async move {
                 sleep(Duration::from_micros(dribbler as u64 * 300)).await;
+                let mut first = true;
                 loop {
-                    let _ = load.dribble_once().await;
+                    let _ = load.dribble_once(first).await;
+                    first = false;
                     sleep(Duration::from_millis(100)).await;
                 }
             });
         }
     }
 
-    async fn dribble_once(&self) -> Result<()> {
+    async fn dribble_once(&self, first_time: bool) -> Result<()> {
         let opening = self.opening(self.client(), &known_name(0));
         let (first, rest) = opening.split_at(opening.len().min(self.target.header(0).len() + 100));
         let mut stream = open(self.target.tls, first).await?;
+        if first_time {
+            self.tally.add(1);
+        }
         for byte in rest {
             sleep(Duration::from_secs(1)).await;
             stream.write_all(std::slice::from_ref(byte)).await?;
