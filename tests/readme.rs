@@ -66,7 +66,7 @@ fn the_table_of_keys_is_complete_and_has_no_other() {
 
 /// Commands that take longer than this test may, or need more than it has: who runs them, and the words by which that
 /// is seen there. For a path that is no program of its own the words are looked for in the file itself.
-const RUN_ELSEWHERE: [(&str, &str, &str); 15] = [
+const RUN_ELSEWHERE: [(&str, &str, &str); 16] = [
     ("cargo run --release -- demo", "tests/demo.rs", "fn every_printed_curl_command_prints_what_it_should()"),
     ("cargo run --release -- demo --check", "tests/demo.rs", r#".args(["demo", "--check"])"#),
     ("cargo build --release", "benches/run", "cargo build --release"),
@@ -94,6 +94,7 @@ const RUN_ELSEWHERE: [(&str, &str, &str); 15] = [
     ("cfn/publish-policy", "tests/cfn/test_scripts.py", r#"run(moto, "publish-policy", "--yes", good)"#),
     ("cfn/", "tests/run", "tests/cfn/run"),
     ("benches/run compare", "tests/run", "benches/run compare: benchmark beside nginx"),
+    ("benches/run growth", "tests/run", "benches/run growth:"),
     ("tests/run", ".ci/run", "tests/run"),
     ("tests/run quick", "tests/runner.rs", r#"run(&["quick"], "")"#),
     ("tests/fuzz/run", "tests/run", "tests/fuzz/run 5"),
