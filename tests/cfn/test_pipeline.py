@@ -95,7 +95,7 @@ def test_builds_run_scripts_that_are_there(buildspec):
     for script in scripts:
         assert (REPO / script).is_file()
     # Not by their mode, which zips and some hosts forget; nor does what they run.
-    assert re.findall(r"^RUN .*docker/build", (REPO / "docker/Dockerfile").read_text(), re.M) == ["RUN bash docker/build"]
+    assert set(re.findall(r"^RUN .*docker/build", (REPO / "docker/Dockerfile").read_text(), re.M)) == {"RUN bash docker/build"}
     assert "bash docker/sbom" in (REPO / "docker/build").read_text()
     assert not re.findall(r"(?<!bash )\bcfn/(?:pipeline/)?[a-z-]+ ", re.sub(r"#.*", "", text))
 
