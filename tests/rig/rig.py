@@ -133,8 +133,8 @@ def resolver(alternate):
 class Program:
     """nginx, haproxy or latticegate, configured for the same path."""
 
-    def __init__(self, name, directory):
-        self.name, self.directory = name, directory / name
+    def __init__(self, name, directory, cache_size=20_000):
+        self.name, self.directory, self.cache_size = name, directory / name, cache_size
         self.directory.mkdir()
         self.reload_signal = {"nginx": signal.SIGHUP, "haproxy": signal.SIGUSR2}.get(name)
         getattr(self, name)()
@@ -176,7 +176,7 @@ backend upstream
 - {{ name: forward, bind: "{GATE}:{FORWARD_PORT}", protocol: forward, connect_ports: [{UPSTREAM_PORT}], http_ports: [{UPSTREAM_HTTP_PORT}] }}
 proxy_protocol: {{ trusted: [127.0.0.0/8] }}
 upstream: {{ allowed_networks: [127.90.0.0/16] }}
-dns: {{ server: "{RESOLVER}:{RESOLVER_PORT}", ipv6: off }}
+dns: {{ server: "{RESOLVER}:{RESOLVER_PORT}", ipv6: off, cache_size: {self.cache_size} }}
 timeouts: {{ handshake: 60s, connect: 3s, idle: 60s }}
 limits: {{ half_open_per_client: 20000, half_open: 11000, connections: 12000 }}
 drain: {{ delay: 2s, timeout: 60s }}
