@@ -304,6 +304,10 @@ impl<'a, 'f> Pair<'a, 'f> {
     }
 
     fn end(&mut self, close: Close) -> End {
+        // No answer can follow half a response: what has cut it is the reason, and its connection is reset.
+        if !self.down.holds_nothing() {
+            self.refused = None;
+        }
         let undecided = self.up.take_undecided();
         if let Some(filter) = &mut self.filter {
             filter.take_back(undecided.into_vec());

@@ -29,6 +29,9 @@ impl HttpFilter for Lines {
             self.stopped = true;
             return FilterStatus::Stop;
         }
+        if bytes.starts_with(b"refuse") {
+            return FilterStatus::Refuse(RefuseReason::HostChanged);
+        }
         let line = Self::line(bytes, b"up ");
         self.asked += usize::from(line != FilterStatus::NeedMore);
         line
@@ -251,4 +254,31 @@ fn a_client_that_resets_in_the_middle_is_told_to_the_upstream() {
     assert_eq!((end.close, end.first), (Close::ClientReset, Some(Side::Client)));
     assert_eq!(end.resets, Resets { client: false, upstream: true });
     assert_eq!(filter.asked, 1);
+}
+
+/// An answer to it would be taken for a part of the response.
+#[test]
+fn a_refusal_behind_half_a_response_is_not_how_a_relay_ends_that_is_cut() {
+    block_on(async {
+        let (to_client, mut client) = connection(false);
+        let (to_upstream, mut upstream) = connection(false);
+        let (mut filter, mut bytes, cut) = (Lines::default(), ByteCounts::default(), Cell::new(None));
+        let resources = RelayResources::default();
+        let relay = Relay { client: &to_client, upstream: &to_upstream, idle: IDLE, resources: &resources, cut: &cut };
+        let relay = relay.run(Box::default(), Cell::from_mut(&mut bytes), Some(&mut filter));
+        let script = async {
+            client.write_all(b"one\nrefuse").await.unwrap();
+            reads(&mut upstream, b"up one\n").await;
+            // More than the client's socket takes, whatever its size.
+            let response = b"as it is".repeat(4 << 20);
+            let is_taken = timeout(Duration::from_millis(300), upstream.write_all(&response)).await;
+            assert!(is_taken.is_err());
+            cut.set(Some(Close::Drained));
+            // It is polled again.
+            client.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
+        };
+        let (end, ()) = tokio::join!(relay, script);
+        assert_eq!((end.close, end.refused), (Close::Drained, None));
+        assert!(end.resets.client);
+    });
 }
