@@ -13,7 +13,8 @@ use crate::plan::Load;
 use crate::target::{ConnectTo, Target};
 
 /// Sends requests through a deployed latticegate at planned moments, however slowly they are answered, and reports what became
-/// of them. Exit status: 0, or 1 if more than --allowed-errors failed, or 2 if it could not run.
+/// of them. Exit status: 0, or 1 if more than --allowed-errors failed or nothing was sent, or 2 if it could not run or write
+/// its report.
 #[derive(Parser, Debug)]
 #[command(name = "latticegate-load", bin_name = "benches/run load", version)]
 pub struct Arguments {
@@ -38,7 +39,7 @@ pub struct Arguments {
     /// The time for which all users stay, after the ramp, such as 20min
     #[arg(long, value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// This is one of so many generators, and takes its share of users and rate
+    /// This is one of so many generators, at most as many as users, and takes its share of users and rate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub generators: u16,
     /// A connection for each request, instead of one that each user keeps
@@ -114,6 +115,11 @@ impl Arguments {
             steady: self.duration.unwrap_or(usual.steady),
         };
         ensure!((1..=1_000_000).contains(&users), "--users {users}: from 1 to 1000000");
+        ensure!(
+            users >= self.generators.into(),
+            "--users {users}: fewer than --generators {}, each of which needs one at least",
+            self.generators
+        );
         ensure!((0.001..=1e6).contains(&rate), "--rate {rate}: from 0.001 to 1000000 requests per second");
         ensure!(load.length() <= DAY, "--ramp and --duration: a day at most, together");
         ensure!(!load.steady.is_zero(), "--duration 0: nothing would be measured");

@@ -3,11 +3,7 @@
 //!
 //! A run is a [plan] whose moments a thread of its own announces to [users](user), each of which has a [connection] and a queue.
 //! What becomes of every planned request is counted in exactly one place of the [tally].
-#![allow(
-    clippy::print_stderr,
-    clippy::as_conversions,
-    reason = "a measuring tool: it reports its progress, and turns counts into fractions"
-)]
+#![allow(clippy::as_conversions, reason = "a measuring tool: it turns counts into fractions")]
 
 pub mod addresses;
 pub mod arguments;
@@ -18,6 +14,7 @@ pub mod limits;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod say;
 pub mod signing;
 pub mod tally;
 pub mod target;

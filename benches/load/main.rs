@@ -1,38 +1,45 @@
 //! The command line: `latticegate-load --help`, or `benches/run load --help`.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "its report goes to standard output, errors to standard error"
-)]
 
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Parser;
+use latticegate_load::say::say;
 use latticegate_load::{Arguments, Report, run};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let report = if arguments.merge.is_empty() {
-        run(&arguments, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    } else {
-        Report::merged(&arguments.merge)
-    };
-    let report = match report {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(2);
+    program().unwrap_or_else(|error| {
+        say(format_args!("error: {error:#}"));
+        ExitCode::from(2)
+    })
+}
+
+fn program() -> Result<ExitCode> {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(other) => {
+            // The help that was asked for goes to standard output, what is wrong to standard error.
+            let printed = other.print();
+            if !other.use_stderr() {
+                printed.context("writing the help")?;
+            }
+            return Ok(u8::try_from(other.exit_code())?.into());
         }
     };
-    if arguments.json {
-        println!("{}", report.json());
+    let report = if arguments.merge.is_empty() {
+        run(&arguments, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?
     } else {
-        print!("{report}");
-    }
-    let failed = report.total().failed();
-    if arguments.allowed_errors.permit(failed, report.total().planned) {
-        return ExitCode::SUCCESS;
-    }
-    eprintln!("error: {failed} requests failed, more than --allowed-errors {}", arguments.allowed_errors);
-    ExitCode::FAILURE
+        Report::merged(&arguments.merge)?
+    };
+    let text = if arguments.json { report.json() + "\n" } else { report.to_string() };
+    let mut output = stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).context("writing the report")?;
+    Ok(match report.fault(arguments.allowed_errors) {
+        None => ExitCode::SUCCESS,
+        Some(fault) => {
+            say(format_args!("error: {fault}"));
+            ExitCode::FAILURE
+        }
+    })
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Allowed, Arguments};
 use crate::plan::Load;
+use crate::say::say;
 use crate::tally::{Phase, Tally};
 use crate::target::Target;
 
@@ -52,6 +53,20 @@ impl Report {
         self.tally.total()
     }
 
+    /// Why it is no success. Where nothing was sent nothing is known, however many may fail.
+    pub fn fault(&self, allowed: Allowed) -> Option<String> {
+        let total = self.total();
+        let failed = total.failed();
+        if total.planned == 0 {
+            return Some("no request was planned; give more --duration or --rate".into());
+        }
+        if self.tally.bytes_sent == 0 {
+            return Some(format!("nothing was sent; {failed} requests failed"));
+        }
+        let too_many = !allowed.permit(failed, total.planned);
+        too_many.then(|| format!("{failed} requests failed, more than --allowed-errors {allowed}"))
+    }
+
     /// One line.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("it has string keys and finite numbers only")
@@ -79,8 +94,9 @@ impl Report {
     }
 
     fn add(&mut self, other: &Self) -> Result<()> {
-        let twice = other.seeds.iter().find(|seed| self.seeds.contains(seed));
-        ensure!(twice.is_none(), "seed {twice:?}: this report is there twice");
+        if let Some(seed) = other.seeds.iter().find(|seed| self.seeds.contains(seed)) {
+            bail!("seed {seed}: this report is there twice");
+        }
         ensure!(
             self.urls == other.urls && self.keep_alive == other.keep_alive,
             "it is of another test: {}",
@@ -174,7 +190,7 @@ impl Progress {
         let answered = total.answered();
         let rate =
             (answered - self.answered) as f64 / now.saturating_duration_since(self.last).as_secs_f64().max(0.001);
-        eprintln!(
+        say(format_args!(
             "{:>6.0} s  planned {}  answered {}  open {}  failed {}  {rate:.1}/s  p50 {} ms  p99 {} ms  late p99 {} ms",
             now.saturating_duration_since(self.begun).as_secs_f64(),
             total.planned,
@@ -184,10 +200,10 @@ impl Progress {
             tally.recent.shown(0.5),
             tally.recent.shown(0.99),
             total.late.shown(0.99),
-        );
+        ));
         if tally.examples.len() > self.examples {
             for (of, text) in &tally.examples {
-                eprintln!("          {of}: {text}");
+                say(format_args!("          {of}: {text}"));
             }
         }
         (self.last, self.answered, self.examples) = (now, answered, tally.examples.len());

@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::plan::{Load, Plan};
 use crate::report::{Progress, Report};
+use crate::say::say;
 use crate::signing::Signer;
 use crate::tally::Tally;
 use crate::target::Target;
@@ -226,7 +227,7 @@ async fn watch(
         schedule.end = schedule.end.min(Instant::now());
         drop(schedule);
         let _ = stop.send(());
-        eprintln!("interrupted: waiting for the answers to what was sent; once more: without waiting");
+        say(format_args!("interrupted: waiting for the answers to what was sent; once more: without waiting"));
     }
 }
 
@@ -280,13 +281,13 @@ async fn refresh(addresses: Vec<Arc<Addresses>>, source: Option<Source>, shared:
         tokio::select! {
             _ = lookups.tick() => for addresses in &addresses {
                 if let Err(error) = addresses.refresh().await {
-                    eprintln!("warning: the addresses stay as they are: {error:#}");
+                    say(format_args!("warning: the addresses stay as they are: {error:#}"));
                 }
             },
             _ = renewals.tick() => if let (Some(source), Some(signer)) = (&source, &shared.signer) {
                 match source.fetch().await {
                     Ok(credentials) => signer.renew(credentials),
-                    Err(error) => eprintln!("warning: the credentials stay as they are: {error:#}"),
+                    Err(error) => say(format_args!("warning: the credentials stay as they are: {error:#}")),
                 }
             },
         }

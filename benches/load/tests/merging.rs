@@ -38,7 +38,7 @@ fn reports_are_added_up_with_their_percentiles() {
 
     let other = write("other", &run(&format!("http://{bad}/"), &["--seed", "3"]).json());
     for (files, text) in [
-        (vec![first.clone(), first.clone()], "twice"),
+        (vec![first.clone(), first.clone()], "first:2: seed 1: this report is there twice"),
         (vec![first.clone(), other], "another test"),
         (vec![write("none", "no report\n")], "no line of JSON"),
         (vec![write("wrong", "{}\n")], "no report of this program"),

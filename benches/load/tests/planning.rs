@@ -48,8 +48,14 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
         (7, 2.5, 10, 60)
     );
     assert_eq!(of(&[]), (10, 10.0, 0, 30));
+    // One each, at least.
+    assert_eq!(of(&["--users", "5", "--generators", "5"]), (1, 2.0, 0, 30));
+    assert!(
+        load(&["--users", "3", "--generators", "5"]).unwrap_err().to_string().contains("fewer than --generators 5")
+    );
     for (more, text) in [
         (["--users", "0"], "--users 0: from 1"),
+        (["--generators", "11"], "--users 10: fewer than --generators 11"),
         (["--rate", "0"], "--rate 0: from 0.001"),
         (["--rate", "nan"], "--rate NaN"),
         (["--duration", "0s"], "nothing would be measured"),

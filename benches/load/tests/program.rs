@@ -45,6 +45,81 @@ fn its_exit_status_says_whether_too_many_failed() {
     assert!(text(&output.stderr).starts_with("error: --cacert /nonexistent.pem: "), "{}", text(&output.stderr));
 }
 
+/// A pipe whose reader has gone.
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
+/// Every write to it fails for want of space.
+fn full() -> Stdio {
+    fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into()
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let (address, _heads) = answering(OK);
+    let url = format!("http://{address}/");
+    let json: &[&str] = &["--json"];
+    for (more, shut, cause) in [
+        (json, full as fn() -> Stdio, "No space left"),
+        (json, closed_pipe, "Broken pipe"),
+        (&[], full, "No space left"),
+    ] {
+        let output = program(&url, more).stdout(shut()).output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        let last = errors.lines().last().unwrap();
+        assert!(last.starts_with("error: writing the report: ") && last.contains(cause), "{errors}");
+        assert_eq!(errors.lines().filter(|line| !line.contains(" planned ")).count(), 1, "{errors}");
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_latticegate-load")).arg("--help").stdout(full()).output().unwrap();
+    assert_eq!(help.status.code(), Some(2), "{}", text(&help.stderr));
+}
+
+#[test]
+fn progress_that_cannot_be_written_loses_nothing() {
+    let ((good, _heads), (bad, _)) = (answering(OK), answering("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
+    for shut in [full as fn() -> Stdio, closed_pipe] {
+        for (address, status) in [(good, 0), (bad, 1)] {
+            let output = program(&format!("http://{address}/"), &["--json"]).stderr(shut()).output().unwrap();
+            assert_eq!(output.status.code(), Some(status));
+            let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(report.total().planned > 0 && report.total().open() == 0, "{report}");
+        }
+        let output = program("https://orders.example.com/", &["--cacert", "/nonexistent.pem"]).stderr(shut()).output();
+        assert_eq!(output.unwrap().status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_run_that_sent_nothing_is_no_success() {
+    let (address, heads) = answering(OK);
+    let run = |url: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_latticegate-load"));
+        let output =
+            command.args(["--url", url, "--allowed-errors", "100%", "--seed", "1"]).args(more).output().unwrap();
+        (output.status.code(), text(&output.stderr), text(&output.stdout))
+    };
+    let url = format!("http://{address}/");
+    let (code, errors, report) = run(&url, &["--rate", "0.001", "--duration", "1ms", "--json"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("error: no request was planned"), "{errors}");
+    assert_eq!(heads.try_iter().count(), 0);
+    // Nor where its report is merged.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), report).unwrap();
+    let merge = Command::new(env!("CARGO_BIN_EXE_latticegate-load")).arg("--merge").arg(file.path()).output().unwrap();
+    assert_eq!(merge.status.code(), Some(1), "{}", text(&merge.stderr));
+    // Nothing listens on this port.
+    let (code, errors, _) = run("http://127.0.0.1:1/", &["--rate", "100", "--duration", "100ms"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("error: nothing was sent"), "{errors}");
+    let (code, errors, _) = run(&url, &["--users", "3", "--generators", "5"]);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.starts_with("error: --users 3: fewer than --generators 5"), "{errors}");
+}
+
 #[test]
 fn interrupted_it_reports_what_it_has_done() {
     let (address, heads) = answering(OK);
