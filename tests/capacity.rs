@@ -156,6 +156,19 @@ fn a_larger_load_never_costs_less() {
     }
 }
 
+/// Lattice closes an idle connection after 60 s unless the service says otherwise, and a handshake is not free of bytes.
+#[test]
+fn idle_connections_are_opened_anew_and_have_bytes() {
+    let of = |more: &[&str]| object(&[&["--idle-connections", "600000"], more].concat());
+    let new = |plan: &Value| number(&plan["load"]["new_connections_per_second"]);
+    let gbits = |plan: &Value| number(&plan["load"]["gbits_per_second"]);
+    let (usual, kept, http) = (of(&[]), of(&["--idle-seconds", "600"]), of(&["--listener", "http"]));
+    assert_eq!((new(&usual), new(&kept), new(&http)), (10_000.0, 1_000.0, 10_000.0));
+    assert!((gbits(&usual) - 0.4).abs() < 1e-9 && (gbits(&kept) - 0.04).abs() < 1e-9, "{usual}");
+    assert_eq!((gbits(&http), usual["nlcu"]["by"].as_str()), (0.0, Some("bytes")));
+    assert_eq!(gbits(&of(&["--gbits-per-second", "1"])), 1.0, "which is traffic in all");
+}
+
 #[test]
 fn bytes_can_be_given_as_gbits() {
     let bytes = object(&["--connections-per-second", "1000", "--bytes-per-connection", "125000"]);
@@ -186,6 +199,7 @@ fn what_makes_no_sense_is_refused_with_help() {
         (&["--connections-per-second", "NaN"], "is not from 0"),
         (&["--connections-per-second", "1", "--requests-per-connection", "0.5"], "one request at least"),
         (&["--connections-per-second", "1", "--seconds-per-connection", "601"], "ends a connection after 600 s"),
+        (&["--idle-connections", "1", "--idle-seconds", "59"], "60..=600"),
         (&["--connections-per-second", "1", "--cpu", "3"], "0.25, 0.5, 1, 2, 4, 8 and 16"),
         (&["--connections-per-second", "1", "--cpu", "0.5", "--memory", "8"], "1 to 4 GB"),
         (&["--connections-per-second", "1", "--memory", "8"], "--cpu"),

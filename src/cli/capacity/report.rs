@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use super::limits::{self, Limit};
-use super::load::{Fleet, GIB, LATTICE_SECONDS, Load, LogLines};
+use super::load::{Fleet, GIB, Load, LogLines};
 use super::measured::Measured;
 use super::plan::Plan;
 use super::price::{Cost, HOURS, LOG_EVENT, PRICES, Prices};
@@ -143,8 +143,11 @@ impl Report<'_> {
             counted(load.names, "name"),
         )?;
         if load.idle > 0.0 {
-            let (renewed, minutes) = (number(load.renewed_per_second()), LATTICE_SECONDS / 60.0);
-            writeln!(f, "         {renewed}/s of them anew: Lattice ends each connection after {minutes} minutes")?;
+            let (renewed, seconds) = (number(load.renewed_per_second()), load.idle_seconds);
+            writeln!(
+                f,
+                "         {renewed}/s of them anew: Lattice closes a connection after {seconds} s with nothing on it"
+            )?;
         }
         let busy = load.busy(self.measured);
         writeln!(
