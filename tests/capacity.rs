@@ -97,6 +97,11 @@ fn the_templates_and_the_other_pages_say_the_same() {
     assert!(template.contains("Name: nofile, SoftLimit: 1048576, HardLimit: 1048576"));
     assert_eq!(limit("open-files"), f64::from((1_048_576 - 256) / 2));
 
+    assert!(read("cfn/root.yaml").contains("  MaxTasks: { Type: Number, Default: 9,"));
+    assert_eq!(limit("MaxTasks"), 9.0);
+    assert!(template.contains("    0.25vCPU-0.5GB: { Cpu: '256', Memory: '512', Connections: '10000' }"));
+    assert_eq!(limit("ConnectionsTarget"), 10_000.0);
+
     let deploy = read("docs/deploy.md");
     let (_, table) = deploy.split_once("| price | source | date |").unwrap();
     let prices = plan["prices_usd"].as_object().unwrap();
@@ -132,6 +137,21 @@ fn a_limit_that_tasks_do_not_help_is_the_status() {
     let help: Vec<&str> = text.lines().skip(over + 1).take(2).collect();
     assert!(help[0].starts_with("       help    ") && help[1].starts_with("       source  https://"), "{text}");
     assert!(!text.contains('\x1b'), "no colours where nobody looks");
+}
+
+/// What is said of a plan beside its figures.
+#[test]
+fn what_to_set_and_what_is_assumed_is_printed() {
+    let text = |arguments: &[&str]| String::from_utf8(capacity(arguments).stdout).unwrap();
+    let large = text(&["--connections-per-second", "10000", "--log-keep", "failures"]);
+    assert!(large.contains("over   MaxTasks ") && large.contains("Set MaxTasks=18,"), "{large}");
+    assert!(large.contains("keep: failures; 1 % are assumed"), "{large}");
+    let idle = text(&["--idle-connections", "1000000"]);
+    assert!(idle.contains("over   ConnectionsTarget ") && idle.contains("Set ConnectionsTarget=14493,"), "{idle}");
+    let one = text(&["--connections-per-second", "1", "--gbits-per-second", "3"]);
+    assert!(one.contains("load     1 new connection/s, 1 request/s, 3 Gbit/s; 1 open connection;"), "{one}");
+    assert!(one.contains("1 line/s of") && one.contains("\nnote     1.50 Gbit/s a task"), "{one}");
+    assert!(!idle.contains("\nnote ") && idle.contains("Memory of the kernel"), "{idle}");
 }
 
 /// More of anything never takes fewer tasks or less money.

@@ -54,6 +54,7 @@ mod tests {
             log_json: 500.0,
             log_nginx: 100.0,
             about: String::new(),
+            about_kernel: String::new(),
         }
     }
 
@@ -154,7 +155,8 @@ mod tests {
         assert!(over(&load(3_666.0, 0.0), &FLEET).is_empty());
         assert_eq!(over(&load(3_667.0, 0.0), &FLEET), ["fargate-vcpu"]);
         let more = Load { services: 9.0, ..load(21_000.0, 0.0) };
-        assert_eq!(over(&more, &FLEET), ["fargate-vcpu", "subnet"]);
+        assert_eq!(over(&more, &FLEET), ["fargate-vcpu", "MaxTasks", "subnet"]);
+        assert_eq!(over(&load(0.0, 61_000.0), &FLEET), ["ConnectionsTarget"]);
     }
 
     #[test]
