@@ -97,6 +97,11 @@ fn the_templates_and_the_other_pages_say_the_same() {
     assert!(template.contains("Name: nofile, SoftLimit: 1048576, HardLimit: 1048576"));
     assert_eq!(limit("open-files"), f64::from((1_048_576 - 256) / 2));
 
+    assert!(read("cfn/root.yaml").contains("  MaxTasks: { Type: Number, Default: 9,"));
+    assert_eq!(limit("MaxTasks"), 9.0);
+    assert!(template.contains("    0.25vCPU-0.5GB: { Cpu: '256', Memory: '512', Connections: '10000' }"));
+    assert_eq!(limit("ConnectionsTarget"), 10_000.0);
+
     let deploy = read("docs/deploy.md");
     let (_, table) = deploy.split_once("| price | source | date |").unwrap();
     let prices = plan["prices_usd"].as_object().unwrap();
@@ -134,6 +139,21 @@ fn a_limit_that_tasks_do_not_help_is_the_status() {
     assert!(!text.contains('\x1b'), "no colours where nobody looks");
 }
 
+/// What is said of a plan beside its figures.
+#[test]
+fn what_to_set_and_what_is_assumed_is_printed() {
+    let text = |arguments: &[&str]| String::from_utf8(capacity(arguments).stdout).unwrap();
+    let large = text(&["--connections-per-second", "10000", "--log-keep", "failures"]);
+    assert!(large.contains("over   MaxTasks ") && large.contains("Set MaxTasks=18,"), "{large}");
+    assert!(large.contains("keep: failures; 1 % are assumed"), "{large}");
+    let idle = text(&["--idle-connections", "1000000"]);
+    assert!(idle.contains("over   ConnectionsTarget ") && idle.contains("Set ConnectionsTarget=14493,"), "{idle}");
+    let one = text(&["--connections-per-second", "1", "--gbits-per-second", "3"]);
+    assert!(one.contains("load     1 new connection/s, 1 request/s, 3 Gbit/s; 1 open connection;"), "{one}");
+    assert!(one.contains("1 line/s of") && one.contains("\nnote     1.50 Gbit/s a task"), "{one}");
+    assert!(!idle.contains("\nnote ") && idle.contains("Memory of the kernel"), "{idle}");
+}
+
 /// More of anything never takes fewer tasks or less money.
 #[test]
 fn a_larger_load_never_costs_less() {
@@ -154,6 +174,19 @@ fn a_larger_load_never_costs_less() {
         }
         assert!(small != large, "{option} changes nothing");
     }
+}
+
+/// Lattice closes an idle connection after 60 s unless the service says otherwise, and a handshake is not free of bytes.
+#[test]
+fn idle_connections_are_opened_anew_and_have_bytes() {
+    let of = |more: &[&str]| object(&[&["--idle-connections", "600000"], more].concat());
+    let new = |plan: &Value| number(&plan["load"]["new_connections_per_second"]);
+    let gbits = |plan: &Value| number(&plan["load"]["gbits_per_second"]);
+    let (usual, kept, http) = (of(&[]), of(&["--idle-seconds", "600"]), of(&["--listener", "http"]));
+    assert_eq!((new(&usual), new(&kept), new(&http)), (10_000.0, 1_000.0, 10_000.0));
+    assert!((gbits(&usual) - 0.4).abs() < 1e-9 && (gbits(&kept) - 0.04).abs() < 1e-9, "{usual}");
+    assert_eq!((gbits(&http), usual["nlcu"]["by"].as_str()), (0.0, Some("bytes")));
+    assert_eq!(gbits(&of(&["--gbits-per-second", "1"])), 1.0, "which is traffic in all");
 }
 
 #[test]
@@ -186,6 +219,7 @@ fn what_makes_no_sense_is_refused_with_help() {
         (&["--connections-per-second", "NaN"], "is not from 0"),
         (&["--connections-per-second", "1", "--requests-per-connection", "0.5"], "one request at least"),
         (&["--connections-per-second", "1", "--seconds-per-connection", "601"], "ends a connection after 600 s"),
+        (&["--idle-connections", "1", "--idle-seconds", "59"], "60..=600"),
         (&["--connections-per-second", "1", "--cpu", "3"], "0.25, 0.5, 1, 2, 4, 8 and 16"),
         (&["--connections-per-second", "1", "--cpu", "0.5", "--memory", "8"], "1 to 4 GB"),
         (&["--connections-per-second", "1", "--memory", "8"], "--cpu"),

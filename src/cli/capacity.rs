@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use latticegate_core::config::LogKeep;
 use latticegate_core::yaml::FromScalar;
 
-use self::load::{Fleet, LATTICE_SECONDS, Listener, Load, LogLines};
+use self::load::{Fleet, HANDSHAKE_BYTES, LATTICE_SECONDS, Listener, Load, LogLines};
 use self::measured::Measured;
 use self::plan::Plan;
 use self::price::{Price, Prices};
@@ -42,6 +42,10 @@ pub(super) struct CapacityArgs {
     /// Connections that are open at the same time and on which nothing moves.
     #[arg(long, value_name = "N", default_value = "0", value_parser = amount)]
     idle_connections: f64,
+    /// How long Lattice keeps a connection on which nothing moves (idleTimeoutSeconds of the service); then it is opened
+    /// anew.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(60..=600))]
+    idle_seconds: u32,
     /// Requests on each new connection.
     #[arg(long, value_name = "N", default_value = "1", value_parser = amount)]
     requests_per_connection: f64,
@@ -169,13 +173,17 @@ impl CapacityArgs {
             bail!("--seconds-per-connection {seconds}: Lattice ends a connection after {LATTICE_SECONDS} s");
         }
         let services = f64::from(self.services);
+        let idle_seconds = f64::from(self.idle_seconds);
+        let handshake = if self.listener == Listener::Tls { HANDSHAKE_BYTES } else { 0.0 };
+        let bytes = new * self.bytes_per_connection + idle / idle_seconds * handshake;
         Ok(Load {
             listener: self.listener,
             connections_per_second: new,
             requests_per_connection: self.requests_per_connection,
             seconds_per_connection: self.seconds_per_connection,
-            bytes_per_second: self.gbits_per_second.map_or(new * self.bytes_per_connection, |gbits| gbits * 1e9 / 8.0),
+            bytes_per_second: self.gbits_per_second.map_or(bytes, |gbits| gbits * 1e9 / 8.0),
             idle,
+            idle_seconds,
             services,
             names: self.names.map_or(services, f64::from),
         })

@@ -1,5 +1,6 @@
 //! What ends at which number: whose limit that is, where it is written, and what to do about it.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use latticegate_core::config::{Config, Machine};
@@ -17,7 +18,7 @@ pub(super) struct Limit {
     pub(super) of: f64,
     pub(super) source: &'static str,
     /// One sentence, for when it binds.
-    pub(super) help: &'static str,
+    pub(super) help: Cow<'static, str>,
 }
 
 impl Limit {
@@ -48,7 +49,7 @@ impl TaskLimit {
     /// As so many tasks share it.
     pub(super) fn among(&self, tasks: f64) -> Limit {
         let Self { name, what, need, each, source, help } = *self;
-        Limit { name, what, used: need / tasks, of: each, source, help }
+        Limit { name, what, used: need / tasks, of: each, source, help: help.into() }
     }
 }
 
@@ -71,6 +72,8 @@ const RENEWED_AFTER: f64 = 60.0 * 0.8;
 const FARGATE_VCPU: f64 = 6.0;
 /// An update runs each task twice.
 const DURING_UPDATE: f64 = 2.0;
+/// `MaxTasks` of the templates, as they have it.
+const MAX_TASKS: f64 = 9.0;
 /// Addresses of a /27, the templates' default, and those that load balancer and endpoints have there.
 const SUBNET_ADDRESSES: f64 = 27.0;
 const TAKEN_ADDRESSES: f64 = 4.0;
@@ -147,6 +150,7 @@ pub(super) fn of_tasks(load: &Load, fleet: &Fleet, size: Size, measured: &Measur
 /// Those that more tasks do not help.
 pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
     let defaults = Defaults::of(tasks.size, fleet.open_files);
+    let usual = load.open() / tasks.number();
     let share = load.services * zones_left(fleet.zones);
     vec![
         Limit {
@@ -155,7 +159,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: load.requests_per_second() / share,
             of: LATTICE_REQUESTS,
             source: LATTICE,
-            help: "Ask AWS Support for more, or divide the traffic among more services (--services).",
+            help: "Ask AWS Support for more, or divide the traffic among more services (--services).".into(),
         },
         Limit {
             name: "lattice-gbits",
@@ -163,7 +167,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: load.gbits_per_second() / share,
             of: LATTICE_GBITS,
             source: LATTICE,
-            help: "Ask AWS Support for more, or divide the traffic among more services (--services).",
+            help: "Ask AWS Support for more, or divide the traffic among more services (--services).".into(),
         },
         Limit {
             name: "dns-packets",
@@ -171,7 +175,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: PACKETS_PER_NAME * (defaults.lookups + load.names / RENEWED_AFTER),
             of: DNS_PACKETS,
             source: "https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html#vpc-dns-limits",
-            help: "Raise dns.min_ttl, set dns.ipv6: off where nothing is reached by IPv6, or lower limits.lookups_per_second.",
+            help: "Raise dns.min_ttl, set dns.ipv6: off where nothing is reached by IPv6, or lower limits.lookups_per_second.".into(),
         },
         Limit {
             name: "dns.cache_size",
@@ -179,7 +183,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: load.names,
             of: defaults.names,
             source: "README.md, dns.cache_size",
-            help: "Raise dns.cache_size; 20 000 names take 27 MiB with two workers.",
+            help: "Raise dns.cache_size; 20 000 names take 27 MiB with two workers.".into(),
         },
         Limit {
             name: "fargate-vcpu",
@@ -187,7 +191,23 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: tasks.number() * tasks.size.vcpu() * DURING_UPDATE,
             of: FARGATE_VCPU,
             source: "https://docs.aws.amazon.com/general/latest/gr/ecs-service.html",
-            help: "Ask for more in Service Quotas before you deploy, or the first update waits for capacity until it fails.",
+            help: "Ask for more in Service Quotas before you deploy, or the first update waits for capacity until it fails.".into(),
+        },
+        Limit {
+            name: "MaxTasks",
+            what: "tasks, of the templates' default",
+            used: tasks.number(),
+            of: MAX_TASKS,
+            source: "cfn/root.yaml, MaxTasks",
+            help: format!("Set MaxTasks={0}, and MinTasks={0} if the load is always there.", tasks.number()).into(),
+        },
+        Limit {
+            name: "ConnectionsTarget",
+            what: "open connections of a task as usual; with more the templates add tasks",
+            used: usual,
+            of: tasks.size.connections_target(),
+            source: "cfn/proxy.yaml, ConnectionsTarget",
+            help: format!("Set ConnectionsTarget={}, or more tasks are started than planned.", usual.ceil().min(50_000.0)).into(),
         },
         Limit {
             name: "subnet",
@@ -195,7 +215,7 @@ pub(super) fn of_fleet(load: &Load, fleet: &Fleet, tasks: Tasks) -> Vec<Limit> {
             used: tasks.each_zone * DURING_UPDATE + TAKEN_ADDRESSES,
             of: SUBNET_ADDRESSES,
             source: "https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html",
-            help: "Set larger PrivateSubnet1Cidr, 2 and 3 at the first deployment; a subnet cannot grow later.",
+            help: "Set larger PrivateSubnet1Cidr, 2 and 3 at the first deployment; a subnet cannot grow later.".into(),
         },
     ]
 }

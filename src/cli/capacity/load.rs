@@ -7,6 +7,10 @@ use super::measured::Measured;
 /// VPC Lattice ends a connection after ten minutes, whatever is on it.
 pub(super) const LATTICE_SECONDS: f64 = 600.0;
 
+/// Bytes of a connection that is opened anew to `tls` and then idle: a handshake, both directions together. Assumed, not
+/// measured: hellos, a chain of two or three certificates, and a session ticket or two.
+pub(super) const HANDSHAKE_BYTES: f64 = 5_000.0;
+
 pub(super) const GIB: f64 = 1_073_741_824.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,6 +52,8 @@ pub(super) struct Load {
     pub(super) bytes_per_second: f64,
     /// Open at a time, with nothing on them.
     pub(super) idle: f64,
+    /// How long Lattice keeps one of them.
+    pub(super) idle_seconds: f64,
     pub(super) services: f64,
     pub(super) names: f64,
 }
@@ -77,9 +83,9 @@ pub(super) struct Busy {
 }
 
 impl Load {
-    /// Idle connections are opened anew once Lattice has ended them.
+    /// Idle connections are opened anew once Lattice has closed them.
     pub(super) fn renewed_per_second(&self) -> f64 {
-        self.idle / LATTICE_SECONDS
+        self.idle / self.idle_seconds
     }
 
     pub(super) fn new_per_second(&self) -> f64 {

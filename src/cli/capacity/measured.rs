@@ -26,6 +26,8 @@ pub(super) struct Measured {
     pub(super) log_nginx: f64,
     /// When, where and of which commit the CPU figures are.
     pub(super) about: String,
+    /// The same of the kernel's memory, which is measured by hand.
+    pub(super) about_kernel: String,
 }
 
 impl Measured {
@@ -37,7 +39,10 @@ impl Measured {
     fn read(text: &str) -> Option<Self> {
         let file: Value = serde_json::from_str(text).ok()?;
         let value = |name: &str| file.get(name)?.get("value")?.as_f64().filter(|value| *value > 0.0);
-        let text = |key: &str| file.get("connection_cold")?.get(key)?.as_str();
+        let about = |name: &str| {
+            let text = |key: &str| file.get(name)?.get(key)?.as_str();
+            Some(format!("commit {}, {}, {}", text("commit")?, text("date")?, text("machine")?))
+        };
         Some(Self {
             connection_busy: value("connection_busy")?,
             connection_cold: value("connection_cold")?,
@@ -50,7 +55,8 @@ impl Measured {
             idle_kernel: value("idle_kernel")?,
             log_json: value("log_json")?,
             log_nginx: value("log_nginx")?,
-            about: format!("commit {}, {}, {}", text("commit")?, text("date")?, text("machine")?),
+            about: about("connection_cold")?,
+            about_kernel: about("idle_kernel")?,
         })
     }
 }

@@ -54,6 +54,7 @@ mod tests {
             log_json: 500.0,
             log_nginx: 100.0,
             about: String::new(),
+            about_kernel: String::new(),
         }
     }
 
@@ -65,6 +66,7 @@ mod tests {
             seconds_per_connection: 1.0,
             bytes_per_second: 0.0,
             idle,
+            idle_seconds: 600.0,
             services: 1.0,
             names: 1.0,
         }
@@ -126,10 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn lattice_ends_idle_connections_so_they_are_opened_again() {
+    fn lattice_closes_idle_connections_so_they_are_opened_again() {
         let load = load(0.0, 600_000.0);
         assert_eq!((load.new_per_second(), load.requests_per_second(), load.open()), (1_000.0, 1_000.0, 600_000.0));
         assert!((load.busy(&measured()).cold - 0.1).abs() < 1e-9);
+        assert_eq!(Load { idle_seconds: 60.0, ..load }.new_per_second(), 10_000.0);
     }
 
     #[test]
@@ -152,7 +155,8 @@ mod tests {
         assert!(over(&load(3_666.0, 0.0), &FLEET).is_empty());
         assert_eq!(over(&load(3_667.0, 0.0), &FLEET), ["fargate-vcpu"]);
         let more = Load { services: 9.0, ..load(21_000.0, 0.0) };
-        assert_eq!(over(&more, &FLEET), ["fargate-vcpu", "subnet"]);
+        assert_eq!(over(&more, &FLEET), ["fargate-vcpu", "MaxTasks", "subnet"]);
+        assert_eq!(over(&load(0.0, 61_000.0), &FLEET), ["ConnectionsTarget"]);
     }
 
     #[test]

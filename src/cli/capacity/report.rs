@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use latticegate_core::config::LogKeep;
 use serde_json::{Map, Value, json};
 
 use super::limits::{self, Limit};
-use super::load::{Fleet, GIB, LATTICE_SECONDS, Load, LogLines};
+use super::load::{Fleet, GIB, Load, LogLines};
 use super::measured::Measured;
 use super::plan::Plan;
 use super::price::{Cost, HOURS, LOG_EVENT, PRICES, Prices};
@@ -113,7 +114,7 @@ impl Report<'_> {
             "nlcu": { "number": cost.nlcus, "by": cost.nlcu_by },
             "log_lines_per_second": cost.log_lines,
             "limits": self.limits().iter().map(limit).collect::<Vec<_>>(),
-            "measured": self.measured.about,
+            "measured": self.measured.about, "measured_kernel": self.measured.about_kernel,
         })
     }
 
@@ -133,18 +134,21 @@ impl Report<'_> {
         let load = self.load;
         writeln!(
             f,
-            "load     {} new connections/s, {} requests/s, {} Gbit/s; {} open connections; listener {}, {}, {}",
-            number(load.new_per_second()),
-            number(load.requests_per_second()),
+            "load     {}/s, {}/s, {} Gbit/s; {}; listener {}, {}, {}",
+            counted(load.new_per_second(), "new connection"),
+            counted(load.requests_per_second(), "request"),
             number(load.gbits_per_second()),
-            number(load.open()),
+            counted(load.open(), "open connection"),
             load.listener.word(),
             counted(load.services, "service"),
             counted(load.names, "name"),
         )?;
         if load.idle > 0.0 {
-            let (renewed, minutes) = (number(load.renewed_per_second()), LATTICE_SECONDS / 60.0);
-            writeln!(f, "         {renewed}/s of them anew: Lattice ends each connection after {minutes} minutes")?;
+            let (renewed, seconds) = (number(load.renewed_per_second()), load.idle_seconds);
+            writeln!(
+                f,
+                "         {renewed}/s of them anew: Lattice closes a connection after {seconds} s with nothing on it"
+            )?;
         }
         let busy = load.busy(self.measured);
         writeln!(
@@ -200,8 +204,9 @@ impl Report<'_> {
         row("Fargate ARM", cost.arm, format!("x86: {}", money(cost.x86)))?;
         row("NLB", cost.nlb, "one, by the hour".into())?;
         row("NLCU", cost.nlcu, format!("{}, by {}", number(cost.nlcus), cost.nlcu_by))?;
-        let (lines, bytes) = (number(cost.log_lines), number(self.log.bytes));
-        row("log", cost.log, format!("{lines} lines/s of {bytes} + {LOG_EVENT} bytes, keep: {}", self.log_keep))?;
+        let (lines, bytes) = (counted(cost.log_lines, "line"), number(self.log.bytes));
+        let refused = if self.log.keep == LogKeep::All { "" } else { "; 1 % are assumed to be refused or to fail" };
+        row("log", cost.log, format!("{lines}/s of {bytes} + {LOG_EVENT} bytes, keep: {}{refused}", self.log_keep))?;
         row("sum", cost.total_arm(), "with ARM; without Lattice, data transfer, interface endpoints, alarms".into())
     }
 
@@ -226,7 +231,17 @@ impl fmt::Display for Report<'_> {
         self.write_sizes(f)?;
         self.write_cost(f)?;
         self.write_limits(f)?;
-        writeln!(f, "\nCPU and memory were measured on another machine than Fargate's: {}", self.measured.about)
+        let gbits = self.load.gbits_per_second() / self.chosen.tasks.left();
+        if gbits > 1.0 {
+            let gbits = number(gbits);
+            writeln!(
+                f,
+                "\nnote     {gbits} Gbit/s a task: what a Fargate task of this size bears is not documented and was not tested; load test"
+            )?;
+        }
+        let Measured { about, about_kernel, .. } = self.measured;
+        writeln!(f, "\nCPU and memory of the process were measured on another machine than Fargate's: {about}")?;
+        writeln!(f, "Memory of the kernel for open connections by hand, and elsewhere: {about_kernel}")
     }
 }
 

@@ -37,6 +37,11 @@ impl Size {
         f64::from(self.mib) / 1024.0
     }
 
+    /// `ConnectionsTarget` of the templates where it is not set.
+    pub(super) fn connections_target(self) -> f64 {
+        if self.units == 256 { 10_000.0 } else { 20_000.0 }
+    }
+
     /// One that Fargate has; without `gb` the smallest for this CPU.
     pub(super) fn new(vcpu: f64, gb: Option<f64>) -> Result<Self, String> {
         let row = OFFERED.iter().find(|(units, ..)| f64::from(*units) / 1024.0 == vcpu);
