@@ -20,10 +20,11 @@ fn start() -> Gate {
 fn a_full_fd_table_does_not_spin_and_recovers() {
     let mut gate = start();
     let mut clients = Vec::new();
-    // Established connections cannot be made to go, so the table fills for good.
+    // Established connections cannot be made to go, so the table fills for good. A worker's spare file and a pair that has no second
+    // one come and go at its edge.
     support::until("the table is full", || {
         clients.push(gate.client());
-        gate.open_files() >= FILES as usize - 1 && gate.said().contains("accept fails")
+        gate.open_files() >= FILES as usize - 3 && gate.said().contains("accept fails")
     });
     let (cpu, start) = (gate.cpu(), Instant::now());
     // It has been full for no second yet, or for longer: these are reported in a second at the latest, all the same.
