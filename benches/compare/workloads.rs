@@ -124,17 +124,14 @@ enum Kind {
 
 pub use egress::all as egress;
 
+/// Makes workloads that reach their upstream this way, with nothing beside them.
+fn by(way: Way) -> impl Fn(&'static str, &'static str, Unit, Extent, Kind) -> Workload {
+    move |name, about, unit, extent, kind| Workload { name, about, unit, extent, kind, beside: Beside::Nothing, way }
+}
+
 pub fn all() -> Vec<Workload> {
     use Extent::{Long, Units, Window};
-    let workload = |name, about, unit, extent, kind| Workload {
-        name,
-        about,
-        unit,
-        extent,
-        kind,
-        beside: Beside::Nothing,
-        way: Way::Sni,
-    };
+    let workload = by(Way::Sni);
     let short = |parallel, hello| Kind::Short { parallel, hello };
     vec![
         workload(

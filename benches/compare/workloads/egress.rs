@@ -3,22 +3,14 @@
 use std::io::{Error, ErrorKind, Result};
 use std::rc::Rc;
 
-use super::{BULK_CONNECTIONS, Beside, CONNECTION, Extent, GIBIBYTE, IDLE_CONNECTIONS, Kind, Load, PARALLEL, REQUEST};
-use super::{Unit, Way, Workload, is_complete};
+use super::{BULK_CONNECTIONS, CONNECTION, Extent, GIBIBYTE, IDLE_CONNECTIONS, Kind, Load, PARALLEL, REQUEST};
+use super::{Way, Workload, by, is_complete};
 use crate::client::{is_status, open, open_tunnel};
 use crate::preface::{DENIED_NAME, Shape, known_name};
 use crate::upstream::{self, receive};
 
 pub fn all() -> Vec<Workload> {
-    let workload = |name, about, unit: Unit, extent, kind| Workload {
-        name,
-        about,
-        unit,
-        extent,
-        kind,
-        beside: Beside::Nothing,
-        way: Way::Tunnel,
-    };
+    let workload = by(Way::Tunnel);
     let short = Kind::Short { parallel: PARALLEL, hello: Shape::Classic };
     let idle = Extent::Units(IDLE_CONNECTIONS as u64);
     vec![
