@@ -4,15 +4,17 @@
 //! resolved without further checks.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest name in its textual form without the final dot, in bytes (RFC 1035 §2.3.4).
 pub const MAX_NAME: usize = 253;
 /// Longest label, in bytes (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// A DNS name: lower case, without a final dot, labels of letters, digits, `-` and `_`, 1 to 253 bytes.
+/// A DNS name: lower case, without a final dot, labels of letters, digits, `-` and `_`, 1 to 253 bytes. A clone shares the
+/// text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Hostname(Box<str>);
+pub struct Hostname(Arc<str>);
 
 /// Why bytes are not a [`Hostname`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,40 +35,46 @@ impl Hostname {
         match normalise(name) {
             // No name has these, so they are looked for only here.
             Err(_) if name.starts_with(b"[") || name.contains(&b':') => Err(with_colons(name)),
-            normal => normal.map(|text| Self(text.into_boxed_str())),
+            normal => normal.map(Self),
         }
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same text, for whoever keeps texts of other kinds as well.
+    pub fn to_text(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// In one pass: each connection has a name.
-fn normalise(name: &[u8]) -> Result<String, NameError> {
+fn normalise(name: &[u8]) -> Result<Arc<str>, NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
     if name.len() > MAX_NAME {
         return Err(NameError::TooLong);
     }
-    let mut text = name.to_vec();
+    let mut text = [0; MAX_NAME];
     let mut label_start = 0;
-    for (at, byte) in text.iter_mut().enumerate() {
-        *byte = match NORMAL.get(usize::from(*byte)) {
+    for (at, (normal, byte)) in text.iter_mut().zip(name).enumerate() {
+        *normal = match NORMAL.get(usize::from(*byte)) {
             None | Some(0) => return Err(NameError::BadCharacter),
             Some(&normal) => normal,
         };
-        if *byte == b'.' {
+        if *normal == b'.' {
             check_label(at - label_start)?;
             label_start = at + 1;
         }
     }
-    check_label(text.len() - label_start)?;
+    check_label(name.len() - label_start)?;
+    let text = text.get(..name.len()).unwrap_or_default();
     if text.get(label_start..).is_some_and(is_a_number) {
         return Err(NameError::IpAddress);
     }
-    String::from_utf8(text).map_err(|_| NameError::BadCharacter)
+    str::from_utf8(text).map(Arc::from).map_err(|_| NameError::BadCharacter)
 }
 
 /// Each byte of a name, the dot included, in its normal form; 0 for one that no name has.

@@ -1,12 +1,14 @@
-//! The monotonic clock, which cannot be set.
+//! The monotonic clock, which cannot be set; and the wall clock, which on a worker is read no more often.
 
 use std::cell::Cell;
 use std::ops::{Add, Sub};
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
+
+use crate::sys::clock::Clock;
 
 /// A moment of the monotonic clock, in nanoseconds: half as large as the standard library's, and compared in one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,11 +21,25 @@ static BOTH: LazyLock<(std::time::Instant, Instant)> =
 thread_local! {
     /// When the turn of this thread's loop began; none outside of a loop.
     static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// What the wall clock showed when it was first asked in this turn.
+    static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
 /// On a worker, that a turn begins, or that there is none any more.
 pub(super) fn set_turn(at: Option<Instant>) {
     TURN.set(at);
+    WALL.set(None);
+}
+
+/// What `clock` shows. On a worker it is read once in each turn: a connection needs it four times, for its line, for `until:`
+/// of rules and for when they last decided.
+pub fn wall_time(clock: &Clock) -> SystemTime {
+    if TURN.get().is_none() {
+        return clock.now();
+    }
+    let shown = WALL.get().unwrap_or_else(|| clock.now());
+    WALL.set(Some(shown));
+    shown
 }
 
 impl Instant {

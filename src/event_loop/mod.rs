@@ -34,7 +34,7 @@ pub use self::between_threads::{Alive, AllEnded, Publisher, SharedNotify, Watche
 pub use self::context::{longest_turn, yield_now};
 pub use self::cross_thread::{CrossThread, cross_thread};
 pub use self::executor::EventLoop;
-pub use self::instant::Instant;
+pub use self::instant::{Instant, wall_time};
 pub use self::listener::ListeningSocket;
 pub use self::notify::{Notified, Notify, Waiter};
 pub use self::stream::Stream;

@@ -184,7 +184,7 @@ impl Acceptor {
             note_name(&mut record, Some(listener.protocol), outcome, bytes);
             bytes.request()
         };
-        let now = self.worker.clock().now();
+        let now = self.worker.now();
         let answer = refuse::answer(outcome, Spoken::of(listener.protocol, listener), record.id, request, now)
             .filter(|_| trusted);
         refuse::discard(stream, scratch);

@@ -92,7 +92,7 @@ impl Drop for Session {
             return;
         }
         let stopped = Outcome::Unfinished(Unfinished::Stopped);
-        let now = self.worker.clock().now();
+        let now = self.worker.now();
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
         let answer = spoken.and_then(|spoken| refuse::answer(stopped, spoken, self.record.id, self.request.get(), now));
         if let Some(answer) = answer {
@@ -284,13 +284,13 @@ impl Session {
 
 /// What the record says of a rule that has decided.
 fn noted(loaded: &Loaded, rule: Option<RuleId>, worker: &Worker) -> Option<Rc<str>> {
-    loaded.count_hit(rule, worker.clock().now());
+    loaded.count_hit(rule, worker.now());
     rule.map(|rule| worker.rule_labels.of(loaded, rule))
 }
 
 /// What the list is asked about. `forward`: what is known of the request, on a `forward` listener.
 fn view<'a>(listener: &'a config::Listener, worker: &Worker, forward: Option<&ForwardFacts>) -> ListenerView<'a> {
-    let view = ListenerView::of(listener, worker.clock().now());
+    let view = ListenerView::of(listener, worker.now());
     match forward {
         None => view,
         Some(forward) => view.to_port(forward.port),

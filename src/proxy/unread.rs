@@ -62,8 +62,8 @@ pub(crate) fn note_name(record: &mut Record, spoken: Option<Protocol>, outcome: 
     let is_in_target = spoken == Some(Protocol::Forward) && !matches!(FirstBytes::of(rest), FirstBytes::Hello(_));
     if record.name.is_none() && !is_in_target {
         record.name = first_bytes::name(rest).map(|name| match Hostname::parse(&name) {
-            Ok(name) => name.as_str().into(),
-            Err(_) => as_written(&name),
+            Ok(name) => name.to_text(),
+            Err(_) => as_written(&name).into(),
         });
     }
 }

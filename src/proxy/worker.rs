@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::dns::Resolver;
-use crate::event_loop::{Notify, Watched, race, sleep, timeout};
+use crate::event_loop::{Notify, Watched, race, sleep, timeout, wall_time};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::groups::Groups;
@@ -158,6 +158,11 @@ impl Worker {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.shared.clock
+    }
+
+    /// What the clock shows in this turn.
+    pub(crate) fn now(&self) -> SystemTime {
+        wall_time(self.clock())
     }
 
     /// Counts a session that has reached its upstream, until it has ended there.

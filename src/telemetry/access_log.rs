@@ -18,7 +18,7 @@ use self::floods::{Admission, FloodKey, Floods, with_repeats};
 use self::line::{Connection, Now, Request};
 use self::sampler::Sampler;
 use self::timestamps::Timestamps;
-use crate::event_loop::{Instant, Notify, sleep, sleep_until};
+use crate::event_loop::{Instant, Notify, sleep, sleep_until, wall_time};
 use crate::sys::clock::Clock;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::metrics::OmittedLines;
@@ -70,7 +70,7 @@ impl AccessLogger {
 
     /// The time of a line that is written now.
     pub(crate) fn now(&self) -> SystemTime {
-        self.clock.now()
+        wall_time(&self.clock)
     }
 
     pub(crate) fn write(&self, listener: &config::Listener, record: &Record, outcome: Outcome, time: SystemTime) {

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::telemetry::busiest::BusiestCounter;
@@ -18,7 +19,7 @@ pub struct Refusal {
     pub listener: Box<str>,
     /// The client, or the peer where no header named one.
     pub client: std::net::IpAddr,
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     pub outcome: Outcome,
     pub rule: Option<Box<str>>,
     pub detail: Option<Box<str>>,

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event_loop::Instant;
@@ -23,7 +24,7 @@ pub struct Record {
     /// The rule that decided, as `ipcontrol.yaml:12`.
     pub rule: Option<Rc<str>>,
     /// The requested name in its normal form; one that was refused [as the client wrote it](as_written).
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     pub upstream: Option<Address>,
     /// What an operator should know in addition to the reason word.
     pub detail: Option<Box<str>>,
@@ -66,7 +67,7 @@ pub struct ForwardFacts {
     /// The port asked for, of the last request. 0 if its target is not valid.
     pub port: u16,
     /// The server name in the tunnel's ClientHello; one that was refused [as the client wrote it](as_written).
-    pub sni: Option<Box<str>>,
+    pub sni: Option<Arc<str>>,
     /// Absolute-form requests whose first line was read, refused ones included.
     pub requests: u32,
     /// The one that is not over. It ends with the connection at the latest.
@@ -296,7 +297,7 @@ impl Record {
     /// The names for which a client was refused: the first, and where there are two the other as the detail.
     pub(crate) fn set_refused_names(&mut self, names: &[Vec<u8>]) {
         let mut names = names.iter().map(|name| as_written(name));
-        self.name = names.next();
+        self.name = names.next().map(Arc::from);
         if let Some(other) = names.next() {
             self.detail = Some(format!("it also names {other}").into());
         }

@@ -28,7 +28,7 @@ pub struct RefusedConnection {
     pub listener: Box<str>,
     /// The client, or the peer where no header named one.
     pub client: IpAddr,
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     pub reason: RefuseReason,
     /// PROXY header and ClientHello, or what else may be shown.
     pub bytes: Box<[u8]>,

@@ -31,7 +31,7 @@ fn to_json(connection: &RefusedConnection) -> Value {
         "id": format!("{id:016x}"),
         "listener": listener,
         "client": client,
-        "name": name,
+        "name": name.as_deref(),
         "reason": reason.word(),
         "bytes": total,
         "hex": connection.hex(),

@@ -63,7 +63,7 @@ pub(super) fn of(now: &Snapshot) -> Value {
                 "time": time(refusal.at),
                 "listener": refusal.listener,
                 "client": refusal.client,
-                "name": refusal.name,
+                "name": refusal.name.as_deref(),
                 "outcome": refusal.outcome.word(),
                 "reason": refusal.outcome.reason(),
                 "rule": refusal.rule,

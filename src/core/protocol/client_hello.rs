@@ -1,17 +1,14 @@
 //! The server name of a TLS ClientHello, however the hello is cut into records.
 //!
 //! Records are read here, because `tls-parser` neither joins a hello from several records within our bounds nor refuses
-//! it at the first wrong byte; the joined hello is then read by `tls-parser`. Only server_name decides; the other fields
-//! are cheap facts for the log. Nothing is decrypted or changed. [`HelloParser`] remembers which records it has read, so that
-//! a hello costs the same however it was cut into records and reads.
+//! it at the first wrong byte; the extensions of the joined hello are then read by `tls-parser`. Only server_name decides;
+//! the other fields are cheap facts for the log. Nothing is decrypted or changed. [`HelloParser`] remembers which records it
+//! has read, so that a hello costs the same however it was cut into records and reads.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use tls_parser::{
-    SNIType, TlsExtension, parse_tls_extension_sni_hostname, parse_tls_extension_unknown,
-    parse_tls_handshake_client_hello,
-};
+use tls_parser::{SNIType, TlsExtension, parse_tls_extension_sni_hostname, parse_tls_extension_unknown};
 
 use crate::hostname::{Hostname, NameError};
 use crate::outcome::RefuseReason::{
@@ -124,9 +121,9 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
     }
     let Ok(joined) = HelloParser::default().join_records(bytes) else { return names };
     let mut list = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()).unwrap_or_default();
-    while let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) {
+    while let Some((kind, data, rest)) = next_extension(list) {
         list = rest;
-        let (mut entries, _) = vec16(data).filter(|_| kind.0 == EXT_SERVER_NAME).unwrap_or_default();
+        let (mut entries, _) = vec16(data).filter(|_| kind == EXT_SERVER_NAME).unwrap_or_default();
         while let Ok((more, (_, name))) = parse_tls_extension_sni_hostname(entries) {
             entries = more;
             names.push(name.to_vec());
@@ -142,8 +139,8 @@ pub fn refused_names(reason: RefuseReason, bytes: &[u8]) -> Vec<Vec<u8>> {
 pub fn awaits_answer(bytes: &[u8]) -> bool {
     let Ok(joined) = HelloParser::default().join_records(bytes) else { return false };
     let Ok(mut list) = extensions(joined.message.get(HANDSHAKE_HEADER..).unwrap_or_default()) else { return false };
-    while let Ok((rest, TlsExtension::Unknown(kind, _))) = parse_tls_extension_unknown(list) {
-        if kind.0 == EXT_EARLY_DATA {
+    while let Some((kind, _, rest)) = next_extension(list) {
+        if kind == EXT_EARLY_DATA {
             return false;
         }
         list = rest;
@@ -158,6 +155,8 @@ const MAX_FRAGMENT: usize = 1 << 14;
 const CONTENT_HANDSHAKE: u8 = 22;
 const TLS_MAJOR: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
+/// Longest session id (RFC 8446 §4.1.2).
+const MAX_SESSION_ID: usize = 32;
 
 const EXT_SERVER_NAME: u16 = 0;
 const EXT_ALPN: u16 = 16;
@@ -278,12 +277,36 @@ fn join(bytes: &[u8], total: usize) -> Vec<u8> {
     message
 }
 
-/// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one with a wrong length is not:
-/// `tls-parser` reads a list that is too long as none, and then there are bytes left over.
+/// The bytes of the extension list. A hello without one is valid (SSL 3.0, TLS 1.0), one with a wrong length is not. What
+/// stands before it (RFC 8446 §4.1.2) is stepped over: `tls-parser` would collect suites and compression methods, of which
+/// nothing is used. A test holds the two against each other.
 fn extensions(body: &[u8]) -> Result<&[u8], ParseError> {
-    match parse_tls_handshake_client_hello(body) {
-        Ok(([], hello)) if !hello.ciphers.is_empty() && !hello.comp.is_empty() => Ok(hello.ext.unwrap_or_default()),
-        _ => Err(HelloMalformed.into()),
+    extension_list(body).ok_or(HelloMalformed.into())
+}
+
+fn extension_list(body: &[u8]) -> Option<&[u8]> {
+    const VERSION_AND_RANDOM: usize = 2 + 32;
+    let (_, rest) = body.split_at_checked(VERSION_AND_RANDOM)?;
+    let (session_id, rest) = vec8(rest)?;
+    let (suites, rest) = vec16(rest)?;
+    let (compression, rest) = vec8(rest)?;
+    if session_id.len() > MAX_SESSION_ID || suites.is_empty() || suites.len() % 2 != 0 || compression.is_empty() {
+        return None;
+    }
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    vec16(rest).filter(|(_, after)| after.is_empty()).map(|(list, _)| list)
+}
+
+/// The first extension of a list that is not empty: its type, its contents and the rest of the list. By the function of
+/// `tls-parser` that does not parse contents: the one for whole lists stops silently at the first that it cannot parse. The
+/// only call of it, so that it is compiled into this function, without the enum that it returns.
+#[inline(never)]
+fn next_extension(list: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    match parse_tls_extension_unknown(list) {
+        Ok((rest, TlsExtension::Unknown(kind, data))) => Some((kind.0, data, rest)),
+        _ => None,
     }
 }
 
@@ -296,16 +319,13 @@ struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
-    /// Reads the list in one pass, with the function of `tls-parser` that does not parse the contents: the one for whole
-    /// lists stops silently at the first extension that it cannot parse.
+    /// Reads the list in one pass.
     fn read(mut list: &'a [u8]) -> Result<Self, ParseError> {
         let mut read = Self::default();
         while !list.is_empty() {
-            let Ok((rest, TlsExtension::Unknown(kind, data))) = parse_tls_extension_unknown(list) else {
-                return Err(HelloMalformed.into());
-            };
+            let (kind, data, rest) = next_extension(list).ok_or(HelloMalformed)?;
             list = rest;
-            match kind.0 {
+            match kind {
                 EXT_SERVER_NAME if read.server_name.is_some() => return Err(SniAmbiguous.into()),
                 EXT_SERVER_NAME => read.server_name = Some(host_name(data)?),
                 EXT_ALPN => read.alpn = read.alpn.or_else(|| first_alpn(data)),
@@ -381,6 +401,12 @@ fn is_grease(value: u16) -> bool {
     high == low && low & 0x0f == 0x0a
 }
 
+/// A vector with an 8-bit length prefix, and what follows it.
+fn vec8(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*len))
+}
+
 /// A vector with a 16-bit length prefix, and what follows it.
 fn vec16(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
@@ -414,4 +440,49 @@ fn sslv2_hello(bytes: &[u8]) -> Option<ParseError> {
         return None;
     }
     Some(if bytes.len() < LIKELY.len() { ParseError::NeedMore } else { Sslv2.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tls_parser::parse_tls_handshake_client_hello;
+
+    use super::*;
+
+    /// As `tls-parser` reads the fields, which takes an extension list that is too long as none and leaves it over.
+    fn reference(body: &[u8]) -> Option<&[u8]> {
+        match parse_tls_handshake_client_hello(body) {
+            Ok(([], hello)) if !hello.ciphers.is_empty() && !hello.comp.is_empty() => {
+                Some(hello.ext.unwrap_or_default())
+            }
+            _ => None,
+        }
+    }
+
+    /// A vector whose length may be wrong by a little.
+    fn vector(width: usize, content: Vec<u8>, wrong: i64) -> Vec<u8> {
+        let len = (i64::try_from(content.len()).unwrap() + wrong).to_be_bytes();
+        [&len[8 - width..], &content].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn the_fields_before_the_extensions_are_stepped_over_as_tls_parser_reads_them(
+            session_id in proptest::collection::vec(any::<u8>(), 0..36),
+            suites in proptest::collection::vec(any::<u8>(), 0..9),
+            compression in proptest::collection::vec(any::<u8>(), 0..3),
+            list in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+            wrong in proptest::sample::select(vec![[0; 4], [1, 0, 0, 0], [0, -1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, -1]]),
+            cut in proptest::option::of(any::<proptest::sample::Index>()),
+        ) {
+            let [a, b, c, d] = wrong;
+            let list = list.map(|list| vector(2, list, d)).unwrap_or_default();
+            let fields = [vector(1, session_id, a), vector(2, suites, b), vector(1, compression, c), list].concat();
+            let mut body = [&[3; 34][..], &fields].concat();
+            if let Some(cut) = cut {
+                body.truncate(cut.index(body.len() + 1));
+            }
+            prop_assert_eq!(extension_list(&body), reference(&body));
+        }
+    }
 }

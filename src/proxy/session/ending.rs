@@ -52,7 +52,7 @@ impl Session {
         let denied = matches!(reason, Some(ClientDenied | NameDenied | PortDenied | TunnelSniDenied));
         let silent = denied && self.worker.config().policy_refusal == PolicyRefusal::Silent;
         let scratch = self.worker.resources.scratch();
-        let (id, request, now) = (self.record.id, self.request.get(), self.worker.clock().now());
+        let (id, request, now) = (self.record.id, self.request.get(), self.worker.now());
         let spoken = self.spoken.map(|protocol| Spoken::of(protocol, &self.reporter.listener));
         let answer = spoken.and_then(|spoken| refuse::answer(outcome, spoken, id, request, now));
         let answer = answer.filter(|_| !silent && self.may_answer);

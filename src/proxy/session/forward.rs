@@ -198,7 +198,7 @@ impl Session {
                     // In a block, so that none of it is kept while the relay waits.
                     let client = record.client.as_ref();
                     check_standing(worker, list, &cut, |policy| {
-                        let view = ListenerView::of(listener, worker.clock().now()).to_port(*port);
+                        let view = ListenerView::of(listener, worker.now()).to_port(*port);
                         client.is_some_and(|client| policy.route(client, &view, name).allowed)
                     });
                     worker.list_live(record.id, |census| {
@@ -318,7 +318,7 @@ impl Session {
             to.upstream = None;
         }
         self.note_request(head);
-        self.record.name = Some(head.name.as_str().into());
+        self.record.name = Some(head.name.to_text());
         if to.upstream.is_none() {
             self.record.upstream = None;
         }

@@ -130,7 +130,7 @@ impl Session {
         }
         note_name(record, *spoken, outcome, bytes);
         if let (Some(kept), Outcome::Refused(reason)) = (worker.refused_bytes(), outcome) {
-            kept.add(&listener.name, record, reason, worker.clock().now(), [bytes.header, bytes.rest]);
+            kept.add(&listener.name, record, reason, worker.now(), [bytes.header, bytes.rest]);
         }
     }
 
@@ -211,7 +211,7 @@ impl Session {
         if self.reporter.listener.protocol == Protocol::Tls {
             let hello = self.read_hello(ahead, waiting, None).await?;
             self.note_hello_complete();
-            self.record.name = Some(hello.name.as_str().into());
+            self.record.name = Some(hello.name.to_text());
             return Ok((hello.name, Asked::Relay));
         }
         let (record, worker) = (&self.record, &self.worker);
@@ -239,7 +239,7 @@ impl Session {
         };
         self.request.set(refuse::Request::of(ahead.pending()));
         self.note_hello_complete();
-        self.record.name = Some(name.as_str().into());
+        self.record.name = Some(name.to_text());
         if let Asked::Forward(first) = &asked {
             self.note_request(&first.head);
         }

@@ -87,7 +87,7 @@ impl Session {
         }
         let judged = settled.map_err(in_tunnel).and_then(|sni| self.judge_sni(name, &sni));
         if let (Some(kept), Err(Outcome::Refused(reason))) = (self.worker.refused_bytes(), judged) {
-            let (listener, now) = (&self.reporter.listener.name, self.worker.clock().now());
+            let (listener, now) = (&self.reporter.listener.name, self.worker.now());
             kept.add(listener, &self.record, reason, now, [&[], ahead.pending()]);
         }
         judged
@@ -96,7 +96,7 @@ impl Session {
     /// A CONNECT name that differs from the SNI is a known hole in allow lists: both have to be allowed.
     fn judge_sni(&mut self, name: &Hostname, sni: &Hostname) -> Result<(), Outcome> {
         if let Some(forward) = &mut self.record.forward {
-            forward.sni = Some(sni.as_str().into());
+            forward.sni = Some(sni.to_text());
         }
         let Some(client) = &self.record.client else { return Ok(()) };
         if sni == name {
@@ -123,7 +123,7 @@ impl Session {
         }
         let mut names = names.iter().map(|name| as_written(name));
         if let (Some(forward), Some(name)) = (&mut self.record.forward, names.next()) {
-            forward.sni = Some(name);
+            forward.sni = Some(name.into());
         }
         if let Some(other) = names.next() {
             self.record.detail = Some(format!("the ClientHello also names {other}").into());

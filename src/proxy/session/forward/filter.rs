@@ -218,7 +218,7 @@ impl Forwarding<'_> {
     fn is_allowed(&mut self) -> bool {
         let loaded = self.worker.policy();
         let Some(client) = self.client else { return false };
-        let view = ListenerView::of(&self.reporter.listener, self.worker.clock().now()).to_port(self.port);
+        let view = ListenerView::of(&self.reporter.listener, self.worker.now()).to_port(self.port);
         let decision = loaded.policy.route(client, &view, self.name);
         if let Some(shadow) = &self.worker.shadow {
             shadow.compare(decision, client, &view, self.name);
