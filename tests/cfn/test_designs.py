@@ -318,6 +318,13 @@ def test_zones_that_contradict_each_other(stub):  # noqa: F811
     assert "--zones is for a new VPC, and ExistingVpcId=vpc-1 is there" in refused(stub, "--design", "egress", "--zones", "2", "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1")
     said = refused(stub, "--design", "egress", "AvailabilityZone1=us-east-1a", "AvailabilityZone2=eu-west-1b")
     assert "AvailabilityZone2=eu-west-1b is not in us-east-1" in said and "AWS_REGION" in said
+    said = refused(stub, "--design", "egress", "AvailabilityZone1=us-east-1g")
+    assert "AvailabilityZone1=us-east-1g is no zone of account 123456789012" in said and "us-east-1a us-east-1b" in said
+    # Which zones lack what is known from a list, which may be old: a question.
+    dry = lambda *arguments: stub.run("deploy", "--dry-run", "--image", IMAGE, *arguments)  # noqa: E731
+    done = dry("--design", "egress", "AvailabilityZone1=us-east-1d")
+    assert done.returncode == 0 and "AvailabilityZone1=us-east-1d is use1-az3, where Fargate is not" in done.stderr, done.stderr
+    assert "is not" not in dry("--design", "egress", "AvailabilityZone1=us-east-1a").stderr
 
 
 @pytest.mark.parametrize("design, change", [("egress", "AvailabilityZone3=us-east-1f"), ("endpoints", "AvailabilityZone1=us-east-1f"), ("endpoints", "EndpointVpcCidr=100.64.2.0/23")])
