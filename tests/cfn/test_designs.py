@@ -468,6 +468,22 @@ def test_an_endpoint_that_is_not_there_yet(stub, design):  # noqa: F811
     assert code == 1 and "com.amazonaws.us-east-1.s3 (vpce-1) is pending" in said
 
 
+@pytest.mark.parametrize("design", ["egress", "endpoints"])
+def test_a_list_that_is_gone(stub, design):  # noqa: F811
+    """The one that is shipped has names of us-east-1, which are no help elsewhere."""
+    running(stub, design)
+    stub.error("head-object", "404", "Not Found")
+    stub.error("get-object", "NoSuchKey")
+    done = stub.run("verify", "--design", design, AWS_REGION="eu-west-1")
+    shown = stub.run("publish-policy", "--design", design, "--show", AWS_REGION="eu-west-1")
+    assert done.returncode == shown.returncode == 1
+    for said in (done.stdout, shown.stderr):
+        if design == "egress":
+            assert "cfn/publish-policy --stack latticegate-egress conf/start.ipcontrol.yaml" in said
+        else:
+            assert "cfn/deploy --stack latticegate-endpoints publishes the first one, with the names of eu-west-1" in said and "us-east-1" not in said
+
+
 def test_networks_that_aws_has_added(stub):  # noqa: F811
     running(stub, "endpoints", {"S3Access": "gateway", "S3Networks": "16.15.176.0/20"})
     stub.answer("get-managed-prefix-list-entries", {"Entries": [{"Cidr": "52.216.0.0/15"}, {"Cidr": "16.15.176.0/20"}]})
