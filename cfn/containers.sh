@@ -96,10 +96,11 @@ absolute() { printf '%s/%s' "$(cd "$(dirname "$1")" && pwd)" "$(basename "$1")";
 # in_container COMMAND FILE ...: the linter's command on copies of the files; its exit code. Copied, not mounted: the engine
 # may live in a virtual machine, and the image's user may not read what is ours.
 in_container() {
-    local verb=$1 file code=0 container names=()
+    local verb=$1 file code=0 container ports names=()
     shift
+    ports=$(connect_ports)
     for file in "$@"; do names+=("/$(basename "$file")"); done
-    container=$("$ENGINE" create --network none --env "LATTICEGATE_POLICY=${names[0]}" --env "LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED" \
+    container=$("$ENGINE" create --network none --env "LATTICEGATE_POLICY=${names[0]}" --env "LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED" ${ports:+--env "LATTICEGATE_LISTENERS__0__CONNECT_PORTS=$ports"} \
         "$LINTER_IMAGE" "$verb" $([ "$verb" = check ] && printf '%s' "${CONFIGURATION:+--config /etc/latticegate/$CONFIGURATION}" || printf '%s\n' "${names[@]}")) || return 125
     for file in "$@"; do
         cat "$file" >"$SCRATCH/copy" && chmod 644 "$SCRATCH/copy"
@@ -113,12 +114,25 @@ in_container() {
 # The list alone is judged; the networks are documentation addresses that stand for a real configuration.
 TRUSTED=192.0.2.0/24
 
+# connect_ports: those of the hub, if it has more than its file says: a rule for one of them is no mistake.
+connect_ports() {
+    local more
+    more=$(parameter "$STACK" MoreConnectPorts)
+    [ -z "$more" ] || printf '[443, %s]' "$more"
+}
+
 # check_policy FILE: the linter's own words. 0 valid, 1 invalid, anything else: it could not be checked. With the design's
 # configuration: a rule may mean something else on a forward listener.
 check_policy() {
     find_linter
     if [ -n "${LINTER:-}" ]; then
-        LATTICEGATE_POLICY=$(absolute "$1") LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED "$LINTER" check ${CONFIGURATION:+--config "$REPO/conf/$CONFIGURATION"}
+        (
+            export LATTICEGATE_POLICY LATTICEGATE_PROXY_PROTOCOL__TRUSTED=$TRUSTED
+            LATTICEGATE_POLICY=$(absolute "$1")
+            ports=$(connect_ports)
+            [ -z "$ports" ] || export LATTICEGATE_LISTENERS__0__CONNECT_PORTS="$ports"
+            "$LINTER" check ${CONFIGURATION:+--config "$REPO/conf/$CONFIGURATION"}
+        )
     else
         in_container check "$1"
     fi

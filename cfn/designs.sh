@@ -22,6 +22,16 @@ settle_design() {
     esac
 }
 
+# publish_first: the command by which a list that is gone comes back.
+publish_first() {
+    # What is shipped has the names of us-east-1.
+    if [ "$DESIGN" = endpoints ]; then
+        printf 'cfn/deploy --stack %s publishes the first one, with the names of %s' "$STACK" "$AWS_REGION"
+    else
+        printf 'cfn/publish-policy --stack %s %s' "$STACK" "${FIRST_LIST:-conf/ipcontrol.yaml}"
+    fi
+}
+
 # know_design: from the running stack, which is read by then. Sets DESIGN, and what follows from it: TEMPLATE, the root;
 # CONFIGURATION, the file of conf/ that its tasks read; FIRST_LIST, the access list that a new fleet gets.
 know_design() {

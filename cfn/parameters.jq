@@ -76,7 +76,10 @@ def by_value($spec; $p):
     | if length > 4096 then {what: "\($key) has \(length) characters", help: "a parameter of CloudFormation has 4 096 at most"}
       elif $wanted then {what: "\($key)=\(.)", help: $wanted}
       elif $key | test("Cidrs?[123]?$|Networks$") then list[] | select(contains(":") | not) | select(is_cidr | not) | {what: "\($key): \(.) is no IPv4 network", help: "x.x.x.x/n, each x up to 255, n up to 32"}
-      elif $key == "MoreConnectPorts" then list[] | tonumber | select(. > 65535 or . == 443) | {what: "\($key): \(.) is no port beside 443", help: "up to three ports from 1 to 65535"}
+      elif $key == "MoreConnectPorts" then
+        (list[] | tonumber | select(. > 65535 or . == 443) | {what: "\($key): \(.) is no port beside 443", help: "up to three ports from 1 to 65535"}),
+        (list | select(index("80")) | {what: "\($key): 80 is for http:// requests, which do not come by CONNECT", help: "omit it: what comes by CONNECT must be TLS"}),
+        (list | group_by(.)[] | select(length > 1) | {what: "\($key) names \(.[0]) twice", help: "each port once"})
       elif $key == "PrivateAddresses" then list[] | select(is_address | not) | {what: "\($key): \(.) is no IPv4 address", help: "x.x.x.x, each x up to 255"}
       else empty end;
 
@@ -141,7 +144,10 @@ def together($p):
          | if $missing != [] then {what: "AwsEndpoints=\($p.AwsEndpoints) omits \($missing | join(", ")), so AwsServicesEgressCidr must say where the existing VPC reaches \(if $missing | length > 1 then "them" else "it" end)", help: "the CIDR of its endpoints, or 0.0.0.0/0 with NAT"} else empty end
        else empty end),
       ($p.Services // "" | list | . as $services | (group_by(.)[] | select(length > 1) | {what: "Services names \(.[0]) twice", help: "a VPC has one endpoint for each service"}),
-        ("ecr.api", "ecr.dkr", "logs", "s3" | select(IN($services[])) | {what: "Services names \(.), which this VPC has an endpoint for already", help: "omit it"})),
+        ("ecr.api", "ecr.dkr", "logs", "s3", (if $p.EnableExec == "true" then "ssmmessages" else empty end) | select(IN($services[])) | {what: "Services names \(.), which this VPC has an endpoint for already", help: "omit it"})),
+      # Two of the same rule in a security group.
+      (("PublicClientCidr", "PrivateClientCidr", "ClientCidr") as $key | [$p["\($key)1", "\($key)2", "\($key)3"] // empty | select(. != "") | span] | group_by([.first, .size])[] | select(length > 1)
+        | {what: "\($key)1 ... name \(.[-1].name) twice", help: "each network once; \($key)2= leaves the second empty"}),
       (if $p.VpcCidr and ($p.ExistingVpcId // "") == "" and $zones != [] then of_new_vpc($p; $zones | length) else empty end);
 
 # parameters: of lines NAME=VALUE over the defaults; the last line counts.

@@ -48,10 +48,20 @@ look_up_service() {
 }
 
 look_up_vpc_of_spoke() {
-    local cidrs i=0 cidr
+    local cidrs i=0 cidr left
     request ec2 describe-vpcs --vpc-ids "$vpc" --output json
     cidrs=$(jq -r '.Vpcs[0].CidrBlockAssociationSet[]? | select(.CidrBlockState.State == "associated") | .CidrBlock' <<<"$answer")
-    is_given ClientCidr1 && return 0
+    # Endpoints of Systems Manager answer for all of it, whoever may use the proxy.
+    set_unless_said VpcCidrs "$(head -n 5 <<<"$cidrs" | csv)"
+    if [ "$(effective TestInstance)-$(effective SsmEndpoints)" = on-create ] && ! said VpcCidrs >/dev/null; then
+        [ "$(grep -c . <<<"$cidrs")" -le 5 ] || fail "$vpc has $(grep -c . <<<"$cidrs") networks, and VpcCidrs takes five: the endpoints of Systems Manager would answer for the others and not admit them" "VpcCidrs=... up to five networks that hold all of them, or SsmEndpoints=existing"
+    fi
+    if is_given ClientCidr1; then
+        ! said ClientCidr1 >/dev/null || return 0
+        left=$(from_template '[$vpc | list[] | . as $net | select(any($has | list[]; span | holds($net | span)) | not)] | join(", ")' --arg vpc "$(csv <<<"$cidrs")" --arg has "$(for i in 1 2 3; do effective "ClientCidr$i" && echo; done | csv)")
+        [ -z "$left" ] || say "$vpc has networks that may not use the proxy: $left (ClientCidr2=..., ClientCidr3=... admit more)"
+        return 0
+    fi
     for cidr in $cidrs; do
         i=$((i + 1))
         if [ "$i" -le 3 ]; then set_if_absent "ClientCidr$i" "$cidr"; else say "$vpc has more networks: $cidr is not admitted (ClientCidr1-3, ClientSecurityGroupId)"; fi

@@ -197,7 +197,7 @@ class Stub:
             "latticegate-foundation",
         )
         self.answer("describe-managed-prefix-lists", "pl-0123456789abcdef0")
-        self.answer("describe-availability-zones", {"AvailabilityZones": [{"ZoneName": f"us-east-1{z}", "ZoneId": f"use1-az{i}"} for i, z in ((1, "c"), (2, "b"), (3, "d"), (4, "a"))]})
+        self.answer("describe-availability-zones", {"AvailabilityZones": [{"ZoneName": f"us-east-1{z}", "ZoneId": f"use1-az{i}"} for i, z in ((1, "c"), (2, "b"), (3, "d"), (4, "a"), (5, "e"), (6, "f"))]})
         self.answer("get-service-quota", "100.0")
         self.answer("get-metric-statistics", {"Datapoints": []})
         self.answer("get-role", {"Role": {}})

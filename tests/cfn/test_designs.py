@@ -35,6 +35,8 @@ def running(stub, design, parameters=(), outputs=()):  # noqa: F811
     stub.answer("describe-vpc-endpoint-service-configurations", {"ServiceConfigurations": [{"ServiceState": "Available"}]})
     stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
     stub.answer("describe-internet-gateways", "")
+    stub.answer("describe-egress-only-internet-gateways", {"EgressOnlyInternetGateways": [{"EgressOnlyInternetGatewayId": "eigw-0", "Attachments": [{"VpcId": "vpc-2"}]}]})
+    stub.answer("describe-route-tables", {"RouteTables": []})
     stub.answer("describe-vpc-endpoint-services", {"ServiceDetails": []})
     stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"VpcEndpointId": "vpce-1", "ServiceName": "com.amazonaws.us-east-1.s3", "State": "available"}, {"VpcEndpointId": "vpce-2", "ServiceName": "com.amazonaws.us-east-1.ecr.api", "State": "available"}]})
 
@@ -308,6 +310,37 @@ def test_a_service_without_a_name_of_its_own(stub):  # noqa: F811
     assert "com.amazonaws.us-east-1.dynamodb has no private DNS name" in said and "omit dynamodb" in said
 
 
+def test_zones_that_contradict_each_other(stub):  # noqa: F811
+    """One of both would be ignored, and the VPC made with fewer zones than were asked for, or in none that is there."""
+    new(stub, "egress")
+    said = refused(stub, "--design", "egress", "--zones", "2", "AvailabilityZone1=us-east-1a")
+    assert "--zones 2 and AvailabilityZone1=us-east-1a" in said and "one of both" in said
+    assert "--zones is for a new VPC, and ExistingVpcId=vpc-1 is there" in refused(stub, "--design", "egress", "--zones", "2", "ExistingVpcId=vpc-1", "ExistingPrivateSubnetIds=subnet-1")
+    said = refused(stub, "--design", "egress", "AvailabilityZone1=us-east-1a", "AvailabilityZone2=eu-west-1b")
+    assert "AvailabilityZone2=eu-west-1b is not in us-east-1" in said and "AWS_REGION" in said
+    said = refused(stub, "--design", "egress", "AvailabilityZone1=us-east-1g")
+    assert "AvailabilityZone1=us-east-1g is no zone of account 123456789012" in said and "us-east-1a us-east-1b" in said
+    # Which zones lack what is known from a list, which may be old: a question.
+    dry = lambda *arguments: stub.run("deploy", "--dry-run", "--image", IMAGE, *arguments)  # noqa: E731
+    done = dry("--design", "egress", "AvailabilityZone1=us-east-1d")
+    assert done.returncode == 0 and "AvailabilityZone1=us-east-1d is use1-az3, where Fargate is not" in done.stderr, done.stderr
+    assert "is not" not in dry("--design", "egress", "AvailabilityZone1=us-east-1a").stderr
+
+
+@pytest.mark.parametrize("design, change", [("egress", "AvailabilityZone3=us-east-1f"), ("endpoints", "AvailabilityZone1=us-east-1f"), ("endpoints", "EndpointVpcCidr=100.64.2.0/23")])
+def test_subnets_that_cannot_move(stub, design, change):  # noqa: F811
+    """CloudFormation makes the new one first, of the same block, which AWS refuses when half of the update is done."""
+    running(stub, design)
+    said = refused(stub, "--design", design, change)
+    key, _, to = change.partition("=")
+    assert f"{key} is " in said and f" and cannot become {to}" in said and "a second fleet beside it" in said
+    # A zone more is none that moves, and in an existing VPC a zone names alarms only.
+    running(stub, "egress", {"AvailabilityZone3": ""})
+    stub.answer("describe-addresses", "0")
+    stub.answer("get-service-quota", "5.0")
+    assert stub.run("deploy", "--dry-run", "--design", "egress", "--image", IMAGE, "AvailabilityZone3=us-east-1f").returncode == 0
+
+
 def test_a_hub_that_grows_needs_addresses_too(stub):  # noqa: F811
     running(stub, "egress", {"NatGateways": "single"})
     stub.answer("describe-addresses", "4")
@@ -316,6 +349,28 @@ def test_a_hub_that_grows_needs_addresses_too(stub):  # noqa: F811
     running(stub, "egress")
     assert stub.run("deploy", "--yes", "--design", "egress", "NatGateways=single").returncode == 0
     assert not [c for c in stub.calls() if "describe-addresses" in c]
+
+
+def test_principals_that_are_not_said_again(stub):  # noqa: F811
+    """What is said replaces the list: one account more is the end of the others, if only that one is named."""
+    running(stub, "egress")
+    others = "arn:aws:iam::444455556666:root,arn:aws:iam::777788889999:root"
+    said = lambda principals: stub.run("deploy", "--dry-run", "--design", "egress", "--image", IMAGE, f"PrivateLinkPrincipals={principals}").stderr  # noqa: E731
+    assert f"PrivateLinkPrincipals no longer has {others}: " in said("arn:aws:iam::111122223333:root")
+    assert "no longer has arn:aws:iam::777788889999:root: " in said("arn:aws:iam::444455556666:root, arn:aws:iam::111122223333:root")
+    assert "no longer has" not in said(f"{others},arn:aws:iam::111122223333:root") and "no longer has" not in said("*")
+    done = stub.run("deploy", "--design", "egress", "--image", IMAGE, "PrivateLinkPrincipals=")
+    assert done.returncode == 1 and "Change it all the same? needs a yes" in done.stderr
+
+
+def test_an_endpoint_service_with_consumers_stays(stub):  # noqa: F811
+    """AWS would refuse to delete it, at the end of the update."""
+    running(stub, "egress")
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": [{"VpcEndpointId": "vpce-1", "VpcEndpointOwner": "111122223333", "VpcEndpointState": "available"}]})
+    off = ["--design", "egress", "PrivateLink=off", "PrivateLinkPrincipals=", "PrivateLinkDnsName="]
+    assert f"consumers are connected to the endpoint service {SERVICE}: vpce-1 of 111122223333" in refused(stub, *off)
+    stub.answer("describe-vpc-endpoint-connections", {"VpcEndpointConnections": []})
+    assert stub.run("deploy", "--yes", "--image", IMAGE, *off).returncode == 0
 
 
 def test_what_comes_after_a_hub(stub):  # noqa: F811
@@ -389,6 +444,17 @@ def test_a_gateway_that_somebody_attached(stub):  # noqa: F811
     stub.answer("describe-internet-gateways", "igw-1")
     code, said = verified(stub, "isolated")
     assert code == 1 and "has a way to the internet: igw-1" in said
+    # The VPC has a block of IPv6, whose addresses are public.
+    stub.answer("describe-internet-gateways", "")
+    stub.answer("describe-egress-only-internet-gateways", {"EgressOnlyInternetGateways": [{"EgressOnlyInternetGatewayId": "eigw-1", "Attachments": [{"VpcId": "vpc-1"}]}]})
+    code, said = verified(stub, "isolated")
+    assert code == 1 and "has a way to the internet: eigw-1" in said
+    # Where a route to elsewhere leads cannot be seen from here.
+    running(stub, "isolated")
+    stub.answer("describe-nat-gateways", "")
+    stub.answer("describe-route-tables", {"RouteTables": [{"RouteTableId": "rtb-1", "Routes": [{"DestinationCidrBlock": "192.168.1.0/24", "GatewayId": "local"}, {"DestinationCidrBlock": "10.0.0.0/8", "TransitGatewayId": "tgw-2"}, {"DestinationCidrBlock": "0.0.0.0/0", "TransitGatewayId": "tgw-1", "State": "active"}]}]})
+    code, said = verified(stub, "isolated")
+    assert code == 0 and "rtb-1 leads 0.0.0.0/0 to tgw-1: whether the internet is behind it cannot be seen" in said and "tgw-2" not in said
 
 
 @pytest.mark.parametrize("design", ["endpoints", "isolated"])
@@ -400,6 +466,22 @@ def test_an_endpoint_that_is_not_there_yet(stub, design):  # noqa: F811
     stub.answer("describe-vpc-endpoints", {"VpcEndpoints": [{"VpcEndpointId": "vpce-1", "ServiceName": "com.amazonaws.us-east-1.s3", "State": "pending"}]})
     code, said = verified(stub, design)
     assert code == 1 and "com.amazonaws.us-east-1.s3 (vpce-1) is pending" in said
+
+
+@pytest.mark.parametrize("design", ["egress", "endpoints"])
+def test_a_list_that_is_gone(stub, design):  # noqa: F811
+    """The one that is shipped has names of us-east-1, which are no help elsewhere."""
+    running(stub, design)
+    stub.error("head-object", "404", "Not Found")
+    stub.error("get-object", "NoSuchKey")
+    done = stub.run("verify", "--design", design, AWS_REGION="eu-west-1")
+    shown = stub.run("publish-policy", "--design", design, "--show", AWS_REGION="eu-west-1")
+    assert done.returncode == shown.returncode == 1
+    for said in (done.stdout, shown.stderr):
+        if design == "egress":
+            assert "cfn/publish-policy --stack latticegate-egress conf/start.ipcontrol.yaml" in said
+        else:
+            assert "cfn/deploy --stack latticegate-endpoints publishes the first one, with the names of eu-west-1" in said and "us-east-1" not in said
 
 
 def test_networks_that_aws_has_added(stub):  # noqa: F811
@@ -458,6 +540,14 @@ def test_a_list_is_checked_with_the_configuration_of_its_design(stub, tmp_path):
     assert done.returncode == 0, done.stderr
     assert any(c.startswith("linter check --config ") and c.endswith("/conf/egress.yaml") for c in stub.calls())
     assert any(c.startswith("s3api put-object --bucket lists --key egress-ipcontrol.yaml") for c in stub.calls())
+    # And with the ports that this hub has: a rule for one of them is for a port that a listener has.
+    running(stub, "egress", {"MoreConnectPorts": "8443,9443"})
+    (tmp_path / "ports.yaml").write_text("rules:\n  - { allow: 10.0.0.0/8, to: a.example.com, port: 8443 }\n  - deny: all\n")
+    check = lambda: stub.run("publish-policy", "--dry-run", "--design", "egress", tmp_path / "ports.yaml", GATE_BINARY=os.environ["GATE_BINARY"])  # noqa: E731
+    done = check()
+    assert done.returncode == 0 and "which no listener has" not in done.stderr, done.stderr
+    running(stub, "egress")
+    assert "is for port 8443, which no listener has" in check().stderr
     # In a container, the copy in the image.
     stub.write("images/" + IMAGE.replace("/", "_").replace(":", "_").replace("@", "_"), "latticegate 0.1.0\n")
     done = stub.run("publish-policy", "--yes", "--design", "egress", tmp_path / "list.yaml", PATH=f"{stub.bin}")

@@ -37,6 +37,9 @@ def test_the_endpoints(form):
     # Names of S3 lead to the interface endpoint within the VPC too, and not to the gateway.
     if form.s3 == "interface":
         assert made["s3"]["DnsOptions"] == {"PrivateDnsOnlyForInboundResolverEndpoint": "AllResolvers"}
+    # What bucket policies name (aws:SourceVpce).
+    (s3,) = [e.id for e in fleet.all("AWS::EC2::VPCEndpoint") if e.properties["ServiceName"].endswith(".s3") and e.stack.endswith("-Endpoints" if form.s3 == "interface" else "-Network")]
+    assert fleet.outputs["S3EndpointId"] == s3
     # Those of the tasks themselves stand elsewhere.
     own = endpoints_of(fleet, "-Network")
     assert set(own) == {"ecr.api", "ecr.dkr", "logs", "s3"} and not subnets & {s for e in own.values() for s in e.get("SubnetIds", [])}

@@ -180,6 +180,10 @@ def test_the_endpoint_service(form):
         assert len(fleet.all("AWS::EC2::VPCEndpointServicePermissions")) == (form.privatelink == "named")
     assert ("EndpointServiceName" in fleet.outputs) == ("EndpointServiceId" in fleet.outputs) == bool(services)
     assert ("EndpointServiceDnsProof" in fleet.outputs) == (form.privatelink == "named")
+    # The whole name of the record: AWS says its first label only.
+    if form.privatelink == "named":
+        name, value = fleet.outputs["EndpointServiceDnsProof"].split(" ")
+        assert name.startswith("_") and name.endswith(".proxy.example.com") and value.startswith("vpce:")
     assert ("NatAddresses" in fleet.outputs) == (form.vpc == "new")
     assert fleet.outputs["Design"] == "egress"
 

@@ -62,6 +62,7 @@ def test_the_endpoints(form):
         elif service != "s3":
             (statement,) = policy["Statement"]
             assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": modes.ACCOUNT}} and statement["Effect"] == "Allow"
+    assert vpc.outputs["S3EndpointId"] in [e.id for e in vpc.all("AWS::EC2::VPCEndpoint") if e.properties["VpcEndpointType"] == "Gateway"]
     # Other containers of the VPC use them as well.
     clients = {r.get("CidrIp") or "tasks" for g, r in rules_of(vpc, "Ingress") if g.name == "AwsEndpointSecurityGroup"}
     assert clients == {"tasks", "192.168.1.0/24"}

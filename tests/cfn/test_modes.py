@@ -333,6 +333,9 @@ def test_privatelink(mode, fleet):
         assert fleet.by_id(balancer).properties["Scheme"] == "internal"
         assert service.properties["AcceptanceRequired"] == "true"
         assert service.properties["PrivateDnsName"] == "*.services.example.com"
+        # The record's whole name; that of all names below a domain is the domain's.
+        name, _, value = fleet.outputs["EndpointServiceDnsProof"].partition(" ")
+        assert name.startswith("_") and name.endswith(".services.example.com") and "*" not in name and value.startswith("vpce:")
         permissions = fleet.one("AWS::EC2::VPCEndpointServicePermissions").properties
         assert len(permissions["AllowedPrincipals"]) == 2
 

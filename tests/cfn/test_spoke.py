@@ -12,7 +12,7 @@ from test_security import as_list, rules_of
 
 ROOT = modes.CFN / "egress-spoke.yaml"
 SERVICE = "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
-ALWAYS = {"EndpointServiceName": SERVICE, "VpcId": "vpc-0fedcba9876543210", "SubnetIds": "subnet-0a010000000000000,subnet-0a020000000000000", "ClientCidr1": "10.20.0.0/16"}
+ALWAYS = {"EndpointServiceName": SERVICE, "VpcId": "vpc-0fedcba9876543210", "SubnetIds": "subnet-0a010000000000000,subnet-0a020000000000000", "ClientCidr1": "10.20.0.0/16", "VpcCidrs": "10.20.0.0/16,10.22.0.0/16"}
 FORMS = [
     dict(pair for part in choice for pair in part.items())
     for choice in itertools.product(
@@ -43,6 +43,8 @@ def test_every_form(form):
         assert rule["FromPort"] == (3128 if group.name == "EndpointSecurityGroup" else rule["FromPort"]) in (3128, 443)
     for group in made.all("AWS::EC2::SecurityGroup"):
         assert group.properties["SecurityGroupEgress"], group.name
+    # Endpoints of Systems Manager answer for all of the VPC, whoever may use the proxy.
+    assert {r.get("CidrIp") or made.by_id(r["SourceSecurityGroupId"]).name for g, r in rules_of(made, "Ingress") if g.name == "SsmSecurityGroup"} == ({"10.20.0.0/16", "10.22.0.0/16", "TestSecurityGroup"} if ssm else set())
     name = "proxy.example.com" if "PrivateDns" in form else proxy_name(made)
     assert made.outputs["ProxyUrl"] == f"http://{name}:3128" and made.outputs["Design"] == "spoke"
     assert made.outputs["EndpointId"].startswith("vpce-")
@@ -80,6 +82,12 @@ def test_the_test_instance_has_no_way_in_and_asks_the_proxy():
 def test_wrong_parameters_are_refused(given):
     with pytest.raises(resolve.TemplateError):
         spoke(**given)
+
+
+def test_endpoints_that_would_answer_for_a_vpc_and_admit_nobody():
+    with pytest.raises(resolve.RuleFailed, match="answer for the whole VPC: set VpcCidrs"):
+        spoke(TestInstance="on", VpcCidrs="")
+    assert spoke(TestInstance="on", VpcCidrs="", SsmEndpoints="existing") and spoke(VpcCidrs="")
 
 
 def test_a_name_without_its_name():
@@ -170,6 +178,31 @@ def test_a_stack_is_the_spoke_of_one_vpc_and_one_hub(consumer):
     assert f"with EndpointServiceName={SERVICE}" in refused(consumer, f"EndpointServiceName={other}")
 
 
+def test_fewer_clients_than_the_vpc_has(consumer):
+    """Nobody else may use the proxy; everybody still reaches Systems Manager, whose names lead to the endpoints made here."""
+    consumer.answer("describe-vpc-endpoints", {"VpcEndpoints": []})
+    consumer.answer("describe-vpc-attribute", {"EnableDnsSupport": {"Value": True}, "EnableDnsHostnames": {"Value": True}})
+    done = consumer.run("deploy", "--dry-run", *GIVEN, "TestInstance=on", "ClientCidr1=10.20.1.0/24")
+    assert done.returncode == 0, done.stderr
+    assert "ClientCidr1=10.20.1.0/24 " in done.stderr and "ClientCidr2" not in done.stderr and "VpcCidrs=10.20.0.0/16,10.21.0.0/20" in done.stderr
+    six = ["10.20.0.0/16", *(f"10.{n}.0.0/16" for n in range(21, 26))]
+    consumer.answer("describe-vpcs", {"Vpcs": [{"CidrBlockAssociationSet": [{"CidrBlock": c, "CidrBlockState": {"State": "associated"}} for c in six]}]})
+    said = refused(consumer, "TestInstance=on")
+    assert "vpc-1 has 6 networks, and VpcCidrs takes five" in said and "SsmEndpoints=existing" in said
+    # Nor is that a hindrance without a test instance.
+    assert consumer.run("deploy", "--dry-run", *GIVEN).returncode == 0
+
+
+def test_networks_that_the_vpc_got_since(consumer):
+    there(consumer)
+    done = consumer.run("deploy", "--dry-run", *GIVEN)
+    assert done.returncode == 0 and "vpc-1 has networks that may not use the proxy: 10.21.0.0/20" in done.stderr and "ClientCidr2" in done.stderr
+    # Not where this command says who may.
+    assert "may not use the proxy" not in consumer.run("deploy", "--dry-run", *GIVEN, "ClientCidr1=10.20.0.0/17").stderr
+    there(consumer, ClientCidr2="10.21.0.0/16")
+    assert "may not use the proxy" not in consumer.run("deploy", "--dry-run", *GIVEN).stderr
+
+
 def test_what_is_not_for_a_spoke(consumer):
     assert "--zones is for a new VPC" in refused(consumer, "--zones", "2")
     assert "are not for a spoke" in refused(consumer, "--plan")
@@ -226,3 +259,13 @@ def test_verify_of_a_spoke(consumer):
     consumer.answer("describe-vpc-endpoints", "available")
     done = consumer.run("verify", "--design", "spoke")
     assert done.returncode == 0 and "endpoint vpce-1 is available" in done.stdout and "all is well" in done.stdout
+
+
+def test_a_spoke_that_cannot_be_deleted(consumer):
+    """What keeps it is in a VPC that is known."""
+    there(consumer)
+    consumer.answer("delete-stack", "")
+    consumer.error("wait-stack-delete-complete", "WaiterError", "terminal failure state")
+    consumer.answer("describe-stacks", stack("latticegate-spoke", "DELETE_FAILED", {"Design": "spoke", "EndpointId": "vpce-1"}, {"VpcId": "vpc-1"}), "latticegate-spoke")
+    done = consumer.run("destroy", "--yes", "--design", "spoke")
+    assert done.returncode == 1 and "Name=vpc-id,Values=vpc-1;" in done.stderr, done.stderr
