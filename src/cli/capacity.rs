@@ -10,7 +10,6 @@ mod price; // what they cost
 mod report; // lines and JSON
 mod size; // sizes of tasks
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -24,6 +23,7 @@ use self::plan::Plan;
 use self::price::{Price, Prices};
 use self::report::Report;
 use self::size::Size;
+use super::print::{print, say};
 
 /// Plan a fleet: tasks, cost a month, and which limit binds, for a load.
 ///
@@ -119,7 +119,7 @@ impl CapacityArgs {
             Ok(asked) => asked,
             Err(error) => {
                 // 1 would mean that a limit is exceeded.
-                writeln!(io::stderr(), "error: {error:#}")?;
+                say(format_args!("error: {error:#}"));
                 return Ok(ExitCode::from(2));
             }
         };
@@ -151,12 +151,7 @@ impl CapacityArgs {
             plans: &plans,
             chosen: &chosen,
         };
-        let mut out = io::stdout().lock();
-        if self.json {
-            writeln!(out, "{:#}", report.to_json())?;
-        } else {
-            write!(out, "{report}")?;
-        }
+        print(|out| if self.json { writeln!(out, "{:#}", report.to_json()) } else { write!(out, "{report}") })?;
         Ok(if report.fits() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
