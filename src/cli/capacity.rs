@@ -9,6 +9,7 @@ mod plan; // how many tasks
 mod price; // what they cost
 mod report; // lines and JSON
 mod size; // sizes of tasks
+mod table; // columns
 
 use std::process::ExitCode;
 
@@ -196,7 +197,8 @@ const MOST: f64 = 1e12;
 fn amount(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
     match (0.0..=MOST).contains(&value) {
-        true => Ok(value),
+        // -0 is 0, without its sign.
+        true => Ok(value.abs()),
         false => Err(format!("is not from 0 to {MOST}")),
     }
 }
