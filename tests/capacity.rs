@@ -220,7 +220,7 @@ fn the_sum_is_that_of_the_rows() {
         assert_eq!(figures[..4].iter().sum::<u64>(), figures[4], "{text}");
         let bill = &object(&arguments)["usd_a_month"];
         let parts = ["fargate_arm", "nlb_hours", "nlcu", "log", "total_with_arm"];
-        assert_eq!(parts.map(|part| (number(&bill[part]) * 100.0).round() as u64).to_vec(), figures, "{bill}");
+        assert_eq!(parts.map(|part| cents(&format!("{:.2}", number(&bill[part])))).to_vec(), figures, "{bill}");
     }
 }
 
