@@ -315,6 +315,7 @@ fn what_makes_no_sense_is_refused_with_help() {
         (&["--connections-per-second", "1", "--cpu", "0.5", "--memory", "8"], "1 to 4 GB"),
         (&["--connections-per-second", "1", "--memory", "8"], "--cpu"),
         (&["--connections-per-second", "1", "--zones", "0"], "--zones"),
+        (&["--connections-per-second", "1", "--services", "3", "--names", "2"], "each service has a name at least"),
         (&["--connections-per-second", "1", "--log-keep", "some"], "sample 1/N"),
         (&["--connections-per-second", "1", "--price", "vcpu=1"], "arm-vcpu-hour"),
         (

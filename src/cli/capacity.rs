@@ -168,6 +168,10 @@ impl CapacityArgs {
             let seconds = self.seconds_per_connection;
             bail!("--seconds-per-connection {seconds}: Lattice ends a connection after {LATTICE_SECONDS} s");
         }
+        let names = self.names.unwrap_or(self.services);
+        if names < self.services {
+            bail!("--names {names}: each service has a name at least, and there are --services {}", self.services);
+        }
         let services = f64::from(self.services);
         let idle_seconds = f64::from(self.idle_seconds);
         let handshake = if self.listener == Listener::Tls { HANDSHAKE_BYTES } else { 0.0 };
@@ -181,7 +185,7 @@ impl CapacityArgs {
             idle,
             idle_seconds,
             services,
-            names: self.names.map_or(services, f64::from),
+            names: f64::from(names),
         })
     }
 
