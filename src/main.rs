@@ -1,19 +1,14 @@
 //! Arguments → verb → exit status.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use latticegate::cli::Cli;
+use latticegate::cli::{self, Unwritten};
 
 fn main() -> ExitCode {
-    Cli::parse().run().unwrap_or_else(|error| {
-        // The reader of our output has closed it, as `| head` does.
-        let broken = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
-        if !broken {
-            // Standard error may be closed.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-        }
-        ExitCode::FAILURE
+    cli::run().unwrap_or_else(|error| {
+        // Standard error may be closed.
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+        if error.is::<Unwritten>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }

@@ -70,7 +70,7 @@ fn another_name_is_refused_with_the_list_of_names() {
     for arguments in [&[][..], &["list"], &["--quick"]] {
         let output = run(arguments);
         let printed = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && printed.contains("  benches/run compare  "), "{printed}");
+        assert!(!output.status.success() && printed.contains("  benches/run compare  "), "{printed}");
         assert!(
             arguments.iter().all(|name| printed.contains(&format!("no benchmark is called '{name}'"))),
             "{printed}"
@@ -149,6 +149,37 @@ fn a_picture_has_the_medians_and_quartiles() {
     assert!(svg.contains("abc &lt;&amp;&gt; def") && svg.contains(">latticegate 80.0<"), "{svg}");
     // Two of latticegate, one of nginx.
     assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (2, 2));
+}
+
+/// Nothing is replaced then, and one sentence says why.
+#[test]
+fn what_cannot_be_drawn_leaves_what_is_there() {
+    let docs = tempfile::tempdir().unwrap();
+    let folder = docs.path().to_str().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = docs.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    file("growth-hello.svg", "old");
+    let missing = docs.path().join("missing").to_str().unwrap().to_owned();
+    let (empty, text) = (file("empty.json", "{}"), file("text.json", "nothing"));
+    for (arguments, said) in [
+        (["--json", &missing], "missing"),
+        (["--json", &empty], "is no result of format 1"),
+        (["--json", &text], "Expecting value"),
+        (["--docs", &missing], "missing"),
+        (["--docs", folder], "has no place for the tables"),
+    ] {
+        file("growth.md", "no marks");
+        let output =
+            Command::new(root().join("benches/plot")).args(["--docs", folder]).args(arguments).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && printed.contains(said), "{arguments:?}: {printed}");
+        assert!(!printed.contains("Traceback"), "{printed}");
+        let there = growth(docs.path());
+        assert_eq!((&*there["growth-hello.svg"], &*there["growth.md"]), ("old", "no marks"));
+    }
 }
 
 fn plot(arguments: &[&str]) {

@@ -112,6 +112,14 @@ fn the_templates_and_the_other_pages_say_the_same() {
         assert!(table.contains(&text), "{name} {text}");
     }
 
+    for size in sizes {
+        let (name, usd) = (size["size"].as_str().unwrap(), number(&size["fargate_arm_usd"]));
+        let row = deploy
+            .lines()
+            .find(|line| line.starts_with(&format!("| {name}")) || line.starts_with(&format!("| **{name}**")));
+        assert!(row.is_some_and(|row| row.ends_with(&format!(" | {usd:.2} |"))), "{name} {usd}: {row:?}");
+    }
+
     let measured: Value = serde_json::from_str(&read("benches/capacity/measured.json")).unwrap();
     let lines = read("docs/access-log.md");
     for (figure, row) in [("log_json", "| `all`, `json` (default) |"), ("log_nginx", "| `all`, `nginx` |")] {
@@ -152,6 +160,89 @@ fn what_to_set_and_what_is_assumed_is_printed() {
     assert!(one.contains("load     1 new connection/s, 1 request/s, 3 Gbit/s; 1 open connection;"), "{one}");
     assert!(one.contains("1 line/s of") && one.contains("\nnote     1.50 Gbit/s a task"), "{one}");
     assert!(!idle.contains("\nnote ") && idle.contains("Memory of the kernel"), "{idle}");
+}
+
+/// Two figures in one line are two, however many digits they have.
+#[test]
+fn large_figures_stay_apart() {
+    let most = ["--connections-per-second", "1e12", "--idle-connections", "1e12", "--names", "4000000000"];
+    let text = String::from_utf8(capacity(&most).stdout).unwrap();
+    let tables = ["  size  ", "cost  ", "limits  "].map(|begin| {
+        let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with(begin)).skip(1).collect();
+        lines.into_iter().take_while(|line| !line.is_empty()).collect::<Vec<_>>()
+    });
+    let plan = object(&most);
+    for (line, size) in tables[0].iter().zip(plan["sizes"].as_array().unwrap()) {
+        let cells: Vec<&str> = line[2..].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let figures = [&size["tasks"], &size["tasks_in_each_zone"]].map(|value| number(value).to_string());
+        assert_eq!((cells.len(), cells[0]), (9, size["size"].as_str().unwrap()), "{line}");
+        assert_eq!([cells[1], cells[2]].map(|cell| cell.replace(' ', "")), figures, "{line}");
+    }
+    assert_eq!((tables[0].len(), tables[1].len()), (4, 5), "{text}");
+    for line in &tables[1] {
+        let cells: Vec<&str> = line.split("  ").filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells.len(), 3, "{line}");
+    }
+    for line in tables[2].iter().filter(|line| !line.starts_with(' ')) {
+        let (_, share) = line.split_once(" of ").unwrap();
+        let cells: Vec<&str> = share.split("  ").filter(|cell| !cell.is_empty()).collect();
+        assert!(cells.len() == 3 && cells[1].ends_with(" %"), "{line}");
+    }
+    // Nor is what is little nothing.
+    let least = String::from_utf8(capacity(&["--connections-per-second", "0.0001"]).stdout).unwrap();
+    assert!(least.starts_with("load     <0.001 new connections/s, <0.001 requests/s,"), "{least}");
+    assert!(!least.contains("0.000"), "{least}");
+    let nothing = capacity(&["--connections-per-second", "1", "--price", "nlb-hour=-0"]);
+    assert!(!String::from_utf8(nothing.stdout).unwrap().contains(" -0"), "a price is not negative");
+}
+
+/// A bill is in cents: whoever adds its rows up gets the sum.
+#[test]
+fn the_sum_is_that_of_the_rows() {
+    let cents = |text: &str| text.replace(['.', ' '], "").parse::<u64>().unwrap();
+    for rate in ["0.0001", "1", "77", "300", "1234.5", "3000", "99999"] {
+        let arguments = ["--connections-per-second", rate, "--services", "20"];
+        let text = String::from_utf8(capacity(&arguments).stdout).unwrap();
+        let rows = text.lines().skip_while(|line| !line.starts_with("cost  ")).skip(1).take(5);
+        let figures: Vec<u64> = rows
+            .map(|row| {
+                cents(
+                    row[2..]
+                        .trim_start_matches(char::is_alphabetic)
+                        .trim_start_matches(" ARM")
+                        .trim()
+                        .split("  ")
+                        .next()
+                        .unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(figures[..4].iter().sum::<u64>(), figures[4], "{text}");
+        let bill = &object(&arguments)["usd_a_month"];
+        let parts = ["fargate_arm", "nlb_hours", "nlcu", "log", "total_with_arm"];
+        assert_eq!(parts.map(|part| cents(&format!("{:.2}", number(&bill[part])))).to_vec(), figures, "{bill}");
+    }
+}
+
+/// The same text for people and for programs.
+#[test]
+fn the_object_has_what_the_lines_have() {
+    let of = |gbits: &str| {
+        let arguments = ["--connections-per-second", "1", "--gbits-per-second", gbits];
+        (String::from_utf8(capacity(&arguments).stdout).unwrap(), object(&arguments))
+    };
+    let (text, plan) = of("3");
+    let note = plan["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("1.50 Gbit/s a task: ") && text.contains(&format!("\nnote     {note}\n")), "{note}");
+    assert_eq!(of("2").1["notes"], serde_json::json!([]));
+    assert!(text.contains("1 line/s of 499 + 26 bytes, keep: all"), "{text}");
+    assert_eq!((number(&plan["log_line_bytes"]), plan["log_keep"].as_str()), (525.0, Some("all")));
+    let anew = object(&["--connections-per-second", "1", "--idle-connections", "600"]);
+    assert_eq!(number(&anew["load"]["of_them_opened_anew_per_second"]), 10.0);
+    let one = ["--connections-per-second", "1", "--zones", "1"];
+    let (text, plan) = (String::from_utf8(capacity(&one).stdout).unwrap(), object(&one));
+    let note = plan["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("in one zone there is none to spare") && text.contains(&format!("  {note}\n")), "{note}");
 }
 
 /// More of anything never takes fewer tasks or less money.
@@ -206,7 +297,7 @@ fn prices_and_lines_of_the_log_are_the_readers() {
     assert_eq!(log(&["--log-format", "nginx"]).round(), 509.0);
     assert_eq!(log(&["--log-keep", "sample 1/100"]).round(), 41.0);
     assert_eq!(log(&["--log-keep", "failures"]).round(), 21.0);
-    assert!((log(&["--price", "log-gb=1"]) - 2.0 * log(&[])).abs() < 1e-6);
+    assert!((log(&["--price", "log-gb=1"]) - 2.0 * log(&[])).abs() < 0.02, "each is in whole cents");
     assert_eq!(log(&["--price", "log-gb=0"]), 0.0);
 }
 
@@ -224,6 +315,7 @@ fn what_makes_no_sense_is_refused_with_help() {
         (&["--connections-per-second", "1", "--cpu", "0.5", "--memory", "8"], "1 to 4 GB"),
         (&["--connections-per-second", "1", "--memory", "8"], "--cpu"),
         (&["--connections-per-second", "1", "--zones", "0"], "--zones"),
+        (&["--connections-per-second", "1", "--services", "3", "--names", "2"], "each service has a name at least"),
         (&["--connections-per-second", "1", "--log-keep", "some"], "sample 1/N"),
         (&["--connections-per-second", "1", "--price", "vcpu=1"], "arm-vcpu-hour"),
         (

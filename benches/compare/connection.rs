@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::cell::Bench;
 use crate::peers::Peer;
+use crate::print::print;
 use crate::tally::Tally;
 use crate::workloads::Workload;
 
@@ -41,7 +42,7 @@ pub async fn count_all(bench: &Bench, peers: &[Peer], workloads: &[Workload]) ->
             let count = per_unit(bench, peer, workload).await?;
             let bound = BOUNDS.iter().find(|(name, _)| *name == workload.name).map(|(_, bound)| *bound);
             let said = bound.map_or(String::new(), |bound| format!("   at most {bound:>7}"));
-            println!("{:14}{:14}{count:>8} user instructions{said}", workload.name, peer.name);
+            print(format_args!("{:14}{:14}{count:>8} user instructions{said}", workload.name, peer.name))?;
             if bound.is_some_and(|bound| count > bound) {
                 above.push(workload.name);
             }

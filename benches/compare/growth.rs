@@ -12,6 +12,7 @@ use crate::cell::{Bench, Cell};
 use crate::check;
 use crate::peers::Peer;
 use crate::preface::Shape;
+use crate::print::print;
 use crate::workloads::growth::{Configuration, Curve};
 use crate::{Arguments, about, print_cell, quiet_cell};
 
@@ -110,8 +111,7 @@ pub async fn measure(bench: &Bench, peers: &[Peer], curves: &[Curve], arguments:
         let growth = Growth { format: 1, about, curves, cells: &points };
         fs::write(&path, growth.json()?).with_context(|| format!("writing {}", path.display()))?;
     }
-    println!("written to {}; benches/plot draws it", path.display());
-    Ok(())
+    print(format_args!("written to {}; benches/plot draws it", path.display()))
 }
 
 /// Every peer relays a hello of any size, be it in many records.

@@ -19,6 +19,7 @@ mod growth;
 mod machine;
 mod peers;
 mod preface;
+mod print;
 mod quota;
 mod report;
 mod statistics;
@@ -41,6 +42,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell::{Bench, Cell};
 use crate::peers::{Peer, Role};
+use crate::print::print;
 use crate::quota::{Periods, Quota};
 use crate::report::Report;
 use crate::workloads::Workload;
@@ -161,23 +163,22 @@ fn main() -> Result<()> {
     peers::check()?;
     if arguments.growth && arguments.list {
         for curve in curves(&arguments)? {
-            println!("{:14}{:28}{}", curve.name, curve.of, curve.about);
+            print(format_args!("{:14}{:28}{}", curve.name, curve.of, curve.about))?;
         }
         return Ok(());
     }
     let workloads = if arguments.growth { Vec::new() } else { chosen(&arguments)? };
     if arguments.list {
         for workload in &workloads {
-            println!("{:14}{:16}{}", workload.name, workload.unit.name, workload.about);
+            print(format_args!("{:14}{:16}{}", workload.name, workload.unit.name, workload.about))?;
         }
         return Ok(());
     }
     // `cargo bench` and `cargo test --all-targets` start this without a namespace: that is no failure.
     if std::env::var_os("BENCH_NAMESPACE").is_none() {
-        println!(
+        return print(format_args!(
             "the arithmetic is right; to measure, this needs a network namespace: start it with benches/run compare"
-        );
-        return Ok(());
+        ));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -304,7 +305,6 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
     report.about = about(arguments, &peers, &report.cells, began.elapsed());
     let names: Vec<String> = peers.iter().map(|peer| peer.name.clone()).collect();
     let markdown = report.markdown(workloads, &names);
-    println!("{markdown}");
     if let Some(path) = &arguments.markdown {
         fs::write(path, &markdown).with_context(|| format!("writing {}", path.display()))?;
     }
@@ -312,7 +312,8 @@ async fn compare(arguments: &Arguments, workloads: &[Workload]) -> Result<()> {
         fs::write(path, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(())
+    // Last: what cannot be printed is in the files.
+    print(format_args!("{markdown}"))
 }
 
 /// A cell during which others left the machine alone, or else the least disturbed one of some.

@@ -12,6 +12,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::plan::Load;
 use crate::target::{ConnectTo, Target};
 
+/// Tasks of one definition differ in their environment only.
+const GENERATOR: &str = "LATTICEGATE_LOAD_GENERATOR";
+
 /// Sends requests through a deployed latticegate at planned moments, however slowly they are answered, and reports what became
 /// of them. Exit status: 0, or 1 if more than --allowed-errors failed or nothing was sent, or 2 if it could not run or write
 /// its report.
@@ -42,6 +45,9 @@ pub struct Arguments {
     /// This is one of so many generators, at most as many as users, and takes its share of users and rate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub generators: u16,
+    /// Which of them, from 1 on: needed where the users cannot be divided evenly
+    #[arg(long, value_name = "NUMBER", env = GENERATOR)]
+    pub generator: Option<u16>,
     /// A connection for each request, instead of one that each user keeps
     #[arg(long)]
     pub no_keep_alive: bool,
@@ -108,12 +114,6 @@ impl Arguments {
     pub fn load(&self) -> Result<Load> {
         let usual = Scenario::load(self.scenario);
         let (users, rate) = (self.users.unwrap_or(usual.users), self.rate.unwrap_or(usual.rate));
-        let load = Load {
-            users: users.div_ceil(self.generators.into()),
-            rate: rate / f64::from(self.generators),
-            ramp: self.ramp.unwrap_or(usual.ramp),
-            steady: self.duration.unwrap_or(usual.steady),
-        };
         ensure!((1..=1_000_000).contains(&users), "--users {users}: from 1 to 1000000");
         ensure!(
             users >= self.generators.into(),
@@ -121,9 +121,32 @@ impl Arguments {
             self.generators
         );
         ensure!((0.001..=1e6).contains(&rate), "--rate {rate}: from 0.001 to 1000000 requests per second");
+        let share = self.share(users)?;
+        let load = Load {
+            users: share,
+            // So that each user asks as often as those of the other generators.
+            rate: rate * share as f64 / users as f64,
+            ramp: self.ramp.unwrap_or(usual.ramp),
+            steady: self.duration.unwrap_or(usual.steady),
+        };
         ensure!(load.length() <= DAY, "--ramp and --duration: a day at most, together");
         ensure!(!load.steady.is_zero(), "--duration 0: nothing would be measured");
         Ok(load)
+    }
+
+    /// Of the users: those of all generators together are exactly as many.
+    fn share(&self, users: usize) -> Result<usize> {
+        let generators = usize::from(self.generators);
+        let (each, over) = (users / generators, users % generators);
+        let Some(one) = self.generator else {
+            ensure!(
+                over == 0,
+                "--users {users}: cannot be divided evenly by --generators {generators}; say which of them this is, with --generator"
+            );
+            return Ok(each);
+        };
+        ensure!((1..=generators).contains(&one.into()), "--generator {one}: from 1 to --generators {generators}");
+        Ok(each + usize::from(usize::from(one) <= over))
     }
 
     pub fn check(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The command line: `latticegate-load --help`, or `benches/run load --help`.
 
-use std::io::{Write, stdout};
+use std::io::{self, ErrorKind, Write, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -20,9 +20,9 @@ fn program() -> Result<ExitCode> {
         Ok(arguments) => arguments,
         Err(other) => {
             // The help that was asked for goes to standard output, what is wrong to standard error.
-            let printed = other.print();
+            let printed = other.print().and_then(|()| stdout().flush());
             if !other.use_stderr() {
-                printed.context("writing the help")?;
+                unless_gone(printed).context("writing the help")?;
             }
             return Ok(u8::try_from(other.exit_code())?.into());
         }
@@ -34,7 +34,7 @@ fn program() -> Result<ExitCode> {
     };
     let text = if arguments.json { report.json() + "\n" } else { report.to_string() };
     let mut output = stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).context("writing the report")?;
+    unless_gone(output.write_all(text.as_bytes()).and_then(|()| output.flush())).context("writing the report")?;
     Ok(match report.fault(arguments.allowed_errors) {
         None => ExitCode::SUCCESS,
         Some(fault) => {
@@ -42,4 +42,9 @@ fn program() -> Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// A reader that goes early, as `| head` does, has had enough: that is no error, and the exit status is that of the run.
+fn unless_gone(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

@@ -9,8 +9,8 @@ mod plan; // how many tasks
 mod price; // what they cost
 mod report; // lines and JSON
 mod size; // sizes of tasks
+mod table; // columns
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -24,6 +24,7 @@ use self::plan::Plan;
 use self::price::{Price, Prices};
 use self::report::Report;
 use self::size::Size;
+use super::print::{print, say};
 
 /// Plan a fleet: tasks, cost a month, and which limit binds, for a load.
 ///
@@ -119,7 +120,7 @@ impl CapacityArgs {
             Ok(asked) => asked,
             Err(error) => {
                 // 1 would mean that a limit is exceeded.
-                writeln!(io::stderr(), "error: {error:#}")?;
+                say(format_args!("error: {error:#}"));
                 return Ok(ExitCode::from(2));
             }
         };
@@ -151,12 +152,7 @@ impl CapacityArgs {
             plans: &plans,
             chosen: &chosen,
         };
-        let mut out = io::stdout().lock();
-        if self.json {
-            writeln!(out, "{:#}", report.to_json())?;
-        } else {
-            write!(out, "{report}")?;
-        }
+        print(|out| if self.json { writeln!(out, "{:#}", report.to_json()) } else { write!(out, "{report}") })?;
         Ok(if report.fits() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -172,6 +168,10 @@ impl CapacityArgs {
             let seconds = self.seconds_per_connection;
             bail!("--seconds-per-connection {seconds}: Lattice ends a connection after {LATTICE_SECONDS} s");
         }
+        let names = self.names.unwrap_or(self.services);
+        if names < self.services {
+            bail!("--names {names}: each service has a name at least, and there are --services {}", self.services);
+        }
         let services = f64::from(self.services);
         let idle_seconds = f64::from(self.idle_seconds);
         let handshake = if self.listener == Listener::Tls { HANDSHAKE_BYTES } else { 0.0 };
@@ -185,7 +185,7 @@ impl CapacityArgs {
             idle,
             idle_seconds,
             services,
-            names: self.names.map_or(services, f64::from),
+            names: f64::from(names),
         })
     }
 
@@ -201,7 +201,8 @@ const MOST: f64 = 1e12;
 fn amount(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
     match (0.0..=MOST).contains(&value) {
-        true => Ok(value),
+        // -0 is 0, without its sign.
+        true => Ok(value.abs()),
         false => Err(format!("is not from 0 to {MOST}")),
     }
 }

@@ -1,12 +1,12 @@
 //! `latticegate check`: the checks made at startup, without starting, and lints.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::print::{Reader, Unwritten, print, say};
 use super::{ConfigArgs, list, log};
 use crate::reload;
 use crate::sys::files;
@@ -66,8 +66,8 @@ impl CheckArgs {
         let failed = findings.has_error();
         match self.format {
             Format::Text => findings.print()?,
-            Format::Json => writeln!(io::stdout().lock(), "{:#}", findings.to_json())?,
-        }
+            Format::Json => print(|out| writeln!(out, "{:#}", findings.to_json()))?,
+        };
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
@@ -141,18 +141,19 @@ impl Findings {
         self.diagnostics.extend(diagnostics.into_iter().map(|diagnostic| (severity, diagnostic)));
     }
 
-    fn print(&self) -> io::Result<()> {
-        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    fn print(&self) -> Result<Reader, Unwritten> {
         for (severity, diagnostic) in &self.diagnostics {
-            writeln!(err, "{severity}: {diagnostic}")?;
+            say(format_args!("{severity}: {diagnostic}"));
         }
-        if let Some((limits, machine)) = &self.limits {
-            writeln!(out, "{}", room(limits, machine))?;
-        }
-        for (file, summary) in &self.files {
-            writeln!(out, "{file}: ok: {summary}")?;
-        }
-        self.not_checked.iter().try_for_each(|text| writeln!(out, "{text}"))
+        print(|out| {
+            if let Some((limits, machine)) = &self.limits {
+                writeln!(out, "{}", room(limits, machine))?;
+            }
+            for (file, summary) in &self.files {
+                writeln!(out, "{file}: ok: {summary}")?;
+            }
+            self.not_checked.iter().try_for_each(|text| writeln!(out, "{text}"))
+        })
     }
 
     fn to_json(&self) -> serde_json::Value {

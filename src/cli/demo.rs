@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::log;
+use super::print::Unwritten;
 use crate::demo::{self, Options};
 
 /// Run the whole path on this machine: load balancer, resolver, services and the internet are stand-ins on loopback.
@@ -23,6 +24,11 @@ impl DemoArgs {
         let log = log::start("warn")?;
         let well = demo::run(&self.options);
         log.end(Duration::from_secs(1));
-        Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        match well.map_err(demo::Error::into_output) {
+            Ok(true) => Ok(ExitCode::SUCCESS),
+            Ok(false) => Ok(ExitCode::FAILURE),
+            Err(Ok(unwritten)) => Err(Unwritten(unwritten).into()),
+            Err(Err(error)) => Err(error.into()),
+        }
     }
 }

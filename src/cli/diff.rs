@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use clap::Args;
 
 use super::list;
-use super::print::print_diagnostics;
+use super::print::{print, print_diagnostics, say};
 use crate::sys::files;
 use latticegate_core::config::{Listener, PolicySource};
 use latticegate_core::diagnostic::{Diagnostic, Severity};
@@ -53,21 +53,18 @@ impl DiffArgs {
         let Loaded { listeners, old, new } = match self.load() {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
-                print_diagnostics(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics);
                 return Ok(ExitCode::from(2));
             }
         };
         let changes = match diff(&old, &new, listeners.as_deref(), SystemTime::now()) {
             Ok(changes) => changes,
             Err(error) => {
-                writeln!(io::stderr().lock(), "error: {error}")?;
+                say(format_args!("error: {error}"));
                 return Ok(ExitCode::from(2));
             }
         };
-        let mut out = io::stdout().lock();
-        for change in &changes {
-            print(&mut out, change, &new)?;
-        }
+        print(|out| changes.iter().try_for_each(|change| write(out, change, &new)))?;
         Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 
@@ -80,7 +77,7 @@ impl DiffArgs {
     }
 }
 
-fn print(out: &mut impl Write, change: &Change, new: &Policy) -> io::Result<()> {
+fn write(out: &mut dyn Write, change: &Change, new: &Policy) -> io::Result<()> {
     let Change { scopes, allowed, rule, ranges } = change;
     let (sign, verb) = if *allowed { ('+', "allowed") } else { ('-', "denied") };
     let by = match rule.and_then(|id| Some((id, new.rule(id)?))) {

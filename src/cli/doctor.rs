@@ -1,12 +1,12 @@
 //! `latticegate doctor`: examine machine, resolver and path, and print what was found.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::ConfigArgs;
+use super::print::{print, say};
 use crate::doctor::{self, Request};
 
 /// Examine this machine, the resolver and the path to each service, and say what to do about each fault.
@@ -41,16 +41,11 @@ impl DoctorArgs {
             Ok(diagnosis) => diagnosis,
             Err(error) => {
                 // 1 would mean that something was found.
-                writeln!(io::stderr(), "error: cannot start: {error}")?;
+                say(format_args!("error: cannot start: {error}"));
                 return Ok(ExitCode::from(2));
             }
         };
-        let mut out = io::stdout().lock();
-        if self.json {
-            writeln!(out, "{:#}", diagnosis.to_json())?
-        } else {
-            write!(out, "{diagnosis}")?
-        }
+        print(|out| if self.json { writeln!(out, "{:#}", diagnosis.to_json()) } else { write!(out, "{diagnosis}") })?;
         Ok(if diagnosis.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

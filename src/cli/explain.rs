@@ -1,6 +1,6 @@
 //! `latticegate explain`: what would happen to a connection, and why.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::print::print_diagnostics;
+use super::print::{print, print_diagnostics, say};
 use super::{ConfigArgs, list, replay};
 use crate::control::gate;
 use crate::dns::{LookupError, Wire, look_up};
@@ -81,7 +81,7 @@ impl ExplainArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // 1 would mean that the connection is refused.
         self.answer().or_else(|error| {
-            writeln!(io::stderr(), "error: {error:#}")?;
+            say(format_args!("error: {error:#}"));
             Ok(ExitCode::from(2))
         })
     }
@@ -98,7 +98,7 @@ impl ExplainArgs {
         let (policy, config) = match loaded {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
-                print_diagnostics(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics);
                 return Ok(ExitCode::from(2));
             }
         };
@@ -110,7 +110,7 @@ impl ExplainArgs {
         if self.resolve && explanation.verdict == Some(Conclusion::Allowed) {
             self.resolve(&config, &mut explanation)?;
         }
-        write!(io::stdout().lock(), "{explanation}")?;
+        print(|out| write!(out, "{explanation}"))?;
         Ok(match explanation.verdict {
             Some(Conclusion::Allowed) => ExitCode::SUCCESS,
             Some(Conclusion::Refused(_)) => ExitCode::FAILURE,

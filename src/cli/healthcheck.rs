@@ -1,6 +1,6 @@
 //! `latticegate healthcheck`: whether the running process is ready, for a container's health check.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::print::say;
 use super::{ConfigArgs, local_http};
 use crate::sys::files;
 use crate::web::health_socket::{self, RunningProcess};
@@ -44,7 +45,7 @@ impl HealthcheckArgs {
             (None, _) => of_configured_port(file),
         };
         let Err(why) = answer else { return Ok(ExitCode::SUCCESS) };
-        writeln!(io::stderr(), "{why}")?;
+        say(why);
         Ok(ExitCode::FAILURE)
     }
 }

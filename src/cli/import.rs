@@ -1,12 +1,11 @@
 //! `latticegate import`: an access list of nginx or Squid as `ipcontrol.yaml`.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::print::print_diagnostics;
+use super::print::{print, print_diagnostics, say};
 use crate::sys::files;
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity};
 use latticegate_core::policy::Policy;
@@ -59,7 +58,7 @@ impl ImportArgs {
         let files = match read.collect::<Result<Vec<Included>, Diagnostic>>() {
             Ok(files) => files,
             Err(diagnostic) => {
-                print_diagnostics(Severity::Error, &[diagnostic])?;
+                print_diagnostics(Severity::Error, &[diagnostic]);
                 return Ok(ExitCode::FAILURE);
             }
         };
@@ -70,26 +69,26 @@ impl ImportArgs {
             }
             [file] if is_squids(&file.text).is_some() => {
                 let name = &file.name;
-                writeln!(io::stderr().lock(), "error: {name}: is a file of Squid; import it with --squid")?;
+                say(format_args!("error: {name}: is a file of Squid; import it with --squid"));
                 return Ok(ExitCode::FAILURE);
             }
             [file] => import(&file.name, &file.text, &FromDisk("nginx")),
             _ => {
                 let help = "give one file, which may include others; several are for --squid";
-                writeln!(io::stderr().lock(), "error: {help}")?;
+                say(format_args!("error: {help}"));
                 return Ok(ExitCode::FAILURE);
             }
         };
-        report(&imported)?;
+        report(&imported);
         if !imported.errors.is_empty() {
             return Ok(ExitCode::FAILURE);
         }
-        io::stdout().lock().write_all(imported.yaml.as_bytes())?;
+        print(|out| out.write_all(imported.yaml.as_bytes()))?;
         // Checks that what was printed is a valid list, and lints it.
         match Policy::parse(&imported.yaml, Origin::file("the new list")) {
-            Ok(policy) => print_diagnostics(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None))?,
+            Ok(policy) => print_diagnostics(Severity::Warning, &policy.lints(std::time::SystemTime::now(), None)),
             Err(diagnostics) => {
-                print_diagnostics(Severity::Error, &diagnostics)?;
+                print_diagnostics(Severity::Error, &diagnostics);
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -98,22 +97,20 @@ impl ImportArgs {
     }
 }
 
-fn report(imported: &Imported) -> io::Result<()> {
-    let mut err = io::stderr().lock();
+fn report(imported: &Imported) {
     for note in &imported.notes {
-        writeln!(err, "note: {note}")?;
+        say(format_args!("note: {note}"));
     }
     for left_out in &imported.left_out {
-        writeln!(err, "not imported: {left_out}")?;
+        say(format_args!("not imported: {left_out}"));
     }
     for error in &imported.errors {
-        writeln!(err, "error: {error}")?;
+        say(format_args!("error: {error}"));
     }
     if !imported.errors.is_empty() {
         let why = "a list without what is named above might let more through than Squid does";
-        writeln!(err, "error: no list was written: {why}; change it in a copy of the file, and import that")?;
+        say(format_args!("error: no list was written: {why}; change it in a copy of the file, and import that"));
     }
-    Ok(())
 }
 
 /// The files of an `include`, of the program that has this name.

@@ -17,10 +17,15 @@ mod replay;
 mod run;
 mod status;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use self::print::printed;
+
+pub use self::print::Unwritten;
 
 /// Layer-4 gate from outside into Amazon VPC Lattice.
 ///
@@ -29,7 +34,7 @@ use clap::{Args, Parser, Subcommand};
 /// address of that name.
 #[derive(Debug, Parser)]
 #[command(name = "latticegate", version, max_term_width = 100)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -63,9 +68,22 @@ struct ConfigArgs {
     file: Option<PathBuf>,
 }
 
+/// Runs the verb that the command line has. An error has not been printed yet.
+pub fn run() -> anyhow::Result<ExitCode> {
+    Cli::try_parse().map_or_else(|instead| show(&instead), Cli::run)
+}
+
+/// Help that was asked for goes to standard output, what is wrong with the arguments to standard error.
+fn show(instead: &clap::Error) -> anyhow::Result<ExitCode> {
+    let shown = instead.print().and_then(|()| io::stdout().flush());
+    if !instead.use_stderr() {
+        printed(shown)?;
+    }
+    Ok(ExitCode::from(u8::try_from(instead.exit_code())?))
+}
+
 impl Cli {
-    /// Runs the verb. An error has not been printed yet.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Run(run) => run.run(),
             Verb::Check(check) => check.run(),

@@ -1,12 +1,13 @@
 //! `latticegate explain --log`: an access log, read line by line. Logs have gigabytes.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::print::print;
 use latticegate_core::replay::Replay;
 
 /// Longest line that is read: URLs of browsers end at a few thousand bytes, and Squid's at 8 KiB.
@@ -22,7 +23,7 @@ pub(super) fn run(path: &Path, replay: &mut Replay<'_>) -> anyhow::Result<ExitCo
         let file = File::open(path).with_context(failed)?;
         read(&mut BufReader::with_capacity(128 << 10, file), replay).with_context(failed)?;
     }
-    write!(io::stdout().lock(), "{replay}")?;
+    print(|out| write!(out, "{replay}"))?;
     if replay.has_nothing() {
         bail!("--log: {}: it has no request that a list decides about", path.display());
     }

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use self::report::{Report, Style};
+use super::print::{Reader, Unwritten, print, print_diagnostics, say};
 use super::{ConfigArgs, local_http};
 use crate::sys::files;
 use crate::web::Token;
@@ -54,59 +55,56 @@ impl StatusArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let file = self.config.file.as_deref();
         let found = files::configuration_for_list(file, files::environment());
-        let read = found.map_err(|errors| super::print::print_diagnostics(Severity::Error, &errors));
+        let read = found.map_err(|errors| print_diagnostics(Severity::Error, &errors));
         let Ok((config, _)) = read else { return Ok(ExitCode::from(2)) };
         let token = match Token::configured(&config) {
             Ok(token) => token,
             Err(diagnostic) => {
-                super::print::print_diagnostics(Severity::Error, &[diagnostic])?;
+                print_diagnostics(Severity::Error, &[diagnostic]);
                 return Ok(ExitCode::from(2));
             }
         };
         loop {
-            let code = match ask(&config, token.as_ref(), &self.find) {
+            let (code, reader) = match ask(&config, token.as_ref(), &self.find) {
                 Ok(state) => {
-                    self.show(&state)?;
-                    if state.get("ready").is_some_and(|ready| ready == true) {
-                        ExitCode::SUCCESS
-                    } else {
-                        ExitCode::FAILURE
-                    }
+                    let is_ready = state.get("ready").is_some_and(|ready| ready == true);
+                    (if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }, self.show(&state)?)
                 }
                 Err(why) => {
-                    writeln!(io::stderr(), "error: {why}")?;
-                    ExitCode::from(2)
+                    say(format_args!("error: {why}"));
+                    (ExitCode::from(2), Reader::There)
                 }
             };
-            if !self.watch {
+            if !self.watch || reader == Reader::Gone {
                 return Ok(code);
             }
             thread::sleep(PAUSE);
         }
     }
 
-    fn show(&self, state: &Value) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+    fn show(&self, state: &Value) -> Result<Reader, Unwritten> {
         if self.json {
-            return if self.watch { writeln!(out, "{state}") } else { writeln!(out, "{state:#}") };
+            return print(|out| if self.watch { writeln!(out, "{state}") } else { writeln!(out, "{state:#}") });
         }
+        let out = io::stdout();
         let is_terminal = out.is_terminal();
         let size = tcgetwinsize(&out).ok().filter(|size| is_terminal && size.ws_row > 0 && size.ws_col > 0);
         let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
         let style = Style { colour, width: size.map(|size| usize::from(size.ws_col)), rows: self.rows };
         let report = Report { state, style }.to_string();
         if !self.watch {
-            return out.write_all(report.as_bytes());
+            return print(|out| out.write_all(report.as_bytes()));
         }
         if !is_terminal {
-            return writeln!(out, "{report}");
+            return print(|out| writeln!(out, "{report}"));
         }
         // Home, and what was there before is erased line by line: the screen does not flicker.
         let lines = size.map_or(usize::MAX, |size| usize::from(size.ws_row).saturating_sub(1));
-        write!(out, "\x1b[H")?;
-        report.lines().take(lines).try_for_each(|line| writeln!(out, "{line}\x1b[K"))?;
-        write!(out, "\x1b[J")?;
-        out.flush()
+        print(|out| {
+            write!(out, "\x1b[H")?;
+            report.lines().take(lines).try_for_each(|line| writeln!(out, "{line}\x1b[K"))?;
+            write!(out, "\x1b[J")
+        })
     }
 }
 

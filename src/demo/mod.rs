@@ -68,8 +68,8 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         } else {
             run_until_stopped(options, stop, &mut out).await.map(|()| true)
         };
-        out.end().await;
-        well
+        let written = out.end().await;
+        well.and_then(|well| written.map(|()| well).map_err(Error::of(OUTPUT)))
     })
 }
 
@@ -92,11 +92,7 @@ async fn run_until_stopped(options: &Options, stop: impl Future<Output = ()>, ou
         }
     }
     setup.gate.ended().await?;
-    match printed {
-        // The reader of our output has gone, as `| head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed.map_err(Error::of(OUTPUT)),
-    }
+    printed.map_err(Error::of(OUTPUT))
 }
 
 const OUTPUT: &str = "the output";
@@ -108,7 +104,7 @@ async fn print_events(setup: &mut DemoSetup, stop: impl Future<Output = ()>, out
     loop {
         tokio::select! {
             () = &mut stop => return Ok(()),
-            error = out.failed() => return Err(error),
+            failed = out.failed() => return failed,
             Some(line) = setup.log.recv() => writeln!(out, "{}", format::line(&line))?,
             Some(event) = setup.gate.lists.recv() => match event {
                 ReloadEvent::Loaded { rules } => writeln!(out, "{} {rules} rules", styled(GREEN, "new access list:"))?,

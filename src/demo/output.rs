@@ -19,6 +19,8 @@ pub(super) struct Output {
     lines: SyncSender<Vec<u8>>,
     /// Why the thread has ended; the sender is dropped once everything is written.
     ended: oneshot::Receiver<io::Error>,
+    /// Nobody reads any more, as with `| head`: no error, and nothing is written from then on.
+    reader_gone: bool,
 }
 
 impl Output {
@@ -35,21 +37,34 @@ impl Output {
                 }
             }
         })?;
-        Ok(Self { line: Vec::new(), lines, ended })
+        Ok(Self { line: Vec::new(), lines, ended, reader_gone: false })
     }
 
-    /// Returns when nothing can be written any more.
-    pub(super) async fn failed(&mut self) -> io::Error {
-        (&mut self.ended).await.unwrap_or_else(|_| ErrorKind::BrokenPipe.into())
+    /// Returns when nothing can be written any more: an error, unless the reader has gone.
+    pub(super) async fn failed(&mut self) -> io::Result<()> {
+        if self.reader_gone {
+            return Ok(());
+        }
+        let error = (&mut self.ended).await.unwrap_or_else(|_| ErrorKind::BrokenPipe.into());
+        self.unless_gone(error)
     }
 
     /// Waits for the last lines, but not for long.
-    pub(super) async fn end(self) {
+    pub(super) async fn end(self) -> io::Result<()> {
         let Self { lines, ended, .. } = self;
         drop(lines);
-        if !ended.is_terminated() {
-            let _ = timeout(PATIENCE, ended).await;
+        if ended.is_terminated() {
+            return Ok(());
         }
+        match timeout(PATIENCE, ended).await {
+            Ok(Ok(error)) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn unless_gone(&mut self, error: io::Error) -> io::Result<()> {
+        self.reader_gone = error.kind() == ErrorKind::BrokenPipe;
+        if self.reader_gone { Ok(()) } else { Err(error) }
     }
 }
 
@@ -65,7 +80,12 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match self.lines.try_send(std::mem::take(&mut self.line)) {
             Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(ErrorKind::BrokenPipe.into()),
+            Err(TrySendError::Disconnected(_)) if self.reader_gone => Ok(()),
+            Err(TrySendError::Disconnected(_)) => {
+                // The thread has said why before it ended.
+                let error = self.ended.try_recv().unwrap_or_else(|_| ErrorKind::BrokenPipe.into());
+                self.unless_gone(error)
+            }
         }
     }
 }

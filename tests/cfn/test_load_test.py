@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import shlex
+import subprocess
 
 import modes
 import pytest
@@ -80,12 +81,24 @@ def test_the_tasks_may_do_nothing_else(form):
     assert not stack.all("AWS::ECS::Service")
 
 
+def run_by_a_shell(stack):
+    """The arguments of each call of aws that the command makes, as a user evaluates it."""
+    script = 'aws() { printf "%s\\0" "$@"; printf "\\n"; }; eval "$1"'
+    printed = subprocess.run(["bash", "-euc", script, "-", stack.outputs["Run"]], capture_output=True, text=True, check=True).stdout
+    return [line.split("\0")[:-1] for line in printed.splitlines()]
+
+
 @every
 def test_the_commands_that_it_prints(form):
     stack = made(form)
-    run = shlex.split(stack.outputs["Run"])
-    value = dict(zip(run, run[1:], strict=False))
-    assert run[:3] == ["aws", "ecs", "run-task"] and value["--count"] == "5" and value["--launch-type"] == "FARGATE"
+    calls = run_by_a_shell(stack)
+    assert len(calls) == 5
+    for number, run in enumerate(calls, 1):
+        value = dict(zip(run, run[1:], strict=False))
+        assert run[:2] == ["ecs", "run-task"] and value["--count"] == "1" and value["--launch-type"] == "FARGATE"
+        assert value["--overrides"] == f"containerOverrides=[{{name=generator,environment=[{{name=LATTICEGATE_LOAD_GENERATOR,value={number}}}]}}]"
+    (container,) = stack.one("AWS::ECS::TaskDefinition").properties["ContainerDefinitions"]
+    assert container["Name"] == "generator"
     assert value["--cluster"] == stack.outputs["ClusterName"] and value["--task-definition"] == stack.one("AWS::ECS::TaskDefinition").id
     group = stack.one("AWS::EC2::SecurityGroup").id
     assert value["--network-configuration"] == f"awsvpcConfiguration={{subnets=[{ALWAYS['SubnetIds']}],securityGroups=[{group}],assignPublicIp={form.get('AssignPublicIp', 'DISABLED')}}}"
@@ -99,12 +112,12 @@ def test_the_awscli_takes_the_command():
     from awscli.clidriver import create_clidriver
 
     driver = create_clidriver()
-    arguments = shlex.split(made(FORMS[-1]).outputs["Run"])[1:]
+    arguments = run_by_a_shell(made(FORMS[-1]))[0]
     assert driver.main([*arguments, "--generate-cli-skeleton", "output"]) == 0
     assert driver.main([*arguments, "--no-such-option"]) != 0
 
 
-@pytest.mark.parametrize("given", [{"Url": "orders.example.com"}, {"Generators": "11"}, {"ConnectTo": "https://nlb"}, {"Image": "latticegate:latest"}, {"LatticeServiceArn": "svc-1"}, {"EgressCidr": ""}])
+@pytest.mark.parametrize("given", [{"Url": "orders.example.com"}, {"Generators": "101"}, {"ConnectTo": "https://nlb"}, {"Image": "latticegate:latest"}, {"LatticeServiceArn": "svc-1"}, {"EgressCidr": ""}])
 def test_wrong_parameters_are_refused(given):
     with pytest.raises(resolve.TemplateError):
         resolve.resolve(ROOT, ALWAYS | given)

@@ -42,7 +42,7 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
         (load.users, load.rate, load.ramp.as_secs(), load.steady.as_secs())
     };
     assert_eq!(of(&["--scenario", "guidance"]), (5_000, 3_000.0, 300, 1_200));
-    assert_eq!(of(&["--scenario", "guidance", "--generators", "24"]), (209, 125.0, 300, 1_200));
+    assert_eq!(of(&["--scenario", "guidance", "--generators", "5"]), (1_000, 600.0, 300, 1_200));
     assert_eq!(
         of(&["--scenario", "guidance", "--users", "7", "--rate", "2.5", "--ramp", "10s", "--duration", "1min"]),
         (7, 2.5, 10, 60)
@@ -55,6 +55,11 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
     );
     for (more, text) in [
         (["--users", "0"], "--users 0: from 1"),
+        (
+            ["--generators", "3"],
+            "--users 10: cannot be divided evenly by --generators 3; say which of them this is, with --generator",
+        ),
+        (["--generator", "2"], "--generator 2: from 1 to --generators 1"),
         (["--generators", "11"], "--users 10: fewer than --generators 11"),
         (["--rate", "0"], "--rate 0: from 0.001"),
         (["--rate", "nan"], "--rate NaN"),
@@ -62,6 +67,26 @@ fn the_guidances_scenario_can_be_changed_and_divided() {
         (["--ramp", "25h"], "a day at most"),
     ] {
         assert!(load(&more).unwrap_err().to_string().contains(text), "{more:?}");
+    }
+}
+
+/// No user more and no user less, and each asks as often as every other.
+#[test]
+fn generators_that_know_their_number_share_users_exactly() {
+    for (users, generators) in [(5_000_u32, 24_u32), (7, 7), (7, 3), (5, 1), (10_001, 10)] {
+        let shares: Vec<Load> = (1..=generators)
+            .map(|one| {
+                let [users, generators, one] = [users, generators, one].map(|number| number.to_string());
+                load(&["--users", &users, "--rate", "300", "--generators", &generators, "--generator", &one]).unwrap()
+            })
+            .collect();
+        assert_eq!(shares.iter().map(|load| load.users).sum::<usize>(), users as usize);
+        assert!((shares.iter().map(|load| load.rate).sum::<f64>() - 300.0).abs() < 1e-9, "{shares:?}");
+        let (least, most) = (shares.iter().map(|load| load.users).min(), shares.iter().map(|load| load.users).max());
+        assert!(most.unwrap() - least.unwrap() <= 1, "{shares:?}");
+        for load in &shares {
+            assert!((load.rate / load.users as f64 - 300.0 / f64::from(users)).abs() < 1e-9, "{load:?}");
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn named(text: &str) -> Result<(Price, f64), String> {
     Ok((price, super::amount(usd)?))
 }
 
-/// USD a month.
+/// USD a month, each in whole cents, so that the rows of a bill add up to its sum.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
     pub(super) arm: f64,
@@ -94,11 +94,11 @@ impl Cost {
         Self {
             arm: Self::fargate_arm(tasks, prices),
             x86: Self::fargate_x86(tasks, prices),
-            nlb: HOURS * price(Price::NlbHour),
-            nlcu: HOURS * nlcus * price(Price::NlcuHour),
+            nlb: cents(HOURS * price(Price::NlbHour)),
+            nlcu: cents(HOURS * nlcus * price(Price::NlcuHour)),
             nlcus,
             nlcu_by,
-            log: log_lines * HOURS * 3600.0 * (log.bytes + LOG_EVENT) / 1e9 * price(Price::LogGb),
+            log: cents(log_lines * HOURS * 3600.0 * (log.bytes + LOG_EVENT) / 1e9 * price(Price::LogGb)),
             log_lines,
         }
     }
@@ -113,12 +113,17 @@ impl Cost {
     }
 
     pub(super) fn total_arm(&self) -> f64 {
-        self.arm + self.nlb + self.nlcu + self.log
+        cents(self.arm + self.nlb + self.nlcu + self.log)
     }
 }
 
 fn fargate(tasks: Tasks, vcpu: f64, gb: f64) -> f64 {
-    tasks.number() * HOURS * (tasks.size.vcpu() * vcpu + tasks.size.gb() * gb)
+    cents(tasks.number() * HOURS * (tasks.size.vcpu() * vcpu + tasks.size.gb() * gb))
+}
+
+/// Half a cent is a cent, also where binary digits have made a little less of it.
+fn cents(usd: f64) -> f64 {
+    (usd * 100.0 + 1e-6).round() / 100.0
 }
 
 #[cfg(test)]

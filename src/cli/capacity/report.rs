@@ -10,6 +10,7 @@ use super::load::{Fleet, GIB, Load, LogLines};
 use super::measured::Measured;
 use super::plan::Plan;
 use super::price::{Cost, HOURS, LOG_EVENT, PRICES, Prices};
+use super::table::{Column, Table};
 
 pub(super) struct Report<'a> {
     pub(super) load: &'a Load,
@@ -68,6 +69,7 @@ impl Report<'_> {
     pub(super) fn to_json(&self) -> Value {
         let busy = self.load.busy(self.measured);
         let (cost, each) = (self.cost(self.chosen), self.each());
+        let notes = self.note_on_zones().map(str::to_owned).into_iter().chain(self.note_on_gbits());
         let limit = |(word, limit): &(&str, Limit)| {
             json!({
                 "limit": limit.name, "state": word, "what": limit.what, "used": limit.used, "of": limit.of,
@@ -90,6 +92,7 @@ impl Report<'_> {
             "load": {
                 "listener": self.load.listener.word(),
                 "new_connections_per_second": self.load.new_per_second(),
+                "of_them_opened_anew_per_second": self.load.renewed_per_second(),
                 "requests_per_second": self.load.requests_per_second(),
                 "gbits_per_second": self.load.gbits_per_second(),
                 "open_connections": self.load.open(),
@@ -113,7 +116,9 @@ impl Report<'_> {
             "prices_usd": PRICES.map(|(price, name, _)| (name.to_owned(), self.prices.of(price).into())).into_iter().collect::<Map<_, _>>(),
             "nlcu": { "number": cost.nlcus, "by": cost.nlcu_by },
             "log_lines_per_second": cost.log_lines,
+            "log_line_bytes": self.log.bytes + LOG_EVENT, "log_keep": self.log_keep,
             "limits": self.limits().iter().map(limit).collect::<Vec<_>>(),
+            "notes": notes.collect::<Vec<_>>(),
             "measured": self.measured.about, "measured_kernel": self.measured.about_kernel,
         })
     }
@@ -168,76 +173,107 @@ impl Report<'_> {
         writeln!(f, "1 GiB    {idle} open connections on which nothing moves")
     }
 
-    fn write_sizes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "\n  {:<16}{:>6}{:>10}{:>16}{:>12}{:>12}{:>14}{:>14}   bound by",
-            "size", "tasks", "in a zone", "CPU, zone lost", "CPU usually", "MiB a task", "Fargate ARM", "Fargate x86"
-        )?;
+    fn sizes(&self) -> Table<9> {
+        let columns = [
+            Column::Left(18),
+            Column::Right(6),
+            Column::Right(10),
+            Column::Right(16),
+            Column::Right(12),
+            Column::Right(12),
+            Column::Right(14),
+            Column::Right(14),
+            Column::Last,
+        ];
+        let head = [
+            "  size",
+            "tasks",
+            "in a zone",
+            "CPU, zone lost",
+            "CPU usually",
+            "MiB a task",
+            "Fargate ARM",
+            "Fargate x86",
+            "   bound by",
+        ];
+        let mut rows = vec![(head.map(str::to_owned), String::new())];
         for plan in self.plans {
             let (lost, usual) = self.utilisation(plan);
-            writeln!(
-                f,
-                "{} {:<16}{:>6}{:>10}{:>16}{:>12}{:>12}{:>14}{:>14}   {}",
-                if plan.tasks == self.chosen.tasks { '*' } else { ' ' },
-                plan.tasks.size.to_string(),
+            let mark = if plan.tasks == self.chosen.tasks { '*' } else { ' ' };
+            let cells = [
+                format!("{mark} {}", plan.tasks.size),
                 number(plan.tasks.number()),
                 number(plan.tasks.each_zone),
-                format!("{lost:.0} %"),
-                format!("{usual:.0} %"),
+                percent(lost),
+                percent(usual),
                 number(self.mib_each(plan)),
                 money(Cost::fargate_arm(plan.tasks, self.prices)),
                 money(Cost::fargate_x86(plan.tasks, self.prices)),
-                plan.binds.unwrap_or("one task in each zone"),
-            )?;
+                format!("   {}", plan.binds.unwrap_or("one task in each zone")),
+            ];
+            rows.push((cells, String::new()));
         }
-        if self.fleet.zones < 2.0 {
-            writeln!(f, "  in one zone there is none to spare: everything stops while it is lost")?;
-        }
-        Ok(())
+        Table { columns, rows }
     }
 
-    fn write_cost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn costs(&self) -> Table<3> {
         let cost = self.cost(self.chosen);
-        writeln!(f, "\ncost     of *, USD in {HOURS} hours")?;
-        let mut row = |what: &str, usd: f64, why: String| writeln!(f, "  {what:<16}{:>12}   {why}", money(usd));
-        row("Fargate ARM", cost.arm, format!("x86: {}", money(cost.x86)))?;
-        row("NLB", cost.nlb, "one, by the hour".into())?;
-        row("NLCU", cost.nlcu, format!("{}, by {}", number(cost.nlcus), cost.nlcu_by))?;
+        let row =
+            |what: &str, usd: f64, why: String| ([format!("  {what}"), money(usd), format!("   {why}")], String::new());
         let (lines, bytes) = (counted(cost.log_lines, "line"), number(self.log.bytes));
         let refused = if self.log.keep == LogKeep::All { "" } else { "; 1 % are assumed to be refused or to fail" };
-        row("log", cost.log, format!("{lines}/s of {bytes} + {LOG_EVENT} bytes, keep: {}{refused}", self.log_keep))?;
-        row("sum", cost.total_arm(), "with ARM; without Lattice, data transfer, interface endpoints, alarms".into())
+        let rows = vec![
+            row("Fargate ARM", cost.arm, format!("x86: {}", money(cost.x86))),
+            row("NLB", cost.nlb, "one, by the hour".into()),
+            row("NLCU", cost.nlcu, format!("{}, by {}", number(cost.nlcus), cost.nlcu_by)),
+            row("log", cost.log, format!("{lines}/s of {bytes} + {LOG_EVENT} bytes, keep: {}{refused}", self.log_keep)),
+            row(
+                "sum",
+                cost.total_arm(),
+                "with ARM; without Lattice, data transfer, interface endpoints, alarms".into(),
+            ),
+        ];
+        Table { columns: [Column::Left(18), Column::Right(12), Column::Last], rows }
     }
 
-    fn write_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = if self.fleet.zones < 2.0 { "in its one zone" } else { "while a zone is lost" };
-        writeln!(f, "\nlimits   of *, {when}")?;
-        for (word, limit) in self.limits() {
+    fn table_of_limits(&self) -> Table<6> {
+        let columns =
+            [Column::Left(7), Column::Left(19), Column::Right(9), Column::Left(13), Column::Right(7), Column::Last];
+        let row = |(word, limit): (&'static str, Limit)| {
             let Limit { name, what, used, of, source, help } = limit;
-            let share = format!("{:.0} %", used / of * 100.0);
-            writeln!(f, "{word:<6} {name:<19}{:>9} of {:<9}{share:>7}   {what}", number(used), number(of))?;
-            if word != "ok" {
-                writeln!(f, "       help    {help}\n       source  {source}")?;
-            }
-        }
-        Ok(())
+            let of_it = format!(" of {}", number(of));
+            let share = percent(used / of * 100.0);
+            let cells = [word.to_owned(), name.to_owned(), number(used), of_it, share, format!("   {what}")];
+            let help = || format!("       help    {help}\n       source  {source}\n");
+            (cells, if word == "ok" { String::new() } else { help() })
+        };
+        Table { columns, rows: self.limits().into_iter().map(row).collect() }
+    }
+
+    /// In one zone there is none to spare.
+    fn note_on_zones(&self) -> Option<&'static str> {
+        (self.fleet.zones < 2.0).then_some("in one zone there is none to spare: everything stops while it is lost")
+    }
+
+    fn note_on_gbits(&self) -> Option<String> {
+        let gbits = self.load.gbits_per_second() / self.chosen.tasks.left();
+        let unknown = "what a Fargate task of this size bears is not documented and was not tested; load test";
+        (gbits > 1.0).then(|| format!("{} Gbit/s a task: {unknown}", number(gbits)))
     }
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_load(f)?;
-        self.write_sizes(f)?;
-        self.write_cost(f)?;
-        self.write_limits(f)?;
-        let gbits = self.load.gbits_per_second() / self.chosen.tasks.left();
-        if gbits > 1.0 {
-            let gbits = number(gbits);
-            writeln!(
-                f,
-                "\nnote     {gbits} Gbit/s a task: what a Fargate task of this size bears is not documented and was not tested; load test"
-            )?;
+        write!(f, "\n{}", self.sizes())?;
+        if let Some(note) = self.note_on_zones() {
+            writeln!(f, "  {note}")?;
+        }
+        write!(f, "\ncost     of *, USD in {HOURS} hours\n{}", self.costs())?;
+        let when = if self.fleet.zones < 2.0 { "in its one zone" } else { "while a zone is lost" };
+        write!(f, "\nlimits   of *, {when}\n{}", self.table_of_limits())?;
+        if let Some(note) = self.note_on_gbits() {
+            writeln!(f, "\nnote     {note}")?;
         }
         let Measured { about, about_kernel, .. } = self.measured;
         writeln!(f, "\nCPU and memory of the process were measured on another machine than Fargate's: {about}")?;
@@ -252,6 +288,9 @@ fn counted(value: f64, noun: &str) -> String {
 
 /// Three digits where there are no more before the point; thousands apart.
 fn number(value: f64) -> String {
+    if value > 0.0 && value < 0.0005 {
+        return "<0.001".to_owned();
+    }
     let decimals = match value {
         _ if value.fract() == 0.0 => 0,
         _ if value < 1.0 => 3,
@@ -260,6 +299,10 @@ fn number(value: f64) -> String {
         _ => 0,
     };
     grouped(&format!("{value:.decimals$}"))
+}
+
+fn percent(value: f64) -> String {
+    grouped(&format!("{value:.0}")) + " %"
 }
 
 fn money(usd: f64) -> String {
@@ -286,6 +329,8 @@ mod tests {
     fn numbers_can_be_read() {
         for (value, text) in [
             (0.0, "0"),
+            (0.000_5, "0.001"),
+            (0.000_4, "<0.001"),
             (0.12345, "0.123"),
             (1.5, "1.50"),
             (54.32, "54.3"),
