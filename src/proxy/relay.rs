@@ -268,6 +268,9 @@ impl<'a, 'f> Pair<'a, 'f> {
 
     /// Moves what `source` sends.
     fn poll_direction(&mut self, cx: &mut Context<'_>, source: Side, bytes: &mut u64) {
+        if self.from(source).is_closed() {
+            return;
+        }
         let outlives = || self.filter.as_ref().is_some_and(|filter| filter.outlives_upstream());
         let last = self.from(source.other()).is_closed() || (source == Side::Upstream && outlives());
         let Self { relay, up, down, filter, .. } = self;
