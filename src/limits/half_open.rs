@@ -230,7 +230,7 @@ impl HalfOpenConnection {
     }
 
     /// This connection is complete, and holds so many bytes until its upstream is connected.
-    pub fn settle(&self, bytes: usize) -> Result<Option<Buffered>, NoRoom> {
+    pub fn settle(&self, bytes: usize) -> Result<Option<Box<Buffered>>, NoRoom> {
         if bytes <= SMALL {
             return Ok(None);
         }
@@ -242,7 +242,7 @@ impl HalfOpenConnection {
         connections.holding.remove(&key);
         self.list.publish_oldest(&connections);
         drop(connections);
-        Ok(Some(Buffered { registry: Arc::clone(&self.list.registry), bytes }))
+        Ok(Some(Box::new(Buffered { registry: Arc::clone(&self.list.registry), bytes })))
     }
 }
 

@@ -29,12 +29,21 @@ pub struct ConnectionLimits {
     per_name: Option<Arc<Table<Hostname>>>,
 }
 
-/// One connection's permits of the optional limits, given back when they are dropped. In boxes: most configurations
+/// One connection's permits of the optional limits, given back when they are dropped. In a box: most configurations
 /// have no such limit.
 #[derive(Debug, Default)]
-pub struct HeldPermits {
-    client: Option<Box<Permit<ClientKey>>>,
-    name: Option<Box<Permit<Hostname>>>,
+pub struct HeldPermits(Option<Box<Permits>>);
+
+#[derive(Debug, Default)]
+struct Permits {
+    client: Option<Permit<ClientKey>>,
+    name: Option<Permit<Hostname>>,
+}
+
+impl HeldPermits {
+    fn permits(&mut self) -> &mut Permits {
+        self.0.get_or_insert_default()
+    }
 }
 
 impl ConnectionLimits {
@@ -91,7 +100,7 @@ impl ConnectionLimits {
         let permit = table.enter(client.into());
         let permit =
             permit.map_err(|exceeded| exceeded.reason(RefuseReason::ClientConnections, RefuseReason::ClientRate))?;
-        held.client = Some(Box::new(permit));
+        held.permits().client = Some(permit);
         Ok(())
     }
 
@@ -99,11 +108,11 @@ impl ConnectionLimits {
     /// this one, is given back first.
     pub fn enter_name(&self, name: &Hostname, held: &mut HeldPermits) -> Result<(), RefuseReason> {
         let Some(table) = &self.per_name else { return Ok(()) };
-        held.name = None;
+        held.permits().name = None;
         let permit = table.enter(name.clone());
         let permit =
             permit.map_err(|exceeded| exceeded.reason(RefuseReason::NameConnections, RefuseReason::NameRate))?;
-        held.name = Some(Box::new(permit));
+        held.permits().name = Some(permit);
         Ok(())
     }
 }

@@ -76,7 +76,7 @@ struct Session {
     request: Cell<refuse::Request>,
     held: HeldPermits,
     /// What was read ahead, as long as it waits for an upstream.
-    buffered: Option<Buffered>,
+    buffered: Option<Box<Buffered>>,
     /// What a refused client is answered in, if it would understand any answer of ours.
     spoken: Option<Protocol>,
     /// A status sent now would be the answer to what was refused.
@@ -354,6 +354,7 @@ mod tests {
         let bytes = size(serve);
         // 1008 on x86-64 with tokio 1.54. Up to 1032 glibc keeps what is freed at hand for the next connection; beyond,
         // each costs some 1000 instructions more.
-        assert!(bytes <= 1032, "{bytes} bytes");
+        // With the 8 of glibc the next larger piece would begin here.
+        assert!(bytes <= 808, "{bytes} bytes");
     }
 }

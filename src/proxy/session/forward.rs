@@ -106,7 +106,7 @@ impl Session {
     fn hold(&mut self, bytes: usize) -> Result<(), RefuseReason> {
         let mut buffered = Buffered::none(&self.worker.limits().half_open);
         let held = buffered.hold(bytes);
-        self.buffered = Some(buffered);
+        self.buffered = Some(Box::new(buffered));
         held.map_err(|_| {
             self.record.detail = Some(EvictionReason::Bytes.detail().into());
             RefuseReason::Overloaded
