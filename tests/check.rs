@@ -490,6 +490,10 @@ fn a_log_filter_that_is_none_is_warned_about() {
             "lattice=bogus",
             "\"lattice=bogus\" is not a log filter: \"bogus\" is not a level; write one of off, error, warn, info, debug, trace",
         ),
+        (
+            "warn,latticegate[session{name=x}]=debug",
+            "\"warn,latticegate[session{name=x}]=debug\" is not a log filter: \"latticegate[session{name=x}]\" is not a module; write a level, or MODULE=LEVEL",
+        ),
         ("inof", "\"inof\" is not a log filter: \"inof\" is not a level; did you mean \"info\"?"),
         (
             "info,,hyper=dbug",
@@ -500,9 +504,7 @@ fn a_log_filter_that_is_none_is_warned_about() {
         let reported = format!("warning: environment variable LATTICEGATE_LOG: {expected}\n");
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), reported));
     }
-    for filter in
-        ["debug", "INFO", "info,latticegate::proxy::dial=trace", "off", "warn,latticegate[session{name=x}]=debug", ""]
-    {
+    for filter in ["debug", "INFO", "info,latticegate::proxy::dial=trace", "off", " warn, hyper=info,", ""] {
         let output = check(directory.path(), CONFIG, &[("LATTICEGATE_LOG", filter)]);
         assert_eq!(stderr(&output), "", "{filter}");
     }

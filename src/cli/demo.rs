@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use tracing::level_filters::LevelFilter;
 
 use super::log;
 use super::print::Unwritten;
@@ -21,7 +22,7 @@ pub(super) struct DemoArgs {
 impl DemoArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // The connections are printed; of everything else only warnings are.
-        let log = log::start("warn")?;
+        let log = log::start(LevelFilter::WARN)?;
         let well = demo::run(&self.options);
         log.end(Duration::from_secs(1));
         match well.map_err(demo::Error::into_output) {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::telemetry::process_log::ProcessLog;
 use latticegate_core::diagnostic::{Diagnostic, Origin, Severity, nearest};
@@ -11,25 +12,25 @@ const VARIABLE: &str = "LATTICEGATE_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Starts the process log with the configured filter, or with `usual` where there is none or it is invalid.
-pub(super) fn start(usual: &str) -> io::Result<ProcessLog> {
+pub(super) fn start(usual: LevelFilter) -> io::Result<ProcessLog> {
     let (filter, diagnostic) = match filter() {
         Ok(filter) => (filter, None),
         Err(diagnostic) => (None, Some(diagnostic)),
     };
     // A filter that names the resolver's library asks for all of its lines.
     let all = filter.as_ref().is_some_and(|filter| filter.to_string().contains("hickory"));
-    let log = ProcessLog::start(filter.unwrap_or_else(|| EnvFilter::new(usual)), all)?;
+    let log = ProcessLog::start(filter.unwrap_or_else(|| Targets::new().with_default(usual)), all)?;
     log.report(Severity::Warning, diagnostic.as_slice());
     Ok(log)
 }
 
 /// The configured filter, if there is one.
-pub(super) fn filter() -> Result<Option<EnvFilter>, Diagnostic> {
+pub(super) fn filter() -> Result<Option<Targets>, Diagnostic> {
     std::env::var_os(VARIABLE).map_or(Ok(None), |text| read(&text.to_string_lossy()))
 }
 
 /// None where the value is empty.
-fn read(text: &str) -> Result<Option<EnvFilter>, Diagnostic> {
+fn read(text: &str) -> Result<Option<Targets>, Diagnostic> {
     let invalid = |why: &str, help: String| {
         let diagnostic =
             Diagnostic::whole(Origin::Variable(VARIABLE.into()), format!("is not a log filter: {why}"), help);
@@ -40,7 +41,7 @@ fn read(text: &str) -> Result<Option<EnvFilter>, Diagnostic> {
         return Ok(None);
     }
     // A single word would be taken for a module, so that a mistyped level would silence everything else.
-    for directive in directives().filter(|directive| !directive.contains(['[', ']', '{', '}'])) {
+    for directive in directives() {
         let level = directive.rsplit('=').next().unwrap_or(directive);
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
             let help = match nearest(level, LEVELS) {
@@ -49,7 +50,12 @@ fn read(text: &str) -> Result<Option<EnvFilter>, Diagnostic> {
             };
             return Err(invalid(&format!("{level:?} is not a level"), help));
         }
+        // Of spans and fields, which are not filtered here.
+        if let Some((module, _)) = directive.rsplit_once('=').filter(|(module, _)| module.contains(['[', '{', '='])) {
+            let help = "write a level, or MODULE=LEVEL".to_owned();
+            return Err(invalid(&format!("{module:?} is not a module"), help));
+        }
     }
-    let filter = EnvFilter::builder().parse(text);
+    let filter = directives().collect::<Vec<_>>().join(",").parse::<Targets>();
     filter.map(Some).map_err(|error| invalid(&error.to_string(), format!("write one of {}", LEVELS.join(", "))))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use tracing::level_filters::LevelFilter;
 
 use super::{ConfigArgs, log};
 use crate::control::gate::StartError;
@@ -29,7 +30,7 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let startup = Startup::new().context("cannot start the runtime")?;
-        let log = log::start("info").context("cannot start the thread of the process log")?;
+        let log = log::start(LevelFilter::INFO).context("cannot start the thread of the process log")?;
         // From here on everything is logged: standard error may be a pipe that is not read.
         let ended = self.serve(startup, &log);
         let code = match ended {

@@ -9,9 +9,10 @@ use std::panic::PanicHookInfo;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt, registry, reload};
+use tracing_subscriber::{fmt, registry, reload};
 
 use self::debug::Filter;
 pub use self::throttle::{left_out, report_left_out};
@@ -36,14 +37,14 @@ pub struct ProcessLog {
 
 impl ProcessLog {
     /// Installs the subscriber and the panic hook. `all`: other crates' lines are not throttled.
-    pub fn start(filter: EnvFilter, all: bool) -> io::Result<Self> {
+    pub fn start(filter: Targets, all: bool) -> io::Result<Self> {
         let blocked = Pending::default();
         let (writer, flush) = Writer::start(LineKind::ProcessLog, Sink::stderr()?, Count::default(), blocked.clone())?;
         let lines = fmt::layer()
             .with_writer(Arc::new(Events(writer.clone())))
             .with_ansi(io::stderr().is_terminal())
             .log_internal_errors(false);
-        let configured = filter.to_string();
+        let configured = filter.clone();
         let (filter, handle) = reload::Layer::new(filter);
         registry().with(filter).with(lines).with((!all).then_some(throttle::Throttle)).init();
         std::panic::set_hook(Box::new(log_panic));
