@@ -11,7 +11,7 @@ use crate::telemetry::recent::Recent;
 /// Replies to each; returns when no more can come.
 pub(crate) async fn answer(worker: Rc<Worker>, recent: Rc<Recent>, mut inquiries: Inquiries) {
     while let Some(mut inquiry) = inquiries.next().await {
-        let live = worker.census(std::mem::take(&mut inquiry.query)).await;
+        let live = worker.census(std::mem::take(&mut inquiry.query), inquiry.asked).await;
         inquiry.reply(WorkerView { refusals: recent.refusals(), busiest: recent.busiest.view(), live });
     }
 }

@@ -204,7 +204,7 @@ impl Session {
                         client,
                         name: name.as_str(),
                         upstream: record.upstream.map(Address::get),
-                        age: record.times.elapsed(),
+                        accepted: record.times.accepted,
                         bytes: bytes.get(),
                     });
                 });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::dns::Resolver;
-use crate::event_loop::{Notify, Watched, race, sleep, timeout, wall_time};
+use crate::event_loop::{Instant, Notify, Watched, race, sleep, timeout, wall_time};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Failing;
 use crate::proxy::groups::Groups;
@@ -201,11 +201,11 @@ impl Worker {
     }
 
     /// Goes through the connections that have reached their upstream, group by group: between two of them the others of this
-    /// worker have their turn.
-    pub(crate) async fn census(&self, query: Query) -> Live {
+    /// worker have their turn. Ages are as of `at`.
+    pub(crate) async fn census(&self, query: Query, at: Instant) -> Live {
         for (group, sessions) in self.groups.iter().enumerate() {
             let taken = self.census.take();
-            let census = taken.map_or_else(|| Census::new(query.clone()), |(_, census)| census);
+            let census = taken.map_or_else(|| Census::new(query.clone(), at), |(_, census)| census);
             self.census.replace(Some((group, census)));
             sessions.notify_all();
             // Those that were woken are before this task in the worker's queue.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::event_loop::cross_thread;
+use crate::event_loop::{self, cross_thread};
 use crate::telemetry::busiest::Busiest;
 use crate::telemetry::live::{Live, Query};
 use crate::telemetry::recent::{self, Refusal};
@@ -23,6 +23,8 @@ const REST: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Inquiry {
     pub(crate) query: Query,
+    /// When all were asked: ages are as of then, since the workers reply at different moments.
+    pub(crate) asked: event_loop::Instant,
     reply: oneshot::Sender<WorkerView>,
 }
 
@@ -104,9 +106,10 @@ impl Inquirer {
 
     async fn ask_workers(&self, query: &Query) -> Workers {
         let mut replies = Vec::new();
+        let asked = event_loop::Instant::now();
         for worker in &self.workers {
             let (reply, replied) = oneshot::channel();
-            if worker.send(Inquiry { query: query.clone(), reply }).is_ok() {
+            if worker.send(Inquiry { query: query.clone(), asked, reply }).is_ok() {
                 replies.push(replied);
             }
         }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use crate::event_loop::Instant;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::outcome::ByteCounts;
 
@@ -44,7 +45,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) client: &'a Client,
     pub(crate) name: &'a str,
     pub(crate) upstream: Option<SocketAddr>,
-    pub(crate) age: Duration,
+    pub(crate) accepted: Instant,
     pub(crate) bytes: ByteCounts,
 }
 
@@ -84,6 +85,8 @@ const MAX_KEYS: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Census {
     query: Query,
+    /// Ages are as of this moment: connections are not all looked at in the same one.
+    at: Instant,
     live: Live,
     newest: Top,
     oldest: Top,
@@ -91,10 +94,10 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    pub(crate) fn new(query: Query) -> Self {
+    pub(crate) fn new(query: Query, at: Instant) -> Self {
         let top = || Top { most: query.most, bar: None, kept: Vec::new() };
         let [newest, oldest, largest] = [top(), top(), top()];
-        Self { query, live: Live::default(), newest, oldest, largest }
+        Self { query, at, live: Live::default(), newest, oldest, largest }
     }
 
     pub(crate) fn add(&mut self, one: Candidate<'_>) {
@@ -110,14 +113,15 @@ impl Census {
             return;
         }
         self.live.found += 1;
-        let micros = u64::try_from(one.age.as_micros()).unwrap_or(u64::MAX);
-        self.newest.offer(u64::MAX - micros, one);
-        self.oldest.offer(micros, one);
-        self.largest.offer(one.bytes.up.saturating_add(one.bytes.down), one);
+        let age = self.at.saturating_duration_since(one.accepted);
+        let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        self.newest.offer(u64::MAX - micros, one, age);
+        self.oldest.offer(micros, one, age);
+        self.largest.offer(one.bytes.up.saturating_add(one.bytes.down), one, age);
     }
 
     pub(crate) fn finish(self) -> Live {
-        let Self { query: _, live, newest, oldest, largest } = self;
+        let Self { query: _, at: _, live, newest, oldest, largest } = self;
         Live { newest: newest.best(), oldest: oldest.best(), largest: largest.best(), ..live }
     }
 }
@@ -154,8 +158,8 @@ impl Candidate<'_> {
             || has(&format!("{:016x}", self.id))
     }
 
-    fn to_connection(self) -> LiveConnection {
-        let Self { id, listener, client, name, upstream, age, bytes } = self;
+    fn to_connection(self, age: Duration) -> LiveConnection {
+        let Self { id, listener, client, name, upstream, accepted: _, bytes } = self;
         let endpoint = client.endpoint;
         let client = client.ip.with_port(client.port);
         LiveConnection { id, listener: listener.into(), client, endpoint, name: name.into(), upstream, age, bytes }
@@ -205,11 +209,11 @@ struct Top {
 }
 
 impl Top {
-    fn offer(&mut self, key: u64, one: Candidate<'_>) {
+    fn offer(&mut self, key: u64, one: Candidate<'_>, age: Duration) {
         if self.bar.is_some_and(|bar| key <= bar) {
             return;
         }
-        self.kept.push((key, one.to_connection()));
+        self.kept.push((key, one.to_connection(age)));
         if self.kept.len() >= self.most.saturating_mul(2).max(1) {
             self.trim();
             self.bar = self.kept.last().map(|(key, _)| *key).or(Some(u64::MAX));
@@ -232,14 +236,16 @@ mod tests {
     use super::*;
 
     fn census(find: &str, most: usize, connections: u64) -> Live {
-        let mut census = Census::new(Query { find: find.into(), most });
+        let at = Instant::now() + Duration::from_secs(connections);
+        let mut census = Census::new(Query { find: find.into(), most }, at);
         for n in 0..connections {
             // In an order of no use: 7 is coprime to the numbers of these tests.
             let id = n * 7 % connections;
             let client = Client::new(([10, 0, 0, u8::try_from(id % 4).unwrap()], 4000).into(), None);
             let (name, upstream) = (format!("n{}.example.com", id % 10), Some(([169, 254, 171, 1], 443).into()));
-            let (age, bytes) = (Duration::from_secs(id), ByteCounts { up: 1, down: id });
-            census.add(Candidate { id, listener: "tls", client: &client, name: &name, upstream, age, bytes });
+            let accepted = at.checked_sub(Duration::from_secs(id)).unwrap();
+            let bytes = ByteCounts { up: 1, down: id };
+            census.add(Candidate { id, listener: "tls", client: &client, name: &name, upstream, accepted, bytes });
         }
         census.finish()
     }
@@ -289,12 +295,20 @@ mod tests {
 
     #[test]
     fn names_without_end_take_bounded_memory() {
-        let mut census = Census::new(Query::default());
+        let mut census = Census::new(Query::default(), Instant::now());
         let client = Client::new(([10, 0, 0, 1], 1).into(), None);
         for id in 0..20_000 {
             let name = format!("{id}.example.com");
-            let (age, bytes) = (Duration::ZERO, ByteCounts::default());
-            census.add(Candidate { id, listener: "tls", client: &client, name: &name, upstream: None, age, bytes });
+            let (accepted, bytes) = (Instant::now(), ByteCounts::default());
+            census.add(Candidate {
+                id,
+                listener: "tls",
+                client: &client,
+                name: &name,
+                upstream: None,
+                accepted,
+                bytes,
+            });
         }
         let live = census.finish();
         assert_eq!((live.all.connections, live.names.len()), (20_000, MAX_KEYS));

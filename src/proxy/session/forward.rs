@@ -209,7 +209,7 @@ impl Session {
                             client,
                             name: name.as_str(),
                             upstream: record.upstream.map(Address::get),
-                            age: record.times.elapsed(),
+                            accepted: record.times.accepted,
                             bytes: bytes.get(),
                         });
                     });
@@ -276,7 +276,7 @@ impl Session {
                     client,
                     name: record.name.as_deref().unwrap_or_default(),
                     upstream: None,
-                    age: record.times.elapsed(),
+                    accepted: record.times.accepted,
                     bytes: record.bytes,
                 });
             });
