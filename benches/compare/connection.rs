@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::workloads::Workload;
 
 /// The most that may be spent on a connection. A change that lowers a count lowers its bound.
-const BOUNDS: [(&str, u64); 2] = [("conn", 20_000), ("calm", 21_900)];
+const BOUNDS: [(&str, u64); 2] = [("conn", 18_000), ("calm", 19_900)];
 
 const SHORT: u64 = 1000;
 const LONG: u64 = 3000;
