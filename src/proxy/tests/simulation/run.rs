@@ -267,10 +267,11 @@ async fn drain(run: Rc<Run>, phase: Publisher<Phase>) {
     match planned {
         Some(drain) => sleep(Duration::from_millis(drain.at)).await,
         None => {
-            while run.running.get() > 0 && run.network.now() < LONGEST {
+            // Upstreams, too: one that reads slowly has much to read when its client has gone.
+            while run.running.get() + run.serving.get() > 0 && run.network.now() < LONGEST {
                 sleep(Duration::from_millis(1000)).await;
             }
-            // Upstreams, and who lingers.
+            // Who lingers.
             sleep(Duration::from_millis(15_000)).await;
         }
     }
