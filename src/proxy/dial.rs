@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::event_loop::{Either, Instant, Stream, race, sleep, timeout};
+use crate::event_loop::{Either, Instant, Notify, Stream, race, sleep, timeout};
 use crate::sys::random::Random;
 use crate::sys::socket::ConnectError;
 use crate::telemetry::metrics::WorkerUpstreams;
@@ -124,7 +124,10 @@ async fn dial_one(
                 failing.forget(address.ip());
                 return Ok(Reached { stream, address, took: None });
             }
-            Err(Attempt::Shortage) => DialError::Shortage(address),
+            Err(Attempt::Shortage) => {
+                failing.shortage.notify_one();
+                DialError::Shortage(address)
+            }
             Err(Attempt::Failed(failure)) => {
                 failing.note(address, failure);
                 let error = DialError::Failed(failure, address);
@@ -177,6 +180,7 @@ async fn dial_several(addresses: &[SocketAddr], failing: &Failing, deadline: Dur
             }
             // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
             Err(Attempt::Shortage) => {
+                failing.shortage.notify_one();
                 shortage = Some(DialError::Shortage(address));
                 queue.by_ref().for_each(drop);
             }
@@ -255,6 +259,8 @@ impl<F: Future> Racing<F> {
 #[derive(Debug)]
 pub struct Failing {
     counts: WorkerUpstreams,
+    /// There was no file or memory for a socket. Noted at once: other addresses may be waited for long after that.
+    pub(crate) shortage: Notify,
     since: RefCell<HashMap<IpAddr, Instant>>,
     random: RefCell<Random>,
 }
@@ -276,7 +282,12 @@ impl Failing {
     }
 
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self { counts: WorkerUpstreams::default(), since: RefCell::default(), random: RefCell::new(Random(seed)) }
+        Self {
+            counts: WorkerUpstreams::default(),
+            shortage: Notify::new(),
+            since: RefCell::default(),
+            random: RefCell::new(Random(seed)),
+        }
     }
 
     /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones

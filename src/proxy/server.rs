@@ -91,6 +91,7 @@ impl Running {
         spawn(async move { summariser.keep_summarising().await });
         spawn(Rc::clone(&worker.half_open).run_evictions());
         spawn(worker.resources.keep_pipes_few());
+        spawn(Rc::clone(worker).make_room_for_dials());
         let groups = Rc::clone(&worker.groups);
         spawn(notify_sessions(worker.policy_changes(), move || groups.notify_all()));
         spawn(Rc::clone(worker).follow(phase.clone()));

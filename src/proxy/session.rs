@@ -260,7 +260,6 @@ impl Session {
                 self.record.upstream = error.address().map(Into::into);
                 self.record.detail = match (error.address(), error.outcome()) {
                     _ if matches!(error, DialError::Shortage(_)) => {
-                        worker.make_room();
                         Some("no fd or memory for the upstream's socket".into())
                     }
                     (Some(address), Outcome::Refused(reason)) => {

@@ -221,6 +221,14 @@ impl Worker {
         self.shared.status.set_short();
     }
 
+    /// Makes room whenever a dial has met a shortage; never returns.
+    pub(crate) async fn make_room_for_dials(self: Rc<Self>) {
+        loop {
+            self.failing.shortage.notified().await;
+            self.make_room();
+        }
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         let id = self.next_id.get();
         self.next_id.set(id.wrapping_add(1));
