@@ -351,9 +351,7 @@ mod tests {
             size_of::<F>()
         }
         let bytes = size(serve);
-        // 1008 on x86-64 with tokio 1.54. Up to 1032 glibc keeps what is freed at hand for the next connection; beyond,
-        // each costs some 1000 instructions more.
-        // With the 8 of glibc the next larger piece would begin here.
+        // 808 on x86-64: with glibc's 8 bytes one more would take the next larger piece.
         assert!(bytes <= 808, "{bytes} bytes");
     }
 }
