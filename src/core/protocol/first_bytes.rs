@@ -30,8 +30,8 @@ impl<'a> FirstBytes<'a> {
             return Self::Hello(bytes);
         }
         match method(bytes) {
-            Some(method) => Self::Request { method, host: host(bytes) },
-            None => Self::Other(bytes.get(..Self::OTHER).unwrap_or(bytes)),
+            Some(method) if method.len() <= MAX_METHOD => Self::Request { method, host: host(bytes) },
+            _ => Self::Other(bytes.get(..Self::OTHER).unwrap_or(bytes)),
         }
     }
 }
@@ -134,11 +134,11 @@ fn vec16<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     rest.split_off(..len)
 }
 
-/// The word before the first blank, if it can be a method.
+/// The word before the first blank, if it can be a method: one of any length, as behind a listener for Host it is the
+/// service that knows its methods.
 fn method(bytes: &[u8]) -> Option<&str> {
     let bytes = bytes.strip_prefix(EMPTY_LINE).unwrap_or(bytes);
-    let word = bytes.get(..=MAX_METHOD).unwrap_or(bytes);
-    let method = word.get(..memchr(b' ', word)?)?;
+    let method = bytes.get(..memchr(b' ', bytes)?)?;
     std::str::from_utf8(method).ok().filter(|method| is_token(method.as_bytes()))
 }
 

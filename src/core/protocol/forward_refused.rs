@@ -30,10 +30,10 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Nothing if the request line is not complete, whatever is wrong with the rest.
+    /// Nothing if the request line is not complete or its method too long, whatever is wrong with the rest.
     #[cold]
     pub fn of(bytes: &[u8]) -> Option<Self> {
-        let (method, target) = request_line(bytes)?;
+        let (method, target) = request_line(bytes).filter(|(method, _)| method.len() <= MAX_METHOD)?;
         let scheme = scheme_of(target).filter(|scheme| method != CONNECT && scheme.len() <= MAX_SCHEME);
         let (host, port) = match Target::of(method, target) {
             Ok(target) => (Some(target.name.as_str().as_bytes().to_vec()), Some(target.port)),
@@ -94,8 +94,7 @@ pub(crate) fn request_line(bytes: &[u8]) -> Option<(&str, &str)> {
     let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()?;
     let mut words = line.split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    let is_method = is_token(method.as_bytes()) && method.len() <= MAX_METHOD;
-    (words.next().is_none() && is_method && version.starts_with("HTTP/")).then_some((method, target))
+    (words.next().is_none() && is_token(method.as_bytes()) && version.starts_with("HTTP/")).then_some((method, target))
 }
 
 fn behind_empty_line(bytes: &[u8]) -> &[u8] {

@@ -85,6 +85,18 @@ fn the_host_of_a_head_is_known_once_its_line_has_come() {
     }
 }
 
+/// A listener for Host lets a method of any length through, so that its name belongs into the record, too. Nothing else of it
+/// may go into the log.
+#[test]
+fn a_method_too_long_to_log_hides_no_host() {
+    let method = "M".repeat(MAX_METHOD + 1);
+    let request = format!("{method} / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(named(request.as_bytes()).as_deref(), Some("a.example"));
+    assert_eq!(FirstBytes::of(request.as_bytes()), FirstBytes::Other(&[b'M'; 16]));
+    let absolute = format!("{method} http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n");
+    assert_eq!(named(absolute.as_bytes()).as_deref(), Some("a.example"));
+}
+
 #[test]
 fn a_header_is_split_off_whatever_is_in_it() {
     let v2 = |rest: &[u8]| [v2::PROTOCOL_PREFIX, &[0x99, 0x99], &vec16(rest)].concat();
