@@ -1,6 +1,7 @@
 //! The two small HTTP servers on the control thread, both on hyper: the health port and the admin port.
 
 mod server; // connections: how many, how long, how slow
+mod linger; // how they end
 mod proxy_header; // what may come before a request
 mod protocol; // version, Host, target and method
 mod response; // plain responses

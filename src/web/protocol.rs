@@ -2,15 +2,15 @@
 //! hyper adds `Date` and the framing, omits the content for HEAD, and answers what it cannot parse.
 
 use std::borrow::Cow;
-use std::net::Shutdown;
 
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Version};
-use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::linger;
 use super::response::{FullResponse, text};
 
 /// The requested path in its normal form, or the response to a request that is malformed or not for reading.
@@ -79,24 +79,17 @@ fn decoded(path: &str) -> Cow<'_, str> {
 }
 
 /// None: the client speaks HTTP/2, which hyper would leave without an answer. It got the status for its version.
-pub(super) async fn refuse_http2(stream: TcpStream) -> Option<TcpStream> {
+pub(super) async fn refuse_http2(mut stream: TcpStream) -> Option<TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 23\r\nConnection: close\r\n\r\nuse HTTP/1.1 with Host\n";
-    const DISCARDED: usize = 64 * 1024;
     let mut first = [0; PREFACE.len()];
     if !stream.peek(&mut first).await.is_ok_and(|n| n == PREFACE.len()) || first != PREFACE {
         return Some(stream);
     }
-    // What has come already: closing then sends no reset. The client may be gone, and an error says no more than that.
-    let mut read = [0; 4096];
-    for _ in 0..DISCARDED / read.len() {
-        if !stream.try_read(&mut read).is_ok_and(|n| n == read.len()) {
-            break;
-        }
-    }
-    let _ = stream.try_write(ANSWER);
-    let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
+    // The client may be gone, and an error says no more than that.
+    let _ = stream.write_all(ANSWER).await;
+    linger::close(stream).await;
     None
 }
 

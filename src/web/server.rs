@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::response::FullResponse;
-use super::{protocol, proxy_header};
+use super::{linger, protocol, proxy_header};
 
 /// What one of the two ports answers.
 pub trait Service: 'static {
@@ -106,7 +107,7 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
         let service = Rc::clone(&service);
         // Request bodies are ignored.
         let (head, _) = request.into_parts();
-        async move {
+        Box::pin(async move {
             // A client that pipelines requests must not hold up the others, nor the control thread's other work.
             yield_now().await;
             let mut response = match protocol::path_of(&head) {
@@ -115,15 +116,16 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
             };
             S::complete(&mut response);
             Ok::<_, Infallible>(response)
-        }
+        })
     });
-    // A client's errors are its own; they are not logged.
-    let _ = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // A client that has finished sending still gets its response.
         .half_close(true)
         .header_read_timeout(Duration::from_secs(5))
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), respond)
-        .await;
+        .serve_connection(TokioIo::new(stream), respond);
+    // A client's errors are its own; they are not logged.
+    let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    linger::close(connection.into_parts().io.into_inner()).await;
 }

@@ -1,6 +1,8 @@
 //! RFC 9110 and 9112 on the health port and the admin port: what is to be answered, and with which fields.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
 
 use support::lab::Lab;
 use support::peer::{End, Peer};
@@ -70,6 +72,27 @@ fn every_request_gets_the_status_and_the_fields_that_it_should() {
         }
     }
     assert_eq!(asked, 48);
+    lab.end();
+}
+
+/// What is not read must not become a reset, which could overtake the answer.
+#[test]
+fn a_client_that_sends_too_much_gets_its_answer() {
+    let lab = Lab::start();
+    support::http::until_ready(lab.health);
+    for (address, beginning, status) in [
+        (lab.health, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nA: ", "431"),
+        (lab.admin, "GET / HTTP/1.1\r\nHost: localhost\r\nA: ", "431"),
+        (lab.health, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505"),
+        (lab.admin, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n", "405"),
+    ] {
+        let mut peer = Peer::connect(address);
+        peer.say(beginning).say(&vec![b'a'; 50_000]);
+        sleep(Duration::from_millis(20));
+        let (answer, end) = peer.say(&vec![b'a'; 50_000]).finish().hear_all();
+        assert_eq!(end, End::Fin, "{beginning}");
+        assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", answer.escape_ascii());
+    }
     lab.end();
 }
 
