@@ -3,8 +3,8 @@
 //! Which address is first is drawn anew for each connection, so that all of them share the load; IPv4 goes before IPv6,
 //! and what failed a while ago comes last. An address is judged by the destination guard at the moment it is dialled, and only here is anything dialled.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+mod order;
+
 use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
 use std::hash::BuildHasher;
@@ -14,8 +14,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use self::order::Order;
 use crate::event_loop::{Either, Instant, Notify, Stream, race, sleep, timeout};
-use crate::sys::random::Random;
 use crate::sys::socket::ConnectError;
 use crate::telemetry::metrics::WorkerUpstreams;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};
@@ -85,106 +85,133 @@ pub struct Unreached {
     pub tries: Vec<(SocketAddr, Failure)>,
 }
 
-/// Connects to the first of `addresses` that may and can be reached within `deadline`.
-pub async fn dial(
-    addresses: &[IpAddr],
-    port: u16,
-    destinations: Destinations<'_>,
-    failing: &Failing,
-    deadline: Duration,
-) -> Result<Reached, Unreached> {
-    if let [ip] = *addresses {
-        return dial_one(SocketAddr::new(ip, port), destinations, failing, deadline).await;
-    }
-    let check = |ip: &IpAddr| destinations.check(SocketAddr::new(*ip, port));
-    let allowed: Vec<SocketAddr> =
-        failing.order(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
-    if allowed.is_empty() {
-        let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
-        // The most specific reason, independent of the order in DNS.
-        let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
-        let error = telling.map_or(DialError::Nowhere, |(reason, address)| DialError::Refused(reason, address));
-        return Err(Unreached { error, tries: Vec::new() });
-    }
-    // In a box, since most names have one address.
-    Box::pin(dial_several(&allowed, failing, deadline)).await
+/// What dials for one worker.
+#[derive(Debug)]
+pub struct Dialer {
+    order: Order,
+    /// What becomes of each connect.
+    counts: WorkerUpstreams,
+    /// There was no file or memory for a socket. Noted at once: other addresses may be waited for long after that.
+    pub(crate) shortage: Notify,
 }
 
-/// Without a race, as there is nothing to race with.
-async fn dial_one(
-    address: SocketAddr,
-    destinations: Destinations<'_>,
-    failing: &Failing,
-    deadline: Duration,
-) -> Result<Reached, Unreached> {
-    let error = match destinations.check(address) {
-        Err(reason) => DialError::Refused(reason, address),
-        Ok(address) => match timeout(deadline, attempt(address)).await.unwrap_or(TIMED_OUT) {
-            Ok(stream) => {
-                failing.forget(address.ip());
-                return Ok(Reached { stream, address, took: None });
-            }
-            Err(Attempt::Shortage) => {
-                failing.shortage.notify_one();
-                DialError::Shortage(address)
-            }
-            Err(Attempt::Failed(failure)) => {
-                failing.note(address, failure);
-                let error = DialError::Failed(failure, address);
-                return Err(Unreached { error, tries: vec![(address, failure)] });
-            }
-        },
-    };
-    Err(Unreached { error, tries: Vec::new() })
-}
+impl Dialer {
+    /// `counts`: what becomes of each connect.
+    pub fn counting(counts: WorkerUpstreams) -> Self {
+        Self { counts, ..Self::seeded(RandomState::new().hash_one("order of addresses")) }
+    }
 
-async fn dial_several(addresses: &[SocketAddr], failing: &Failing, deadline: Duration) -> Result<Reached, Unreached> {
-    let mut queue = addresses.iter().copied().peekable();
-    let mut racing = Racing::default();
-    let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
-    let mut shortage = None;
-    let ends = Instant::now() + deadline;
-    loop {
-        if let Some(address) = queue.next() {
-            let began = Instant::now();
-            let left = ends.saturating_duration_since(began);
-            racing.start(async move {
-                let result = timeout(left, attempt(address)).await.unwrap_or(TIMED_OUT);
-                (address, result.map(|stream| (stream, began.elapsed())))
-            });
-        } else if racing.is_empty() {
-            let failed = most_telling(&tries).map(|&(address, failure)| DialError::Failed(failure, address));
-            let error = shortage.or(failed).unwrap_or(DialError::Nowhere);
-            return Err(Unreached { error, tries });
+    /// It counts for nobody.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { order: Order::seeded(seed), counts: WorkerUpstreams::default(), shortage: Notify::new() }
+    }
+
+    /// Connects to the first of `addresses` that may and can be reached within `deadline`.
+    pub async fn dial(
+        &self,
+        addresses: &[IpAddr],
+        port: u16,
+        destinations: Destinations<'_>,
+        deadline: Duration,
+    ) -> Result<Reached, Unreached> {
+        if let [ip] = *addresses {
+            return self.dial_one(SocketAddr::new(ip, port), destinations, deadline).await;
         }
-        let (address, result) = if queue.peek().is_some() {
-            match race(pin!(racing.next()), pin!(sleep(HEAD_START))).await {
-                Either::First(ended) => ended,
-                Either::Second(()) => continue,
-            }
-        } else {
-            racing.next().await
+        let check = |ip: &IpAddr| destinations.check(SocketAddr::new(*ip, port));
+        let allowed: Vec<SocketAddr> =
+            self.order.of(addresses).iter().filter_map(|ip| check(ip).ok()).take(MAX_TRIES).collect();
+        if allowed.is_empty() {
+            let refused = addresses.iter().filter_map(|ip| Some((check(ip).err()?, SocketAddr::new(*ip, port))));
+            // The most specific reason, independent of the order in DNS.
+            let telling = refused.min_by_key(|(reason, _)| *reason != RefuseReason::PointsToSelf);
+            let error = telling.map_or(DialError::Nowhere, |(reason, address)| DialError::Refused(reason, address));
+            return Err(Unreached { error, tries: Vec::new() });
+        }
+        // In a box, since most names have one address.
+        Box::pin(self.dial_several(&allowed, deadline)).await
+    }
+
+    /// Without a race, as there is nothing to race with.
+    async fn dial_one(
+        &self,
+        address: SocketAddr,
+        destinations: Destinations<'_>,
+        deadline: Duration,
+    ) -> Result<Reached, Unreached> {
+        let error = match destinations.check(address) {
+            Err(reason) => DialError::Refused(reason, address),
+            Ok(address) => match timeout(deadline, attempt(address)).await.unwrap_or(TIMED_OUT) {
+                Ok(stream) => {
+                    self.order.forget(address.ip());
+                    return Ok(Reached { stream, address, took: None });
+                }
+                Err(Attempt::Shortage) => {
+                    self.shortage.notify_one();
+                    DialError::Shortage(address)
+                }
+                Err(Attempt::Failed(failure)) => {
+                    self.note_failure(address, failure);
+                    let error = DialError::Failed(failure, address);
+                    return Err(Unreached { error, tries: vec![(address, failure)] });
+                }
+            },
         };
-        match result {
-            Ok((stream, took)) => {
-                failing.forget(address.ip());
-                // Those that were overtaken have had their head start, and have not answered.
-                let overtaken = addresses.iter().take_while(|earlier| **earlier != address);
-                let overtaken = overtaken.filter(|earlier| tries.iter().all(|(tried, _)| tried != *earlier));
-                overtaken.for_each(|address| failing.note(*address, Failure::ConnectTimeout));
-                return Ok(Reached { stream, address, took: Some(took) });
+        Err(Unreached { error, tries: Vec::new() })
+    }
+
+    async fn dial_several(&self, addresses: &[SocketAddr], deadline: Duration) -> Result<Reached, Unreached> {
+        let mut queue = addresses.iter().copied().peekable();
+        let mut racing = Racing::default();
+        let mut tries: Vec<(SocketAddr, Failure)> = Vec::new();
+        let mut shortage = None;
+        let ends = Instant::now() + deadline;
+        loop {
+            if let Some(address) = queue.next() {
+                let began = Instant::now();
+                let left = ends.saturating_duration_since(began);
+                racing.start(async move {
+                    let result = timeout(left, attempt(address)).await.unwrap_or(TIMED_OUT);
+                    (address, result.map(|stream| (stream, began.elapsed())))
+                });
+            } else if racing.is_empty() {
+                let failed = most_telling(&tries).map(|&(address, failure)| DialError::Failed(failure, address));
+                let error = shortage.or(failed).unwrap_or(DialError::Nowhere);
+                return Err(Unreached { error, tries });
             }
-            Err(Attempt::Failed(failure)) => {
-                failing.note(address, failure);
-                tries.push((address, failure));
-            }
-            // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
-            Err(Attempt::Shortage) => {
-                failing.shortage.notify_one();
-                shortage = Some(DialError::Shortage(address));
-                queue.by_ref().for_each(drop);
+            let (address, result) = if queue.peek().is_some() {
+                match race(pin!(racing.next()), pin!(sleep(HEAD_START))).await {
+                    Either::First(ended) => ended,
+                    Either::Second(()) => continue,
+                }
+            } else {
+                racing.next().await
+            };
+            match result {
+                Ok((stream, took)) => {
+                    self.order.forget(address.ip());
+                    // Those that were overtaken have had their head start, and have not answered.
+                    let overtaken = addresses.iter().take_while(|earlier| **earlier != address);
+                    let overtaken = overtaken.filter(|earlier| tries.iter().all(|(tried, _)| tried != *earlier));
+                    overtaken.for_each(|address| self.note_failure(*address, Failure::ConnectTimeout));
+                    return Ok(Reached { stream, address, took: Some(took) });
+                }
+                Err(Attempt::Failed(failure)) => {
+                    self.note_failure(address, failure);
+                    tries.push((address, failure));
+                }
+                // Not the address's fault, and the next one would meet it too. Those under way have their sockets.
+                Err(Attempt::Shortage) => {
+                    self.shortage.notify_one();
+                    shortage = Some(DialError::Shortage(address));
+                    queue.by_ref().for_each(drop);
+                }
             }
         }
+    }
+
+    fn note_failure(&self, address: SocketAddr, failure: Failure) {
+        self.counts.failed(address, failure);
+        self.order.note_failure(address.ip());
     }
 }
 
@@ -251,91 +278,6 @@ impl<F: Future> Racing<F> {
             drop(self.0.remove(index));
             Poll::Ready(output)
         })
-    }
-}
-
-/// Addresses whose last connect failed: for a while they are tried after the others. One for each worker, so that
-/// nothing is shared but the counts.
-#[derive(Debug)]
-pub struct Failing {
-    counts: WorkerUpstreams,
-    /// There was no file or memory for a socket. Noted at once: other addresses may be waited for long after that.
-    pub(crate) shortage: Notify,
-    since: RefCell<HashMap<IpAddr, Instant>>,
-    random: RefCell<Random>,
-}
-
-impl Default for Failing {
-    fn default() -> Self {
-        Self::counting(WorkerUpstreams::default())
-    }
-}
-
-impl Failing {
-    const MEMORY: Duration = Duration::from_secs(30);
-    /// More than this many failing addresses are a failing network: forget them all.
-    const MAX: usize = 1024;
-
-    /// `counts`: what becomes of each connect.
-    pub fn counting(counts: WorkerUpstreams) -> Self {
-        Self { counts, ..Self::seeded(RandomState::new().hash_one("order of addresses")) }
-    }
-
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self {
-            counts: WorkerUpstreams::default(),
-            shortage: Notify::new(),
-            since: RefCell::default(),
-            random: RefCell::new(Random(seed)),
-        }
-    }
-
-    /// The order in which the addresses are tried: shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
-    /// last. In place, as this is done for each connection.
-    fn order(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        let mut order = addresses.to_vec();
-        if order.len() < 2 {
-            return order;
-        }
-        order.sort_unstable_by_key(IpAddr::is_ipv6);
-        let v4 = order.partition_point(IpAddr::is_ipv4);
-        let mut random = self.random.borrow_mut();
-        let (first, second) = order.split_at_mut(v4);
-        for family in [first, second] {
-            for last in (1..family.len()).rev() {
-                family.swap(last, random.index(last + 1));
-            }
-        }
-        for turn in 0..v4.min(order.len() - v4) {
-            // The next of IPv6, in front of the IPv4 addresses that have not had their turn.
-            if let Some(rest) = order.get_mut(2 * turn + 1..=v4 + turn) {
-                rest.rotate_right(1);
-            }
-        }
-        let failing = self.since.borrow();
-        if !failing.is_empty() {
-            let now = Instant::now();
-            // Stable: the others keep their order.
-            order.sort_by_key(|ip| failing.get(ip).is_some_and(|since| now < *since + Self::MEMORY));
-        }
-        order
-    }
-
-    fn note(&self, address: SocketAddr, failure: Failure) {
-        self.counts.failed(address, failure);
-        let ip = address.ip();
-        let mut failing = self.since.borrow_mut();
-        if failing.len() >= Self::MAX {
-            failing.clear();
-        }
-        failing.insert(ip, Instant::now());
-    }
-
-    fn forget(&self, ip: IpAddr) {
-        let mut failing = self.since.borrow_mut();
-        if !failing.is_empty() {
-            failing.remove(&ip);
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use self::requests::Requests;
 use crate::dns::{LookupError, ResolvedAddresses};
 use crate::event_loop::{Either, Stream, race};
 use crate::limits::{Buffered, HeldPermits};
-use crate::proxy::dial::{DialError, Reached, Unreached, dial};
+use crate::proxy::dial::{DialError, Reached, Unreached};
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, HttpFilter, Relay, Resets};
@@ -245,7 +245,7 @@ impl Session {
         let port = self.record.forward.as_ref().map_or(listener.upstream_port, |forward| forward.port);
         let deadline = worker.config().timeouts.connect.get();
         let destinations = worker.destinations().within(&listener.networks);
-        match dial(&resolved.addresses, port, destinations, &worker.failing, deadline).await {
+        match worker.dialer.dial(&resolved.addresses, port, destinations, deadline).await {
             Ok(Reached { stream, address, took }) => {
                 self.notice_due = false;
                 self.record.upstream = Some(address.into());

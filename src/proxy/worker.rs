@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::dns::Resolver;
 use crate::event_loop::{Instant, Notify, Watched, race, sleep, timeout, wall_time};
 use crate::limits::{ConnectionLimits, HalfOpenList};
-use crate::proxy::dial::Failing;
+use crate::proxy::dial::Dialer;
 use crate::proxy::groups::Groups;
 use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
@@ -78,7 +78,7 @@ impl Shared {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     pub(crate) resolver: Resolver,
-    pub(crate) failing: Failing,
+    pub(crate) dialer: Dialer,
     pub(crate) upstreams: WorkerUpstreams,
     pub(crate) resources: RelayResources,
     pub(crate) rule_labels: RuleLabels,
@@ -108,7 +108,7 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, resolver: Resolver, number: usize, first_id: u64) -> Self {
         Self {
             resolver,
-            failing: Failing::counting(shared.metrics.upstreams.of_worker()),
+            dialer: Dialer::counting(shared.metrics.upstreams.of_worker()),
             upstreams: shared.metrics.upstreams.of_worker(),
             resources: RelayResources::new(shared.metrics.workers.add(number)),
             rule_labels: RuleLabels::default(),
@@ -224,7 +224,7 @@ impl Worker {
     /// Makes room whenever a dial has met a shortage; never returns.
     pub(crate) async fn make_room_for_dials(self: Rc<Self>) {
         loop {
-            self.failing.shortage.notified().await;
+            self.dialer.shortage.notified().await;
             self.make_room();
         }
     }

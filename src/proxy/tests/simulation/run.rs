@@ -20,7 +20,7 @@ use crate::dns::{LookupRequests, ResolvedAddresses, ResolverFactory};
 use crate::event_loop::EventLoop;
 use crate::event_loop::{Instant, Publisher, sleep, spawn, watched};
 use crate::limits::ConnectionLimits;
-use crate::proxy::dial::Failing;
+use crate::proxy::dial::Dialer;
 use crate::proxy::server::Running;
 use crate::proxy::worker::{self, Phase, Worker};
 use crate::reload::{Current, Loaded};
@@ -121,7 +121,7 @@ fn serve(run: &Rc<Run>, event_loop: EventLoop, metrics: &Metrics, writer: Writer
     });
     let (phase, watched_phase) = watched(Phase::Serving);
     let mut worker = Worker::new(Arc::clone(&shared), resolvers.resolver(), 0, 1);
-    worker.failing = Failing::seeded(seed);
+    worker.dialer = Dialer::seeded(seed);
     let running = Running::new(worker, writer);
     let worker = Rc::clone(&running.worker);
     run.network.begin();
