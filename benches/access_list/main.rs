@@ -3,8 +3,11 @@
 //!
 //! Each list has a process of its own, so that its memory can be read from the kernel. Clients are drawn anew for each decision
 //! from a set that does not fit into the processor's nearest cache, as clients of a real gate do not either.
-#![allow(clippy::print_stdout, reason = "a measuring tool prints")]
 #![allow(clippy::as_conversions, clippy::indexing_slicing, reason = "random bits are cut into addresses")]
+
+#[path = "../compare/print.rs"]
+#[allow(unreachable_pub, reason = "compare has it public")]
+mod print;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -20,6 +23,8 @@ use latticegate_core::client::Client;
 use latticegate_core::diagnostic::Origin;
 use latticegate_core::hostname::Hostname;
 use latticegate_core::policy::{ListenerView, Policy, RequestedPort};
+
+use self::print::print;
 
 /// Measures decisions and loading of access lists of 10, 1 000 and 100 000 networks.
 #[derive(Parser)]
@@ -49,15 +54,17 @@ const ROUNDS: usize = 21;
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let (Some(shape), Some(networks)) = (arguments.shape, arguments.networks) {
-        println!("{}", measure(shape, networks)?);
+        print(format_args!("{}", measure(shape, networks)?))?;
         return Ok(());
     }
     if !arguments.bench {
-        println!("started as a test: nothing to do; see benches/run access_list");
+        print(format_args!("started as a test: nothing to do; see benches/run access_list"))?;
         return Ok(());
     }
-    println!("| list | admit, ns | route, ns | load, ms | text, KiB | memory, MiB | peak while loading, MiB |");
-    println!("|---|---|---|---|---|---|---|");
+    print(format_args!(
+        "| list | admit, ns | route, ns | load, ms | text, KiB | memory, MiB | peak while loading, MiB |"
+    ))?;
+    print(format_args!("|---|---|---|---|---|---|---|"))?;
     for shape in Shape::value_variants() {
         for networks in SIZES {
             let name = shape.to_possible_value().context("every shape has a name")?;
@@ -65,7 +72,7 @@ fn main() -> Result<()> {
                 .args(["--shape", name.get_name(), "--networks", &networks.to_string()])
                 .output()?;
             ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            print!("{}", String::from_utf8_lossy(&output.stdout));
+            print(format_args!("{}", String::from_utf8_lossy(&output.stdout).trim_end()))?;
         }
     }
     Ok(())

@@ -2,9 +2,11 @@
 //! `benches/run capacity` builds and starts this.
 //!
 //! What a result has replaces what was there, with that run's commit, date, command and machine; what it has not stays.
-#![allow(clippy::print_stdout, reason = "a measuring tool prints")]
 #![allow(clippy::as_conversions, reason = "counts become fractions")]
 
+#[path = "../compare/print.rs"]
+#[allow(unreachable_pub, reason = "compare has it public")]
+mod print;
 #[path = "../compare/statistics.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the median alone is needed here")]
 mod statistics;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
+
+use self::print::print;
 
 /// Takes the figures of latticegate capacity from results of benches/run compare.
 #[derive(Parser)]
@@ -66,7 +70,7 @@ fn main() -> Result<()> {
     check()?;
     // `cargo bench` and `cargo test --all-targets` start this without results: that is no failure.
     if arguments.results.is_empty() {
-        println!("nothing to take figures from: start it with benches/run capacity RESULT.json");
+        print(format_args!("nothing to take figures from: start it with benches/run capacity RESULT.json"))?;
         return Ok(());
     }
     let reports: Vec<Value> = arguments.results.iter().map(read).collect::<Result<_>>()?;
@@ -85,12 +89,12 @@ fn main() -> Result<()> {
         let figure = file.get_mut(name).and_then(Value::as_object_mut).with_context(|| format!("{name} is missing"))?;
         figure.insert("value".into(), json!(rounded(middle)));
         figure.extend(run.clone());
-        println!("{name:16} {} from {} cells", rounded(middle), values.len());
+        print(format_args!("{name:16} {} from {} cells", rounded(middle), values.len()))?;
         taken += 1;
     }
     ensure!(taken > 0, "no cell is of the peer {} and of a workload that is needed", arguments.peer);
     fs::write(&arguments.measured, serde_json::to_string_pretty(&measured)? + "\n")?;
-    println!("now the examples: UPDATE_DOCS=1 cargo test --test capacity");
+    print(format_args!("now the examples: UPDATE_DOCS=1 cargo test --test capacity"))?;
     Ok(())
 }
 

@@ -6,6 +6,9 @@
 #![allow(clippy::as_conversions, clippy::indexing_slicing, reason = "fixtures are cut and counts become percentages")]
 
 mod cases;
+#[path = "../compare/print.rs"]
+#[allow(unreachable_pub, reason = "compare has it public")]
+mod print;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +17,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+
+use self::print::print;
 
 /// Counts instructions of the parsers, the access list and the access-log line.
 #[derive(Parser)]
@@ -48,7 +53,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !(arguments.bench || arguments.check || arguments.update) {
-        println!("started as a test: nothing to do; see benches/run instructions");
+        print(format_args!("started as a test: nothing to do; see benches/run instructions"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/counts.txt");
@@ -66,7 +71,7 @@ fn main() -> Result<ExitCode> {
         let change = before.map_or(f64::INFINITY, |before| *count as f64 / *before as f64 - 1.0);
         worst = worst.max(change.abs());
         let before = before.map_or("new".into(), u64::to_string);
-        println!("{name:22}{count:>10}   committed {before:>10}   {:+.1} %", change * 100.0);
+        print(format_args!("{name:22}{count:>10}   committed {before:>10}   {:+.1} %", change * 100.0))?;
     }
     if committed.counts.keys().ne(counted.counts.keys()) {
         worst = f64::INFINITY;
@@ -75,7 +80,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !same_compiler {
-        println!("not judged: counted with {}, committed with {}", counted.compiler, committed.compiler);
+        print(format_args!("not judged: counted with {}, committed with {}", counted.compiler, committed.compiler))?;
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(

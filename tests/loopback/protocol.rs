@@ -87,9 +87,9 @@ fn a_client_that_sends_too_much_gets_its_answer() {
         (lab.admin, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n", "405"),
     ] {
         let mut peer = Peer::connect(address);
-        peer.say(beginning).say(&vec![b'a'; 50_000]);
+        peer.say(beginning).say([b'a'; 50_000]);
         sleep(Duration::from_millis(20));
-        let (answer, end) = peer.say(&vec![b'a'; 50_000]).finish().hear_all();
+        let (answer, end) = peer.say([b'a'; 50_000]).finish().hear_all();
         assert_eq!(end, End::Fin, "{beginning}");
         assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", answer.escape_ascii());
     }
