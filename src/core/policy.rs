@@ -237,6 +237,7 @@ impl Rule {
     }
 
     /// Whether the conditions on listener, port and time hold. One on the port does not while the port is not known.
+    #[inline]
     fn holds_on(&self, listener: &ListenerView<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| **name == *listener.name))
             && (self.ports.is_empty() || listener.port.known().is_some_and(|port| self.ports.contains(&port)))

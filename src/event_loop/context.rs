@@ -65,6 +65,7 @@ pub(super) fn need_by(at: Instant) {
 }
 
 /// Whether the current task may do one more socket call in this turn; if not, it is polled again in the next one.
+#[inline]
 pub(super) fn take_share(inner: &Shared) -> bool {
     let Some(left) = LEFT.get().checked_sub(1) else {
         inner.wake_next_turn(task());

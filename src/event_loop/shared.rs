@@ -70,6 +70,7 @@ impl Shared {
         self.tasks.borrow_mut().insert(Some(work))
     }
 
+    #[inline]
     pub(super) fn wake(&self, task: TaskId) {
         self.tasks.borrow_mut().wake(task);
     }

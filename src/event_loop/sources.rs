@@ -41,6 +41,7 @@ impl Sources {
         Self { states: Slab::new(), next_generation: 0, listeners: Vec::new() }
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, known: u8) -> u32 {
         let generation = self.next_generation;
         // The highest one is the inbox's.

@@ -82,6 +82,7 @@ impl Tasks {
         (task.generation == id.generation).then_some(task)
     }
 
+    #[inline]
     pub(super) fn wake(&mut self, id: TaskId) {
         if self.enqueue(id) {
             self.ready.push_back(id);

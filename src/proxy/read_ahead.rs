@@ -137,6 +137,7 @@ impl ReadAhead {
     }
 
     /// What the upstream gets to see first. A copy costs less than to move it to the front and to cut off the rest.
+    #[inline]
     pub fn into_pending(self) -> Box<[u8]> {
         self.pending().into()
     }

@@ -162,6 +162,7 @@ impl<'a> Relay<'a> {
     /// Relays until both directions have ended, no byte moved for `idle`, or it is cut. `ahead` is what was read from
     /// the client before: it is sent first, unchanged. `filter` sees what either side sends. `bytes` is exact at every
     /// moment, also when this is dropped.
+    #[inline]
     pub fn run<'f>(
         self,
         ahead: Box<[u8]>,

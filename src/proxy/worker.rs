@@ -132,6 +132,7 @@ impl Worker {
         &self.shared.config
     }
 
+    #[inline]
     pub(crate) fn policy(&self) -> Arc<Loaded> {
         self.shared.policy.load()
     }

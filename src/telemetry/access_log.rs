@@ -10,7 +10,7 @@ mod line;
 mod sampler;
 pub mod squid;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +38,8 @@ pub struct AccessLogger {
     flood_begun: Notify,
     omitted: OmittedLines,
     buffer: RefCell<Vec<u8>>,
+    /// How many lines are in it.
+    gathered: Cell<u64>,
     timestamps: Timestamps,
     clock: Clock,
     first_line: Notify,
@@ -61,6 +63,7 @@ impl AccessLogger {
             flood_begun: Notify::new(),
             omitted,
             buffer: RefCell::default(),
+            gathered: Cell::new(0),
             timestamps: Timestamps::default(),
             clock,
             first_line: Notify::new(),
@@ -131,17 +134,20 @@ impl AccessLogger {
 
     fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut buffer = self.buffer.borrow_mut();
-        let was_empty = buffer.is_empty();
-        if was_empty {
+        let before = buffer.len();
+        if before == 0 {
             // Room for a whole batch at once: growing line by line would copy it several times.
             *buffer = self.writer.buffer();
         }
         write(&mut buffer);
-        let (full, empty) = (buffer.len() >= Writer::BATCH, buffer.is_empty());
+        let (len, full) = (buffer.len(), buffer.len() >= Writer::BATCH);
         drop(buffer);
+        if len > before {
+            self.gathered.set(self.gathered.get() + 1);
+        }
         if full {
             self.flush();
-        } else if was_empty && !empty {
+        } else if before == 0 && len > 0 {
             self.first_line.notify_one();
         }
     }
@@ -181,6 +187,6 @@ impl AccessLogger {
 
     fn flush(&self) {
         let batch = std::mem::take(&mut *self.buffer.borrow_mut());
-        self.writer.send(batch);
+        self.writer.send_counted(batch, self.gathered.take());
     }
 }

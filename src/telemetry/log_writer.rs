@@ -99,10 +99,17 @@ impl Writer {
 
     /// Never waits: where the thread is behind, the lines are lost and counted. Returns whether they were queued.
     pub(crate) fn send(&self, lines: Vec<u8>) -> bool {
+        let number = count(&lines);
+        self.send_counted(lines, number)
+    }
+
+    /// The same for one who has gathered the lines one by one, and knows how many they are.
+    pub(crate) fn send_counted(&self, lines: Vec<u8>, number: u64) -> bool {
         if lines.is_empty() {
             return true;
         }
-        let (number, size) = (count(&lines), lines.len());
+        debug_assert_eq!(number, count(&lines));
+        let size = lines.len();
         let mut state = self.queue.state();
         let fits = state.waiting == 0 || state.bytes.saturating_add(size) <= Self::MAX_BYTES;
         let batch = Batch { lines, number, lost: self.lost.clone() };

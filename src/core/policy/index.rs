@@ -211,6 +211,7 @@ impl Index {
     }
 
     /// Lowers `best` to the first rule of `span` that holds on the listener.
+    #[inline]
     fn lower(&self, evaluation: &Evaluation<'_>, span: Span, best: &mut Option<RuleId>) {
         for id in self.span(span) {
             if best.is_some_and(|best| best <= *id) {

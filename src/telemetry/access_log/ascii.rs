@@ -35,13 +35,21 @@ pub(super) fn three(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&[value / 100, value / 10 % 10, value % 10].map(|value| digit(value.to_be_bytes()[1])));
 }
 
-/// 16 digits.
+/// 16 digits, all at once: each in a byte of one number.
 pub(super) fn hex(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 16];
-    for (two, byte) in digits.as_chunks_mut().0.iter_mut().zip(value.to_be_bytes()) {
-        *two = [digit(byte >> 4), digit(byte & 15)];
+    const fn each(byte: u8) -> u128 {
+        u128::from_ne_bytes([byte; 16])
     }
-    out.extend_from_slice(&digits);
+    /// Every other `bits` bits.
+    const fn lower(bits: u32) -> u128 {
+        u128::MAX / ((1 << bits) + 1)
+    }
+    const HALVES: [(u32, u128); 4] = [(32, lower(32)), (16, lower(16)), (8, lower(8)), (4, lower(4))];
+    // The upper half of each piece moves up, until each digit has twice the room that it needs.
+    let digits = HALVES.iter().fold(u128::from(value), |pieces, (bits, lower)| (pieces | pieces << bits) & lower);
+    let is_letter = ((digits + each(6)) >> 4) & each(1);
+    let text = digits + each(b'0') + is_letter * u128::from(b'a' - b'9' - 1);
+    out.extend_from_slice(&text.to_be_bytes());
 }
 
 pub(super) fn ip(out: &mut Vec<u8>, value: IpAddr) {
