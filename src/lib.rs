@@ -7,7 +7,8 @@
 
 // src/core: the pure part, a crate of its own (`latticegate_core`).
 pub mod sys; // what the system offers: sockets, clock, files, threads
-pub mod event_loop; // what a worker runs on: its sockets, deadlines and tasks
+pub mod event_loop; // what a worker runs on: which sockets are ready, and whose turn it is
+pub mod runtime; // what its tasks wait for: streams, moments, each other
 pub mod limits; // how much one client, one name or all together may take
 pub mod telemetry; // what is logged and counted
 pub mod dns; // from a name to addresses

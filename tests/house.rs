@@ -13,8 +13,21 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The rooms of the program in the order of their layers. Before all of them stands the core crate.
-const ROOMS: &[&str] =
-    &["sys", "event_loop", "limits", "telemetry", "dns", "reload", "proxy", "web", "control", "doctor", "demo", "cli"];
+const ROOMS: &[&str] = &[
+    "sys",
+    "event_loop",
+    "runtime",
+    "limits",
+    "telemetry",
+    "dns",
+    "reload",
+    "proxy",
+    "web",
+    "control",
+    "doctor",
+    "demo",
+    "cli",
+];
 /// The modules of the core crate, in their order.
 const CORE: &[&str] = &[
     "canonical_ip",
@@ -119,7 +132,7 @@ fn the_data_path_knows_no_runtime() {
         for foreign in ["tokio", "mio", "socket2", "rustix", "nix", "libc"] {
             // splice(2) works on pipes, which are no sockets and wait for nothing.
             let pipe = name == "proxy::relay::pipe" && foreign == "rustix";
-            assert!(!names(&file.tokens).contains(foreign) || pipe, "{name}: {foreign} belongs beneath event_loop");
+            assert!(!names(&file.tokens).contains(foreign) || pipe, "{name}: {foreign} belongs beneath runtime");
         }
         let dials = file.tokens.to_string().contains("Stream :: connect");
         assert!(

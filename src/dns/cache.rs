@@ -19,8 +19,8 @@ use super::outage::OutageTracker;
 use super::ranked_map::{Rank, RankedMap};
 use super::request::{CacheView, LookupRequest, LookupRequests, Waiter};
 use super::{AddressSet, Family, Lookup, LookupError, ResolvedAddresses};
-use crate::event_loop::Instant;
 use crate::limits::Table;
+use crate::runtime::Instant;
 use latticegate_core::client::ClientKey;
 use latticegate_core::hostname::Hostname;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 
 use super::cache_config::CacheConfig;
 use super::ranked_map::{Rank, Worth};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 
 #[derive(Default)]
 pub(super) struct IgnoredMessages(RefCell<Unreported>);

@@ -31,7 +31,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use crate::sys::socket::Trouble;
 
 pub use self::cache::{Cache, Observer};

@@ -1,6 +1,6 @@
 //! Whether the server responds, from the outcomes of all lookups.
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 
 use super::LookupError;
 use super::cache_config::CacheConfig;

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use crate::sys::key_hash::{KeyHash, key_hash};
 use crate::sys::random::Random;
 use latticegate_core::hostname::Hostname;

@@ -35,7 +35,7 @@ pub struct LookupRequests(pub(super) mpsc::UnboundedReceiver<LookupRequest>);
 impl LookupRequests {
     /// Replies to each worker's lookup instead of a cache, after a while; None: never.
     pub(crate) async fn reply_by(mut self, mut reply: impl FnMut(&Hostname) -> Option<(Duration, ScriptedReply)>) {
-        use crate::event_loop::{cross_thread, sleep, spawn};
+        use crate::runtime::{cross_thread, sleep, spawn};
         while let Some(request) = cross_thread(self.0.recv()).await {
             let LookupRequest::Resolve { name, reply: waiter, .. } = request else { continue };
             match reply(&name) {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event_loop::{Either, Instant, cross_thread, race};
+use crate::runtime::{Either, Instant, cross_thread, race};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ranked_map::{Rank, RankedMap, Worth};

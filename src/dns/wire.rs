@@ -18,7 +18,7 @@ use super::hickory::Hickory;
 use super::message::{Question, Response};
 use super::udp::{PendingQuery, SocketChoice, Udp};
 use super::{AddressSet, Family, Lookup, LookupError};
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use latticegate_core::hostname::Hostname;
 
 /// A client of the configured DNS server.

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Finding;
 use crate::dns::{AddressSet, Family, Lookup, LookupError, Wire};
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use latticegate_core::config::Config;
 use latticegate_core::hostname::Hostname;
 

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::instant::{Instant, set_turn};
 use super::shared::Shared;
-use super::tasks::TaskId;
-use super::turns::LongestTurn;
+use super::tasks::{TaskId, Work};
+use crate::sys::instant::{Instant, set_turn};
+use crate::sys::recent_longest::RecentLongest;
 
 /// Socket calls of one task in one turn, before others have theirs.
 const SHARE: u32 = 64;
@@ -21,21 +21,36 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Of this thread's loop; of none, zero.
-pub fn longest_turn() -> LongestTurn {
+/// The longest turn of this thread's loop; of none, zero.
+pub(crate) fn longest_turn() -> RecentLongest {
     current().map(|inner| inner.turns.longest.clone()).unwrap_or_default()
 }
 
-/// Has the current task polled again in the next turn.
-pub fn yield_now(cx: &Context<'_>) {
-    match (task(), current()) {
-        (TaskId::NONE, _) | (_, None) => cx.waker().wake_by_ref(),
-        (task, Some(inner)) => inner.wake_next_turn(task),
+/// Starts a task, which is polled in this turn; none where there is no loop.
+pub(crate) fn spawn(work: Work) -> TaskId {
+    current().map_or(TaskId::NONE, |inner| inner.tasks.borrow_mut().insert(Some(work)))
+}
+
+/// Whether the task has ended; if not, the current one is woken then.
+pub(crate) fn join(other: TaskId) -> bool {
+    current().is_none_or(|inner| inner.tasks.borrow_mut().join(other, task()))
+}
+
+/// Has the task polled, in this turn; it may be none, or have ended.
+pub(crate) fn wake(task: TaskId) {
+    if let Some(inner) = current() {
+        inner.wake(task);
     }
 }
 
+/// Has the current task polled again in the next turn. `false`: there is none.
+pub(crate) fn yield_now() -> bool {
+    let (task, inner) = (task(), current());
+    inner.filter(|_| task != TaskId::NONE).map(|inner| inner.wake_next_turn(task)).is_some()
+}
+
 /// Ready if the current task has not had its share of this turn.
-pub(super) fn poll_share() -> Poll<()> {
+pub(crate) fn poll_share() -> Poll<()> {
     match current() {
         Some(inner) if !take_share(&inner) => Poll::Pending,
         _ => Poll::Ready(()),
@@ -43,7 +58,7 @@ pub(super) fn poll_share() -> Poll<()> {
 }
 
 /// The task that is being polled, or none.
-pub(super) fn task() -> TaskId {
+pub(crate) fn task() -> TaskId {
     TASK.get()
 }
 
@@ -58,7 +73,7 @@ pub(super) fn current() -> Option<Rc<Shared>> {
 }
 
 /// The current task has to be polled by then.
-pub(super) fn need_by(at: Instant) {
+pub(crate) fn need_by(at: Instant) {
     debug_assert!(task() != TaskId::NONE, "this thread runs no event loop: nothing would wake it");
     let earlier = DEADLINE.get().map_or(at, |deadline| deadline.min(at));
     DEADLINE.set(Some(earlier));
@@ -85,21 +100,16 @@ pub(super) fn polling<T>(task: TaskId, poll: impl FnOnce() -> T) -> (T, Option<I
     (result, DEADLINE.take())
 }
 
-/// Until it is dropped, this thread runs `inner`.
-pub(super) struct Entered(());
-
-pub(super) fn enter(inner: &Rc<Shared>) -> Entered {
-    LOOP.with(|current| current.replace(Some(Rc::clone(inner))));
+/// From here on this thread runs `inner`.
+pub(super) fn enter(inner: &Rc<Shared>) {
+    LOOP.set(Some(Rc::clone(inner)));
     set_turn(Some(Instant::read()));
-    Entered(())
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let inner = LOOP.with(RefCell::take);
-        set_turn(None);
-        drop(inner);
-    }
+/// This thread runs none any more.
+pub(super) fn leave() {
+    set_turn(None);
+    drop(LOOP.take());
 }
 
 /// Polls with a waker that wakes nobody: whatever a task waits for has to know the loop.

@@ -33,7 +33,8 @@ impl<F: Future> Future for CrossThread<F> {
         if task == TaskId::NONE {
             return this.future.poll(cx);
         }
-        let waker = this.waker.get_or_insert_with(|| Arc::new(TaskWaker { inbox: inner.inbox(), task }).into());
+        let waker =
+            this.waker.get_or_insert_with(|| Arc::new(TaskWaker { inbox: Arc::clone(&inner.inbox), task }).into());
         this.future.poll(&mut Context::from_waker(waker))
     }
 }

@@ -8,13 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, Event, EventFlags};
+use rustix::event::epoll::{self, Event};
 use rustix::io::Errno;
 
 use super::context;
-use super::instant::{Instant, set_turn};
 use super::shared::{INBOX, Shared};
 use super::tasks::{TaskId, Work};
+use crate::sys::instant::{Instant, set_turn};
 
 /// Events taken from the kernel at once; what is left comes in the next turn.
 const EVENTS: usize = 128;
@@ -24,15 +24,14 @@ const POLLS: usize = 512;
 /// Runs the tasks of the thread that made it.
 pub struct EventLoop {
     inner: Rc<Shared>,
-    _entered: context::Entered,
 }
 
 impl EventLoop {
     /// From here on this thread runs it.
     pub fn new() -> io::Result<Self> {
         let inner = Rc::new(Shared::new()?);
-        let entered = context::enter(&inner);
-        Ok(Self { inner, _entered: entered })
+        context::enter(&inner);
+        Ok(Self { inner })
     }
 
     /// Until `work` is done. Tasks that are still running then are dropped with the loop.
@@ -55,7 +54,7 @@ impl EventLoop {
 
     /// How often it has looked for events.
     #[cfg(test)]
-    pub(super) fn turns(&self) -> u64 {
+    pub(crate) fn turns(&self) -> u64 {
         self.inner.number_of_turns.get()
     }
 
@@ -73,6 +72,7 @@ impl Drop for EventLoop {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
         }
         self.inner.close_now();
+        context::leave();
     }
 }
 
@@ -156,15 +156,13 @@ impl Shared {
         for event in &*events {
             match event.data.u64() {
                 INBOX => self.inbox.take().into_iter().for_each(|task| self.wake(task)),
-                key => self.wake_of(key, event.flags),
+                key => {
+                    let waiter = self.sources.borrow_mut().note(&self.epoll, key, event.flags);
+                    self.wake(waiter);
+                }
             }
         }
         self.tasks.borrow_mut().expire(now.last_tick());
-    }
-
-    fn wake_of(&self, key: u64, flags: EventFlags) {
-        let waiter = self.sources.borrow_mut().note(&self.epoll, key, flags);
-        self.wake(waiter);
     }
 
     /// Before it sleeps: a task that waits for a socket that is readable would wait in vain, if no event is on its way.

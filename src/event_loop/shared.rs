@@ -11,10 +11,10 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::inbox::Inbox;
-use super::instant::Instant;
 use super::sources::Sources;
-use super::tasks::{TaskId, Tasks, Work};
-use super::turns::Turns;
+use super::tasks::{TaskId, Tasks};
+use crate::sys::instant::Instant;
+use crate::sys::recent_longest::Measure;
 
 /// The event of the inbox; no socket has this key.
 pub(super) const INBOX: u64 = u64::MAX;
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) closing: RefCell<Vec<OwnedFd>>,
     /// The only event of this turn concerns one socket.
     pub(super) is_lone: Cell<bool>,
-    pub(super) turns: Turns,
+    pub(super) turns: Measure,
     #[cfg(test)]
     pub(super) number_of_turns: Cell<u64>,
     /// The time, where it is a test's.
@@ -53,7 +53,7 @@ impl Shared {
             inbox,
             closing: RefCell::default(),
             is_lone: Cell::new(false),
-            turns: Turns::new(),
+            turns: Measure::new(),
             #[cfg(test)]
             number_of_turns: Cell::default(),
             #[cfg(test)]
@@ -66,10 +66,6 @@ impl Shared {
         Instant::read()
     }
 
-    pub(super) fn spawn(&self, work: Work) -> TaskId {
-        self.tasks.borrow_mut().insert(Some(work))
-    }
-
     #[inline]
     pub(super) fn wake(&self, task: TaskId) {
         self.tasks.borrow_mut().wake(task);
@@ -79,21 +75,9 @@ impl Shared {
         self.tasks.borrow_mut().wake_next_turn(task);
     }
 
-    pub(super) fn join(&self, task: TaskId, joiner: TaskId) -> bool {
-        self.tasks.borrow_mut().join(task, joiner)
-    }
-
-    pub(super) fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
-    }
-
     #[cfg(debug_assertions)]
     pub(super) fn inspect(&self, source: impl AsFd, key: EventData) {
         let _ = epoll::add(&self.watch, source, key, EventFlags::IN | EventFlags::RDHUP);
-    }
-
-    pub(super) fn close_later(&self, fd: OwnedFd) {
-        self.closing.borrow_mut().push(fd);
     }
 
     pub(super) fn close_now(&self) -> bool {

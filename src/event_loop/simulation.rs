@@ -13,8 +13,8 @@ use std::rc::Rc;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::executor::EventLoop;
-use super::instant::{Instant, set_turn};
 use super::shared::Shared;
+use crate::sys::instant::{Instant, set_turn};
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<OwnedFd>>>>;
 

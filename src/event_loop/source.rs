@@ -13,10 +13,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, sock
 
 use super::context;
 use super::shared::Shared;
-use super::sources::{BROKEN, FINISHED, IN, OUT, URGENT, WATCHED, WATCHED_OUT};
+use super::sources::{BROKEN, FINISHED, IN, OUT, URGENT, WATCHED, WATCHED_OUT, key_of};
 
 /// A socket, and its place in the loop. It is never duplicated: closing it is what ends the reports.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// None only while it is dropped.
     fd: Option<OwnedFd>,
     index: u32,
@@ -25,18 +25,18 @@ pub(super) struct Source {
 
 impl Source {
     /// Of a socket that is connected. Whether it is readable is found out by asking it.
-    pub(super) fn connected(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn connected(fd: OwnedFd) -> io::Result<Self> {
         Self::new(fd, IN | OUT)
     }
 
     fn new(fd: OwnedFd, known: u8) -> io::Result<Self> {
         let inner = context::current_or_fail()?;
-        let index = inner.sources.borrow_mut().insert(known);
+        let (index, _) = inner.sources.borrow_mut().insert(known);
         Ok(Self { fd: Some(fd), index, inner })
     }
 
     /// Connects. `prepare` sets what has to be set before.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         address: SocketAddr,
         prepare: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -68,25 +68,10 @@ impl Source {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads by `call`, once there is something to read. It returns how many bytes it has moved, and whether another call
-    /// would block as far as it can tell; it fails with EAGAIN only where there is nothing.
-    pub(super) fn poll_read(
-        &self,
-        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_io(IN, call)
-    }
-
-    /// The same for writing.
-    pub(super) fn poll_write(
-        &self,
-        call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_io(OUT, call)
-    }
-
+    /// Reads (`IN`) or writes (`OUT`) by `call`, once that is possible. It returns how many bytes it has moved, and whether
+    /// another call would block as far as it can tell; it fails with EAGAIN only where there is nothing, or no room.
     #[inline]
-    fn poll_io(
+    pub(crate) fn poll_io(
         &self,
         bit: u8,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<(usize, bool)>,
@@ -98,7 +83,7 @@ impl Source {
         match call(self.as_fd()) {
             Ok((n, would_block)) => {
                 if would_block {
-                    self.emptied(bit);
+                    self.note_emptied(bit);
                 }
                 Poll::Ready(Ok(n))
             }
@@ -110,28 +95,8 @@ impl Source {
         }
     }
 
-    /// Ready when the socket takes a byte, as far as is known.
-    pub(super) fn poll_writable(&self) -> Poll<io::Result<()>> {
-        self.poll_known(OUT)
-    }
-
-    /// Ready when the connection has broken: a reset, or an error of the network.
-    pub(super) fn poll_broken(&self) -> Poll<io::Result<()>> {
-        self.poll_any(BROKEN)
-    }
-
-    /// Ready when the peer has sent its FIN, whatever it sent before, or the connection has broken.
-    pub(super) fn poll_finished(&self) -> Poll<io::Result<()>> {
-        self.poll_any(FINISHED | BROKEN)
-    }
-
-    /// A read without waiting, which brought less than it could have.
-    pub(super) fn note_emptied(&self) {
-        self.emptied(IN);
-    }
-
     /// A short read or write has left nothing, unless it ended at urgent data, or the end is behind it.
-    fn emptied(&self, bit: u8) {
+    pub(crate) fn note_emptied(&self, bit: u8) {
         if bit == OUT || self.known() & (FINISHED | BROKEN | URGENT) == 0 {
             self.forget(bit);
         }
@@ -147,28 +112,25 @@ impl Source {
         }
     }
 
+    /// Ready when any of these is known. An error is that of a kernel that cannot report it.
     #[inline]
-    fn poll_known(&self, bit: u8) -> Poll<io::Result<()>> {
-        if self.known() & bit != 0 { Poll::Ready(Ok(())) } else { self.park(bit) }
-    }
-
-    fn poll_any(&self, bits: u8) -> Poll<io::Result<()>> {
-        if self.known() & bits != 0 { Poll::Ready(Ok(())) } else { self.park(IN) }
+    pub(crate) fn poll_known(&self, bits: u8) -> Poll<io::Result<()>> {
+        if self.known() & bits != 0 { Poll::Ready(Ok(())) } else { self.park(bits) }
     }
 
     /// Has the current task woken when there is something new. Pending, or the error of a kernel that cannot report it.
-    fn park<T>(&self, bit: u8) -> Poll<io::Result<T>> {
+    fn park<T>(&self, bits: u8) -> Poll<io::Result<T>> {
         let mut sources = self.inner.sources.borrow_mut();
         let Some(state) = sources.get_mut(self.index) else { return Poll::Pending };
         state.waiter = context::task();
-        let wanted = if bit == OUT { WATCHED | WATCHED_OUT } else { WATCHED };
+        let wanted = if bits == OUT { WATCHED | WATCHED_OUT } else { WATCHED };
         if state.known & wanted == wanted {
             return Poll::Pending;
         }
         let was_watched = state.known & WATCHED != 0;
         // One that is being connected is written to next: both are reported from the beginning.
         state.known |= wanted;
-        let key = EventData::new_u64(u64::from(state.generation) << 32 | u64::from(self.index));
+        let key = EventData::new_u64(key_of(state.generation, self.index));
         let mut flags = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::ET;
         if state.known & WATCHED_OUT != 0 {
             flags |= EventFlags::OUT;
@@ -209,7 +171,7 @@ impl Drop for Source {
         if let Some(fd) = self.fd.take() {
             #[cfg(test)]
             super::simulation::closing(&fd);
-            self.inner.close_later(fd);
+            self.inner.closing.borrow_mut().push(fd);
         }
     }
 }

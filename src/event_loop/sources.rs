@@ -6,15 +6,15 @@ use std::rc::Rc;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use slab::Slab;
 
-use super::tasks::TaskId;
+use super::tasks::{TaskId, place};
 
 /// What is known of a socket.
-pub(super) const IN: u8 = 1;
-pub(super) const OUT: u8 = 1 << 1;
+pub(crate) const IN: u8 = 1;
+pub(crate) const OUT: u8 = 1 << 1;
 /// The peer has sent its FIN.
-pub(super) const FINISHED: u8 = 1 << 2;
+pub(crate) const FINISHED: u8 = 1 << 2;
 /// Reset, or another error.
-pub(super) const BROKEN: u8 = 1 << 3;
+pub(crate) const BROKEN: u8 = 1 << 3;
 /// There was urgent data: a read ends where it stands, so a short one does not mean that there is no more.
 pub(super) const URGENT: u8 = 1 << 4;
 /// Events are being reported: of reading, and of writing as well.
@@ -41,23 +41,23 @@ impl Sources {
         Self { states: Slab::new(), next_generation: 0, listeners: Vec::new() }
     }
 
+    /// Its place, and the key of its events.
     #[inline]
-    pub(super) fn insert(&mut self, known: u8) -> u32 {
+    pub(super) fn insert(&mut self, known: u8) -> (u32, u64) {
         let generation = self.next_generation;
         // The highest one is the inbox's.
         self.next_generation = generation.wrapping_add(1) % u32::MAX;
         let index = self.states.insert(State { generation, known, waiter: TaskId::NONE });
-        u32::try_from(index).unwrap_or(u32::MAX)
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        (index, key_of(generation, index))
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut State> {
-        self.states.get_mut(usize::try_from(index).ok()?)
+        self.states.get_mut(place(index))
     }
 
     pub(super) fn remove(&mut self, index: u32) {
-        if let Ok(index) = usize::try_from(index) {
-            self.states.try_remove(index);
-        }
+        self.states.try_remove(place(index));
     }
 
     #[cfg(test)]
@@ -96,6 +96,10 @@ impl Sources {
     pub(super) fn is_parked(&mut self, key: u64) -> bool {
         state_of(&mut self.states, key).is_some_and(|state| state.known & IN == 0 && state.waiter != TaskId::NONE)
     }
+}
+
+pub(super) fn key_of(generation: u32, index: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(index)
 }
 
 fn state_of(states: &mut Slab<State>, key: u64) -> Option<&mut State> {

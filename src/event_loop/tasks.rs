@@ -7,13 +7,13 @@ use slab::Slab;
 
 /// A task, also after it has ended: no other one has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TaskId {
+pub(crate) struct TaskId {
     pub(super) index: u32,
     generation: u32,
 }
 
 impl TaskId {
-    pub(super) const NONE: Self = Self { index: u32::MAX, generation: 0 };
+    pub(crate) const NONE: Self = Self { index: u32::MAX, generation: 0 };
     /// What `block_on` was given.
     pub(super) const ROOT: Self = Self { index: 0, generation: 1 };
 }
@@ -41,6 +41,11 @@ pub(super) struct Tasks {
     next_turn: Vec<TaskId>,
     /// At most one for each task.
     deadlines: BTreeSet<(u64, u32)>,
+}
+
+/// Of an entry in a slab: none, where the number would not fit.
+pub(super) fn place(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 /// No deadline.
@@ -78,7 +83,7 @@ impl Tasks {
     }
 
     fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
-        let task = self.tasks.get_mut(usize::try_from(id.index).ok()?)?;
+        let task = self.tasks.get_mut(place(id.index))?;
         (task.generation == id.generation).then_some(task)
     }
 
@@ -151,7 +156,7 @@ impl Tasks {
     pub(super) fn expire(&mut self, now: u64) {
         while let Some((entered, index)) = self.deadlines.first().copied().filter(|(tick, _)| *tick <= now) {
             self.deadlines.pop_first();
-            let Some(task) = usize::try_from(index).ok().and_then(|index| self.tasks.get_mut(index)) else { continue };
+            let Some(task) = self.tasks.get_mut(place(index)) else { continue };
             let (deadline, generation) = (task.deadline, task.generation);
             let is_due = deadline <= now;
             task.entered = if is_due { NEVER } else { deadline };
@@ -169,8 +174,7 @@ impl Tasks {
         if self.get_mut(id).is_none() {
             return;
         }
-        let task = usize::try_from(id.index).ok().and_then(|index| self.tasks.try_remove(index));
-        if let Some(task) = task {
+        if let Some(task) = self.tasks.try_remove(place(id.index)) {
             self.enter(id.index, task.entered, NEVER);
             self.wake(task.joiner);
         }

@@ -18,7 +18,7 @@ use std::task::Poll;
 
 pub use self::registry::HalfOpenRegistry;
 use self::registry::NONE;
-use crate::event_loop::Waiter;
+use crate::runtime::Waiter;
 
 /// A buffer of at most this size is part of what every connection costs; it is not counted once the connection is no
 /// longer half-open.

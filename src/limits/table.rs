@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use crate::sys::key_hash::{KeyHash, key_hash};
 use crate::sys::mutex::lock;
 use crate::sys::random::Random;
@@ -159,8 +159,8 @@ impl<K: Hash + Eq + Clone> Drop for Permit<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_loop::sleep;
-    use crate::event_loop::testing::in_virtual_time;
+    use crate::runtime::sleep;
+    use crate::runtime::testing::in_virtual_time;
 
     fn quota(concurrent: Option<u32>, per_second: u32) -> Quota {
         Quota { concurrent, per_second: NonZeroU32::new(per_second) }

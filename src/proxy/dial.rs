@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use self::order::Order;
-use crate::event_loop::{Either, Instant, Notify, Stream, race, sleep, timeout};
+use crate::runtime::{Either, Instant, Notify, Stream, race, sleep, timeout};
 use crate::sys::socket::ConnectError;
 use crate::telemetry::metrics::WorkerUpstreams;
 use latticegate_core::outcome::{Failure, Outcome, RefuseReason};

@@ -2,7 +2,7 @@
 
 use std::array;
 
-use crate::event_loop::Notify;
+use crate::runtime::Notify;
 
 /// How many groups: of 10 000 sessions, some 150 are woken at a time.
 const GROUPS: usize = 64;

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::event_loop::sleep;
 use crate::proxy::worker::Worker;
+use crate::runtime::sleep;
 use crate::telemetry::busiest::PERIOD;
 use crate::telemetry::inquiry::{Inquiries, WorkerView};
 use crate::telemetry::recent::Recent;

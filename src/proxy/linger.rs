@@ -10,8 +10,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event_loop::{Notify, Stream, race, timeout};
 use crate::proxy::scratch::Scratch;
+use crate::runtime::{Notify, Stream, race, timeout};
 
 /// A client that sends more than this, or for longer, is closed in the middle.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -96,8 +96,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::event_loop::testing::{block_on, in_virtual_time, pair};
-    use crate::event_loop::{Instant, sleep};
+    use crate::runtime::testing::{block_on, in_virtual_time, pair};
+    use crate::runtime::{Instant, sleep};
 
     #[test]
     fn it_ends_with_the_client() {

@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event_loop::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::session;
 use crate::proxy::unread::{ReceivedBytes, note_name, with_waiting};
 use crate::proxy::worker::{OpenConnection, Phase, Worker};
+use crate::runtime::{Instant, ListeningSocket, Stream, Watched, race, sleep, spawn, timeout, yield_if_busy};
 use crate::sys::socket;
 use crate::sys::socket::Trouble;
 use crate::telemetry::reporter::{OpenRecord, Reporter};

@@ -1,6 +1,6 @@
 //! The data path: one connection from accept to close.
 
-// Sockets, deadlines and other tasks: through event_loop.
+// Sockets, deadlines and other tasks: through runtime.
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 
 pub mod dial; // from addresses to a connected stream

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use crate::event_loop::{Instant, Stream};
 use crate::proxy::scratch::Scratch;
+use crate::runtime::{Instant, Stream};
 use latticegate_core::outcome::RefuseReason;
 use latticegate_core::protocol::Verdict;
 

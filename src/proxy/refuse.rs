@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use self::answer::AnswerText;
 pub use self::request::Request;
-use crate::event_loop::Stream;
 use crate::proxy::scratch::Scratch;
+use crate::runtime::Stream;
 use latticegate_core::config::{self, Protocol};
 use latticegate_core::outcome::{Outcome, RefuseReason};
 

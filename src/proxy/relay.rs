@@ -18,8 +18,8 @@ use std::time::Duration;
 pub use self::delivery::delivered;
 use self::direction::{Direction, Ended, OneWay, Transfer};
 use self::pipe::PipePool;
-use crate::event_loop::{Instant, Stream, sleep};
 use crate::proxy::scratch::Scratch;
+use crate::runtime::{Instant, Stream, sleep};
 use crate::telemetry::metrics::WorkerMetrics;
 use latticegate_core::outcome::{ByteCounts, Close, RefuseReason, Side};
 

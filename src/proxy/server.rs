@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc as blocking_mpsc};
 
 use crate::dns::ResolverFactory;
-use crate::event_loop::{Alive, EventLoop, ListeningSocket, Watched, spawn};
 use crate::proxy::inquiries;
 use crate::proxy::listener::Acceptor;
 use crate::proxy::worker::{Phase, Shared, Worker};
 use crate::reload::notify_sessions;
+use crate::runtime::{Alive, EventLoop, ListeningSocket, Watched, spawn};
 use crate::sys::blocking;
 use crate::telemetry::access_log::AccessLogger;
 use crate::telemetry::inquiry::Inquiries;

@@ -1,8 +1,8 @@
 //! What a refused connection has sent, for its record and for `/refused`. The decision has been made by then: it does not
 //! depend on anything that is read here, and nothing is waited for.
 
-use crate::event_loop::Stream;
 use crate::proxy::refuse::Request;
+use crate::runtime::Stream;
 use crate::telemetry::record::{Record, as_written};
 use latticegate_core::config::Protocol;
 use latticegate_core::hostname::Hostname;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::dns::Resolver;
-use crate::event_loop::{Instant, Notify, Watched, race, sleep, timeout, wall_time};
 use crate::limits::{ConnectionLimits, HalfOpenList};
 use crate::proxy::dial::Dialer;
 use crate::proxy::groups::Groups;
@@ -17,6 +16,7 @@ use crate::proxy::linger::Lingering;
 use crate::proxy::relay::RelayResources;
 use crate::proxy::rule_labels::RuleLabels;
 use crate::reload::{Current, Loaded, Shadow};
+use crate::runtime::{Instant, Notify, Watched, race, sleep, timeout, wall_time};
 use crate::sys::clock::Clock;
 use crate::sys::socket;
 use crate::telemetry::live::{Census, Live, Query};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use crate::event_loop::{Publisher, Watched, watched};
+use crate::runtime::{Publisher, Watched, watched};
 use arc_swap::ArcSwap;
 
 use super::fetched::ListVersion;

@@ -3,6 +3,8 @@
 pub mod blocking; // calls that may never return, on threads of their own
 pub mod control_runtime; // tokio, for all that is not a worker
 pub mod clock; // the clock that people read, and that may jump
+pub mod instant; // the monotonic clock, read once in each turn of a worker
+pub mod recent_longest; // a maximum that is forgotten after a while
 pub mod files; // an operator's files, read within bounds
 pub mod interfaces; // routes and addresses of this machine
 pub mod listening; // which process listens on a port

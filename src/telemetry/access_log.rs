@@ -18,7 +18,7 @@ use self::floods::{Admission, FloodKey, Floods, with_repeats};
 use self::line::{Connection, Now, Request};
 use self::sampler::Sampler;
 use self::timestamps::Timestamps;
-use crate::event_loop::{Instant, Notify, sleep, sleep_until, wall_time};
+use crate::runtime::{Instant, Notify, sleep, sleep_until, wall_time};
 use crate::sys::clock::Clock;
 use crate::telemetry::log_writer::Writer;
 use crate::telemetry::metrics::OmittedLines;

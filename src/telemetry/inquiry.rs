@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::event_loop::{self, cross_thread};
+use crate::runtime::{self, cross_thread};
 use crate::telemetry::busiest::Busiest;
 use crate::telemetry::live::{Live, Query};
 use crate::telemetry::recent::{self, Refusal};
@@ -24,7 +24,7 @@ const REST: u32 = 5;
 pub(crate) struct Inquiry {
     pub(crate) query: Query,
     /// When all were asked: ages are as of then, since the workers reply at different moments.
-    pub(crate) asked: event_loop::Instant,
+    pub(crate) asked: runtime::Instant,
     reply: oneshot::Sender<WorkerView>,
 }
 
@@ -106,7 +106,7 @@ impl Inquirer {
 
     async fn ask_workers(&self, query: &Query) -> Workers {
         let mut replies = Vec::new();
-        let asked = event_loop::Instant::now();
+        let asked = runtime::Instant::now();
         for worker in &self.workers {
             let (reply, replied) = oneshot::channel();
             if worker.send(Inquiry { query: query.clone(), asked, reply }).is_ok() {

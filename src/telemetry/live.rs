@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use latticegate_core::client::{Client, EndpointId};
 use latticegate_core::outcome::ByteCounts;
 

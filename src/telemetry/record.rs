@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use latticegate_core::canonical_ip::CanonicalIp;
 use latticegate_core::client::Client;
 use latticegate_core::outcome::{ByteCounts, Outcome, Side};

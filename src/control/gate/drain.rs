@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::event_loop::{AllEnded, Publisher};
 use crate::proxy::worker::Phase;
+use crate::runtime::{AllEnded, Publisher};
 use crate::telemetry::status::Status;
 use latticegate_core::config::Config;
 

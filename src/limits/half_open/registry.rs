@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::event_loop::SharedNotify;
+use crate::runtime::SharedNotify;
 
 /// Shared by all workers; each keeps its own [`HalfOpenList`](super::HalfOpenList).
 pub struct HalfOpenRegistry {

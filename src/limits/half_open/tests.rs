@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event_loop::spawn;
-use crate::event_loop::testing::{block_on, next_turn};
+use crate::runtime::spawn;
+use crate::runtime::testing::{block_on, next_turn};
 
 fn is_evicted(waiting: &HalfOpenConnection) -> bool {
     waiting.evicted().now_or_never().is_some()

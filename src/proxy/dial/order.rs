@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use crate::sys::random::Random;
 
 /// Addresses whose last connect failed come last for a while. One for each worker, so that nothing is shared.

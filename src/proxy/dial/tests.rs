@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::LazyLock;
 
 use super::*;
-use crate::event_loop::testing::block_on;
+use crate::runtime::testing::block_on;
 use crate::telemetry::metrics::Upstreams;
 use latticegate_core::networks::{DestinationNetworks, Networks};
 use latticegate_core::policy::DestinationGuard;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::event_loop::{Instant, Stream, sleep};
+use crate::runtime::{Instant, Stream, sleep};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::pipe::Lease;
 use super::{FilterStatus, HttpFilter, RelayResources};
-use crate::event_loop::{Stream, yield_now};
+use crate::runtime::{Stream, yield_now};
 use crate::telemetry::metrics::Adder;
 use latticegate_core::outcome::{RefuseReason, Side};
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event_loop::{Notify, sleep};
+use crate::runtime::{Notify, sleep};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 #[derive(Clone, Default)]
@@ -132,8 +132,8 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_loop::spawn;
-    use crate::event_loop::testing::in_virtual_time;
+    use crate::runtime::spawn;
+    use crate::runtime::testing::in_virtual_time;
 
     /// And a moment more: what happens at that time has happened.
     async fn pass(time: Duration) {

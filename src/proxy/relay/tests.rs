@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::event_loop::testing::{block_on, in_virtual_time, next_turn, pair};
-use crate::event_loop::timeout;
+use crate::runtime::testing::{block_on, in_virtual_time, next_turn, pair};
+use crate::runtime::timeout;
 use crate::sys::random::Random;
 use crate::sys::tcp_info::segments_received;
 

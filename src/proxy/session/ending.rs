@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::future::join;
 
 use super::Session;
-use crate::event_loop::{Stream, race, sleep};
 use crate::proxy::linger::discard_all;
 use crate::proxy::refuse::{self, Spoken};
 use crate::proxy::relay::{End, delivered};
 use crate::proxy::worker::{Phase, Worker};
+use crate::runtime::{Stream, race, sleep};
 use latticegate_core::config::PolicyRefusal;
 use latticegate_core::outcome::{Close, Outcome, RefuseReason};
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::requests::Exchange;
 use super::{Session, view};
-use crate::event_loop::{Either, race, timeout};
 use crate::limits::{EvictionReason, HalfOpenConnection, Permit};
 use crate::proxy::read_ahead::{Preread, ReadAhead, ReadAheadError};
 use crate::proxy::refuse;
 use crate::proxy::unread::{ReceivedBytes, note_name, with_waiting};
 use crate::proxy::worker::Worker;
 use crate::reload::Loaded;
+use crate::runtime::{Either, race, timeout};
 use latticegate_core::client::{Client, ClientKey};
 use latticegate_core::config::{Protocol, ProxyProtocol};
 use latticegate_core::hostname::Hostname;

@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::task::ready;
 
 use super::{Session, view};
-use crate::event_loop::{Either, race, timeout};
 use crate::proxy::read_ahead::ReadAhead;
+use crate::runtime::{Either, race, timeout};
 use crate::telemetry::record::as_written;
 use latticegate_core::config::{Protocol, Tunnel};
 use latticegate_core::hostname::Hostname;

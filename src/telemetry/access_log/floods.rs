@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ascii;
-use crate::event_loop::Instant;
+use crate::runtime::Instant;
 use crate::telemetry::record::{Record, RequestFacts};
 
 use latticegate_core::client::{Client, ClientKey};

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Kind};
-use crate::event_loop::{LongestTurn, longest_turn};
+use crate::runtime::longest_turn;
 use crate::sys::mutex::lock;
 use crate::sys::process::{Thread, ThreadTime};
+use crate::sys::recent_longest::RecentLongest;
 use latticegate_core::outcome::ByteCounts;
 
 /// A counter that one thread writes and others read.
@@ -79,7 +80,7 @@ struct Worker {
     number: usize,
     counts: Arc<Counts>,
     thread: Thread,
-    longest_turn: LongestTurn,
+    longest_turn: RecentLongest,
     /// As last read: a thread that has ended has no file any more.
     time: ThreadTime,
 }

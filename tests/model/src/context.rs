@@ -12,12 +12,8 @@ thread_local! {
 }
 
 #[derive(Clone)]
-pub(crate) struct Current(Arc<Inbox>);
-
-impl Current {
-    pub(crate) fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.0)
-    }
+pub(crate) struct Current {
+    pub(crate) inbox: Arc<Inbox>,
 }
 
 pub(crate) fn task() -> TaskId {
@@ -25,7 +21,7 @@ pub(crate) fn task() -> TaskId {
 }
 
 pub(crate) fn current() -> Option<Current> {
-    LOOP.with_borrow(|inbox| inbox.clone().map(Current))
+    LOOP.with_borrow(|inbox| inbox.clone().map(|inbox| Current { inbox }))
 }
 
 /// Only the loop asks for it, and does so while it polls.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::event_loop::sleep;
-use crate::event_loop::testing::{block_on, in_virtual_time};
+use crate::runtime::sleep;
+use crate::runtime::testing::{block_on, in_virtual_time};
 
 fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 32, 7, last).into()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::peers::{Peer, Seen, Step};
 use super::plan::{DENIED, Incomplete, Kind, Plan, Relay, TunnelHello, hello, name};
 use super::run::Run;
-use crate::event_loop::sleep;
+use crate::runtime::sleep;
 use latticegate_core::config::Protocol;
 
 /// The answer to a CONNECT.

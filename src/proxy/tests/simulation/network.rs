@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 
 use crate::event_loop::simulation::{Connecting, Network as Hooks};
-use crate::event_loop::{Instant, Stream, sleep};
+use crate::runtime::{Instant, Stream, sleep};
 use crate::sys::random::Random;
 
 pub(super) struct Network {

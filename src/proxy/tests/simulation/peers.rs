@@ -12,7 +12,7 @@ use rustix::net::{SendFlags, send};
 use super::messages::Messages;
 use super::network::Network;
 use super::plan::{Behaviour, Ending, Urgent};
-use crate::event_loop::{Stream, race, sleep, yield_now};
+use crate::runtime::{Stream, race, sleep, yield_now};
 
 /// What a side sends, and what it waits for in between.
 pub(super) enum Step {

@@ -13,7 +13,7 @@ use super::network::failed;
 use super::peers::{Peer, Seen, Step};
 use super::plan::{Kind, Reach, parse_address};
 use super::run::Run;
-use crate::event_loop::{Stream, sleep, spawn};
+use crate::runtime::{Stream, sleep, spawn};
 
 /// One connection of the gate's.
 pub(super) struct Upstream {

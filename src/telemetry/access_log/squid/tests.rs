@@ -199,7 +199,7 @@ fn a_connection_of_requests_has_no_line_but_for_what_was_none() {
     use Outcome::{Failed, Refused, Relayed};
     let with = |open_request: bool| {
         let mut record = record("GET", 3);
-        let open = open_request.then(|| OpenRequest { began: crate::event_loop::Instant::now(), status: None });
+        let open = open_request.then(|| OpenRequest { began: crate::runtime::Instant::now(), status: None });
         record.forward.as_mut().unwrap().open = open;
         record
     };

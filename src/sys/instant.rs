@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::sys::clock::Clock;
+use super::clock::Clock;
 
 /// A moment of the monotonic clock, in nanoseconds: half as large as the standard library's, and compared in one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// On a worker, that a turn begins, or that there is none any more.
-pub(super) fn set_turn(at: Option<Instant>) {
+pub(crate) fn set_turn(at: Option<Instant>) {
     TURN.set(at);
     WALL.set(None);
 }
@@ -50,13 +50,13 @@ impl Instant {
 
     /// Reads the clock.
     #[cfg(not(test))]
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::of_kernel()
     }
 
     /// Reads the clock, which tests of tokio's can pause and move.
     #[cfg(test)]
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let (theirs, ours) = *BOTH;
         let now = tokio::time::Instant::now().into_std();
         let ago = theirs.saturating_duration_since(now);
@@ -87,16 +87,16 @@ impl Instant {
     }
 
     /// The first whole millisecond that is not before it.
-    pub(super) const fn tick(self) -> u64 {
+    pub(crate) const fn tick(self) -> u64 {
         self.0.div_ceil(TICK)
     }
 
     /// The last whole millisecond that is not after it.
-    pub(super) const fn last_tick(self) -> u64 {
+    pub(crate) const fn last_tick(self) -> u64 {
         self.0 / TICK
     }
 
-    pub(super) const fn of_tick(tick: u64) -> Self {
+    pub(crate) const fn of_tick(tick: u64) -> Self {
         Self(tick.saturating_mul(TICK))
     }
 }

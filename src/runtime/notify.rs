@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 
 use slab::Slab;
 
-use super::context;
-use super::tasks::TaskId;
+use crate::event_loop::{TaskId, context};
 
 /// Who waits for another task of the same thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +19,7 @@ impl Waiter {
     }
 
     pub fn wake(self) {
-        if let Some(inner) = context::current() {
-            inner.wake(self.0);
-        }
+        context::wake(self.0);
     }
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use tokio::sync::{mpsc, watch};
 
-use super::cross_thread::cross_thread;
+use crate::event_loop::cross_thread;
 
 /// Wakes a task of another thread that waits for it.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! How long turns take: for so long everyone else on the worker waits.
+//! The longest of the times that something took of late, measured by one thread and read by others.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use super::instant::Instant;
 
-/// A turn is remembered for at least so long, and at most twice as long, while the worker has anything to do.
+/// A time is remembered for at least so long, and at most twice as long, while there are others.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// The longest turn of late, for other threads to read.
+/// For other threads to read.
 #[derive(Debug, Clone, Default)]
-pub struct LongestTurn(Arc<AtomicU64>);
+pub struct RecentLongest(Arc<AtomicU64>);
 
-impl LongestTurn {
+impl RecentLongest {
     pub fn get(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Turns {
-    pub(super) longest: LongestTurn,
+pub(crate) struct Measure {
+    pub(crate) longest: RecentLongest,
     since: Cell<Instant>,
     /// Since then, and in the minute before.
     now: Cell<Duration>,
     before: Cell<Duration>,
 }
 
-impl Turns {
-    pub(super) fn new() -> Self {
+impl Measure {
+    pub(crate) fn new() -> Self {
         let (now, before) = (Cell::default(), Cell::default());
-        Self { longest: LongestTurn::default(), since: Cell::new(Instant::read()), now, before }
+        Self { longest: RecentLongest::default(), since: Cell::new(Instant::read()), now, before }
     }
 
-    /// A turn has ended.
-    pub(super) fn note(&self, end: Instant, took: Duration) {
+    /// It took so long, and ended then.
+    pub(crate) fn note(&self, end: Instant, took: Duration) {
         let age = end.saturating_duration_since(self.since.get());
         if took <= self.now.get() && age < REMEMBERED {
             return;
@@ -57,12 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_turn_is_shown_for_a_minute_or_two() {
-        let turns = Turns::new();
-        let longest = turns.longest.clone();
+    fn a_long_time_is_shown_for_a_minute_or_two() {
+        let measure = Measure::new();
+        let longest = measure.longest.clone();
         let begin = Instant::read();
         let at = |seconds, milliseconds| {
-            turns.note(begin + Duration::from_secs(seconds), Duration::from_millis(milliseconds));
+            measure.note(begin + Duration::from_secs(seconds), Duration::from_millis(milliseconds));
             longest.get().as_millis()
         };
         assert_eq!([at(1, 5), at(2, 40), at(3, 1), at(59, 10)], [5, 40, 40, 40]);

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{EventLoop, Stream, timeout, yield_now};
+use crate::event_loop::Source;
 
 /// Longer than any test takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,13 +40,20 @@ pub(crate) async fn next_turn() {
     .await;
 }
 
+impl Stream {
+    /// Of a socket that is connected.
+    pub(crate) fn connected(fd: impl Into<OwnedFd>) -> io::Result<Self> {
+        Source::connected(fd.into()).map(Self::from)
+    }
+}
+
 /// Both ends of a connection over the loopback interface.
 pub(crate) fn pair() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept().unwrap();
     [&ours, &theirs].into_iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
-    (Stream::connected(ours.into()).unwrap(), Stream::connected(theirs.into()).unwrap())
+    (Stream::connected(ours).unwrap(), Stream::connected(theirs).unwrap())
 }
 
 /// The peers of a test read and write as tokio's streams do.

@@ -4,15 +4,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::context;
-use super::tasks::TaskId;
+use crate::event_loop::{TaskId, context};
 
 /// A task that has been started. Dropping this does not end it.
 pub struct Task(TaskId);
 
 /// Starts a task on this thread's loop; it is polled in this turn. Without a loop it is dropped.
 pub fn spawn(work: impl Future<Output = ()> + 'static) -> Task {
-    Task(context::current().map_or(TaskId::NONE, |inner| inner.spawn(Box::pin(work))))
+    Task(context::spawn(Box::pin(work)))
 }
 
 /// Resolves when the task has ended, also by a panic.
@@ -20,10 +19,14 @@ impl Future for Task {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        match context::current() {
-            Some(inner) if !inner.join(self.0, context::task()) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
+        if context::join(self.0) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Has the current task polled again in the next turn.
+pub fn yield_now(cx: &Context<'_>) {
+    if !context::yield_now() {
+        cx.waker().wake_by_ref();
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::context;
-use super::instant::Instant;
+use crate::event_loop::context;
+use crate::sys::instant::Instant;
 
 /// Resolves at a moment that can be moved while it is waited for, at once if it is past. It is no more than that moment:
 /// whoever polls it has its task polled again by then.

@@ -11,7 +11,7 @@ use rustix::net::sockopt::{set_tcp_nodelay, set_tcp_quickack};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
-use super::source::Source;
+use crate::event_loop::{BROKEN, FINISHED, IN, OUT, Source};
 use crate::sys::socket::set_keepalive;
 use crate::sys::tcp_info;
 
@@ -29,15 +29,10 @@ impl Stream {
         Source::connect(address, prepare).await.map(Self)
     }
 
-    /// Of a socket that is connected.
-    pub(crate) fn connected(fd: OwnedFd) -> io::Result<Self> {
-        Source::connected(fd).map(Self)
-    }
-
     /// Reads what is there. A read that did not fill the buffer has emptied the socket, which is noted: the next one
     /// waits for an event instead of asking the kernel in vain. 0: the peer has sent its FIN.
     pub fn poll_recv(&self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_read(|fd| {
+        self.0.poll_io(IN, |fd| {
             let (n, _) = recv(fd, &mut *buffer, RecvFlags::DONTWAIT)?;
             Ok((n, 0 < n && n < buffer.len()))
         })
@@ -48,7 +43,7 @@ impl Stream {
     pub fn poll_send(&self, _: &mut Context<'_>, bytes: &[u8], more: bool) -> Poll<io::Result<usize>> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let flags = if more { flags | SendFlags::MORE } else { flags };
-        self.0.poll_write(|fd| {
+        self.0.poll_io(OUT, |fd| {
             let n = send(fd, bytes, flags)?;
             Ok((n, 0 < n && n < bytes.len()))
         })
@@ -60,7 +55,7 @@ impl Stream {
         _: &mut Context<'_>,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_read(|fd| Ok((call(fd)?, false)))
+        self.0.poll_io(IN, |fd| Ok((call(fd)?, false)))
     }
 
     /// Moves bytes into the socket by `call`, once it takes some. EAGAIN from `call` must mean that it takes none.
@@ -69,12 +64,12 @@ impl Stream {
         _: &mut Context<'_>,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(|fd| Ok((call(fd)?, false)))
+        self.0.poll_io(OUT, |fd| Ok((call(fd)?, false)))
     }
 
     /// Ready when the socket takes a byte, as far as is known.
     pub fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_writable()
+        self.0.poll_known(OUT)
     }
 
     /// Reads what has come already, without waiting and without an event, which there may not have been yet for a socket
@@ -83,7 +78,7 @@ impl Stream {
         let len = buffer.len();
         let (n, _) = recv(self, buffer, RecvFlags::DONTWAIT)?;
         if 0 < n && n < len {
-            self.0.note_emptied();
+            self.0.note_emptied(IN);
         }
         Ok(n)
     }
@@ -116,7 +111,7 @@ impl Stream {
 
     /// Ready when the connection has broken: a reset, or an error of the network; also if the kernel cannot report it.
     pub fn poll_broken(&self, _: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_broken().map(drop)
+        self.0.poll_known(BROKEN).map(drop)
     }
 
     /// Resolves when the connection [has broken](Self::poll_broken).
@@ -126,12 +121,18 @@ impl Stream {
 
     /// Resolves when the peer has sent its FIN, whatever it sent before, or the connection has broken.
     pub async fn broken_or_finished(&self) {
-        let _ = poll_fn(|_| self.0.poll_finished()).await;
+        let _ = poll_fn(|_| self.0.poll_known(FINISHED | BROKEN)).await;
     }
 
     /// How many bytes the peer has acknowledged, as long as there are others that it has not and still may.
     pub fn undelivered(&self) -> Option<u64> {
         tcp_info::undelivered(self)
+    }
+}
+
+impl From<Source> for Stream {
+    fn from(source: Source) -> Self {
+        Self(source)
     }
 }
 
