@@ -46,7 +46,8 @@ pub fn name(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
         };
     }
     method(bytes)?;
-    host(bytes).map(without_port).map(Cow::Borrowed)
+    // `Host: :8080` has a port and no name.
+    host(bytes).map(without_port).filter(|name| !name.is_empty()).map(Cow::Borrowed)
 }
 
 /// A PROXY header of version 1 or 2, whatever is in it, as far as it has come; and what is behind it.

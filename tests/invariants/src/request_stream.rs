@@ -91,7 +91,7 @@ fn end_of_request(bytes: &[u8], start: usize) -> Option<usize> {
     let start = if bytes[start..].starts_with(b"\r\n") { start + 2 } else { start };
     let head_end = start + find(&bytes[start..], b"\r\n\r\n")? + 4;
     let head = bytes[start..head_end].to_ascii_lowercase();
-    if find(&head, b"\r\ntransfer-encoding").is_some() {
+    if find(&head, b"\r\ntransfer-encoding:").is_some() {
         return end_of_chunks(bytes, head_end);
     }
     let length = match find(&head, b"\r\ncontent-length:") {

@@ -80,6 +80,8 @@ fn the_host_of_a_head_is_known_once_its_line_has_come() {
         (b"GET / HTTP/1.1\r\nHost: 192.0.2.1:80\r\n", Some("192.0.2.1")),
         (b"GET / HTTP/1.1\r\nHost: [2001:db8::1]\r\n", Some("[2001:db8::1]")),
         (b"\xff\xfe /\r\nHost: a.example\r\n", None),
+        (b"GET / HTTP/1.1\r\nHost: :8080\r\n", None),
+        (b"GET http://:8080/ HTTP/1.1\r\nHost: a.example\r\n", None),
     ] {
         assert_eq!(named(head).as_deref(), expected, "{}", head.escape_ascii());
     }
