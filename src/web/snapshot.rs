@@ -68,7 +68,8 @@ impl Snapshot {
         endings
     }
 
-    /// What needs a look although the task is ready: what `/readyz` says, and a list that is not the source's.
+    /// What needs a look although the task is ready: what `/readyz` says, a list that is not the source's, and files that
+    /// neither take nor give anything.
     pub(super) fn warnings(&self) -> Vec<String> {
         /// Of an error, which may be about many lines.
         const MAX: usize = 500;
@@ -77,6 +78,7 @@ impl Snapshot {
             let why: String = why.chars().take(MAX).collect();
             warnings.push(format!("the access list was not reloaded, the old one stays in force: {why}"));
         }
+        warnings.extend(self.shared.metrics.blocked.complaints());
         warnings
     }
 

@@ -80,6 +80,7 @@ pub(super) fn of(now: &Snapshot) -> Value {
         "ready": ready.is_ok(),
         "not_ready_because": ready.as_ref().err().map(ToString::to_string),
         "warnings": now.warnings(),
+        "log_lines_lost": metrics.lines_lost(),
         "listeners": listeners,
         "connections": { "opened": metrics.opened(), "active": metrics.active(), "ended": endings },
         "bytes": { "up": relayed.up, "down": relayed.down },

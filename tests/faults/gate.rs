@@ -128,14 +128,23 @@ impl Gate {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// A number of `limits` in `/status.json`: what is taken, and the limit.
-    pub fn limit(&self, name: &str) -> (u64, u64) {
-        // Not by the usual name, under which this page is not to be had.
+    /// Of the admin port.
+    pub fn page(&self, path: &str) -> String {
+        // Not by the usual name, under which these pages are not to be had.
         let mut page = Peer::connect(self.address("admin"));
-        page.say("GET /status.json HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        page.say(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
         let answer = String::from_utf8(page.hear_all().0).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let limit = serde_json::from_str::<Value>(body).unwrap()["limits"][name].clone();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// `/status.json`.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.page("/status.json")).unwrap()
+    }
+
+    /// A number of its `limits`: what is taken, and the limit.
+    pub fn limit(&self, name: &str) -> (u64, u64) {
+        let limit = &self.status()["limits"][name];
         (limit["taken"].as_u64().unwrap(), limit["limit"].as_u64().unwrap())
     }
 

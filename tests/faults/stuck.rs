@@ -163,6 +163,8 @@ fn lines_that_are_not_written_in_the_end_are_counted_in_the_last_line() {
     }
     until("it is logged", || gate.said().contains("the access log accepts no lines"));
     assert!(gate.metric("latticegate_file_blocked_seconds{file=\"access_log\"}") >= 3.0);
+    let warnings = gate.status()["warnings"].to_string();
+    assert!(warnings.contains("the access log accepts no lines, which are lost once the queue is full"), "{warnings}");
     gate.signal(Signal::SIGTERM);
     assert_eq!(gate.child.exit_status().code(), Some(0));
     let said = gate.said();
@@ -190,6 +192,8 @@ fn a_log_that_may_not_grow_loses_lines_and_no_connection() {
     // The line that is written in part is on its way still.
     until("the others are counted", || gate.metric(LOST_OF_ACCESS_LOG) as usize + whole() + 1 == LINES);
     assert_eq!(std::fs::metadata(&log).unwrap().len(), 6000);
+    assert_eq!(gate.status()["log_lines_lost"].as_u64().unwrap() as usize + whole() + 1, LINES);
+    assert!(gate.page("/").contains("<dt>Log lines lost</dt>"));
     gate.signal(Signal::SIGTERM);
     assert_eq!(gate.child.exit_status().code(), Some(0));
 }

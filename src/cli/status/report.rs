@@ -67,7 +67,13 @@ impl Report<'_> {
             format!("{} of {}", count(number(&limits[what]["taken"])), count(number(&limits[what]["limit"])))
         };
         let line = format!("open {}   in handshake {}   open files {}", of("connections"), of("half_open"), of("fds"));
-        writeln!(f, "{}", self.cut(&line, None))
+        writeln!(f, "{}", self.cut(&line, None))?;
+        match number(&state["log_lines_lost"]) {
+            0 => Ok(()),
+            lost => {
+                writeln!(f, "{}", self.cut(&format!("log lines lost since the start: {}", count(lost)), Some("33")))
+            }
+        }
     }
 
     /// Numbers of the last step, and the steps before as small columns.
@@ -439,8 +445,9 @@ mod tests {
     #[test]
     fn lists_have_an_end_and_lines_too() {
         let names: Vec<Value> = (0..5).map(|n| json!({ "name": format!("n{n}.example"), "open": n })).collect();
-        let state = json!({ "ready": true, "names": { "by_traffic": names } });
+        let state = json!({ "ready": true, "names": { "by_traffic": names }, "log_lines_lost": 12_345 });
         let text = report(&state, PLAIN);
+        assert!(text.contains("\nlog lines lost since the start: 12\u{202f}345\n"), "{text}");
         assert!(
             text.contains("\n  n1.example     1") && !text.contains("n2.example") && text.contains("\n  and 3 more\n"),
             "{text}"

@@ -1,7 +1,7 @@
 //! What the process reads and writes: how long it has been waiting for a file, and how many lines are lost.
 
 use super::exposition::{Exposition, Kind};
-use crate::sys::blocking::Pending;
+use crate::sys::blocking::{PATIENCE, Pending};
 use crate::telemetry::process_log;
 
 /// Waits for files.
@@ -17,6 +17,22 @@ pub struct Blocked {
 }
 
 impl Blocked {
+    /// What has not been possible for some time, for an operator. That of the access list is not among them: it is told
+    /// with its reload.
+    pub fn complaints(&self) -> impl Iterator<Item = String> + use<> {
+        let Self { policy: _, shadow, configuration, access_log, rotation } = self;
+        [
+            ("the shadow list cannot be read", shadow.elapsed()),
+            ("the configuration file cannot be read", configuration.elapsed()),
+            ("the access log accepts no lines, which are lost once the queue is full", access_log.elapsed()),
+            ("the access log cannot be opened again", rotation.elapsed()),
+            ("the process log accepts no lines, which are lost once the queue is full", process_log::blocked()),
+        ]
+        .into_iter()
+        .filter(|(_, waited)| *waited >= PATIENCE)
+        .map(|(what, waited)| format!("{what}; this has lasted for {} s", waited.as_secs()))
+    }
+
     pub(super) fn export(&self, text: &mut Exposition) {
         let Self { policy, shadow, configuration, access_log, rotation } = self;
         let help = "For how long a read, write or open of the file has not returned; 0 if none is in progress.";

@@ -83,7 +83,9 @@ pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
         |kind: &str| ended.iter().filter(|(outcome, _)| outcome.word() == kind).map(|(_, count)| count).sum::<u64>();
     let p99 = last.and_then(|last| last.connect_p99).map(millis);
     out.write_str("<section id=figures aria-label=Figures><dl>")?;
-    for (what, value, detail, meter) in [
+    let lost = metrics.lines_lost();
+    let lost = (lost > 0).then(|| ("Log lines lost", count(lost), "since the start".to_owned(), None));
+    let figures = [
         ("Open", count(number(open)), format!("of {}", count(number(most))), Some((number(open), number(most)))),
         (
             "In handshake",
@@ -122,7 +124,8 @@ pub(super) fn figures(out: &mut String, now: &Snapshot) -> fmt::Result {
             None,
         ),
         ("Open files", count(fds), format!("of {}", count(max_fds)), Some((fds, max_fds))),
-    ] {
+    ];
+    for (what, value, detail, meter) in figures.into_iter().chain(lost) {
         write!(out, "<div><dt>{what}</dt><dd><b>{value}</b> <small>{detail}</small>")?;
         if let Some((taken, limit)) = meter {
             let (high, limit) = (limit / 10 * 8, limit.max(1));
