@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -107,7 +106,7 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
         let service = Rc::clone(&service);
         // Request bodies are ignored.
         let (head, _) = request.into_parts();
-        Box::pin(async move {
+        async move {
             // A client that pipelines requests must not hold up the others, nor the control thread's other work.
             yield_now().await;
             let mut response = match protocol::path_of(&head) {
@@ -116,7 +115,7 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
             };
             S::complete(&mut response);
             Ok::<_, Infallible>(response)
-        })
+        }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,7 +124,50 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
         .header_read_timeout(Duration::from_secs(5))
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), respond);
-    // A client's errors are its own; they are not logged.
-    let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    // It sends all of the answer, and FIN. A client's errors are its own; they are not logged.
+    let _ = (&mut connection).await;
     linger::close(connection.into_parts().io.into_inner()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::sys::control_runtime::control_runtime;
+    use crate::web::response::text;
+
+    /// More than the kernel takes of it before the client reads.
+    const SIZE: usize = 32 << 20;
+
+    struct LargeAnswers;
+
+    impl Service for LargeAnswers {
+        async fn answer(&self, _: &Parts, _: &str) -> FullResponse {
+            text(StatusCode::OK, vec![b'\0'; SIZE])
+        }
+
+        const PROXY_HEADER: bool = false;
+    }
+
+    #[test]
+    fn an_answer_is_sent_whole_although_the_content_of_its_request_is_not_read() {
+        control_runtime().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            spawn_local(serve(listener, LargeAnswers));
+            for request in [
+                "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n",
+            ] {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                client.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).await.unwrap();
+                assert_eq!(answer.iter().filter(|byte| **byte == 0).count(), SIZE, "{request}");
+            }
+        });
+    }
 }
