@@ -10,7 +10,6 @@ use hyper::{Method, StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::linger;
 use super::response::{FullResponse, text};
 
 /// The requested path in its normal form, or the response to a request that is malformed or not for reading.
@@ -78,19 +77,19 @@ fn decoded(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// None: the client speaks HTTP/2, which hyper would leave without an answer. It got the status for its version.
-pub(super) async fn refuse_http2(mut stream: TcpStream) -> Option<TcpStream> {
+/// An error is the stream of a client that speaks HTTP/2, which hyper would leave without an answer. It got the status for its
+/// version.
+pub(super) async fn refuse_http2(mut stream: TcpStream) -> Result<TcpStream, TcpStream> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n\
         Content-Length: 23\r\nConnection: close\r\n\r\nuse HTTP/1.1 with Host\n";
     let mut first = [0; PREFACE.len()];
     if !stream.peek(&mut first).await.is_ok_and(|n| n == PREFACE.len()) || first != PREFACE {
-        return Some(stream);
+        return Ok(stream);
     }
     // The client may be gone, and an error says no more than that.
     let _ = stream.write_all(ANSWER).await;
-    linger::close(stream).await;
-    None
+    Err(stream)
 }
 
 #[cfg(test)]

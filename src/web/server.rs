@@ -48,7 +48,11 @@ pub async fn serve(listener: TcpListener, service: impl Service) {
     loop {
         open.retain(|connection| !connection.task.is_finished());
         if open.len() >= MAX_OPEN {
-            match open.iter().position(Connection::is_silent).or_else(|| open.iter().position(Connection::is_slow)) {
+            let place = |gives_way: fn(&Connection) -> bool| open.iter().position(gives_way);
+            let place = place(Connection::is_answered)
+                .or_else(|| place(Connection::is_silent))
+                .or_else(|| place(Connection::is_slow));
+            match place {
                 Some(place) => open.remove(place).task.abort(),
                 None => sleep(Duration::from_millis(20)).await,
             }
@@ -56,13 +60,13 @@ pub async fn serve(listener: TcpListener, service: impl Service) {
         }
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (service, begun) = (Rc::clone(&service), Rc::new(Cell::new(false)));
-                let (since, first_byte) = (Instant::now(), Rc::clone(&begun));
+                let (service, progress) = (Rc::clone(&service), Rc::new(Cell::new(Progress::Silent)));
+                let (since, noted) = (Instant::now(), Rc::clone(&progress));
                 let task = spawn_local(async move {
                     // A client that takes longer is cut off.
-                    let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, service, first_byte)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, service, &noted)).await;
                 });
-                open.push(Connection { since, begun, task: task.abort_handle() });
+                open.push(Connection { since, progress, task: task.abort_handle() });
             }
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
@@ -72,14 +76,26 @@ pub async fn serve(listener: TcpListener, service: impl Service) {
 /// An open connection; they are kept in the order in which they were accepted.
 struct Connection {
     since: Instant,
-    /// A byte has come.
-    begun: Rc<Cell<bool>>,
+    progress: Rc<Cell<Progress>>,
     task: AbortHandle,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Silent,
+    /// A byte has come.
+    Begun,
+    /// All answers have been sent, and it waits for the client to close.
+    Answered,
+}
+
 impl Connection {
+    fn is_answered(&self) -> bool {
+        self.progress.get() == Progress::Answered
+    }
+
     fn is_silent(&self) -> bool {
-        !self.begun.get() && self.since.elapsed() >= FIRST_BYTE_TIMEOUT_WHEN_FULL
+        self.progress.get() == Progress::Silent && self.since.elapsed() >= FIRST_BYTE_TIMEOUT_WHEN_FULL
     }
 
     fn is_slow(&self) -> bool {
@@ -87,21 +103,28 @@ impl Connection {
     }
 }
 
-async fn serve_connection<S: Service>(stream: TcpStream, service: Rc<S>, begun: Rc<Cell<bool>>) {
+async fn serve_connection<S: Service>(stream: TcpStream, service: Rc<S>, progress: &Cell<Progress>) {
     if !matches!(timeout(FIRST_BYTE_TIMEOUT, stream.readable()).await, Ok(Ok(()))) {
         return;
     }
-    begun.set(true);
-    let Some(stream) = protocol::refuse_http2(stream).await else { return };
+    progress.set(Progress::Begun);
+    let stream = match protocol::refuse_http2(stream).await {
+        Ok(stream) => stream,
+        Err(refused) => return close(refused, progress).await,
+    };
     if !S::PROXY_HEADER {
-        return serve_http(stream, service).await;
+        return serve_http(stream, service, progress).await;
     }
     if let Some(stream) = proxy_header::skip(stream).await {
-        serve_http(stream, service).await;
+        serve_http(stream, service, progress).await;
     }
 }
 
-async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, service: Rc<S>) {
+async fn serve_http<S: Service>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    service: Rc<S>,
+    progress: &Cell<Progress>,
+) {
     let respond = service_fn(move |request: Request<Incoming>| {
         let service = Rc::clone(&service);
         // Request bodies are ignored.
@@ -126,11 +149,19 @@ async fn serve_http<S: Service>(stream: impl AsyncRead + AsyncWrite + Unpin + 's
         .serve_connection(TokioIo::new(stream), respond);
     // It sends all of the answer, and FIN. A client's errors are its own; they are not logged.
     let _ = (&mut connection).await;
-    linger::close(connection.into_parts().io.into_inner()).await;
+    close(connection.into_parts().io.into_inner(), progress).await;
+}
+
+/// Once all answers have been sent.
+async fn close(stream: impl AsyncRead + AsyncWrite + Unpin, progress: &Cell<Progress>) {
+    progress.set(Progress::Answered);
+    linger::close(stream).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use hyper::StatusCode;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -141,22 +172,51 @@ mod tests {
     /// More than the kernel takes of it before the client reads.
     const SIZE: usize = 32 << 20;
 
-    struct LargeAnswers;
+    /// Answers with so many zeros.
+    struct Zeros(usize);
 
-    impl Service for LargeAnswers {
+    impl Service for Zeros {
         async fn answer(&self, _: &Parts, _: &str) -> FullResponse {
-            text(StatusCode::OK, vec![b'\0'; SIZE])
+            text(StatusCode::OK, vec![b'\0'; self.0])
         }
 
         const PROXY_HEADER: bool = false;
     }
 
+    async fn serving(size: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        spawn_local(serve(listener, Zeros(size)));
+        address
+    }
+
+    #[test]
+    fn clients_that_have_their_answer_and_stay_hold_up_no_other() {
+        const CLIENTS: usize = 8 * MAX_OPEN;
+        control_runtime().unwrap().block_on(async {
+            let address = serving(1).await;
+            for request in ["GET / HTTP/1.0\r\nHost: localhost\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+                let began = Instant::now();
+                let mut clients = Vec::new();
+                for _ in 0..CLIENTS {
+                    let mut client = TcpStream::connect(address).await.unwrap();
+                    client.write_all(request.as_bytes()).await.unwrap();
+                    clients.push(client);
+                }
+                for client in &mut clients {
+                    let mut answer = Vec::new();
+                    client.read_to_end(&mut answer).await.unwrap();
+                    assert!(answer.starts_with(b"HTTP/1."), "{}", answer.escape_ascii());
+                }
+                assert!(began.elapsed() < Duration::from_secs(4), "{request}: {:?}", began.elapsed());
+            }
+        });
+    }
+
     #[test]
     fn an_answer_is_sent_whole_although_the_content_of_its_request_is_not_read() {
         control_runtime().unwrap().block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            spawn_local(serve(listener, LargeAnswers));
+            let address = serving(SIZE).await;
             for request in [
                 "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
                 "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
