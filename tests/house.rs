@@ -117,9 +117,10 @@ fn the_fences_are_switched_on() {
     }
 }
 
-/// What runs on a worker for each connection, and names no runtime.
+/// What runs on a worker for each connection, and waits for what `runtime` offers only: it names no other one, and nothing
+/// that `runtime` is made of.
 #[test]
-fn the_data_path_knows_no_runtime() {
+fn the_data_path_knows_no_other_runtime() {
     let tree = Tree::of("src", &["src/core"]);
     let on_a_worker = ["proxy", "limits", "telemetry::record", "telemetry::reporter", "telemetry::access_log"];
     let mut seen = 0;
@@ -133,6 +134,11 @@ fn the_data_path_knows_no_runtime() {
             // splice(2) works on pipes, which are no sockets and wait for nothing.
             let pipe = name == "proxy::relay::pipe" && foreign == "rustix";
             assert!(!names(&file.tokens).contains(foreign) || pipe, "{name}: {foreign} belongs beneath runtime");
+        }
+        for path in references(&file.tokens, "crate") {
+            let within =
+                path.starts_with(&["event_loop".into()]) || path.starts_with(&["sys".into(), "instant".into()]);
+            assert!(!within, "{name}: crate::{} is reached through runtime", path.join("::"));
         }
         let dials = file.tokens.to_string().contains("Stream :: connect");
         assert!(
