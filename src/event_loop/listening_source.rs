@@ -40,9 +40,10 @@ impl ListeningSource {
     /// Ready when there is a connection, as far as is known.
     pub(crate) fn poll_readable(&self) -> Poll<io::Result<()>> {
         let mut sources = self.inner.sources.borrow_mut();
-        let Some(state) = sources.get_mut(self.index).filter(|state| state.known & IN == 0) else {
+        let Some(state) = sources.get_mut(self.index) else { return Poll::Pending };
+        if state.known & IN != 0 {
             return Poll::Ready(Ok(()));
-        };
+        }
         state.waiter = context::task();
         if state.known & WATCHED == 0 {
             state.known |= WATCHED;

@@ -43,7 +43,7 @@ pub(super) struct Tasks {
     deadlines: BTreeSet<(u64, u32)>,
 }
 
-/// Of an entry in a slab: none, where the number would not fit.
+/// An index of a slab; where it would not fit, one that no slab has.
 pub(super) fn place(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }

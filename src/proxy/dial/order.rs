@@ -24,8 +24,7 @@ impl Order {
         Self { failed: RefCell::default(), random: RefCell::new(Random(seed)) }
     }
 
-    /// Shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones
-    /// last. In place, as this is done for each connection.
+    /// Shuffled, IPv4 and IPv6 in turn (RFC 8305 §4), the failing ones last.
     pub(super) fn of(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let mut order = addresses.to_vec();
         if order.len() < 2 {
