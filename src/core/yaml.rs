@@ -8,6 +8,7 @@
 mod events;
 mod help;
 mod join;
+mod lines;
 mod missing_space;
 mod invisible;
 mod read;

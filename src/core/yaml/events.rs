@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
+use super::lines::lines;
 use super::missing_space::missing_space;
 use super::tree::{Kind, Location, MapEntry, Node, Path, Segment};
 use crate::diagnostic::{Diagnostic, Origin};
@@ -213,7 +214,7 @@ impl Builder<'_> {
 
 /// A location within the text: readers that miss something at its end point at the line after the last.
 pub(super) fn within(at: Location, text: &str) -> Location {
-    let (count, last) = text.lines().zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
+    let (count, last) = lines(text).zip(1..).last().map_or((1, ""), |(line, number)| (number, line));
     if at.line <= count {
         return at;
     }

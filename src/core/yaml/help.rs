@@ -1,5 +1,6 @@
 //! What was probably meant by text that is not YAML, or is other YAML than it looks like.
 
+use super::lines::lines;
 use super::missing_space::missing_space;
 use super::{events, invisible};
 use crate::diagnostic::{Diagnostic, Origin, Position};
@@ -19,8 +20,8 @@ pub(super) fn syntax(diagnostic: Diagnostic, text: &str) -> Diagnostic {
         return Diagnostic { at: Some(tab), message, help, ..diagnostic };
     }
     let line = usize::try_from(at).unwrap_or(usize::MAX);
-    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let above = line.checked_sub(2).and_then(|above| text.lines().nth(above)).unwrap_or_default();
+    let source = lines(text).nth(line.saturating_sub(1)).unwrap_or_default();
+    let above = line.checked_sub(2).and_then(|above| lines(text).nth(above)).unwrap_or_default();
     let help = if let Some(value) = with_a_star(source) {
         format!("put it in quotes, \"{value}\"")
     } else if let Some(help) = missing_space(source).or_else(|| missing_space(above)) {
@@ -56,7 +57,7 @@ pub(super) fn form(diagnostics: Vec<Diagnostic>, text: &str, origin: &Origin) ->
 
 /// A tab in the indentation of this line or the one above, if replacing it by 1, 2, 4 or 8 spaces would help.
 fn indentation_with_a_tab(text: &str, at: u32) -> Option<Position> {
-    let tab = text.lines().zip(1..).filter(|(_, line)| *line == at || *line + 1 == at).find_map(|(line, number)| {
+    let tab = lines(text).zip(1..).filter(|(_, line)| *line == at || *line + 1 == at).find_map(|(line, number)| {
         let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
         let column = line.get(..indentation)?.find('\t')?;
         Some(Position { line: number, column: u32::try_from(column).unwrap_or(u32::MAX - 1) + 1 })

@@ -1,6 +1,7 @@
 //! Invisible characters: white space that YAML does not count as such, characters of no width, and characters that YAML
 //! forbids. They come with text that was copied from a web page or a word processor.
 
+use super::lines::lines;
 use crate::diagnostic::{Diagnostic, Origin, Position};
 
 /// An invisible character and its position.
@@ -70,11 +71,6 @@ pub(super) fn refused(text: &str, origin: &Origin) -> Option<Diagnostic> {
     let ends_a_line = matches!(char, '\u{85}' | '\u{2028}' | '\u{2029}');
     let help = if ends_a_line { "put a line break there, or remove it" } else { "remove it" };
     Some(Diagnostic::whole(origin.clone(), message, help).at(Position { line: number, column }))
-}
-
-/// Lines as both readers count them: a lone CR ends a line, too.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 fn is_invisible(c: char) -> bool {
