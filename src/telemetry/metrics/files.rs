@@ -1,5 +1,7 @@
 //! What the process reads and writes: how long it has been waiting for a file, and how many lines are lost.
 
+use std::time::Duration;
+
 use super::exposition::{Exposition, Kind};
 use crate::sys::blocking::{PATIENCE, Pending};
 use crate::telemetry::process_log;
@@ -17,36 +19,33 @@ pub struct Blocked {
 }
 
 impl Blocked {
-    /// What has not been possible for some time, for an operator. That of the access list is not among them: it is told
-    /// with its reload.
+    /// What has not been possible for some time, for an operator.
     pub fn complaints(&self) -> impl Iterator<Item = String> + use<> {
-        let Self { policy: _, shadow, configuration, access_log, rotation } = self;
-        [
-            ("the shadow list cannot be read", shadow.elapsed()),
-            ("the configuration file cannot be read", configuration.elapsed()),
-            ("the access log accepts no lines, which are lost once the queue is full", access_log.elapsed()),
-            ("the access log cannot be opened again", rotation.elapsed()),
-            ("the process log accepts no lines, which are lost once the queue is full", process_log::blocked()),
-        ]
-        .into_iter()
-        .filter(|(_, waited)| *waited >= PATIENCE)
-        .map(|(what, waited)| format!("{what}; this has lasted for {} s", waited.as_secs()))
+        let blocked = self.each().into_iter().filter(|(.., waited)| *waited >= PATIENCE);
+        blocked.filter_map(|(_, what, waited)| Some(format!("{}; this has lasted for {} s", what?, waited.as_secs())))
     }
 
     pub(super) fn export(&self, text: &mut Exposition) {
-        let Self { policy, shadow, configuration, access_log, rotation } = self;
         let help = "For how long a read, write or open of the file has not returned; 0 if none is in progress.";
         let mut family = text.family("latticegate_file_blocked_seconds", Kind::Gauge, help);
-        for (file, pending) in [
-            ("policy", policy),
-            ("shadow", shadow),
-            ("configuration", configuration),
-            ("access_log", access_log),
-            ("access_log_open", rotation),
-        ] {
-            family.sample(&[("file", file)], pending.elapsed().as_secs_f64());
+        for (file, _, waited) in self.each() {
+            family.sample(&[("file", file)], waited.as_secs_f64());
         }
-        family.sample(&[("file", "process_log")], process_log::blocked().as_secs_f64());
+    }
+
+    /// Each file by its word, what it means that it blocks, and for how long it has. The access list's is told with its reload.
+    fn each(&self) -> [(&'static str, Option<&'static str>, Duration); 6] {
+        let Self { policy, shadow, configuration, access_log, rotation } = self;
+        let access_log_full = "the access log accepts no lines, which are lost once the queue is full";
+        let process_log_full = "the process log accepts no lines, which are lost once the queue is full";
+        [
+            ("policy", None, policy.elapsed()),
+            ("shadow", Some("the shadow list cannot be read"), shadow.elapsed()),
+            ("configuration", Some("the configuration file cannot be read"), configuration.elapsed()),
+            ("access_log", Some(access_log_full), access_log.elapsed()),
+            ("access_log_open", Some("the access log cannot be opened again"), rotation.elapsed()),
+            ("process_log", Some(process_log_full), process_log::blocked()),
+        ]
     }
 }
 
