@@ -116,9 +116,9 @@ const OCTETS: [([u8; 4], usize); 256] = {
     octets
 };
 
-/// Of a number below 16.
+/// Of a number below 10.
 const fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' - 10 + value }
+    b'0' + value
 }
 
 #[cfg(test)]
