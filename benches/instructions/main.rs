@@ -2,7 +2,7 @@
 //! `benches/run instructions` builds and starts this.
 //!
 //! Each case runs under callgrind, which collects only what the repeated operation costs on its own thread.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a measuring tool prints")]
+#![allow(clippy::print_stderr, reason = "a measuring tool prints")]
 #![allow(clippy::as_conversions, clippy::indexing_slicing, reason = "fixtures are cut and counts become percentages")]
 
 mod cases;
@@ -61,7 +61,7 @@ fn main() -> Result<ExitCode> {
     let counted = Counts::now()?;
     if arguments.update {
         fs::write(&path, counted.text())?;
-        print!("{}", counted.text());
+        print(format_args!("{}", counted.text().trim_end()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let same_compiler = counted.compiler == committed.compiler;
